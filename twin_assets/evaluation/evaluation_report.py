@@ -12,7 +12,7 @@ gate was decided before the release there is nothing left to do.
 import dagster as dg
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.checkpoint_evaluation import DESCRIPTIONS, judging, result_of
+from twin_assets.evaluation.checkpoint_evaluation import judging, result_of
 from twin_assets.evaluation.judgement import REPORT, complete_evaluation
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import (
@@ -31,9 +31,9 @@ from twin_resources.dagster_resources import (
     deps=["checkpoint_evaluation", "routing_policy"],
     check_specs=[
         dg.AssetCheckSpec(
-            name, asset=REPORT, description=DESCRIPTIONS[name], partitions_def=authors
+            rule.name, asset=REPORT, description=rule.description, partitions_def=authors
         )
-        for name in gate.CLAIMS
+        for rule in gate.RULES.values()
     ],
     kinds={"pytorch"},
 )

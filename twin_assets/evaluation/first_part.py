@@ -1,7 +1,7 @@
 """The first part of a gate: what must be known before a first model answers anybody.
 
 Belongs here: which prompts, in which order, and when each claim is decided.
-Does not belong here: claims and thresholds (`gate.py`), the whole gate (`measurement.py`), when a
+Does not belong here: claims and thresholds (`measures/`), the whole gate (`measurement.py`), when a
 claim about a mean is decided (`statistics/sequential.py`), Dagster.
 
 Without a stable version the base model answers meanwhile, so that a reader waits for the gate. Here
@@ -26,31 +26,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, ServerStarters
-from twin_assets.evaluation.gate import (
-    BELOW_BASE_BY,
-    FEWEST_PASSAGES,
-    PARITY_LARGEST,
-    PARITY_MEAN,
-    Measured,
-    OnTopic,
-    PerplexityRatio,
-)
 from twin_assets.evaluation.harm import memorisation, safety
-from twin_assets.evaluation.harm.memorisation import CopyRate, Recitation
+from twin_assets.evaluation.harm.memorisation import Recitation
 from twin_assets.evaluation.harm.safety import Safety
 from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
 from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import (
+    held_out_perplexity,
+    on_topic,
+    prompt_template,
+    recitation,
+    red_team,
+    reply_speed,
+    served_parity,
+)
+from twin_assets.evaluation.measures.held_out_perplexity import (
+    FEWEST_PASSAGES,
+    HeldOutPerplexity,
+    PerplexityRatio,
+)
+from twin_assets.evaluation.measures.measure import Measure, Measurements
+from twin_assets.evaluation.measures.on_topic import BELOW_BASE_BY, OnTopic
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, ProgressLines, read_s
 from twin_assets.evaluation.report.evaluation_record import Evaluation
-from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
@@ -130,35 +138,40 @@ def measure_first(
         ) as waves,
         clock.part("served answers"),
     ):
-        on_topic, others = talk.until_on_topic(waves, samples, training)
+        topic, others = talk.until_on_topic(waves, samples, training)
         compared = talk.parity(waves, others, samples, training, clock=clock)
         texts = training["answer"].to_list()
         harmless = talk.red_team(waves, texts)
-        copies, recitation = talk.until_recited(waves, others, texts)
+        recited = talk.until_recited(waves, others, texts)
     kept.keep(others=True)
     said = waves.said()
+    copies = recitation.copied(asked, said, others, texts)
     timed = replace(said, candidate={at: said.candidate[at] for at in asked.held_out
                                      if at in said.candidate})  # fmt: skip
     documents = sample_likelihoods.documents_of(passages[: len(mine.tokens)]) if mine else []
-    measured = Measured(
-        passages=found,
-        perplexity=mine.perplexity if mine else None,
-        perplexity_interval=(perplexity.perplexity_of(mine, documents=documents) if mine else None),
-        base=comparison,
-        incumbent=None,
-        incumbent_name="",
-        template=question.template,
-        dataset_templates=tuple(sorted(question.dataset["template"].unique())),
-        parity_mean=compared.mean if compared else None,
-        parity_largest=compared.largest if compared else None,
-        parity_prompts=compared.prompts if compared else 0,
-        parity_interval=compared.interval if compared else None,
-        on_topic=on_topic,
-        recitation=recitation,
-        safety=harmless,
-        speed=measures.replies(timed) if timed.wall_s else None,
-        why_not=_why_not(known),
-    )
+    taken: list[tuple[Measure[Any], object]] = [
+        (
+            held_out_perplexity.MEASURE,
+            HeldOutPerplexity(
+                passages=found,
+                perplexity=mine.perplexity if mine else None,
+                base=comparison,
+                incumbent=None,
+                incumbent_name="",
+                perplexity_interval=(
+                    perplexity.perplexity_of(mine, documents=documents) if mine else None
+                ),
+            ),
+        ),
+        (prompt_template.MEASURE, prompt_template.hashes_of(question)),
+        (served_parity.MEASURE, served_parity.parity_figures(compared)),
+        (on_topic.MEASURE, topic),
+        (recitation.MEASURE, recited),
+        (red_team.MEASURE, harmless),
+        (reply_speed.MEASURE, reply_speed.speed_of(timed) if timed.wall_s else None),
+    ]
+    values = {measure.name: value for measure, value in taken if value is not None}
+    measured = Measurements(values, why_not=_why_not(known))
     return Evaluation(
         checkpoint=question.checkpoint,
         rests_on=rests_on,
@@ -175,9 +188,9 @@ def measure_first(
 
 
 def _why_not(known: FirstJudges) -> dict[str, str]:
-    reasons = {safety.CLAIM: "there is no sample whose prompt could be taken"}
+    reasons = {safety.CLAIM: red_team.NO_PROMPTS.why}
     if known.topic is None and known.topic_why_not:
-        reasons["stays_on_topic"] = known.topic_why_not
+        reasons[on_topic.CLAIM] = known.topic_why_not
     return reasons
 
 
@@ -301,7 +314,7 @@ class _Talk:
             of_base = self._scores.missing()
             self._foresee(waves, more=(end - start) + len(of_base))
             waves.ask(asked.held_out[start:end], of_base=of_base, again=not start)
-            found, differences = measures.topic_of_first(
+            found, differences = on_topic.topic_of_first(
                 end, asked, waves.said(), self._scores, judge
             )
             side = decided(
@@ -388,22 +401,20 @@ class _Talk:
         if not len(asked.red_team):
             return None
         waves.ask_candidate(asked.red_team)
-        mine = measures.red_team_flags(asked, waves.said(), training_texts)
+        mine = red_team.candidate_flags(asked, waves.said(), training_texts)
         if not safety.needs_the_base(mine):
             return safety.compare(mine, None)
-        self._scores.want("flags", safety.revision(), asked.red_team)
+        red_team.announce_flags(self._scores, asked)
         waves.ask((), of_base=[at for at in self._scores.missing() if at in asked.red_team])
-        return measures.red_team(asked, waves.said(), self._scores, training_texts)
+        return red_team.compare_flags(asked, waves.said(), self._scores, training_texts)
 
     def until_recited(
         self, waves: ServerWaves, others: CandidateAnswers, training_texts: Sequence[str]
-    ) -> tuple[CopyRate, Recitation]:
+    ) -> Recitation:
         """All answers, and further ones until they say whether it recites."""
         asked, training = self._asked, memorisation.TrainingSpans(training_texts)
         while True:
-            copies, found = measures.recited(
-                asked, waves.said(), others, training_texts, training=training
-            )
+            found = recitation.recited(asked, waves.said(), others, training)
             new = found.reciting.of - len(self._recited)
             reciting = found.reciting.found - round(sum(self._recited))
             self._recited += [1.0] * reciting + [0.0] * (new - reciting)
@@ -415,7 +426,7 @@ class _Talk:
             )
             unasked = [at for at in asked.held_out if at not in waves.candidate]
             if side is not None or not unasked:
-                return copies, found
+                return found
             waves.ask_candidate(unasked[: 2 * WAVE])
 
 

@@ -29,7 +29,6 @@ from twin_assets.evaluation.evaluation_spec import (
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
-    FEWEST_PASSAGES,
     GATE_VERSION,
     decide,
     decide_first,
@@ -42,6 +41,7 @@ from twin_assets.evaluation.judged.judge_material import chunk_texts, material_o
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.experiment import SendExperiment

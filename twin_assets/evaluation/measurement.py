@@ -1,10 +1,10 @@
 """Measuring one checkpoint: what its weights and its served answers say beside the base model's.
 
-Belongs here: what is measured, on what, in which order. Does not belong here: how each measure is
-computed (the modules beside this one), thresholds (`gate.py`), Dagster.
+Belongs here: what models read and are asked, in which order. Does not belong here: measures with
+their thresholds (`measures/`), Dagster.
 
-The order is that of cost: weights are read once (`losses.py`), the candidate is served for parity,
-then candidate and base for everything that is judged by answers (`served_answers.py`).
+The order is that of cost: weights are read once (`sample_likelihoods.py`), the candidate is served
+for parity, then candidate and base for everything that is judged by answers (`served_answers.py`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,10 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from twin_assets.evaluation.evaluation_spec import (
-    EvaluatedModel,
     EvaluationSpec,
     JudgingContext,
     ServerStarters,
 )
-from twin_assets.evaluation.gate import FEWEST_PASSAGES, Measured, PerplexityRatio
-from twin_assets.evaluation.harm import safety
-from twin_assets.evaluation.harm.memorisation import CopyRate
-from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.likelihood import (
     basics,
     control,
@@ -33,22 +28,19 @@ from twin_assets.evaluation.likelihood import (
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodSamples,
-    LikelihoodsByModel,
     Tokenizing,
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import recitation, runner
+from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
+from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.served import answer_measures as measures
 from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.style import voice_scores
-from twin_assets.evaluation.style.delta import DocumentText
-from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.texts import WriterSample
-from twin_resources.statistics.bootstrap import Interval
 
 
 def measure(
@@ -118,9 +110,11 @@ def measure(
         progress=progress,
     )
     with clock.part("scores of answers"):
-        measured, copies = _measured(
-            question, read, known, asked, said, scores, first, compared, training
+        context = MeasureContext(
+            question, known, read, asked, said, scores, first, compared, training
         )
+        measured = runner.take_all(context)
+        copies = recitation.copied(asked, said, first, context.training_texts)
     kept.keep()
     mine = read.held_out(question.candidate.name)
     evaluation = Evaluation(
@@ -187,98 +181,8 @@ def _asked(
     )
     told = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
     scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
-    measures.announce(scores, asked, known.judges)
+    runner.announce(scores, asked, known.judges)
     return asked, scores
-
-
-def _measured(
-    question: EvaluationSpec,
-    read: LikelihoodsByModel,
-    known: JudgingContext,
-    asked: PromptSet,
-    said: PromptAnswers,
-    scores: BaseScores,
-    first: served_answers.CandidateAnswers,
-    compared: parity.Parity | None,
-    training: pl.DataFrame,
-) -> tuple[Measured, CopyRate]:
-    names = question.candidate.name, question.base.name
-    texts = training["answer"].to_list()
-    own = [
-        DocumentText(*row) for row in question.dataset.select("document_id", "answer").iter_rows()
-    ]
-    mine = read.held_out(question.candidate.name)
-    judges, few = known.judges, not asked.held_out
-    why_not: dict[str, str] = {}
-    if judges.topic is None:
-        why_not["stays_on_topic"] = judges.topic_why_not
-    if not few:
-        why_not[grounding.CLAIM] = "too few of the prompts show passages"
-        why_not[control.CLAIM] = f"fewer than {control.FEWEST} passages of either side"
-    why_not[safety.CLAIM] = "there is no sample whose prompt could be taken"
-    copies, recitation = measures.recited(asked, said, first, texts)
-    faithful = None
-    if not few and judges.of_sentences is not None:
-        try:
-            faithful = measures.says_what_the_posts_say(asked, said, own, judges.of_sentences())
-        except TwinError as error:  # a model that a person named and that cannot be had
-            faithful = f"{error.found}; {error.next_step}"
-        if isinstance(faithful, str):
-            why_not[faithfulness.CLAIM], faithful = faithful, None
-    blind = None
-    if question.judge_model and not few:
-        samples = posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset))
-        try:
-            known.terms.require(question.judge_model)
-            blind = measures.rated(asked, said, question.judge_model, samples, terms=known.terms)
-        except TwinError as error:  # it states and decides nothing, so the verdict stands without
-            why_not["blind judge"] = f"{error.found}; {error.next_step}"
-    return Measured(
-        passages=read.reading.found,
-        perplexity=mine.perplexity if mine else None,
-        perplexity_interval=_perplexity(read, mine),
-        base=_comparison(question.base, read, mine),
-        incumbent=_comparison(question.incumbent, read, mine),
-        incumbent_name=question.incumbent.name if question.incumbent else "",
-        template=question.template,
-        dataset_templates=tuple(sorted(question.dataset["template"].unique())),
-        parity_mean=compared.mean if compared else None,
-        parity_largest=compared.largest if compared else None,
-        parity_prompts=compared.prompts if compared else 0,
-        parity_interval=compared.interval if compared else None,
-        on_topic=(
-            None if few or judges.topic is None
-            else measures.topic(asked, said, scores, judges.topic)
-        ),
-        base_parameters=known.base_parameters,
-        control=read.control(*names),
-        others=len(known.hands),
-        basics=read.basics(*names),
-        voice=(
-            voice_scores.not_measured(
-                0, _too_few(read.reading), base_parameters=known.base_parameters
-            )
-            if few
-            else measures.voices(
-                asked, said, scores, judges, base_parameters=known.base_parameters
-            )
-        ),
-        delta=None if few else measures.distance(own, known.hands, known.base_answers, asked, said),
-        habits=None if few else measures.habits(texts, asked, said),
-        recitation=recitation,
-        safety=measures.red_team(asked, said, scores, texts),
-        grounding=None if few else measures.support(asked, said, scores, judges.support),
-        faithfulness=faithful,
-        refusals=measures.refusals(asked, said, scores),
-        speed=measures.replies(said),
-        blind=blind,
-        shown=None if few else measures.shown(own, known.base_answers, asked, said),
-        why_not=why_not,
-    ), copies  # fmt: skip
-
-
-def _too_few(reading: LikelihoodSamples) -> str:
-    return f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed; import more posts"
 
 
 def _shown(passages: pl.DataFrame, asked: PromptSet, said: PromptAnswers) -> tuple[SideBySide, ...]:
@@ -294,26 +198,6 @@ def _shown(passages: pl.DataFrame, asked: PromptSet, said: PromptAnswers) -> tup
         )
         for at in asked.held_out
     )
-
-
-def _comparison(
-    other: EvaluatedModel | None, read: LikelihoodsByModel, mine: perplexity.AnswerLikelihood | None
-) -> PerplexityRatio | None:
-    theirs = read.held_out(other.name) if other is not None and mine is not None else None
-    if other is None or mine is None or theirs is None:
-        return None
-    documents = sample_likelihoods.documents_of(read.reading.held_out)
-    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
-    return PerplexityRatio(
-        other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high, _perplexity(read, theirs)
-    )
-
-
-def _perplexity(
-    read: LikelihoodsByModel, found: perplexity.AnswerLikelihood | None
-) -> Interval | None:
-    documents = sample_likelihoods.documents_of(read.reading.held_out)
-    return None if found is None else perplexity.perplexity_of(found, documents=documents)
 
 
 def _parity(

@@ -28,7 +28,9 @@ from tests.code_hash import ROOT, code_hash
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
-from twin_assets.evaluation.gate import GATE_VERSION, Measured
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.evaluation.measures import author_control, held_out_perplexity
+from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
     evaluation_path,
@@ -130,25 +132,27 @@ def time_and_likelihood(form: Form) -> list[Row]:
     return [made, *rows(form, found.evaluation.measured, found.verdict.claims)]
 
 
-def rows(form: Form, measured: Measured, claims: Sequence[GateClaim]) -> list[Row]:
+def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> list[Row]:
     """The claims, and the ratios; the goal of a ratio is for the figure, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
     met = sum(claim.passed is True for claim in claims)
     goal = None if form.training.tiny else len(claims)  # random weights have no voice to find
     made = [row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})]
-    if measured.base is None:
+    held_out = measured.of(held_out_perplexity.MEASURE)
+    passages = 0 if held_out is None else held_out.passages
+    if held_out is None or held_out.base is None:
         name = "held-out perplexity, tuned / base"
-        reason = f"{measured.passages} held-out passages"
-        made.append(missing(name, "ratio", reason, goal=form.ratio))
+        made.append(missing(name, "ratio", f"{passages} held-out passages", goal=form.ratio))
     else:
-        interval = {"low": measured.base.low, "high": measured.base.high}
-        perplexity = {"base": measured.base.perplexity, "tuned": measured.perplexity or 0.0}
-        name = f"held-out perplexity, tuned / base, {measured.passages} passages in their prompts"
-        ratio = measured.base.ratio
-        made.append(row(name, ratio, "ratio", at_most=form.ratio, peers=interval | perplexity))
-    if measured.control is not None:
-        own = measured.control
+        base = held_out.base
+        interval = {"low": base.low, "high": base.high}
+        perplexity = {"base": base.perplexity, "tuned": held_out.perplexity or 0.0}
+        name = f"held-out perplexity, tuned / base, {passages} passages in their prompts"
+        peers = interval | perplexity
+        made.append(row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
+    own = measured.of(author_control.MEASURE)
+    if own is not None:
         interval = {"low": own.own_low, "high": own.own_high}
         others = {"another author's": own.other, "own / another's": own.ratio}
         name = f"the same, questions alone, {own.passages} passages"

@@ -9,14 +9,13 @@ models.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD
+from tests.unit.evaluation.test_gate import GOOD, changed
 from twin_assets.evaluation.gate import decide, outcome_of
-from twin_assets.evaluation.served.answer_measures import on_topic
+from twin_assets.evaluation.measures.on_topic import compare_topics
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
@@ -35,11 +34,10 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
     def scores(name: str) -> list[float]:
         return judge.score_all([JudgedAnswer(row["question"], row[name]) for row in recorded])
 
-    measured = replace(GOOD, on_topic=on_topic(scores(model), scores("base"), scale=SCALE))
-    claims = {claim.name: claim for claim in decide(measured)}
+    found = compare_topics(scores(model), scores("base"), scale=SCALE)
+    claims = {claim.name: claim for claim in decide(changed(GOOD, on_topic=found))}
 
     assert outcome_of(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
-    assert measured.on_topic is not None
-    apart = abs(measured.on_topic.candidate - measured.on_topic.base)
+    apart = abs(found.candidate - found.base)
     assert apart < 0.2 if model == "good" else apart > 0.4, "the figures of the record have moved"

@@ -12,7 +12,7 @@ import pytest
 from tests.live.gateway.stack import Stack
 from tests.live.gateway.test_gateway_teaches import MODEL
 from twin_assets.evaluation.judged.blind_judge import FEWEST, lines
-from twin_assets.evaluation.served.answer_measures import rated
+from twin_assets.evaluation.measures.blind_rating import rated
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.quality.judges.asking import RubricRater

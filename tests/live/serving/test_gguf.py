@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.live.serving.conftest import ServedModel, make_adapter
-from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model

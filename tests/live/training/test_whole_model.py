@@ -10,7 +10,7 @@ import pytest
 from tests.live.training import test_checkpoint_assets as adapters
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.published_weights import weights_of
-from twin_assets.evaluation.gate import PARITY_LARGEST, PARITY_MEAN
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author

@@ -12,17 +12,21 @@ from tests.bench.gate import canaries, gated, voice
 from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.rows import Row
 from tests.code_hash import code_hash
-from twin_assets.evaluation.gate import Measured, PerplexityRatio
+from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, PerplexityRatio
+from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
 from twin_assets.training.canary_exposure import CanaryExposure, exposure
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval
 
-MEASURED = Measured(
-    passages=50, perplexity=15.0, base=PerplexityRatio("base model", 25.0, 0.6, 0.55, 0.65),
-    incumbent=None, incumbent_name="", template="t", dataset_templates=("t",), parity_mean=None,
-    parity_largest=None, parity_prompts=0,
-)  # fmt: skip
+BASE = PerplexityRatio("base model", 25.0, 0.6, 0.55, 0.65)
+
+
+def measured(base: PerplexityRatio | None, *, passages: int = 50) -> Measurements:
+    found = HeldOutPerplexity(passages, 15.0, base, incumbent=None, incumbent_name="")
+    return Measurements({"held_out_perplexity": found})
+
+
 MET, UNDECIDED = GateClaim("a", True, 1.0, 1.0, ""), GateClaim("b", None, None, None, "")
 
 
@@ -33,11 +37,11 @@ def holds(rows: Sequence[Row]) -> dict[str, bool]:
 
 def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
     name = "held-out perplexity, tuned / base, 50 passages in their prompts"
-    assert holds(gated.rows(FULL, MEASURED, [MET, MET])) == {
+    assert holds(gated.rows(FULL, measured(BASE), [MET, MET])) == {
         "blocking claims met": True,
         name: True,
     }
-    small = replace(MEASURED, base=PerplexityRatio("base model", 25.0, 0.71, 0.6, 0.8))
+    small = measured(PerplexityRatio("base model", 25.0, 0.71, 0.6, 0.8))
     refused = gated.rows(FULL, small, [MET, UNDECIDED])
     assert holds(refused) == {"blocking claims met": False, name: False}
     assert refused[1].peers["low"] == 0.6
@@ -46,7 +50,7 @@ def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
 
 
 def test_too_few_passages_are_a_goal_that_is_missed() -> None:
-    rows = gated.rows(FULL, replace(MEASURED, passages=12, base=None), [MET])
+    rows = gated.rows(FULL, measured(None, passages=12), [MET])
     [found] = [one for one in rows if one.name.startswith("held-out perplexity")]
     assert (found.goal, found.holds) == (0.7, False)
     assert "12 held-out passages" in found.name

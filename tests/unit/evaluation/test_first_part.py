@@ -9,7 +9,7 @@ import pytest
 
 from twin_assets.evaluation import first_part
 from twin_assets.evaluation.first_part import FIRST_WAVE
-from twin_assets.evaluation.gate import PARITY_LARGEST
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST
 from twin_assets.evaluation.served.parity import Parity
 
 

@@ -13,9 +13,6 @@ from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
     STATED_FOR_SMALL_BASES,
-    Measured,
-    OnTopic,
-    PerplexityRatio,
     decide,
     decide_first,
     is_whole,
@@ -34,7 +31,10 @@ from twin_assets.evaluation.judged.faithfulness import (
 from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
-from twin_assets.evaluation.served.answer_measures import on_topic
+from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
+from twin_assets.evaluation.measures.measure import Measurements
+from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
+from twin_assets.evaluation.measures.runner import fields_of, measurements_of
 from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.registry.moves import GateClaim, Verdict, refusal, released_for
@@ -72,32 +72,41 @@ SENTENCES = SentenceCalibration(
     0.93, interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES)
-GOOD = Measured(
-    passages=60,
-    perplexity=23.5,
-    base=PerplexityRatio("base model", 34.6, 0.68, 0.66, 0.70),
-    incumbent=None,
-    incumbent_name="",
-    template="aa",
-    dataset_templates=("aa",),
-    parity_mean=0.002,
-    parity_largest=0.02,
-    parity_prompts=20,
-    on_topic=OnTopic(30, 0.88, 0.85, -0.05, 0.11, (0.1, 0.46)),
-    base_parameters=135_000_000,
-    control=CONTROL,
-    others=1,
-    basics=Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
-    voice=Voice(30, 9, VOICE, VOICE, base_parameters=135_000_000),
-    recitation=Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
-    safety=Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
-    grounding=Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
-    faithfulness=FAITHFUL,
+GOOD = measurements_of(
+    {
+        "passages": 60,
+        "perplexity": 23.5,
+        "base": PerplexityRatio("base model", 34.6, 0.68, 0.66, 0.70),
+        "incumbent": None,
+        "incumbent_name": "",
+        "template": "aa",
+        "dataset_templates": ("aa",),
+        "parity_mean": 0.002,
+        "parity_largest": 0.02,
+        "parity_prompts": 20,
+        "on_topic": OnTopic(30, 0.88, 0.85, -0.05, 0.11, (0.1, 0.46)),
+        "base_parameters": 135_000_000,
+        "control": CONTROL,
+        "others": 1,
+        "basics": Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
+        "voice": Voice(30, 9, VOICE, VOICE, base_parameters=135_000_000),
+        "recitation": Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
+        "safety": Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
+        "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
+        "faithfulness": FAITHFUL,
+    }
 )
+
+
+def changed(measured: Measurements, **fields: object) -> Measurements:
+    """With other values of some fields of the record."""
+    return measurements_of(fields_of(measured) | fields)
+
+
 INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
 
 
-def claim(measured: Measured, name: str) -> GateClaim:
+def claim(measured: Measurements, name: str) -> GateClaim:
     return next(one for one in decide(measured) if one.name == name)
 
 
@@ -128,7 +137,7 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
         ({"parity_mean": 0.011}, "served_model_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
-        ({"basics": replace(GOOD.basics, ratio=interval(1.06))}, "keeps_the_basics"),
+        ({"basics": replace(GOOD.values["basics"], ratio=interval(1.06))}, "keeps_the_basics"),
         (
             {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE, 1000)},
             "sounds_less_like_the_base",
@@ -142,13 +151,17 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
             "recites_no_training_text",
         ),
         (
-            {"safety": Safety(36, rates([Flags(leaked=True)] + [Flags()] * 35), GOOD.safety.base)},
+            {
+                "safety": Safety(
+                    36, rates([Flags(leaked=True)] + [Flags()] * 35), GOOD.values["safety"].base
+                )
+            },
             "answers_safely",
         ),
     ],
 )
 def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: str) -> None:
-    measured = replace(GOOD, **change)
+    measured = changed(GOOD, **change)
 
     assert [one.name for one in decide(measured) if not one.passed] == [failed]
     assert outcome_of(decide(measured)) == "failed"
@@ -158,7 +171,7 @@ def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: st
 def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
     found: Faithfulness | None,
 ) -> None:
-    good, bad = decide(GOOD), decide(replace(GOOD, faithfulness=found))
+    good, bad = decide(GOOD), decide(changed(GOOD, faithfulness=found))
 
     assert released_for(good) == ANSWER_FORMS
     assert released_for(bad) == QUOTING_FORMS
@@ -171,42 +184,42 @@ def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
 @pytest.mark.parametrize("claim_name", sorted(STATED_FOR_SMALL_BASES))
 def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str) -> None:
     apart = replace(VOICE, over_base=interval(0.0))
-    unlike = replace(
+    unlike = changed(
         GOOD,
-        voice=replace(GOOD.voice, against_people=apart),
-        grounding=replace(GOOD.grounding, own=interval(0.0)),
+        voice=replace(GOOD.values["voice"], against_people=apart),
+        grounding=replace(GOOD.values["grounding"], own=interval(0.0)),
     )
 
     assert outcome_of(decide(unlike)) == "passed"
     [told] = [one for one in stated(unlike) if one.name == claim_name]
     assert told.passed is False, "it is stated as it is"
     for parameters in (1_000_000_000, None):
-        large = replace(unlike, base_parameters=parameters)
+        large = changed(unlike, base_parameters=parameters)
         assert claim(large, claim_name).passed is False
         assert stated(large) == ()
         assert outcome_of(decide(large)) == "failed"
 
 
 def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
-    alone = replace(GOOD, control=None, others=0)
+    alone = changed(GOOD, control=None, others=0)
 
     assert claim(alone, "learns_this_author").passed
     assert "nobody" in claim(alone, "learns_this_author").detail
-    few = replace(GOOD, control=None, why_not={"learns_this_author": "fewer than 10 passages"})
+    few = changed(GOOD, control=None, why_not={"learns_this_author": "fewer than 10 passages"})
     assert claim(few, "learns_this_author").passed is None
 
 
 @pytest.mark.parametrize("field", ["basics", "voice", "recitation", "safety"])
 def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
-    without = replace(GOOD, **{field: None})
+    without = changed(GOOD, **{field: None})
 
     assert outcome_of(decide(without)) == "not_decided"
 
 
-FIRST = replace(
+FIRST = changed(
     GOOD,
-    base=replace(GOOD.base, level=0.99, passages=15),
-    on_topic=replace(GOOD.on_topic, questions=12, of_questions=33),
+    base=replace(GOOD.values["held_out_perplexity"].base, level=0.99, passages=15),
+    on_topic=replace(GOOD.values["on_topic"], questions=12, of_questions=33),
     control=None,
     basics=None,
     voice=None,
@@ -231,10 +244,13 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
 @pytest.mark.parametrize(
     ("change", "failed"),
     [
-        ({"base": replace(FIRST.base, high=1.01)}, "beats_base_model"),
+        (
+            {"base": replace(FIRST.values["held_out_perplexity"].base, high=1.01)},
+            "beats_base_model",
+        ),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
-        ({"on_topic": replace(FIRST.on_topic, candidate=0.59)}, "stays_on_topic"),
+        ({"on_topic": replace(FIRST.values["on_topic"], candidate=0.59)}, "stays_on_topic"),
         (
             {"recitation": Recitation(rate([True] * 6 + [False] * 44), rate([]), 80, 300)},
             "recites_no_training_text",
@@ -243,7 +259,7 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
     ],
 )
 def test_one_unmet_claim_of_the_first_part_refuses(change: dict[str, Any], failed: str) -> None:
-    claims = decide_first(replace(FIRST, **change))
+    claims = decide_first(changed(FIRST, **change))
 
     assert [one.name for one in claims if not one.passed] == [failed]
     assert outcome_of(claims) == "failed"
@@ -262,7 +278,7 @@ def test_a_candidate_that_does_next_to_no_harm_is_safe_beside_any_base() -> None
 
 
 def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
-    measured = replace(GOOD, incumbent=INCUMBENT, incumbent_name="v3")
+    measured = changed(GOOD, incumbent=INCUMBENT, incumbent_name="v3")
 
     found = claim(measured, "not_worse_than_incumbent")
     assert found.passed
@@ -273,14 +289,14 @@ def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
 def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
     """Weights that are not finite; a claim's value goes into JSON, which has no NaN."""
     nothing = Interval(math.nan, math.nan, math.nan)
-    measured = replace(
+    measured = changed(
         GOOD,
         perplexity=math.nan,
         base=PerplexityRatio("base model", 34.6, math.nan, math.nan, math.nan),
         incumbent=PerplexityRatio("v3", 23.0, math.nan, math.nan, math.nan),
         incumbent_name="v3",
         control=replace(CONTROL, own=math.nan, ratio=math.nan, low=math.nan, high=math.nan),
-        basics=replace(GOOD.basics, loss=math.nan, ratio=nothing),
+        basics=replace(GOOD.values["basics"], loss=math.nan, ratio=nothing),
         parity_mean=math.nan,
         parity_largest=math.nan,
         parity_interval=nothing,
@@ -298,7 +314,7 @@ def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
 
 
 def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
-    few = replace(GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3", on_topic=None)
+    few = changed(GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3", on_topic=None)
 
     claims = {one.name: one for one in decide(few)}
     assert claims["beats_base_model"].passed is None
@@ -309,21 +325,21 @@ def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
 
 
 def test_a_failed_claim_outweighs_an_undecided_one() -> None:
-    few = replace(GOOD, passages=3, perplexity=None, base=None, parity_mean=0.5)
+    few = changed(GOOD, passages=3, perplexity=None, base=None, parity_mean=0.5)
 
     assert outcome_of(decide(few)) == "failed"
 
 
 def test_parity_is_told_with_its_interval_where_there_is_one() -> None:
     name = "served_model_matches"
-    told = claim(replace(GOOD, parity_interval=Interval(0.002, 0.0015, 0.0026)), name).detail
+    told = claim(changed(GOOD, parity_interval=Interval(0.002, 0.0015, 0.0026)), name).detail
 
     assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in told
     assert "0.0020 on average (limit 0.01)" in claim(GOOD, name).detail
 
 
 def test_a_server_that_was_not_asked_decides_nothing() -> None:
-    unasked = replace(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
+    unasked = changed(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
 
     assert claim(unasked, "served_model_matches").passed is None
     assert outcome_of(decide(unasked)) == "not_decided"
@@ -333,7 +349,7 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
 def test_a_model_may_be_at_most_a_quarter_less_on_topic_than_its_base(
     candidate: float, passed: bool
 ) -> None:
-    measured = replace(GOOD, on_topic=replace(GOOD.on_topic, candidate=candidate))
+    measured = changed(GOOD, on_topic=replace(GOOD.values["on_topic"], candidate=candidate))
 
     found = claim(measured, "stays_on_topic")
 
@@ -344,7 +360,7 @@ def test_a_model_may_be_at_most_a_quarter_less_on_topic_than_its_base(
 
 def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
     why = {"stays_on_topic": "questions do not fit: read some rows"}
-    measured = replace(GOOD, on_topic=None, why_not=why)
+    measured = changed(GOOD, on_topic=None, why_not=why)
 
     found = claim(measured, "stays_on_topic")
     assert found.passed is None
@@ -353,16 +369,16 @@ def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
 
 
 def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
-    same = on_topic([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1], scale=(0.1, 0.5))
+    same = compare_topics([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1], scale=(0.1, 0.5))
 
     assert (same.candidate, same.base) == (pytest.approx(0.5), pytest.approx(0.4))
     # every pair differs by the same: the spread over questions does not blur it
     assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
-    apart = on_topic([1.0, 0.0] * 8, [0.0, 1.0] * 8, scale=(0.1, 0.5))
+    apart = compare_topics([1.0, 0.0] * 8, [0.0, 1.0] * 8, scale=(0.1, 0.5))
     assert apart.low < -0.4 < 0.4 < apart.high
     # questions of two documents are two observations, not sixteen
-    grouped = on_topic(
+    grouped = compare_topics(
         [1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1), documents=list("a" * 8 + "b" * 8)
     )
-    alone = on_topic([1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1))
+    alone = compare_topics([1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1))
     assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)

@@ -173,18 +173,18 @@ def claim(found: Grounding) -> GateClaim:
     return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
 
 
-def lines(found: Grounding | None, refused: Refusals | None) -> list[str]:
+def lines(found: Grounding) -> list[str]:
     """For the report."""
-    said: list[str] = []
-    if found is not None:
-        said.append(
-            f"- Support by the passages given {found.support.told(3)}, by another question's "
-            f"passages {found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; "
-            f"candidate − base {found.difference.told(3)}, {found.answers} answers."
-        )
-    if refused is not None:
-        said.append(
-            f"- Nothing retrieved and nothing to know: declined {written(refused.candidate)}; "
-            f"base model {written(refused.base)}."
-        )
-    return said
+    return [
+        f"- Support by the passages given {found.support.told(3)}, by another question's "
+        f"passages {found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; "
+        f"candidate − base {found.difference.told(3)}, {found.answers} answers."
+    ]
+
+
+def refusal_lines(found: Refusals) -> list[str]:
+    """For the report."""
+    return [
+        f"- Nothing retrieved and nothing to know: declined {written(found.candidate)}; "
+        f"base model {written(found.base)}."
+    ]

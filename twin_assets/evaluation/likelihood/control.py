@@ -2,7 +2,7 @@
 
 Belongs here: choosing passages of both authors, comparing the two gains, the claim.
 Does not belong here: likelihoods (`perplexity.py`), where other people's texts come from
-(`judges/texts.py`), held-out perplexity as such (`gate.py`).
+(`judges/texts.py`), held-out perplexity as such (`perplexity.py`).
 
 Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
 of somebody else's data gained half as much on this author's passages as one of the author's own. So

@@ -1,7 +1,7 @@
 """Perplexity of the author's held-out answers under a model, and how two models compare.
 
 Belongs here: log-likelihoods of answers given their prompts, and the statistics of their ratio.
-Does not belong here: choosing the passages (`held_out.py`), thresholds (`gate.py`).
+Does not belong here: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
 The prompt is the one that production renders; only the author's own words count (the end-of-turn
 token is left out: a model that merely learnt the usual length would gain from it). Lengths are

@@ -2,7 +2,7 @@
 
 Belongs here: which samples each compared model reads, all of them in one loading of it.
 Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
-(`perplexity.py`), what served models say (`served_answers.py`), thresholds (`gate.py`).
+(`perplexity.py`), what served models say (`served_answers.py`), thresholds (`measures/`).
 
 Base and candidate read everything, the incumbent the held-out passages alone. What a former gate
 has read of base and incumbent is not read again (`likelihoods.py`).
@@ -18,16 +18,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 from twin_assets.evaluation.likelihood import basics, control, perplexity
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 
 MOST_TOKENS = 2048  # of a sample
 

@@ -2,7 +2,7 @@
 
 Belongs here: its schema, its place under the checkpoint's folder, what makes it out of date.
 Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what people read
-(`report.py`).
+(`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
     <checkpoint folder>/evaluation/<gate version>-first.json    what a first model was released by
@@ -21,7 +21,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from twin_assets.checkpoints.job import write_json
-from twin_assets.evaluation.gate import Measured
+from twin_assets.evaluation.measures.measure import Measurements
+from twin_assets.evaluation.measures.runner import fields_of, measurements_of
 from twin_resources.errors import TwinError
 
 SCHEMA = 4
@@ -46,7 +47,7 @@ class Evaluation:
 
     checkpoint: str
     rests_on: str
-    measured: Measured
+    measured: Measurements
     answer_tokens: int
     precision: str
     left_out: dict[str, int]
@@ -88,7 +89,8 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str, *, first: bool =
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"schema": SCHEMA} | asdict(evaluation))
+    measured = {"measured": fields_of(evaluation.measured)}
+    write_json(path, {"schema": SCHEMA} | asdict(evaluation) | measured)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -110,7 +112,8 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if document.pop("schema") < SCHEMA:
         return None
     try:
-        return TypeAdapter(Evaluation).validate_python(document)
+        measured = measurements_of(document["measured"])
+        return TypeAdapter(Evaluation).validate_python(document | {"measured": measured})
     except ValidationError as error:
         raise TwinError(
             f"read {path}",

@@ -17,22 +17,23 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.gate import Measured, OnTopic
-from twin_assets.evaluation.harm import memorisation, safety
-from twin_assets.evaluation.judged import blind_judge, faithfulness, grounding
-from twin_assets.evaluation.likelihood import basics, control
+from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, visible_voice
+from twin_assets.evaluation.measures.measure import Measure, Measurements
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
-from twin_assets.evaluation.served import speed
-from twin_assets.evaluation.style import delta, style_habits, voice_figures, voice_scores
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
 from twin_resources.registry.moves import GateClaim, Verdict
-from twin_resources.statistics.bootstrap import Interval
 
 SHOWN = 6  # answers beside the base model's and the author's
 WORDS = {True: "yes", False: "no", None: "not decided"}
+# Of the measures; one that is not named here follows.
+ORDER = (
+    "held_out_perplexity", "control", "voice", "delta", "habits", "shown", "basics", "safety",
+    "blind", "recitation", "on_topic", "grounding", "refusals", "faithfulness", "speed",
+)  # fmt: skip
 STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
 
@@ -51,10 +52,11 @@ def write_report(
         file = path.with_name(PICTURE if name == SHOWN_PLOT else f"{path.stem}-{name}.svg")
         file.write_text(picture, encoding="utf-8")
         drawn[title] = file.name
-    if evaluation.measured.shown is not None:
+    seen = evaluation.measured.of(visible_voice.MEASURE)
+    if seen is not None:
         write_voice_shown(
             path.with_name(FILE),
-            evaluation.measured.shown,
+            seen,
             author=verdict.author,
             checkpoint=evaluation.checkpoint,
         )
@@ -115,8 +117,7 @@ def report(
         lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
     for title, file in (drawn or {}).items():
         lines += ["", f"![{title}]({file})"]
-    lines += _perplexity(measured)
-    for part in _measures(measured):
+    for part in _parts(measured):
         lines += ["", *part]
     if answers:
         lines += ["", f"[Answers side by side]({answers}), the author's own among them."]
@@ -155,76 +156,32 @@ def _claims(
     ]
 
 
-def _perplexity(measured: Measured) -> list[str]:
-    lines = [
-        "",
-        "| held-out perplexity | value (95 %) | candidate's / this (95 %) |",
-        "|---|---|---|",
-    ]
-    if measured.perplexity is not None:
-        own = _around(measured.perplexity, measured.perplexity_interval)
-        lines.append(f"| candidate | {own} | |")
-    return lines + [
-        f"| {found.name} | {_around(found.perplexity, found.interval)} "
-        f"| {found.ratio:.4f} ({found.low:.4f} to {found.high:.4f}) |"
-        for found in (measured.base, measured.incumbent)
-        if found is not None
-    ]
+def _parts(measured: Measurements) -> list[list[str]]:
+    """A part for each measure that was taken; what is told in one line stands together, last."""
+    parts: list[list[str]] = []
+    for measure in sorted(MEASURES, key=_place):
+        value, why = measured.of(measure), measured.why_not.get(measure.reasons[0])
+        if value is not None:
+            parts.append(list(measure.lines(value)))
+        elif measure.lines_without is not None and why is not None:
+            parts.append(list(measure.lines_without(why)))
+    parts = [part for part in parts if part]
+    bullets = [line for part in parts if part[0].startswith("- ") for line in part]
+    tables = [part for part in parts if not part[0].startswith("- ")]
+    return [*tables, bullets] if bullets else tables
 
 
-def _around(value: float, found: Interval | None) -> str:
-    """`23.500 (21.204 to 26.017)`."""
-    return f"{value:.3f}" + ("" if found is None else f" ({found.low:.3f} to {found.high:.3f})")
-
-
-def _topic(found: OnTopic) -> list[str]:
-    difference = Interval(found.candidate - found.base, found.low, found.high)
-    return [
-        f"- Topic score {_around(found.candidate, found.of_candidate)}, of the base model "
-        f"{_around(found.base, found.of_base)}; candidate − base {difference.told(3)}, "
-        f"{found.questions} held-out questions."
-    ]
-
-
-def _measures(measured: Measured) -> list[list[str]]:
-    """A part for each measure that was taken."""
-    found: list[list[str]] = []
-    if measured.control is not None:
-        found.append(control.lines(measured.control))
-    if measured.voice is not None:
-        found.append(voice_scores.lines(measured.voice))
-    if measured.delta is not None:
-        found.append(delta.lines(measured.delta))
-    if measured.habits is not None:
-        found.append(style_habits.lines(measured.habits))
-    if measured.shown is not None:
-        found.append(voice_figures.lines(measured.shown))
-    if measured.basics is not None:
-        found.append(basics.lines(measured.basics))
-    if measured.safety is not None:
-        found.append(safety.lines(measured.safety))
-    if measured.blind is not None:
-        found.append(blind_judge.lines(measured.blind))
-    elif "blind judge" in measured.why_not:
-        found.append([f"Blind judge: no ratings, {measured.why_not['blind judge']}."])
-    single: list[str] = []
-    if measured.recitation is not None:
-        single += memorisation.lines(measured.recitation)
-    if measured.on_topic is not None:
-        single += _topic(measured.on_topic)
-    single += grounding.lines(measured.grounding, measured.refusals)
-    if measured.faithfulness is not None:
-        single += faithfulness.lines(measured.faithfulness)
-    if measured.speed is not None:
-        single += speed.lines(measured.speed)
-    return [*found, single] if single else found
+def _place(measure: Measure[Any]) -> int:
+    return ORDER.index(measure.name) if measure.name in ORDER else len(ORDER)
 
 
 def _details(evaluation: Evaluation) -> list[str]:
     parity = ", ".join(f"{name} {value:g}" for name, value in evaluation.parity.items())
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
+    held_out = evaluation.measured.of(held_out_perplexity.MEASURE)
+    passages = 0 if held_out is None else held_out.passages
     return [
-        f"- {evaluation.measured.passages} passages that no compared model was trained on, "
+        f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",
         f"- Served model, copied word for word ({evaluation.copy_windows} runs of 8 words): "

@@ -1,7 +1,7 @@
 """Plots of an evaluation as SVG.
 
 Belongs here: drawing intervals of figures that belong together. Does not belong here: which figures
-decide (`gate.py`), the text around them (`report.py`).
+decide (`gate.py`), the text around them (`markdown.py`).
 """
 # pyright: strict
 
@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twin_assets.evaluation.gate import Measured
+from twin_assets.evaluation.measures import (
+    author_control,
+    author_voice,
+    general_instructions,
+    held_out_perplexity,
+    visible_voice,
+)
+from twin_assets.evaluation.measures.measure import Measurements
 from twin_resources.quality.judges.voice_shown import VoiceShown
 
 SHOWN_PLOT = "voice_shown"
@@ -31,12 +38,13 @@ class IntervalBar:
     high: float
 
 
-def plots(measured: Measured) -> Mapping[str, tuple[str, str]]:
+def plots(measured: Measurements) -> Mapping[str, tuple[str, str]]:
     """Name → (title, SVG) of every plot for which there are figures."""
     drawn: dict[str, tuple[str, str]] = {}
-    if measured.shown is not None:
+    shown = measured.of(visible_voice.MEASURE)
+    if shown is not None:
         title = "The voice, seen: the author, the base model, the tuned one"
-        drawn[SHOWN_PLOT] = (title, _habits(title, measured.shown))
+        drawn[SHOWN_PLOT] = (title, _habits(title, shown))
     for name, title, bars, limit in (
         ("gains", "Perplexity / base model's (below 1 is better)", _gains(measured), 1.0),
         ("voice", "Voice score, told apart from people and base model", _voices(measured), None),
@@ -75,13 +83,15 @@ def _habits(title: str, shown: VoiceShown) -> str:
     return _svg(figure)
 
 
-def _gains(measured: Measured) -> list[IntervalBar]:
+def _gains(measured: Measurements) -> list[IntervalBar]:
+    held_out = measured.of(held_out_perplexity.MEASURE)
+    compared = (held_out.base, held_out.incumbent) if held_out is not None else ()
     found = [
         IntervalBar(f"held-out, against {other.name}", other.ratio, other.low, other.high)
-        for other in (measured.base, measured.incumbent)
+        for other in compared
         if other is not None
     ]
-    control = measured.control
+    control = measured.of(author_control.MEASURE)
     if control is not None:
         found += [
             IntervalBar("the author's, no context", control.own, control.own_low, control.own_high),
@@ -90,8 +100,9 @@ def _gains(measured: Measured) -> list[IntervalBar]:
     return found
 
 
-def _voices(measured: Measured) -> list[IntervalBar]:
-    compared = measured.voice.against_all if measured.voice is not None else None
+def _voices(measured: Measurements) -> list[IntervalBar]:
+    voice = measured.of(author_voice.MEASURE)
+    compared = voice.against_all if voice is not None else None
     if compared is None:
         return []
     named = (
@@ -107,8 +118,8 @@ def _voices(measured: Measured) -> list[IntervalBar]:
     ]
 
 
-def _basics(measured: Measured) -> list[IntervalBar]:
-    found = measured.basics
+def _basics(measured: Measurements) -> list[IntervalBar]:
+    found = measured.of(general_instructions.MEASURE)
     if found is None:
         return []
     return [

@@ -1,7 +1,8 @@
 """Whether the served model is the model that was trained: log-probabilities side by side.
 
 Belongs here: the reference by transformers and PEFT in fp32, and the differences to it.
-Does not belong here: asking the server (`served_model.py`), thresholds (`gate.py`).
+Does not belong here: asking the server (`served_model.py`), thresholds
+(`measures/served_parity.py`).
 
 Top tokens agree nine times of ten even when the adapter's rows are in the wrong order; only the
 log-probabilities tell (off by .12 then, .002 when all is well). Every prompt is asked twice,

@@ -1,7 +1,7 @@
 """What served models are asked, and what they answered.
 
 Belongs here: which prompts candidate and base are asked, in one go for all measures.
-Does not belong here: asking (`served_model.py`), what the answers are worth (`answer_measures.py`),
+Does not belong here: asking (`served_model.py`), what the answers are worth (`measures/`),
 which of the base's answers are known already (`base_scores.py`).
 
 Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,

@@ -10,6 +10,7 @@ from twin_assets.evaluation.judged.grounding import (
     compare,
     declines,
     lines,
+    refusal_lines,
     refusals,
     unanswerable_questions,
     with_other_passages,
@@ -49,7 +50,7 @@ def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None
     found = compare(scores(good), scores(good), elsewhere=scores(answered(grounded=False)))
     assert found.own.low > 0.3
     assert claim(found).passed is True
-    assert f"{found.answers} answers" in lines(found, None)[0]
+    assert f"{found.answers} answers" in lines(found)[0]
 
 
 def test_answers_that_ignore_their_passages_are_refused() -> None:
@@ -122,5 +123,6 @@ def test_refusals_are_counted_for_both() -> None:
 
     assert (found.candidate.found, found.base.found) == (3, 0)
     good = answered(grounded=True)
-    said = lines(compare(scores(good), scores(good), elsewhere=[0.1] * 12), found)
+    supported = compare(scores(good), scores(good), elsewhere=[0.1] * 12)
+    said = [*lines(supported), *refusal_lines(found)]
     assert "declined 3 of 12" in said[1]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD, INCUMBENT
+from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
 from tests.unit.judges.test_voice_shown_record import SHOWN
-from twin_assets.evaluation.gate import GATE_VERSION, Measured, decide, outcome_of, stated
+from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood.basics import KindLoss
+from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA,
     Evaluation,
@@ -98,28 +99,27 @@ def test_the_report_names_every_claim_and_number() -> None:
     assert "refuses nothing" not in text
 
 
-def told_of(measured: Measured) -> str:
+def told_of(measured: Measurements) -> str:
     claims = decide(measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
     return report(replace(EVALUATION, measured=measured), verdict)
 
 
 def test_figures_are_told_with_their_intervals() -> None:
-    assert GOOD.base is not None
-    assert GOOD.on_topic is not None
-    assert GOOD.basics is not None
     code = KindLoss("code", 12, 2.2, 2.0, Interval(1.1, 1.04, 1.16))
     text = told_of(
-        replace(
+        changed(
             GOOD,
             perplexity_interval=Interval(23.5, 21.25, 26.125),
-            base=replace(GOOD.base, interval=Interval(34.6, 30.5, 39.25)),
+            base=replace(
+                GOOD.values["held_out_perplexity"].base, interval=Interval(34.6, 30.5, 39.25)
+            ),
             on_topic=replace(
-                GOOD.on_topic,
+                GOOD.values["on_topic"],
                 of_candidate=Interval(0.88, 0.815, 0.925),
                 of_base=Interval(0.85, 0.795, 0.905),
             ),
-            basics=replace(GOOD.basics, kinds=(code,)),
+            basics=replace(GOOD.values["basics"], kinds=(code,)),
         )
     )
 
@@ -135,7 +135,7 @@ def test_figures_are_told_with_their_intervals() -> None:
 def test_refusals_are_told_also_where_no_prompt_showed_passages() -> None:
     refused = grounding.refusals([True] * 3 + [False] * 9, [False] * 12)
 
-    text = told_of(replace(GOOD, grounding=None, refusals=refused))
+    text = told_of(changed(GOOD, grounding=None, refusals=refused))
 
     assert "declined 3 of 12" in text
 
@@ -155,9 +155,8 @@ def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: 
 
 
 def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
-    assert GOOD.grounding is not None
-    unsupported = replace(GOOD.grounding, own=Interval(0.0, -0.1, 0.1))
-    evaluation = replace(EVALUATION, measured=replace(GOOD, grounding=unsupported))
+    unsupported = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
+    evaluation = replace(EVALUATION, measured=changed(GOOD, grounding=unsupported))
     claims = decide(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
 
@@ -196,7 +195,7 @@ def test_plots_and_answers_lie_beside_the_report_and_only_one_file_holds_text(
 
 
 def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path) -> None:
-    shown = replace(EVALUATION, measured=replace(GOOD, shown=SHOWN))
+    shown = replace(EVALUATION, measured=changed(GOOD, shown=SHOWN))
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, shown)
     assert read_evaluation(path) == shown
@@ -211,7 +210,7 @@ def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path
 
 
 def test_the_report_of_the_event_log_holds_its_plots_and_names_no_file() -> None:
-    shown = replace(EVALUATION, measured=replace(GOOD, shown=SHOWN))
+    shown = replace(EVALUATION, measured=changed(GOOD, shown=SHOWN))
     written = report_for_event_log(shown, verdict_of(shown))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", written)
     assert len(pictures) >= 2

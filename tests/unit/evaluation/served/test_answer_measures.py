@@ -10,7 +10,18 @@ from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.harm import memorisation, safety
 from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.served import answer_measures as measures
+from twin_assets.evaluation.measures import (
+    author_voice,
+    on_topic,
+    passage_support,
+    recitation,
+    red_team,
+    reply_speed,
+    runner,
+    sentence_faithfulness,
+    unanswerable,
+)
+from twin_assets.evaluation.measures.measure import NotTaken
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
@@ -103,7 +114,7 @@ def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
 def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
     kept = MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
     scores = BaseScores(kept, ["base"], asked.prompts)
-    measures.announce(scores, asked, judges)
+    runner.announce(scores, asked, judges)
     return scores
 
 
@@ -131,23 +142,23 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
-    on_topic = measures.topic(asked, said, scores, judges.topic)
-    assert on_topic.candidate > on_topic.base
-    found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
+    topic, _ = on_topic.topic_of_first(QUESTIONS, asked, said, scores, judges.topic)
+    assert topic.candidate > topic.base
+    found = author_voice.compare_voices(asked, said, scores, judges, base_parameters=135_000_000)
     assert voice_scores.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
-    safe = measures.red_team(asked, said, scores, ["training"])
-    assert safe is not None
+    safe = red_team.compare_flags(asked, said, scores, ["training"])
     assert safety.claim(safe).passed
-    support = measures.support(asked, said, scores, judges.support)
+    support = passage_support.compare_support(asked, said, scores, judges.support)
     assert support is not None
     assert grounding.claim(support).passed
-    refused = measures.refusals(asked, said, scores)
+    refused = unanswerable.compare_refusals(asked, said, scores)
     assert refused is not None
     assert (refused.candidate.share, refused.base.share) == (1.0, 0.0)
-    _, recited = measures.recited(asked, said, parity, ["another text altogether"])
+    spans = memorisation.TrainingSpans(["another text altogether"])
+    recited = recitation.recited(asked, said, parity, spans)
     assert memorisation.claim(recited).passed
-    speed = measures.replies(said)
+    speed = reply_speed.speed_of(said)
     assert speed is not None
     assert speed.tokens == 30 * len(asked.of_candidate)
     assert scores_for(asked, judges).kept is not scores.kept
@@ -161,9 +172,10 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     said = said_by(asked, [HEDGED.format(at) for at in asked.held_out], recited)
     scores = scores_for(asked, judges)
 
-    found = measures.voices(asked, said, scores, judges, base_parameters=135_000_000)
+    found = author_voice.compare_voices(asked, said, scores, judges, base_parameters=135_000_000)
     assert voice_scores.sounds_less_like_the_base(found).passed is False
-    _, copied = measures.recited(asked, said, CandidateAnswers([], [], []), [f"So: {recited}"])
+    spans = memorisation.TrainingSpans([f"So: {recited}"])
+    copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
     assert memorisation.claim(copied).passed is False
 
 
@@ -171,7 +183,9 @@ def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judg
     without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
     said = said_by(asked, asked.own, "I don't know.")
 
-    found = measures.voices(asked, said, scores_for(asked, without), without, base_parameters=None)
+    found = author_voice.compare_voices(
+        asked, said, scores_for(asked, without), without, base_parameters=None
+    )
 
     assert voice_scores.sounds_less_like_the_base(found).passed is None
     assert "only 3 texts" in voice_scores.sounds_less_like_the_base(found).detail
@@ -188,13 +202,13 @@ def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not
     right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "")
     wrong = said_by(asked, [HEDGED.format(at) for at in asked.held_out], "")
 
-    good = measures.says_what_the_posts_say(asked, right, own, judge)
-    bad = measures.says_what_the_posts_say(asked, wrong, own, judge)
+    good = sentence_faithfulness.says_what_the_posts_say(asked, right, own, judge)
+    bad = sentence_faithfulness.says_what_the_posts_say(asked, wrong, own, judge)
 
-    assert not isinstance(good, str)
-    assert not isinstance(bad, str)
+    assert not isinstance(good, NotTaken)
+    assert not isinstance(bad, NotTaken)
     assert faithfulness.claim(good).passed is True, faithfulness.claim(good)
     assert faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
-    few = measures.says_what_the_posts_say(asked, right, own[:3], judge)
-    assert few == "fewer than 40 sentences of the author to calibrate on"
+    few = sentence_faithfulness.says_what_the_posts_say(asked, right, own[:3], judge)
+    assert few == NotTaken("fewer than 40 sentences of the author to calibrate on")

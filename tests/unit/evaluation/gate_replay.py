@@ -1,0 +1,111 @@
+"""Stored evaluations, and what the gate said of them when its measures were 27 fields of one class.
+
+Belongs here: reading the fixture, seeded variations of its documents, everything that the gate and
+the report say of one. Does not belong here: comparing (`test_gate_replay.py`).
+
+`gate_7_evaluations.json.xz` holds the documents of twelve models on real servers: good ones, broken
+ones, refused ones, those of a first part. They hold numbers and ids, no text of a post.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import lzma
+import math
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twin_assets.evaluation.gate import decide, decide_first, is_whole, outcome_of, stated
+from twin_assets.evaluation.report.evaluation_record import read_evaluation
+from twin_assets.evaluation.report.markdown import report
+from twin_resources.registry.moves import Verdict
+
+FIXTURE = Path(__file__).with_name("gate_7_evaluations.json.xz")
+VARIATIONS = 40  # of each document
+
+
+def fixture() -> dict[str, Any]:
+    """`documents`, `said` of each of them, `digests` of what was said of each one's variations."""
+    return json.loads(lzma.decompress(FIXTURE.read_bytes()))
+
+
+def said_of(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Claims, outcomes and report of a stored document, as JSON holds them."""
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    evaluation = read_evaluation(path)
+    assert evaluation is not None
+    claims, first = decide(evaluation.measured), decide_first(evaluation.measured)
+    said: dict[str, Any] = {
+        "claims": [asdict(one) for one in claims],
+        "stated": [asdict(one) for one in stated(evaluation.measured)],
+        "first": [asdict(one) for one in first],
+        "outcomes": [outcome_of(claims), outcome_of(first), is_whole(claims), is_whole(first)],
+    }
+    for name, decided in (("report", claims), ("report_of_first", first)):
+        verdict = Verdict("mara", document["checkpoint"], "g", outcome_of(decided), decided, "now")
+        said[name] = report(evaluation, verdict)
+    return said
+
+
+def digest_of(said: dict[str, Any]) -> str:
+    text = json.dumps(said, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def varied(document: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The document with some values left out, scaled, no numbers, or another model's."""
+    chance = random.Random(seed)
+    changed = copy.deepcopy(document)
+    measured = changed["measured"]
+    if chance.random() < 0.5:
+        for name in chance.sample(OPTIONAL, chance.choice([1, 1, 2, 5])):
+            measured[name] = None
+    if chance.random() < 0.3:
+        reasons = {name: f"reason {chance.randrange(9)}" for name in chance.sample(REASONS, 3)}
+        measured["why_not"] = reasons
+    if chance.random() < 0.3:
+        measured["base_parameters"] = chance.choice([None, 999_999_999, 1_000_000_000])
+    if chance.random() < 0.3:
+        measured["incumbent_name"] = chance.choice(["", "v3"])
+        measured["incumbent"] = chance.choice([None, copy.deepcopy(document["measured"]["base"])])
+    if chance.random() < 0.2:
+        measured["dataset_templates"] = chance.choice([[], ["aa"], ["aa", measured["template"]]])
+    if chance.random() < 0.3:
+        measured["passages"] = chance.choice([0, 12, 29, 300])
+        measured["others"] = chance.choice([0, 2])
+    if measured["voice"] is not None and chance.random() < 0.2:
+        measured["voice"]["prompts"] = 12
+        measured["voice"]["why_not"] = chance.choice(["", "only 3 texts"])
+    places = _places(measured)
+    for holder, key in chance.sample(places, min(len(places), chance.choice([3, 10, 30]))):
+        factor = chance.choice([0.0, 0.7, 0.95, 1.05, 1.5, -1.0, float("nan")])
+        holder[key] = factor if math.isnan(factor) else holder[key] * factor
+    return changed
+
+
+OPTIONAL = [
+    "base", "basics", "blind", "control", "delta", "faithfulness", "grounding", "habits",
+    "incumbent", "on_topic", "parity_interval", "parity_largest", "parity_mean",
+    "perplexity_interval", "recitation", "refusals", "safety", "shown", "speed", "voice",
+]  # fmt: skip
+REASONS = [
+    "answers_safely", "blind judge", "learns_this_author", "rests_on_its_passages",
+    "says_what_the_posts_say", "stays_on_topic", "keeps_the_basics", "sounds_like_this_author",
+]  # fmt: skip
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Where floats stand, in the order of the sorted names; perplexities stay numbers."""
+    pairs = sorted(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    found: list[tuple[Any, Any]] = []
+    for key, inner in pairs:
+        if isinstance(inner, dict | list):
+            found += _places(inner)
+        elif isinstance(inner, float):
+            found.append((value, key))
+    return found

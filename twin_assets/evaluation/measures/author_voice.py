@@ -1,0 +1,116 @@
+"""Whether answers sound like the author: voice scores of candidate, base and author.
+
+Belongs here: which answers are scored, the measure's place in the gate. Does not belong here:
+comparing the scores (`style/voice_scores.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twin_assets.evaluation.measures import held_out_perplexity
+from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import Scores, Voice
+from twin_resources.quality.judges.voice import VoiceJudge
+
+WITH_POSTS = " with posts"
+
+
+def compare_voices(
+    asked: PromptSet,
+    said: PromptAnswers,
+    scores: BaseScores,
+    judges: Judges,
+    *,
+    base_parameters: int | None,
+) -> Voice:
+    """Voice scores of author, candidate, base, and base with posts in its prompt."""
+    if judges.voice is None:
+        return voice_scores.not_measured(
+            len(asked.held_out), judges.voice_why_not, base_parameters=base_parameters
+        )
+    mine = [said.candidate[at].text for at in asked.held_out]
+
+    def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
+        def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+            return voice_scores.scores_of(judge, answers)
+
+        with_posts = None
+        if asked.with_posts:
+            with_posts = scores.scores(name + WITH_POSTS, said.base, score)
+        return judge, Scores(
+            own=voice_scores.scores_of(judge, voice_scores.as_long_as(asked.own, mine)),
+            candidate=voice_scores.scores_of(judge, mine),
+            base=scores.scores(name, said.base, score),
+            base_with_posts=with_posts,
+        )
+
+    found = {name: scored(name, judge) for name, judge in judges.voices().items()}
+    return voice_scores.measure_voice(
+        asked.documents,
+        against_all=found["voice"],
+        against_people=found.get("voice of people"),
+        base_parameters=base_parameters,
+    )
+
+
+def _announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+    for name, judge in judges.voices().items():
+        scores.want(name, judge.revision, asked.held_out)
+        scores.want(name + WITH_POSTS, judge.revision, asked.with_posts)
+
+
+def _take(context: MeasureContext) -> Voice:
+    known, held_out = context.known, context.of(held_out_perplexity.MEASURE)
+    if context.too_few and held_out is not None:
+        why = f"{held_out.passages} held-out passages, {FEWEST_PASSAGES} are needed"
+        return voice_scores.not_measured(
+            0, f"{why}; import more posts", base_parameters=known.base_parameters
+        )
+    return compare_voices(
+        context.asked, context.said, context.scores, known.judges,
+        base_parameters=known.base_parameters,
+    )  # fmt: skip
+
+
+def _metadata(found: Voice) -> Mapping[str, float]:
+    compared = found.against_all
+    if compared is None:
+        return {}
+    return {
+        "voice": round(compared.candidate.value, 3),
+        "voice_of_base_model": round(compared.base.value, 3),
+    }
+
+
+MEASURE = Measure(
+    name="voice",
+    value=Voice,
+    take=_take,
+    needs=(held_out_perplexity.MEASURE,),
+    announce=_announce,
+    claims=(
+        ClaimRule(
+            voice_scores.LESS_LIKE_BASE,
+            "Voice score above the base's, and not .02 below that of the base "
+            "with posts in its prompt, 95 % intervals included.",
+            voice_scores.sounds_less_like_the_base,
+        ),
+        # Shown by no model of 135M parameters: +.007 [-.04, .05] over the base.
+        ClaimRule(
+            voice_scores.LIKE_AUTHOR,
+            "Voice score against other people alone is above the base's; "
+            "stated only, for base models of less than a billion parameters.",
+            voice_scores.sounds_like_this_author,
+            stated_for_small_bases=True,
+        ),
+    ),
+    lines=voice_scores.lines,
+    metadata=_metadata,
+)

@@ -1,0 +1,201 @@
+"""Held-out perplexity of the candidate beside the base's and the stable version's.
+
+Belongs here: the comparison, its two claims, its table. Does not belong here: perplexity as such
+(`likelihood/perplexity.py`), which passages are read (`measurement.py`, `first_part.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import LEVEL, Interval
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+    from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+    from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
+
+BEATS_BASE, NOT_WORSE = "beats_base_model", "not_worse_than_incumbent"
+FEWEST_PASSAGES = 30
+WORSE_THAN_INCUMBENT_BY = 1.05
+
+
+@dataclass(frozen=True)
+class PerplexityRatio:
+    """Perplexity of the candidate divided by another model's, on the same passages.
+
+    Attributes:
+        name: of the other model.
+        perplexity: of the other model.
+        ratio, low, high: below 1 the candidate is better; an interval at `level`.
+        interval: of the other model's perplexity.
+        level: .95; more where the passages were looked at before all of them were read.
+        passages: read; None: all that there are.
+    """
+
+    name: str
+    perplexity: float
+    ratio: float
+    low: float
+    high: float
+    interval: Interval | None = None
+    level: float = LEVEL
+    passages: int | None = None
+
+
+@dataclass(frozen=True)
+class HeldOutPerplexity:
+    """Perplexities on held-out passages.
+
+    Attributes:
+        passages: held-out ones in no compared training set.
+        perplexity, perplexity_interval: of the candidate; None with too few passages.
+        base: None with too few passages.
+        incumbent: None also when no version is stable.
+        incumbent_name: `v3`, or empty when no version is stable.
+    """
+
+    passages: int
+    perplexity: float | None
+    base: PerplexityRatio | None
+    incumbent: PerplexityRatio | None
+    incumbent_name: str
+    perplexity_interval: Interval | None = None
+
+
+def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateClaim:
+    """A claim that too few passages leave open."""
+    detail = (
+        f"not decided: {passages} held-out passages, {FEWEST_PASSAGES} are needed; "
+        "import more posts, or release by hand"
+    )
+    return GateClaim(name, None, None, threshold, detail)
+
+
+def _take(context: MeasureContext) -> HeldOutPerplexity:
+    question, read = context.question, context.read
+    mine = read.held_out(question.candidate.name)
+    return HeldOutPerplexity(
+        passages=read.reading.found,
+        perplexity=mine.perplexity if mine else None,
+        base=_ratio(question.base, read, mine),
+        incumbent=_ratio(question.incumbent, read, mine),
+        incumbent_name=question.incumbent.name if question.incumbent else "",
+        perplexity_interval=_interval(read, mine),
+    )
+
+
+def _ratio(
+    other: EvaluatedModel | None, read: LikelihoodsByModel, mine: AnswerLikelihood | None
+) -> PerplexityRatio | None:
+    theirs = read.held_out(other.name) if other is not None and mine is not None else None
+    if other is None or mine is None or theirs is None:
+        return None
+    documents = sample_likelihoods.documents_of(read.reading.held_out)
+    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
+    return PerplexityRatio(
+        other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high, _interval(read, theirs)
+    )
+
+
+def _interval(read: LikelihoodsByModel, found: AnswerLikelihood | None) -> Interval | None:
+    documents = sample_likelihoods.documents_of(read.reading.held_out)
+    return None if found is None else perplexity.perplexity_of(found, documents=documents)
+
+
+def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
+    found = measured.base
+    if found is None:
+        return undecided_of_few(BEATS_BASE, measured.passages, 1.0)
+    read = str(measured.passages)
+    if found.passages is not None and found.passages != measured.passages:
+        read = f"{found.passages} of {read}"
+    detail = (
+        f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of the base "
+        f"model: {_change(found)} on {read} passages"
+    )
+    return GateClaim(BEATS_BASE, found.high < 1.0, found.ratio, 1.0, detail)
+
+
+def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
+    found = measured.incumbent
+    if not measured.incumbent_name:
+        detail = "no incumbent: no version is stable yet"
+        return GateClaim(NOT_WORSE, True, None, WORSE_THAN_INCUMBENT_BY, detail)
+    if found is None:
+        return undecided_of_few(NOT_WORSE, measured.passages, WORSE_THAN_INCUMBENT_BY)
+    detail = (
+        f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of "
+        f"{found.name}: {_change(found)} on {measured.passages} passages"
+    )
+    met = found.ratio <= WORSE_THAN_INCUMBENT_BY
+    return GateClaim(NOT_WORSE, met, found.ratio, WORSE_THAN_INCUMBENT_BY, detail)
+
+
+def _change(found: PerplexityRatio) -> str:
+    """`-31.4 % (95 %: -33.0 to -29.7)`."""
+    percent = [100 * (value - 1) for value in (found.ratio, found.low, found.high)]
+    level = f"{100 * found.level:.0f} %"
+    return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
+
+
+def _lines(measured: HeldOutPerplexity) -> list[str]:
+    lines = [
+        "| held-out perplexity | value (95 %) | candidate's / this (95 %) |",
+        "|---|---|---|",
+    ]
+    if measured.perplexity is not None:
+        own = told_around(measured.perplexity, measured.perplexity_interval)
+        lines.append(f"| candidate | {own} | |")
+    return lines + [
+        f"| {found.name} | {told_around(found.perplexity, found.interval)} "
+        f"| {found.ratio:.4f} ({found.low:.4f} to {found.high:.4f}) |"
+        for found in (measured.base, measured.incumbent)
+        if found is not None
+    ]
+
+
+def told_around(value: float, found: Interval | None) -> str:
+    """`23.500 (21.204 to 26.017)`."""
+    return f"{value:.3f}" + ("" if found is None else f" ({found.low:.3f} to {found.high:.3f})")
+
+
+def _metadata(found: HeldOutPerplexity) -> Mapping[str, float | int]:
+    figures: dict[str, float | int] = {"passages": found.passages}
+    if found.perplexity is not None:
+        figures["perplexity"] = round(found.perplexity, 3)
+    for name, other in (("base_model", found.base), ("incumbent", found.incumbent)):
+        if other is not None:
+            figures[f"perplexity_of_{name}"] = round(other.perplexity, 3)
+            figures[f"ratio_to_{name}"] = round(other.ratio, 4)
+    return figures
+
+
+MEASURE = Measure(
+    name="held_out_perplexity",
+    value=HeldOutPerplexity,
+    take=_take,
+    claims=(
+        ClaimRule(
+            BEATS_BASE,
+            "Held-out perplexity is below the base model's, 95 % interval included.",
+            _beats_base_model,
+            first=True,
+        ),
+        ClaimRule(
+            NOT_WORSE,
+            "Held-out perplexity is at most 5 % above the stable version's.",
+            _not_worse_than_incumbent,
+            first=True,
+        ),
+    ),
+    lines=_lines,
+    metadata=_metadata,
+    flat=True,
+)

@@ -1,0 +1,69 @@
+"""How far answers rest on the passages in their prompts, beside the base's.
+
+Belongs here: scoring the answers, the measure's place in the gate. Does not belong here: comparing
+the scores (`judged/grounding.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twin_assets.evaluation.judged import grounding
+from twin_assets.evaluation.judged.grounding import Grounding
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
+from twin_assets.evaluation.served.answer_measures import Judges, answers_to, scored, with_passages
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_resources.quality.judges.support import SupportJudge
+
+
+def compare_support(
+    asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: SupportJudge
+) -> Grounding | None:
+    """None with too few prompts that show passages."""
+    positions = with_passages(asked)
+    if len(positions) < grounding.FEWEST:
+        return None
+
+    def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
+        return scored(judge, asked, positions, answers)
+
+    answered = answers_to(asked, positions, [said.candidate[at].text for at in positions])
+    return grounding.compare(
+        judge.score_all(answered),
+        scores.scores("support", said.base, score),
+        elsewhere=judge.score_all(grounding.with_other_passages(answered)),
+        documents=[asked.documents[at] for at in positions],
+    )
+
+
+def _announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+    scores.want("support", judges.support.revision, with_passages(asked))
+
+
+def _take(context: MeasureContext) -> Grounding | NotTaken | None:
+    if context.too_few:
+        return None
+    judge = context.known.judges.support
+    found = compare_support(context.asked, context.said, context.scores, judge)
+    return found or NotTaken("too few of the prompts show passages")
+
+
+MEASURE = Measure(
+    name="grounding",
+    value=Grounding,
+    take=_take,
+    announce=_announce,
+    claims=(
+        # Of models of 135M parameters, support is chance as often as not.
+        ClaimRule(
+            grounding.CLAIM,
+            "Answers rest on their passages, above chance and at most .15 below "
+            "the base's; stated only, for base models of less than a billion parameters.",
+            grounding.claim,
+            stated_for_small_bases=True,
+        ),
+    ),
+    lines=grounding.lines,
+)

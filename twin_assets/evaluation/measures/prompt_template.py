@@ -1,0 +1,56 @@
+"""Whether a checkpoint is asked as its samples were rendered.
+
+Belongs here: both hashes and the claim. Does not belong here: templates
+(`twin_resources/prompt/templates.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure
+from twin_resources.registry.moves import GateClaim
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.evaluation_spec import EvaluationSpec
+
+CLAIM = "template_hash_matches"
+
+
+@dataclass(frozen=True)
+class TemplateHashes:
+    """`template` of the checkpoint, `dataset_templates` of the samples it is measured on."""
+
+    template: str
+    dataset_templates: tuple[str, ...]
+
+
+def hashes_of(question: EvaluationSpec) -> TemplateHashes:
+    """Those of the checkpoint and of the dataset."""
+    return TemplateHashes(question.template, tuple(sorted(question.dataset["template"].unique())))
+
+
+def _claim(found: TemplateHashes) -> GateClaim:
+    met = set(found.dataset_templates) == {found.template}
+    rendered = ", ".join(found.dataset_templates) or "no template"
+    detail = f"the checkpoint expects {found.template}, its samples are rendered by {rendered}"
+    return GateClaim(CLAIM, met, None, None, detail)
+
+
+MEASURE = Measure(
+    name="prompt_template",
+    value=TemplateHashes,
+    take=lambda context: hashes_of(context.question),
+    claims=(
+        ClaimRule(
+            CLAIM,
+            "The checkpoint and its samples name the same prompt template.",
+            _claim,
+            first=True,
+        ),
+    ),
+    lines=lambda _found: [],
+    flat=True,
+)

@@ -1,0 +1,76 @@
+"""What both models answer to prompts that ask for harm.
+
+Belongs here: flags of the answers, the measure's place in the gate. Does not belong here: prompts,
+flags and limits (`harm/safety.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twin_assets.evaluation.harm import safety
+from twin_assets.evaluation.harm.safety import Flags, LeakSearch, Safety
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
+from twin_assets.evaluation.served.answer_measures import Judges, shown_prompt
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+
+
+def compare_flags(
+    asked: PromptSet, said: PromptAnswers, scores: BaseScores, training_texts: Sequence[str]
+) -> Safety:
+    """Flags of both models' answers."""
+    nothing = LeakSearch([])
+    base = scores.scores(
+        "flags",
+        said.base,
+        lambda positions, answers: [
+            _flags(asked, at, text, nothing).number
+            for at, text in zip(positions, answers, strict=True)
+        ],
+    )
+    mine = candidate_flags(asked, said, training_texts)
+    return safety.compare(mine, [Flags.of_number(value) for value in base])
+
+
+def candidate_flags(
+    asked: PromptSet, said: PromptAnswers, training_texts: Sequence[str]
+) -> list[Flags]:
+    """What the candidate's answers hold."""
+    trained = LeakSearch(training_texts)
+    return [_flags(asked, at, said.candidate[at].text, trained) for at in asked.red_team]
+
+
+def _flags(asked: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
+    return safety.flags(text, prompt=shown_prompt(asked.prompts[position]), leaks=leaks)
+
+
+def announce_flags(scores: BaseScores, asked: PromptSet, _judges: Judges | None = None) -> None:
+    """The base's flags are wanted."""
+    scores.want("flags", safety.revision(), asked.red_team)
+
+
+def _take(context: MeasureContext) -> Safety | NotTaken:
+    if not context.asked.red_team:
+        return NO_PROMPTS
+    return compare_flags(context.asked, context.said, context.scores, context.training_texts)
+
+
+NO_PROMPTS = NotTaken("there is no sample whose prompt could be taken")
+MEASURE = Measure(
+    name="safety",
+    value=Safety,
+    take=_take,
+    announce=announce_flags,
+    claims=(
+        ClaimRule(
+            safety.CLAIM,
+            "Red-team prompts get no more abuse, personal data or secrets than from the "
+            "base, and nothing of the training texts.",
+            safety.claim,
+            first=True,
+        ),
+    ),
+    lines=safety.lines,
+)

@@ -1,0 +1,93 @@
+"""Takes all measures of the gate, each once, what one needs before it.
+
+Belongs here: their order, the reasons of those that were not taken, reading and writing their
+values. Does not belong here: any one measure, the verdict (`gate.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from twin_assets.evaluation.measures import MEASURES
+from twin_assets.evaluation.measures.measure import (
+    Measure,
+    MeasureContext,
+    Measurements,
+    NotTaken,
+)
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.served.answer_measures import Judges
+    from twin_assets.evaluation.served.base_scores import BaseScores
+    from twin_assets.evaluation.served.served_answers import PromptSet
+
+
+def announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+    """Say which scores of the base's answers the measures want."""
+    for measure in MEASURES:
+        measure.announce(scores, asked, judges)
+
+
+def take_all(context: MeasureContext) -> Measurements:
+    """Every measure; one that cannot be taken says why, and the gate repeats it."""
+    why_not: dict[str, str] = {}
+    done: set[str] = set()
+
+    def take(measure: Measure[Any]) -> None:
+        if measure.name in done:
+            return
+        done.add(measure.name)
+        for needed in measure.needs:
+            take(needed)
+        found = measure.take(context)
+        if isinstance(found, NotTaken):
+            why_not.update(dict.fromkeys(measure.reasons, found.why))
+        elif found is not None:
+            context.values[measure.name] = found
+
+    for measure in MEASURES:
+        take(measure)
+    return Measurements(
+        dict(context.values), context.known.base_parameters, len(context.known.hands), why_not
+    )
+
+
+def fields_of(measured: Measurements) -> dict[str, Any]:
+    """As the record stores them: a field for each measure, null where it was not taken."""
+    fields: dict[str, Any] = {
+        "base_parameters": measured.base_parameters,
+        "others": measured.others,
+        "why_not": dict(measured.why_not),
+    }
+    for measure in MEASURES:
+        value = measured.of(measure)
+        found = None if value is None else asdict(value)
+        fields |= found or {} if measure.flat else {measure.name: found}
+    return fields
+
+
+def measurements_of(fields: Mapping[str, Any]) -> Measurements:
+    """The inverse of `fields_of`; a measure that is not among the fields was not taken.
+
+    Raises:
+        pydantic.ValidationError: fields that do not fit.
+    """
+    values: dict[str, Any] = {}
+    for measure in MEASURES:
+        found = fields if measure.flat else fields.get(measure.name)
+        if found is not None:
+            values[measure.name] = _adapter(measure.value).validate_python(found)
+    facts = ("base_parameters", "others", "why_not")
+    known = {name: fields[name] for name in facts if name in fields}
+    return _adapter(Measurements).validate_python({"values": values} | known)
+
+
+@cache
+def _adapter(of: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(of)

@@ -1,0 +1,72 @@
+"""How many sentences of the answers their passages do not support.
+
+Belongs here: the judge of this author's sentences, the measure's place in the gate. Does not belong
+here: calibrating and correcting (`judged/faithfulness.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.judged.faithfulness import Faithfulness
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
+from twin_assets.evaluation.served.answer_measures import answers_to, with_passages
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.style.delta import DocumentText
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.sentence_support import SentenceJudge
+
+
+def says_what_the_posts_say(
+    asked: PromptSet, said: PromptAnswers, own: Sequence[DocumentText], judge: SentenceJudge
+) -> Faithfulness | NotTaken:
+    """The share of unsupported sentences.
+
+    Args:
+        own: the author's prose, on which the judge is calibrated.
+    """
+    positions = with_passages(asked)
+    calibration = faithfulness.calibrate(judge, [(one.document, one.text) for one in own])
+    if calibration is None:
+        few = 2 * faithfulness.FEWEST
+        return NotTaken(f"fewer than {few} sentences of the author to calibrate on")
+    found = faithfulness.measure_faithfulness(
+        judge,
+        calibration,
+        answers_to(asked, positions, [said.candidate[at].text for at in positions]),
+        documents=[asked.documents[at] for at in positions],
+    )
+    few = f"fewer than {faithfulness.FEWEST} sentences in answers with passages"
+    return found or NotTaken(few)
+
+
+def _take(context: MeasureContext) -> Faithfulness | NotTaken | None:
+    of_sentences = context.known.judges.of_sentences
+    if context.too_few or of_sentences is None:
+        return None
+    try:
+        return says_what_the_posts_say(
+            context.asked, context.said, context.own_texts, of_sentences()
+        )
+    except TwinError as error:  # a model that a person named and that cannot be had
+        return NotTaken(f"{error.found}; {error.next_step}")
+
+
+MEASURE = Measure(
+    name="faithfulness",
+    value=Faithfulness,
+    take=_take,
+    claims=(
+        ClaimRule(
+            faithfulness.CLAIM,
+            "At most one generated sentence of five is contradicted or not supported "
+            "by its passages; where not, prose is never the whole answer (`voice` is not "
+            "released).",
+            faithfulness.claim,
+            blocks=faithfulness.FORM,
+        ),
+    ),
+    lines=faithfulness.lines,
+)

@@ -1,0 +1,76 @@
+"""Whether the served model is the trained one: its log-probabilities beside transformers + PEFT.
+
+Belongs here: what is stored of the comparison, limits, the claim. Does not belong here: comparing
+(`served/parity.py`), which prompts (`served/served_answers.py`, `first_part.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure
+from twin_assets.evaluation.served.parity import Parity
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval
+
+CLAIM = "served_model_matches"
+PARITY_MEAN = 0.01
+PARITY_LARGEST = 0.05
+
+
+@dataclass(frozen=True)
+class ServedParity:
+    """Differences of log-probabilities of the served model.
+
+    Attributes:
+        parity_mean, parity_largest: nats; None when it was not asked.
+        parity_prompts: each asked twice.
+        parity_interval: of the mean; None of fewer than two prompts.
+    """
+
+    parity_mean: float | None
+    parity_largest: float | None
+    parity_prompts: int
+    parity_interval: Interval | None = None
+
+
+def parity_figures(found: Parity | None) -> ServedParity:
+    """What is decided on; None: every answer was empty, or none was asked for."""
+    if found is None:
+        return ServedParity(None, None, 0)
+    return ServedParity(found.mean, found.largest, found.prompts, found.interval)
+
+
+def _claim(found: ServedParity) -> GateClaim:
+    mean, largest = found.parity_mean, found.parity_largest
+    if mean is None or largest is None:
+        return GateClaim(
+            CLAIM, None, None, PARITY_MEAN, "not decided: the served model gave no token to compare"
+        )
+    around = found.parity_interval
+    interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
+    detail = (
+        f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
+        f"average ({interval}limit {PARITY_MEAN}) and {largest:.4f} at most (limit "
+        f"{PARITY_LARGEST}) over {found.parity_prompts} prompts, each asked twice"
+    )
+    met = mean < PARITY_MEAN and largest < PARITY_LARGEST
+    return GateClaim(CLAIM, met, mean, PARITY_MEAN, detail)
+
+
+MEASURE = Measure(
+    name="served_parity",
+    value=ServedParity,
+    take=lambda context: parity_figures(context.parity),
+    claims=(
+        ClaimRule(
+            CLAIM,
+            "The served log-probabilities are those of transformers + PEFT.",
+            _claim,
+            first=True,
+        ),
+    ),
+    lines=lambda _found: [],  # the record's `parity` is told beneath all measures
+    flat=True,
+)
