@@ -4,7 +4,7 @@ Belongs here: which claims decide, which are stated only, the outcome.
 Does not belong here: measures with their claims and thresholds (`measures/`, a file each),
 measuring (`measurement.py`), storing the verdict (`registry/`), moving a version.
 Method: deploy/docs/architecture.md, The gate. A claim that could not be decided refuses like one
-that is not met.
+that is not met. A new measure: deploy/docs/contributing.md.
 
 A first model is released by the first part of the gate (`FIRST_CLAIMS`: what can harm, and whether
 it learnt anything at all); what answers beside it is the base model, so that what is left open is

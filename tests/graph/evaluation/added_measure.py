@@ -1,0 +1,103 @@
+"""What the gate, its record, its report and its asset say of a measure that was just added.
+
+Started by `test_measure_recipe.py` as a process of its own, whose `twin_assets` has the measure.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.test_evaluation_spec import QUESTION, SAMPLES
+from tests.unit.judges.word_vectors import embed
+from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.evaluation import gate, measurement
+from twin_assets.evaluation.checkpoint_evaluation import result_of
+from twin_assets.evaluation.evaluation_spec import JudgingContext
+from twin_assets.evaluation.judgement import JudgedEvaluation
+from twin_assets.evaluation.likelihood import basics
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.likelihood.sample_likelihoods import (
+    LikelihoodSamples,
+    LikelihoodsByModel,
+)
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import runner
+from twin_assets.evaluation.measures.measure import MeasureContext, Measurements
+from twin_assets.evaluation.report.evaluation_record import (
+    Evaluation,
+    read_evaluation,
+    write_evaluation,
+)
+from twin_assets.evaluation.report.markdown import write_report
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers
+from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.registry.moves import Verdict
+
+
+def measured(answer: str) -> Measurements:
+    """All measures of a candidate that answers everything alike."""
+    question = replace(QUESTION, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
+    judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
+    known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
+    kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
+    asked, scores = measurement._asked(question, SAMPLES, SAMPLES, known, kept, engine="none")
+    said = PromptAnswers(
+        {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.of_candidate},
+        dict.fromkeys(range(len(asked.prompts)), "Certainly!"),
+        wall_s=9.0,
+        at_once=2,
+    )
+    general = tuple(
+        TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
+        for row in basics.rows()
+    )
+    read = LikelihoodSamples((), (), own=(), other=(), general=general, found=4)
+    losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
+    models = {question.candidate.name: losses, question.base.name: losses}
+    context = MeasureContext(
+        question, known, LikelihoodsByModel(read, models), asked, said, scores,
+        CandidateAnswers([], [], []), None, SAMPLES,
+    )  # fmt: skip
+    return runner.take_all(context)
+
+
+def told(answer: str, folder: Path) -> dict[str, object]:
+    """Claims, report, metadata and checks of its evaluation, stored and read back."""
+    evaluation = Evaluation(
+        "c" * 64, "r" * 64, measured(answer), answer_tokens=0, precision="fp32", left_out={},
+        copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
+    )  # fmt: skip
+    path = folder / "evaluation.json"
+    write_evaluation(path, evaluation)
+    stored = read_evaluation(path)
+    assert stored is not None
+    assert stored == evaluation
+    claims = gate.decide(stored.measured)
+    verdict = Verdict("ada", "c" * 64, "g", gate.outcome_of(claims), claims, "now")
+    write_report(path.with_suffix(".md"), stored, verdict, [])
+    judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), measured_now=True)
+    result = result_of(judged, answer="quote_and_voice")
+    return {
+        "claims": {one.name: one.passed for one in claims},
+        "report": path.with_suffix(".md").read_text(encoding="utf-8"),
+        "metadata": {
+            name: value
+            for name, value in (result.metadata or {}).items()
+            if isinstance(value, int | float | str)
+        },
+        "checks": {one.check_name: one.passed for one in result.check_results or ()},
+        "fields": sorted(json.loads(path.read_text(encoding="utf-8"))["measured"]),
+    }
+
+
+if __name__ == "__main__":
+    answers = ("It wears well.", "it wears")
+    sys.stdout.write(json.dumps([told(answer, Path(sys.argv[1])) for answer in answers]))

@@ -1,0 +1,70 @@
+"""The recipe "A measure of the gate" of deploy/docs/contributing.md, followed in a copy."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recipes import of_recipe
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Path) -> None:
+    follow_the_recipe(tmp_path / "with")
+
+    good, bad = said_by(tmp_path / "with")
+
+    claim = "answers_in_sentences"
+    assert (good["claims"][claim], bad["claims"][claim]) == (True, False)
+    assert (good["checks"][claim], bad["checks"][claim]) == (True, False)
+    assert "- Whole sentences: 4 of 4" in good["report"]
+    assert f"| `{claim}` | no | 0 of 4" in bad["report"]
+    assert (good["metadata"]["whole_sentences"], bad["metadata"]["whole_sentences"]) == (1.0, 0.0)
+    assert "whole_sentences" in good["fields"]
+    assert "not decided: too few of the prompts show passages" in good["report"]
+
+
+def test_without_it_nothing_speaks_of_it(tmp_path: Path) -> None:
+    copy_assets(tmp_path / "without")
+
+    assert "sentences" not in json.dumps([one["checks"] for one in said_by(tmp_path / "without")])
+
+
+def copy_assets(folder: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "twin_assets", folder / "twin_assets", ignore=ignored)
+    return folder / "twin_assets" / "evaluation" / "measures"
+
+
+def follow_the_recipe(folder: Path) -> None:
+    """Its file, and its line in the tuple."""
+    measures = copy_assets(folder)
+    of_recipe("A measure of the gate", measures / "whole_sentences.py")
+    listed = measures / "__init__.py"
+    text = listed.read_text(encoding="utf-8")
+    for before in ("    visible_voice,\n", "    cosine_delta.MEASURE,\n"):
+        assert before in text
+    text = text.replace("    visible_voice,\n", "    visible_voice,\n    whole_sentences,\n")
+    line = "    cosine_delta.MEASURE,\n"
+    listed.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
+
+
+def said_by(folder: Path) -> list[dict[str, Any]]:
+    """What a process says that has the assets of `folder`."""
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.graph.evaluation.added_measure", str(folder)],
+        cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        pytest.fail(ran.stderr[-3000:])
+    return json.loads(ran.stdout.splitlines()[-1])
