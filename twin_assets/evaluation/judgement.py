@@ -36,7 +36,7 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.judged.calibrated_judges import calibrated, topic_judge
+from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
 from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
@@ -336,7 +336,7 @@ def _question_of(
 
 def _first_beside(judging: JudgingSetup, question: EvaluationSpec) -> first_part.FirstJudges:
     """The topic score alone: a voice takes a minute and a half of the base model's answers."""
-    topic, why_not = topic_judge(
+    topic, why_not = calibrated_topic(
         judging.author, training_pairs(question.dataset), judging.tables, judging.embedder()
     )
     return first_part.FirstJudges(topic, why_not, chunk_texts(judging.tables, judging.author))

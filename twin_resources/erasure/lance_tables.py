@@ -29,7 +29,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE as PASSAGES
-from twin_resources.quality.judges.stored import STORED_TABLES
+from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.store import StoredTable
 

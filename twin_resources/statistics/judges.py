@@ -25,13 +25,6 @@ from twin_resources.statistics.values import ImpossibleValue
 
 PLANT_SHARE = 0.05
 DELTA = 0.05
-# What a claim is about decides on which bad answers its measure must be right.
-PLANTS: Mapping[str, tuple[str, ...]] = {
-    "topic": ("off_topic", "shuffled"),
-    "voice": ("another_author",),
-    "support": ("unsupported",),
-    "general": ("another_author", "off_topic", "shuffled", "unsupported"),
-}
 
 
 @dataclass(frozen=True)
@@ -63,31 +56,29 @@ def certify(
     """The certificate of a measure for one claim.
 
     Args:
-        claim: a key of `PLANTS`.
-        differences: kind of plant → score of the author's own answer − score of the plant, one a
-            held-out prompt.
+        differences: each kind of plant that the claim is about → score of the author's own answer −
+            score of the plant, one a held-out prompt; none at all is no proof.
 
     A measure is wrongly certified with probability at most delta: every kind must be passed.
 
     Raises:
-        ImpossibleValue: an unknown claim, or a difference outside [−1, 1].
+        ImpossibleValue: no kind of plants, or a difference outside [−1, 1].
     """
-    if claim not in PLANTS:
+    if not differences:
         raise ImpossibleValue(
             f"certify {measure}",
-            found=f"the claim {claim!r}",
-            next_step=f"name one of {', '.join(PLANTS)}",
+            found=f"no kind of plants for the claim {claim!r}",
+            next_step="name those on which the measure must be right",
         )
-    found = {kind: differences.get(kind, ()) for kind in PLANTS[claim]}
-    for kind, values in found.items():
+    for kind, values in differences.items():
         _check(measure, kind, values)
     bounds = {
         kind: 2.0 * betting_lower([(1.0 + item) / 2.0 for item in values], delta=delta) - 1.0
-        for kind, values in found.items()
+        for kind, values in differences.items()
     }
     certified = all(bound >= margin for bound in bounds.values())
     said = ", ".join(
-        f"own above {kind} by at least {bounds[kind]:.2f} ({len(found[kind])} pairs)"
+        f"own above {kind} by at least {bounds[kind]:.2f} ({len(differences[kind])} pairs)"
         for kind in bounds
     )
     return JudgeCertificate(
@@ -95,7 +86,7 @@ def certify(
         claim=claim,
         certified=certified,
         bounds=bounds,
-        counts={kind: len(values) for kind, values in found.items()},
+        counts={kind: len(values) for kind, values in differences.items()},
         reason=f"{measure} {'may' if certified else 'may not'} decide on {claim}: {said}; "
         f"needed {margin:g}",
     )

@@ -33,9 +33,8 @@ from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
-from twin_resources.quality.judges.panel import BASE_MODEL
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands, passages_of
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.voice import BASE_MODEL, VoiceJudge, WriterTexts, calibrate_voice
 from twin_resources.statistics.bootstrap import Interval
 
 MOST_OF_THE_OTHER = 300  # passages, as of another author of the instance

@@ -12,24 +12,14 @@ import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
-from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
-from twin_resources.quality.judges.panel import (
-    JudgeMaterial,
-    Panel,
-    assemble_panel,
-    deciding,
-    differences,
-)
-from twin_resources.quality.judges.stored import (
-    CERTIFICATE_TABLE,
-    TOPIC_TABLE,
-    VOICE_TABLE,
-    voice_calibration,
-)
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds
+from twin_resources.quality.judges.negative_probes import KINDS, AuthorAnswer, plant
+from twin_resources.quality.judges.panel import Panel, assemble_panel, deciding, differences
+from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import bundled_hands, divided
-from twin_resources.quality.judges.topic import TopicPair
-from twin_resources.quality.judges.voice import WriterTexts
+from twin_resources.quality.judges.topic import TOPIC_TABLE, TopicPair
+from twin_resources.quality.judges.voice import VOICE_TABLE, WriterTexts, voice_calibration
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -59,17 +49,15 @@ def material() -> JudgeMaterial:
 
 
 def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
-    return assemble_panel(material, tables=tables, embed=embedder.embed, embedder=embedder.revision)
+    return assemble_panel(material, JudgeNeeds(tables, embedder.embed, embedder.revision))
 
 
 def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
     material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:
     withheld = JudgeTerms(why_not="paid = false", next_step="leave it so")
-    found = assemble_panel(
-        material, tables=tables, embed=embedder.embed, embedder=embedder.revision,
-        judge_model="openai/gpt-4o-mini", terms=withheld,
-    )  # fmt: skip
+    needs = JudgeNeeds(tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", withheld)
+    found = assemble_panel(material, needs)
 
     assert found.claims == ("topic", "voice")
     assert found.vetoes == ("support",)
@@ -162,6 +150,6 @@ def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: Judge
 
     found = certification.certify(identity(judge), judge.claim, differences(judge, plants))
 
-    assert set(found.counts) == set(certification.PLANTS["general"])
+    assert set(found.counts) == set(KINDS)
     assert min(found.counts.values()) >= 40
     assert not found.certified

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.judged.judge_material import material_of, others_of
 from twin_resources.authors import Author
+from twin_resources.quality.judges.judge_kind import JudgeNeeds
 from twin_resources.quality.judges.panel import Panel, assemble_panel
 from twin_resources.quality.judges.terms import terms_of
 from twin_resources.settings import Settings
@@ -59,11 +60,13 @@ def panel_of(
     )
     return assemble_panel(
         material,
-        tables=tables,
-        embed=embedder.embed,
-        embedder=embedder.revision,
-        judge_model=settings.judge_model,
-        terms=terms_of(settings, author, state),
+        JudgeNeeds(
+            tables,
+            embedder.embed,
+            embedder.revision,
+            settings.judge_model,
+            terms_of(settings, author, state),
+        ),
         margin=margin,
     )
 

@@ -20,8 +20,8 @@ from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges.judge_kind import JudgeMaterial
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
-from twin_resources.quality.judges.panel import JudgeMaterial
 from twin_resources.quality.judges.texts import bundled_hands, divided, hands_of, of_others
 from twin_resources.settings import Settings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from twin_assets.evaluation.measures.measure import Measure, MeasureContext
 from twin_assets.evaluation.style import delta
 from twin_assets.evaluation.style.delta import Delta, DocumentText, measure_delta
-from twin_resources.quality.judges.panel import BASE_MODEL
+from twin_resources.quality.judges.voice import BASE_MODEL
 
 
 def _take(context: MeasureContext) -> Delta | None:

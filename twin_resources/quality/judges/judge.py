@@ -40,8 +40,8 @@ class Judge(Protocol):
         name: `topic`, `voice`, `support`, or a language model's name.
         revision: changes whenever a score could: code, calibration, model or prompt. A score is
             only comparable with scores of the same name and revision.
-        claim: what it may decide, a key of `evidence.judges.PLANTS`, once it is certified on the
-            plants of that claim.
+        claim: what it may decide, once it is certified on the plants of that claim
+            (`judge_kind.py`).
     """
 
     @property

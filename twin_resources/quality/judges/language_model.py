@@ -20,6 +20,13 @@ from twin_resources.quality.judges.asking import (
     as_score,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
+from twin_resources.quality.judges.judge_kind import (
+    JudgeKind,
+    JudgeMaterial,
+    JudgeMissing,
+    JudgeNeeds,
+)
+from twin_resources.quality.judges.negative_probes import KINDS
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 
 PROMPT = """\
@@ -101,3 +108,24 @@ class LanguageModelJudge:
         rated = self._rater.rate(answered)
         scores = {one: score for one, score in rated.items() if score is not None}
         return [scores[one] if one.answer.strip() else 0.0 for one in answered]
+
+
+def general_judge(_material: JudgeMaterial, needs: JudgeNeeds) -> LanguageModelJudge | None:
+    """The model that a person named.
+
+    Raises:
+        JudgeMissing: it may not be asked about this author.
+    """
+    if not needs.model:
+        return None
+    if needs.terms.why_not:
+        raise JudgeMissing(
+            f"have {needs.model} rate answers",
+            found=needs.terms.why_not,
+            next_step=needs.terms.next_step,
+        )
+    return LanguageModelJudge(needs.model, terms=needs.terms)
+
+
+# Alone: it is certified on every kind of planted answers.
+GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge)

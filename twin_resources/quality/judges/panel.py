@@ -1,6 +1,7 @@
 """The judges of an author, each with its certificate: who may decide a release, and who reports.
 
-Belongs here: which judges there are, certifying each on the plants of its own claim.
+Belongs here: which judges there are, putting them together (for the gate too), certifying each on
+the plants of its own claim.
 Does not belong here: the measures, making plants, the statistics of a certificate
 (`statistics/judges.py`), reading the author's tables
 (`twin_assets/evaluation/judged/judge_material.py`).
@@ -11,18 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.quality.judges import stored
 from twin_resources.quality.judges.asking import JudgeUsage
-from twin_resources.quality.judges.judge import Embed, Judge, JudgedAnswer, digest, identity
-from twin_resources.quality.judges.language_model import LanguageModelJudge
-from twin_resources.quality.judges.negative_probes import AuthorAnswer, NegativeProbe, plant
-from twin_resources.quality.judges.support import SupportJudge
-from twin_resources.quality.judges.terms import FREE, JudgeTerms
-from twin_resources.quality.judges.texts import OtherTexts
-from twin_resources.quality.judges.topic import TopicJudge, TopicPair
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge_kind import (
+    JudgeKind,
+    JudgeMaterial,
+    JudgeMissing,
+    JudgeNeeds,
+    JudgeRole,
+    JudgeT,
+)
+from twin_resources.quality.judges.language_model import GENERAL, LanguageModelJudge
+from twin_resources.quality.judges.negative_probes import NegativeProbe, plant
+from twin_resources.quality.judges.support import SUPPORT
+from twin_resources.quality.judges.topic import TOPIC
+from twin_resources.quality.judges.voice import VOICE
 from twin_resources.statistics import judges as certification
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.judges import JudgeCertificate
@@ -32,33 +39,56 @@ if TYPE_CHECKING:
 
 PANEL_VERSION = "panel-1"
 MOST_PROMPTS = 120  # held-out prompts that certify; 80 are enough for a difference of .3 and ε .1
-BASE_MODEL = "base model"
-# Decide together or not at all: on topic alone another author's model, or the base, is promoted
-# every time.
-DECIDING = ("topic", "voice")
-# Reported by default: its own answers rest on more than the passages that were found.
-VETOING = ("support",)
+# What people add a judge to: its file, and a line here.
+JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
+# Each is derived from the author's text: what forgets an author forgets these.
+STORED_TABLES = (*(name for kind in JUDGES for name in kind.tables), stored.CERTIFICATE_TABLE)
 
 
 @dataclass(frozen=True)
-class JudgeMaterial:
-    """What an author's judges are made of and tested with.
+class AssembledJudges:
+    """The judges that an author has, and why there is no other.
 
     Attributes:
-        pairs: training split, in drawn order.
-        prompts: held-out, in drawn order, with the author's own answers.
-        others: other people's texts.
-        base_answers: of the untuned base model to training questions; empty: voice is trained
-            against people alone, and tells the base apart worse.
-        base: revision of that base model.
+        judges, missing: by claim; a judge that nobody asked for is in neither.
     """
 
-    author: str
-    pairs: Sequence[TopicPair] = field(repr=False)
-    prompts: Sequence[AuthorAnswer] = field(repr=False)
-    others: OtherTexts = field(repr=False)
-    base_answers: Sequence[str] = field(default=(), repr=False)
-    base: str = ""
+    judges: Mapping[str, Judge]
+    missing: Mapping[str, JudgeMissing]
+
+    def of(self, kind: JudgeKind[JudgeT]) -> JudgeT | None:
+        """The judge of a kind."""
+        return cast("JudgeT | None", self.judges.get(kind.claim))
+
+    def why_not(self, kind: JudgeKind[Any]) -> str:
+        """Why there is none of a kind, and what to do; empty: there is one."""
+        error = self.missing.get(kind.claim)
+        return f"{error.found}: {error.next_step}" if error else ""
+
+
+def assemble(
+    material: JudgeMaterial, needs: JudgeNeeds, *, kinds: Sequence[JudgeKind[Any]] | None = None
+) -> AssembledJudges:
+    """An author's judges, for the gate as for a trial; what was calibrated before is taken as it
+    is.
+
+    Args:
+        kinds: None: all.
+
+    Raises:
+        TwinError: a calibration is of other code.
+    """
+    judges: dict[str, Judge] = {}
+    missing: dict[str, JudgeMissing] = {}
+    for kind in JUDGES if kinds is None else kinds:
+        try:
+            judge = kind.make(material, needs)
+        except JudgeMissing as error:
+            missing[kind.claim] = error
+        else:
+            if judge is not None:
+                judges[kind.claim] = judge
+    return AssembledJudges(judges, missing)
 
 
 @dataclass(frozen=True)
@@ -100,7 +130,7 @@ class Panel:
     def vetoes(self) -> tuple[str, ...]:
         """Claims of certified judges that may only roll back."""
         certified = (member.judge.claim for member in self.members if member.certified)
-        return tuple(claim for claim in certified if claim in VETOING)
+        return tuple(claim for claim in certified if claim in vetoing())
 
     def judges_cost(self, answered: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """The most that scoring these can cost, and what the account has for it (None: no limit),
@@ -130,67 +160,52 @@ class Panel:
 def deciding(certified: Sequence[str]) -> tuple[str, ...]:
     """Which of the certified claims decide a release together; empty: none may.
 
-    A certified general judge decides alone: it was certified on every kind of plant.
+    On topic alone another author's model, or the base, is promoted every time.
     """
-    if "general" in certified:
-        return ("general",)
-    return DECIDING if set(DECIDING) <= set(certified) else ()
+    alone = [claim for claim in _claims("decides alone") if claim in certified]
+    together = _claims("decides with others")
+    return tuple(alone[:1]) or (together if set(together) <= set(certified) else ())
 
 
-def assemble_panel(
-    material: JudgeMaterial,
-    *,
-    tables: Tables,
-    embed: Embed,
-    embedder: str,
-    judge_model: str = "",
-    terms: JudgeTerms = FREE,
-    margin: float = MARGIN,
-) -> Panel:
-    """Make an author's judges and certify them; what was computed before is taken as it is.
+def vetoing() -> tuple[str, ...]:
+    """Claims of judges that may only roll back."""
+    return _claims("vetoes")
+
+
+def _claims(role: JudgeRole) -> tuple[str, ...]:
+    return tuple(kind.claim for kind in JUDGES if kind.role == role)
+
+
+def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float = MARGIN) -> Panel:
+    """An author's judges for a trial, each certified; what was computed before is taken as it is.
 
     Args:
-        embedder: its revision.
-        judge_model: a LiteLLM model name; empty: no general judge.
-        terms: of that model; one that may not be asked is told in the notes.
         margin: ε; the demo uses .2, and prints that.
 
     Raises:
         OverLimit: the account has not the money to certify the general judge.
-        TwinError: too little text to calibrate on, or the judge's model does not answer.
+        TwinError: a judge that decides with others is missing, or a judge's model does not answer.
     """
-    author = material.author
-    topic = stored.topic_calibration(tables, author, material.pairs, embed=embed, embedder=embedder)
-    judges: list[Judge] = [TopicJudge(topic, embed)]
+    found = assemble(material, needs)
+    for claim in _claims("decides with others"):
+        if claim in found.missing:
+            raise found.missing[claim]  # the others could decide nothing without it
     notes: list[str] = []
-    if material.others.training or material.base_answers:
-        own = WriterTexts(author, tuple((pair.document_id, pair.answer) for pair in material.pairs))
-        sides = [WriterTexts(hand.name, hand.passages) for hand in material.others.training]
-        if material.base_answers:
-            numbered = tuple((str(n), text) for n, text in enumerate(material.base_answers))
-            sides.append(WriterTexts(BASE_MODEL, numbered))
-        judges.append(
-            VoiceJudge(stored.voice_calibration(tables, author, own, sides, base=material.base))
-        )
-    else:
-        notes.append("no voice judge: there is nobody else's text to tell this voice from")
     if not material.others.unseen and material.others.planted:
         notes.append(
             "voice is certified on other documents of authors that it was trained against, "
             "because there are only one or two of them: an unknown author may pass"
         )
-    judges.append(SupportJudge(embed, embedder=embedder))
-    if judge_model and terms.why_not:
-        notes.append(f"no general judge: {terms.why_not}; {terms.next_step}")
-    elif judge_model:
-        judges.append(LanguageModelJudge(judge_model, terms=terms))
-    prompts = list(material.prompts[:MOST_PROMPTS])
-    plants = plant(
-        prompts,
+    notes += [
+        f"no {claim} judge: {error.found}; {error.next_step}"
+        for claim, error in found.missing.items()
+    ]
+    probes = plant(
+        list(material.prompts[:MOST_PROMPTS]),
         training=[(pair.document_id, pair.answer) for pair in material.pairs],
-        others=[text for hand in material.others.planted for _, text in hand.passages],
+        others=[text for one in material.others.planted for _, text in one.passages],
     )
-    members = _certified(tables, author, judges, plants, margin)
+    members = _certified(needs.tables, material.author, found.judges, probes, margin)
     return Panel(members, material.others.unseen, tuple(notes))
 
 
@@ -207,39 +222,31 @@ def differences(judge: Judge, plants: Sequence[NegativeProbe]) -> dict[str, list
 def _certified(
     tables: Tables,
     author: str,
-    judges: Sequence[Judge],
-    plants: Sequence[NegativeProbe],
+    judges: Mapping[str, Judge],
+    probes: Sequence[NegativeProbe],
     margin: float,
 ) -> tuple[PanelJudge, ...]:
     """Certificates by judge, computed once for a revision: a general judge is paid for each score,
     and the plants in every later batch watch over it."""
-    of_claim = {
-        judge.claim: tuple(one for one in plants if one.kind in certification.PLANTS[judge.claim])
-        for judge in judges
-    }
-    tasks = {
-        judge.claim: stored.JudgeTask(
-            digest(
-                PANEL_VERSION,
-                identity(judge),
-                margin,
-                stored.doublings(len(of_claim[judge.claim])),
-            ),
-            lambda judge=judge: asdict(
-                certification.certify(
-                    identity(judge),
-                    judge.claim,
-                    differences(judge, of_claim[judge.claim]),
-                    margin=margin,
-                )
-            ),
-        )
-        for judge in judges
-    }
-    known: Mapping[str, dict[str, object]] = stored.once(
-        tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks
-    )
+    members = [
+        (judges[kind.claim], kind, tuple(one for one in probes if one.kind in kind.probes))
+        for kind in JUDGES
+        if kind.claim in judges
+    ]
+
+    def task(
+        judge: Judge, kind: JudgeKind[Any], shown: Sequence[NegativeProbe]
+    ) -> stored.JudgeTask:
+        def computed() -> Mapping[str, Any]:
+            told = {name: [] for name in kind.probes} | differences(judge, shown)
+            return asdict(certification.certify(identity(judge), kind.claim, told, margin=margin))
+
+        count = stored.doublings(len(shown))
+        return stored.JudgeTask(digest(PANEL_VERSION, identity(judge), margin, count), computed)
+
+    tasks = {member[1].claim: task(*member) for member in members}
+    known = stored.once(tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks)
     return tuple(
-        PanelJudge(judge, JudgeCertificate(**known[judge.claim]), of_claim[judge.claim])  # pyright: ignore[reportArgumentType]
-        for judge in judges
+        PanelJudge(judge, JudgeCertificate(**known[kind.claim]), shown)
+        for judge, kind, shown in members
     )

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
+from twin_resources.quality.judges.judge_kind import JudgeKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,3 +91,12 @@ def support_by_sentence(
         close = clip((nearest - UNRELATED) / (PARAPHRASE - UNRELATED))
         found.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
     return found
+
+
+# Vetoes alone: an author's own answers rest on more than the passages that were found.
+SUPPORT = JudgeKind(
+    "support",
+    ("unsupported",),
+    "vetoes",
+    lambda _, needs: SupportJudge(needs.embed, embedder=needs.embedder),
+)

@@ -13,19 +13,26 @@ echo of the question is on topic: `fluent` makes the short ones cheap, nothing m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from twin_resources.errors import TwinError
 from twin_resources.quality.judges.fluency import fluent
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
+from twin_resources.quality.judges.judge_kind import (
+    JudgeKind,
+    JudgeMaterial,
+    JudgeMissing,
+    JudgeNeeds,
+)
+from twin_resources.quality.judges.stored import JudgeTask, doublings, once
 
 TOPIC_VERSION = "topic-1"
+TOPIC_TABLE = "topic_calibration"
 MOST_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
 FEWEST_PAIRS = 20
 SMALLEST_GAP = 0.1
 
 
-class TopicNotCalibrated(TwinError):
+class TopicNotCalibrated(JudgeMissing):
     """An author's pairs give no scale: too few of them, or questions that do not fit."""
 
 
@@ -124,3 +131,23 @@ class TopicJudge:
             topic = clip((cosine - self.calibration.unrelated) / scale)
             scores.append(topic * fluent(one.answer))
         return scores
+
+
+def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
+    """The author's topic score, on a scale from the first `MOST_PAIRS` training pairs there were.
+
+    Raises:
+        TopicNotCalibrated: see `calibrate_topic`.
+    """
+    used = list(material.pairs[:MOST_PAIRS])
+    inputs = digest(TOPIC_VERSION, needs.embedder, doublings(len(used)))
+    task = JudgeTask(
+        inputs, lambda: asdict(calibrate_topic(used, embed=needs.embed, embedder=needs.embedder))
+    )
+    found = once(needs.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task})
+    return TopicJudge(TopicCalibration(**found["topic"]), needs.embed)
+
+
+TOPIC = JudgeKind(
+    "topic", ("off_topic", "shuffled"), "decides with others", topic_judge, (TOPIC_TABLE,)
+)

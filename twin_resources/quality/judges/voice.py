@@ -14,14 +14,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
+from twin_resources.quality.judges.judge_kind import (
+    JudgeKind,
+    JudgeMaterial,
+    JudgeMissing,
+    JudgeNeeds,
+)
+from twin_resources.quality.judges.stored import JudgeTask, doublings, once
 from twin_resources.quality.judges.style_features import FEATURES, common_words, matrix, windows
 
+if TYPE_CHECKING:
+    from twin_resources.storage.tables.tables import Tables
+
 VOICE_VERSION = "voice-2"
+VOICE_TABLE = "voice_calibration"
+PEOPLE_VOICE_TABLE = "voice_of_people_calibration"  # told apart from people alone
+BASE_MODEL = "base model"
 FEWEST_TEXTS = 40  # windows of either side
 MOST_TEXTS = 600  # windows of one source
 FOLDS = 5
@@ -72,7 +85,7 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
     """Train on an author's texts against others'.
 
     Raises:
-        TwinError: too few texts on one side.
+        JudgeMissing: too few texts on one side.
     """
     import numpy as np
     from sklearn.metrics import roc_auc_score
@@ -80,7 +93,7 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
     sides = [own.pieces(), *(source.pieces() for source in others)]
     counts = [len(side) for side in sides]
     if min(counts[0], sum(counts[1:])) < FEWEST_TEXTS:
-        raise TwinError(
+        raise JudgeMissing(
             f"calibrate the voice score of {own.name}",
             found=f"{counts[0]} texts of the author, {sum(counts[1:])} of others",
             next_step=f"import more posts: {FEWEST_TEXTS} of either side are needed",
@@ -171,5 +184,82 @@ class VoiceJudge:
         return scores
 
 
+def voice_calibration(
+    tables: Tables,
+    author: str,
+    own: WriterTexts,
+    others: Sequence[WriterTexts],
+    *,
+    base: str,
+    into: str = VOICE_TABLE,
+) -> VoiceCalibration:
+    """The author's voice score, trained against others'.
+
+    Args:
+        base: revision of the model whose answers are among the others; empty: people alone.
+        into: the table that keeps it, one for each kind of others.
+
+    Raises:
+        JudgeMissing: as `calibrate_voice`.
+    """
+    people = len(others) - bool(base)
+    inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())), doublings(people + 1))
+    task = JudgeTask(inputs, lambda: asdict(calibrate_voice(own, others)))
+    found = once(tables, into, author=author, tasks={"voice": task})["voice"]
+    return VoiceCalibration(
+        **(found | {"kept": tuple(found["kept"]), "weights": tuple(found["weights"])})
+    )
+
+
+def voice_judge(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge:
+    """The author's voice, told apart from other people and the base model.
+
+    Raises:
+        JudgeMissing: as `calibrate_voice`.
+    """
+    others = _people(material)
+    if material.base_answers:
+        answers = tuple((str(n), text) for n, text in enumerate(material.base_answers))
+        others.append(WriterTexts(BASE_MODEL, answers))
+    base = material.base if material.base_answers else ""
+    own = _own(material)
+    return VoiceJudge(voice_calibration(needs.tables, material.author, own, others, base=base))
+
+
+def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | None:
+    """The same from people alone; None where they have written too little."""
+    people = _people(material)
+    try:
+        found = voice_calibration(
+            needs.tables,
+            material.author,
+            _own(material),
+            people,
+            base="",
+            into=PEOPLE_VOICE_TABLE,
+        )
+    except JudgeMissing:
+        return None  # a second opinion; the first says what is missing
+    return VoiceJudge(found)
+
+
+def _own(material: JudgeMaterial) -> WriterTexts:
+    pairs = material.pairs
+    return WriterTexts(material.author, tuple((pair.document_id, pair.answer) for pair in pairs))
+
+
+def _people(material: JudgeMaterial) -> list[WriterTexts]:
+    return [WriterTexts(one.name, one.passages) for one in material.others.training]
+
+
 def _sigmoid(logit: float) -> float:
     return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, logit))))
+
+
+VOICE = JudgeKind(
+    "voice",
+    ("another_author",),
+    "decides with others",
+    voice_judge,
+    (VOICE_TABLE, PEOPLE_VOICE_TABLE),
+)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.quality.judges import pairs as table
-from twin_resources.quality.judges.panel import VETOING, deciding
+from twin_resources.quality.judges.panel import deciding, vetoing
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import TrialState, TrialTerms, margin_against
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
@@ -112,7 +112,7 @@ def read_replays(
         if scored_by.get(claim) == measure
     ]
     claims = deciding(held)
-    vetoes = tuple(claim for claim in held if claim in VETOING)
+    vetoes = tuple(claim for claim in held if claim in vetoing())
     pairs = table.pairs_of(rows, trial, [*claims, *vetoes])
     lost = [
         claim

@@ -1,0 +1,120 @@
+"""The one assembly of judges: what the gate has the trial has, and what is missing is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recipes import of_recipe
+from tests.unit.judges.word_vectors import embed
+from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
+from twin_resources.quality.judges import panel
+from twin_resources.quality.judges.judge import identity
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeMissing, JudgeNeeds
+from twin_resources.quality.judges.negative_probes import AuthorAnswer
+from twin_resources.quality.judges.panel import assemble, assemble_panel
+from twin_resources.quality.judges.terms import JudgeTerms
+from twin_resources.quality.judges.texts import OtherTexts, bundled_hands, divided
+from twin_resources.quality.judges.topic import TopicPair
+from twin_resources.storage.tables.tables import Tables
+
+AUTHOR = "mara-lindqvist"
+
+
+class Words:
+    """In the place of the embedder: counts of words."""
+
+    revision = "words"
+    embed = staticmethod(embed)
+
+
+WORDS: Any = Words()
+
+
+@pytest.fixture(scope="module")
+def material() -> JudgeMaterial:
+    hands = {hand.name: hand for hand in bundled_hands(without=[])}
+    passages = hands.pop(AUTHOR).passages
+    training, held = passages[:120], passages[120:150]
+    return JudgeMaterial(
+        author=AUTHOR,
+        pairs=[TopicPair(f"What of {text[:60]}?", text, name) for name, text in training],
+        prompts=[
+            AuthorAnswer(f"s{number}", name, f"What of {text[:60]}?", text, (text,))
+            for number, (name, text) in enumerate(held)
+        ],
+        others=divided([replace(hand, passages=hand.passages[:80]) for hand in hands.values()]),
+        base_answers=[
+            f"Certainly! Here are some important things, {n} of them." for n in range(60)
+        ],
+        base="base-1",
+    )
+
+
+def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, tables: Tables) -> None:
+    of_gate = calibrated(material, tables, WORDS)
+    versions = [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]]
+
+    of_trial = assemble_panel(material, JudgeNeeds(tables, embed, "words"))
+
+    assert of_gate.topic is not None
+    assert of_gate.voice is not None
+    assert of_gate.voice_people is not None
+    gate = [of_gate.topic, of_gate.voice, of_gate.support]
+    assert [identity(one.judge) for one in of_trial.members] == [identity(one) for one in gate]
+    assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
+
+
+def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
+    material: JudgeMaterial, tables: Tables
+) -> None:
+    few, needs = replace(material, pairs=material.pairs[:5]), JudgeNeeds(tables, embed, "words")
+
+    of_gate = calibrated(few, tables, WORDS)
+
+    assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
+    assert of_gate.topic_why_not.startswith("5 training pairs of")
+    assert "40 of either side are needed" in of_gate.voice_why_not
+    assert calibrated_topic(AUTHOR, few.pairs, tables, WORDS) == (None, of_gate.topic_why_not)
+    with pytest.raises(JudgeMissing, match="5 training pairs"):
+        assemble_panel(few, needs)
+    alone = replace(material, others=OtherTexts((), (), unseen=False), base_answers=())
+    assert "0 of others" in calibrated(alone, tables, WORDS).voice_why_not
+    with pytest.raises(JudgeMissing, match="0 of others"):
+        assemble_panel(alone, needs)
+
+
+def test_a_judge_that_only_reports_or_may_not_be_asked_is_noted(
+    material: JudgeMaterial, tables: Tables
+) -> None:
+    terms = JudgeTerms(why_not="paid = false", next_step="leave it so")
+    needs = JudgeNeeds(tables, embed, "words", "openai/gpt-4o-mini", terms)
+
+    found = assemble(material, needs)
+
+    assert set(found.judges) == {"topic", "voice", "support"}
+    assert set(found.missing) == {"general"}
+    assert assemble_panel(material, needs).notes[-1] == (
+        "no general judge: paid = false; leave it so"
+    )
+
+
+def test_the_recipe_for_a_judge_adds_one(
+    material: JudgeMaterial, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
+    added = of_recipe("A judge", tmp_path / "brevity.py")
+    monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
+
+    found = assemble_panel(material, JudgeNeeds(tables, embed, "words"))
+
+    member = found.members[-1]
+    assert identity(member.judge) == "brevity@brevity-1"
+    assert {one.kind for one in member.plants} == {"off_topic"}
+    assert member.certificate.counts == {"off_topic": 30}
+    assert not member.certified, "it cannot tell an answer from one that is off its topic"
+    assert panel.vetoing() == ("support", "brevity")
+    assert member.judge.score("Why?", "word " * 400) == 0.5
