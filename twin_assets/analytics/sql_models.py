@@ -9,14 +9,18 @@ the test costs milliseconds.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from twin_assets.analytics.declarations import DataTest
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized
 from twin_resources.dagster_resources import StateResource, TablesResource
+
+if TYPE_CHECKING:
+    from twin_assets.analytics.mart import TestOutcome
 
 
 def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
@@ -66,28 +70,30 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
             state=state.state(),
             authors=[context.partition_key] if by_author else sorted(known),
         )
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(made.sync.data_version),
-            metadata={
-                **made.sync.metadata(),
-                "sql": dg.MetadataValue.md(f"```sql\n{made.sql}\n```"),
-            },
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name=outcome.test.name,
-                    passed=outcome.passed,
-                    severity=_severity(outcome.test),
-                    metadata={
-                        "wrong_rows": outcome.failures,
-                        "declared_at": str(outcome.test.place),
-                        "sql": dg.MetadataValue.md(f"```sql\n{outcome.sql}\n```"),
-                    },
-                )
-                for outcome in made.outcomes
-            ],
+        return materialized(
+            made.sync,
+            {"sql": _shown(made.sql)},
+            check_results=[_result(outcome) for outcome in made.outcomes],
         )
 
     return mart
+
+
+def _result(outcome: "TestOutcome") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=outcome.test.name,
+        passed=outcome.passed,
+        severity=_severity(outcome.test),
+        metadata={
+            "wrong_rows": outcome.failures,
+            "declared_at": str(outcome.test.place),
+            "sql": _shown(outcome.sql),
+        },
+    )
+
+
+def _shown(sql: str) -> dg.MetadataValue:
+    return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
 def _upstream(project: Project, model: Model) -> list[str]:

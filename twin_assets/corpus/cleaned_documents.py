@@ -13,27 +13,20 @@ from twin_assets.corpus import claims_tables, cleaned_documents_report, cleaning
 from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_cleaned_documents
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 
 
-@dg.asset(
-    deps=[raw_posts],
-    partitions_def=authors,
-    group_name="corpus",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=cleaning.CLEANING_VERSION,
-)
+@table_asset(group_name="corpus", deps=[raw_posts], code_version=cleaning.CLEANING_VERSION)
 def cleaned_documents(
     context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
 ) -> dg.MaterializeResult:
     """Markdown text of every kept post; every dropped post is a row with its reason."""
     author, store = settings.author(context.partition_key), tables.tables()
     run = update_cleaned_documents(store, author)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(run.cleaned.data_version),
-        metadata={
-            **run.cleaned.metadata(),
+    return materialized(
+        run.cleaned,
+        {
             "bytes_written": run.bytes_written,
             "posts_cleaned": run.prepared.computed,
             "posts_compared": run.similar.computed,

@@ -1,6 +1,6 @@
-"""The table `import_sources`, and what an import needs to know of the one before.
+"""Sources → `raw_posts` and `import_sources` in tables, at the cost of what changed.
 
-Belongs here: its rows, the stored rows of `raw_posts` that an import compares with.
+Belongs here: one import, the rows of `import_sources`, what it needs to know of the one before.
 Does not belong here: what changed (`importing`), reading exports (`exported`).
 """
 # pyright: strict
@@ -9,17 +9,89 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import ImportSources, columns_of, validated
+from twin_assets.corpus import importing
+from twin_assets.corpus.corpus_tables import ImportSources, RawPosts, columns_of, validated
 from twin_assets.corpus.importing import STORED_COLUMNS, ErasedPostsFilter
-from twin_assets.corpus.inventory import Inventory
+from twin_assets.corpus.inventory import Inventory, take_inventory
 
 if TYPE_CHECKING:
-    from twin_resources.storage.tables.tables import Tables
+    from twin_resources.authors import Author
+    from twin_resources.storage.tables.tables import SyncResult, Tables
+
+
+@dataclass(frozen=True)
+class ImportedPosts:
+    """What one import did.
+
+    Attributes:
+        posts: what was written of `raw_posts`.
+        failed: a line for each source that could not be read.
+        told: numbers for the asset's page; no text of a post.
+    """
+
+    posts: SyncResult
+    failed: list[str]
+    told: Mapping[str, Any]
+
+
+def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
+    """Read an author's sources and bring `raw_posts` and `import_sources` up to date."""
+    stored, imported = stored_import(store, author.slug)
+    gone = forgotten(store, author.slug)
+    with TemporaryDirectory(prefix="twin-import-") as scratch:
+        inventory = take_inventory(
+            author.sources, include=author.include, imported=imported, scratch=Path(scratch)
+        )
+        frame = importing.inventory_frame(inventory, stored, forgotten=gone)
+        done = store.sync(
+            frame,
+            "raw_posts",
+            author=author.slug,
+            key="source_id",
+            function=lambda rows: importing.read_rows(
+                rows,
+                inventory,
+                earlier=partial(earlier_rows, store, author.slug),
+                forgotten=gone,
+            ),
+            version=importing.IMPORT_VERSION,
+            schema=columns_of(RawPosts),
+            row_key="source_id",
+        )
+    # After the posts: cut off in between, the exports are parsed again and nothing else happens.
+    sources = import_sources_frame(inventory, imported)
+    store.sync(
+        sources,
+        "import_sources",
+        author=author.slug,
+        key="source",
+        function=lambda rows: rows,
+        version=importing.IMPORT_VERSION,
+        schema=columns_of(ImportSources),
+        row_key="source",
+    )
+    changed = importing.changes(frame, stored)
+    failed = [str(one) for one in inventory.failed]
+    told = {
+        **{f"posts_{kind}": count for kind, count in changed.counts().items()},
+        "posts": frame.filter(~pl.col("deleted")).height,
+        "converted_from": converted_from(store, author.slug),
+        "layouts": inventory.layouts,
+        "files_that_are_no_posts": inventory.skipped,
+        "left_out_of_exports": left_out(sources),
+        "exports_unchanged": sorted(inventory.unchanged),
+        "sources_not_read": failed,
+    }
+    return ImportedPosts(done, failed, told)
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:

@@ -13,8 +13,25 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.feedback import evidence_plot
+from twin_resources.quality.ledger.ledger_tables import open_tables
+from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.evidence_history import StreamHistory
+from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
+from twin_resources.quality.retraining.rules import rules_of
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+
+def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[str, Any]]:
+    """Data version and metadata of an author's evidence as it stands."""
+    open_tables(state)
+    with state.reading() as connection:
+        histories = histories_of(connection, author, rules_of(settings))
+        records = alarm_records.of_author(connection, author)
+        not_counted = alarm_records.not_counted(connection, author)
+    folder = settings.home / "evidence" / author
+    metadata = metadata_of(histories, records, not_counted, folder=folder)
+    return version_of(histories, records), metadata
 
 
 def metadata_of(

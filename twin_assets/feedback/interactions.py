@@ -5,31 +5,26 @@ Belongs here: the asset and the check. Does not belong here: the ledger and its 
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.quality.ledger.ledger import Ledger
 
 
-@dg.asset(
-    partitions_def=authors,
-    group_name="feedback",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=stripping.STRIPPING_VERSION,
-)
+@table_asset(group_name="feedback", code_version=stripping.STRIPPING_VERSION)
 def interactions(
     context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
 ) -> dg.MaterializeResult:
     """The ledger's answers of the last 90 days with their votes, judgements and edits, one row a
     trace, without personal data. What the trace store has is read first; if it is away, the last
     state counts and the metadata say so."""
-    author = context.partition_key
-    home = settings.settings()
+    author, home = context.partition_key, settings.settings()
     ledger = Ledger.from_settings(home, closing=home.reader_days)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
@@ -43,20 +38,19 @@ def interactions(
         schema=stripping.interaction_columns(),
         row_key="trace_id",
     )
+    return materialized(done, {**_metadata(frame, ledger, author), "sync": report.message})
+
+
+def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any]:
     bad = {reason: n for (of, reason), n in ledger.bad_scores().items() if of in (author, "")}
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={
-            **done.metadata(),
-            "with_votes": int((frame["votes"] > 0).sum()),
-            "with_edits": int(frame["edit"].is_not_null().sum()),
-            "simulated": int(frame["simulated"].sum()),
-            "unknown_propensity": frame["propensity"].null_count(),
-            "readers": frame["voters"].explode().drop_nulls().n_unique(),
-            "scores_that_never_count": bad,
-            "sync": report.message,
-        },
-    )
+    return {
+        "with_votes": int((frame["votes"] > 0).sum()),
+        "with_edits": int(frame["edit"].is_not_null().sum()),
+        "simulated": int(frame["simulated"].sum()),
+        "unknown_propensity": frame["propensity"].null_count(),
+        "readers": frame["voters"].explode().drop_nulls().n_unique(),
+        "scores_that_never_count": bad,
+    }
 
 
 @dg.asset_check(asset=interactions, partitions_def=authors, blocking=True)

@@ -10,16 +10,20 @@ stable version and a new trace in the sample. A judge of a new revision thus beg
 answer, and then scores the earlier ones again.
 """
 
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from typing import Self
 
 import dagster as dg
 import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.feedback import judging_traces
-from twin_assets.partitions import authors
+from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.spending_limits import OverLimit
+from twin_resources.authors import Author
 from twin_resources.dagster_resources import (
     EmbedderResource,
     ModelServerResource,
@@ -28,7 +32,10 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
+TABLE = "judged_interactions"
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
 
 
@@ -46,13 +53,7 @@ class JudgedConfig(dg.Config):
     margin: float | None = None
 
 
-@dg.asset(
-    deps=["interactions", "instruction_dataset"],
-    partitions_def=authors,
-    group_name="feedback",
-    kinds={"lance"},
-    pool="training",
-)
+@table_asset(group_name="feedback", deps=["interactions", "instruction_dataset"], pool="training")
 def judged_interactions(
     context: dg.AssetExecutionContext,
     config: JudgedConfig,
@@ -63,32 +64,14 @@ def judged_interactions(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Scores by every certified judge, written to the trace store through the outbox."""
-    author, store, home = context.partition_key, tables.tables(), settings.settings()
-    known = (
-        store.read("judged_interactions", author)
-        if store.exists("judged_interactions", author)
-        else pl.DataFrame(schema=COLUMNS)
-    )
-    sampled = partial(
-        judging_traces.sampled,
-        store.read("interactions", author),
-        share=config.share,
-        first_batch=config.first_batch,
-    )
-    nothing, models = "", registry.registry()
-    if models.stable(author) is None:
-        nothing = "no stable version: there is no twin whose answers could be judged"
-    elif sampled(judged=known["trace_id"].to_list()).is_empty():
-        nothing = "no new answer in the sample"
-    if nothing:
-        version = store.data_version("judged_interactions", author)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(version or "none"),
-            metadata={"nothing_to_do": nothing, "judged_now": 0, "scores_queued": 0},
-        )
+    author, home = settings.author(context.partition_key), settings.settings()
+    store, models = tables.tables(), registry.registry()
+    sample = _Sample.of(store, author.slug, config)
+    if nothing := _nothing_to_judge(sample, models.stable(author.slug)):
+        return _left_as_it_was(store, author, nothing)
     try:
         panel = author_panel.panel_of(
-            settings.author(author),
+            author,
             home,
             tables=store,
             state=models.state,
@@ -98,50 +81,81 @@ def judged_interactions(
             margin=home.margin if config.margin is None else config.margin,
         )
         judges = [member.judge for member in panel.members if member.certified]
-        names = ",".join(judging_traces.score_name(judge) for judge in judges)
-        judged_by_them = known.filter(pl.col("judges") == names)["trace_id"].to_list()
-        rows = sampled(judged=judged_by_them).head(config.most)
+        names = [judging_traces.score_name(judge) for judge in judges]
+        rows = sample.without(names).head(config.most)
         scores = judging_traces.judge_traces(
-            rows,
-            judges,
-            passages=dict(
-                store.read("document_chunks", author, columns=["chunk_id", "text"]).iter_rows()
-            ),
-            now=datetime.now(UTC),
+            rows, judges, passages=_passages(store, author.slug), now=datetime.now(UTC)
         )
     except OverLimit as error:
-        version = store.data_version("judged_interactions", author)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(version or "none"),
-            metadata={
-                "nothing_to_do": author_panel.waits(home, error),
-                "judged_now": 0,
-                "scores_queued": 0,
-            },
-        )
-    outbox = Outbox(outbox_path(settings.settings()))
-    try:
+        return _left_as_it_was(store, author, author_panel.waits(home, error))
+    with closing(Outbox(outbox_path(home))) as outbox:
         outbox.put_scores(scores, automatic=True)
-    finally:
-        outbox.close()
-    judged = rows.select("trace_id", "version").with_columns(pl.lit(names).alias("judges"))
-    done = store.sync(
+    done = _note(store, author.slug, sample.known, rows, names)
+    told = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
+    return materialized(done, {**told, **author_panel.told(panel)})
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The answers that are drawn, and which of them have been judged by whom (`known`)."""
+
+    interactions: pl.DataFrame
+    known: pl.DataFrame
+    config: JudgedConfig
+
+    @classmethod
+    def of(cls, tables: Tables, author: str, config: JudgedConfig) -> Self:
+        known = (
+            tables.read(TABLE, author)
+            if tables.exists(TABLE, author)
+            else pl.DataFrame(schema=COLUMNS)
+        )
+        return cls(tables.read("interactions", author), known, config)
+
+    def without(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
+        """Those that these judges have not judged; None: that nobody has."""
+        judged = self.known
+        if judges is not None:
+            judged = judged.filter(pl.col("judges") == ",".join(judges))
+        return judging_traces.sampled(
+            self.interactions,
+            judged=judged["trace_id"].to_list(),
+            share=self.config.share,
+            first_batch=self.config.first_batch,
+        )
+
+
+def _nothing_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
+    if stable is None:
+        return "no stable version: there is no twin whose answers could be judged"
+    return "no new answer in the sample" if sample.without().is_empty() else ""
+
+
+def _left_as_it_was(tables: Tables, author: Author, because: str) -> dg.MaterializeResult:
+    return left_as_it_was(
+        tables, TABLE, author.slug, because=because, judged_now=0, scores_queued=0
+    )
+
+
+def _passages(tables: Tables, author: str) -> Mapping[str, str]:
+    columns = ["chunk_id", "text"]
+    return dict(tables.read("document_chunks", author, columns=columns).iter_rows())
+
+
+def _note(
+    tables: Tables, author: str, known: pl.DataFrame, rows: pl.DataFrame, judges: Sequence[str]
+) -> SyncResult:
+    """Write down which traces have been judged by which judges."""
+    judged = rows.select("trace_id", "version").with_columns(
+        pl.lit(",".join(judges)).alias("judges")
+    )
+    return tables.sync(
         pl.concat([known.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]),
-        "judged_interactions",
+        TABLE,
         author=author,
         key="trace_id",
         function=lambda frame: frame,
         version="1",
         schema=COLUMNS,
         row_key="trace_id",
-    )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={
-            **done.metadata(),
-            "judged_now": rows.height,
-            "scores_queued": len(scores),
-            "judges": [judging_traces.score_name(judge) for judge in judges],
-            **author_panel.told(panel),
-        },
     )

@@ -3,10 +3,10 @@
 Belongs here: the asset and the checks. Does not belong here: how a sample is made (`building`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from twin_assets.instructions import (
     building,
@@ -22,6 +22,8 @@ from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
+from twin_resources.authors import Author
 from twin_resources.authors.consent import how_to_let_leave
 from twin_resources.dagster_resources import (
     EmbedderResource,
@@ -30,17 +32,12 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.prompt.control_marks import marks_of_home
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.tables import Tables
 
 
-@dg.asset(
-    deps=[embeddings],
-    partitions_def=authors,
-    group_name="instructions",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=building.DATASET_VERSION,
-)
+@table_asset(group_name="instructions", deps=[embeddings], code_version=building.DATASET_VERSION)
 def instruction_dataset(
     context: dg.AssetExecutionContext,
     retriever: RetrieverResource,
@@ -48,17 +45,9 @@ def instruction_dataset(
     tables: TablesResource,
 ) -> dg.MaterializeResult:
     """Questions made up for the author's own passages, rendered as the gateway renders them."""
-    author, store, chosen = (
-        settings.author(context.partition_key),
-        tables.tables(),
-        settings.settings(),
-    )
-    untaught = why_not_taught(chosen, author)
-    if untaught:
-        context.log.info(
-            f"templates write the questions, not {chosen.teacher_model}: {untaught}; "
-            f"{how_to_let_leave(author)}"
-        )
+    author, store = settings.author(context.partition_key), tables.tables()
+    chosen = settings.settings()
+    untaught = _untaught(chosen, author, say=context.log.info)
     built = building.update_dataset(
         store,
         author,
@@ -69,24 +58,27 @@ def instruction_dataset(
         marks=marks_of_home(chosen),
         say=context.log.info,
     )
-    rows = store.read(
-        "instruction_dataset",
-        author.slug,
-        columns=["split", "instruction_source", "context_chunk_ids", "template"],
-        where=OF_THE_AUTHOR,
-    )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(built.done.data_version),
-        metadata={
-            **built.metadata(),
-            **_summary(rows),
-            **({"teacher_not_asked": untaught} if untaught else {}),
-        },
-    )
+    return materialized(built.done, built.metadata() | _summary(store, author.slug) | untaught)
 
 
-def _summary(rows: pl.DataFrame) -> dict[str, Any]:
+def _untaught(
+    settings: Settings, author: Author, *, say: Callable[[str], object]
+) -> dict[str, str]:
+    """Why templates write the questions, said and as metadata; empty: nothing keeps a teacher."""
+    why = why_not_taught(settings, author)
+    if not why:
+        return {}
+    say(
+        f"templates write the questions, not {settings.teacher_model}: {why}; "
+        f"{how_to_let_leave(author)}"
+    )
+    return {"teacher_not_asked": why}
+
+
+def _summary(tables: Tables, author: str) -> dict[str, Any]:
     """Counts for a person; no text of a post."""
+    columns = ["split", "instruction_source", "context_chunk_ids", "template"]
+    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     return {
         "splits": dict(sorted(rows["split"].value_counts().iter_rows())),
         "instructions": dict(sorted(rows["instruction_source"].value_counts().iter_rows())),

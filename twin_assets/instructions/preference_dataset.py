@@ -13,6 +13,7 @@ from twin_assets.instructions import preference_building as building
 from twin_assets.instructions import preference_claims as claims
 from twin_assets.instructions.answering import answering_of
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import (
     ModelServerResource,
     RegistryResource,
@@ -21,12 +22,9 @@ from twin_resources.dagster_resources import (
 )
 
 
-@dg.asset(
-    deps=[building.SAMPLES, building.TRACES],
-    partitions_def=authors,
+@table_asset(
     group_name="instructions",
-    io_manager_key="tables_io",
-    kinds={"lance"},
+    deps=[building.SAMPLES, building.TRACES],
     code_version=building.PREFERENCE_VERSION,
 )
 def preference_dataset(
@@ -41,21 +39,13 @@ def preference_dataset(
     Without a stable version, or with nothing new since it was trained, no answer is asked for.
     """
     author, store = settings.author(context.partition_key), tables.tables()
-    made = building.update_preferences(
-        store,
-        author,
-        answering=answering_of(
-            author,
-            tables=store,
-            registry=registry.registry(),
-            servers=model_server.servers(),
-        ),
-        say=context.log.info,
+    answering = answering_of(
+        author, tables=store, registry=registry.registry(), servers=model_server.servers()
     )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(made.done.data_version),
-        metadata={
-            **made.done.metadata(),
+    made = building.update_preferences(store, author, answering=answering, say=context.log.info)
+    return materialized(
+        made.done,
+        {
             "sources": dict(made.sources),
             "left_out": dict(made.left_out),
             "answers_asked": made.asked,

@@ -8,25 +8,20 @@ import dagster as dg
 from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import chunking
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.models.embedder.embedder import load_tokenizer
 from twin_resources.storage.tables.tables import BATCH_ROWS, Upstream
 
 
-@dg.asset(
-    deps=[cleaned_documents],
-    partitions_def=authors,
-    group_name="knowledge",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=chunking.CHUNKING_VERSION,
+@table_asset(
+    group_name="knowledge", deps=[cleaned_documents], code_version=chunking.CHUNKING_VERSION
 )
 def document_chunks(
     context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
 ) -> dg.MaterializeResult:
     """Chunks bounded by the embedder's own tokenizer, with document and offsets."""
-    author = context.partition_key
-    tokenizer = load_tokenizer(settings.settings())
+    author, tokenizer = context.partition_key, load_tokenizer(settings.settings())
     done = tables.tables().sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
@@ -38,10 +33,7 @@ def document_chunks(
         schema=chunking.chunk_columns(),
         row_key="chunk_id",
     )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={**done.metadata(), "token_limit": tokenizer.token_limit},
-    )
+    return materialized(done, {"token_limit": tokenizer.token_limit})
 
 
 @dg.asset_check(asset=document_chunks, partitions_def=authors, blocking=True)

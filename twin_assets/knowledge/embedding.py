@@ -1,6 +1,6 @@
 """Chunks → rows of the `embeddings` table: a vector beside everything that an answer cites.
 
-Belongs here: the contract of the table and the pure function that fills it.
+Belongs here: the contract of the table, the pure function that fills it, and its update.
 Does not belong here: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
 and search (`twin_resources.models.retrieval.index`, `twin_resources.models.retrieval`).
 """
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.knowledge.chunking import chunk_columns, indexed_text
+from twin_assets.knowledge.vector_cache import VectorCache
 from twin_resources.errors import TwinError
+from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
-    from twin_assets.knowledge.vector_cache import VectorCache
     from twin_resources.models.embedder.embedder import Embedder
 
 EMBEDDING_VERSION = "2"
@@ -36,6 +37,26 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
         "embedder": pl.String(),
         "vector": pl.Array(pl.Float32(), dimension),
     }
+
+
+def update_embeddings(
+    tables: Tables, author: str, embedder: Embedder, *, progress: Callable[[int, int], object]
+) -> tuple[SyncResult, int]:
+    """Bring an author's table up to date; what was done, and how many chunks were embedded."""
+    standing = VectorCache(tables, author, revision=embedder.revision)
+    done = tables.sync(
+        Upstream("document_chunks", author),
+        "embeddings",
+        author=author,
+        key="chunk_id",
+        function=lambda chunks: embed_chunks(
+            chunks, embedder, standing=standing, progress=progress
+        ),
+        version=f"{EMBEDDING_VERSION}:{embedder.revision}",
+        schema=embedding_columns(embedder.dimension),
+        row_key="chunk_id",
+    )
+    return done, done.computed - standing.reused
 
 
 def embed_chunks(

@@ -7,8 +7,8 @@ import dagster as dg
 
 from twin_assets.knowledge import embedding, named_titles
 from twin_assets.knowledge.chunks import document_chunks
-from twin_assets.knowledge.vector_cache import VectorCache
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
@@ -18,16 +18,11 @@ from twin_resources.dagster_resources import (
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import of_batches
-from twin_resources.storage.tables.tables import BATCH_ROWS, Tables, Upstream
+from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
 
-@dg.asset(
-    deps=[document_chunks],
-    partitions_def=authors,
-    group_name="knowledge",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=embedding.EMBEDDING_VERSION,
+@table_asset(
+    group_name="knowledge", deps=[document_chunks], code_version=embedding.EMBEDDING_VERSION
 )
 def embeddings(
     context: dg.AssetExecutionContext,
@@ -37,32 +32,14 @@ def embeddings(
 ) -> dg.MaterializeResult:
     """Vectors and text of every chunk, one table an author, with its full-text index."""
     author, store, model = context.partition_key, tables.tables(), embedder.embedder()
-    standing = VectorCache(store, author, revision=model.revision)
     progress = of_batches(context.log.info, "embedding chunks")
-    done = store.sync(
-        Upstream("document_chunks", author),
-        "embeddings",
-        author=author,
-        key="chunk_id",
-        function=lambda chunks: embedding.embed_chunks(
-            chunks, model, standing=standing, progress=progress
-        ),
-        version=f"{embedding.EMBEDDING_VERSION}:{model.revision}",
-        schema=embedding.embedding_columns(model.dimension),
-        row_key="chunk_id",
-    )
+    done, embedded = embedding.update_embeddings(store, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
     if done.rows:
         language = _language_of(settings, store, author)
         indexes = update_indexes(store, author, language=language)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={
-            **done.metadata(),
-            "embedded": done.computed - standing.reused,
-            "embedder": model.revision,
-            "indexes": list(indexes),
-        },
+    return materialized(
+        done, {"embedded": embedded, "embedder": model.revision, "indexes": list(indexes)}
     )
 
 

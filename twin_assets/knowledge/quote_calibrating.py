@@ -1,24 +1,35 @@
 """From an author's windows to their row of `quote_calibration`: what is asked, what left out.
 
-Belongs here: drawing the questions, the row's contract. Does not belong here: the threshold
-(`twin_resources/models/quotes/calibration.py`), the asset.
+Belongs here: which windows and whose sentences it learns from, drawing the questions, the row's
+contract. Does not belong here: the threshold (`twin_resources/models/quotes/calibration.py`), the
+asset.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_resources.models.quotes import calibration
+from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, TABLE
 from twin_resources.models.quotes.windows import windows_of
+from twin_resources.quality.judges.texts import bundled_hands
 
 if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.storage.tables.tables import SyncResult, Tables
+
+# Up to so many windows all are read, and any change calibrates anew. Of a larger corpus so many are
+# drawn, and it is calibrated again when it has grown by a tenth: reading 4,000,000 vectors for ten
+# new posts would cost more than the posts.
+MOST_WINDOWS = 20_000
+GROWN_BY = 1.1
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
@@ -34,6 +45,34 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
         "windows": pl.Int64(),
         "mean": pl.Array(pl.Float32(), dimension),
     }
+
+
+def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncResult:
+    """Bring an author's row up to date; without a window there is none."""
+    names: list[str] = tables.read(TABLE, author, columns=["window_id"])["window_id"].to_list()
+    state = (
+        tables.data_version(TABLE, author)
+        if len(names) <= MOST_WINDOWS
+        else f"about {GROWN_BY} ^ {int(math.log(len(names), GROWN_BY))} windows"
+    )
+    asked = pl.DataFrame({"author": [author] if names else [], "windows": [state] if names else []})
+
+    def calibrate(_: pl.DataFrame) -> pl.DataFrame:
+        chosen = [names[place] for place in calibration.drawn(names, MOST_WINDOWS)]
+        others = [text for hand in bundled_hands(without=[author]) for _, text in hand.passages]
+        windows = _read(tables, author, chosen, whole=len(chosen) == len(names))
+        return calibration_row(author, windows, long_sentences(others), embedder)
+
+    return tables.sync(
+        asked.cast(pl.String),
+        CALIBRATION_TABLE,
+        author=author,
+        key="author",
+        function=calibrate,
+        version=f"{calibration.CALIBRATION_VERSION}:{embedder.revision}",
+        schema=calibration_columns(embedder.dimension),
+        row_key="author",
+    )
 
 
 def calibration_row(
@@ -103,3 +142,17 @@ def _overlapping(windows: pl.DataFrame, place: int) -> list[int]:
         & (windows["end"] > row["start"])
     )
     return same.arg_true().to_list()
+
+
+def _read(tables: Tables, author: str, names: list[str], *, whole: bool) -> pl.DataFrame:
+    columns = ["window_id", "document_id", "start", "end", "text", "vector"]
+    if whole:
+        return tables.read(TABLE, author, columns=columns).sort("window_id")
+    wanted = pl.Series("window_id", names).to_frame()
+    return (
+        tables.scan(TABLE, author)
+        .select(columns)
+        .join(wanted.lazy(), on="window_id", how="semi")
+        .collect()
+        .sort("window_id")
+    )

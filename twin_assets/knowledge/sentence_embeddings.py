@@ -10,6 +10,7 @@ import polars as pl
 from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import sentence_windows
 from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import EmbedderResource, TablesResource
 from twin_resources.models.quotes.quoter import TABLE, update_index
 from twin_resources.models.quotes.windows import WINDOWS_VERSION
@@ -19,14 +20,7 @@ from twin_resources.storage.tables.tables import Tables, Upstream
 ROWS_AT_ONCE = 50_000  # of windows: 15 MB, for which the documents' texts are scanned once
 
 
-@dg.asset(
-    deps=[cleaned_documents],
-    partitions_def=authors,
-    group_name="knowledge",
-    io_manager_key="tables_io",
-    kinds={"lance"},
-    code_version=WINDOWS_VERSION,
-)
+@table_asset(group_name="knowledge", deps=[cleaned_documents], code_version=WINDOWS_VERSION)
 def sentence_embeddings(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: TablesResource
 ) -> dg.MaterializeResult:
@@ -38,19 +32,14 @@ def sentence_embeddings(
         TABLE,
         author=author,
         key="document_id",
-        function=lambda documents: sentence_windows.embed_windows(
-            documents, model, progress=progress
-        ),
+        function=lambda rows: sentence_windows.embed_windows(rows, model, progress=progress),
         version=f"{WINDOWS_VERSION}:{model.revision}",
         schema=sentence_windows.window_columns(model.dimension),
         row_key="window_id",
     )
     if done.rows:
         update_index(store, author)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version),
-        metadata={**done.metadata(), "embedder": model.revision},
-    )
+    return materialized(done, {"embedder": model.revision})
 
 
 @dg.asset_check(

@@ -6,8 +6,10 @@ Belongs here: the asset, its configuration and what its page shows. Does not bel
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -16,8 +18,9 @@ from twin_resources.dagster_resources import SettingsResource
 from twin_resources.gateway.batches.answers import Answered, Journal, check_out
 from twin_resources.gateway.batches.completing import WIDTH, BatchSum, complete
 from twin_resources.gateway.batches.provider_batches import ProviderBatches
-from twin_resources.gateway.batches.questions import read_questions
+from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 from twin_resources.processes.endpoints import read_endpoints
+from twin_resources.settings import Settings
 
 SAID_EVERY_S = 10.0
 SHOWN = 5
@@ -60,28 +63,49 @@ def batch_completions(
     if not config.questions:
         context.log.info("no file of questions is named in the configuration: nothing to do")
         return
+    out = _answers_file(config)
+    questions, broken = read_questions(Path(config.questions))
+    home = settings.settings()
+    done, rows = _answer(home, config, context.partition_key, questions, out, context.log.info)
+    shown = {
+        "answers": dg.MetadataValue.path(str(out.resolve())),
+        "broken rows": dg.MetadataValue.md(_listed(f"{one.place}: {one.found}" for one in broken)),
+    }
+    yield dg.MaterializeResult(metadata={**shown, **_metadata(done, rows)})
+
+
+def _answers_file(config: Batch) -> Path:
     path = Path(config.questions)
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
     check_out(out)
-    questions, broken = read_questions(path)
-    home = settings.settings()
+    return out
+
+
+def _answer(
+    home: Settings,
+    config: Batch,
+    author: str,
+    questions: Sequence[BatchQuestion],
+    out: Path,
+    say: Callable[[str], object],
+) -> tuple[BatchSum, Sequence[Answered]]:
+    """Ask what the file does not hold yet, and write it; the rows are those of all questions."""
     endpoints = read_endpoints(home.home)
     late: ProviderBatches | None = None
     if config.provider_batch:
-        late = ProviderBatches.of(home, endpoints.gateway_key, context.log.info)
+        late = ProviderBatches.of(home, endpoints.gateway_key, say)
     model = config.model
     if not model or model.startswith("@"):
-        model = f"twin/{context.partition_key}{model}"
+        model = f"twin/{author}{model}"
     told = time.monotonic()
 
     def tell(done: BatchSum, _row: Answered) -> None:
         nonlocal told
         if time.monotonic() - told >= SAID_EVERY_S:
             told = time.monotonic()
-            context.log.info(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
+            say(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
 
-    journal = Journal(out)
-    try:
+    with closing(Journal(out)) as journal:
         done = complete(
             questions,
             journal,
@@ -92,25 +116,21 @@ def batch_completions(
             on_row=tell,
             late=late,
         )
-        rows = journal.finish(one.fingerprint(model) for one in questions)
-    finally:
-        journal.close()
-    left_out = _listed(f"{one.place}: {one.found}" for one in broken)
+        return done, journal.finish(one.fingerprint(model) for one in questions)
+
+
+def _metadata(done: BatchSum, rows: Sequence[Answered]) -> dict[str, Any]:
     answered = [row for row in rows if not row["error"]]
-    yield dg.MaterializeResult(
-        metadata={
-            "answers": dg.MetadataValue.path(str(out.resolve())),
-            "dagster/row_count": len(rows),
-            "answered": len(answered),
-            "kept of an earlier run": done.kept,
-            "refused": done.failed,
-            "broken rows": dg.MetadataValue.md(left_out),
-            "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
-            "cost not known": sum(row["cost_usd"] is None for row in answered),
-            "by the provider's batch": done.put_off,
-            "routes": dict(Counter(str(row["route"]) for row in answered)),
-        },
-    )
+    return {
+        "dagster/row_count": len(rows),
+        "answered": len(answered),
+        "kept of an earlier run": done.kept,
+        "refused": done.failed,
+        "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
+        "cost not known": sum(row["cost_usd"] is None for row in answered),
+        "by the provider's batch": done.put_off,
+        "routes": dict(Counter(str(row["route"]) for row in answered)),
+    }
 
 
 def _listed(lines: Iterable[str]) -> str:

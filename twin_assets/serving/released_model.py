@@ -11,15 +11,23 @@ time.
 """
 
 import time
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
+from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
+
+if TYPE_CHECKING:
+    from twin_resources.quality.release.releasing import ReleaseRound
 
 ACTOR = "released_model"
 
@@ -37,44 +45,63 @@ def released_model(
     tables: TablesResource,
 ) -> dg.MaterializeResult:
     """The model registry, reconciled: a candidate that passed the gate is tried or released."""
-    from twin_resources.quality.release import telling
-    from twin_resources.quality.release.releasing import release_measured
-
     home, models = settings.settings(), registry.registry()
     author = settings.author(context.partition_key)
-    withheld = what_is_missing(author) if consented_on(author) is None else ""
-    done = release_measured(
+    done = _release(context.instance, author, home, models, tables.tables())
+    stable = models.stable(author.slug)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
+        metadata=_metadata(context.instance, author, models, done),
+    )
+
+
+def _release(
+    instance: dg.DagsterInstance, author: Author, home: Settings, models: Registry, tables: Tables
+) -> "ReleaseRound":
+    from twin_resources.quality.release.releasing import release_measured
+
+    return release_measured(
         models,
-        tables.tables(),
+        tables,
         author.slug,
         wanted=author.release_mode,
         gate_version=GATE_VERSION,
         actor=ACTOR,
         now=time.time(),
-        replayed=newest_metadata(context.instance, "shadow_pairs", author.slug),
+        replayed=newest_metadata(instance, "shadow_pairs", author.slug),
         margin=home.margin,
         fewest_prompts=home.trial_prompts,
-        withheld=withheld,
+        withheld=_withheld(author),
     )
-    stable, versions = models.stable(author.slug), models.versions(author.slug)
+
+
+def _withheld(author: Author) -> str:
+    """What is missing of the author's consent; empty: nothing."""
+    return what_is_missing(author) if consented_on(author) is None else ""
+
+
+def _metadata(
+    instance: dg.DagsterInstance, author: Author, models: Registry, done: "ReleaseRound"
+) -> dict[str, Any]:
+    """What moved since the newest materialization, or why nothing did."""
+    from twin_resources.quality.release import telling
+
+    versions = models.versions(author.slug)
     newest = versions[-1] if versions else None
     verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
-    last = int(newest_metadata(context.instance, "released_model", author.slug).get("move", 0))
+    last = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
     moved = telling.untold(models.moves(author.slug), last)
-    told = telling.release_metadata(stable, moved, last=last)
+    told = telling.release_metadata(models.stable(author.slug), moved, last=last)
     trial = telling.trial_metadata(done.trial, spread=done.spread)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
-        metadata={
-            **told,
-            **telling.mode_metadata(done.choice),
-            **trial,
-            "moved": dg.MetadataValue.md(told["moved"]),
-            "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-            "why": _why(newest, verdict, withheld) if not moved else "see the moves",
-            "consent": author.consent or "none",
-        },
-    )
+    return {
+        **told,
+        **telling.mode_metadata(done.choice),
+        **trial,
+        "moved": dg.MetadataValue.md(told["moved"]),
+        "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
+        "why": _why(newest, verdict, _withheld(author)) if not moved else "see the moves",
+        "consent": author.consent or "none",
+    }
 
 
 def _why(newest: ModelVersion | None, verdict: Verdict | None, withheld: str) -> str:

@@ -9,18 +9,21 @@ A label costs one answer of the paid model; each has its price in the table.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
-from twin_assets.partitions import authors
 from twin_assets.serving import labelling, shadow_prompts
+from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.account import account_of
 from twin_resources.access.spending_limits import OverLimit
+from twin_resources.authors import Author
 from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
@@ -30,9 +33,15 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.gateway.paid_answers import PaidAnswers
-from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.serving.model_server import ModelServers, RunningServer
+from twin_resources.quality.judges.panel import Panel
+from twin_resources.quality.judges.routing_labels import TABLE
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import larger_version
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 class LabelsConfig(dg.Config):
@@ -47,13 +56,7 @@ class LabelsConfig(dg.Config):
     most_labels: int | None = None
 
 
-@dg.asset(
-    deps=["released_model", "interactions"],
-    partitions_def=authors,
-    group_name="serving",
-    kinds={"lance"},
-    pool="training",
-)
+@table_asset(group_name="serving", deps=["released_model", "interactions"], pool="training")
 def routing_labels(
     context: dg.AssetExecutionContext,
     config: LabelsConfig,
@@ -64,127 +67,133 @@ def routing_labels(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """What the paid model would have answered, and how much better that is, for some prompts."""
-    author, chosen, store = (
-        settings.author(context.partition_key),
-        settings.settings(),
-        tables.tables(),
-    )
-    models = registry.registry()
+    author, home = settings.author(context.partition_key), settings.settings()
+    store, models = tables.tables(), registry.registry()
     stable = models.stable(author.slug)
-    limit = chosen.label_budget_per_month if config.usd is None else config.usd
-    nothing = ""
-    if not chosen.has_paid_route:
-        nothing = "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
-    elif kept := what_keeps_here(author):
-        nothing = kept
-    elif stable is None:
-        nothing = "no stable version: nothing to compare with the paid model"
-    elif not stable.base_gguf:
-        nothing = "the stable version answers at an address: labels are bought for a model here"
-    elif limit is None:
-        nothing = "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
+    limit = home.label_budget_per_month if config.usd is None else config.usd
+    nothing = _nothing_to_buy(author, home, stable, limit)
     if nothing or stable is None or limit is None:
-        known = store.data_version("routing_labels", author.slug)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
-        )
+        return left_as_it_was(store, TABLE, author.slug, because=nothing)
     servers, loaded = model_server.servers(), embedder.embedder()
     try:
         panel = author_panel.panel_of(
             author,
-            chosen,
+            home,
             tables=store,
             state=models.state,
             servers=servers,
             embedder=loaded,
             say=context.log.info,
-            margin=chosen.margin,
+            margin=home.margin,
         )
         if not panel.claims:
-            return dg.MaterializeResult(
-                data_version=dg.DataVersion("no judge"),
-                metadata={
-                    "nothing_to_do": "no certified judge may decide",
-                    **author_panel.told(panel),
-                },
-            )
-        asked = (
-            store.read("interactions", author.slug)
-            if store.exists("interactions", author.slug)
-            else None
-        )
-        readers = dict(asked.select("trace_id", "reader").iter_rows()) if asked is not None else {}
-        account = account_of(chosen, models.state)
-        most = chosen.routing_labels if config.most_labels is None else config.most_labels
-        spent = account.spent(period="month", purpose="label").usd if config.usd is None else 0.0
+            why = "no certified judge may decide"
+            return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
+        buyer = _Buyer(author, home, config, store, models, servers, loaded, context.log.info)
+        version, told = buyer.buy(stable, panel, limit=limit)
+    except OverLimit as error:  # the judge's; the paid model's own ends the purchase
+        return left_as_it_was(store, TABLE, author.slug, because=author_panel.waits(home, error))
+    return materialized(version, {**told, **author_panel.told(panel)})
+
+
+def _nothing_to_buy(
+    author: Author, home: Settings, stable: ModelVersion | None, limit: float | None
+) -> str:
+    """Why no label can be bought now; empty: one can."""
+    if not home.has_paid_route:
+        return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
+    if kept := what_keeps_here(author):
+        return kept
+    if stable is None:
+        return "no stable version: nothing to compare with the paid model"
+    if not stable.base_gguf:
+        return "the stable version answers at an address: labels are bought for a model here"
+    if limit is None:
+        return "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Buyer:
+    """One materialization: labels of the paid model, and of a larger one on the same prompts."""
+
+    author: Author
+    home: Settings
+    config: LabelsConfig
+    tables: Tables
+    models: Registry
+    servers: ModelServers
+    embedder: Embedder
+    say: Callable[[str], object]
+
+    def buy(
+        self, stable: ModelVersion, panel: Panel, *, limit: float
+    ) -> tuple[str, dict[str, Any]]:
+        """The table's data version, and what was bought."""
+        author, home = self.author, self.home
+        account = account_of(home, self.models.state)
+        once = self.config.usd is not None  # a sum of this run's own knows no month
+        spent = 0.0 if once else account.spent(period="month", purpose="label").usd
+        most = self.config.most_labels
+        most = home.routing_labels if most is None else most
         purchase = labelling.purchase_of(
-            author, stable, panel, paid=chosen.paid_model, embedder=loaded.revision
+            author, stable, panel, paid=home.paid_model, embedder=self.embedder.revision
         )
-        prompts = shadow_prompts.shadow_prompts(
-            asked,
-            store.read("instruction_dataset", author.slug),
-            shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
-            fewest=most,
+        prompts = shadow_prompts.stored_prompts(self.tables, author.slug, fewest=most)
+        sources = labelling.LabelSources(
+            labelling.own_asker(author, lambda: self._serve(stable)),
+            PaidAnswers(home.paid_model, account, author.slug),
+            self.embedder.embed,
+            self._readers(),
         )
-
-        def serve(version: ModelVersion) -> AbstractContextManager[RunningServer]:
-            name = f"{author.slug}/v{version.version}"
-            return servers.serve(version.base_gguf or None, version.adapter_gguf, alias=name)
-
-        paid = labelling.LabelSources(
-            labelling.own_asker(author, lambda: serve(stable)),
-            PaidAnswers(chosen.paid_model, account, author.slug),
-            loaded.embed,
-            readers,
-        )
-        found = labelling.buy(
+        buying = partial(
+            labelling.buy,
             author,
             stable,
+            panel=panel,
+            tables=self.tables,
+            margin=home.margin,
+            say=self.say,
+        )
+        found = buying(
             prompts,
-            panel,
-            purchase,
-            tables=store,
-            sources=paid,
+            purchase=purchase,
+            sources=sources,
             most_labels=most,
             most_usd=max(0.0, limit - spent),
-            margin=chosen.margin,
-            say=context.log.info,
         )
         told = _stand(found, limit)
-        larger = larger_version(models.versions(author.slug), named=author.answer_model)
-        if larger is not None and found.labels:
-            stored = labelling.stored_labels(store, author.slug)
-            known = set(stored.filter(pl.col("purchase") == found.purchase)["prompt_id"].to_list())
-            more = labelling.buy(
-                author,
-                stable,
-                [prompt for prompt in prompts if prompt.prompt_id in known],
-                panel,
-                replace(purchase, paid=larger.checkpoint),
-                tables=store,
-                sources=replace(
-                    paid,
-                    paid=labelling.LargerAnswers(
-                        author, lambda: serve(larger), chosen.self_hosted_usd_per_hour
-                    ),
-                ),
-                most_labels=found.labels,  # of the same prompts
-                most_usd=math.inf,
-                margin=chosen.margin,
-                say=context.log.info,
-            )
-            told |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
-            found = more
-    except OverLimit as error:  # the judge's; the paid model's own ends the purchase
-        known = store.data_version("routing_labels", author.slug)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(known or "none"),
-            metadata={"nothing_to_do": author_panel.waits(chosen, error)},
+        larger = larger_version(self.models.versions(author.slug), named=author.answer_model)
+        if larger is None or not found.labels:
+            return found.data_version, told
+        answers = labelling.LargerAnswers(
+            author, lambda: self._serve(larger), home.self_hosted_usd_per_hour
         )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(found.data_version),
-        metadata={**told, **author_panel.told(panel)},
-    )
+        more = buying(
+            self._labelled(prompts, found.purchase),
+            purchase=replace(purchase, paid=larger.checkpoint),
+            sources=replace(sources, paid=answers),
+            most_labels=found.labels,  # of the same prompts
+            most_usd=math.inf,
+        )
+        told |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
+        return more.data_version, told
+
+    def _readers(self) -> Mapping[str, str]:
+        """Trace id → reader of the recorded prompts."""
+        asked = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
+        return {} if asked is None else dict(asked.select("trace_id", "reader").iter_rows())
+
+    def _labelled(
+        self, prompts: Sequence[shadow_prompts.ShadowPrompt], purchase: str
+    ) -> list[shadow_prompts.ShadowPrompt]:
+        stored = labelling.stored_labels(self.tables, self.author.slug)
+        known = set(stored.filter(pl.col("purchase") == purchase)["prompt_id"].to_list())
+        return [prompt for prompt in prompts if prompt.prompt_id in known]
+
+    def _serve(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
+        name = f"{self.author.slug}/v{version.version}"
+        return self.servers.serve(version.base_gguf or None, version.adapter_gguf, alias=name)
 
 
 def _stand(found: labelling.PurchaseResult, limit: float) -> dict[str, Any]:

@@ -7,13 +7,18 @@ labels (`routing_fit`), what is told of it (`routing_report`), writing the polic
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import routing, routing_report
+from twin_resources.authors import Author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
-from twin_resources.registry.policy import LARGER
+from twin_resources.registry.policy import LARGER, AuthorPolicy
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
 
 
 @dg.asset(
@@ -33,48 +38,68 @@ def routing_policy(
 
     With a paid model and labels a fitted policy lies beside it, by which the gateway chooses for
     each question. What the loop has diverted stays in it while the version that fell is stable."""
-    author, chosen, models = context.partition_key, settings.settings(), registry.registry()
-    decided = routing.routing_table(
-        paid_model=chosen.paid_model,
-        paid_budget_per_day=chosen.paid_budget_per_day,
-        canary_share=settings.author(author).canary_share,
-    )
-    stable = models.stable(author)
-    policy = models.change_routing(
-        author,
-        lambda before: routing.with_divert(
-            decided, before, stable=stable.version if stable else None
-        ),
-    ).authors[author]
-    table = dict(policy.routing)
+    author, home, models = context.partition_key, settings.settings(), registry.registry()
+    policy = _own_table(settings.author(author), home, models)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
-    report: dict[str, float | int | str] = {
+    routed = routing_report.route(
+        settings.author(author), home, tables.tables(), models, server=server
+    )
+    table = _with_larger(policy, routed.larger, models, author)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), routed.mark)),
+        metadata={
+            **_metadata(policy, table, server, home),
+            **routing_report.metadata(routed),
+        },
+    )
+
+
+def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy:
+    """The author's part of the policy object, with the table that the settings ask for."""
+    decided = routing.routing_table(
+        paid_model=home.paid_model,
+        paid_budget_per_day=home.paid_budget_per_day,
+        canary_share=author.canary_share,
+    )
+    stable = models.stable(author.slug)
+    version = stable.version if stable else None
+    return models.change_routing(
+        author.slug, lambda before: routing.with_divert(decided, before, stable=version)
+    ).authors[author.slug]
+
+
+def _with_larger(
+    policy: AuthorPolicy, checkpoint: str, models: Registry, author: str
+) -> dict[str, Any]:
+    """The table with the larger version that the fit has chosen, or without one."""
+    table = dict(policy.routing)
+    larger = models.by_checkpoint(checkpoint, author=author) if checkpoint else None
+    if (f"v{larger.version}" if larger else None) == table.get(LARGER):
+        return table
+    models.change_routing(author, lambda before: routing.with_larger(before, larger))
+    return routing.with_larger(table, larger)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _metadata(
+    policy: AuthorPolicy, table: Mapping[str, Any], server: str, home: Settings
+) -> dict[str, Any]:
+    report: Mapping[str, float | int | str] = {
         "cost": "an answer model at an address: what it charges is not known here"
     }
     if not (policy.stable and policy.stable.is_elsewhere):
         report = routing.cost_report(
-            chosen.self_hosted_usd_per_hour,
-            measured=routing.read_throughput(chosen.home / "gateway" / "throughput.json", server),
-            paid_blended=routing.paid_blended_usd(chosen.paid_model) if table["paid"] else None,
+            home.self_hosted_usd_per_hour,
+            measured=routing.read_throughput(home.home / "gateway" / "throughput.json", server),
+            paid_blended=routing.paid_blended_usd(home.paid_model) if table["paid"] else None,
         )
-    routed = routing_report.route(
-        settings.author(author), chosen, tables.tables(), models, server=server
-    )
-    larger = models.by_checkpoint(routed.larger, author=author) if routed.larger else None
-    if (f"v{larger.version}" if larger else None) != table.get(LARGER):
-        models.change_routing(author, lambda before: routing.with_larger(before, larger))
-        table = routing.with_larger(table, larger)
-    digest = hashlib.sha256(
-        json.dumps([table, server, dict(policy.weights), routed.mark], sort_keys=True).encode()
-    )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest.hexdigest()),
-        metadata={
-            "answers": server,
-            "weights": dict(policy.weights) or {"base": 1.0},
-            "routing": table,
-            "policy": dg.MetadataValue.path(str(chosen.policy_path)),
-            **report,
-            **routing_report.metadata(routed),
-        },
-    )
+    return {
+        "answers": server,
+        "weights": dict(policy.weights) or {"base": 1.0},
+        "routing": table,
+        "policy": dg.MetadataValue.path(str(home.policy_path)),
+        **report,
+    }

@@ -8,13 +8,14 @@ once; a run that was interrupted is continued. Nothing to compare is told, not s
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
-from twin_assets.partitions import authors
 from twin_assets.serving import shadow_prompts, shadowing
+from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.spending_limits import OverLimit
 from twin_resources.authors import Author
 from twin_resources.authors.consent import what_keeps_here
@@ -26,11 +27,15 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.errors import TwinError
+from twin_resources.quality.judges.pairs import TABLE
+from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.measuring import recorded_prompts
 from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
 from twin_resources.quality.release.trial import compared
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.answer_model import address_of, is_far
 
 if TYPE_CHECKING:
@@ -57,13 +62,7 @@ class ShadowConfig(dg.Config):
     longest_s: float = 300.0
 
 
-@dg.asset(
-    deps=["checkpoint_evaluation", "interactions"],
-    partitions_def=authors,
-    group_name="serving",
-    kinds={"lance"},
-    pool="training",
-)
+@table_asset(group_name="serving", deps=["checkpoint_evaluation", "interactions"], pool="training")
 def shadow_pairs(
     context: dg.AssetExecutionContext,
     config: ShadowConfig,
@@ -74,83 +73,86 @@ def shadow_pairs(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Answers of candidate and stable version to recent prompts, off the request path."""
-    author, store = settings.author(context.partition_key), tables.tables()
-    models = registry.registry()
+    author, home = settings.author(context.partition_key), settings.settings()
+    store = tables.tables()
+    models, servers = registry.registry(), model_server.servers()
     versions = compared(models.state, author.slug)
-    margin = settings.settings().margin if config.margin is None else config.margin
-    recorded, needed = recorded_prompts(store, author.slug), settings.settings().trial_prompts
-    nothing = ""
-    must_win = versions is not None and versions.incumbent.is_answer_model
-    whatever_the_mode = config.whatever_the_mode or must_win
-    if author.release_mode == "gate" and not whatever_the_mode:
-        nothing = "release mode is gate: nothing to replay"
-    elif author.release_mode == "auto" and recorded < needed and not whatever_the_mode:
-        nothing = f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
-    elif must_win and versions is not None and _may_not_be_shown(author, versions.incumbent):
-        nothing = (
-            "the answer model is another provider's: paid = false, or no consent of the author"
-        )
-    elif versions is None:
-        nothing = "no version waits beside a stable one: nothing to compare"
+    nothing = _nothing_to_replay(author, home, config, versions, store, servers)
     if nothing or versions is None:
-        known = store.data_version("shadow_pairs", author.slug)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(known or "none"), metadata={"nothing_to_do": nothing}
-        )
-    servers = model_server.servers()
-    if must_win and (absent := _absent(servers, versions.incumbent)):
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(store.data_version("shadow_pairs", author.slug) or "none"),
-            metadata={"nothing_to_do": absent},
-        )
+        return left_as_it_was(store, TABLE, author.slug, because=nothing)
     try:
         panel = author_panel.panel_of(
             author,
-            settings.settings(),
+            home,
             tables=store,
             state=models.state,
             servers=servers,
             embedder=embedder.embedder(),
             say=context.log.info,
-            margin=margin,
+            margin=_margin(config, home),
         )
         if not panel.claims:
-            return dg.MaterializeResult(
-                data_version=dg.DataVersion("no judge"),
-                metadata={
-                    "nothing_to_do": "no certified judge may decide",
-                    **author_panel.told(panel),
-                },
-            )
-        found = shadowing.replay(
-            author,
-            versions,
-            shadow_prompts.shadow_prompts(
-                store.read("interactions", author.slug)
-                if store.exists("interactions", author.slug)
-                else None,
-                store.read("instruction_dataset", author.slug),
-                shadow_prompts.shown_passages(store.read("document_chunks", author.slug)),
-                fewest=config.fewest_prompts,
-            ),
-            panel,
-            tables=store,
-            serve=servers.serve_version,
-            margin=margin,
-            most_pairs=config.most_pairs,
-            longest_s=config.longest_s if must_win else math.inf,
-            say=context.log.info,
-        )
+            why = "no certified judge may decide"
+            return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
+        found = _replay(author, home, config, versions, panel, store, servers, say=context.log.info)
     except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
-        known = store.data_version("shadow_pairs", author.slug)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(known or "none"),
-            metadata={"nothing_to_do": author_panel.waits(settings.settings(), error)},
-        )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(found.data_version),
-        metadata={**_stand(versions, found), **author_panel.told(panel)},
+        waits = author_panel.waits(home, error)
+        return left_as_it_was(store, TABLE, author.slug, because=waits)
+    return materialized(found.data_version, {**_stand(versions, found), **author_panel.told(panel)})
+
+
+def _nothing_to_replay(
+    author: Author,
+    home: Settings,
+    config: ShadowConfig,
+    versions: ComparedVersions | None,
+    tables: Tables,
+    servers: "ModelServers",
+) -> str:
+    """Why no pair can be made now; empty: there is something to compare."""
+    against_answer_model = versions is not None and versions.incumbent.is_answer_model
+    whatever_the_mode = config.whatever_the_mode or against_answer_model
+    recorded, needed = recorded_prompts(tables, author.slug), home.trial_prompts
+    if author.release_mode == "gate" and not whatever_the_mode:
+        return "release mode is gate: nothing to replay"
+    if author.release_mode == "auto" and recorded < needed and not whatever_the_mode:
+        return f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
+    if versions is None:
+        return "no version waits beside a stable one: nothing to compare"
+    if not against_answer_model:
+        return ""
+    if _may_not_be_shown(author, versions.incumbent):
+        return "the answer model is another provider's: paid = false, or no consent of the author"
+    return _absent(servers, versions.incumbent)
+
+
+def _replay(
+    author: Author,
+    home: Settings,
+    config: ShadowConfig,
+    versions: ComparedVersions,
+    panel: Panel,
+    tables: Tables,
+    servers: "ModelServers",
+    *,
+    say: Callable[[str], object],
+) -> shadowing.ReplayResult:
+    return shadowing.replay(
+        author,
+        versions,
+        shadow_prompts.stored_prompts(tables, author.slug, fewest=config.fewest_prompts),
+        panel,
+        tables=tables,
+        serve=servers.serve_version,
+        margin=_margin(config, home),
+        most_pairs=config.most_pairs,
+        longest_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
+        say=say,
     )
+
+
+def _margin(config: ShadowConfig, home: Settings) -> float:
+    return home.margin if config.margin is None else config.margin
 
 
 def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:

@@ -22,6 +22,7 @@ from twin_resources.quality.ledger.interactions import of_readers
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
+    from twin_resources.storage.tables.tables import Tables
 
 MOST_RECENT = 600
 FEWEST_WORDS = 3  # "thanks!" tells no two models apart
@@ -51,6 +52,22 @@ class ShadowPrompt:
     prompt_id: str
     question: str
     passages: tuple[ShownPassage, ...]
+
+
+def stored_prompts(tables: Tables, author: str, *, fewest: int) -> list[ShadowPrompt]:
+    """`shadow_prompts` of an author's tables as they stand."""
+    return shadow_prompts(
+        recorded_interactions(tables, author),
+        tables.read("instruction_dataset", author),
+        shown_passages(tables.read("document_chunks", author)),
+        fewest=fewest,
+    )
+
+
+def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
+    """The table `interactions`; None: nobody has materialized it."""
+    known = tables.exists("interactions", author)
+    return tables.read("interactions", author) if known else None
 
 
 def shadow_prompts(

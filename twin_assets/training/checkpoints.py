@@ -8,6 +8,7 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -26,6 +27,8 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingDied
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Registry
 
 LOSS_ROWS = 24
 
@@ -60,14 +63,11 @@ def fine_tuned_checkpoint(
 
     With the same data, recipe, base model and code nothing is trained again.
     """
+    author, home = settings.author(context.partition_key), settings.settings()
     with _without_retry():
-        launcher = SpeakingLauncher(context, training.launcher(), settings.settings())
+        launcher = SpeakingLauncher(context, training.launcher(), home)
         tuned = fine_tune(
-            settings.author(context.partition_key),
-            settings=settings.settings(),
-            tables=tables.tables(),
-            launcher=launcher,
-            spoil=config.spoil,
+            author, settings=home, tables=tables.tables(), launcher=launcher, spoil=config.spoil
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),
@@ -98,28 +98,40 @@ def preference_tuned_checkpoint(
 
     The same inputs are not trained on again.
     """
-    author = context.partition_key
+    author, home = settings.author(context.partition_key), settings.settings()
     with _without_retry():
-        launcher = SpeakingLauncher(context, training.launcher(), settings.settings())
+        launcher = SpeakingLauncher(context, training.launcher(), home)
         candidate = tune_on_preferences(
-            settings.author(author),
-            settings=settings.settings(),
-            tables=tables.tables(),
-            launcher=launcher,
+            author, settings=home, tables=tables.tables(), launcher=launcher
         )
-    folder, manifest = candidate.folder, candidate.manifest
-    path = write_pointer(
-        settings.settings().checkpoints_dir / author,
+    path = _point_at(candidate, home.checkpoints_dir / author.slug)
+    version = _register(candidate, author.slug, registry.registry())
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(candidate.manifest.checkpoint),
+        metadata={
+            **_of_version(version, candidate, path),
+            **launcher.published(candidate.manifest),
+        },
+    )
+
+
+def _point_at(candidate: TunedCandidate, folder: Path) -> Path:
+    return write_pointer(
+        folder,
         "candidate",
         {
-            "checkpoint": manifest.checkpoint,
-            "folder": str(folder),
-            "stage": manifest.stage,
+            "checkpoint": candidate.manifest.checkpoint,
+            "folder": str(candidate.folder),
+            "stage": candidate.manifest.stage,
             "reason": candidate.reason,
         },
     )
+
+
+def _register(candidate: TunedCandidate, author: str, registry: Registry) -> ModelVersion:
+    manifest, folder = candidate.manifest, candidate.folder
     weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
-    model = registry.registry().register(
+    return registry.register(
         author=author,
         checkpoint=manifest.checkpoint,
         folder=str(folder),
@@ -128,19 +140,6 @@ def preference_tuned_checkpoint(
         base_gguf=weights.model_gguf,
         template=manifest.template,
         dataset_version=manifest.dataset["data_version"],
-    )
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(manifest.checkpoint),
-        metadata={
-            "version": model.version,
-            "state": model.state,
-            "stage": manifest.stage,
-            "reason": candidate.reason,
-            "checkpoint": manifest.checkpoint,
-            "candidate": dg.MetadataValue.path(str(path)),
-            **_of_preferences(candidate),
-            **launcher.published(manifest),
-        },
     )
 
 
@@ -153,6 +152,18 @@ def _without_retry() -> Iterator[None]:
         raise
     except TwinError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _of_version(version: ModelVersion, candidate: TunedCandidate, pointer: Path) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "state": version.state,
+        "stage": candidate.manifest.stage,
+        "reason": candidate.reason,
+        "checkpoint": candidate.manifest.checkpoint,
+        "candidate": dg.MetadataValue.path(str(pointer)),
+        **_of_preferences(candidate),
+    }
 
 
 def _of_preferences(

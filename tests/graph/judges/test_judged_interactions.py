@@ -12,6 +12,7 @@ import pytest
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
 from twin_assets.partitions import authors
+from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -88,6 +89,7 @@ def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcess
             resources={
                 "settings": shells.SettingsResource(home=str(home.home)),
                 "tables": shells.TablesResource(home=str(home.home)),
+                "tables_io": TablesIOManager(home=str(home.home)),
                 "registry": shells.RegistryResource(home=str(home.home)),
                 "model_server": shells.ModelServerResource(home=str(home.home)),
                 "embedder": shells.EmbedderResource(home=str(home.home)),

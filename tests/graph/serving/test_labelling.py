@@ -22,6 +22,7 @@ from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt, ShownPassage
+from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.paid_budget import price_of
@@ -361,6 +362,7 @@ def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
             resources={
                 "settings": SettingsResource(),
                 "tables": TablesResource(),
+                "tables_io": TablesIOManager(),
                 "registry": RegistryResource(),
                 "model_server": ModelServerResource(),
                 "embedder": EmbedderResource(),

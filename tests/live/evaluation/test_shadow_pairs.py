@@ -21,6 +21,7 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
+from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.models.serving.model_server import ServerProcess
@@ -70,6 +71,7 @@ def materialize(
         resources={
             "settings": shells.SettingsResource(),
             "tables": shells.TablesResource(),
+            "tables_io": TablesIOManager(),
             "registry": shells.RegistryResource(),
             "model_server": shells.ModelServerResource(),
             "embedder": shells.EmbedderResource(),
