@@ -16,8 +16,7 @@ from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import TablesResource
-from twin_resources.storage.tables.tables import BATCH_ROWS
+from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
 
 def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:
@@ -37,15 +36,15 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
         blocking=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, tables: TablesResource
+        context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
     ) -> dg.AssetCheckResult:
-        author, store = context.partition_key, tables.tables()
-        new = store.unverified(
+        author = context.partition_key
+        new = tables.unverified(
             table, author, claim="rows_keep_their_contract", version=contracts.version_of(schema)
         )
         found = contracts.examine(new.parts(list(columns_of(schema)), rows=BATCH_ROWS), schema)
         keys = [] if found.missing else schema.primary_key()
-        twice = contracts.keys_twice(store.read(table, author, columns=keys)) if keys else 0
+        twice = contracts.keys_twice(tables.read(table, author, columns=keys)) if keys else 0
         if found.kept:
             new.hold()
         return dg.AssetCheckResult(
@@ -58,7 +57,7 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
                 "missing_columns": list(found.missing),
                 "wrong_types": dict(found.wrong_types or {}),
                 "keys_given_twice": twice,
-                "quarantined": contracts.quarantined(store, f"{table}_quarantine", author),
+                "quarantined": contracts.quarantined(tables, f"{table}_quarantine", author),
             },
         )
 

@@ -1,17 +1,23 @@
 """The ConfigurableResource shells: what an asset is handed, and what a test overrides.
 
-Belongs here: thin shells that read the settings and build the plain object, imported inside the
-method.
+Belongs here: thin shells that read the settings and hand over the plain object, imported inside the
+method; what they opened is closed when the run or the tick has ended.
 Does not belong here: logic; the plain modules of this package hold it and know no dagster.
+Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
+
+An asset asks for the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever hand over
+themselves, and the step that embeds says `embedder.embedder()`: Dagster makes a run's resources
+before its first step, and an import without a prepared embedder would not read a post.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from twin_resources.authors import Author, read_author
 from twin_resources.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -34,31 +40,48 @@ class _OfHome(dg.ConfigurableResource):
         return load_settings(self.home or None)
 
 
-class SettingsResource(_OfHome):
-    """The settings and the authors of this home."""
+class _OnState(_OfHome):
+    """One whose object works on the state store; each has its own connections."""
 
-    def author(self, slug: str) -> Author:
-        return read_author(self.settings(), slug)
-
-
-class StateResource(_OfHome):
-    """The state store: leases, registry, keys."""
-
-    def state(self) -> State:
+    def _open(self) -> State:
         from twin_resources.storage.state.state import State
 
         return State.open(self.settings().state_address)
 
+    def _over(self, state: State) -> Any:
+        raise NotImplementedError
 
-class TablesResource(_OfHome):
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Any]:  # noqa: ARG002
+        with closing(self._open()) as state:
+            yield self._over(state)
+
+
+class SettingsResource(_OfHome):
+    """The settings of this home."""
+
+    def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002
+        return self.settings()
+
+
+class StateResource(_OnState):
+    """The state store: leases, registry, keys."""
+
+    def _over(self, state: State) -> State:
+        return state
+
+
+class TablesResource(_OnState):
     """The Lance tables of every author."""
 
     def tables(self) -> Tables:
-        from twin_resources.storage.state.state import State
+        """The tables, for Python without Dagster."""
+        return self._over(self._open())
+
+    def _over(self, state: State) -> Tables:
         from twin_resources.storage.tables.tables import Tables
 
-        settings = self.settings()
-        return Tables(settings.tables_base, state=State.open(settings.state_address))
+        return Tables(self.settings().tables_base, state=state)
 
 
 class EmbedderResource(_OfHome):
@@ -81,21 +104,23 @@ class RetrieverResource(_OfHome):
         return Retriever(settings.tables_base, load_embedder(settings))
 
 
-class RegistryResource(_OfHome):
+class RegistryResource(_OnState):
     """Model versions, verdicts and moves."""
 
     def registry(self) -> Registry:
-        from twin_resources.registry.registry import Registry
-        from twin_resources.storage.state.state import State
+        """The registry, for Python without Dagster."""
+        return self._over(self._open())
 
-        settings = self.settings()
-        return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    def _over(self, state: State) -> Registry:
+        from twin_resources.registry.registry import Registry
+
+        return Registry(state, policy_path=self.settings().policy_path)
 
 
 class ModelServerResource(_OfHome):
     """Starts a model server for a checkpoint, or names the one that runs."""
 
-    def servers(self) -> ModelServers:
+    def create_resource(self, context: dg.InitResourceContext) -> ModelServers:  # noqa: ARG002
         from twin_resources.models.serving.model_server import ModelServers
 
         return ModelServers(self.settings())
@@ -107,15 +132,24 @@ class TrainingLauncherResource(_OfHome):
     backend: str = ""
 
     def launcher(self) -> TrainingLauncher:
+        """The launcher, for Python without Dagster."""
         from twin_resources.models.training_launcher import make_launcher
 
         return make_launcher(self.backend, self.settings())
+
+    def create_resource(self, context: dg.InitResourceContext) -> TrainingLauncher:  # noqa: ARG002
+        return self.launcher()
 
 
 class LangfuseResource(_OfHome):
     """Traces and scores: a real Langfuse when LANGFUSE_* names one, else the local store."""
 
-    def client(self) -> LangfuseClient:
+    @contextmanager
+    def yield_for_execution(
+        self,
+        context: dg.InitResourceContext,  # noqa: ARG002
+    ) -> Generator[LangfuseClient]:
         from twin_resources.observability.langfuse.client import LangfuseClient
 
-        return LangfuseClient.from_settings(self.settings())
+        with LangfuseClient.from_settings(self.settings()) as client:
+            yield client

@@ -8,7 +8,6 @@ The gate's version belongs to the assets, which this floor does not import: `bui
 """
 
 import time
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -17,12 +16,12 @@ import dagster as dg
 from twin_resources.authors import readable_authors
 from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
 from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, watch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 def build(gate_version: str) -> dg.SensorDefinition:
@@ -37,31 +36,29 @@ def build(gate_version: str) -> dg.SensorDefinition:
     )
     def canary_verdict(
         context: dg.SensorEvaluationContext,
-        settings: SettingsResource,
-        registry: RegistryResource,
-        tables: TablesResource,
+        settings: dg.ResourceParam[Settings],
+        registry: dg.ResourceParam[Registry],
+        tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
         """Promotes, rolls back or parks what is on trial, as its evidence says."""
-        home, models = settings.settings(), registry.registry()
-        authors, wrong = readable_authors(home)  # a mistake in one file keeps no other's canary
-        with closing(models.state):
-            read = _read_scores(home, models) if has_canary(models) else ""
-            done = watch(
-                models,
-                tables.tables(),
-                wanted={author.slug: author.release_mode for author in authors},
-                withheld={
-                    author.slug: what_is_missing(author)
-                    for author in authors
-                    if consented_on(author) is None
-                },
-                gate_version=gate_version,
-                newest=lambda asset, author: newest_metadata(context.instance, asset, author),
-                now=time.time(),
-                known_move=int(context.cursor or 0),
-                margin=home.margin,
-                fewest_prompts=home.trial_prompts,
-            )
+        authors, wrong = readable_authors(settings)  # a mistake in one file keeps no other's canary
+        read = _read_scores(settings, registry) if has_canary(registry) else ""
+        done = watch(
+            registry,
+            tables,
+            wanted={author.slug: author.release_mode for author in authors},
+            withheld={
+                author.slug: what_is_missing(author)
+                for author in authors
+                if consented_on(author) is None
+            },
+            gate_version=gate_version,
+            newest=lambda asset, author: newest_metadata(context.instance, asset, author),
+            now=time.time(),
+            known_move=int(context.cursor or 0),
+            margin=settings.margin,
+            fewest_prompts=settings.trial_prompts,
+        )
         said = "\n".join(
             [
                 *(f"{author}: {line}" for author, line in done.messages.items()),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from twin_resources.dagster_resources import TablesResource
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE
 from twin_resources.storage.state.lease import LeaseBusy
@@ -60,11 +59,10 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
 
 
 @dg.op
-def tidy(context: dg.OpExecutionContext, tables: TablesResource) -> None:
+def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> None:
     """All authors; what was done is the metadata of the step."""
-    store = tables.tables()
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
-        done = tidy_author(store, author)
+        done = tidy_author(tables, author)
         context.log.info(
             f"{author}: {done.tables} tables, {done.merged} fragments merged, "
             f"{done.bytes_removed:,} bytes removed, index of vectors {done.vector_index or 'none'}"

@@ -10,9 +10,10 @@ stay in the run's record. For the same reason the job has no partitions.
 
 import dagster as dg
 
-from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.erasure import journal
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 REQUEST_TAG = "twin/forget_request"
 MOST_RUNS = 5  # of one request; then a person looks why it does not end
@@ -26,14 +27,14 @@ class ErasureRunConfig(dg.Config):
 
 @dg.op
 def forget_subject(
-    context: dg.OpExecutionContext, config: ErasureRunConfig, settings: SettingsResource
+    context: dg.OpExecutionContext, config: ErasureRunConfig, settings: dg.ResourceParam[Settings]
 ) -> None:
     """Erase the subject of a request from every place, prove it, and write the certificate."""
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import forget as carry_out
 
-    instance = Installation.of(settings.settings())
+    instance = Installation.of(settings)
     records = DagsterRecords(instance, context.instance, own_run=context.run_id)
     done = carry_out(instance, config.request, dagster=records)
     erased = ", ".join(f"{name} {count}" for name, count in sorted(done.places.items()))
@@ -65,14 +66,10 @@ def forget() -> None:
     default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
 )
 def forgetting_unfinished(
-    context: dg.SensorEvaluationContext, state: StateResource
+    context: dg.SensorEvaluationContext, state: dg.ResourceParam[State]
 ) -> dg.SensorResult | dg.SkipReason:
     """Requests that nobody is carrying out: their run died, or nobody launched one."""
-    store = state.state()
-    try:
-        waiting = journal.unfinished(store)
-    finally:
-        store.close()
+    waiting = journal.unfinished(state)
     launched: list[dg.RunRequest] = []
     given_up: list[int] = []
     for request in waiting:

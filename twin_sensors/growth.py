@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.quality.retraining.other_causes import tick_growth, tick_requests
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.quality_dropped import opened, result_of, status_by_settings
 
@@ -24,8 +25,8 @@ from twin_sensors.quality_dropped import opened, result_of, status_by_settings
 )
 def retraining_requested(
     context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    registry: RegistryResource,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """A person asked for a retraining, or something a model was trained on is to be forgotten."""
@@ -43,8 +44,8 @@ def retraining_requested(
 )
 def new_material(
     context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    registry: RegistryResource,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Enough posts or pairs have come since the stable version was trained."""

@@ -7,14 +7,13 @@ Does not belong here: asking, deciding (`twin_resources/storage/sources`), folde
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 
 import dagster as dg
 
 from twin_resources.authors import Author, readable_authors
-from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import decide, run_key
 from twin_resources.storage.sources.listing import is_feed
@@ -38,16 +37,18 @@ HOUR_S = 3600.0
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_changed_feeds_every_hour(
-    context: dg.ScheduleEvaluationContext, settings: SettingsResource, state: StateResource
+    context: dg.ScheduleEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Imports an author's posts when one of their feeds has changed; a 304 costs no run."""
     now = context.scheduled_execution_time.timestamp()
     runs = ImportRuns(context.instance)
-    authors, lines = readable_authors(settings.settings())
+    authors, lines = readable_authors(settings)
     reading = [author for author in authors if any(map(is_feed, author.sources))]
     requests: list[dg.RunRequest] = []
-    with closing(state.state()) as store, ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        memories = {one.slug: polling.remembered(store, one.slug, now=now) for one in reading}
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        memories = {one.slug: polling.remembered(state, one.slug, now=now) for one in reading}
         asked = {one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading}
         for author in reading:
             try:
@@ -57,7 +58,7 @@ def import_changed_feeds_every_hour(
                 continue
             lines += [f"{author.slug}: {failure}" for failure in failures]
             memory = replace(memories[author.slug], answers=answers)
-            request, said = _decided(author.slug, memory, runs, store, now)
+            request, said = _decided(author.slug, memory, runs, state, now)
             requests += [request] if request is not None else []
             lines.append(f"{author.slug}: {said}")
     unknown = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
@@ -110,12 +111,12 @@ def _decided(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_all_posts_every_night(
-    context: dg.ScheduleEvaluationContext, settings: SettingsResource
+    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Imports every author's posts: what no listing shows (bytes that changed without size or
     time, a post whose date has come, an import that was given up) arrives within a day."""
     at = context.scheduled_execution_time
-    authors, lines = readable_authors(settings.settings())
+    authors, lines = readable_authors(settings)
     known = set(context.instance.get_dynamic_partitions("authors"))
     wanted = [author.slug for author in authors if author.sources and author.slug in known]
     if lines:

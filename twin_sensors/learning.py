@@ -9,21 +9,19 @@ Only a home with a paid model has this schedule, as `routing_policy` shows its r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
-from twin_resources.authors import readable_authors
+from twin_resources.authors import Author, readable_authors
 from twin_resources.authors.consent import what_keeps_here
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.quality.retraining.run_records import PARTITION_TAG
+from twin_resources.registry.registry import Registry
 from twin_resources.router.learning import (
     LABEL_TOKENS,
     LabelsOf,
@@ -31,14 +29,10 @@ from twin_resources.router.learning import (
     LearningState,
     decide_learning,
 )
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors.jobs import learn_routing
 from twin_sensors.schedules import one_run_each, waiting_authors
-
-if TYPE_CHECKING:
-    from twin_resources.authors import Author
-    from twin_resources.registry.registry import Registry
-    from twin_resources.settings import Settings
-    from twin_resources.storage.tables.tables import Tables
 
 
 @dg.schedule(
@@ -51,40 +45,38 @@ if TYPE_CHECKING:
 )
 def learn_routing_every_night(
     context: dg.ScheduleEvaluationContext,
-    settings: SettingsResource,
-    registry: RegistryResource,
-    tables: TablesResource,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[Registry],
+    tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Labels and a policy for each author for whom a run would find something to do."""
-    chosen, at = settings.settings(), context.scheduled_execution_time
-    if not chosen.has_paid_route:
+    at = context.scheduled_execution_time
+    if not settings.has_paid_route:
         yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")
         return
-    if chosen.label_budget_per_month is None:
+    if settings.label_budget_per_month is None:
         yield dg.SkipReason("no money for labels: TWIN_LABEL_BUDGET_PER_MONTH says how much")
         return
-    authors, lines = readable_authors(chosen)
+    authors, lines = readable_authors(settings)
     known = set(context.instance.get_dynamic_partitions("authors"))
     waiting = waiting_authors(context, learn_routing.name)
     wanted: list[str] = []
-    models, store = registry.registry(), tables.tables()
-    with closing(models.state), closing(store.state):
-        for author in authors:
-            if author.slug not in known:
-                continue
-            if author.slug in waiting:
-                lines.append(f"{author.slug}: such a run goes on")
-                continue
-            if kept := what_keeps_here(author):
-                lines.append(f"{author.slug}: {kept}")
-                continue
-            learned_at = _learned_at(context.instance, author.slug)
-            try:
-                decision = _decided(author, chosen, models, store, learned_at=learned_at, at=at)
-            except TwinError as error:  # one author's damaged file stops nobody else's learning
-                decision = LearningDecision(False, str(error))
-            lines.append(f"{author.slug}: {decision.said}")
-            wanted += [author.slug] if decision.learn else []
+    for author in authors:
+        if author.slug not in known:
+            continue
+        if author.slug in waiting:
+            lines.append(f"{author.slug}: such a run goes on")
+            continue
+        if kept := what_keeps_here(author):
+            lines.append(f"{author.slug}: {kept}")
+            continue
+        learned_at = _learned_at(context.instance, author.slug)
+        try:
+            decision = _decided(author, settings, registry, tables, learned_at=learned_at, at=at)
+        except TwinError as error:  # one author's damaged file stops nobody else's learning
+            decision = LearningDecision(False, str(error))
+        lines.append(f"{author.slug}: {decision.said}")
+        wanted += [author.slug] if decision.learn else []
     told = "\n".join(lines) or "no author"
     context.log.info(told)
     yield from one_run_each(wanted, kind="learn", at=at, otherwise=told)

@@ -17,7 +17,6 @@ from typing import Any
 import dagster as dg
 
 from twin_resources.authors import Author, author_slugs, read_author
-from twin_resources.dagster_resources import SettingsResource
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.settings import Settings
@@ -64,16 +63,18 @@ class PostsCursor:
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -> dg.SensorResult:
+def new_posts(
+    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+) -> dg.SensorResult:
     """Imports an author's posts once for each change at their folders and S3 prefixes."""
-    home, now = settings.settings(), time.time()
+    now = time.time()
     memory = PostsCursor.read(context.cursor, now=now)
     try:
-        find_prepared(home)  # the import ends in `embeddings`
+        find_prepared(settings)  # the import ends in `embeddings`
     except TwinError as error:
         return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=memory.written())
     runs = ImportRuns(context.instance)
-    slugs = author_slugs(home)
+    slugs = author_slugs(settings)
     known = {slug: one for slug, one in memory.authors.items() if slug in slugs}
     requests: list[dg.RunRequest] = []
     lines: list[str] = []
@@ -84,7 +85,7 @@ def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -
             lines.append(f"{slug} and those after are looked at in the next tick")
             break
         try:
-            author = read_author(home, slug)
+            author = read_author(settings, slug)
             listings = [list_source(one) for one in author.sources if not is_feed(one)]
         except TwinError as error:
             lines.append(f"{slug}: {error}")
@@ -96,7 +97,7 @@ def new_posts(context: dg.SensorEvaluationContext, settings: SettingsResource) -
         if decision.launch and decision.known is not None:
             since = known[slug].at if slug in known else now
             key = run_key("posts", slug, memory.epoch, decision.known)
-            requests.append(_request(home, author, listings, key, since=since))
+            requests.append(_request(settings, author, listings, key, since=since))
         if decision.known is not None:
             known[slug] = decision.known
     missing = set(runs.unknown_partitions(request.partition_key or "" for request in requests))

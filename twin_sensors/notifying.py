@@ -8,8 +8,9 @@ import time
 
 import dagster as dg
 
-from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.observability.notifications import WrongAddress, channels, deliver
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 
 @dg.sensor(
@@ -18,14 +19,12 @@ from twin_resources.observability.notifications import WrongAddress, channels, d
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def notices_waiting(settings: SettingsResource, state: StateResource) -> dg.SkipReason:
+def notices_waiting(
+    settings: dg.ResourceParam[Settings], state: dg.ResourceParam[State]
+) -> dg.SkipReason:
     """Sends notices to the addresses in `TWIN_NOTIFY`; what was not reached is tried again."""
-    ways = channels(settings.settings().notify.split())
-    store = state.state()
-    try:
-        done = deliver(store, ways, now=time.time())
-    finally:
-        store.close()
+    ways = channels(settings.notify.split())
+    done = deliver(state, ways, now=time.time())
     wrong = [str(way.reason) for way in ways if isinstance(way, WrongAddress)]
     counted = (
         f"{done.sent} sent, {done.waiting} waiting, {done.given_up} given up, {len(ways)} addresses"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
@@ -23,6 +23,7 @@ from twin_resources.quality.retraining.rerouting import classes_paid_gains
 from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.rules import limits_of, rules_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
@@ -60,8 +61,8 @@ def _asks_for_it(path: Path) -> bool:
 )
 def quality_dropped(
     context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    registry: RegistryResource,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Scores have fallen below what the stable version was certified for."""
@@ -72,28 +73,26 @@ def quality_dropped(
 
 @contextmanager
 def opened(
-    settings: SettingsResource,
-    registry: RegistryResource,
+    settings: Settings,
+    registry: Registry,
     training_inputs: TrainingInputs,
     instance: dg.DagsterInstance,
 ) -> Generator[RetrainingLoop]:
-    """What a tick works with, on one connection to the state store and one to the trace store."""
-    home, models = settings.settings(), registry.registry()
-    reads = LedgerRules() if home.has_real_langfuse else EMBEDDED
-    try:
-        with LangfuseClient.from_settings(home) as client:
-            yield RetrainingLoop(
-                state=models.state,
-                ledger=Ledger(models.state, client, replace(reads, closing=home.reader_days)),
-                registry=models,
-                inputs=training_inputs,
-                runs=DagsterRunRecords(instance),
-                rules=rules_of(home),
-                limits=lambda author: limits_of(home, settings.author(author)),
-                paid_gains=lambda author: classes_paid_gains(home, settings.author(author), models),
-            )
-    finally:
-        models.state.close()
+    """What a tick works with; the connection to the trace store is closed here."""
+    reads = LedgerRules() if settings.has_real_langfuse else EMBEDDED
+    with LangfuseClient.from_settings(settings) as client:
+        yield RetrainingLoop(
+            state=registry.state,
+            ledger=Ledger(registry.state, client, replace(reads, closing=settings.reader_days)),
+            registry=registry,
+            inputs=training_inputs,
+            runs=DagsterRunRecords(instance),
+            rules=rules_of(settings),
+            limits=lambda author: limits_of(settings, read_author(settings, author)),
+            paid_gains=lambda author: classes_paid_gains(
+                settings, read_author(settings, author), registry
+            ),
+        )
 
 
 def result_of(

@@ -7,8 +7,8 @@ Belongs here: the job and what it records. Does not belong here: which versions 
 import dagster as dg
 
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.dagster_resources import RegistryResource
 from twin_resources.quality.release import telling
+from twin_resources.registry.registry import Registry
 
 ACTOR = "job:roll_back"
 
@@ -27,16 +27,16 @@ class RollbackConfig(dg.Config):
 
 @dg.op
 def bring_back(
-    context: dg.OpExecutionContext, config: RollbackConfig, registry: RegistryResource
+    context: dg.OpExecutionContext, config: RollbackConfig, registry: dg.ResourceParam[Registry]
 ) -> None:
     """The registry's move, told to Dagster as a materialization of `released_model`."""
     if not config.reason.strip():
         raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
-    author, models = context.partition_key, registry.registry()
-    move = models.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
+    author = context.partition_key
+    move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
     last = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
-    moved = telling.untold(models.moves(author), last)
-    metadata = telling.release_metadata(models.stable(author), moved, last=last)
+    moved = telling.untold(registry.moves(author), last)
+    metadata = telling.release_metadata(registry.stable(author), moved, last=last)
     context.log_event(
         dg.AssetMaterialization(
             "released_model",

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from twin_resources.dagster_resources import RegistryResource, StateResource
 from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.quality.ledger.interactions import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.retraining.run_records import PARTITION_TAG
+from twin_resources.registry.registry import Registry
+from twin_resources.storage.state.state import State
 from twin_sensors.jobs import (
     collect_feedback,
     compare_authors,
@@ -33,7 +34,7 @@ LOOKED_BACK = timedelta(hours=3)
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def collect_feedback_every_hour(
-    context: dg.ScheduleEvaluationContext, state: StateResource
+    context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Interactions, evidence and marts of each author who has answered lately."""
     at = context.scheduled_execution_time
@@ -50,7 +51,7 @@ def collect_feedback_every_hour(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def judge_answers_every_hour(
-    context: dg.ScheduleEvaluationContext, state: StateResource
+    context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Judgements of each author who has answered lately and has no such run waiting.
 
@@ -71,21 +72,17 @@ def judge_answers_every_hour(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def compare_versions_every_hour(
-    context: dg.ScheduleEvaluationContext, registry: RegistryResource
+    context: dg.ScheduleEvaluationContext, registry: dg.ResourceParam[Registry]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """More pairs against each answer model, unless such a run waits behind a training."""
     at = context.scheduled_execution_time
-    models = registry.registry()
-    try:
-        trying = [
-            author
-            for author in models.authors_on_trial()
-            if (stable := models.stable(author)) is not None
-            and stable.is_answer_model
-            and any(item.state == "shadow" for item in models.versions(author))
-        ]
-    finally:
-        models.state.close()
+    trying = [
+        author
+        for author in registry.authors_on_trial()
+        if (stable := registry.stable(author)) is not None
+        and stable.is_answer_model
+        and any(item.state == "shadow" for item in registry.versions(author))
+    ]
     known = set(context.instance.get_dynamic_partitions("authors"))
     waiting = waiting_authors(context, compare_versions.name)
     wanted = [slug for slug in trying if slug in known and slug not in waiting]
@@ -129,15 +126,11 @@ def waiting_authors(context: dg.ScheduleEvaluationContext, job: str) -> set[str 
     }
 
 
-def _answered_lately(context: dg.ScheduleEvaluationContext, state: StateResource) -> Sequence[str]:
+def _answered_lately(context: dg.ScheduleEvaluationContext, state: State) -> Sequence[str]:
     """Authors with an answer in the last `LOOKED_BACK`, of those that Dagster knows."""
-    store = state.state()
-    try:
-        open_tables(store)
-        with store.reading() as connection:
-            since = context.scheduled_execution_time - LOOKED_BACK
-            answering = authors_answering(connection, since=since)
-    finally:
-        store.close()
+    open_tables(state)
+    with state.reading() as connection:
+        since = context.scheduled_execution_time - LOOKED_BACK
+        answering = authors_answering(connection, since=since)
     known = set(context.instance.get_dynamic_partitions("authors"))
     return [slug for slug in answering if slug in known]

@@ -17,7 +17,8 @@ from twin_assets.analytics.declarations import DataTest
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized
-from twin_resources.dagster_resources import StateResource, TablesResource
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 if TYPE_CHECKING:
     from twin_assets.analytics.mart import TestOutcome
@@ -58,7 +59,9 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         metadata={**_columns(model), **_written_in(folder / model.file)},
     )
     def mart(
-        context: dg.AssetExecutionContext, tables: TablesResource, state: StateResource
+        context: dg.AssetExecutionContext,
+        tables: dg.ResourceParam[Tables],
+        state: dg.ResourceParam[State],
     ) -> dg.MaterializeResult:
         from twin_assets.analytics.mart import make_mart
 
@@ -66,8 +69,8 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         made = make_mart(
             project,
             model,
-            tables=tables.tables(),
-            state=state.state(),
+            tables=tables,
+            state=state,
             authors=[context.partition_key] if by_author else sorted(known),
         )
         return materialized(

@@ -14,16 +14,20 @@ from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_clean
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.authors import read_author
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(group_name="corpus", deps=[raw_posts], code_version=cleaning.CLEANING_VERSION)
 def cleaned_documents(
-    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Markdown text of every kept post; every dropped post is a row with its reason."""
-    author, store = settings.author(context.partition_key), tables.tables()
-    run = update_cleaned_documents(store, author)
+    author = read_author(settings, context.partition_key)
+    run = update_cleaned_documents(tables, author)
     return materialized(
         run.cleaned,
         {
@@ -32,7 +36,7 @@ def cleaned_documents(
             "posts_compared": run.similar.computed,
             "quarantined": run.quarantined.rows,
             **cleaned_documents_report.metadata(
-                store, settings.settings(), author, data_version=run.cleaned.data_version
+                tables, settings, author, data_version=run.cleaned.data_version
             ),
         },
     )
@@ -42,15 +46,15 @@ def cleaned_documents(
     asset=cleaned_documents, additional_deps=[raw_posts], partitions_def=authors, blocking=True
 )
 def every_import_is_kept_or_explained(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Each row of `raw_posts` is exactly one row here: kept, or dropped with a reason."""
-    author, store = context.partition_key, tables.tables()
+    author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
-    put_aside = store.read(QUARANTINE, author, columns=["source_id"])
+    put_aside = tables.read(QUARANTINE, author, columns=["source_id"])
     claims = cleaning.account_for(
-        store.read("raw_posts", author, columns=["source_id"]),
-        store.read(CLEANED, author, columns=columns),
+        tables.read("raw_posts", author, columns=["source_id"]),
+        tables.read(CLEANED, author, columns=columns),
         quarantined=put_aside["source_id"],
     )
     return dg.AssetCheckResult(
@@ -83,9 +87,11 @@ def every_import_is_kept_or_explained(
     ],
 )
 def cleaned_documents_are_what_they_claim(
-    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.AssetCheckResult]:
     """The claims over the stored texts: a document is measured once, when it changed."""
-    author = settings.author(context.partition_key)
-    for name, claim in claims_tables.examine(tables.tables(), author).items():
+    author = read_author(settings, context.partition_key)
+    for name, claim in claims_tables.examine(tables, author).items():
         yield dg.AssetCheckResult(check_name=name, passed=claim.holds, metadata=dict(claim.counted))

@@ -8,7 +8,9 @@ import dagster as dg
 from twin_assets.corpus import imported_sources, importing
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.authors import read_author
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(
@@ -24,11 +26,13 @@ from twin_resources.dagster_resources import SettingsResource, TablesResource
     ],
 )
 def raw_posts(
-    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Every post as it came; an edited file replaces its row, a deleted one leaves a tombstone."""
-    author = settings.author(context.partition_key)
-    done = imported_sources.update_raw_posts(tables.tables(), author)
+    author = read_author(settings, context.partition_key)
+    done = imported_sources.update_raw_posts(tables, author)
     for line in done.failed:
         context.log.warning(line)
     check = dg.AssetCheckResult(

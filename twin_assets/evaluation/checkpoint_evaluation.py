@@ -26,17 +26,18 @@ from twin_assets.evaluation.judgement import (
 from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
+from twin_resources.authors import read_author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
 )
 from twin_resources.dagster_runs import FOLLOWS
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.named import named_judges
 from twin_resources.registry.moves import GateClaim
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @dg.asset(
@@ -58,14 +59,14 @@ from twin_resources.registry.moves import GateClaim
 )
 def checkpoint_evaluation(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """The candidate against base model and stable version on passages that none was trained on."""
-    author = settings.author(context.partition_key)
+    author = read_author(settings, context.partition_key)
     return result_of(
         judge_candidate(judging(context, settings, tables, registry, model_server, embedder)),
         answer=author.answer,
@@ -74,27 +75,26 @@ def checkpoint_evaluation(
 
 def judging(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: Settings,
+    tables: Tables,
+    registry: Registry,
+    model_server: ModelServers,
     embedder: EmbedderResource,
 ) -> JudgingSetup:
     """What the partition's author is judged with."""
-    home = settings.settings()
-    speaker, models = settings.author(context.partition_key), registry.registry()
+    speaker = read_author(settings, context.partition_key)
     author = speaker.slug
     return JudgingSetup(
         author,
-        checkpoints=home.checkpoints_dir / author,
-        token_budget=home.evaluation_tokens,
-        questions=home.evaluation_questions,
-        others=others_of(author, home),
-        named=named_judges(home, speaker, models.state),
-        send=sender(home),
-        tables=tables.tables(),
-        registry=models,
-        servers=model_server.servers(),
+        checkpoints=settings.checkpoints_dir / author,
+        token_budget=settings.evaluation_tokens,
+        questions=settings.evaluation_questions,
+        others=others_of(author, settings),
+        named=named_judges(settings, speaker, registry.state),
+        send=sender(settings),
+        tables=tables,
+        registry=registry,
+        servers=model_server,
         embedder=embedder.embedder,
         say=context.log.info,
     )

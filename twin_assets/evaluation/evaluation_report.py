@@ -15,13 +15,14 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.checkpoint_evaluation import judging, result_of
 from twin_assets.evaluation.judgement import REPORT, complete_evaluation
 from twin_assets.partitions import authors
+from twin_resources.authors import read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
 )
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @dg.asset(
@@ -39,14 +40,14 @@ from twin_resources.dagster_resources import (
 )
 def evaluation_report(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Every claim of the gate about the newest checkpoint, with report, plots and answers."""
-    author = settings.author(context.partition_key)
+    author = read_author(settings, context.partition_key)
     return result_of(
         complete_evaluation(judging(context, settings, tables, registry, model_server, embedder)),
         answer=author.answer,

@@ -13,22 +13,25 @@ import polars as pl
 from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.quality.ledger.ledger import Ledger
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(group_name="feedback", code_version=stripping.STRIPPING_VERSION)
 def interactions(
-    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """The ledger's answers of the last 90 days with their votes, judgements and edits, one row a
     trace, without personal data. What the trace store has is read first; if it is away, the last
     state counts and the metadata say so."""
-    author, home = context.partition_key, settings.settings()
-    ledger = Ledger.from_settings(home, closing=home.reader_days)
+    author = context.partition_key
+    ledger = Ledger.from_settings(settings, closing=settings.reader_days)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
-    done = tables.tables().sync(
+    done = tables.sync(
         frame,
         "interactions",
         author=author,
@@ -55,11 +58,11 @@ def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any
 
 @dg.asset_check(asset=interactions, partitions_def=authors, blocking=True)
 def no_text_of_a_reader_holds_personal_data(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No pattern of an e-mail address, phone number, card, IP address or key is left in a text."""
     columns = ["trace_id", *stripping.TEXT_COLUMNS]
-    frame = tables.tables().read("interactions", context.partition_key, columns=columns)
+    frame = tables.read("interactions", context.partition_key, columns=columns)
     left = stripping.personal_data_left(frame)
     return dg.AssetCheckResult(
         passed=left.is_empty(),

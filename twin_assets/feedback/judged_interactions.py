@@ -23,16 +23,15 @@ from twin_assets.evaluation.judged import author_panel
 from twin_assets.feedback import judging_traces
 from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.spending_limits import OverLimit
-from twin_resources.authors import Author
+from twin_resources.authors import Author, read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
 )
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TABLE = "judged_interactions"
@@ -57,40 +56,39 @@ class JudgedConfig(dg.Config):
 def judged_interactions(
     context: dg.AssetExecutionContext,
     config: JudgedConfig,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Scores by every certified judge, written to the trace store through the outbox."""
-    author, home = settings.author(context.partition_key), settings.settings()
-    store, models = tables.tables(), registry.registry()
-    sample = _Sample.of(store, author.slug, config)
-    if nothing := _nothing_to_judge(sample, models.stable(author.slug)):
-        return _left_as_it_was(store, author, nothing)
+    author = read_author(settings, context.partition_key)
+    sample = _Sample.of(tables, author.slug, config)
+    if nothing := _nothing_to_judge(sample, registry.stable(author.slug)):
+        return _left_as_it_was(tables, author, nothing)
     try:
         panel = author_panel.panel_of(
             author,
-            home,
-            tables=store,
-            state=models.state,
-            servers=model_server.servers(),
+            settings,
+            tables=tables,
+            state=registry.state,
+            servers=model_server,
             embedder=embedder.embedder(),
             say=context.log.info,
-            margin=home.margin if config.margin is None else config.margin,
+            margin=settings.margin if config.margin is None else config.margin,
         )
         judges = [member.judge for member in panel.members if member.certified]
         names = [judging_traces.score_name(judge) for judge in judges]
         rows = sample.without(names).head(config.most)
         scores = judging_traces.judge_traces(
-            rows, judges, passages=_passages(store, author.slug), now=datetime.now(UTC)
+            rows, judges, passages=_passages(tables, author.slug), now=datetime.now(UTC)
         )
     except OverLimit as error:
-        return _left_as_it_was(store, author, author_panel.waits(home, error))
-    with closing(Outbox(outbox_path(home))) as outbox:
+        return _left_as_it_was(tables, author, author_panel.waits(settings, error))
+    with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
-    done = _note(store, author.slug, sample.known, rows, names)
+    done = _note(tables, author.slug, sample.known, rows, names)
     told = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
     return materialized(done, {**told, **author_panel.told(panel)})
 

@@ -23,13 +23,11 @@ from twin_assets.instructions.teacher import teacher_of, why_not_taught
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.authors import Author
+from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import how_to_let_leave
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
-    SettingsResource,
-    TablesResource,
 )
 from twin_resources.prompt.control_marks import marks_of_home
 from twin_resources.settings import Settings
@@ -41,24 +39,23 @@ from twin_resources.storage.tables.tables import Tables
 def instruction_dataset(
     context: dg.AssetExecutionContext,
     retriever: RetrieverResource,
-    settings: SettingsResource,
-    tables: TablesResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Questions made up for the author's own passages, rendered as the gateway renders them."""
-    author, store = settings.author(context.partition_key), tables.tables()
-    chosen = settings.settings()
-    untaught = _untaught(chosen, author, say=context.log.info)
+    author = read_author(settings, context.partition_key)
+    untaught = _untaught(settings, author, say=context.log.info)
     built = building.update_dataset(
-        store,
+        tables,
         author,
         retriever=retriever.retriever(),
-        teacher=teacher_of(chosen, store.state, author),
-        general=read_general_set(chosen.general_set, chosen) if chosen.general_set else None,
-        general_share=chosen.general_share,
-        marks=marks_of_home(chosen),
+        teacher=teacher_of(settings, tables.state, author),
+        general=read_general_set(settings.general_set, settings) if settings.general_set else None,
+        general_share=settings.general_share,
+        marks=marks_of_home(settings),
         say=context.log.info,
     )
-    return materialized(built.done, built.metadata() | _summary(store, author.slug) | untaught)
+    return materialized(built.done, built.metadata() | _summary(tables, author.slug) | untaught)
 
 
 def _untaught(
@@ -89,14 +86,14 @@ def _summary(tables: Tables, author: str) -> dict[str, Any]:
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def every_answer_is_the_authors(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Each answer is whole paragraphs of its document, character by character."""
-    author, store = context.partition_key, tables.tables()
+    author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
     found = dataset_claims.verbatim(
-        store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
-        store.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
+        tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
+        tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
     return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
 
@@ -105,16 +102,16 @@ def every_answer_is_the_authors(
     asset=instruction_dataset, additional_deps=[embeddings], partitions_def=authors, blocking=True
 )
 def prompts_mention_their_source(
-    context: dg.AssetCheckExecutionContext, embedder: EmbedderResource, tables: TablesResource
+    context: dg.AssetCheckExecutionContext,
+    embedder: EmbedderResource,
+    tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
     """Questions share more with their own chunks than with other posts', in words and meaning.
 
     Blocking: a model that is trained on questions dealt out at random learns to ignore them. With
     too few documents to tell, the check fails as a warning, which blocks nothing.
     """
-    found = relevance.relevance_of(
-        tables.tables(), context.partition_key, embedder=embedder.embedder()
-    )
+    found = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
     return dg.AssetCheckResult(
         passed=found.holds,
         severity=dg.AssetCheckSeverity.ERROR if found.decided else dg.AssetCheckSeverity.WARN,
@@ -124,21 +121,21 @@ def prompts_mention_their_source(
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def no_leakage_across_splits(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Nothing of the training split is (nearly) in the held-out one, and no split was changed.
 
     Blocking: a gate that measures on what was trained on passes anything.
     """
-    author, store = context.partition_key, tables.tables()
+    author = context.partition_key
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
     found = leakage.leaks_of(
-        store.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
-        store.read("document_chunks", author, columns=["chunk_id", "document_id"]),
+        tables.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
+        tables.read("document_chunks", author, columns=["chunk_id", "document_id"]),
     )
-    stored = stored_splits.splits_of(store, author)
+    stored = stored_splits.splits_of(tables, author)
     if found.none and stored.kept:
-        stored_splits.hold_splits(store, author)
+        stored_splits.hold_splits(tables, author)
     return dg.AssetCheckResult(
         passed=found.none and stored.kept,
         metadata={
@@ -152,20 +149,20 @@ def no_leakage_across_splits(
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def prompt_renders_fully(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Every prompt holds its question and passages, and nothing that a template left open.
 
     Blocking: one bug of a template is in every sample, and no loss shows it.
     """
-    author, store = context.partition_key, tables.tables()
+    author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
-    rows = store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
+    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     asking = rendering.asks_openly(rows.select("document_id", "question"))
     found = rendering.rendering(
         rows,
-        store.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
-        store.read(
+        tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
+        tables.read(
             "cleaned_documents",
             author,
             columns=["document_id", "title", "text"],
@@ -177,27 +174,29 @@ def prompt_renders_fully(
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
 def covers_every_document(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Every kept document yields a sample or has a reason, short posts too.
 
     Blocking: a document that vanished without one was lost by a bug, and others with it.
     """
-    author, store = context.partition_key, tables.tables()
+    author = context.partition_key
     columns = ["sample_id", "document_id", "split"]
-    rows = store.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
+    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     columns = ["document_id", "words"]
-    documents = store.read("cleaned_documents", author, columns=columns, where="kept")
+    documents = tables.read("cleaned_documents", author, columns=columns, where="kept")
     missing = is_one_of("document_id", coverage.without_samples(rows, documents))
-    texts = store.read("cleaned_documents", author, columns=["document_id", "text"], where=missing)
-    drafts = store.read("instruction_drafts", author, columns=["sample_id", "words"])
+    texts = tables.read("cleaned_documents", author, columns=["document_id", "text"], where=missing)
+    drafts = tables.read("instruction_drafts", author, columns=["sample_id", "words"])
     found = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
     return dg.AssetCheckResult(passed=found.whole, metadata=found.metadata())
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def general_share_is_as_set(
-    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
     """A general instruction set is the share of the training samples that the settings ask for.
 
@@ -205,9 +204,8 @@ def general_share_is_as_set(
     set that is too small for its share fails as a warning.
     """
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
-    rows = tables.tables().read("instruction_dataset", context.partition_key, columns=columns)
-    chosen = settings.settings()
-    share = chosen.general_share if chosen.general_set else 0.0
+    rows = tables.read("instruction_dataset", context.partition_key, columns=columns)
+    share = settings.general_share if settings.general_set else 0.0
     found = dataset_claims.mix(rows, share=share)
     return dg.AssetCheckResult(
         passed=found.sound and found.enough,
@@ -218,7 +216,7 @@ def general_share_is_as_set(
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def every_sample_names_its_chunk(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """The chunk that a sample names is its document's and holds a part of its answer."""
     found = _provenance(tables, context.partition_key)
@@ -227,22 +225,21 @@ def every_sample_names_its_chunk(
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
 def no_context_gives_the_answer_away(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No prompt shows a part of its own answer, or a passage newer than the answer's post."""
     found = _provenance(tables, context.partition_key)
     return dg.AssetCheckResult(passed=found.context_fair, metadata=dict(vars(found)))
 
 
-def _provenance(tables: TablesResource, author: str) -> dataset_claims.Provenance:
-    store = tables.tables()
+def _provenance(tables: Tables, author: str) -> dataset_claims.Provenance:
     columns = ["chunk_id", "document_id", "start", "end", "published_at"]
     return dataset_claims.provenance(
-        store.read(
+        tables.read(
             "instruction_dataset",
             author,
             columns=["sample_id", *columns, "context_chunk_ids"],
             where=OF_THE_AUTHOR,
         ),
-        store.read("document_chunks", author, columns=columns),
+        tables.read("document_chunks", author, columns=columns),
     )

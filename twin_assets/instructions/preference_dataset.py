@@ -14,12 +14,11 @@ from twin_assets.instructions import preference_claims as claims
 from twin_assets.instructions.answering import answering_of
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import (
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
-)
+from twin_resources.authors import read_author
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(
@@ -29,20 +28,18 @@ from twin_resources.dagster_resources import (
 )
 def preference_dataset(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
 ) -> dg.MaterializeResult:
     """The author's edits and own text against what the model answered.
 
     Without a stable version, or with nothing new since it was trained, no answer is asked for.
     """
-    author, store = settings.author(context.partition_key), tables.tables()
-    answering = answering_of(
-        author, tables=store, registry=registry.registry(), servers=model_server.servers()
-    )
-    made = building.update_preferences(store, author, answering=answering, say=context.log.info)
+    author = read_author(settings, context.partition_key)
+    answering = answering_of(author, tables=tables, registry=registry, servers=model_server)
+    made = building.update_preferences(tables, author, answering=answering, say=context.log.info)
     return materialized(
         made.done,
         {
@@ -55,14 +52,14 @@ def preference_dataset(
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
 def every_chosen_answer_is_the_authors(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Each chosen answer is verbatim in its document, or an edit by a key of role author."""
-    store, author = tables.tables(), context.partition_key
+    author = context.partition_key
     columns = ["source", "trace_id", "document_id", "start", "end", "chosen"]
     found = claims.chosen_by_the_author(
-        store.read(building.DATASET, author, columns=columns),
-        store.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
+        tables.read(building.DATASET, author, columns=columns),
+        tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
         _traces(tables, author, ["trace_id", "edit", "edit_role"]),
     )
     return _result(found)
@@ -70,24 +67,24 @@ def every_chosen_answer_is_the_authors(
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
 def no_reader_owns_the_pairs(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No reader's votes made more than 5 % of all pairs."""
-    rows = tables.tables().read(building.DATASET, context.partition_key, columns=["voters"])
+    rows = tables.read(building.DATASET, context.partition_key, columns=["voters"])
     return _result(claims.shares_of_readers(rows))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
 def every_pair_names_its_source(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Each pair names a trace that is there, or a chunk that holds a part of the chosen text."""
-    store, author = tables.tables(), context.partition_key
+    author = context.partition_key
     columns = ["source", "trace_id", "document_id", "chunk_id", "start", "end"]
     chunk_columns = ["chunk_id", "document_id", "start", "end"]
     found = claims.sources_of(
-        store.read(building.DATASET, author, columns=columns),
-        store.read("document_chunks", author, columns=chunk_columns),
+        tables.read(building.DATASET, author, columns=columns),
+        tables.read("document_chunks", author, columns=chunk_columns),
         _traces(tables, author, ["trace_id"]),
     )
     return _result(found)
@@ -100,25 +97,24 @@ def every_pair_names_its_source(
     blocking=True,
 )
 def no_pair_shows_what_is_held_out(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No pair asks, shows or says (nearly) what a held-out sample does.
 
     Blocking: as a leak across the splits of `instruction_dataset`.
     """
-    store, author = tables.tables(), context.partition_key
+    author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]
     found = claims.shown_of_held_out(
-        store.read(building.DATASET, author, columns=columns), building.held_out_of(store, author)
+        tables.read(building.DATASET, author, columns=columns), building.held_out_of(tables, author)
     )
     return _result(found)
 
 
-def _traces(tables: TablesResource, author: str, columns: list[str]) -> pl.DataFrame:
-    store = tables.tables()
-    if not store.exists(building.TRACES, author):
+def _traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFrame:
+    if not tables.exists(building.TRACES, author):
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    return store.read(building.TRACES, author, columns=columns)
+    return tables.read(building.TRACES, author, columns=columns)
 
 
 def _result(found: Any) -> dg.AssetCheckResult:

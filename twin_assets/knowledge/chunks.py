@@ -9,20 +9,22 @@ from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import chunking
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.models.embedder.embedder import load_tokenizer
-from twin_resources.storage.tables.tables import BATCH_ROWS, Upstream
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import BATCH_ROWS, Tables, Upstream
 
 
 @table_asset(
     group_name="knowledge", deps=[cleaned_documents], code_version=chunking.CHUNKING_VERSION
 )
 def document_chunks(
-    context: dg.AssetExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Chunks bounded by the embedder's own tokenizer, with document and offsets."""
-    author, tokenizer = context.partition_key, load_tokenizer(settings.settings())
-    done = tables.tables().sync(
+    author, tokenizer = context.partition_key, load_tokenizer(settings)
+    done = tables.sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
         author=author,
@@ -38,14 +40,16 @@ def document_chunks(
 
 @dg.asset_check(asset=document_chunks, partitions_def=authors, blocking=True)
 def no_chunk_is_truncated(
-    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
     """Counted again by the embedder's tokenizer, title and all, no chunk is longer than its limit.
 
     A chunk is counted again once: when it is new, or the tokenizer is another.
     """
-    tokenizer = load_tokenizer(settings.settings())
-    new = tables.tables().unverified(
+    tokenizer = load_tokenizer(settings)
+    new = tables.unverified(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",

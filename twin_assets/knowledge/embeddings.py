@@ -9,15 +9,15 @@ from twin_assets.knowledge import embedding, named_titles
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
+from twin_resources.authors import read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
-    SettingsResource,
-    TablesResource,
 )
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import of_batches
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
 
@@ -27,25 +27,25 @@ from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 def embeddings(
     context: dg.AssetExecutionContext,
     embedder: EmbedderResource,
-    settings: SettingsResource,
-    tables: TablesResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Vectors and text of every chunk, one table an author, with its full-text index."""
-    author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    author, model = context.partition_key, embedder.embedder()
     progress = of_batches(context.log.info, "embedding chunks")
-    done, embedded = embedding.update_embeddings(store, author, model, progress=progress)
+    done, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
     if done.rows:
-        language = _language_of(settings, store, author)
-        indexes = update_indexes(store, author, language=language)
+        language = _language_of(settings, tables, author)
+        indexes = update_indexes(tables, author, language=language)
     return materialized(
         done, {"embedded": embedded, "embedder": model.revision, "indexes": list(indexes)}
     )
 
 
-def _language_of(settings: SettingsResource, tables: Tables, author: str) -> str:
+def _language_of(settings: Settings, tables: Tables, author: str) -> str:
     """The author's, or that of most kept documents; empty when there are none."""
-    if stated := settings.author(author).language:
+    if stated := read_author(settings, author).language:
         return stated
     kept = tables.read("cleaned_documents", author, columns=["language"], where="kept")
     most = kept["language"].value_counts(sort=True)
@@ -56,15 +56,17 @@ def _language_of(settings: SettingsResource, tables: Tables, author: str) -> str
     asset=embeddings, additional_deps=[document_chunks], partitions_def=authors, blocking=True
 )
 def every_chunk_is_searchable(
-    context: dg.AssetCheckExecutionContext, settings: SettingsResource, tables: TablesResource
+    context: dg.AssetCheckExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
     """Each chunk has one row, with a unit vector of the embedder that questions are put to.
 
     A vector is looked at once: when it is new, or questions have another embedder.
     """
-    author, store = context.partition_key, tables.tables()
-    revision = find_prepared(settings.settings())[1].revision
-    new = store.unverified(
+    author = context.partition_key
+    revision = find_prepared(settings)[1].revision
+    new = tables.unverified(
         "embeddings", author, claim="every_chunk_is_searchable", version=revision
     )
     vectors = embedding.unusable(
@@ -73,8 +75,8 @@ def every_chunk_is_searchable(
     if not any(vectors.values()):
         new.hold()
     counts = vectors | embedding.unmatched(
-        store.read("embeddings", author, columns=["chunk_id"])["chunk_id"],
-        store.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
+        tables.read("embeddings", author, columns=["chunk_id"])["chunk_id"],
+        tables.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
     )
     return dg.AssetCheckResult(passed=not any(counts.values()), metadata=dict(counts))
 
@@ -83,16 +85,16 @@ def every_chunk_is_searchable(
 def a_named_post_is_found_first(
     context: dg.AssetCheckExecutionContext,
     retriever: RetrieverResource,
-    settings: SettingsResource,
-    tables: TablesResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
     """Of questions that name a title at least .97 find that post first, as the gateway searches.
 
     At most 150 titles are asked about, drawn by hash, and none while no row is new. Posts with the
     same title count as one; an author whose posts have no titles passes.
     """
-    author, store, search = context.partition_key, tables.tables(), retriever.retriever()
-    new = store.unverified(
+    author, search = context.partition_key, retriever.retriever()
+    new = tables.unverified(
         "embeddings",
         author,
         claim="a_named_post_is_found_first",
@@ -100,8 +102,8 @@ def a_named_post_is_found_first(
     )
     if not new.fragments:
         return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})
-    language = _language_of(settings, store, author)
-    found = named_titles.ask_by_name(store, search, author, language=language)
+    language = _language_of(settings, tables, author)
+    found = named_titles.ask_by_name(tables, search, author, language=language)
     if found.holds:
         new.hold()
     return dg.AssetCheckResult(passed=found.holds, metadata=found.metadata())

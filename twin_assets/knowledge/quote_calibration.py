@@ -8,17 +8,18 @@ import dagster as dg
 from twin_assets.knowledge import quote_calibrating
 from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import EmbedderResource, TablesResource
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.calibration import CALIBRATION_VERSION
 from twin_resources.models.quotes.quoter import CALIBRATION_TABLE
+from twin_resources.storage.tables.tables import Tables
 
 
 @table_asset(group_name="knowledge", deps=[sentence_embeddings], code_version=CALIBRATION_VERSION)
 def quote_calibration(
-    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: TablesResource
+    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
     """The score below which the author has not written about a question; one row."""
-    author, store = context.partition_key, tables.tables()
-    done = quote_calibrating.update_calibration(store, author, embedder.embedder())
-    row = store.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()
+    author = context.partition_key
+    done = quote_calibrating.update_calibration(tables, author, embedder.embedder())
+    row = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()
     return materialized(done, row[0] if row else {})

@@ -11,7 +11,7 @@ from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import sentence_windows
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
-from twin_resources.dagster_resources import EmbedderResource, TablesResource
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.quoter import TABLE, update_index
 from twin_resources.models.quotes.windows import WINDOWS_VERSION
 from twin_resources.processes.progress_lines import of_batches
@@ -22,12 +22,12 @@ ROWS_AT_ONCE = 50_000  # of windows: 15 MB, for which the documents' texts are s
 
 @table_asset(group_name="knowledge", deps=[cleaned_documents], code_version=WINDOWS_VERSION)
 def sentence_embeddings(
-    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: TablesResource
+    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
     """Windows of up to three sentences with their vectors: what an answer may quote."""
-    author, store, model = context.partition_key, tables.tables(), embedder.embedder()
+    author, model = context.partition_key, embedder.embedder()
     progress = of_batches(context.log.info, "embedding sentences")
-    done = store.sync(
+    done = tables.sync(
         Upstream("cleaned_documents", author, columns=sentence_windows.DOCUMENT_COLUMNS),
         TABLE,
         author=author,
@@ -38,7 +38,7 @@ def sentence_embeddings(
         row_key="window_id",
     )
     if done.rows:
-        update_index(store, author)
+        update_index(tables, author)
     return materialized(done, {"embedder": model.revision})
 
 
@@ -49,17 +49,17 @@ def sentence_embeddings(
     blocking=True,
 )
 def quotations_are_verbatim(
-    context: dg.AssetCheckExecutionContext, tables: TablesResource
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """Each window is, character by character, the part of the kept post that it names.
 
     A window is looked at once, when it is new.
     """
-    author, store = context.partition_key, tables.tables()
-    new = store.unverified(TABLE, author, claim="quotations_are_verbatim", version=WINDOWS_VERSION)
+    author = context.partition_key
+    new = tables.unverified(TABLE, author, claim="quotations_are_verbatim", version=WINDOWS_VERSION)
     columns = ["document_id", "start", "end", "text"]
     wrong = sum(
-        sentence_windows.misquoted(part, _texts_of(store, author, part["document_id"]))
+        sentence_windows.misquoted(part, _texts_of(tables, author, part["document_id"]))
         for part in new.parts(columns, rows=ROWS_AT_ONCE)
         if part.height
     )

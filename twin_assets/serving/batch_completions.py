@@ -14,7 +14,6 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_resources.dagster_resources import SettingsResource
 from twin_resources.gateway.batches.answers import Answered, Journal, check_out
 from twin_resources.gateway.batches.completing import WIDTH, BatchSum, complete
 from twin_resources.gateway.batches.provider_batches import ProviderBatches
@@ -53,7 +52,7 @@ class Batch(dg.Config):
     output_required=False,
 )
 def batch_completions(
-    context: dg.AssetExecutionContext, config: Batch, settings: SettingsResource
+    context: dg.AssetExecutionContext, config: Batch, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     """Answers to a file of questions, with route, cost and sources a row.
 
@@ -65,8 +64,7 @@ def batch_completions(
         return
     out = _answers_file(config)
     questions, broken = read_questions(Path(config.questions))
-    home = settings.settings()
-    done, rows = _answer(home, config, context.partition_key, questions, out, context.log.info)
+    done, rows = _answer(settings, config, context.partition_key, questions, out, context.log.info)
     shown = {
         "answers": dg.MetadataValue.path(str(out.resolve())),
         "broken rows": dg.MetadataValue.md(_listed(f"{one.place}: {one.found}" for one in broken)),

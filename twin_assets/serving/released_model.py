@@ -17,10 +17,9 @@ import dagster as dg
 
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
-from twin_resources.authors import Author
+from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -40,18 +39,17 @@ ACTOR = "released_model"
 )
 def released_model(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    registry: RegistryResource,
-    tables: TablesResource,
+    settings: dg.ResourceParam[Settings],
+    registry: dg.ResourceParam[Registry],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """The model registry, reconciled: a candidate that passed the gate is tried or released."""
-    home, models = settings.settings(), registry.registry()
-    author = settings.author(context.partition_key)
-    done = _release(context.instance, author, home, models, tables.tables())
-    stable = models.stable(author.slug)
+    author = read_author(settings, context.partition_key)
+    done = _release(context.instance, author, settings, registry, tables)
+    stable = registry.stable(author.slug)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
-        metadata=_metadata(context.instance, author, models, done),
+        metadata=_metadata(context.instance, author, registry, done),
     )
 
 

@@ -23,14 +23,10 @@ from twin_assets.serving import labelling, shadow_prompts
 from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.account import account_of
 from twin_resources.access.spending_limits import OverLimit
-from twin_resources.authors import Author
+from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
 )
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
@@ -60,39 +56,42 @@ class LabelsConfig(dg.Config):
 def routing_labels(
     context: dg.AssetExecutionContext,
     config: LabelsConfig,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """What the paid model would have answered, and how much better that is, for some prompts."""
-    author, home = settings.author(context.partition_key), settings.settings()
-    store, models = tables.tables(), registry.registry()
-    stable = models.stable(author.slug)
-    limit = home.label_budget_per_month if config.usd is None else config.usd
-    nothing = _nothing_to_buy(author, home, stable, limit)
+    author = read_author(settings, context.partition_key)
+    stable = registry.stable(author.slug)
+    limit = settings.label_budget_per_month if config.usd is None else config.usd
+    nothing = _nothing_to_buy(author, settings, stable, limit)
     if nothing or stable is None or limit is None:
-        return left_as_it_was(store, TABLE, author.slug, because=nothing)
-    servers, loaded = model_server.servers(), embedder.embedder()
+        return left_as_it_was(tables, TABLE, author.slug, because=nothing)
+    loaded = embedder.embedder()
     try:
         panel = author_panel.panel_of(
             author,
-            home,
-            tables=store,
-            state=models.state,
-            servers=servers,
+            settings,
+            tables=tables,
+            state=registry.state,
+            servers=model_server,
             embedder=loaded,
             say=context.log.info,
-            margin=home.margin,
+            margin=settings.margin,
         )
         if not panel.claims:
             why = "no certified judge may decide"
             return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
-        buyer = _Buyer(author, home, config, store, models, servers, loaded, context.log.info)
+        buyer = _Buyer(
+            author, settings, config, tables, registry, model_server, loaded, context.log.info
+        )
         version, told = buyer.buy(stable, panel, limit=limit)
     except OverLimit as error:  # the judge's; the paid model's own ends the purchase
-        return left_as_it_was(store, TABLE, author.slug, because=author_panel.waits(home, error))
+        return left_as_it_was(
+            tables, TABLE, author.slug, because=author_panel.waits(settings, error)
+        )
     return materialized(version, {**told, **author_panel.told(panel)})
 
 

@@ -14,11 +14,11 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import routing, routing_report
-from twin_resources.authors import Author
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
+from twin_resources.authors import Author, read_author
 from twin_resources.registry.policy import LARGER, AuthorPolicy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 
 @dg.asset(
@@ -30,25 +30,25 @@ from twin_resources.settings import Settings
 )
 def routing_policy(
     context: dg.AssetExecutionContext,
-    registry: RegistryResource,
-    settings: SettingsResource,
-    tables: TablesResource,
+    registry: dg.ResourceParam[Registry],
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
     With a paid model and labels a fitted policy lies beside it, by which the gateway chooses for
     each question. What the loop has diverted stays in it while the version that fell is stable."""
-    author, home, models = context.partition_key, settings.settings(), registry.registry()
-    policy = _own_table(settings.author(author), home, models)
+    author = context.partition_key
+    policy = _own_table(read_author(settings, author), settings, registry)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
     routed = routing_report.route(
-        settings.author(author), home, tables.tables(), models, server=server
+        read_author(settings, author), settings, tables, registry, server=server
     )
-    table = _with_larger(policy, routed.larger, models, author)
+    table = _with_larger(policy, routed.larger, registry, author)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), routed.mark)),
         metadata={
-            **_metadata(policy, table, server, home),
+            **_metadata(policy, table, server, settings),
             **routing_report.metadata(routed),
         },
     )

@@ -17,16 +17,13 @@ from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import shadow_prompts, shadowing
 from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.spending_limits import OverLimit
-from twin_resources.authors import Author
+from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
 )
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.measuring import recorded_prompts
@@ -34,6 +31,7 @@ from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
 from twin_resources.quality.release.trial import compared
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.answer_model import address_of, is_far
@@ -66,38 +64,38 @@ class ShadowConfig(dg.Config):
 def shadow_pairs(
     context: dg.AssetExecutionContext,
     config: ShadowConfig,
-    settings: SettingsResource,
-    tables: TablesResource,
-    registry: RegistryResource,
-    model_server: ModelServerResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    registry: dg.ResourceParam[Registry],
+    model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Answers of candidate and stable version to recent prompts, off the request path."""
-    author, home = settings.author(context.partition_key), settings.settings()
-    store = tables.tables()
-    models, servers = registry.registry(), model_server.servers()
-    versions = compared(models.state, author.slug)
-    nothing = _nothing_to_replay(author, home, config, versions, store, servers)
+    author = read_author(settings, context.partition_key)
+    versions = compared(registry.state, author.slug)
+    nothing = _nothing_to_replay(author, settings, config, versions, tables, model_server)
     if nothing or versions is None:
-        return left_as_it_was(store, TABLE, author.slug, because=nothing)
+        return left_as_it_was(tables, TABLE, author.slug, because=nothing)
     try:
         panel = author_panel.panel_of(
             author,
-            home,
-            tables=store,
-            state=models.state,
-            servers=servers,
+            settings,
+            tables=tables,
+            state=registry.state,
+            servers=model_server,
             embedder=embedder.embedder(),
             say=context.log.info,
-            margin=_margin(config, home),
+            margin=_margin(config, settings),
         )
         if not panel.claims:
             why = "no certified judge may decide"
             return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
-        found = _replay(author, home, config, versions, panel, store, servers, say=context.log.info)
+        found = _replay(
+            author, settings, config, versions, panel, tables, model_server, say=context.log.info
+        )
     except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
-        waits = author_panel.waits(home, error)
-        return left_as_it_was(store, TABLE, author.slug, because=waits)
+        waits = author_panel.waits(settings, error)
+        return left_as_it_was(tables, TABLE, author.slug, because=waits)
     return materialized(found.data_version, {**_stand(versions, found), **author_panel.told(panel)})
 
 

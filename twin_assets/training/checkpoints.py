@@ -19,16 +19,13 @@ from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.live_progress import SpeakingLauncher
 from twin_assets.training.loss_plot import loss_plot
 from twin_assets.training.preference_tuning import TunedCandidate, tune_on_preferences
-from twin_resources.dagster_resources import (
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
-    TrainingLauncherResource,
-)
+from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import TrainingDied
+from twin_resources.models.training_launcher import TrainingDied, TrainingLauncher
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
 
 LOSS_ROWS = 24
 
@@ -55,19 +52,19 @@ class FineTuningConfig(dg.Config):
 def fine_tuned_checkpoint(
     context: dg.AssetExecutionContext,
     config: FineTuningConfig,
-    settings: SettingsResource,
-    tables: TablesResource,
-    training: TrainingLauncherResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    training: dg.ResourceParam[TrainingLauncher],
 ) -> dg.MaterializeResult:
     """LoRA adapter trained on the author's instruction dataset (accelerate + DeepSpeed).
 
     With the same data, recipe, base model and code nothing is trained again.
     """
-    author, home = settings.author(context.partition_key), settings.settings()
+    author = read_author(settings, context.partition_key)
     with _without_retry():
-        launcher = SpeakingLauncher(context, training.launcher(), home)
+        launcher = SpeakingLauncher(context, training, settings)
         tuned = fine_tune(
-            author, settings=home, tables=tables.tables(), launcher=launcher, spoil=config.spoil
+            author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),
@@ -89,23 +86,21 @@ def fine_tuned_checkpoint(
 )
 def preference_tuned_checkpoint(
     context: dg.AssetExecutionContext,
-    settings: SettingsResource,
-    tables: TablesResource,
-    training: TrainingLauncherResource,
-    registry: RegistryResource,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    training: dg.ResourceParam[TrainingLauncher],
+    registry: dg.ResourceParam[Registry],
 ) -> dg.MaterializeResult:
     """The candidate: preference tuning (DPO) on top where there are pairs, else the supervised one.
 
     The same inputs are not trained on again.
     """
-    author, home = settings.author(context.partition_key), settings.settings()
+    author = read_author(settings, context.partition_key)
     with _without_retry():
-        launcher = SpeakingLauncher(context, training.launcher(), home)
-        candidate = tune_on_preferences(
-            author, settings=home, tables=tables.tables(), launcher=launcher
-        )
-    path = _point_at(candidate, home.checkpoints_dir / author.slug)
-    version = _register(candidate, author.slug, registry.registry())
+        launcher = SpeakingLauncher(context, training, settings)
+        candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
+    path = _point_at(candidate, settings.checkpoints_dir / author.slug)
+    version = _register(candidate, author.slug, registry)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(candidate.manifest.checkpoint),
         metadata={

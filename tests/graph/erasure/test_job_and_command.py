@@ -25,8 +25,9 @@ POST = ErasureSubject("post", AUTHOR, TOLD)
 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
-    with dg.build_sensor_context(instance=instance) as context:
-        told = erasure_runs.forgetting_unfinished(context, state=StateResource())
+    resources = {"state": StateResource()}
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        told = erasure_runs.forgetting_unfinished(context)
     assert isinstance(told, dg.SensorResult | dg.SkipReason)
     return told
 

@@ -119,11 +119,11 @@ class World:
     def tick(self, schedule: dg.ScheduleDefinition) -> list[dg.RunRequest | dg.SkipReason]:
         self.hour += timedelta(hours=1)
         with dg.build_schedule_context(
-            instance=self.instance, scheduled_execution_time=self.hour
+            instance=self.instance,
+            scheduled_execution_time=self.hour,
+            resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
-            resources = {"settings": SettingsResource(), "state": StateResource()}
-            wanted = {name: resources[name] for name in schedule.required_resource_keys}
-            found = schedule(context, **wanted)
+            found = schedule(context)
             return list(found)  # type: ignore[arg-type]
 
     def asked(self) -> dg.RunRequest:

@@ -12,21 +12,23 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import SyncResult
+from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
 got: dict[str, object] = {}
 
 
-def sync(tables: TablesResource, author: str) -> SyncResult:
-    return tables.tables().sync(
+def sync(tables: Tables, author: str) -> SyncResult:
+    return tables.sync(
         posts(TEXTS[author]), "all_words", author=author, key="post", function=words, version="1",
         schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
 
 
 @dg.asset(partitions_def=authors, io_manager_key="tables_io")
-def all_words(context: dg.AssetExecutionContext, tables: TablesResource) -> dg.MaterializeResult:
+def all_words(
+    context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]
+) -> dg.MaterializeResult:
     done = sync(tables, context.partition_key)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(done.data_version), metadata=done.metadata()
@@ -62,7 +64,9 @@ def one_frame_of_all(all_words: pl.DataFrame) -> None:
 
 
 @dg.asset(name="all_words", partitions_def=authors, io_manager_key="tables_io")
-def returns_a_sync(context: dg.AssetExecutionContext, tables: TablesResource) -> SyncResult:
+def returns_a_sync(
+    context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]
+) -> SyncResult:
     return sync(tables, context.partition_key)
 
 
