@@ -1,4 +1,4 @@
-"""The jobs, named by verbs and selected by asset key, so that this floor imports no asset.
+"""The jobs, named by verbs and selected by asset key or group: this floor imports no asset.
 
 Belongs here: which assets run together and how often a step is tried. Does not belong here: when
 they run (sensors, schedules) and what they do.
@@ -32,8 +32,9 @@ ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
 COMPARED_ASSETS = ("shadow_pairs",)
-MARTS = ("requests", "quality_by_day", "feedback_funnel", "model_history")
-MARTS_OVER_AUTHORS = ("cost_by_day",)
+# A mart is found by what its project says of it; this floor knows none by name.
+MARTS = dg.AssetSelection.groups("analytics")
+MARTS_OVER_AUTHORS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 
 import_posts = dg.define_asset_job(
     "import_posts",
@@ -61,7 +62,7 @@ learn_routing = dg.define_asset_job(
 
 collect_feedback = dg.define_asset_job(
     "collect_feedback",
-    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS, *MARTS),
+    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - MARTS_OVER_AUTHORS),
     description="What readers and judges said of one author's twin, and the marts over it.",
     executor_def=dg.in_process_executor,
 )
@@ -84,7 +85,7 @@ compare_versions = dg.define_asset_job(
 
 compare_authors = dg.define_asset_job(
     "compare_authors",
-    selection=dg.AssetSelection.assets(*MARTS_OVER_AUTHORS),
+    selection=MARTS_OVER_AUTHORS,
     description="The marts over all authors.",
     executor_def=dg.in_process_executor,
 )

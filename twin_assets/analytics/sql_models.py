@@ -55,6 +55,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         ],
         io_manager_key="tables_io",
         kinds={"duckdb", "lance"},
+        tags={"twin/partitions": model.partitions},  # by which the jobs tell them apart
         code_version=model.code,
         metadata={**_columns(model), **_written_in(folder / model.file)},
     )

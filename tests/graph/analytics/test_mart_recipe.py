@@ -1,0 +1,65 @@
+"""The recipe "A mart" of `deploy/docs/contributing.md`, followed in a copy of the project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer
+from twin_assets.analytics.project import FOLDER
+from twin_assets.analytics.sql_models import sql_assets
+from twin_resources.storage.tables.tables import Tables
+from twin_sensors.jobs import MARTS, MARTS_OVER_AUTHORS
+
+RECIPES = Path(__file__).parents[3] / "deploy/docs/contributing.md"
+
+
+def code(language: str) -> str:
+    """The one block of this language in the recipe."""
+    recipe = RECIPES.read_text("utf-8").split("\n## A mart\n")[1].split("\n## ")[0]
+    [block] = re.findall(rf"```{language}\n(.*?)```", recipe, re.DOTALL)
+    return block
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "marts"
+    shutil.copytree(FOLDER, folder)
+    (folder / "models" / "readers.sql").write_text(code("sql"), "utf-8")
+    with (folder / "models" / "schema.yml").open("a", encoding="utf-8") as file:
+        file.write("\n" + code("yaml"))
+    return folder
+
+
+def test_a_mart_is_made_and_checked(
+    project: Path, write_interactions: Answers, materialize: Materialize, tables: Tables
+) -> None:
+    rows = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
+    write_interactions("ada", [*rows, answer("ada", 4, simulated=True)])
+    made = materialize("requests", "readers", author="ada", assets=sql_assets(project))
+    found = tables.read("readers", "ada", columns=["reader", "answers", "last_asked_at"])
+    assert found.sort("reader").rows() == [
+        ("r1", 2, NOON + timedelta(seconds=2)),
+        ("r2", 1, NOON + timedelta(seconds=3)),
+    ]
+    checks = [
+        one for one in made.get_asset_check_evaluations() if one.asset_key.path == ["readers"]
+    ]
+    assert {one.check_name for one in checks} == {
+        "not_null_author",
+        "not_null_reader",
+        "unique_reader",
+    }
+    assert all(one.passed for one in checks)
+
+
+def test_the_jobs_have_it_without_being_told(project: Path) -> None:
+    before, now = sql_assets(), sql_assets(project)
+    by_author = MARTS - MARTS_OVER_AUTHORS
+    added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}
+    assert added == {"readers"}
+    assert {key.path[-1] for key in MARTS_OVER_AUTHORS.resolve(now)} == {"cost_by_day"}
