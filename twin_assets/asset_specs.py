@@ -1,4 +1,4 @@
-"""What an asset's page in Dagster shows beside the asset's own words: owner, columns, code.
+"""What an asset's page in Dagster shows beside the asset's own words: owner, columns, contract.
 
 Belongs here: the one place that adds them to all specs, and which table has which contract.
 Does not belong here: descriptions, groups and kinds (each asset says its own), the contracts
@@ -9,7 +9,8 @@ Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -49,33 +50,24 @@ CONTRACTS: Mapping[str, type[dy.Schema]] = {
 COLUMN_SCHEMA = "dagster/column_schema"
 
 
-def with_pages(assets: Iterable[Any]) -> list[dg.AssetsDefinition]:
-    """The assets, each with its owner, the place of its code and, where it is a table, its columns.
+def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The spec with its owner and, where it is a table, its columns and what its contract says.
 
-    What an asset says of itself stays: a mart brings the columns that its project declares, and
-    the place of its SQL.
-
-    Args:
-        assets: `dg.AssetsDefinition`s, under the type by which Dagster loads them from modules.
+    What an asset says of itself stays: a mart brings the columns that its project declares.
     """
+    name = spec.key.path[-1]
     schemas = table_schemas()
-
-    def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
-        name = spec.key.path[-1]
-        columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
-        # the contract's words say what its columns mean
-        meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
-        return spec.replace_attributes(
-            description="\n\n".join(filter(None, [spec.description, meaning])),
-            owners=[OWNERS[spec.group_name or ""]],
-            metadata={**columns, **spec.metadata},
-        )
-
-    named = [asset.map_asset_specs(completed) for asset in assets]
-    found: Sequence[Any] = dg.with_source_code_references(named)
-    return list(found)
+    columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
+    # the contract's words say what its columns mean
+    meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
+    return spec.replace_attributes(
+        description="\n\n".join(filter(None, [spec.description, meaning])),
+        owners=[OWNERS[spec.group_name or ""]],
+        metadata={**columns, **spec.metadata},
+    )
 
 
+@cache
 def table_schemas() -> dict[str, dg.TableSchema]:
     """Asset → columns of its table, from its contract, or from what writes it."""
     embedded = [

@@ -19,7 +19,7 @@ import dagster as dg
 
 from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
-from twin_assets.asset_specs import with_pages
+from twin_assets.asset_specs import completed
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import checkpoint_evaluation, evaluation_report
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -99,8 +99,9 @@ def default_resources(home: str = "") -> dict[str, Any]:
 
 def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The code location `llm-twin`; `resources` replaces defaults by name."""
+    assets = [*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()]
     return dg.Definitions(
-        assets=with_pages([*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()]),
+        assets=dg.with_source_code_references(assets),
         asset_checks=dg.load_asset_checks_from_modules([*ASSET_MODULES, contract_checks]),
         jobs=[
             jobs.import_posts,
@@ -139,7 +140,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         # What must be apart is so by itself: training is a process tree of the launcher's, servers
         # are processes, and the rest of the memory goes with the run's worker.
         executor=dg.in_process_executor,
-    )
+    ).map_resolved_asset_specs(func=completed)
 
 
 defs = build_defs()
