@@ -184,8 +184,7 @@ def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
     Notices that some address has refused come last: what waits three days for one that is gone
     keeps nothing from the others.
 
-    Without an address a notice stays in the queue's history (the UI and `twin status` read it) and
-    counts as done.
+    Without an address a notice stays in the queue's history and counts as done.
     """
     sent = waiting = given_up = 0
     failed: dict[str, str] = {}
