@@ -1,4 +1,4 @@
-"""The code of a recipe of deploy/docs/contributing.md, as a module.
+"""The code of a recipe of deploy/docs/contributing.md: as text, as a module.
 
 Belongs here: finding and loading it. Does not belong here: what a recipe is to do (its test).
 """
@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import textwrap
 from pathlib import Path
 from types import ModuleType
 
 RECIPES = Path(__file__).parents[1] / "deploy/docs/contributing.md"
 
 
-def of_recipe(title: str, path: Path) -> ModuleType:
-    """The first code of the recipe, written to a file and imported from there."""
+def code_of(title: str, language: str) -> list[str]:
+    """The recipe's code in that language, block by block, without the indentation of a list."""
     recipe = (
         RECIPES.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     )
-    code = re.search(r"^ *```python\n(.*?)^ *```$", recipe, re.MULTILINE | re.DOTALL)
-    assert code is not None, f"no code in the recipe {title!r}"
-    path.write_text(textwrap.dedent(code[1]), encoding="utf-8")
+    fenced = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    blocks = fenced.findall(recipe)
+    assert blocks, f"no {language} in the recipe {title!r}"
+    return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks]
+
+
+def of_recipe(title: str, path: Path) -> ModuleType:
+    """The first Python of the recipe, written to a file and imported from there."""
+    path.write_text(code_of(title, "python")[0], encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from checkout.settings_document import (
     variable_of,
 )
 
+from tests.recipes import code_of
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -77,3 +82,44 @@ def test_attributes_that_share_a_line_share_its_words() -> None:
     )
 
     assert said == {"one": "of a pair.", "two": "of a pair.", "three": "it."}
+
+
+def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
+    """The lines of deploy/docs/contributing.md in a copy, read by a process of its own."""
+    for folder in ("twin_resources", "deploy/checkout"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (tmp_path / "deploy/docs").mkdir()
+    listed = tmp_path / "twin_resources/settings.py"
+    text = listed.read_text(encoding="utf-8")
+    before = '    notify: str = ""'
+    assert text.count(before) == 1
+    [lines] = code_of("A setting", "python")
+    listed.write_text(text.replace(before, lines + before), encoding="utf-8")
+
+    python_of(tmp_path, "deploy/checkout/settings_document.py")
+    page = (tmp_path / "deploy/docs/settings.md").read_text(encoding="utf-8")
+    row = (
+        "| `TWIN_NOTICES_KEPT_HOURS` | `72.0` | number | "
+        "Hours for which a notice that no address has taken is tried again |\n"
+    )
+    assert page.replace(row, "") == document()
+    assert row in page
+    read = "from twin_resources.settings import load_settings as s; print(s().notices_kept_hours)"
+    assert python_of(tmp_path, "-c", read).stdout == "72.0\n"
+    assert python_of(tmp_path, "-c", read, TWIN_NOTICES_KEPT_HOURS="6").stdout == "6.0\n"
+    refused = python_of(tmp_path, "-c", read, status=1, TWIN_NOTICES_KEPT_HOURS="0")
+    assert "notices_kept_hours" in refused.stderr
+
+
+def python_of(
+    folder: Path, *words: str, status: int = 0, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with the packages of `folder`."""
+    ran = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(folder)} | variables, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status, ran.stderr
+    return ran

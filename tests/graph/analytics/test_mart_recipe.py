@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -10,28 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer
+from tests.recipes import code_of
 from twin_assets.analytics.project import FOLDER
 from twin_assets.analytics.sql_models import sql_assets
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.jobs import MARTS, MARTS_OVER_AUTHORS
 
-RECIPES = Path(__file__).parents[3] / "deploy/docs/contributing.md"
-
-
-def code(language: str) -> str:
-    """The one block of this language in the recipe."""
-    recipe = RECIPES.read_text("utf-8").split("\n## A mart\n")[1].split("\n## ")[0]
-    [block] = re.findall(rf"```{language}\n(.*?)```", recipe, re.DOTALL)
-    return block
+TITLE = "A mart"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "marts"
     shutil.copytree(FOLDER, folder)
-    (folder / "models" / "readers.sql").write_text(code("sql"), "utf-8")
+    (folder / "models" / "readers.sql").write_text(code_of(TITLE, "sql")[0], "utf-8")
     with (folder / "models" / "schema.yml").open("a", encoding="utf-8") as file:
-        file.write("\n" + code("yaml"))
+        file.write("\n" + code_of(TITLE, "yaml")[0])
     return folder
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.graph.state.test_registry import judge, reconcile_all, register, release
+from tests.recipes import code_of
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import (
     AT_ONCE,
@@ -26,6 +30,9 @@ from twin_resources.observability.notifications import (
     deliver,
     history,
 )
+from twin_resources.registry import notices as notices_module
+from twin_resources.registry.notices import TOLD
+from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import notices
 
@@ -188,6 +195,31 @@ def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None
     with pytest.raises(ZeroDivisionError):
         torn()
     assert history(state) == []
+
+
+def test_the_recipe_for_a_notification_adds_one(
+    state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry of deploy/docs/contributing.md, while a version goes from the gate on trial."""
+    [entry] = code_of("A notification", "python")
+    added = ast.literal_eval(f"{{{entry}}}")
+    assert added.keys().isdisjoint(TOLD)
+    [told] = added.values()
+    monkeypatch.setattr(notices_module, "TOLD", TOLD | added)
+    registry = Registry(state, policy_path=tmp_path / "policy.json")
+    release(registry, "h1")
+    register(registry, "h2")
+    judge(registry, "h2")
+
+    reconcile_all(registry, mode="canary")
+
+    [began, promoted] = history(state)
+    assert promoted.event == "promoted"
+    assert (began.event, began.title) == ("trial_began", "v2 of mara is on trial")
+    assert began.text.endswith(told[2])
+    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    assert deliver(state, ways, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
+    assert [body["title"] for body in receiver.bodies] == [promoted.title, began.title]
 
 
 def test_an_address_of_no_known_form_takes_nothing_from_the_others(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from tests.recipes import code_of
+from twin_assets.checkpoints import recipe as recipe_module
+from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import (
     DEFAULT_RECIPE,
     LATER,
@@ -16,7 +20,7 @@ from twin_assets.checkpoints.recipe import (
     load_launch,
     load_recipe,
 )
-from twin_assets.training.fine_tuning import servable
+from twin_assets.training.fine_tuning import launched, servable
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
@@ -49,6 +53,34 @@ def test_the_recipe_for_a_node_shares_out_the_weights() -> None:
     launch = load_launch(load_recipe("llama-3.1-8b-gpu-node").launch)
     assert launch.device == "cuda"
     assert launch.deepspeed["zero_optimization"]["stage"] == 3
+
+
+def test_the_recipe_for_a_launch_configuration_adds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of deploy/docs/contributing.md in a copy of the two folders, and nothing else."""
+    gentle = "smollm2-135m-gentle"
+    with pytest.raises(TwinError, match=f"no file .*{gentle}"):
+        load_recipe(gentle)
+    for folder in ("launch", "recipes"):
+        shutil.copytree(RECIPES.parent / folder, tmp_path / folder)
+    launch, recipe = code_of("A launch configuration", "yaml")
+    (tmp_path / "launch" / "cpu-zero2-gentle.yaml").write_text(launch, encoding="utf-8")
+    (tmp_path / "recipes" / f"{gentle}.yaml").write_text(recipe, encoding="utf-8")
+    monkeypatch.setattr(recipe_module, "_HERE", tmp_path)
+
+    added, former = load_recipe(gentle), load_recipe("smollm2-135m-cpu")
+    started, otherwise = (
+        launched(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=one), name="ann")
+        for one in (added, former)
+    )
+
+    assert added == former.model_copy(update={"name": gentle, "launch": "cpu-zero2-gentle"})
+    assert (started.threads_per_rank, started.mixed_precision) == (1, "fp32")
+    assert (otherwise.threads_per_rank, otherwise.mixed_precision) == (None, "auto")
+    assert started.deepspeed == otherwise.deepspeed
+    assert started.deepspeed["zero_optimization"]["stage"] == 2
+    assert started.environment == otherwise.environment
 
 
 @pytest.mark.parametrize("name", [DEFAULT_RECIPE, "smollm2-135m-demo"])
