@@ -41,7 +41,7 @@ class Elsewhere:
 COMMANDS: Mapping[str, Run | Elsewhere] = {
     "up": Run(("up", "--dry-run"), says="since the last import: 0 added"),
     "demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
-    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in a checkout"),
+    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in one"),
     "status": Run(("status", "--json"), says='"running": true'),
     "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),
     "batch": Run(("batch", "QUESTIONS", "--out", "answers.parquet"), says="1 answer in "),

@@ -42,6 +42,12 @@ class Typed:
 LINES: Mapping[str, Typed | Elsewhere] = {
     "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="deploy/up.sh [PATH]"),
     "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
+    # of a checkout, by those who change the code
+    "python -m tests.graph.test_asset_graph": Elsewhere("tests/graph/test_asset_graph.py"),
+    "python -m tests.unit.gateway.recorded_routes && "
+    "git diff tests/unit/gateway/recorded_routes.json": Elsewhere(
+        "tests/unit/gateway/test_routing_rules.py"
+    ),
     "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Typed(
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Chris Wellons" --dry-run',
