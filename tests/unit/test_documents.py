@@ -41,15 +41,14 @@ _DOTTED = re.compile(rf"\b(?:{'|'.join((*OURS[:3], 'twin_cli'))})(?:\.\w+)+")
 _IMPORTED = re.compile(r"^ *from (twin_[\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 NO_CLASSES = {"From", "None", "Python", "Tried"}
 OF_OTHERS = {"extra-openai-models.yaml"}  # of the client `llm`
-# what a reader of contributing.md is to add
-ADDED = {
-    "dbt_like_sql/models/readers.sql",
-    "twin_assets/checkpoints/launch/cpu-zero2-gentle.yaml",
-    "twin_assets/checkpoints/recipes/smollm2-135m-gentle.yaml",
-    "twin_assets/evaluation/measures/whole_sentences.py",
-    "twin_resources/gateway/routing/NAME.py",
-    "twin_resources/quality/judges/NAME.py",
-}
+# What a reader of contributing.md is to add: a numbered step begins with it.
+ADDED = set(
+    re.findall(
+        r"^\d\. (?:Add )?`([\w/.-]+)`",
+        (ROOT / "deploy" / "docs" / "contributing.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -91,11 +90,10 @@ def test_files_and_folders_that_a_document_names_are_there(path: Path) -> None:
     assert [one for one in folders if one not in FOLDERS | FILES] == []
 
 
-def test_what_a_recipe_adds_is_not_there_yet() -> None:
-    words = quoted_words(ROOT / "deploy" / "docs" / "contributing.md")
-
-    assert words >= ADDED
+def test_what_a_recipe_adds_is_not_there_yet_and_has_a_folder() -> None:
+    assert len(ADDED) >= 6
     assert ADDED.isdisjoint(FILES)
+    assert [one for one in ADDED if not (ROOT / one).parent.is_dir()] == []
 
 
 def test_tests_and_tuples_that_a_recipe_names_are_there() -> None:
