@@ -103,6 +103,9 @@ def check(context: typer.Context) -> int:
     """Lint, types and tests; arguments go through (`--fast`, `--no-live`, `--long`, pytest's)."""
     script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
     if not script.is_file():
-        typer.echo("`twin check` belongs to a checkout: run deploy/check.sh in one", err=True)
-        return 1
+        asked_how = "--help" in context.args
+        typer.echo(
+            "`twin check` belongs to a checkout: run deploy/check.sh in one", err=not asked_how
+        )
+        return 0 if asked_how else 1
     return subprocess.run([sys.executable, str(script), *context.args], check=False).returncode

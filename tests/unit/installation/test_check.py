@@ -310,3 +310,5 @@ def test_an_installed_package_has_no_checks(
     assert run(["check"]) == 1
     said = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
     assert capsys.readouterr() == ("", said)
+    assert run(["check", "--help"]) == 0
+    assert capsys.readouterr() == (said, "")
