@@ -444,10 +444,14 @@ def _streaming(stack: Stack, body: dict[str, Any], key: str) -> Any:
 
 
 def _leave(market: Market, number: int, question: str) -> None:
-    """Read the first token of a stream and go."""
-    body = {"model": TWIN, "messages": [{"role": "user", "content": question}], "stream": True}
+    """Read the first token of a paid stream and go; the policy's lot would give some to the own."""
+    body = {
+        "model": f"{TWIN}@paid",
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+    }
     stack = market.gateways[number % len(market.gateways)]
-    with _streaming(stack, body, market.site) as answer:
+    with _streaming(stack, body, market.friend) as answer:
         next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
