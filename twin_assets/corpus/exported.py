@@ -14,12 +14,12 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twin_assets.corpus.importers.archive import FAILED_READS, UNREAD, Archive, open_archive
-from twin_assets.corpus.importers.known import Importer
+from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 from twin_resources.errors import TwinError
 
@@ -162,27 +162,26 @@ class Exports:
         """
         if unknown := include - OPT_INS:
             raise TwinError(
-                f"import {importer.TITLE}",
+                f"import {importer.title}",
                 found=f"the opt-ins {', '.join(sorted(unknown))}",
                 next_step=f"let `include` name some of {', '.join(sorted(OPT_INS))}",
             )
         self.importer = importer
         self.include = include
-        digest_of: Callable[[Archive], str] = getattr(importer, "digest", lambda one: one.digest())
-        dated = sorted((one.written_at, digest_of(one), one.path) for one in archives)
+        dated = sorted((one.written_at, importer.digest(one), one.path) for one in archives)
         self.paths = tuple(path for *_, path in dated)
-        key = [importer.NAME, version, sorted(include), [digest for _, digest, _ in dated]]
+        key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated]]
         self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
         self._reading: ExportReading | None = None
 
     @property
     def name(self) -> str:
-        return self.importer.NAME
+        return self.importer.name
 
     @property
     def holds_all(self) -> bool:
         """Whether what is missing is deleted: a feed holds only the latest."""
-        return not getattr(self.importer, "LATEST_ONLY", False)
+        return not self.importer.latest_only
 
     def reading(self) -> ExportReading:
         """What is in them; parsed once.

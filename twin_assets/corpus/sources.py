@@ -18,12 +18,16 @@ from pathlib import Path
 from twin_assets.corpus.exported import Exports, display_names
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
-from twin_assets.corpus.importers.exports import refuse_exports
 from twin_assets.corpus.importers.feed_download import download_feed, shown_address
 from twin_assets.corpus.importers.folders import Folder, holds_markdown, scan, scan_prefix
 from twin_assets.corpus.importers.git_blame import is_repository
-from twin_assets.corpus.importers.known import Importer, has_markdown_posts, importer_of
+from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.posts import markup_of
+from twin_assets.corpus.importers.recognition import (
+    has_markdown_posts,
+    importer_of,
+    refuse_exports,
+)
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.sources.object_store import (
@@ -85,7 +89,7 @@ class AuthorSources:
         there = ", ".join(f"{n} × {why}" for why, n in sorted(reading.excluded.items()))
         raise TwinError(
             f"import posts from {display_names(exports.paths)}",
-            found=f"a {exports.importer.TITLE} without a post to import ({there or 'empty'})",
+            found=f"a {exports.importer.title} without a post to import ({there or 'empty'})",
             next_step="ask the platform for the whole archive, or let the author's `include` name "
             "what it should hold",
         )
@@ -130,8 +134,8 @@ def find_sources(
             else:
                 found, folder = _on_disk(Path(source).expanduser(), stack)
             for importer, archive in found:
-                importers.setdefault(importer.NAME, importer)
-                archives.setdefault(importer.NAME, []).append(archive)
+                importers.setdefault(importer.name, importer)
+                archives.setdefault(importer.name, []).append(archive)
             if folder is not None and (folder.posts or not found):
                 _require_posts(folder)
                 folders.append(folder)
@@ -168,7 +172,7 @@ def _on_disk(source: Path, stack: ExitStack) -> Found:
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
     if not inner:
-        refuse_exports(source)
+        refuse_exports(archive)
     return inner, scan(source)
 
 
@@ -190,7 +194,7 @@ def _in_bucket(source: str, scratch: Path | None, stack: ExitStack) -> Found:
 
 def _at_address(url: str, scratch: Path, stack: ExitStack) -> Found:
     copy = download_feed(url, scratch).path
-    return [(feed, stack.enter_context(open_archive(copy)))], None
+    return [(feed.IMPORTER, stack.enter_context(open_archive(copy)))], None
 
 
 def _recognised(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:

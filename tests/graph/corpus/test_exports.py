@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tests.unit.corpus.exports_by_hand import (
     medium_page,
     share_link,
 )
-from twin_assets.corpus.importers import linkedin
+from twin_assets.corpus.importers import linkedin, recognition
 from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.journal import remember
@@ -58,11 +60,13 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read = linkedin.read
 
-    def counted(archive: Archive, *, include: frozenset[str]) -> object:
+    def counted(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
         seen.append(archive.path.name)
         return read(archive, include=include)
 
-    monkeypatch.setattr(linkedin, "read", counted)
+    counting = replace(linkedin.IMPORTER, read=counted)
+    importers = [counting if one is linkedin.IMPORTER else one for one in recognition.IMPORTERS]
+    monkeypatch.setattr(recognition, "IMPORTERS", tuple(importers))
     return seen
 
 

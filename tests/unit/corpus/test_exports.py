@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.corpus.importers.exports import FORMATS, recognise, refuse_exports
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.recognition import (
+    IMPORTERS,
+    WITHOUT_IMPORTER,
+    importer_of,
+    refuse_exports,
+)
 from twin_resources.errors import TwinError
 
 MEDIUM_PAGE = (
@@ -72,8 +78,25 @@ def as_zip(files: dict[str, str], at: Path, *, below: str = "") -> Path:
     return at
 
 
+IMPORTED = {importer.title for importer in IMPORTERS}
+
+
+def refused(source: Path) -> TwinError:
+    """What is said of an export in which no importer finds a post."""
+    with open_archive(source) as archive, pytest.raises(TwinError) as caught:
+        refuse_exports(archive)
+    return caught.value
+
+
 def test_every_format_has_an_example_here() -> None:
-    assert set(EXPORTS) == {known.name for known in FORMATS}
+    named = {one.title or importer.title for importer in IMPORTERS for one in importer.refuses}
+    assert set(EXPORTS) == named | {one.title for one in WITHOUT_IMPORTER}
+
+
+def named(name: str) -> str:
+    if name in IMPORTED:
+        return f"a {name} without a post that can be read"
+    return f"the format {name}, which is not imported yet"
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -85,13 +108,7 @@ def test_folders_and_archives_are_recognised(name: str, tmp_path: Path) -> None:
         as_zip(files, tmp_path / "nested.zip", below="ada-2024/"),
     ]
     for source in sources:
-        found = recognise(source)
-        assert found is not None, source
-        assert found.name == name, source
-        with pytest.raises(TwinError) as caught:
-            refuse_exports(source)
-        assert name in caught.value.found
-        assert caught.value.next_step == found.next_step
+        assert refused(source).found == named(name), source
 
 
 @pytest.mark.parametrize(
@@ -112,9 +129,7 @@ def test_folders_and_archives_are_recognised(name: str, tmp_path: Path) -> None:
 def test_a_single_file_is_recognised_by_how_it_begins(name: str, text: str, tmp_path: Path) -> None:
     source = tmp_path / "download"
     source.write_text(text, encoding="utf-8")
-    found = recognise(source)
-    assert found is not None
-    assert found.name == name
+    assert refused(source).found == named(name)
 
 
 def test_a_mastodon_tar_is_recognised(tmp_path: Path) -> None:
@@ -124,15 +139,12 @@ def test_a_mastodon_tar_is_recognised(tmp_path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
-    found = recognise(source)
-    assert found is not None
-    assert found.name == "Mastodon archive"
+    assert refused(source).found == named("Mastodon archive")
 
 
 def test_an_archive_lying_in_a_folder_without_posts_is_named(tmp_path: Path) -> None:
     as_zip(EXPORTS["Substack export"], tmp_path / "download.zip")
-    with pytest.raises(TwinError, match="Substack"):
-        refuse_exports(tmp_path)
+    assert refused(tmp_path).found == named("Substack export")
 
 
 @pytest.mark.parametrize(
@@ -142,27 +154,29 @@ def test_an_archive_lying_in_a_folder_without_posts_is_named(tmp_path: Path) -> 
 def test_containers_are_named(head: bytes, found: str, tmp_path: Path) -> None:
     source = tmp_path / "posts.md"
     source.write_bytes(head + b"rest")
-    with pytest.raises(TwinError, match=found):
-        refuse_exports(source)
+    assert found in refused(source).found
 
 
 def test_a_zip_of_posts_is_to_be_unpacked(tmp_path: Path) -> None:
     source = as_zip({"posts/a.md": "# A"}, tmp_path / "posts.zip")
-    with pytest.raises(TwinError, match="unpack it"):
-        refuse_exports(source)
+    assert "unpack it" in refused(source).next_step
 
 
 def is_taken_for_posts(source: Path) -> bool:
-    """Whether neither question about exports objects to it; `refuse_exports` raises if it does."""
-    refuse_exports(source)
-    return recognise(source) is None
+    """Whether no importer reads it; `refuse_exports` raises if it objects."""
+    with open_archive(source) as archive:
+        refuse_exports(archive)
+        return importer_of(archive) is None
 
 
 def test_a_torn_zip_is_no_traceback(tmp_path: Path) -> None:
     source = as_zip({"Shares.csv": "x" * 10_000}, tmp_path / "posts.zip")
     source.write_bytes(source.read_bytes()[:200])
-    # Not recognisable as an archive; the folder scan refuses it by its suffix.
-    assert is_taken_for_posts(source)
+    with pytest.raises(TwinError, match="a zip that breaks off"):
+        open_archive(source)
+    # Beside pages it is no reason to refuse them.
+    (tmp_path / "a.html").write_text("<p>Text</p>")
+    assert is_taken_for_posts(tmp_path)
 
 
 def test_posts_are_never_taken_for_an_export(tmp_path: Path) -> None:

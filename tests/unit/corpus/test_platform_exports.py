@@ -27,8 +27,8 @@ from tests.unit.corpus.exports_by_hand import (
 )
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.known import importer_of
 from twin_assets.corpus.importers.linkedin_shares import share_rows
+from twin_assets.corpus.importers.recognition import importer_of
 from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
@@ -63,7 +63,7 @@ def test_every_packing_is_recognised_by_its_content(name: str, tmp_path: Path) -
         with open_archive(path) as archive:
             importer = importer_of(archive)
             assert importer is not None, path
-            assert name == importer.NAME, path
+            assert name == importer.name, path
             kept = list(importer.read(archive, include=frozenset()))
         records = [
             one

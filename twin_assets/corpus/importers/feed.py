@@ -24,14 +24,11 @@ from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.xml_items import XmlItem, declared_namespaces, hidden, items
 
 NAME = "feed"
-TITLE = "RSS or Atom feed"
-
-LATEST_ONLY = True
-"""An entry that is there no more fell off the end: it is not deleted."""
 
 _TAGS = ("item", "entry")
 _ROOT = re.compile(
@@ -311,3 +308,23 @@ def _moment(entry: Any, name: str) -> datetime | None:
         return datetime(*parts[:6], tzinfo=UTC) if parts else None
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+IMPORTER = Importer(
+    NAME,
+    "RSS or Atom feed",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            ((r"Blogger/Blogs/.*/feed\.atom",),),
+            r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
+            title="Blogger export",
+            next_step=TO_MARKDOWN,
+        ),
+        RefusedExport(
+            content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
+        ),
+    ),
+    latest_only=True,  # an entry that is there no more fell off the end: it is not deleted
+)

@@ -2,7 +2,7 @@
 
 Belongs here: walking a source, hashing bodies, objects by their ETag.
 Does not belong here: which paths are posts (`site_layout`), what a site's configuration says
-(`site_configuration`), reading a post (`posts`), other platforms' exports (`exports`).
+(`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
 """
 # pyright: strict
 

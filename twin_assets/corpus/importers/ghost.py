@@ -27,11 +27,11 @@ from twin_assets.corpus.importers.ghost_editor import (
     mobiledoc_as_html,
     without_gated_parts,
 )
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import member, string
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"
-TITLE = "Ghost export"
 
 _MARK = re.compile(
     rb'\A\W*\{\s*"(?:db"\s*:\s*\[\s*\{\s*"(?:meta|data)"|meta"\s*:\s*\{|data"\s*:\s*\{\s*"posts")'
@@ -187,3 +187,17 @@ def _moment(row: dict[str, Any], name: str) -> datetime | None:
         except (ValueError, OverflowError, OSError):
             return None
     return moment(value) if isinstance(value, str) else None
+
+
+IMPORTER = Importer(
+    NAME,
+    "Ghost export",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            ((r".*\.ghost\.\d{4}-.*\.json",),),
+            r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
+        ),
+    ),
+)

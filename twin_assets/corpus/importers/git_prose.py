@@ -21,15 +21,12 @@ from pathlib import Path
 from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
+from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, date_and_title_in_name, first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_resources.errors import TwinError
 
 NAME = "git"
-TITLE = "git repository"
-
-BESIDE_MARKDOWN = True
-"""A repository holds a README: that does not make it a folder of posts."""
 
 _MOST_FILES = 200_000
 _MOST_BLAMED = 2_000
@@ -267,3 +264,13 @@ def _web_address(folder: Path) -> str:
         return ""
     between = {"github.com": "blob", "gitlab.com": "-/blob", "codeberg.org": "src"}[match[1]]
     return f"https://{match[1]}/{match[2]}/{between}/HEAD"
+
+
+IMPORTER = Importer(
+    NAME,
+    "git repository",
+    recognises,
+    read,
+    beside_markdown=True,  # a README does not make a repository a folder of posts
+    digest=digest,
+)

@@ -27,12 +27,12 @@ from urllib.parse import unquote
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import columns_of, decoded, share_rows
 from twin_assets.corpus.importers.posts import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "linkedin"
-TITLE = "LinkedIn data export"
 
 _SHARES = r"Shares(?:_\d+)?\.csv"
 _ARTICLES = r"Articles/.*\.html?"
@@ -238,3 +238,21 @@ def _head(archive: Archive, name: str) -> bytes:
         return archive.head(name)
     except MemberError:
         return b""
+
+
+IMPORTER = Importer(
+    NAME,
+    "LinkedIn data export",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            (
+                (r"Shares\.csv",),
+                (r"Articles/Articles/.*\.html",),
+                (r"Connections\.csv", r"Profile\.csv"),
+            ),
+            r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
+        ),
+    ),
+)

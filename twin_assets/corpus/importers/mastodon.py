@@ -20,12 +20,12 @@ from typing import Any, cast
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import member, objects, string, strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import first_of_thread
 
 NAME = "mastodon"
-TITLE = "Mastodon archive"
 
 _OUTBOX = re.compile(rb'\A\W*\{.{0,400}activitystreams.{0,4000}"OrderedCollection"', re.DOTALL)
 _ROW = re.compile(
@@ -237,3 +237,17 @@ def _order(post: _Post) -> float:
 
 def _changed(post: _Post) -> datetime | None:
     return post.record.updated_at
+
+
+IMPORTER = Importer(
+    NAME,
+    "Mastodon archive",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            ((r"outbox\.json", r"actor\.json"),),
+            r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
+        ),
+    ),
+)

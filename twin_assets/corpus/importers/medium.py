@@ -19,11 +19,11 @@ from typing import Any
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "medium"
-TITLE = "Medium export"
 
 _PAGE = r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{8,14}\.html"
 _IDENTIFIER = re.compile(r"-([0-9a-f]{8,14})(?:\.html)?$")
@@ -140,3 +140,21 @@ def _moment(text: str) -> datetime | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+IMPORTER = Importer(
+    NAME,
+    "Medium export",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            (
+                (r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{10,12}\.html",),
+                (r"posts/.*-[0-9a-f]{10,12}\.html", r"profile/profile\.html"),
+                (r"claps/claps-\d+\.html",),
+            ),
+            r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]",
+        ),
+    ),
+)

@@ -22,11 +22,11 @@ from typing import Any
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "substack"
-TITLE = "Substack export"
 
 _LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
@@ -208,3 +208,21 @@ def _head(archive: Archive, name: str) -> bytes:
         return archive.head(name)
     except MemberError:
         return b""
+
+
+IMPORTER = Importer(
+    NAME,
+    "Substack export",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            (
+                (r"posts\.csv", r"posts/.*\.html"),
+                (r"email_list\..*\.csv",),
+                (r"posts/\d+\..*\.delivers\.csv",),
+            ),
+            r"\A\W*post_id,post_date,is_published",
+        ),
+    ),
+)

@@ -22,6 +22,7 @@ from xml.etree.ElementTree import Element
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
 from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.wordpress_text import as_html
 from twin_assets.corpus.importers.xml_items import (
@@ -33,7 +34,6 @@ from twin_assets.corpus.importers.xml_items import (
 )
 
 NAME = "wordpress"
-TITLE = "WordPress export (WXR)"
 
 # One of several marks is enough: as a mere feed a damaged export would show its drafts as posts.
 _MARK = re.compile(
@@ -217,3 +217,12 @@ def _when(element: Any, *names: str) -> datetime | None:
         if text and not text.startswith("0000") and (found := moment(text)):
             return found
     return None
+
+
+IMPORTER = Importer(
+    NAME,
+    "WordPress export (WXR)",
+    recognises,
+    read,
+    refuses=(RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/"),),
+)

@@ -21,6 +21,7 @@ from typing import Any
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import objects, string, strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import first_of_thread
@@ -34,7 +35,6 @@ from twin_assets.corpus.importers.x_text import (
 )
 
 NAME = "x"
-TITLE = "X (Twitter) archive"
 
 _POSTS = r"tweets?(?:-part\d+)?\.js"
 _SCRIPT = re.compile(rb"\A\W*window\.YTD\.tweets?\.part\d+\s*=")
@@ -292,3 +292,30 @@ def _records(
             parent_id=post.answers if post.answers in posts else "",
             tags=tuple(dict.fromkeys(tag for number in members for tag in posts[number].tags)),
         )
+
+
+IMPORTER = Importer(
+    NAME,
+    "X (Twitter) archive",
+    recognises,
+    read,
+    refuses=(
+        RefusedExport(
+            (
+                (r"data/js/tweets/\d{4}_\d\d\.js",),
+                (r"data/js/tweet_index\.js", r"tweets\.csv"),
+            ),
+            r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)",
+            title="X (Twitter) archive as it was made until 2018",
+            next_step="ask X for a new archive (Settings, Your account, Download an archive of "
+            "your data): it holds these posts too, and is read",
+        ),
+        RefusedExport(
+            (
+                (r"data/(?:js/)?tweets?(?:-part\d+)?\.js",),
+                (r"Your archive\.html", r"data/manifest\.js"),
+            ),
+            r"\A\s*window\.YTD\.",
+        ),
+    ),
+)

@@ -337,7 +337,7 @@ def notes() -> Export:
 
 
 FOLDERS = {build.__name__: build for build in (jekyll, hugo, notes)}
-"""Folders of files, which no module of `known.IMPORTERS` reads."""
+"""Folders of files, which no module of `recognition.IMPORTERS` reads."""
 
 EXPORTS = {
     build.__name__ if build is not x_archive else "x": build

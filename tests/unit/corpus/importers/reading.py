@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.known import Importer
+from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 
@@ -39,7 +39,7 @@ def found_in(path: Path, importer: Importer, *include: str) -> Found:
     skipped = [one for one in outcomes if isinstance(one, Skipped)]
     by_id = {record.source_id: record for record in records}
     assert len(by_id) == len(records)
-    assert all(record.source == importer.NAME for record in records)
+    assert all(record.source == importer.name for record in records)
     return Found(
         by_id,
         {one.where: one.reason for one in skipped},

@@ -19,8 +19,7 @@ from tests.unit.corpus import exports_by_hand, test_exports
 from tests.unit.corpus.importers import marked_exports
 from tests.unit.corpus.importers.mutations import damage, write_folder, write_torn_zip
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.exports import refuse_exports
-from twin_assets.corpus.importers.known import importer_of
+from twin_assets.corpus.importers.recognition import importer_of, refuse_exports
 from twin_resources.errors import TwinError
 
 RECORDED = Path(__file__).with_name("recorded_verdicts.json")
@@ -128,9 +127,9 @@ def verdict(path: Path) -> str:
         return "cannot be opened"
     with archive:
         importer = importer_of(archive)
-        reader = importer.NAME if importer is not None else "nobody"
+        reader = importer.name if importer is not None else "nobody"
         try:
-            refuse_exports(path)
+            refuse_exports(archive)
         except TwinError as error:
             return f"{reader}; {error.found}; {error.next_step}"
     return f"{reader}; no objection"

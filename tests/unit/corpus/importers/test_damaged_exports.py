@@ -34,7 +34,7 @@ from tests.unit.corpus.importers.mutations import (
 from twin_assets.corpus.exported import ExportReading
 from twin_assets.corpus.importers import medium
 from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
-from twin_assets.corpus.importers.known import IMPORTERS, importer_of
+from twin_assets.corpus.importers.recognition import IMPORTERS, importer_of
 from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
@@ -60,7 +60,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
         if importer is None:
             return ["read once, and the next time it is no export"]
         outcomes = list(importer.read(archive, include=include))
-        reading = ExportReading(importer.NAME)
+        reading = ExportReading(importer.name)
         reading.add(outcomes, include=include, archive=archive)
     row_ids = [row_id for row_id, _ in reading.digests()]
     named = {record.row_id for record in reading.records(row_ids).values()}
@@ -99,7 +99,7 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
         else:
             record.storable().as_json().encode()
             kept.append(record)
-    return importer.NAME, kept, skipped
+    return importer.name, kept, skipped
 
 
 def _lost(damaged: Damaged, records: list[ExportRecord], skipped: list[Skipped]) -> list[str]:
@@ -265,7 +265,7 @@ READ: dict[str, tuple[Wrong, int, int]] = {
 
 def test_the_long_form_reads_five_thousand_and_every_importer() -> None:
     assert sum(long for *_, long in READ.values()) == 5_000
-    assert {*READ} == {importer.NAME for importer in IMPORTERS} | {*FOLDERS}
+    assert {*READ} == {importer.name for importer in IMPORTERS} | {*FOLDERS}
 
 
 @pytest.mark.parametrize("name", READ)

@@ -42,7 +42,7 @@ def described(html: str) -> str:
 def read(text: str | bytes, at: Path, *include: str) -> Found:
     path = at / "feed.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return found_in(path, feed, *include)
+    return found_in(path, feed.IMPORTER, *include)
 
 
 def test_rss(tmp_path: Path) -> None:
@@ -192,4 +192,4 @@ def test_odd_encodings_are_read_or_refused(name: str, tmp_path: Path) -> None:
     text = HEAD.replace("UTF-8", name) + entry(1, content(LONG)) + TAIL
     path = tmp_path / "feed.xml"
     path.write_bytes(text.encode("utf-16" if name == "utf-16" else "utf-8"))
-    assert found_in(path, feed).only.text == LONG
+    assert found_in(path, feed.IMPORTER).only.text == LONG

@@ -85,7 +85,7 @@ def test_a_second_visit_transfers_nothing(site: Site, tmp_path: Path) -> None:
     site.headers = {"ETag": '"v1"', "Last-Modified": "Thu, 09 Feb 2023 18:05:09 GMT"}
     first = download_feed(site.url, tmp_path / "feeds")
     assert first.changed
-    assert found_in(first.path, feed).only.source_id == "b.example/1"
+    assert found_in(first.path, feed.IMPORTER).only.source_id == "b.example/1"
     sent = site.sent
     second = download_feed(site.url, tmp_path / "feeds")
     assert (second.path, second.changed) == (first.path, False)
@@ -95,7 +95,7 @@ def test_a_second_visit_transfers_nothing(site: Site, tmp_path: Path) -> None:
     site.body, site.headers = rss(1, 2), {"ETag": '"v2"'}
     third = download_feed(site.url, tmp_path / "feeds")
     assert third.changed
-    assert len(found_in(third.path, feed).records) == 2
+    assert len(found_in(third.path, feed.IMPORTER).records) == 2
 
 
 def test_without_validators_the_bytes_decide(site: Site, tmp_path: Path) -> None:

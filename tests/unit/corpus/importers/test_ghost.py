@@ -57,7 +57,7 @@ def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
 
 
 def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), ghost, *include)
+    return found_in(folder_of(files, at), ghost.IMPORTER, *include)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])

@@ -28,7 +28,7 @@ OPEN = share(2, SENTENCE)
 
 
 def read(text: str, folder: Path) -> Found:
-    return found_in(folder_of({"Shares.csv": HEAD + text}, folder), linkedin)
+    return found_in(folder_of({"Shares.csv": HEAD + text}, folder), linkedin.IMPORTER)
 
 
 def records(text: str, folder: Path) -> list[ExportRecord]:
@@ -133,17 +133,17 @@ def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
 ) -> None:
     """LinkedIn writes a word in every row: without one a post is not known to be public."""
     folder = folder_of({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
-    found = found_in(folder, linkedin)
+    found = found_in(folder, linkedin.IMPORTER)
     assert found.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
     assert "SECRET" not in found.only.text
-    asked = found_in(folder, linkedin, "private")
+    asked = found_in(folder, linkedin.IMPORTER, "private")
     assert [one.visibility for one in asked.records.values()] == ["private", "public"]
     assert why_excluded(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
     text = (HEAD + OPEN).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
-    found = found_in(folder_of({"Shares.csv": text}, tmp_path), linkedin)
+    found = found_in(folder_of({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
     assert (found.records, found.reasons) == ({}, {"unknown_visibility": 1})
 
 

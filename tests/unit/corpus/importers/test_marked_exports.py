@@ -9,13 +9,13 @@ import pytest
 from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, marks
 from tests.unit.corpus.importers.mutations import write_folder
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.known import IMPORTERS, importer_of
+from twin_assets.corpus.importers.recognition import IMPORTERS, importer_of
 from twin_assets.corpus.importers.record import ExportRecord, why_excluded
 
 
 def test_every_importer_has_a_marked_export() -> None:
     # A repository is damaged on its own (`test_damaged_exports._check_repository`).
-    assert {*EXPORTS, "git"} == {importer.NAME for importer in IMPORTERS}
+    assert {*EXPORTS, "git"} == {importer.name for importer in IMPORTERS}
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -26,7 +26,7 @@ def test_every_mark_is_found_and_no_secret(name: str, tmp_path: Path) -> None:
     with open_archive(tmp_path / "export") as archive:
         importer = importer_of(archive)
         assert importer is not None
-        assert name == importer.NAME
+        assert name == importer.name
         records = [
             one
             for one in importer.read(archive, include=frozenset())

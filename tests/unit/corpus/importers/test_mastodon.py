@@ -52,7 +52,7 @@ def outbox(*activities: Any) -> dict[str, str]:
 
 
 def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), mastodon, *include)
+    return found_in(folder_of(files, at), mastodon.IMPORTER, *include)
 
 
 def test_a_public_post(tmp_path: Path) -> None:
@@ -119,11 +119,11 @@ def test_threads_are_one_text_and_keep_out_what_is_not_public(tmp_path: Path) ->
 def test_zip_tar_and_a_file_alone(tmp_path: Path) -> None:
     files = outbox(create(1, "<p>one</p>"))
     nested = {f"archive-1/{name}": text for name, text in files.items()}
-    assert found_in(zip_of(nested, tmp_path / "a.bin"), mastodon).only.author == "Ada"
+    assert found_in(zip_of(nested, tmp_path / "a.bin"), mastodon.IMPORTER).only.author == "Ada"
     packed = tar_gz_of(files, tmp_path / "f", tmp_path / "a.tar.gz")
-    assert found_in(packed, mastodon).only.author == "Ada"
+    assert found_in(packed, mastodon.IMPORTER).only.author == "Ada"
     alone = folder_of({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
-    assert found_in(alone, mastodon).only.author == ""
+    assert found_in(alone, mastodon.IMPORTER).only.author == ""
 
 
 def test_damaged_activities_cost_themselves(tmp_path: Path) -> None:

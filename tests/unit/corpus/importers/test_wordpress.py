@@ -10,7 +10,7 @@ import pytest
 from tests.unit.corpus.importers.reading import Found, found_in
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.known import importer_of
+from twin_assets.corpus.importers.recognition import importer_of
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import as_html
 
@@ -42,7 +42,7 @@ def item(number: int, text: str = "words", *, more: str = "", **fields: str) -> 
 def read(text: str | bytes, at: Path, *include: str) -> Found:
     path = at / "export.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return found_in(path, wordpress, *include)
+    return found_in(path, wordpress.IMPORTER, *include)
 
 
 def test_a_post(tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     path = tmp_path / "export.xml"
     path.write_text(HEAD + draft + TAIL)
     with open_archive(path) as archive:
-        assert importer_of(archive) is wordpress
+        assert importer_of(archive) is wordpress.IMPORTER
     # Every mark of WordPress lies beyond what is looked at: each entry is still known.
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + TAIL)
     with open_archive(path) as archive:
-        assert importer_of(archive) is feed
+        assert importer_of(archive) is feed.IMPORTER
         found = list(feed.read(archive, include=frozenset({"drafts", "private"})))
     assert not [one for one in found if isinstance(one, ExportRecord)]
     assert "not_a_post" in {one.reason for one in found if not isinstance(one, ExportRecord)}

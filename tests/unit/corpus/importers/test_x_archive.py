@@ -62,7 +62,7 @@ def archive_files(tweets: list[Any], notes: list[Any] | None = None, **more: str
 
 
 def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), x_archive, *include)
+    return found_in(folder_of(files, at), x_archive.IMPORTER, *include)
 
 
 def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
@@ -204,13 +204,13 @@ def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
         + script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
     }
     found = found_in(
-        zip_of({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive
+        zip_of({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive.IMPORTER
     )
     assert set(found.records) == {"1", "2"}
     assert found.reasons == {"duplicate": 1}
     alone = tmp_path / "download.txt"
     alone.write_text(files["data/tweets.js"], encoding="utf-8")
-    assert found_in(alone, x_archive).only.url == "https://x.com/i/status/1"
+    assert found_in(alone, x_archive.IMPORTER).only.url == "https://x.com/i/status/1"
 
 
 def test_damaged_rows_cost_themselves(tmp_path: Path) -> None:
@@ -222,11 +222,11 @@ def test_damaged_rows_cost_themselves(tmp_path: Path) -> None:
     files = archive_files([]) | {"data/tweets.js": ""}
     at = folder_of(files, tmp_path)
     (at / "data/tweets.js").write_bytes(text.encode("utf-8", "surrogateescape"))
-    found = found_in(at, x_archive)
+    found = found_in(at, x_archive.IMPORTER)
     assert set(found.records) == {"1", "3", "6"}
     assert found.reasons == {"malformed_row": 3}
     (at / "data/tweets.js").write_bytes(text[: text.index("text 6")].encode("utf-8", "ignore"))
-    assert found_in(at, x_archive).reasons["malformed_row"] >= 3
+    assert found_in(at, x_archive.IMPORTER).reasons["malformed_row"] >= 3
 
 
 def test_scripts_are_never_evaluated(tmp_path: Path) -> None:
