@@ -1,13 +1,69 @@
-"""Which importer reads a source, and what is refused: as it was recorded."""
+"""Which importer reads a source, and what is refused: as it was recorded, and by the recipe."""
 
 from __future__ import annotations
 
-from tests.unit.corpus.importers.recorded_verdicts import recorded, verdicts
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.recipes import of_recipe
+from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, Export, Piece, words
+from tests.unit.corpus.importers.mutations import write_folder
+from tests.unit.corpus.importers.reading import found_in
+from tests.unit.corpus.importers.recorded_verdicts import recorded, verdict, verdicts
+from tests.unit.corpus.importers.test_damaged_exports import READ
+from twin_assets.corpus.importers import recognition
+from twin_assets.corpus.sources import find_sources
 
 
 def test_each_source_gets_the_verdict_that_was_recorded() -> None:
     """A change that is meant is recorded anew: `recorded_verdicts.py` says how."""
     now, before = verdicts(), recorded()
-    assert len(now) > 1_200
+    assert len(now) > 1_300
     assert {name: said for name, said in now.items() if before.get(name) != said} == {}
     assert before.keys() == now.keys()
+
+
+def written_freely() -> Export:
+    pieces = [Piece(b"[")]
+    for number in range(6):
+        mark = f"wfpost{number}x" if number else ""
+        row = {
+            "id": f"wf{number:06}",
+            "slug": f"clocks-{number}",
+            "appearance": "norm",
+            "language": "en",
+            "created": "2020-01-02T03:04:05Z",
+            "title": f"On clocks {number}",
+            "body": words(mark) if mark else f"{SECRET} words",
+            "tags": ["clocks"],
+            "collection": {"alias": "ada", "public": bool(mark)},
+        }
+        pieces += [Piece(b",\n")] if number else []
+        pieces.append(Piece(json.dumps(row).encode(), mark, str(row["id"])))
+    return {"ada-posts.json": [*pieces, Piece(b"]")]}
+
+
+def test_the_recipe_for_an_importer_adds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
+    body = b"".join(piece.body for piece in written_freely()["ada-posts.json"])
+    source = write_folder({"download": body}, tmp_path) / "download"
+    beheaded = write_folder({"download": body[2:]}, tmp_path / "beheaded") / "download"
+    assert verdict(source) == verdict(beheaded) == "nobody; no objection"
+
+    added = of_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
+    monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, added))
+    assert verdicts() == recorded(), "no other source is touched"
+
+    read = find_sources([source], include=frozenset()).exports["writefreely"].reading()
+    assert (len(read), dict(read.excluded)) == (5, {"private": 1})
+    first = found_in(source, added).records["wf000001"]
+    assert (first.title, first.tags, first.visibility) == ("On clocks 1", ("clocks",), "public")
+    refused = "nobody; a WriteFreely export without a post that can be read;"
+    assert verdict(beheaded).startswith(refused)
+    monkeypatch.setitem(EXPORTS, "writefreely", written_freely)
+    damaged, *_ = READ["ghost"]
+    assert [wrong for seed in range(40) for wrong in damaged("writefreely", seed, tmp_path)] == []
