@@ -310,21 +310,15 @@ def _moment(entry: Any, name: str) -> datetime | None:
         return None
 
 
-IMPORTER = Importer(
-    NAME,
-    "RSS or Atom feed",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            ((r"Blogger/Blogs/.*/feed\.atom",),),
-            r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
-            title="Blogger export",
-            next_step=TO_MARKDOWN,
-        ),
-        RefusedExport(
-            content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
-        ),
-    ),
-    latest_only=True,  # an entry that is there no more fell off the end: it is not deleted
+_BLOGGER = RefusedExport(
+    ((r"Blogger/Blogs/.*/feed\.atom",),),
+    r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
+    title="Blogger export",
+    next_step=TO_MARKDOWN,
 )
+_IN_PART = RefusedExport(
+    content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
+)
+_REFUSED = (_BLOGGER, _IN_PART)
+# An entry that is there no more fell off the end: it is not deleted.
+IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

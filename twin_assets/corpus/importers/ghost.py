@@ -189,15 +189,8 @@ def _moment(row: dict[str, Any], name: str) -> datetime | None:
     return moment(value) if isinstance(value, str) else None
 
 
-IMPORTER = Importer(
-    NAME,
-    "Ghost export",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            ((r".*\.ghost\.\d{4}-.*\.json",),),
-            r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
-        ),
-    ),
+_IN_PART = RefusedExport(
+    ((r".*\.ghost\.\d{4}-.*\.json",),),
+    r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
 )
+IMPORTER = Importer(NAME, "Ghost export", recognises, read, (_IN_PART,))

@@ -266,11 +266,5 @@ def _web_address(folder: Path) -> str:
     return f"https://{match[1]}/{match[2]}/{between}/HEAD"
 
 
-IMPORTER = Importer(
-    NAME,
-    "git repository",
-    recognises,
-    read,
-    beside_markdown=True,  # a README does not make a repository a folder of posts
-    digest=digest,
-)
+# A README does not make a repository a folder of posts.
+IMPORTER = Importer(NAME, "git repository", recognises, read, beside_markdown=True, digest=digest)

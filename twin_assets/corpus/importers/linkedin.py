@@ -240,19 +240,8 @@ def _head(archive: Archive, name: str) -> bytes:
         return b""
 
 
-IMPORTER = Importer(
-    NAME,
-    "LinkedIn data export",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            (
-                (r"Shares\.csv",),
-                (r"Articles/Articles/.*\.html",),
-                (r"Connections\.csv", r"Profile\.csv"),
-            ),
-            r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
-        ),
-    ),
+_IN_PART = RefusedExport(
+    ((r"Shares\.csv",), (r"Articles/Articles/.*\.html",), (r"Connections\.csv", r"Profile\.csv")),
+    r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
 )
+IMPORTER = Importer(NAME, "LinkedIn data export", recognises, read, (_IN_PART,))

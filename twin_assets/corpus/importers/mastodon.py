@@ -239,15 +239,8 @@ def _changed(post: _Post) -> datetime | None:
     return post.record.updated_at
 
 
-IMPORTER = Importer(
-    NAME,
-    "Mastodon archive",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            ((r"outbox\.json", r"actor\.json"),),
-            r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
-        ),
-    ),
+_IN_PART = RefusedExport(
+    ((r"outbox\.json", r"actor\.json"),),
+    r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
 )
+IMPORTER = Importer(NAME, "Mastodon archive", recognises, read, (_IN_PART,))

@@ -142,19 +142,12 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-IMPORTER = Importer(
-    NAME,
-    "Medium export",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            (
-                (r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{10,12}\.html",),
-                (r"posts/.*-[0-9a-f]{10,12}\.html", r"profile/profile\.html"),
-                (r"claps/claps-\d+\.html",),
-            ),
-            r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]",
-        ),
+_IN_PART = RefusedExport(
+    (
+        (r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{10,12}\.html",),
+        (r"posts/.*-[0-9a-f]{10,12}\.html", r"profile/profile\.html"),
+        (r"claps/claps-\d+\.html",),
     ),
+    r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]",
 )
+IMPORTER = Importer(NAME, "Medium export", recognises, read, (_IN_PART,))

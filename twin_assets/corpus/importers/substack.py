@@ -210,19 +210,6 @@ def _head(archive: Archive, name: str) -> bytes:
         return b""
 
 
-IMPORTER = Importer(
-    NAME,
-    "Substack export",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            (
-                (r"posts\.csv", r"posts/.*\.html"),
-                (r"email_list\..*\.csv",),
-                (r"posts/\d+\..*\.delivers\.csv",),
-            ),
-            r"\A\W*post_id,post_date,is_published",
-        ),
-    ),
-)
+_FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))
+_IN_PART = RefusedExport(_FILES, r"\A\W*post_id,post_date,is_published")
+IMPORTER = Importer(NAME, "Substack export", recognises, read, (_IN_PART,))

@@ -219,10 +219,5 @@ def _when(element: Any, *names: str) -> datetime | None:
     return None
 
 
-IMPORTER = Importer(
-    NAME,
-    "WordPress export (WXR)",
-    recognises,
-    read,
-    refuses=(RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/"),),
-)
+_IN_PART = RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
+IMPORTER = Importer(NAME, "WordPress export (WXR)", recognises, read, (_IN_PART,))

@@ -294,28 +294,15 @@ def _records(
         )
 
 
-IMPORTER = Importer(
-    NAME,
-    "X (Twitter) archive",
-    recognises,
-    read,
-    refuses=(
-        RefusedExport(
-            (
-                (r"data/js/tweets/\d{4}_\d\d\.js",),
-                (r"data/js/tweet_index\.js", r"tweets\.csv"),
-            ),
-            r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)",
-            title="X (Twitter) archive as it was made until 2018",
-            next_step="ask X for a new archive (Settings, Your account, Download an archive of "
-            "your data): it holds these posts too, and is read",
-        ),
-        RefusedExport(
-            (
-                (r"data/(?:js/)?tweets?(?:-part\d+)?\.js",),
-                (r"Your archive\.html", r"data/manifest\.js"),
-            ),
-            r"\A\s*window\.YTD\.",
-        ),
-    ),
+_OLD = RefusedExport(
+    ((r"data/js/tweets/\d{4}_\d\d\.js",), (r"data/js/tweet_index\.js", r"tweets\.csv")),
+    r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)",
+    title="X (Twitter) archive as it was made until 2018",
+    next_step="ask X for a new archive (Settings, Your account, Download an archive of your data): "
+    "it holds these posts too, and is read",
 )
+_IN_PART = RefusedExport(
+    ((rf"data/(?:js/)?{_POSTS}",), (r"Your archive\.html", r"data/manifest\.js")),
+    r"\A\s*window\.YTD\.",
+)
+IMPORTER = Importer(NAME, "X (Twitter) archive", recognises, read, (_OLD, _IN_PART))
