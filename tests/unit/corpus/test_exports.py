@@ -132,6 +132,12 @@ def test_a_single_file_is_recognised_by_how_it_begins(name: str, text: str, tmp_
     assert refused(source).found == named(name)
 
 
+def test_a_long_page_is_known_by_its_last_lines(tmp_path: Path) -> None:
+    page = f"<p>{'words ' * 40_000}</p>{MEDIUM_PAGE}"
+    # A name as macOS writes it: its accent is a letter of its own.
+    assert refused(as_folder({"Cafe\u0301.html": page}, tmp_path)).found == named("Medium export")
+
+
 def test_a_mastodon_tar_is_recognised(tmp_path: Path) -> None:
     source = tmp_path / "archive.tar.gz"
     with tarfile.open(source, "w:gz") as archive:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import os
 import re
 import struct
 import tarfile
@@ -172,6 +173,24 @@ class Archive(ABC):
             if len(found) >= count:
                 break
         return bytes(found[:count])
+
+    def ends(self, name: str) -> bytes:
+        """The first 64 KiB of a member; of one that lies bare on disk the last ones, too.
+
+        Raises:
+            MemberError: see there.
+        """
+        size = self.size(name)
+        try:
+            with self._open(name) as stream:
+                found = stream.read(_PIECE)
+                if self.kind not in {"folder", "file"}:
+                    return found
+                if size > 2 * _PIECE:
+                    stream.seek(-_PIECE, os.SEEK_END)
+                return found + stream.read(_PIECE)
+        except TORN as error:
+            raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
         """A member's bytes, 64 KiB at a time, for one that need not be held whole.

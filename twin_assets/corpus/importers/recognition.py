@@ -12,7 +12,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
 
 from twin_assets.corpus.importers import (
     feed,
@@ -53,7 +52,6 @@ WITHOUT_IMPORTER = (
     ),
 )
 
-_HEAD_BYTES = 65_536
 _NAMES_LOOKED_AT = 20_000
 _HEADS_LOOKED_AT = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
@@ -95,7 +93,8 @@ def refuse_exports(archive: Archive) -> None:
         raise TwinError(tried, found=known[0], next_step=known[1])
     if archive.kind == "folder":
         return
-    head = _head(archive.path)
+    with archive.path.open("rb") as stream:
+        head = stream.read(16)
     for mark, name, next_step in _CONTAINERS:
         if head.startswith(mark):
             raise TwinError(tried, found=name, next_step=next_step)
@@ -119,13 +118,13 @@ def _refused(archive: Archive) -> tuple[str, str] | None:
     by_content = (
         named
         for name in _telling(archive, names)
-        for head in [_head_in(archive, name)]
+        for head in [archive.ends(name)]
         for named in known
         if named[1].in_head(head)
     )
     try:
         title, found = next(chain(by_name, by_content), ("", None))
-    except (OSError, MemberError):
+    except MemberError:
         return None  # not readable as such: who reads it as posts says what is wrong with it
     if found is None:
         return _refused_within(archive, names)
@@ -159,18 +158,3 @@ def _refused_within(archive: Archive, names: list[str]) -> tuple[str, str] | Non
         if found:
             return found
     return None
-
-
-def _head_in(archive: Archive, name: str) -> bytes:
-    if archive.kind == "zip":
-        return archive.head(name, count=_HEAD_BYTES)
-    return _head(archive.path / name if archive.kind == "folder" else archive.path)
-
-
-def _head(path: Path) -> bytes:
-    """The beginning and the end of a file: Medium names itself in the last lines of a page."""
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-        if path.stat().st_size > 2 * _HEAD_BYTES:
-            stream.seek(-_HEAD_BYTES, 2)
-        return head + stream.read(_HEAD_BYTES)
