@@ -1,18 +1,20 @@
-"""What a test run says at its end: passed, failed, and skipped by reason; an unknown reason fails.
+"""What a test run says: each failure at once; at its end passed, failed, and skipped by reason.
 
 Belongs here: the pytest plugin that counts, and the reasons for which a test may be skipped.
 Does not belong here: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
 
 A skip says that the machine lacks something. A reason that is not on the list is a test that nobody
-decided to leave out, so it fails the run. Loaded by `twin check` with `-p tests.reporting`; with
-TWIN_TEST_REPORT set to a file, the counts are added there as one JSON line a run.
+decided to leave out, so it fails the run. With workers, pytest says at the end of half an hour what
+failed in its first minute; here its name and error stand at once. Loaded by `twin check` with
+`-p tests.reporting`; with TWIN_TEST_REPORT set to a file, the counts are added there as one JSON
+line a run.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ KNOWN_SKIPS = (
     "no /proc on this machine",
     "long form:",
 )
+LONGEST_FILES = 30
 
 
 def is_known(reason: str) -> bool:
@@ -52,18 +55,29 @@ def reason_of(report: Any) -> str:
 class Counts:
     """Outcomes of one run; a test is counted once, and failed when any of its phases failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
         self.outcomes: dict[str, str] = {}
         self.reasons: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)  # by file, of all workers
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.location[0]] += report.duration
         if report.failed:
             self.outcomes[report.nodeid] = "failed"
+            self._say_at_once(report)
         elif report.skipped:
             self.outcomes.setdefault(report.nodeid, "skipped")
             self.reasons[reason_of(report)] += 1
         elif report.when == "call":
             self.outcomes.setdefault(report.nodeid, "passed")
+
+    def _say_at_once(self, report: pytest.TestReport) -> None:
+        terminal: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        crash = getattr(report.longrepr, "reprcrash", None)
+        error = str(crash.message if crash else report.longrepr).split("\n", 1)[0]
+        terminal.ensure_newline()
+        terminal.line(f"FAILED in its {report.when}: {report.nodeid}: {error}", red=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -97,6 +111,10 @@ class Counts:
             terminalreporter.line(f"{outcome:>8} {self.count(outcome)}")
         for reason, number in sorted(self.reasons.items()):
             terminalreporter.line(f"{number:>12} × {reason}")
+        longest = sorted(self.seconds.items(), key=lambda one: -one[1])[:LONGEST_FILES]
+        terminalreporter.section("seconds by file")
+        for path, seconds in longest:
+            terminalreporter.line(f"{seconds:>8.1f} {path}")
         for reason in self.unknown:
             terminalreporter.line(
                 f"FAILED: skipped for a reason that tests/reporting.py does not know: {reason}",
@@ -106,4 +124,4 @@ class Counts:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # with xdist the controller sees every report
-        config.pluginmanager.register(Counts(), "twin-counts")
+        config.pluginmanager.register(Counts(config), "twin-counts")

@@ -235,7 +235,11 @@ def test_breaks_at_its_end(broken): pass
     assert (outcome.passed, outcome.failed, outcome.skipped) == (1, 2, 1)
     assert outcome.reasons == {"no GPU: an NVIDIA GPU would run this": 1}
     assert outcome.broken == ["sample"]
-    assert "1 × no GPU: an NVIDIA GPU would run this" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "1 × no GPU: an NVIDIA GPU would run this" in said
+    at_once = said.index("FAILED in its call: test_sample.py::test_wrong: assert False")
+    assert at_once < said.index("= FAILURES =")
+    assert "FAILED in its teardown: test_sample.py::test_breaks_at_its_end: RuntimeError" in said
 
 
 def test_an_unknown_reason_fails_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
