@@ -104,6 +104,8 @@ def check(context: typer.Context) -> int:
     script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
     if not script.is_file():
         asked_how = "--help" in context.args
+        if asked_how:
+            typer.echo(context.get_help())
         typer.echo(
             "`twin check` belongs to a checkout: run deploy/check.sh in one", err=not asked_how
         )

@@ -48,6 +48,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "git diff tests/unit/gateway/recorded_routes.json": Elsewhere(
         "tests/unit/gateway/test_routing_rules.py"
     ),
+    "python -m tests.unit.corpus.importers.recorded_verdicts && "
+    "git diff tests/unit/corpus/importers/recorded_verdicts.json": Elsewhere(
+        "tests/unit/corpus/importers/test_recognition.py"
+    ),
     "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Typed(
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Chris Wellons" --dry-run',
