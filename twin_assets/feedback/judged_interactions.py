@@ -115,9 +115,11 @@ class _Sample:
         judged = self.known
         if judges is not None:
             judged = judged.filter(pl.col("judges") == ",".join(judges))
+        gone = self.known.join(self.interactions, on="trace_id", how="anti")
         return judging_traces.sampled(
             self.interactions,
             judged=judged["trace_id"].to_list(),
+            gone=dict(gone.group_by("version").len().iter_rows()),
             share=self.config.share,
             first_batch=self.config.first_batch,
         )

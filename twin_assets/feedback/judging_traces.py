@@ -6,7 +6,9 @@ Does not belong here: the judges (`twin_resources/quality/judges`), sending (`la
 The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
 the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the
 first 500 answers of the new version are all judged, because a baseline is certified on them
-(`statistics/baseline.py`).
+(`statistics/baseline.py`). They are counted over a version's life: answers are kept for 90 days;
+counted among those, every answer of an old version would sooner or later be among its first 500,
+two months after it was given.
 """
 # pyright: strict
 
@@ -40,6 +42,7 @@ def sampled(
     interactions: pl.DataFrame,
     *,
     judged: Collection[str],
+    gone: Mapping[str, int] | None = None,
     share: float = SHARE,
     first_batch: int = FIRST_BATCH,
 ) -> pl.DataFrame:
@@ -48,6 +51,7 @@ def sampled(
     Args:
         interactions: rows of the asset `interactions`.
         judged: trace ids that already have their scores.
+        gone: version → answers that were judged and are kept no longer; none where it is left out.
         share: of the answers after a version's first batch.
         first_batch: so many answers of each version are judged, its first.
 
@@ -60,8 +64,9 @@ def sampled(
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))
         .sort("started_at", "trace_id")
     )
+    before = pl.col("version").replace_strict(gone or {}, default=0, return_dtype=pl.Int64)
     numbered = usable.with_columns(
-        pl.int_range(pl.len()).over("version").alias("_number"),
+        (pl.int_range(pl.len()).over("version") + before).alias("_number"),
         pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),
     )
     return numbered.filter(

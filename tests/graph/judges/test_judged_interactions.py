@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.feedback import judging_traces
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -118,6 +119,19 @@ def test_without_a_new_answer_nothing_is_judged(home: Settings, answered: Tables
     before = answered.lance_version("judged_interactions", "ann")
     assert told(materialize(home))["nothing_to_do"] == "no new answer in the sample"
     assert answered.lance_version("judged_interactions", "ann") == before
+
+
+def test_answers_that_were_judged_and_are_kept_no_longer_count(
+    home: Settings, answered: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that is older than answers are kept has had its first 500 long ago."""
+    promote(home)
+    judge = {"version": "v1", "judges": "judge:topic@1"}
+    long_ago = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
+    store(answered, "judged_interactions", [*long_ago, judge | {"trace_id": "t1"}], COLUMNS)
+    monkeypatch.setattr(judging_traces, "_lot", lambda _trace_id: 0.5)  # above the share
+    answers(answered, "t1", "t2")
+    assert told(materialize(home))["nothing_to_do"] == "no new answer in the sample"
 
 
 def test_a_new_answer_of_a_stable_version_asks_for_judges(home: Settings, answered: Tables) -> None:

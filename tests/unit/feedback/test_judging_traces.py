@@ -55,6 +55,27 @@ def test_the_first_answers_of_each_version_are_all_judged() -> None:
     assert found["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
 
+def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
+    """40 answers a day that are kept for 90 days, judged each day, for 200 days."""
+    a_day, kept_days = 40, 90
+    all_answers = answers(200 * a_day, version="v1").with_columns(
+        started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // a_day)
+    )
+    known: list[str] = []
+    ages: list[int] = []
+    for day in range(200):
+        newest = NOON + timedelta(days=day)
+        kept = all_answers.filter(
+            pl.col("started_at").is_between(newest - timedelta(days=kept_days), newest)
+        )
+        gone = len(set(known) - set(kept["trace_id"]))
+        now = sampled(kept, judged=known, gone={"v1": gone}, share=0.1, first_batch=500)
+        known += now["trace_id"].to_list()
+        ages += [(newest - at).days for at in now["started_at"]]
+    assert max(ages) == 0
+    assert 500 + 0.08 * 7_500 < len(known) < 500 + 0.12 * 7_500
+
+
 def test_later_ones_are_drawn_by_their_id_alone() -> None:
     found = sampled(answers(2000), judged=(), share=0.1, first_batch=0)
     part = sampled(answers(1000), judged=(), share=0.1, first_batch=0)
