@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import history
-from twin_resources.quality.retraining import retrainings
+from twin_resources.quality.retraining import diagnosing, retrainings
 from twin_resources.quality.retraining.other_causes import (
     ask_for_retraining,
     tick_growth,
     tick_requests,
 )
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.retraining_limits import RetrainingLimits
 
 
@@ -107,6 +110,31 @@ def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     assert "started before" in again.messages["ada"]
     world.limits = replace(world.limits, automatic=False)
     assert tick_growth(world.loop(), now=world.now).messages == {}
+
+
+def test_a_diagnosis_looks_at_the_newest_values(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where more were settled since the detector began than are read, the fall is at their end."""
+    monkeypatch.setattr(diagnosing, "MOST_VALUES", 60)
+    [first, *_] = world.good("ada", 200)
+    [*_, last] = world.bad("ada", 40)
+    alarm = Alarm(
+        author="ada",
+        stream="thumbs",
+        version="v1",
+        number=1,
+        sequence=last,
+        e_value=1e6,
+        threshold=1e5,
+        bets=240,
+        since=first,
+    )
+    with world.state.reading() as connection:
+        now_ms = int(world.now.timestamp() * 1000)
+        found = diagnosing.diagnose(connection, alarm, {"short": 0.7}, now_ms=now_ms)
+    assert [(fall.prompt_class, fall.values) for fall in found.falls] == [("short", 40)]
+    assert found.falls[0].mean == pytest.approx(0.2)
 
 
 def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:

@@ -59,6 +59,7 @@ def diagnose(
         after=alarm.since - 1,
         until=alarm.sequence,
         limit=MOST_VALUES,
+        newest=True,  # a slow fall over years: what raised the alarm stands at its end
     )
     drop = since_the_drop(values, bounds)
     if not drop:

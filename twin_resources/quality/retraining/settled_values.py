@@ -44,6 +44,7 @@ def of_version(
     stream: str | None = None,
     settled_before_ms: int | None = None,
     limit: int,
+    newest: bool = False,
 ) -> list[SettledValue]:
     """Values of one version in the order of settling.
 
@@ -51,6 +52,7 @@ def of_version(
         after, until: sequence numbers above, and up to and with.
         stream: None: all of them.
         settled_before_ms: only those settled before this instant.
+        limit: the most; of more, the oldest, or the `newest`.
     """
     query = sa.select(*(settled.c[name] for name in _COLUMNS)).where(
         settled.c.author == author, settled.c.version == version, settled.c.sequence > after
@@ -61,8 +63,9 @@ def of_version(
         query = query.where(settled.c.stream == stream)
     if settled_before_ms is not None:
         query = query.where(settled.c.settled_ms < settled_before_ms)
-    rows = connection.execute(query.order_by(settled.c.sequence).limit(limit))
-    return [SettledValue(*row) for row in rows]
+    order = settled.c.sequence.desc() if newest else settled.c.sequence
+    rows = connection.execute(query.order_by(order).limit(limit)).all()
+    return [SettledValue(*row) for row in (reversed(rows) if newest else rows)]
 
 
 def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
