@@ -1,6 +1,7 @@
-"""Dagster's run records of `retrain_twin`, as `loop.run_records.RunRecords` asks for them.
+"""Dagster's run records of one job, as whoever starts exactly one run asks for them.
 
-Belongs here: queries on the instance. Does not belong here: what runs amount to (`retraining/`).
+Belongs here: queries on the instance. Does not belong here: what runs amount to
+(`twin_resources/one_run.py`, `twin_resources/quality/retraining/`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,33 +18,38 @@ _MOST = 1_000  # runs of one author in a year and more
 class DagsterRunRecords:
     """Reads one instance; made for one tick, in which what is in flight is asked once."""
 
-    def __init__(self, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
+    ) -> None:
+        """`key_tag`: the tag by which a run names the reason that it was started for."""
         self._instance = instance
+        self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None
 
     def in_flight(self) -> Mapping[str, str]:
         """Author → id of the run that is queued or running."""
         if self._in_flight is None:
-            filters = dg.RunsFilter(
-                job_name=JOB, statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS]
-            )
-            found = [_run_of(record) for record in self._instance.get_run_records(filters)]
+            found = self._runs(statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS])
             self._in_flight = {run.tags.get(PARTITION_TAG, ""): run.run_id for run in found}
         return self._in_flight
 
     def of_author(self, author: str, *, since: float) -> Sequence[Run]:
         """Runs of an author created since (seconds since the epoch), newest first."""
-        filters = dg.RunsFilter(
-            job_name=JOB,
-            tags={PARTITION_TAG: author},
-            created_after=datetime.fromtimestamp(since, UTC),
-        )
-        return [_run_of(record) for record in self._instance.get_run_records(filters, limit=_MOST)]
+        created_after = datetime.fromtimestamp(since, UTC)
+        return self._runs(_MOST, tags={PARTITION_TAG: author}, created_after=created_after)
 
     def of_key(self, run_key: str) -> Sequence[Run]:
-        """Runs of one decided retraining, newest first."""
-        filters = dg.RunsFilter(tags={KEY_TAG: run_key})
-        return [_run_of(record) for record in self._instance.get_run_records(filters)]
+        """Runs that were started for one reason, newest first."""
+        return self._runs(tags={self._key_tag: run_key})
+
+    def newest_success(self, author: str) -> Run | None:
+        """The author's last run that succeeded; None: there is none."""
+        statuses = [dg.DagsterRunStatus.SUCCESS]
+        return next(iter(self._runs(1, tags={PARTITION_TAG: author}, statuses=statuses)), None)
+
+    def _runs(self, most: int | None = None, **wanted: object) -> list[Run]:
+        filters = dg.RunsFilter(job_name=self._job, **wanted)  # type: ignore[arg-type]
+        return [_run_of(record) for record in self._instance.get_run_records(filters, limit=most)]
 
 
 def _run_of(record: dg.RunRecord) -> Run:

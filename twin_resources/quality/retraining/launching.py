@@ -1,89 +1,95 @@
 """From decided retrainings to runs: what became of those offered, and which are to be offered now.
 
-Belongs here: reading runs into outcomes, attempts, offers.
-Does not belong here: the rows (`retrainings.py`), deciding, creating runs (the daemon does).
+Belongs here: outcomes, attempts and offers as rows, and what each used.
+Does not belong here: what a look at the runs amounts to (`one_run.py`), the rows themselves
+(`retrainings.py`), deciding, creating runs (the daemon does).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import Notice, announce
+from twin_resources.one_run import next_step
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining, RunLaunch
-from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, RunRecords
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, usage_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
-from twin_resources.statistics.retraining_limits import Cause
+from twin_resources.statistics.retraining_limits import Cause, Usage
 from twin_resources.storage.state.state import State
 
+LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
 RETRY_AFTER_S = 300.0  # between a failed attempt and the next: what is away may be back by then
-_DAEMON_RETRIES_WITHIN_S = 120.0
 
 
 def settle(
-    state: State,
-    registry: Registry,
-    runs: RunRecords,
-    inputs: TrainingInputs,
-    *,
-    now: float,
+    registry: Registry, runs: RunRecords, inputs: TrainingInputs, *, now: float
 ) -> list[str]:
     """Store what the runs of unfinished retrainings came to; returns a line for each that ended,
     or of which it cannot be told yet."""
-    with state.reading() as connection:
+    with registry.state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
     said: list[str] = []
     for one in unfinished:
         try:
-            said += _settled(state, registry, runs, inputs, one, now=now)
+            said += _settled(registry, runs, inputs, one, now=now)
         except TwinError as error:  # the others are not held up by it
             said.append(f"{one.author}: its retraining is settled later: {error.found}")
     return said
 
 
 def _settled(
-    state: State,
-    registry: Registry,
-    runs: RunRecords,
-    inputs: TrainingInputs,
-    one: Retraining,
-    *,
-    now: float,
+    registry: Registry, runs: RunRecords, inputs: TrainingInputs, one: Retraining, *, now: float
 ) -> list[str]:
     """One retraining after a look at its run.
 
     Raises:
         TwinError: what it was trained on cannot be read.
     """
-    mine = [run for run in runs.of_key(one.run_key) if _attempt(run) == one.attempt]
-    if not mine:
-        if not one.run_id:
-            return []
-        # It was there, and its record was deleted: nothing can be told of it.
-        _end(state, one, "gone", one.learnt, now)
-        return [f"{one.author}: the record of run {one.run_id} is gone"]
-    run = mine[0]
-    if run.run_id != one.run_id:
+    state, mine, verdict = registry.state, _runs_of(runs, one), None
+    if mine:
+        one = _seen(state, one, mine[0].run_id)
+        verdict = _verdict_since(registry, one.author, mine[0])
+    refused = verdict is not None and verdict.outcome != "passed"
+    # What the gate refused it would refuse again, and a person can ask again.
+    no_more = refused or one.cause == "by_hand"
+    step = next_step(
+        mine,
+        now=now,
+        attempt=one.attempt,
+        attempts=one.attempt if no_more else ATTEMPTS,
+        retry_after_s=RETRY_AFTER_S,
+        was_seen=one.run_id != "",
+    )
+    if step in ("wait", "offer"):
+        return []
+    if step == "retry":
         with state.transaction() as connection:
-            retrainings.launched(connection, one, run.run_id)
-    if not run.is_finished or _daemon_tries_again(run, now):
+            following = {"attempt": one.attempt + 1, "offered_at": None, "run_id": ""}
+            retrainings.advance(connection, one, **following)
         return []
-    verdict = _verdict_since(registry, one.author, run)
-    outcome = _outcome(run, verdict)
-    if outcome == "failed" and one.attempt < ATTEMPTS and one.cause != "by_hand":
-        if now >= (run.ended or run.created) + RETRY_AFTER_S:
-            with state.transaction() as connection:
-                retrainings.try_again(connection, one)
-        return []
-    _end(state, one, outcome, _learnt(registry, inputs, one, run, verdict), now)
-    return [f"{one.author}: retraining {run.run_id[:8]} has ended: {outcome}"]
+    if step == "gone":  # nothing can be told of it
+        _end(state, one, step, one.learnt, now)
+        return [f"{one.author}: the record of run {one.run_id} is gone"]
+    outcome = "refused" if refused and step != "canceled" else step
+    _end(state, one, outcome, _learnt(registry, inputs, one, mine[0], verdict), now)
+    return [f"{one.author}: retraining {one.run_id[:8]} has ended: {outcome}"]
+
+
+def _seen(state: State, one: Retraining, run_id: str) -> Retraining:
+    """The retraining with the run of this attempt, stored where it is news."""
+    if run_id != one.run_id:
+        with state.transaction() as connection:
+            retrainings.advance(connection, one, run_id=run_id)
+    return replace(one, run_id=run_id)
 
 
 def due(
@@ -98,34 +104,21 @@ def due(
         unfinished = retrainings.unfinished(connection)
     launches: list[RunLaunch] = []
     for one in unfinished:
-        if one.cause not in causes or one.run_id:
+        if one.cause not in causes or one.author in runs.in_flight():
+            continue  # the latter: started by hand meanwhile, or launched and not yet settled
+        step = next_step(_runs_of(runs, one), now=now, was_seen=one.run_id != "")
+        if step != "offer":
             continue
-        if any(_attempt(run) == one.attempt for run in runs.of_key(one.run_key)):
-            continue  # launched, and not yet settled
-        if one.author in runs.in_flight():
-            continue  # started by hand meanwhile
         with state.transaction() as connection:
             if retrainings.offer(connection, one, at=now):
                 launches.append(one.launch)
     return launches
 
 
-def _attempt(run: Run) -> int:
-    return int(run.tags.get(ATTEMPT_TAG, "1"))
-
-
-def _daemon_tries_again(run: Run, now: float) -> bool:
-    """Whether Dagster starts a run in place of this one, whose worker had died."""
-    waited = now - (run.ended if run.ended is not None else run.created)
-    return run.will_be_retried and not run.retry_run_id and waited < _DAEMON_RETRIES_WITHIN_S
-
-
-def _outcome(run: Run, verdict: Verdict | None) -> Outcome:
-    if run.status == "CANCELED":
-        return "canceled"
-    if verdict is not None and verdict.outcome != "passed":
-        return "refused"
-    return "passed" if run.status == "SUCCESS" else "failed"
+def _runs_of(runs: RunRecords, one: Retraining) -> list[Run]:
+    """Those of its present attempt, newest first."""
+    attempt = str(one.attempt)
+    return [run for run in runs.of_key(one.run_key) if run.tags.get(ATTEMPT_TAG, "1") == attempt]
 
 
 def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
@@ -159,8 +152,9 @@ def _learnt(
 def _end(
     state: State, one: Retraining, outcome: Outcome, learnt: TrainingFingerprint, now: float
 ) -> None:
+    used = {"dataset": learnt.dataset, "recipe": learnt.recipe}
     with state.transaction() as connection:
-        ended = retrainings.end(connection, one, outcome, learnt=learnt, at=now)
+        ended = retrainings.advance(connection, one, outcome=outcome, ended_at=now, **used)
         if ended and outcome == "failed":
             notice = Notice(
                 key=f"failed:{one.run_key}",
@@ -184,9 +178,12 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def in_flight_of(author: str, in_flight: dict[str, str], unfinished: Sequence[Retraining]) -> str:
-    """The run of an author that is in flight, or the retraining that is about to start one."""
-    if author in in_flight:
-        return in_flight[author]
-    waiting = [one for one in unfinished if one.author == author]
-    return (waiting[0].run_id or waiting[0].launch.run_key) if waiting else ""
+def usage(registry: Registry, runs: RunRecords, author: str, *, now: float) -> Usage:
+    """What an author's trainings have used, and the run that is in flight or about to start."""
+    flying = runs.in_flight().get(author, "")
+    with registry.state.reading() as connection:
+        waiting = [one for one in retrainings.unfinished(connection) if one.author == author]
+    if waiting and not flying:
+        flying = waiting[0].run_id or waiting[0].launch.run_key
+    since = now - LOOK_BACK_DAYS * DAY_S
+    return usage_of(runs.of_author(author, since=since), in_flight=flying, now=now)

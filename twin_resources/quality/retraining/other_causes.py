@@ -13,12 +13,10 @@ from datetime import datetime
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import launching, retrainings, score_watch
-from twin_resources.quality.retraining.quality import LOOK_BACK_DAYS, LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
-from twin_resources.quality.retraining.run_records import DAY_S, usage_of
 from twin_resources.statistics.retraining_limits import (
     Cause,
-    Usage,
     first_cause,
     growth,
     held_back_by,
@@ -40,7 +38,7 @@ def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start what was asked for; requests of one author are met by one retraining."""
     at = now.timestamp()
-    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
         asked = retrainings.open_requests(connection)
     messages: dict[str, str] = {}
@@ -59,7 +57,7 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining where enough posts or pairs have come since the stable version's."""
     at = now.timestamp()
-    notes = launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
         stable = score_watch.stable_versions(connection)
     messages: dict[str, str] = {}
@@ -105,7 +103,8 @@ class _Wanted:
 def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
     author, cause = wanted.author, wanted.cause
     try:
-        waits = held_back_by(cause, _usage(loop, author, at), loop.limits(author), now=at)
+        used = launching.usage(loop.registry, loop.runs, author, now=at)
+        waits = held_back_by(cause, used, loop.limits(author), now=at)
         learnt = loop.inputs.now(author)
     except TwinError as error:
         return f"{cause} waits: {error.found}"
@@ -124,14 +123,6 @@ def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
         if begun and wanted.requests:
             retrainings.answer(connection, list(wanted.requests), wanted.run_key)
     return f"{cause}: one retraining starts" if begun else f"{cause}: started before"
-
-
-def _usage(loop: RetrainingLoop, author: str, at: float) -> Usage:
-    with loop.state.reading() as connection:
-        unfinished = retrainings.unfinished(connection)
-    flying = launching.in_flight_of(author, dict(loop.runs.in_flight()), unfinished)
-    runs = loop.runs.of_author(author, since=at - LOOK_BACK_DAYS * DAY_S)
-    return usage_of(runs, in_flight=flying, now=at)
 
 
 def _causes(requests: Sequence[RetrainingRequest]) -> list[Cause]:

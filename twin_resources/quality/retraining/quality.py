@@ -33,7 +33,7 @@ from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.rules import LoopRules
-from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords, usage_of
+from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
@@ -50,8 +50,6 @@ from twin_resources.statistics.retraining import (
 from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
 from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.state import State
-
-LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     at = now.timestamp()
     report = loop.ledger.sync(now)
     notes = [report.message]
-    notes += launching.settle(loop.state, loop.registry, loop.runs, loop.inputs, now=at)
+    notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     if report.problem:
         notes[0] = f"{report.problem}: nothing decided"
         launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
@@ -193,7 +191,6 @@ class _Deciding:
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
             found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
-            unfinished = retrainings.unfinished(connection) if record is not None else []
         return AlarmContext(
             author=author,
             version=None if stable is None else score_watch.name_of(stable),
@@ -202,7 +199,9 @@ class _Deciding:
             alarm=None if record is None else record.alarm,
             now_there_is=self.loop.inputs.now(author) if ask_inputs else nothing,
             stable_learnt=self._learnt(stable) if record is not None else None,
-            usage=self._usage(author, unfinished) if record is not None else Usage(),
+            usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at)
+            if record is not None
+            else Usage(),
             limits=self.loop.limits(author) if record is not None else RetrainingLimits(),
             now=self.at,
             last=last,
@@ -213,11 +212,6 @@ class _Deciding:
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
         return None if stable is None else self.loop.inputs.of(stable)
-
-    def _usage(self, author: str, unfinished: list[retrainings.Retraining]) -> Usage:
-        runs = self.loop.runs.of_author(author, since=self.at - LOOK_BACK_DAYS * DAY_S)
-        flying = launching.in_flight_of(author, dict(self.loop.runs.in_flight()), unfinished)
-        return usage_of(runs, in_flight=flying, now=self.at)
 
     def _diagnosis(
         self, connection: sa.Connection, record: AlarmRecord, held: list[Watch]

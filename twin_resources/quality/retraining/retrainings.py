@@ -1,12 +1,13 @@
 """Decided retrainings as rows: at most one of an author is unfinished, whatever its cause.
 
-Belongs here: entering one, offering its run, its outcome, requests by a person or a forgetting.
-Does not belong here: deciding (`quality.py`, `other_causes.py`), starting runs (`twin_sensors`).
+Belongs here: entering one, claiming its launch, what became of it, requests by a person or a
+forgetting. Does not belong here: deciding (`quality.py`, `other_causes.py`), what its runs amount
+to (`launching.py`), starting them (`twin_sensors`).
 
 A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
-offered again when no run came of it: the daemon was killed between decision and launch. The offer
-is a compare-and-set, so that of two daemons one offers; the other waits `GRACE_S` and then looks
-for the run.
+offered again when no run came of it: the daemon was killed between decision and launch. Each change
+of a row is a compare-and-set, so that of two daemons one offers; the other waits `GRACE_S` and then
+looks for the run.
 """
 # pyright: strict
 
@@ -142,59 +143,30 @@ def unfinished(connection: sa.Connection) -> list[Retraining]:
 def offer(connection: sa.Connection, one: Retraining, *, at: float) -> bool:
     """Claim the launch of this attempt's run; False: it was offered within `GRACE_S`, or another
     tick was first."""
-    if one.offered_at is not None and 0 <= at - one.offered_at < GRACE_S:
+    waited = None if one.offered_at is None else at - one.offered_at
+    if waited is not None and 0 <= waited < GRACE_S:
         return False
+    claimed = advance(connection, one, offered_at=at)
     # A clock that was set back: the offer seems to lie ahead. Its time starts again, from now.
-    early = one.offered_at is not None and at < one.offered_at
-    claimed = connection.execute(
-        sa.update(retrainings)
-        .where(
-            retrainings.c.number == one.number,
-            retrainings.c.attempt == one.attempt,
-            retrainings.c.outcome == "",
-            retrainings.c.run_id == "",
-            retrainings.c.offered_at.is_(None)
-            if one.offered_at is None
-            else retrainings.c.offered_at == one.offered_at,
-        )
-        .values(offered_at=at)
-    ).rowcount
-    return claimed == 1 and not early
+    return claimed and (waited is None or waited >= 0)
 
 
-def launched(connection: sa.Connection, one: Retraining, run_id: str) -> None:
-    """The run of this attempt was seen."""
-    connection.execute(
-        sa.update(retrainings)
-        .where(retrainings.c.number == one.number, retrainings.c.attempt == one.attempt)
-        .values(run_id=run_id)
-    )
+def advance(connection: sa.Connection, one: Retraining, **changed: Any) -> bool:
+    """Compare-and-set: store what has changed; False: another tick has changed the row since it
+    was read, and nothing is stored.
 
-
-def try_again(connection: sa.Connection, one: Retraining) -> None:
-    """The attempt failed: the next one is to be offered."""
-    connection.execute(
-        sa.update(retrainings)
-        .where(retrainings.c.number == one.number, retrainings.c.attempt == one.attempt)
-        .values(attempt=one.attempt + 1, offered_at=None, run_id="")
-    )
-
-
-def end(
-    connection: sa.Connection,
-    one: Retraining,
-    outcome: Outcome,
-    *,
-    learnt: TrainingFingerprint,
-    at: float,
-) -> bool:
-    """Store how it ended; False: another tick has."""
-    values = {"outcome": outcome, "dataset": learnt.dataset, "recipe": learnt.recipe}
-    done = connection.execute(
-        sa.update(retrainings)
-        .where(retrainings.c.number == one.number, retrainings.c.outcome == "")
-        .values(**values, ended_at=at)
-    )
+    Args:
+        changed: by column.
+    """
+    as_read = {
+        "number": one.number,
+        "attempt": one.attempt,
+        "offered_at": one.offered_at,
+        "run_id": one.run_id,
+        "outcome": "",
+    }
+    same = (retrainings.c[name] == value for name, value in as_read.items())
+    done = connection.execute(sa.update(retrainings).where(*same).values(**changed))
     return done.rowcount == 1
 
 
@@ -264,16 +236,6 @@ def answer(connection: sa.Connection, requests: list[RetrainingRequest], run_key
 
 
 def _retraining_of(row: Mapping[str, Any]) -> Retraining:
-    return Retraining(
-        number=row["number"],
-        run_key=row["run_key"],
-        author=row["author"],
-        cause=row["cause"],
-        tags=row["tags"],
-        decided_at=row["decided_at"],
-        attempt=row["attempt"],
-        offered_at=row["offered_at"],
-        run_id=row["run_id"],
-        outcome=row["outcome"],
-        learnt=TrainingFingerprint(row["dataset"], row["recipe"]),
-    )
+    values = {name: value for name, value in row.items() if name != "ended_at"}
+    learnt = TrainingFingerprint(values.pop("dataset"), values.pop("recipe"))
+    return Retraining(**values, learnt=learnt)
