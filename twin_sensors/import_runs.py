@@ -1,6 +1,6 @@
-"""Dagster's records of `import_posts`: what is running, how a run ended, when sources were read.
+"""Dagster's records of `import_posts`, and the one look at them that sensor and schedules share.
 
-Belongs here: queries on the instance, for the sensor and the schedules that start imports.
+Belongs here: queries on the instance beyond those of every job, for whoever starts imports.
 Does not belong here: what they amount to (`sources/arrivals.py`).
 """
 
@@ -8,36 +8,48 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.storage.sources.arrivals import ArrivalDecision, KnownSources, decide, run_key
+from twin_sensors.dagster_run_records import DagsterRunRecords
 
 CHANGE_TAG = "twin/change"
 _AUTHORS = dg.DynamicPartitionsDefinition(name="authors")
 
 
-class ImportRuns:
+class ImportRuns(DagsterRunRecords):
     """Reads one instance; made for one tick, in which what is in flight is asked once."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
-        self._instance = instance
-        self._in_flight: frozenset[str] | None = None
+        super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
 
-    def in_flight(self) -> frozenset[str]:
-        """Authors of whom an import is queued or running."""
-        if self._in_flight is None:
-            filters = dg.RunsFilter(
-                job_name="import_posts",
-                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS],
-            )
-            runs = self._instance.get_runs(filters)
-            self._in_flight = frozenset(run.tags.get("dagster/partition", "") for run in runs)
-        return self._in_flight
+    def decided(
+        self,
+        kind: str,
+        author: str,
+        known: KnownSources | None,
+        mark: str,
+        *,
+        epoch: int,
+        now: float,
+        read_since: float,
+    ) -> ArrivalDecision:
+        """What follows from one look at an author's sources.
 
-    def status_of(self, key: str) -> str:
-        """Dagster's word for the newest run of a change; "" when there is none."""
-        runs = self._instance.get_runs(dg.RunsFilter(tags={CHANGE_TAG: key}), limit=1)
-        return runs[0].status.value if runs else ""
+        Args:
+            kind, epoch: of `run_key`.
+            now: seconds since the epoch.
+            read_since: an import that began after this instant has read what is there.
+        """
+        key = "" if known is None or known.settled else run_key(kind, author, epoch, known)
+        return decide(
+            known,
+            mark,
+            now=now,
+            imported_since=known is None and self._imported_since(author, read_since),
+            in_flight=author in self.in_flight(),
+            runs=self.of_key(key) if key else (),
+        )
 
-    def imported_since(self, author: str, moment: float) -> bool:
+    def _imported_since(self, author: str, moment: float) -> bool:
         """Whether the newest import of an author began after `moment`."""
         records = self._instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_posts"), asset_partitions=[author]),

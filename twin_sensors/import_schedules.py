@@ -15,7 +15,7 @@ from twin_resources.authors import Author, readable_authors
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
-from twin_resources.storage.sources.arrivals import decide, run_key
+from twin_resources.storage.sources.arrivals import run_key
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.sources.polling import PollResponse
 from twin_resources.storage.state.state import State
@@ -80,18 +80,15 @@ def _ask(
 def _decided(
     slug: str, memory: polling.PollState, runs: ImportRuns, store: State, now: float
 ) -> tuple[dg.RunRequest | None, str]:
-    known = memory.known
-    pending = known is not None and not known.settled
-    decision = decide(
-        known,
+    decision = runs.decided(
+        "feeds",
+        slug,
+        memory.known,
         polling.mark_of(memory.answers, list(memory.answers)),
+        epoch=memory.epoch,
         now=now,
         # A feed does not say since when it is so; an import of this hour has read it.
-        imported_since=known is None and runs.imported_since(slug, now - HOUR_S),
-        in_flight=slug in runs.in_flight(),
-        last_run=runs.status_of(run_key("feeds", slug, memory.epoch, known))
-        if known is not None and pending
-        else "",
+        read_since=now - HOUR_S,
     )
     if decision.known is None:
         return None, decision.said

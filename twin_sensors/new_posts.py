@@ -1,6 +1,6 @@
 """The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
 
-Belongs here: the shell between Dagster and `sources.arrivals.decide`, one look a tick.
+Belongs here: the shell between Dagster and `sources.arrivals`, one look a tick.
 Does not belong here: listing, deciding (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining: `growth.py`.
 
@@ -20,13 +20,7 @@ from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import (
-    ArrivalDecision,
-    KnownSources,
-    decide,
-    named,
-    run_key,
-)
+from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
 from twin_resources.storage.sources.listing import Listing, fingerprint, is_feed, list_source
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
@@ -92,7 +86,15 @@ def new_posts(
             continue
         if not listings:
             continue
-        decision = _decided(author, listings, known.get(slug), runs, memory.epoch, now)
+        decision = runs.decided(
+            "posts",
+            slug,
+            known.get(slug),
+            fingerprint(listings)[:32],
+            epoch=memory.epoch,
+            now=now,
+            read_since=max(listing.newest for listing in listings),
+        )
         lines.append(f"{slug}: {decision.said}")
         if decision.launch and decision.known is not None:
             since = known[slug].at if slug in known else now
@@ -115,28 +117,6 @@ def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
     """All authors once, those first that the last tick did not come to."""
     yield from (slug for slug in slugs if slug >= turn)
     yield from (slug for slug in slugs if slug < turn)
-
-
-def _decided(
-    author: Author,
-    listings: Sequence[Listing],
-    known: KnownSources | None,
-    runs: ImportRuns,
-    epoch: int,
-    now: float,
-) -> ArrivalDecision:
-    newest = max(listing.newest for listing in listings)
-    pending = known is not None and not known.settled
-    return decide(
-        known,
-        fingerprint(listings)[:32],
-        now=now,
-        imported_since=known is None and runs.imported_since(author.slug, newest),
-        in_flight=author.slug in runs.in_flight(),
-        last_run=runs.status_of(run_key("posts", author.slug, epoch, known))
-        if known is not None and pending
-        else "",
-    )
 
 
 def _request(

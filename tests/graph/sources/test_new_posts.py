@@ -176,6 +176,26 @@ def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> Non
     assert world.launch(world.asked())
 
 
+def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
+    world: World, folder: Path
+) -> None:
+    world.author("ann", folder)
+    retries = {"run_retries": {"enabled": True, "max_retries": 1}}  # as in our dagster.yaml
+    with dg.instance_for_test(overrides=retries) as instance:
+        world.instance = instance
+        request = world.asked()
+        tags = {**request.tags, "dagster/partition": "ann"}
+        started = dg.DagsterRunStatus.STARTED
+        dead = instance.create_run_for_job(world.job, tags=tags, status=started)
+        instance.report_run_failed(dead)
+        assert "Dagster starts it again" in world.quiet()  # its daemon has not come to it yet
+        again = instance.create_run_for_job(world.job, tags=tags, status=started)
+        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": again.run_id})
+        assert "an import is running" in world.quiet()
+        instance.report_run_canceled(again)
+        assert "ended" in world.quiet()
+
+
 def test_a_folder_that_is_not_there_decides_nothing(
     world: World, folder: Path, tables: Tables
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_resources.dagster_runs import Run
 from twin_resources.storage.sources.arrivals import (
     ATTEMPTS,
     ArrivalDecision,
@@ -19,8 +22,12 @@ SETTLED = KnownSources(3, "a", 1, True, 100.0)
 PENDING = KnownSources(3, "a", 1, False, 100.0)
 
 
-def look(known: KnownSources | None, mark: str, **said: object) -> ArrivalDecision:
-    facts: dict[str, object] = {"imported_since": False, "in_flight": False, "last_run": ""}
+def look(
+    known: KnownSources | None, mark: str, last_run: str = "", **said: object
+) -> ArrivalDecision:
+    """`last_run`: Dagster's word for the run of `known`; empty: there is none."""
+    runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
+    facts: dict[str, object] = {"imported_since": False, "in_flight": False, "runs": runs}
     return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
 
 
@@ -43,7 +50,7 @@ def look(known: KnownSources | None, mark: str, **said: object) -> ArrivalDecisi
 def test_one_look(
     known: KnownSources | None,
     mark: str,
-    said: dict[str, object],
+    said: dict[str, Any],
     after: KnownSources | None,
     launch: bool,
 ) -> None:

@@ -1,7 +1,8 @@
 """Whether what is seen at an author's sources is worth an import, and which run made it.
 
-Belongs here: the decision, as a pure function of what was known, what is seen and what Dagster
-says of the last run. Does not belong here: listing (`listing`), polling (`polling`), dagster.
+Belongs here: the decision, as a pure function of what was known, what is seen and the runs of the
+last change. Does not belong here: what those amount to (`one_run`), listing (`listing`), polling
+(`polling`), dagster.
 
 A change is launched once: its key holds a number that only grows, because Dagster never starts the
 same key twice and a folder can return to a state that it had before. A run that failed is tried
@@ -12,8 +13,11 @@ again under a new key; one that was never started (the tick died) under its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from twin_resources.dagster_runs import Run
+from twin_resources.one_run import next_step
 
 ATTEMPTS = 3
 """Runs for one change; after them the next change, or the nightly import, is waited for."""
@@ -61,7 +65,7 @@ def decide(
     now: float,
     imported_since: bool,
     in_flight: bool,
-    last_run: str,
+    runs: Sequence[Run],
 ) -> ArrivalDecision:
     """Decide for one author.
 
@@ -71,7 +75,7 @@ def decide(
         now: seconds since the epoch.
         imported_since: an import has read the sources after their newest change.
         in_flight: an import of this author is queued or running.
-        last_run: Dagster's status of the run of `known`; "" when there is none.
+        runs: those of `known`, newest first.
     """
     if in_flight:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
@@ -85,23 +89,19 @@ def decide(
         return ArrivalDecision(KnownSources(known.number + 1, mark, 1, False, now), True, "changed")
     if known.settled:
         return ArrivalDecision(known, False, "nothing new")
-    if last_run in {"SUCCESS", "CANCELED"}:
-        return ArrivalDecision(
-            _settled(known), False, "imported" if last_run == "SUCCESS" else "ended"
-        )
-    if last_run == "FAILURE":
-        if known.attempt >= ATTEMPTS:
-            said = f"the import failed {known.attempt} times; the next change starts another"
-            return ArrivalDecision(_settled(known), False, said)
-        again = KnownSources(known.number, mark, known.attempt + 1, False, now)
-        return ArrivalDecision(
-            again, True, f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
-        )
-    return ArrivalDecision(known, True, "its run was never started")
-
-
-def _settled(known: KnownSources) -> KnownSources:
-    return KnownSources(known.number, known.mark, known.attempt, True, known.at)
+    step = next_step(runs, now=now, attempt=known.attempt, attempts=ATTEMPTS)
+    if step == "offer":
+        return ArrivalDecision(known, True, "its run was never started")
+    if step == "wait":
+        return ArrivalDecision(known, False, "the import's worker died; Dagster starts it again")
+    if step == "retry":
+        again = replace(known, attempt=known.attempt + 1, at=now)
+        said = f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
+        return ArrivalDecision(again, True, said)
+    said = {"passed": "imported", "canceled": "ended"}.get(
+        step, f"the import failed {known.attempt} times; the next change starts another"
+    )
+    return ArrivalDecision(replace(known, settled=True), False, said)
 
 
 def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
