@@ -8,12 +8,17 @@ The run's configuration is the request's number: a slug, an address or a reader'
 stay in the run's record. For the same reason the job has no partitions.
 """
 
+import time
+from collections.abc import Sequence
+
 import dagster as dg
 
-from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.dagster_runs import Run
 from twin_resources.erasure import journal
+from twin_resources.one_run import next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
+from twin_sensors.dagster_run_records import DagsterRunRecords
 
 REQUEST_TAG = "twin/forget_request"
 MOST_RUNS = 5  # of one request; then a person looks why it does not end
@@ -69,24 +74,31 @@ def forgetting_unfinished(
     context: dg.SensorEvaluationContext, state: dg.ResourceParam[State]
 ) -> dg.SensorResult | dg.SkipReason:
     """Requests that nobody is carrying out: their run died, or nobody launched one."""
-    waiting = journal.unfinished(state)
+    records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launched: list[dg.RunRequest] = []
     given_up: list[int] = []
-    for request in waiting:
-        filters = dg.RunsFilter(job_name="forget", tags={REQUEST_TAG: str(request.number)})
-        runs = context.instance.get_runs(filters)
-        if any(run.status.value in IN_PROGRESS for run in runs):
+    for request in journal.unfinished(state):
+        runs = records.of_key(str(request.number))
+        # However a run has ended, the duty remains: only one that is at work is waited for.
+        if next_step(runs, now=time.time()) == "wait":
             continue
         if len(runs) >= MOST_RUNS:
             given_up.append(request.number)
             continue
-        launched.append(run_request(request.number, attempt=len(runs)))
+        launched.append(run_request(request.number, attempt=_next_attempt(runs)))
     if launched:
         return dg.SensorResult(run_requests=launched)
     if given_up:
         numbers = ", ".join(map(str, given_up))
         return dg.SkipReason(f"requests {numbers} failed {MOST_RUNS} times: look into their runs")
     return dg.SkipReason("every request is done or at work")
+
+
+def _next_attempt(runs: Sequence[Run]) -> int:
+    """A number whose key is not spent, also when a person has deleted some of the runs; those that
+    the command launched have none."""
+    spent = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
+    return max([len(runs), *(int(attempt) + 1 for attempt in spent if attempt)])
 
 
 def run_request(number: int, *, attempt: int) -> dg.RunRequest:

@@ -9,7 +9,7 @@ Only a home with a paid model has this schedule, as `routing_policy` shows its r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 import polars as pl
@@ -20,7 +20,6 @@ from twin_resources.authors.consent import what_keeps_here
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
-from twin_resources.quality.retraining.run_records import PARTITION_TAG
 from twin_resources.registry.registry import Registry
 from twin_resources.router.learning import (
     LABEL_TOKENS,
@@ -31,8 +30,9 @@ from twin_resources.router.learning import (
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
+from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.schedules import one_run_each, waiting_authors
+from twin_sensors.schedules import one_run_each
 
 
 @dg.schedule(
@@ -59,18 +59,19 @@ def learn_routing_every_night(
         return
     authors, lines = readable_authors(settings)
     known = set(context.instance.get_dynamic_partitions("authors"))
-    waiting = waiting_authors(context, learn_routing.name)
+    runs = DagsterRunRecords(context.instance, job=learn_routing.name)
     wanted: list[str] = []
     for author in authors:
         if author.slug not in known:
             continue
-        if author.slug in waiting:
+        if author.slug in runs.in_flight():
             lines.append(f"{author.slug}: such a run goes on")
             continue
         if kept := what_keeps_here(author):
             lines.append(f"{author.slug}: {kept}")
             continue
-        learned_at = _learned_at(context.instance, author.slug)
+        learned = runs.newest_success(author.slug)
+        learned_at = None if learned is None else learned.created
         try:
             decision = _decided(author, settings, registry, tables, learned_at=learned_at, at=at)
         except TwinError as error:  # one author's damaged file stops nobody else's learning
@@ -148,16 +149,3 @@ def _newest_question(models: Registry, author: str) -> float:
             )
         ).scalar()
     return (newest or 0) / 1000
-
-
-def _learned_at(instance: dg.DagsterInstance, author: str) -> float | None:
-    """When the author's last run that succeeded was asked for, seconds since 1970."""
-    records = instance.get_run_records(
-        dg.RunsFilter(
-            job_name=learn_routing.name,
-            statuses=[dg.DagsterRunStatus.SUCCESS],
-            tags={PARTITION_TAG: author},
-        ),
-        limit=1,
-    )
-    return records[0].create_timestamp.replace(tzinfo=UTC).timestamp() if records else None

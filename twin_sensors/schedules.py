@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.quality.ledger.interactions import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
-from twin_resources.quality.retraining.run_records import PARTITION_TAG
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
+from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import (
     collect_feedback,
     compare_authors,
@@ -58,7 +57,7 @@ def judge_answers_every_hour(
     Judging shares a pool with trainings: behind a long one, each hour's run would pile up.
     """
     at = context.scheduled_execution_time
-    waiting = waiting_authors(context, judge_answers.name)
+    waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
     wanted = [slug for slug in _answered_lately(context, state) if slug not in waiting]
     otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
     yield from one_run_each(wanted, kind="judge", at=at, otherwise=otherwise)
@@ -84,7 +83,7 @@ def compare_versions_every_hour(
         and any(item.state == "shadow" for item in registry.versions(author))
     ]
     known = set(context.instance.get_dynamic_partitions("authors"))
-    waiting = waiting_authors(context, compare_versions.name)
+    waiting = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight()
     wanted = [slug for slug in trying if slug in known and slug not in waiting]
     otherwise = "no version is on trial against an answer model"
     yield from one_run_each(wanted, kind="compare", at=at, otherwise=otherwise)
@@ -111,19 +110,6 @@ def one_run_each(
         yield dg.SkipReason(otherwise)
     for slug in wanted:
         yield dg.RunRequest(run_key=f"{kind}:{slug}:{at.isoformat()}", partition_key=slug)
-
-
-def waiting_authors(context: dg.ScheduleEvaluationContext, job: str) -> set[str | None]:
-    """Authors for whom a run of a job goes on or waits."""
-    return {
-        run.tags.get(PARTITION_TAG)
-        for run in context.instance.get_runs(
-            dg.RunsFilter(
-                job_name=job,
-                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS],
-            )
-        )
-    }
 
 
 def _answered_lately(context: dg.ScheduleEvaluationContext, state: State) -> Sequence[str]:

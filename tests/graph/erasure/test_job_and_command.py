@@ -81,6 +81,39 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
     assert "failed 5 times" in str(told.skip_message)
 
 
+def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) -> None:
+    """Dagster passes over a key of which there is a run: a request would never be carried out."""
+    number = journal.ask(lived.instance.state, POST, asked_by="test")
+    lived.instance.state.close()
+    with lived.dagster() as dagster:
+
+        def dies(**facts: str) -> str:
+            told = tick(dagster)
+            assert isinstance(told, dg.SensorResult)
+            [request] = told.run_requests or []
+            assert request.run_key is not None
+            tags = {**request.tags, "dagster/run_key": request.run_key, **facts}
+            made = dagster.create_run_for_job(
+                erasure_runs.forget,
+                run_config=request.run_config,
+                tags=tags,
+                status=dg.DagsterRunStatus.FAILURE,
+            )
+            runs[request.run_key] = made.run_id
+            return request.run_key
+
+        runs: dict[str, str] = {}
+        first, second = dies(), dies()
+        dagster.delete_run(runs[first])  # a person has tidied up
+        third = dies(**{"dagster/will_retry": "true"})
+        assert len({first, second, third}) == 3
+        assert isinstance(tick(dagster), dg.SkipReason)
+        dagster.add_run_tags(runs[third], {"dagster/auto_retry_run_id": "another"})
+        told = tick(dagster)
+        assert isinstance(told, dg.SensorResult)
+        assert [one.run_key for one in told.run_requests or []] == [f"forget:{number}:3"]
+
+
 def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DAGSTER_HOME", "TWIN_HOME"):  # a shell that has not sourced .twin/env
         monkeypatch.delenv(name, raising=False)
