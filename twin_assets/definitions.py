@@ -34,6 +34,7 @@ from twin_assets.serving import (
     shadow_pairs,
 )
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
+from twin_assets.steps_apart import read_step_execution
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_resources import dagster_resources as shells
@@ -98,11 +99,19 @@ def default_resources(home: str = "") -> dict[str, Any]:
 
 
 def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The code location `llm-twin`; `resources` replaces defaults by name."""
+    """The code location `llm-twin`; `resources` replaces defaults by name.
+
+    Raises:
+        TwinError: `TWIN_STEPS_APART` is not understood.
+    """
+    settings = load_settings()
+    steps = read_step_execution(settings.steps_apart)
     assets = [*dg.load_assets_from_modules(list(ASSET_MODULES)), *sql_assets()]
+    checks = dg.load_asset_checks_from_modules([*ASSET_MODULES, contract_checks])
+    steps.require_steps(one.node_def.name for one in [*assets, *checks])
     return dg.Definitions(
-        assets=dg.with_source_code_references(assets),
-        asset_checks=dg.load_asset_checks_from_modules([*ASSET_MODULES, contract_checks]),
+        assets=dg.with_source_code_references(steps.sized(assets)),
+        asset_checks=steps.sized(checks),
         jobs=[
             jobs.import_posts,
             jobs.retrain_twin,
@@ -123,7 +132,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
-            *learning.schedules_of(load_settings()),
+            *learning.schedules_of(settings),
         ],
         sensors=[
             quality_dropped.quality_dropped,
@@ -135,11 +144,8 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
-        # Materialize in the UI is no job of ours: with Dagster's default executor each step and
-        # each check is a process of 3 to 5 s, and a run without anything to do took 243 s.
-        # What must be apart is so by itself: training is a process tree of the launcher's, servers
-        # are processes, and the rest of the memory goes with the run's worker.
-        executor=dg.in_process_executor,
+        # Of what names none: `retrain_twin`, and Materialize in the UI, which is no job of ours.
+        executor=steps.definition(),
     ).map_resolved_asset_specs(func=completed)
 
 

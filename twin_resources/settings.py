@@ -105,6 +105,10 @@ class Settings(BaseSettings):
     # host:port at which this machine is reached by those that follow it (backend local).
     train_meeting: str = ""
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
+    # How the steps of a retraining run, and those of Materialize in Dagster: empty, in one process;
+    # `processes`, one each; else a YAML file that names Dagster's executor and each step's size
+    # (deploy/steps.prod.yaml: ECS).
+    steps_apart: str = ""
     auto_retrain: bool = False  # whether alarms and growth start a training by themselves
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit

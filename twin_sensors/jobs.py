@@ -48,9 +48,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
-    # One process here too: each of its ten steps and checks would start one for 3 to 5 s, the
-    # trainer is a process tree of its own, and the gate's memory goes when the run's worker ends.
-    executor_def=dg.in_process_executor,
+    # It names no executor: `TWIN_STEPS_APART` says whether its 24 steps share one process.
 )
 
 learn_routing = dg.define_asset_job(

@@ -22,6 +22,7 @@ quality_dropped.quality_dropped._min_interval = 1
 defs = dg.Definitions(
     assets=[_nothing(name) for name in jobs.RETRAIN_ASSETS],
     jobs=[jobs.retrain_twin],
+    executor=dg.in_process_executor,
     sensors=[
         quality_dropped.quality_dropped,
         growth.retraining_requested,

@@ -1,0 +1,79 @@
+"""A launcher that starts each step as a process of this machine, and notes the size it was given.
+
+It stands in for ECS, Kubernetes or Ray: the same executor of Dagster's, with another handler.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.init import InitExecutorContext
+from dagster._core.executor.step_delegating import (
+    CheckStepHealthResult,
+    StepDelegatingExecutor,
+    StepHandler,
+    StepHandlerContext,
+)
+
+SIZE = "tests/processor"
+
+
+class LocalSteps(StepHandler):
+    """Writes `<step>` with its process and its size into a folder."""
+
+    def __init__(self, notes: Path) -> None:
+        super().__init__()
+        self._notes = notes
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def name(self) -> str:
+        return "local"
+
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+        arguments = step_handler_context.execute_step_args
+        step = step_of(step_handler_context)
+        size = step_handler_context.step_tags[step].get(SIZE, "as all")
+        said = {one["name"]: one["value"] for one in arguments.get_command_env()}
+        program, *rest = arguments.get_command_args()
+        assert program == "dagster"
+        command = [sys.executable, "-m", "dagster", *rest]  # the tests' own, wherever that is
+        started = subprocess.Popen(command, env={**os.environ, **said})
+        self._started[step] = started
+        (self._notes / step).write_text(f"{started.pid} {size}", encoding="utf-8")
+        yield from ()
+
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        if self._started[step_of(step_handler_context)].poll():
+            return CheckStepHealthResult.unhealthy("its process failed")
+        return CheckStepHealthResult.healthy()
+
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+        self._started[step_of(step_handler_context)].terminate()
+        yield from ()
+
+
+def step_of(context: StepHandlerContext) -> str:
+    steps = list(context.execute_step_args.step_keys_to_execute or [])
+    assert len(steps) == 1
+    return steps[0]
+
+
+@dg.executor(
+    name="local_steps",
+    config_schema={"notes": str},
+    requirements=multiple_process_executor_requirements(),
+)
+def local_steps(context: InitExecutorContext) -> StepDelegatingExecutor:
+    """Named in a file as `tests.graph.local_launcher:local_steps`."""
+    notes = Path(str(context.executor_config["notes"]))
+    return StepDelegatingExecutor(
+        LocalSteps(notes), retries=RetryMode.ENABLED, sleep_seconds=0.1, should_verify_step=True
+    )

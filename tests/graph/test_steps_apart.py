@@ -1,0 +1,167 @@
+"""Steps of `retrain_twin` in processes of their own, and the size that each hands its launcher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from tests.graph.local_launcher import SIZE
+from twin_assets.definitions import build_defs
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.steps_apart import read_step_execution
+from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
+from twin_resources.registry.policy import read_policy
+from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "deploy" / "steps.prod.yaml"
+STEPS = ("released_model", "routing_policy")
+
+
+def retrain_twin(steps_apart: str) -> dg.JobDefinition:
+    """As the process of a step makes it anew: from the environment alone, which must be the run's.
+
+    Dagster keeps a job for the arguments that it was made with.
+    """
+    assert load_settings().steps_apart == steps_apart
+    return build_defs().resolve_job_def("retrain_twin")
+
+
+@pytest.fixture
+def judged(home: Settings) -> Settings:
+    """A home in which a candidate has passed the gate."""
+    write_author(home, Author("ada", "Ada", canary_share=0.25, consent="2020-01-01: a test's own"))
+    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry.register(
+        author="ada",
+        checkpoint="c1",
+        folder="/checkpoints/c1",
+        adapter_gguf="/checkpoints/c1/adapter.gguf",
+        base="/base",
+        base_gguf="/base.gguf",
+        template="t",
+        dataset_version="d",
+    )
+    claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 24 against 20")
+    registry.record_verdict(Verdict("ada", "c1", GATE_VERSION, "passed", (claim,), "2026-01-01"))
+    return home
+
+
+def run_two_steps(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Each step's process where Dagster tells it, and what the second one found out."""
+    keys = frozenset(dg.AssetKey(name) for name in STEPS)
+    job = dg.build_reconstructable_job(
+        __name__, "retrain_twin", (load_settings().steps_apart,)
+    ).get_subset(asset_selection=keys)
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        instance.add_dynamic_partitions("authors", ["ada"])
+        partition = {"dagster/partition": "ada"}
+        with dg.execute_job(job, instance=instance, tags=partition) as run:
+            assert run.success
+            processes = {
+                event.step_key or "": int(str(event.event_specific_data.metadata["pid"].value))  # type: ignore[union-attr]
+                for event in run.filter_events(
+                    lambda one: one.event_type == dg.DagsterEventType.STEP_WORKER_STARTED
+                )
+            }
+            (found,) = run.asset_materializations_for_node("routing_policy")
+    values = {name: value.value for name, value in found.metadata.items()}
+    return processes, values | {"data": (found.tags or {})["dagster/data_version"]}
+
+
+def test_a_step_reads_in_its_own_process_what_the_one_before_has_stored(
+    judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_STEPS_APART", "processes")
+    processes, apart = run_two_steps(tmp_path / "apart")
+    assert set(processes) == set(STEPS)
+    assert len({*processes.values(), os.getpid()}) == 3
+    assert apart["answers"] == "ada/v1", "the second step routes to what the first has released"
+    assert read_policy(judged.policy_path).authors["ada"].weights == {"stable": 1.0}
+
+    monkeypatch.setenv("TWIN_STEPS_APART", "")
+    assert run_two_steps(tmp_path / "together") == ({}, apart), "one process finds the same"
+
+
+@pytest.mark.long
+def test_a_launcher_is_handed_the_size_of_each_step(
+    judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, file = tmp_path / "notes", tmp_path / "steps.yaml"
+    notes.mkdir()
+    said = {
+        "executor": "tests.graph.local_launcher:local_steps",
+        "config": {"notes": str(notes)},
+        "sizes": {"routing_policy": {SIZE: "large"}},
+    }
+    file.write_text(yaml.safe_dump(said), encoding="utf-8")
+    monkeypatch.setenv("TWIN_STEPS_APART", str(file))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    _, found = run_two_steps(tmp_path / "apart")
+    assert found["answers"] == "ada/v1"
+    noted = {path.name: path.read_text(encoding="utf-8").split(" ", 1) for path in notes.iterdir()}
+    assert {step: size for step, (_, size) in noted.items()} == {
+        "released_model": "as all",
+        "routing_policy": "large",
+    }
+    assert len({process for process, _ in noted.values()} | {str(os.getpid())}) == 3
+
+
+def test_a_size_reaches_the_step_and_leaves_the_rest_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with dg.DagsterInstance.ephemeral():
+        before = retrain_twin("")
+        monkeypatch.setenv("TWIN_STEPS_APART", str(SHIPPED))
+        job = retrain_twin(str(SHIPPED))
+        assert dg.validate_run_config(job, {}), "Dagster's ECS executor takes the shipped file"
+    assert job.executor_def.name == "ecs"
+    sizes = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["sizes"]
+    for name, node in before.graph.node_dict.items():
+        now = job.graph.node_dict[name]
+        assert dict(now.tags) == {**node.tags, **sizes.get(name, {})}, name
+        assert now.definition.pools == node.definition.pools
+        assert (now.retry_policy, now.definition.description) == (
+            node.retry_policy,
+            node.definition.description,
+        )
+    both = (before.asset_layer, job.asset_layer)
+    assert [len(set(one.executable_asset_keys)) for one in both] == [10, 10]
+    assert len({frozenset(one.asset_graph.asset_check_keys) for one in both}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("executor: [", "while parsing"),
+        ("executors: dagster:multiprocess_executor", "executor"),
+        ("executor: dagster:multiproces_executor", "multiproces_executor"),
+        ("executor: nowhere.at_all:executor", "nowhere"),
+        ("executor: multiprocess", "multiprocess"),
+        ("executor: dagster:asset", "a function"),
+        ("executor: dagster:in_process_executor\nsizes: {fine_tuned: {cpu: '1'}}", "fine_tuned"),
+    ],
+)
+def test_what_is_not_understood_stops_at_the_start(
+    text: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "steps.yaml"
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("TWIN_STEPS_APART", str(file))
+    with dg.DagsterInstance.ephemeral(), pytest.raises(TwinError) as error:
+        build_defs()
+    assert found in error.value.found
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match=r"no-steps\.yaml"):
+        read_step_execution(str(tmp_path / "no-steps.yaml"))
