@@ -15,6 +15,7 @@ import yaml
 from twin_resources.errors import TwinError
 from twin_resources.gateway.__main__ import check_port, gateway_environment
 from twin_resources.gateway.config import proxy_config, proxy_environment, write_proxy_config
+from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import Settings, load_secrets
 
@@ -69,6 +70,8 @@ def test_a_real_langfuse_is_named_in_full_or_not_at_all(home: Settings) -> None:
     for name, value in zip(names, values, strict=True):
         with pytest.raises(TwinError, match="all three LANGFUSE_"):
             trace_store(home.model_copy(update={name: value}), secrets)
+        with pytest.raises(TwinError, match="all three LANGFUSE_"):  # and is read nowhere else
+            LangfuseClient.from_settings(home.model_copy(update={name: value}))
     assert "sk" not in repr(real)
 
 

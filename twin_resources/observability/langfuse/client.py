@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import Settings, load_secrets
 
 ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
@@ -67,19 +68,13 @@ class LangfuseClient:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> LangfuseClient:
-        """The Langfuse that the three LANGFUSE_ variables name, else the store of this home."""
-        if settings.has_real_langfuse:
-            return cls(
-                settings.langfuse_host,
-                public_key=settings.langfuse_public_key,
-                secret_key=settings.langfuse_secret_key,
-            )
-        secrets = load_secrets(settings)
-        return cls(
-            f"http://127.0.0.1:{settings.traces_port}",
-            public_key=secrets.traces_public_key,
-            secret_key=secrets.traces_secret_key,
-        )
+        """The trace store of this home: a Langfuse, else the embedded one.
+
+        Raises:
+            TwinError: a Langfuse is named only in part.
+        """
+        found = trace_store(settings, load_secrets(settings))
+        return cls(found.host, public_key=found.public_key, secret_key=found.secret_key)
 
     def __enter__(self) -> LangfuseClient:
         return self
