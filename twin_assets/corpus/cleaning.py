@@ -42,7 +42,7 @@ __all__ = [
     "prepare_posts",
 ]
 
-CLEANING_VERSION = f"3, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"4, privacy {privacy.PRIVACY_VERSION}"
 """Version of what is below: a higher one cleans every post again."""
 
 RAW_COLUMNS = (
@@ -151,7 +151,8 @@ def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, 
     }
     text = language = ""
     if not row["dropped_because"]:
-        text = _body(str(post["markup"]), str(post["text"]), title=title)
+        is_mdx = str(post["source_id"]).lower().endswith(".mdx")
+        text = _body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
         row["byline"] = row["byline"] or said_author(text)
         text = boilerplate.without_platform_lines(text)
         language = _language(text, said=post["language"] or "")
@@ -172,12 +173,13 @@ def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, 
     return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
 
 
-def _body(markup: str, source: str, *, title: str) -> str:
+def _body(markup: str, source: str, *, title: str, mdx: bool) -> str:
     source = normalized(source)
     if markup == "text":
         return "\n".join(line.rstrip() for line in source.split("\n")).strip()
-    clean = clean_html if markup == "html" else clean_markdown
-    return normalized(clean(source, title=title)).strip()
+    if markup == "html":
+        return normalized(clean_html(source, title=title)).strip()
+    return normalized(clean_markdown(source, title=title, mdx=mdx)).strip()
 
 
 def _language(text: str, *, said: str) -> str:

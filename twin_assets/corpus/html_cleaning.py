@@ -16,17 +16,18 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
+    fragment_as_markdown,
     take_code_out,
     unwrap,
     wrap_loose_text,
 )
 from twin_assets.corpus.html_markdown import markdown_of
 from twin_assets.corpus.importers.html_head import parse_html
+from twin_assets.corpus.template_tags import without_tags_in_html
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
@@ -50,20 +51,13 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks apart by one empty line, a paragraph is one line, code as it was; "" when
         a page has no main text.
     """
-    source = _with_code_elements(text)
+    source = without_tags_in_html(_with_code_elements(text))
     if not _WHOLE_PAGE.search(source):
-        return _without_title(_fragment(source), title)
+        return _without_title(fragment_as_markdown(source), title)
     found = _main_text(source, fast=True)
     if len(_WORD.findall(found.markdown)) < _ENOUGH * found.words:
         found = _main_text(source, fast=False)
     return _without_title(found.markdown, title)
-
-
-def _fragment(source: str) -> str:
-    # lxml.etree, not lxml.html: the latter asks for a Python class at each element.
-    etree: Any = import_module("lxml.etree")
-    page = f"<html><body>{source}</body></html>".encode("utf-8", "replace")
-    return markdown_of(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
 
 
 @dataclass(frozen=True)

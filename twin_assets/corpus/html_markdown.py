@@ -30,9 +30,25 @@ DROPPED = frozenset(
 PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
 """Stands for `codes[n]`: what carries a code block through an extractor that would break it."""
 
-_INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | dict.fromkeys(
-    ("s", "del", "strike"), "~~"
-)
+FORMULA = "twinmath"
+"""The element, or the class of a `<pre>`, in which a formula comes as it stands."""
+
+_INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | {
+    **dict.fromkeys(("s", "del", "strike"), "~~"),
+    "sup": "^",
+    "sub": "_",
+}
+# What stands raised or lowered is part of a number, `10⁶`; letters (`4th`) stay as they are.
+_RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+_NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
+# The mark of a footnote and the way back from one: a link within the page without a word.
+_NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
+_NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
+_SHOWN_TWICE = frozenset({"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"})
+# Text that would be read as a tag, or as a character by name, wherever this Markdown is read.
+_LIKE_HTML = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
+_BARE_PIPE = re.compile(r"(?<!\\)\|")
 _CODE = frozenset({"code", "tt"})
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _LISTS = frozenset({"ul", "ol", "dl", "menu"})
@@ -61,6 +77,7 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
     """
     etree: Any = import_module("lxml.etree")
     writer = _Writer(codes)
+    skipped: Any = None
     walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
     for event, element in walk:
         if event == "start":
@@ -68,18 +85,92 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
             if tag == "pre":
                 writer.write_code(element)
                 walk.skip_subtree()
-            elif tag in DROPPED:
+            elif tag in DROPPED or tag in _LOOKED_AT:
+                formula = _formula(element)
+                if formula is None and tag not in DROPPED and not _says_nothing(element):
+                    writer.open(tag, element)
+                    if element.text:
+                        writer.write(element.text)
+                    continue
+                writer.write_as_it_is(formula or "")
                 walk.skip_subtree()
+                skipped = element
             else:
                 writer.open(tag, element)
                 if element.text:
                     writer.write(element.text)
             continue
-        if event == "end":
+        if event == "end" and element is not skipped:
             writer.close(element.tag)
         if element.tail and element is not tree:
             writer.write(element.tail)
     return writer.finished()
+
+
+_LOOKED_AT = frozenset({FORMULA, "math", "sup", "a", "span"})
+
+
+def _formula(element: Any) -> str | None:
+    """The TeX of an element that shows a formula; None: it shows none."""
+    if element.tag == FORMULA:
+        return str(element.text or "")
+    if element.tag == "script" and "math/tex" in str(element.get("type") or ""):
+        tex, displayed = str(element.text or ""), "display" in str(element.get("type"))
+    elif element.tag == "math":
+        notes = [str(one.text or "") for one in element.iter("annotation")]
+        tex = (notes or [str(element.get("alttext") or "")])[0]
+        displayed = element.get("display") == "block"
+    else:
+        return None
+    mark = "$$" if displayed else "$"
+    return f"{mark}{tex.strip()}{mark}" if tex.strip() else None
+
+
+def _says_nothing(element: Any) -> bool:
+    """Whether it is a footnote's mark, or shows a formula once more."""
+    if element.tag == "span":
+        return str(element.get("class") or "") in _SHOWN_TWICE
+    link = element if element.tag == "a" else next(iter(element), None)
+    if link is None or link.tag != "a":
+        return False
+    target = str(link.get("href") or "")
+    return (
+        target.startswith("#")
+        and bool(_NOTE_LINK.match(target))
+        and bool(_NOTE_WORDS.fullmatch("".join(element.itertext()).strip()))
+    )
+
+
+def keep_small_parts(tree: Any) -> None:
+    """Formulas, raised numbers and footnote marks of a page as text, before an extractor that
+    knows none of them; what says nothing goes."""
+    for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
+        parent, formula = element.getparent(), _formula(element)
+        if parent is None or (formula is None and element.tag in {"script", "math"}):
+            continue
+        if formula is not None:
+            _replace_by_text(element, parent, formula)
+        elif _says_nothing(element):
+            _replace_by_text(element, parent, "")
+        elif element.tag in {"sup", "sub"} and not len(element):
+            element.text = _raised(element.text or "", "^" if element.tag == "sup" else "_")
+
+
+def _replace_by_text(element: Any, parent: Any, text: str) -> None:
+    before = element.getprevious()
+    text += element.tail or ""
+    if before is not None:
+        before.tail = (before.tail or "") + text
+    else:
+        parent.text = (parent.text or "") + text
+    parent.remove(element)
+
+
+def _raised(words: str, mark: str) -> str:
+    """Words that are raised (`^`) or lowered (`_`): numbers as such characters."""
+    if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
+        return words
+    return words.translate(_RAISED if mark == "^" else _LOWERED)
 
 
 def code_of(element: Any) -> str:
@@ -144,11 +235,20 @@ class _Writer:
     def write(self, text: str) -> None:
         if not self._in_code:
             text = without_template_tags(text)
+            if "<" in text or "&" in text:
+                text = _LIKE_HTML.sub(r"\\\g<0>", text)
         self._run.append(_SPACES.sub(" ", text))
+
+    def write_as_it_is(self, text: str) -> None:
+        if text:
+            self._run.append(text)
 
     def write_code(self, element: Any) -> None:
         self._end_paragraph()
-        self._open[-1].add(code_of(element))
+        if element.get("class") == FORMULA:
+            self._open[-1].add(str(element.text or ""))
+        else:
+            self._open[-1].add(code_of(element))
 
     def open(self, tag: str, element: Any) -> None:
         if tag in _INLINE_MARKS:
@@ -200,6 +300,9 @@ class _Writer:
         del self._run[start:]
         if not words or (self._in_code and mark != '"'):
             self._run.append(inner)
+            return
+        if mark in "^_":
+            self._run.append(_raised(inner, mark))
             return
         before, after = inner[: inner.index(words)], inner[inner.index(words) + len(words) :]
         if mark == "`":
@@ -279,7 +382,7 @@ class _Writer:
             self._pass_on([block for row in rows for cell in row for block in cell], into)
             return
         lines = [
-            "| " + " | ".join(" ".join(" ".join(cell).split("\n")) for cell in padded) + " |"
+            "| " + " | ".join(in_a_cell(" ".join(cell)) for cell in padded) + " |"
             for padded in ([*row, *([[]] * (columns - len(row)))] for row in rows)
         ]
         lines[1:1] = ["|" + " --- |" * columns] if len(lines) > 1 else []
@@ -289,6 +392,11 @@ class _Writer:
     def _pass_on(blocks: Sequence[str], into: _Container) -> None:
         for block in blocks:
             into.add(block)
+
+
+def in_a_cell(text: str) -> str:
+    """Text on one line, with no mark that would end its cell."""
+    return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
 
 
 def _list(done: _Container) -> str:

@@ -1,8 +1,9 @@
 """A Markdown post → clean Markdown: words, punctuation and code stay, everything else goes.
 
-Belongs here: rendering the parser's tree back to Markdown without link targets, images, raw HTML
-tags, reference definitions, footnote marks and template tags. Does not belong here: HTML posts
-(`html_cleaning`), whether a post is kept (`cleaning`).
+Belongs here: rendering the parser's tree back to Markdown without link targets, images, reference
+definitions, footnote marks and template tags. Does not belong here: what the parser knows beside
+CommonMark (`markdown_syntax`, `mdx_syntax`), blocks with HTML in them (`html_in_markdown`), HTML
+posts (`html_cleaning`), whether a post is kept (`cleaning`).
 
 The tree is markdown-it-py's (CommonMark 0.31, tables and strikethrough of GitHub Flavored
 Markdown): https://markdown-it-py.readthedocs.io/. Nothing is cut out of the source by patterns,
@@ -15,38 +16,101 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
+from twin_assets.corpus import markdown_escapes, mdx_syntax
 from twin_assets.corpus.code_blocks import fenced, replace_highlights
-from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
-from twin_assets.corpus.template_tags import without_template_tags
+from twin_assets.corpus.html_fragment import is_east_asian
+from twin_assets.corpus.html_in_markdown import by_block, html_blocks_as_markdown
+from twin_assets.corpus.html_markdown import in_a_cell
+from twin_assets.corpus.markdown_syntax import notes_of, parser_for
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_DRAWING = re.compile(r"^# Excalidraw Data$|^==⚠ +Switch to EXCALIDRAW VIEW", re.MULTILINE)
+# [!note] a title
+_CALLOUT = re.compile(r"\[![ \t]*([^\[\]|\n]{1,60})(?:\|[^\]\n]{0,80})?\][+-]?[ \t]*")
+_OF_OTHERS = frozenset({"quote", "cite", "quotation"})
+_HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
+_SPACES = re.compile(r"[ \t]{2,}")
+_BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
 
 
-def clean_markdown(text: str, *, title: str = "") -> str:
+def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     """Clean one post.
 
     Args:
         text: Markdown, without front matter.
         title: a first heading of level one that says the same is left out.
+        mdx: the file is MDX; a post that begins with its `import` lines is, whatever its name.
 
     Returns:
-        Markdown: blocks apart by one empty line, a paragraph is one line, code as it was.
+        Markdown: blocks apart by one empty line, a paragraph is one line, code and formulas as
+        they were; "" for a drawing.
     """
-    tree = SyntaxTreeNode(_parser().parse(replace_highlights(text, fenced)))
-    blocks = list(tree.children)
-    if blocks and _is_title(blocks[0], title):
+    if "xcalidraw" in text.lower() and _DRAWING.search(text):
+        return ""
+    source = replace_highlights(text, fenced)
+    is_mdx = mdx or mdx_syntax.begins_like_mdx(source)
+    parser = mdx_syntax.parser() if is_mdx else parser_for(source)
+    tokens = parser.parse(source, {"notes": notes_of(source)})
+    if "[!" in source:
+        _open_callouts(tokens)
+    if "<" not in source:
+        return markdown_escapes.resolved(_of_tree(tokens, title))
+    parts: list[str] = []
+    plain: list[Token] = []
+    for block, has_html in by_block(tokens):
+        if not has_html:
+            plain += block
+            continue
+        parts += [_of_tree(plain, title if not parts else ""), html_blocks_as_markdown(block)]
+        plain = []
+    parts.append(_of_tree(plain, title if not parts else ""))
+    return markdown_escapes.resolved("\n\n".join(part for part in parts if part.strip()))
+
+
+def _of_tree(tokens: Sequence[Token], title: str) -> str:
+    if not tokens:
+        return ""
+    blocks = list(SyntaxTreeNode(tokens).children)
+    if title and blocks and _is_title(blocks[0], title):
         blocks = blocks[1:]
     return _blocks(blocks)
 
 
-@lru_cache(maxsize=1)
-def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark").enable(["table", "strikethrough"])
+def _open_callouts(tokens: Sequence[Token]) -> None:
+    """A callout is a quotation to the parser, but the author speaks: it becomes plain blocks."""
+    opened: list[bool] = []
+    for place, token in enumerate(tokens):
+        if token.type == "blockquote_open":
+            inline = tokens[place + 2] if place + 2 < len(tokens) else token
+            begins = _CALLOUT.match(inline.content) if inline.type == "inline" else None
+            own = begins is not None and begins[1].strip().lower() not in _OF_OTHERS
+            opened.append(own)
+            if own:
+                token.type, token.tag = "callout_open", "div"
+            if begins:
+                _take_mark_out(inline, begins.end())
+        elif token.type == "blockquote_close" and opened and opened.pop():
+            token.type, token.tag = "callout_close", "div"
+
+
+def _take_mark_out(inline: Token, length: int) -> None:
+    """The first `length` characters of a line, of the text tokens in which they stand; and its
+    title is a line of its own."""
+    children = inline.children or []
+    for child in children:
+        if child.type == "softbreak":
+            child.type = "hardbreak"
+            break
+        taken = min(length, len(child.content)) if child.type == "text" else 0
+        child.content = child.content[taken:]
+        length -= taken
 
 
 def _is_title(node: SyntaxTreeNode, title: str) -> bool:
@@ -65,13 +129,15 @@ def _block(node: SyntaxTreeNode) -> str:
         case "paragraph":
             return _inline(node.children)
         case "heading":
-            words = _inline(node.children)
+            words = _HEADING_ID.sub("", _inline(node.children))
             return f"{'#' * int(node.tag[1])} {words}" if words else ""
         case "fence" | "code_block":
             language = node.info.split()[0] if node.type == "fence" and node.info.strip() else ""
             return fenced(node.content, language) if node.content.strip() else ""
-        case "html_block":
-            return without_template_tags(fragment_as_markdown(node.content)).strip()
+        case "math_block":
+            return node.content
+        case "callout":
+            return _blocks(node.children)
         case "blockquote":
             return _indented(_blocks(node.children), first="> ", rest="> ")
         case "bullet_list" | "ordered_list":
@@ -110,7 +176,8 @@ def _indented(text: str, *, first: str, rest: str) -> str:
 def _table(node: SyntaxTreeNode) -> str:
     rows = [row for section in node.children for row in section.children]
     lines = [
-        "| " + " | ".join(_inline(cell.children) for cell in row.children) + " |" for row in rows
+        "| " + " | ".join(in_a_cell(_inline(cell.children)) for cell in row.children) + " |"
+        for row in rows
     ]
     if len(lines) > 1:
         lines.insert(1, "|" + " --- |" * len(rows[0].children))
@@ -120,17 +187,19 @@ def _table(node: SyntaxTreeNode) -> str:
 def _inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     """The words of a run of inline nodes, on one line but for hard breaks."""
     text = "".join(_piece(node) for node in nodes)
-    text = without_template_tags(text)
-    lines = [re.sub(r"[ \t]{2,}", " ", line).strip() for line in text.split("\n")]
-    return "\n".join(line for line in lines if line)
+    lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
+    text = "\n".join(line for line in lines if line)
+    return _BLOCK_ID.sub("", text) if "^" in text[-7:] else text
 
 
 def _piece(node: SyntaxTreeNode) -> str:
     match node.type:
         case "inline" | "link":
             return _joined(node.children)
-        case "text" | "text_special":
+        case "text" | "math_inline":
             return node.content
+        case "text_special":
+            return markdown_escapes.marked(node.content, node.markup)
         case "code_inline":
             fence = "`" * (max((len(run) for run in re.findall("`+", node.content)), default=0) + 1)
             pad = " " if node.content[:1] == "`" or node.content[-1:] == "`" else ""

@@ -11,13 +11,28 @@ from __future__ import annotations
 
 import re
 
-# Their length is bounded: a megabyte of opening marks would else be searched to its end for each.
-_TEMPLATE = re.compile(r"\{%.{0,500}?%\}|\{\{[<%].{0,500}?[%>]\}\}|\{:[^{}\n]{0,200}\}", re.DOTALL)
-_FOOTNOTE_MARK = re.compile(r"\[\^[^\[\]\s]{1,100}\]:?[ \t]?")
+from twin_assets.corpus.importers.code_regions import code_regions
+
+# Their length is bounded, and none holds the beginning of another: a megabyte of opening marks
+# would else be searched to its end for each.
+_TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
+TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
+_FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
+_IN_HTML = re.compile(_TAGS)
 
 
 def without_template_tags(text: str) -> str:
     """Prose without them; the very object that was given when it has none."""
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)
-    return _TEMPLATE.sub("", text) if "{" in text else text
+    return TEMPLATE_TAG.sub("", text) if "{" in text else text
+
+
+def without_tags_in_html(source: str) -> str:
+    """HTML without shortcodes, before a parser takes `{{<name>}}` for an element; code stays."""
+    if "{{<" not in source and "{{%" not in source and "{%" not in source:
+        return source
+    return "".join(
+        part if is_code else _IN_HTML.sub("", part)
+        for part, is_code in code_regions(source, markup="html")
+    )

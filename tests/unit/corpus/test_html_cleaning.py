@@ -84,10 +84,32 @@ def test_nothing_in_nothing_out(text: str) -> None:
 
 def test_raw_html_in_markdown_keeps_its_words() -> None:
     table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
-    assert fragment_as_markdown(table) == "a b\n\n1 2"
+    assert fragment_as_markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
     assert (
         fragment_as_markdown("<details><summary>More</summary>Words</details>") == "More\n\nWords"
     )
+
+
+def test_shortcodes_in_html_go_before_they_are_read_as_elements() -> None:
+    source = (
+        "<p>a {{<figure src='b.png'>}} c</p>{% include d.html e=\"<p>f</p>\" %}<code>{% g %}</code>"
+    )
+    assert clean_html(source) == "a c\n\n`{% g %}`"
+
+
+def test_a_page_keeps_formulas_numbers_and_no_footnote_marks() -> None:
+    body = "".join(
+        f"<p>Ten to the sixth, 10<sup>6</sup>, is<sup><a href='#fn1'>1</a></sup> what {who} "
+        "counted; <script type='math/tex'>x_1^2</script> is <span class='katex'><math>"
+        "<annotation>y_2</annotation></math><span class='katex-html'>y2</span></span>, isn't "
+        "it?</p>"
+        for who in ("I", "you", "they")
+    )
+    cleaned = clean_html(f"<html><body><article>{body}</article></body></html>")
+    assert cleaned.split("\n\n") == [
+        f"Ten to the sixth, 10⁶, is what {who} counted; $x_1^2$ is $y_2$, isn't it?"
+        for who in ("I", "you", "they")
+    ]
 
 
 def test_scripts_without_spaces() -> None:
@@ -123,7 +145,12 @@ def test_deep_nesting_breaks_nothing(depth: int, found: bool) -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "mark", ["[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n"]
+    "mark",
+    [
+        *("[", "![", "*a", "[^", "{%", "{{<", "<", "<p>", "`", "~", "- a\n", "$a", "\\("),
+        *("\\begin{a}", "[^a]: ", "$$\n", "<pre\n\n", "<div>\n<pre>\n\n", "<a b\n\n", "<b>"),
+        *("> [!a]\n\n", "{:"),
+    ],
 )
 def test_the_time_follows_the_length(mark: str) -> None:
     """20 KB of marks that are never closed: 0.2 s each, minutes if the time were quadratic."""

@@ -44,6 +44,13 @@ def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
         ("<pre> \n </pre>", ""),
         # template tags are no words, but in code they may be the subject
         ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
+        # numbers, notes, formulas
+        ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
+        ("<p>a<sup id='fnref1'><a href='#fn1'>[1]</a></sup> b</p>", "a b"),
+        ("<p>a <a href='#fnref1'>↩</a><a href='#note'>b</a></p>", "a b"),
+        ("<p>a <script type='math/tex; mode=display'>x_1</script></p>", "a $$x_1$$"),
+        ("<p>a <math alttext='x_1'><mi>x</mi></math></p>", "a $x_1$"),
+        ("<p>&lt;div&gt; &amp;lt; 1 &lt; 2</p>", "\\<div> \\&lt; 1 < 2"),
         # lists
         ("<ul><li>a</li><li><p>b</p></li></ul>", "- a\n- b"),
         ("<ol start='9'><li>a<li>b</ol>", "9. a\n10. b"),
@@ -61,6 +68,7 @@ def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
             "</tr></table>",
             "t\n\n| a | b |\n| --- | --- |\n| c d |  |",
         ),
+        ("<table><tr><td>a|b</td><td>c</td></tr></table>", "| a\\|b | c |"),
         ("<table><tr><td>1</td><td><pre>a</pre></td></tr></table>", "1\n\n```\na\n```"),
         ("<table><tr><td>a</td></tr><tr><td>b</td></tr></table>", "a\n\nb"),
         ("<figure><img><figcaption>a</figcaption></figure><hr>b", "a\n\nb"),

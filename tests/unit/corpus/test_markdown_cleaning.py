@@ -32,15 +32,20 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         # images, tags, comments
         ("An ![alt text](a.png) image", "An image"),
         ("[![badge](b.svg)](https://a.example)\n\nText", "Text"),
-        ("a <b>bold</b> and<br>broken <!-- hidden --> word", "a bold and\nbroken word"),
-        ("<div>\nIn a <i>block</i>.\n</div>\n\nAfter.", "In a block.\n\nAfter."),
+        ("a <b>bold</b> and<br>broken <!-- hidden --> word", "a **bold** and\nbroken word"),
+        ("<div>\nIn a <i>block</i>.\n</div>\n\nAfter.", "In a *block*.\n\nAfter."),
         ("<!-- a comment\n\nover lines -->\n\nText", "Text"),
         ("<script>\nalert(1)\n</script>\n\nText", "Text"),
         ("<pre>\n  raw &lt;code&gt;\n</pre>", "```\n  raw <code>\n```"),
         # emphasis, code and escapes
         ("*a* **b** ~~c~~ `d`", "*a* **b** ~~c~~ `d`"),
         ("`` a ` b ``", "`` a ` b ``".replace("`` a ` b ``", "``a ` b``")),
-        (r"\*not emphasis\* &amp; 2 \< 3", "*not emphasis* & 2 < 3"),
+        (r"\*not emphasis\* &amp; 2 \< 3", r"\*not emphasis\* & 2 < 3"),
+        (r"snake\_case, e.g\. 1\. a \[b] \# \(c\)", "snake_case, e.g. 1. a [b] # (c)"),
+        (r"1\. May", r"1\. May"),
+        (r"- \- a", r"- \- a"),
+        (r"\[a](b) \`c\`", r"\[a](b) \`c\`"),
+        ("&lt;div&gt; &amp;lt; &lt; 3", r"\<div> \&lt; < 3"),
         # footnotes, template tags, kramdown attributes
         ("A claim.[^1]\n\n[^1]: The note itself.", "A claim.\n\nThe note itself."),
         ("{% include video.html id=1 %}\n\nText\n{: .lead}", "Text"),
@@ -71,6 +76,157 @@ def test_what_stays_and_what_goes(source: str, cleaned: str) -> None:
 )
 def test_code_blocks_stay_as_they_are(code: str) -> None:
     assert clean_markdown(f"Before\n\n{code}\n\nAfter") == f"Before\n\n{code}\n\nAfter"
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        # a quotation is one, however many blocks it holds and wherever it stands
+        ("<blockquote>\n\na *b*\n\n- c\n\n</blockquote>\n\nd", "> a *b*\n>\n> - c\n\nd"),
+        ("<blockquote><p>a</p>&mdash; b</blockquote> <script src='x'></script>", "> a\n>\n> — b"),
+        ("a <blockquote>b</blockquote> c", "a\n\n> b\n\nc"),
+        ("<blockquote>a\n\nb", "> a\n\nb"),
+        # tables and code over empty lines, code after a tag
+        (
+            "<table>\n  <tr>\n    <td>a|b</td>\n\n    <td>c</td>\n  </tr>\n</table>\n\nd",
+            "| a\\|b | c |\n\nd",
+        ),
+        ("<div><pre>\na\n\nb\n</pre></div>\n\nc", "```\na\n\nb\n```\n\nc"),
+        ("<div>\n```py\na\n\nb<c>\n```\n</div>\nd", "```py\na\n\nb<c>\n```\n\nd"),
+        ('<div markdown="1">\n- a\n- b\n</div>', "- a\n- b"),
+        ("<details><summary>a</summary>\n\n*b*\n\n</details>", "a\n\n*b*"),
+        # inline
+        ("a <em>b</em> <del>c</del> <code>d</code> <u>e</u>", "a *b* ~~c~~ `d` e"),
+        ("H<sub>2</sub>O 10<sup>6</sup> 4<sup>th</sup>", "H₂O 10⁶ 4th"),
+        ("a<sup><a href='#fn1'>1</a></sup> b", "a b"),
+        # what nothing closes, or a sentence speaks of, takes nothing along
+        ("a <script> b\n\nc", "a b\n\nc"),
+        ("a <b>b</b> <title> c <select> d", "a **b** c d"),
+        ("</div>\n\na", "a"),
+    ],
+)
+def test_html_means_in_markdown_what_it_means_alone(source: str, cleaned: str) -> None:
+    assert clean_markdown(source) == cleaned
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "a $x_1 * y_2 * z$ b",
+        "a $$\\sum_{i} x_i * y_i *$$ b",
+        "$$\na_1 \\\\\n+ b *c*\n$$",
+        "\\[ x_1 * y * z \\]",
+        "a \\(b_c * d*\\) e",
+        "\\begin{align}\na &= b_1 \\\\\nc &= d_2\n\\end{align}",
+        "> $$\n> a_1 *b*\n> $$",
+        "- a\n\n  $$\n  a_1 *b*\n  $$",
+        "| a |\n| --- |\n| $x\\|y_1*z*$ |",
+        r"$a_1 < b$ and \$5",
+    ],
+)
+def test_mathematics_stays_as_it_is(formula: str) -> None:
+    assert clean_markdown(formula) == formula
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        ("$5 for [a](b), or 10$ for *c*", "$5 for a, or 10$ for *c*"),
+        ("from $5 to $10 *a*", "from $5 to $10 *a*"),
+        (r"\[1\] and \(a\)", "[1] and (a)"),
+        ("$$ a\n\n[b](c)\n\n$$ d", "$$ a\n\nb\n\n$$ d"),
+    ],
+)
+def test_money_is_no_mathematics(source: str, cleaned: str) -> None:
+    assert clean_markdown(source) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        ("a[^1] and[^b] c.\n\n[^1]: d\n[^b]: e", "a and c.\n\nd\n\ne"),
+        ("a[^1]\n\n[^1]: First.\n\n    Second *b*.\n\nc", "a\n\nFirst.\n\nSecond *b*.\n\nc"),
+        ("a[^1]b\n\n[^1]: c", "a b\n\nc"),
+        ("any of [^abc] there", "any of [^abc] there"),
+        ("a[^1] b, and no note", "a b, and no note"),
+    ],
+)
+def test_a_footnote_mark_goes_and_the_note_stays(source: str, cleaned: str) -> None:
+    assert clean_markdown(source) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        ("See [[folder/Page|label]], [[Page#Part]], [[#Part]].", "See label, Page, Part."),
+        ("a ![[picture.png|300]] b", "a b"),
+        ("[[1]](c) [[d]][^1] [[ -f e ]]", "[1] d [[ -f e ]]"),
+        ("|a|b|\n|-|-|\n|[[c\\|d]]|e|", "| a | b |\n| --- | --- |\n| d | e |"),
+        ("`[[a]]`", "`[[a]]`"),
+        ("a text ^1a2b3c", "a text"),
+        # a callout is the author's, unless it says that it is a quotation
+        ("> [!note]- A title\n> b\n> c\n\nd", "A title\nb c\n\nd"),
+        ("> [!quote] a\n> b", "> a\n> b"),
+        ("# Excalidraw Data\n\n## Text Elements\na ^b\n\n```json\n{}\n```", ""),
+    ],
+)
+def test_the_forms_of_a_vault(source: str, cleaned: str) -> None:
+    assert clean_markdown(source) == cleaned
+
+
+MDX = """import Box from './box'
+export const meta = {
+  a: 1,
+
+  b: 2,
+}
+
+# Hello {meta.a}
+
+<Box kind="x" data={{ a: '>' }}>
+  *words* {'as said'} {/* not this */}
+</Box>
+
+<BlockQuote by="Bo">
+
+Theirs.
+
+</BlockQuote>
+
+<Picture
+  src={x}
+  alt="y"
+/>
+
+A <b>bold</b> word, import duties.
+
+```js
+import a from 'b'
+```
+"""
+
+
+def test_of_mdx_the_words_stay() -> None:
+    cleaned = (
+        "# Hello\n\n*words* as said\n\n> Theirs.\n\nA **bold** word, import duties.\n\n"
+        "```js\nimport a from 'b'\n```"
+    )
+    assert clean_markdown(MDX) == cleaned
+    without_import = MDX.split("\n", 1)[1]
+    assert clean_markdown(without_import, mdx=True) == cleaned
+    assert "{meta.a}" in clean_markdown(without_import)
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        ("a\n\n{{< x\n  y=1\n>}}\n\nb {% c `d` %} e", "a\n\nb e"),
+        ("`{% a %}` {: .b}", "`{% a %}`"),
+        ("## a {#b}", "## a"),
+    ],
+)
+def test_template_tags_go_and_code_about_them_stays(source: str, cleaned: str) -> None:
+    assert clean_markdown(source) == cleaned
 
 
 def test_indented_and_highlighted_code_is_fenced() -> None:

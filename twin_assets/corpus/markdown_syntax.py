@@ -1,0 +1,375 @@
+"""What people write in Markdown files beside CommonMark: mathematics, notes, links of a vault.
+
+Belongs here: rules for the parser, one a form: mathematics as it stands, footnotes, `[[page]]`,
+template tags, where raw HTML ends. Does not belong here: Markdown of the parsed post
+(`markdown_cleaning`), what raw HTML means (`html_in_markdown`), MDX (`mdx_syntax`).
+
+Forms: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
+(`\\(`, `\\[`, environments), https://github.github.com/gfm/, https://pandoc.org/MANUAL.html#footnotes,
+https://help.obsidian.md/links. Every search here has a bound: marks that are never closed must not
+cost a search to the end for each.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import html_block
+
+from twin_assets.corpus.template_tags import TEMPLATE_TAG
+
+if TYPE_CHECKING:
+    from markdown_it.ruler import RuleOptionsType
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+_LONGEST_FORMULA = 2_000
+_LONGEST_BLOCK = 200  # lines
+_MOST_NOTES_IN_NOTES = 4
+# Not a price: no space inside the dollars, no digit behind them.
+_IN_LINE = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
+_DISPLAYED = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
+_NEEDS_CARE = re.compile(r"[\\_*{}<&~^\[`|]")
+_NO_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
+_ENVIRONMENT = re.compile(r"\\begin\{([A-Za-z]{1,40}\*?)\}")
+_CLOSED_BY = {"$$": "$$", "\\[": "\\]", "\\\\[": "\\\\]"}
+_LABEL = re.compile(r"[ \t]*(?:\(\d+\)|\{#[^{}]{1,80}\})?[.,;:]?[ \t]*")
+_NOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
+_NOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
+_NOTE_LINE = re.compile(r"^[ \t>]*\[\^([^\[\]\s]{1,100})\]:", re.MULTILINE)
+_WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\n]{1,300})\]\](?!\(|\[(?!\^))")
+_BEGINS_FENCE = re.compile(r" {0,3}(?:`{3,}[^`\n]*|~{3,}.*)$")
+_KEPT_TO_ITS_END = ("<pre", "<script", "<style", "<textarea", "<!", "<?")
+_UNFINISHED = (
+    (re.compile(r"<pre\b", re.IGNORECASE), re.compile(r"</pre\s*>", re.IGNORECASE)),
+    (re.compile(r"<script\b", re.IGNORECASE), re.compile(r"</script\s*>", re.IGNORECASE)),
+    (re.compile(r"<style\b", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)),
+    (re.compile(r"<!--"), re.compile(r"-->")),
+)
+_UNFINISHED_TAG = re.compile(r"<[A-Za-z][^<>]{0,2000}$")
+_TAG_END = re.compile(">")
+_LONGEST_TAG = 5  # lines
+_HOLDS_MARKDOWN = re.compile(
+    r"<\w[^<>]{0,300}?\bmarkdown=[\"']?(?:1|block|span|true)\b", re.IGNORECASE
+)
+_BEYOND_COMMONMARK = re.compile(r"\$|\\[\[(\\b]|\[\[|\[\^|\{")
+_TERMINATORS = "\n!&*<[\\]_`~"
+_MORE_TERMINATORS = _TERMINATORS + "${"
+
+
+def parser_for(text: str) -> MarkdownIt:
+    """The parser of a post: that of CommonMark, and with further rules where they may apply."""
+    return _parser(bool(_BEYOND_COMMONMARK.search(text)))
+
+
+def notes_of(text: str) -> frozenset[str]:
+    """The names of the footnotes that a post has: `[^name]` elsewhere is text."""
+    return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
+
+
+def basic_parser() -> MarkdownIt:
+    """CommonMark with the tables and strikethrough of GitHub; escapes stay apart from text."""
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
+    parser.block.ruler.at(
+        "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
+    )
+    # Targets of links are not kept, and no rule here begins at another character.
+    parser.normalizeLink = _as_written
+    parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
+    return parser
+
+
+def enable_forms(parser: MarkdownIt) -> MarkdownIt:
+    """The rules of this module on top of those of the parser."""
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    parser.block.ruler.before("fence", "math_block", _math_block, interrupts)
+    parser.block.ruler.before("fence", "template", _template, interrupts)
+    parser.block.ruler.before("reference", "note", _note, {"alt": ["paragraph", "reference"]})
+    parser.inline.ruler.before("escape", "forms", _form)
+    parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
+    return parser
+
+
+def _as_written(url: str) -> str:
+    return url
+
+
+@lru_cache(maxsize=2)
+def _parser(beyond: bool) -> MarkdownIt:
+    return enable_forms(basic_parser()) if beyond else basic_parser()
+
+
+def _form(state: StateInline, silent: bool) -> bool:
+    """One rule for all that may begin here: each rule is asked at every mark of a text."""
+    begins = _INLINE.get(state.src[state.pos])
+    return begins is not None and begins(state, silent)
+
+
+def _push(state: StateInline, kind: str, content: str, end: int, *, silent: bool) -> bool:
+    if not silent:
+        token = state.push(kind, "", 0)
+        token.content = content
+    state.pos = end
+    return True
+
+
+def _dollars(state: StateInline, silent: bool) -> bool:
+    found = (_DISPLAYED if state.src.startswith("$$", state.pos) else _IN_LINE).match(
+        state.src, state.pos
+    )
+    return found is not None and _formula(state, found.end(), silent=silent)
+
+
+def _backslash(state: StateInline, silent: bool) -> bool:
+    source, start = state.src, state.pos
+    for opening, closing in (
+        ("\\(", "\\)"),
+        ("\\[", "\\]"),
+        ("\\\\(", "\\\\)"),
+        ("\\\\[", "\\\\]"),
+    ):
+        if source.startswith(opening, start):
+            end = _closing(source, closing, start + len(opening))
+            return end > 0 and _formula(state, end, silent=silent, within=len(opening))
+    if found := _ENVIRONMENT.match(source, start):
+        end = _closing(source, f"\\end{{{found[1]}}}", found.end())
+        return end > 0 and _formula(state, end, silent=silent)
+    return False
+
+
+def _closing(source: str, mark: str, start: int) -> int:
+    """Where a formula ends that is closed by `mark`; 0: nowhere near."""
+    found = source.find(mark, start, start + _LONGEST_FORMULA)
+    return found + len(mark) if found >= 0 else 0
+
+
+def _formula(state: StateInline, end: int, *, silent: bool, within: int = 1) -> bool:
+    """Text that parsing would not change needs no rule, and may be two prices."""
+    text = state.src[state.pos : end]
+    if end > state.posMax or _NO_FORMULA.search(text):
+        return False
+    return bool(_NEEDS_CARE.search(text, within, len(text) - within)) and _push(
+        state, "math_inline", " ".join(text.split()), end, silent=silent
+    )
+
+
+def _bracket(state: StateInline, silent: bool) -> bool:
+    source, start = state.src, state.pos
+    following = source[start + 1 : start + 2]
+    if following == "[":
+        return _wiki_link(state, silent)
+    found = _NOTE_MARK.match(source, start) if following == "^" else None
+    if found is None or not (found[1] in state.env.get("notes", ()) or found[1].isdecimal()):
+        return False
+    words = source[start - 1 : start].isalnum() and source[found.end() : found.end() + 1].isalnum()
+    between = " " if words and source[start - 1].isascii() else ""
+    return _push(state, "text", between, found.end(), silent=silent)
+
+
+def _wiki_link(state: StateInline, silent: bool) -> bool:
+    found = _WIKI_LINK.match(state.src, state.pos)
+    if found is None or found[2][0].isspace():
+        return False
+    if found[2].upper() in state.env.get("references", {}):  # [[1]], and [1]: is defined
+        return False
+    words = "" if found[1] else shown_by_wiki_link(found[2])
+    return _push(state, "text", words, found.end(), silent=silent)
+
+
+def shown_by_wiki_link(inner: str) -> str:
+    """What a reader sees of `[[inner]]`: its label, else the page's name, else the heading's."""
+    page, _, label = inner.replace("\\|", "|").partition("|")
+    if label.strip():
+        return label.strip()
+    page, _, heading = page.partition("#")
+    heading = "" if heading.startswith("^") else heading.replace("#", " ").strip()
+    return page.rsplit("/", 1)[-1].strip().removesuffix(".md") or heading
+
+
+def _bang(state: StateInline, silent: bool) -> bool:
+    return state.src.startswith("![[", state.pos) and _wiki_link(state, silent)
+
+
+def _brace(state: StateInline, silent: bool) -> bool:
+    found = TEMPLATE_TAG.match(state.src, state.pos)
+    return found is not None and _push(state, "text", "", found.end(), silent=silent)
+
+
+_INLINE: dict[str, Callable[[StateInline, bool], bool]] = {
+    "$": _dollars,
+    "\\": _backslash,
+    "[": _bracket,
+    "!": _bang,
+    "{": _brace,
+}
+
+
+def _line(state: StateBlock, line: int) -> str:
+    return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+
+
+def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    if state.is_code_block(start):
+        return False
+    first = _line(state, start)
+    if first[:1] not in {"$", "\\"}:
+        return False
+    opening = next((mark for mark in _CLOSED_BY if first.startswith(mark)), "")
+    closing = _CLOSED_BY.get(opening, "")
+    if not opening and (found := _ENVIRONMENT.match(first)):
+        opening, closing = found[0], f"\\end{{{found[1]}}}"
+    last = _last_line(state, start, end, opening, closing) if opening else None
+    if last is None:
+        return False
+    content = state.getLines(start, last + 1, state.sCount[start], False)
+    if "\\" not in content and any(state.isEmpty(line) for line in range(start, last)):
+        return False  # two marks, and prose between them
+    if opening == "\\[" and not _NEEDS_CARE.search(content, 2, len(content) - 2):
+        return False
+    if not silent:
+        state.line = last + 1
+        token = state.push("math_block", "", 0)
+        token.map = [start, last + 1]
+        token.content = "\n".join(line.rstrip() for line in content.split("\n") if line.strip())
+    return True
+
+
+def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
+    """The line in which a displayed formula ends, with nothing behind it."""
+    for line in range(start, min(end, start + _LONGEST_BLOCK)):
+        if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
+            return None
+        text = _line(state, line)
+        found = text.find(closing, len(opening) if line == start else 0)
+        if found >= 0:
+            return line if _LABEL.fullmatch(text, found + len(closing)) else None
+    return None
+
+
+def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A template tag over several lines, one of which might begin a block."""
+    begin = state.bMarks[start] + state.tShift[start]
+    if state.src[begin : begin + 1] != "{" or state.is_code_block(start):
+        return False
+    found = TEMPLATE_TAG.match(state.src, begin, state.eMarks[end - 1])
+    if found is None or found.end() <= state.eMarks[start]:
+        return False
+    line = start
+    while state.eMarks[line] < found.end():
+        line += 1
+    if state.src[found.end() : state.eMarks[line]].strip():
+        return False
+    if not silent:
+        state.line = line + 1
+    return True
+
+
+def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """`[^1]: text` with its further paragraphs, which are indented; they stay where they stand."""
+    if state.is_code_block(start):
+        return False
+    found = _NOTE.match(_line(state, start))
+    depth = state.env.get("note_depth", 0)
+    if found is None or depth >= _MOST_NOTES_IN_NOTES:
+        return False
+    if silent:
+        return True
+    lines = [_line(state, start)[found.end() :]]
+    after_empty = False
+    line = start + 1
+    while line < end:
+        empty = state.isEmpty(line)
+        indent = state.sCount[line] - state.blkIndent
+        if not empty and (
+            (after_empty and indent < 2) or indent < 0 or _NOTE.match(_line(state, line))
+        ):
+            break
+        lines.append("" if empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
+        after_empty = empty
+        line += 1
+    state.env["note_depth"] = depth + 1
+    state.md.block.parse("\n".join(lines), state.md, state.env, state.tokens)
+    state.env["note_depth"] = depth
+    state.line = line
+    return True
+
+
+def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Raw HTML as CommonMark has it, but for where it ends.
+
+    It ends at a fence, whose code would else be flattened, and at a tag that says that Markdown
+    follows. It goes on to the end of an element whose contents are no Markdown, and over an empty
+    line to indented tags, which would else be code.
+    """
+    if not html_block(state, start, end, silent):
+        return False
+    if silent:
+        return True
+    token: Token = state.tokens[-1]
+    first = _line(state, start)
+    if first.lower().startswith(_KEPT_TO_ITS_END):
+        return True
+    last = _end_of_html(state, start, state.line, end)
+    if last != state.line:
+        state.line = last
+        token.map = [start, last]
+        token.content = state.getLines(start, last, state.blkIndent, True)
+    return True
+
+
+def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
+    """The line after raw HTML that begins at `start` and by CommonMark ends before `line`."""
+    if _HOLDS_MARKDOWN.match(_line(state, start)):
+        return start + 1
+    place = start
+    while place < line:
+        text = _line(state, place)
+        if place > start and state.sCount[place] < 4 and _BEGINS_FENCE.match(text):
+            return place
+        closed = _end_of_element(state, place, end, text)
+        place = closed if closed is not None else place + 1
+        line = max(line, place)
+        if place == line:
+            line = _over_empty_lines(state, line, end)
+    return line
+
+
+def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int | None:
+    """Where an element ends that begins in this line and holds no Markdown."""
+    for opens, closes in _UNFINISHED:
+        if (found := opens.search(text)) and not closes.search(text, found.end()):
+            return _first(state, place + 1, min(end, place + _LONGEST_BLOCK), closes)
+    if _UNFINISHED_TAG.search(text):
+        return _first(state, place + 1, min(end, place + _LONGEST_TAG), _TAG_END)
+    return None
+
+
+def _over_empty_lines(state: StateBlock, line: int, end: int) -> int:
+    """The end of the tags that follow, indented like code."""
+    following = line
+    while following < end and state.isEmpty(following):
+        following += 1
+    if (
+        not line < following < end
+        or state.sCount[following] - state.blkIndent < 4
+        or not _line(state, following).startswith("<")
+    ):
+        return line
+    while following < end and not state.isEmpty(following):
+        following += 1
+    return following
+
+
+def _first(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]) -> int | None:
+    for line in range(start, end):
+        if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
+            return None
+        if pattern.search(_line(state, line)):
+            return line
+    return None

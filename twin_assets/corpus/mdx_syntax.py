@@ -1,0 +1,179 @@
+"""MDX: Markdown with `import`, `{expressions}` and components in it; only the words are a post.
+
+Belongs here: the parser's rules for these, and when a post is MDX. Does not belong here: Markdown
+of the parsed post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
+
+Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is its contents, as an unknown element of
+HTML is; one that is called a quotation is a quotation. What a component shows of its attributes
+is not known here. There is no indented code in MDX, and between tags there is Markdown.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from twin_assets.corpus.markdown_syntax import basic_parser, enable_forms
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.ruler import RuleOptionsType
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+
+_LONGEST = 4_000
+_IMPORT = re.compile(
+    r"import\s+(?:[\w$*{][^'\"\n;]{0,300}\sfrom\s+)?['\"][^'\"\n]{1,300}['\"];?[ \t]*$"
+)
+_MODULE_LINE = re.compile(
+    r"import\s+(?:['\"]|[\w$*{},\s]+from\s|\{[ \t]*$|[\w$]+,?[ \t]*\{?[ \t]*$)"
+    r"|export\s+(?:const|let|var|function|async|default|class|type|interface|\{|\*)"
+)
+_TAG_NAME = re.compile(r"</?([A-Za-z][\w.:-]{0,80})?(?=[\s/>])|<>|</>")
+_STRING = re.compile(r"\{\s*(?:'([^'\\\n]*)'|\"([^\"\\\n]*)\"|`([^`\\$]*)`)\s*\}")
+_BRACES = re.compile(r"[{}]")
+
+
+def begins_like_mdx(text: str) -> bool:
+    """Whether the first line of a post, whatever the name of its file, imports something."""
+    first = text.lstrip()[:400].split("\n", 1)[0]
+    return first.startswith("import") and bool(_IMPORT.match(first))
+
+
+@lru_cache(maxsize=1)
+def parser() -> MarkdownIt:
+    """The parser of MDX posts."""
+    found = enable_forms(basic_parser()).disable(["code", "autolink", "html_inline"])
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
+    found.block.ruler.before("fence", "module", _module, {"alt": []})
+    found.block.ruler.at("html_block", _flow, interrupts)
+    found.inline.ruler.before("forms", "expression", _expression)
+    found.inline.ruler.before("forms", "element", _element)
+    return found
+
+
+def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """`import` and `export`: to the empty line after which no brace is open."""
+    first = state.bMarks[start]
+    if state.tShift[start] or not state.src.startswith(("import", "export"), first):
+        return False
+    if not _MODULE_LINE.match(state.src, first, state.eMarks[start]):
+        return False
+    if silent:
+        return True
+    line, opened = start, 0
+    while line < end and (opened > 0 or not state.isEmpty(line)):
+        text = state.src[state.bMarks[line] : state.eMarks[line]]
+        opened += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
+        line += 1
+    state.line = line
+    return True
+
+
+def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A tag, or an expression, that has its lines to itself; it may be written over several."""
+    begin = state.bMarks[start] + state.tShift[start]
+    if state.src[begin : begin + 1] not in {"<", "{"}:
+        return False
+    tags: list[str] = []
+    place, limit = begin, state.eMarks[end - 1]
+    while place < limit and state.src[place] in "<{":
+        stop = _end_of_tag(state.src, place, limit)
+        if not stop:
+            return False
+        if state.src[place] == "<":
+            tags.append(_as_html(state.src[place:stop]))
+        place = stop
+        while state.src[place : place + 1] in {" ", "\t"}:
+            place += 1
+    line = start
+    while line < end and state.eMarks[line] < place:
+        line += 1
+    if line >= end or state.src[place : state.eMarks[line]].strip():
+        return False
+    if not silent:
+        state.line = line + 1
+        token = state.push("html_block", "", 0)
+        token.map = [start, line + 1]
+        token.content = "".join(tags)
+    return True
+
+
+def _expression(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] != "{":
+        return False
+    end = _end_of_braces(state.src, state.pos, state.posMax)
+    if not end:
+        return False
+    if not silent:
+        said = _STRING.fullmatch(state.src, state.pos, end)
+        state.push("text", "", 0).content = (said[1] or said[2] or said[3] or "") if said else ""
+    state.pos = end
+    return True
+
+
+def _element(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] != "<":
+        return False
+    end = _end_of_tag(state.src, state.pos, state.posMax)
+    if not end:
+        return False
+    if not silent:
+        state.push("html_inline", "", 0).content = _as_html(state.src[state.pos : end])
+    state.pos = end
+    return True
+
+
+def _as_html(tag: str) -> str:
+    """A tag without attributes; a component has none that HTML knows."""
+    found = _TAG_NAME.match(tag)
+    name = (found[1] or "") if found else ""
+    if "quote" in name.lower() and name != "q":
+        name = "blockquote"
+    if not name or name[0].isupper() or "." in name:
+        return ""
+    slash = "/" if tag.startswith("</") else ""
+    closed = f"</{name}>" if tag.endswith("/>") and name != "br" else ""
+    return f"<{slash}{name}>{closed}"
+
+
+def _end_of_tag(source: str, start: int, limit: int) -> int:
+    """Where the tag or the expression ends that begins at `start`; 0: none does."""
+    if source[start] == "{":
+        return _end_of_braces(source, start, limit)
+    found = _TAG_NAME.match(source, start)
+    if found is None:
+        return 0
+    if found[0].endswith(">"):
+        return found.end()
+    place, limit = found.end(), min(limit, start + _LONGEST)
+    while place < limit:
+        character = source[place]
+        if character == ">":
+            return place + 1
+        if character in "\"'":
+            place = source.find(character, place + 1, limit)
+            if place < 0:
+                return 0
+        elif character == "{":
+            place = _end_of_braces(source, place, limit) - 1
+            if place < 0:
+                return 0
+        elif character == "<":
+            return 0
+        place += 1
+    return 0
+
+
+def _end_of_braces(source: str, start: int, limit: int) -> int:
+    """Where the braces that open at `start` are closed; 0: not near, or past a paragraph."""
+    opened, limit = 0, min(limit, start + _LONGEST)
+    if source.find("}", start, limit) < 0:
+        return 0
+    for brace in _BRACES.finditer(source, start, limit):
+        opened += 1 if brace[0] == "{" else -1
+        if not opened:
+            return brace.end()
+    return 0
