@@ -85,7 +85,7 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
             if tag == "pre":
                 writer.write_code(element)
                 walk.skip_subtree()
-            elif tag in DROPPED or tag in _LOOKED_AT:
+            elif tag in DROPPED or (tag in _LOOKED_AT and _is_looked_at(tag, element)):
                 formula = _formula(element)
                 if formula is None and tag not in DROPPED and not _says_nothing(element):
                     writer.open(tag, element)
@@ -108,6 +108,13 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
 
 
 _LOOKED_AT = frozenset({FORMULA, "math", "sup", "a", "span"})
+
+
+def _is_looked_at(tag: str, element: Any) -> bool:
+    """Whether more than the name has to be read: of links and spans, which are many, few have."""
+    if tag == "a":
+        return str(element.get("href") or "")[:1] == "#"
+    return tag != "span" or element.get("class") in _SHOWN_TWICE
 
 
 def _formula(element: Any) -> str | None:
