@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twin_assets.corpus.cleaning import FEWEST_WORDS
+from twin_assets.corpus.importers import held_back
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES
 
 _SAID_ELSEWHERE = "nothing is lost: another post says the same and is kept"
@@ -21,6 +22,7 @@ CURES: Mapping[str, str] = {
     "too_large": f"split it: a post has at most {MAX_POST_BYTES // 1_000_000} MB",
     "unreadable": "let this user read it (chmod u+r), then import again",
     "broken_front_matter": "mend the lines between the marks at its top",
+    "template": "it waits to be filled in: it is no post",
     "empty": "write something below its title, or take it out of the folder",
     "no_text": "it has no prose of its own: nothing to do",
     "too_short": f"nothing to do: fewer than {FEWEST_WORDS} words teach no voice",
@@ -30,6 +32,7 @@ CURES: Mapping[str, str] = {
     "paid": _ASKED_FOR.format("paid"),
     "reply": _ASKED_FOR.format("replies"),
     "not_published": "its front matter says that it is not published",
+    "unlisted": "its front matter keeps it out of lists; take that line out to have it imported",
     "not_yet_published": "it comes by itself on the day that it names",
     "expired": "its front matter says that it has expired",
     "deleted_at_the_source": "it is not there any more",
@@ -38,3 +41,14 @@ CURES: Mapping[str, str] = {
     "foreign_byline": "somebody else signed it; if that is the author, name it in `aliases` of "
     "authors/<slug>.toml",
 }
+
+
+def cure_of(reason: str) -> str:
+    """What to do about posts that are left out for `reason`; "" where there is nothing to say."""
+    if reason.startswith(held_back.UNKNOWN):
+        key = reason.removeprefix(held_back.UNKNOWN)
+        return (
+            f"its front matter has a key that reads so ({key}); take it out, or add "
+            "`published: true`"
+        )
+    return CURES.get(reason, "")

@@ -90,6 +90,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         "left_out_of_exports": left_out(sources),
         "exports_unchanged": sorted(inventory.unchanged),
         "sources_not_read": failed,
+        "unsure": {what: len(posts) for what, posts in inventory.remarks.items()},
     }
     return ImportedPosts(done, failed, told)
 

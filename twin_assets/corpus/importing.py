@@ -189,7 +189,7 @@ def _files_frame(inventory: Inventory) -> pl.DataFrame:
             "site": [sites[id(folder)] for folder, _ in found],
             "problem": [file.problem for _, file in found],
             "deleted": [False] * len(found),
-            "again": [""] * len(found),
+            "again": [inventory.asked_of_files] * len(found),
         },
         schema=_INVENTORY_SCHEMA,
     )
@@ -212,13 +212,14 @@ def _rows_of_special_files(
             "site": folder.site.as_json(),
             "problem": file.problem,
             "deleted": False,
-            "again": "",
+            "again": inventory.asked_of_files,
         }
         if file.problem == "unreadable":
             row |= _as_before(before)
         elif before["problem"] == "unreadable":
             # It was there at the scan and gone at the read: the same bytes deserve a new try.
-            row["again"] = "unreadable" if before["file_hash"] == file.file_hash else ""
+            same = before["file_hash"] == file.file_hash
+            row["again"] = "unreadable" if same else inventory.asked_of_files
         elif before["problem"] == NOT_YET:
             row["again"] = datetime.now(UTC).date().isoformat()  # its day comes without an edit
         rows.append(row)
@@ -275,13 +276,25 @@ def _row(
             # The row says what was read: a file that changed since the scan is read again next
             # time.
             body, file_hash = inventory.posts[source_id][1].read()
-            post = read_post(body, source_id=source_id, site=Site.from_json(str(row["site"])))
+            site = Site.from_json(str(row["site"]))
+            folder, file = inventory.posts[source_id]
+            post = read_post(
+                body,
+                source_id=source_id,
+                site=site,
+                added=lambda: inventory.added_at(source_id, folder, file),
+            )
+            if post.remark:
+                inventory.remark(post.remark, source_id)
             fields = row_of_post(post)
         except UnreadablePostError as error:
             problem = error.reason
         except OSError:
             problem = "unreadable"
-    if fields is not None and fields["kind"] == "draft" and inventory.drafts:
+    if fields is not None and source_id in inventory.posts:
+        problem = problem or _why_not_asked_for(fields, inventory.include)
+        fields = None if problem else fields
+    if fields is not None and fields["kind"] == "draft" and "drafts" in inventory.include:
         fields["kind"] = "post" if fields["created_at"] else "note"
     base = {
         "source": row["source"],
@@ -292,6 +305,13 @@ def _row(
         "problem": problem,
     }
     return base | (fields or row_without_text(source_id, deleted=bool(row["deleted"])))
+
+
+def _why_not_asked_for(fields: Mapping[str, Any], include: frozenset[str]) -> str:
+    """Why a folder's post is not taken in; a draft's text stays, and cleaning leaves it out."""
+    shown_to = str(fields["visibility"])
+    held = fields["kind"] != "draft" and shown_to != "public" and shown_to not in include
+    return shown_to if held else ""
 
 
 def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:

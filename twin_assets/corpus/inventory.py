@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ import polars as pl
 
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
+from twin_assets.corpus.importers.git_blame import GitError
 from twin_assets.corpus.sources import FailedSource, find_sources
+
+_MOST_AT_ONCE = 20
+_MOST_IN_FIRST = 3
+"""Files that a commit may add for its date to be theirs: more were written before."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,10 @@ class Inventory:
         skipped: reason → number of files that are no posts.
         exports: importer's name → its exports.
         unchanged: names of those that are as they were at the last import, and are not parsed.
-        drafts: whether drafts are asked for.
+        include: what is asked for beyond public posts (`record.OPT_INS`).
         failed: sources that could not be read this time; what they held stays.
+        remarks: what reading its posts leaves unsure (`posts.Post.remark`) → their `source_id`;
+            filled as they are read.
     """
 
     folders: tuple[Folder, ...]
@@ -41,13 +49,42 @@ class Inventory:
     skipped: dict[str, int]
     exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
     unchanged: frozenset[str] = frozenset()
-    drafts: bool = False
+    include: frozenset[str] = frozenset()
     failed: tuple[FailedSource, ...] = ()
+    remarks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def of_exports(self) -> frozenset[str]:
         """Names of the importers whose rows are records, read or not."""
         return frozenset({*self.exports, *(one.importer for one in self.failed)})
+
+    def remark(self, what: str, source_id: str) -> None:
+        """Keep what is unsure about a post, for who imports it."""
+        self.remarks.setdefault(what, []).append(source_id)
+
+    def added_at(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
+        """When a post came into its repository; None where git does not say, or says nothing.
+
+        A commit that brings many files tells when somebody began to use git, not when each was
+        written.
+        """
+        try:
+            found = folder.additions.get(file.source_id)
+        except GitError as error:
+            self.remark(f"no_date_from_git: {error.found}", source_id)
+            return None
+        if found is None:
+            return None
+        if found.files > (_MOST_IN_FIRST if found.first else _MOST_AT_ONCE):
+            self.remark("came_in_one_piece", source_id)
+            return None
+        self.remark("dated_by_git", source_id)
+        return found.at
+
+    @property
+    def asked_of_files(self) -> str:
+        """The opt-ins that a folder's posts know: another word makes them be read again."""
+        return " ".join(sorted(self.include - {"replies"}))
 
     @property
     def layouts(self) -> list[str]:
@@ -139,6 +176,6 @@ def take_inventory(
         dict(sorted(skipped.items())),
         exports=found.exports,
         unchanged=frozenset(unchanged),
-        drafts="drafts" in include,
+        include=frozenset(include),
         failed=found.failed,
     )

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus import cleaning, imported_sources, importing
-from twin_assets.corpus.cures import CURES
+from twin_assets.corpus.cures import cure_of
+from twin_assets.corpus.importers.site_layout import holds_text
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
@@ -51,6 +52,8 @@ class Preview:
         cures: reason → what to do about it.
         converted: encoding → posts that are converted from it to UTF-8.
         skipped: reason → files that are no posts and are not counted in `found`.
+        unread: files that hold text and are not read as posts: of another format, or pages that a
+            site's layout keeps apart. More than the posts that are read: `mostly_unread`.
         dates: first and last of the kept posts, ISO 8601; empty when none has a date.
         dated: kept posts with a date.
         words: of the kept posts.
@@ -83,6 +86,8 @@ class Preview:
     named: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     cures: dict[str, str] = field(default_factory=dict[str, str])
     converted: dict[str, int] = field(default_factory=dict[str, int])
+    unread: int = 0
+    mostly_unread: bool = False
 
 
 def preview(
@@ -127,6 +132,9 @@ def preview(
     cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
     kept = cleaned.filter("kept")
     left_out = inventory.excluded()
+    not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
+    not_read += raw.filter(pl.col("problem") == "template").height
+    read = raw.filter(pl.col("problem") == "").height
     dates = kept["published_at"].drop_nulls().sort()
     languages = _counted(kept["language"])
     bylines = _counted(raw.filter(pl.col("author") != "")["author"])
@@ -138,9 +146,11 @@ def preview(
         kept=kept.height,
         dropped=dropped,
         named=_named(cleaned),
-        cures={reason: CURES[reason] for reason in dropped if reason in CURES},
+        cures={reason: cure for reason in dropped if (cure := cure_of(reason))},
         converted=_counted(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
+        unread=not_read,
+        mostly_unread=not_read > read,
         dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
         dated=dates.len(),
         words=int(kept["words"].sum()),
@@ -151,6 +161,8 @@ def preview(
         warnings=[
             *_language_warnings(languages, settings),
             *(_byline_warnings(bylines, author=author, posts=cleaned.height) if author else []),
+            *_unsure(inventory.remarks),
+            *_unread_warnings(not_read, read=read),
             *([] if kept.height else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(one) for one in inventory.failed],
@@ -218,6 +230,40 @@ def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> 
     return [
         f"{sum(others.values()):,} of {counted(posts, 'post')} carry another byline than {author}: "
         f"{_listed(others)}; they are left out, unless `aliases` in the settings names them"
+    ]
+
+
+_UNSURE: Mapping[str, tuple[str, str]] = {
+    "ambiguous_date": (
+        "with a date that reads two ways (3/5/2020), taken as month and day",
+        "write 2020-03-05, or the language in `lang` (en-GB)",
+    ),
+    "dated_by_git": ("dated by git, as nothing else dates them", ""),
+    "came_in_one_piece": (
+        "without a date, which git does not give either: it got them all at once",
+        "",
+    ),
+}
+
+
+def _unsure(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+    """What reading the posts left unsure, with the first files' names."""
+    found: list[str] = []
+    for what, source_ids in remarks.items():
+        said, cure = _UNSURE.get(what, (what.replace("_", " "), ""))
+        more = f" and {len(source_ids) - NAMED:,} more" if len(source_ids) > NAMED else ""
+        names = ", ".join(sorted(source_ids)[:NAMED])
+        end = f"; {cure}" if cure else ""
+        found.append(f"{counted(len(source_ids), 'post')} {said}: {names}{more}{end}")
+    return found
+
+
+def _unread_warnings(not_read: int, *, read: int) -> list[str]:
+    if not_read <= read:
+        return []
+    return [
+        f"{counted(not_read, 'file')} with text {'is' if not_read == 1 else 'are'} left out, and "
+        f"only {counted(read, 'post')} read: see what is skipped, and name the folder of the posts"
     ]
 
 

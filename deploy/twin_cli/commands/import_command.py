@@ -14,7 +14,7 @@ from pathlib import Path
 from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.preview import NOTHING_USABLE, run_preview, show_preview
+from twin_cli.commands.preview import exit_code, run_preview, show_preview
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.subject import choose_subject, remember_subject, with_opt_ins
 from twin_resources.settings import Settings
@@ -29,7 +29,8 @@ def run_import(
     as_json: bool,
     include: Sequence[str] = (),
 ) -> int:
-    """Preview, then import; returns the exit code: 0, or 3 when no post can be used.
+    """Preview, then import; returns the exit code: 0, or 3 when no post can be used or more
+    files with text were left out than read.
 
     Args:
         path: folder of posts, file, export or address; None: the author's known sources.
@@ -49,7 +50,7 @@ def run_import(
     else:
         show_preview(clock, preview)
     if dry_run:
-        return 0 if preview.kept else NOTHING_USABLE
+        return exit_code(preview)
     stack = stack_in_use(settings)
     remember_subject(settings, subject)
     mark = fingerprint(subject.author, settings)
@@ -68,4 +69,4 @@ def run_import(
     )
     publish_endpoints(stack, first=subject.slug)
     clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
-    return 0 if preview.kept else NOTHING_USABLE
+    return exit_code(preview)

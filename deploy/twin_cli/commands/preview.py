@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Less than this leaves fewer held-out passages than the gate needs to decide (30).
 FEWEST_POSTS = 20
-NOTHING_USABLE = 3  # exit code: there are posts, and every one of them is left out
+NOTHING_USABLE = 3  # exit code: every post is left out, or most files with text are
 FEWEST_WORDS = 5_000
 
 
@@ -43,6 +43,11 @@ def too_small(preview: Preview) -> str:
     if preview.words < FEWEST_WORDS:
         return f"{counted(preview.words, 'word')}; training needs {FEWEST_WORDS:,}"
     return ""
+
+
+def exit_code(preview: Preview) -> int:
+    """0, or 3: no post can be used, or most of what holds text was not read."""
+    return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE
 
 
 def show_preview(clock: StageClock, preview: Preview) -> None:

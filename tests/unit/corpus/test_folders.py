@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,66 @@ def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
         "home page (index)": 1,
         "png file": 1,
     }
+
+
+HEAD = "---\ntitle: A\npubDate: 2020-01-02\n---\n\nText\n"
+
+
+def test_posts_of_another_generators_site_begin_with_front_matter(tmp_path: Path) -> None:
+    write(tmp_path, "src/content/blog/a.md", "src/content/blog/b.mdx", text=HEAD)
+    write(tmp_path, "src/content/blog/2020-01-02-c.md", "docs/how-to.md", "src/layouts/x.html")
+    write(tmp_path, "astro.config.mjs", "package.json", "src/templates/post.md")
+    folder = scan(tmp_path)
+    assert folder.layout == "blog"
+    assert ids(tmp_path) == [
+        "src/content/blog/2020-01-02-c.md",
+        "src/content/blog/a.md",
+        "src/content/blog/b.mdx",
+    ]
+    assert folder.skipped == {
+        "json file": 1,
+        "mjs file": 1,
+        "page without front matter": 2,
+        "template": 1,
+    }
+
+
+def test_notes_beside_a_program_are_notes(tmp_path: Path) -> None:
+    write(tmp_path, "a.md", "b.md", "package.json")
+    write(tmp_path, "c.md", text=HEAD)
+    assert scan(tmp_path).layout == "notes"
+    assert ids(tmp_path) == ["a.md", "b.md", "c.md"]
+
+
+def test_of_docusaurus_the_blog_is_posts(tmp_path: Path) -> None:
+    write(tmp_path, "blog/2020-01-02-a.md", "docs/intro.md", text=HEAD)
+    write(tmp_path, "docusaurus.config.js")
+    assert ids(tmp_path) == ["blog/2020-01-02-a.md"]
+    assert scan(tmp_path).skipped["page outside blog"] == 1
+
+
+def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
+    write(tmp_path, "_posts/2020-01-02-a.md", "_posts/deep/2020-01-03-b.md", "about.md")
+    text = "url: https://a.example\ntimezone: Europe/Helsinki\n"
+    (tmp_path / "_config.yml").write_text(text)
+    whole, folder = scan(tmp_path), scan(tmp_path / "_posts")
+    assert ids(tmp_path / "_posts") == ["2020-01-02-a.md", "deep/2020-01-03-b.md"]
+    assert (folder.layout, folder.site.below) == ("jekyll", "_posts/")
+    assert replace(folder.site, below="") == whole.site
+    deep = scan(tmp_path / "_posts" / "deep")
+    assert (deep.layout, deep.site.below) == ("jekyll", "_posts/deep/")
+
+
+def test_the_content_of_hugo_may_be_named_instead_of_its_site(tmp_path: Path) -> None:
+    write(tmp_path, "content/posts/a.md", "content/posts/_index.md", "content/posts/b/index.md")
+    write(tmp_path, "content/posts/b/part.md")
+    (tmp_path / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
+    folder = scan(tmp_path / "content" / "posts")
+    assert ids(tmp_path / "content" / "posts") == ["a.md", "b/index.md"]
+    assert (folder.layout, folder.site.below) == ("hugo", "content/posts/")
+    assert folder.site.url == "https://h.example/"
+    write(tmp_path / "other", "content/a.md")
+    assert scan(tmp_path / "other" / "content").layout == "notes"
 
 
 def test_one_file_is_a_source_too(tmp_path: Path) -> None:

@@ -231,6 +231,13 @@ def test_edits_and_deletions_are_seen(repository: Repository) -> None:
         {"_posts/2020-01-01-a.md": "Words.\n", "README.md": "A blog.\n"},
         {"hugo.toml": 'title = "a"\n', "content/a.md": "Words.\n", "README.md": "A blog.\n"},
         {f"notes/{n}.md": "Words.\n" for n in range(9)},
+        {"posts/2020-01-01-a.md": "Words.\n", "posts/2020/02-03-b.md": "Words.\n"},
+        {f"src/{n}.md": "---\npubDate: 2020-01-02\n---\nWords.\n" for n in "ab"},
+        {f"docs/{n}.md": "+++\ndate = 2020-01-02\n+++\nWords.\n" for n in "ab"},
+        {f"content/{n}.rst": "A\n#\n\n:date: 2020-01-02\n\nWords.\n" for n in "ab"},
+        {f"content/{n}.md": "Title: A\nDate: 2020-01-02\n\nWords.\n" for n in "ab"},
+        {"eleventy.config.js": CODE, "src/a.md": "Words.\n"},
+        {".obsidian/app.json": "{}", "a.md": "Words.\n"},
         {"more.c": CODE},
     ],
 )
@@ -238,6 +245,23 @@ def test_a_folder_of_posts_in_git_stays_one(repository: Repository, files: dict[
     for name, text in files.items():
         repository.write(name, text)
     assert not repository.recognised()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {f"docs/{n}.md": "---\ntitle: A\n---\nWords.\n" for n in "abc"},
+        {f"manual/{n}.md": "---\nsidebar_label: A\n---\nWords.\n" for n in "abc"},
+        {"docs/a.md": "Words.\n", "docs/b.md": "Words.\n", "docs/2020-01-01-c.md": "Words.\n"},
+        {"docs/a.md": "---\n\nA break first\n\n---\n", "docs/b.md": "Words.\n"},
+    ],
+)
+def test_a_program_with_documents_stays_one(repository: Repository, files: dict[str, str]) -> None:
+    for number in range(5):
+        repository.write(f"src/{number}.c", CODE)
+    for name, text in files.items():
+        repository.write(name, text)
+    assert repository.recognised()
 
 
 def test_a_folder_without_git_or_commits_is_none(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.preview import show_preview
+from twin_cli.commands.preview import exit_code, show_preview
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.cures import CURES
+from twin_assets.corpus.importers import held_back
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import Preview, preview
 from twin_resources.authors import Author, write_author
@@ -92,11 +93,65 @@ def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> N
 def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
     """Every word that `UnreadablePostError` and the cleaning give, found in their source."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
-    for module in ("posts", "publication"):
+    for module in ("posts", "publication", "held_back"):
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
-        reasons |= set(re.findall(r'(?:PostError\(|return )"([a-z_0-9]+)"', source.read_text()))
+        pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
+        reasons |= set(re.findall(pattern, source.read_text()))
+    reasons.discard(held_back.UNKNOWN)  # its key is told
     assert {"too_large", "empty", "not_published", "expired"} <= reasons
     assert reasons - set(CURES) == set()
+
+
+def test_held_back_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
+    for name, line in (("a", "private: true"), ("b", "status: Draft"), ("c", "keep_secret: yes")):
+        text = f"---\n{line}\n---\n{sentences(4)}\n"
+        (posts / "_posts" / f"2007-01-01-{name}.md").write_text(text)
+    found = preview([posts], author="José", settings=home)
+    assert (found.kept, found.found) == (3, 8)
+    assert found.named["private"] == ["_posts/2007-01-01-a.md"]
+    assert found.named["draft"] == ["_posts/2007-01-01-b.md"]
+    text = as_shown(found)
+    assert "dropped 1: private (_posts/2007-01-01-a.md); add --include private" in text
+    assert "dropped 1: held back by keep secret (_posts/2007-01-01-c.md); its front" in text
+
+
+def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
+    text = f"---\ndate: 03/05/2007\n---\n{sentences(4)}\n"
+    (posts / "_posts" / "2007-01-01-a.md").write_text(text)
+    found = preview([posts], author="José", settings=home)
+    [said] = [one for one in found.warnings if "reads two ways" in one]
+    assert "1 post with a date" in said
+    assert "_posts/2007-01-01-a.md" in said
+
+
+def test_more_text_left_out_than_read_is_said_and_fails(posts: Path, home: Settings) -> None:
+    for number in range(4):
+        (posts / f"page-{number}.md").write_text(sentences(number))
+    few = preview([posts], author="José", settings=home)
+    assert (few.unread, few.mostly_unread, exit_code(few)) == (4, False, 0)
+    for number in range(4, 9):
+        (posts / f"a {number}.tex").write_text(sentences(number))
+        (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
+    found = preview([posts], author="José", settings=home)
+    assert (found.unread, found.mostly_unread, exit_code(found)) == (9, True, 3)
+    said = "9 files with text are left out, and only 4 posts read"
+    assert any(said in warning for warning in found.warnings)
+
+
+def test_templates_are_no_posts(tmp_path: Path, home: Settings) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.md").write_text(sentences(number))
+    (tmp_path / "base.html").write_text("{% extends 'x' %}<p>Words {{ title }}</p>")
+    (tmp_path / "daily.md").write_text("# <% tp.date.now() %>\n\nWords to be written.\n")
+    (tmp_path / "new.md").write_text("---\ntitle: {{ title }}\ndate: {{ date }}\n---\nWords.\n")
+    (tmp_path / "about.html").write_text("<p>Write <code>{% extends %}</code>.</p>" + sentences(7))
+    (tmp_path / "Templates").mkdir()
+    (tmp_path / "Templates" / "a.md").write_text("Words that come each day.\n")
+    found = preview([tmp_path], author="José", settings=home)
+    assert found.kept == 4
+    assert found.dropped == {"template": 3}
+    assert found.named["template"] == ["base.html", "daily.md", "new.md"]
+    assert found.skipped == {"template": 1}
 
 
 def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:

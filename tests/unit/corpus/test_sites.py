@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -89,6 +90,8 @@ def test_templates_are_resolved_by_their_generator() -> None:
     [
         ("---\ndate: 2027-01-01\n---\nText\n", JEKYLL, "not_yet_published"),
         ("+++\ndate = 2027-01-01\n+++\nText\n", HUGO, "not_yet_published"),
+        ("---\ndate: 2027-01-01\n---\nText\n", Site(), "not_yet_published"),
+        ("---\nexpiryDate: 2026-02-01\n---\nText\n", Site(), "expired"),
         ("---\ndate: 2020-01-01\npublishDate: 2027-01-01\n---\nText\n", HUGO, "not_yet_published"),
         ('{"date": "2020-01-01", "expiryDate": "2026-02-01"}\nText\n', HUGO, "expired"),
         ("---\nheadless: true\n---\nText\n", HUGO, "not_published"),
@@ -103,7 +106,6 @@ def test_what_is_not_published_says_so(text: str, site: Site, reason: str) -> No
     ("text", "site"),
     [
         ("---\ndate: 2027-01-01\n---\nText\n", Site(generator="jekyll", shows_future=True)),
-        ("---\ndate: 2027-01-01\n---\nText\n", Site()),
         ("---\ndate: 2027-01-01\npublishDate: 2020-01-01\n---\nText\n", HUGO),
         ("---\nexpiryDate: 2026-02-01\n---\nText\n", Site(generator="hugo", shows_expired=True)),
         ("---\nexpiryDate: 2027-02-01\n---\nText\n", HUGO),
@@ -180,6 +182,12 @@ def test_addresses_of_hugo(source_id: str, head: str, expected: str) -> None:
     assert post.url == f"https://h.example/x{expected}"
     own = site_of("hugo", hugo_dot_toml=text + '[permalinks]\nposts = "/:year/"\n')
     assert not head or head.startswith("url") or not read("Text", source_id=source_id, site=own).url
+
+
+def test_posts_named_without_their_site_have_its_addresses() -> None:
+    site = replace(site_of("jekyll", _config_dot_yml="url: https://a.example\n"), below="_posts/")
+    post = read("See [it]({% post_url a %}).\n", source_id="2020-01-02-a.md", site=site)
+    assert (post.url, post.text) == ("https://a.example/2020/01/02/a.html", "See [it]().\n")
 
 
 def test_a_site_without_an_address_gives_none() -> None:

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from twin_assets.corpus.importers.git_blame import Addition, additions, repository_of
+from twin_assets.corpus.importers.post_dates import date_and_title_in_name
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, markup_of
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
     bundles_of,
     is_about_the_folder,
+    is_docusaurus,
     layout_of,
     why_no_post,
 )
@@ -41,6 +46,12 @@ MACHINERY = frozenset(
 )
 """Folders that hold what a site generator or a package manager wrote, never a person's posts."""
 
+_HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
+_DEEPEST_BELOW = 5
+_HEADED = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
+)
+
 # Not blocking: opening a pipe would wait for its writer for ever.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -55,6 +66,7 @@ class PostFile:
             an object in S3: its name under the prefix.
         file_hash: SHA-256 of the bytes (of an object: its ETag); "" when it could not be read now.
         problem: why it was not read (`unreadable`, `too_large`), else "".
+        headed: it begins as front matter does.
         bucket, stored: of an object in S3.
     """
 
@@ -62,6 +74,7 @@ class PostFile:
     where: str
     file_hash: str
     problem: str = ""
+    headed: bool = False
     bucket: str = ""
     stored: StoredObject | None = None
 
@@ -95,10 +108,11 @@ class Folder:
 
     Attributes:
         source: absolute path, as text.
-        layout: `jekyll`, `hugo`, `notes` or `file`.
+        layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
         posts: in order of `source_id`.
         skipped: reason → number of files that are no posts.
         unlisted: prefixes of `source_id` under which the folder could not be listed.
+        root: where it lies; None: in a bucket, or a single file.
     """
 
     source: str
@@ -107,6 +121,18 @@ class Folder:
     posts: tuple[PostFile, ...]
     skipped: dict[str, int]
     unlisted: tuple[str, ...] = ()
+    root: Path | None = None
+
+    @cached_property
+    def additions(self) -> Mapping[str, Addition]:
+        """`source_id` → when git got it; looked up once, where a post has no other date.
+
+        Raises:
+            GitError: git refuses.
+        """
+        if self.root is None or repository_of(self.root) is None:
+            return {}
+        return {identity(path): one for path, one in additions(self.root).items()}
 
 
 def scan(source: Path) -> Folder:
@@ -159,6 +185,7 @@ def scan_prefix(source: str) -> Folder:
     bucket, _ = split_address(source)
     objects = {identity(one.name): one for one in list_objects(source)}
     layout = layout_of(objects)
+    layout = "notes" if layout == "blog" else layout  # no object is read to see how it begins
     site = read_site(objects, lambda name: read_object(source, objects[name]), layout=layout)
     bundles = bundles_of(objects)
     skipped: Counter[str] = Counter()
@@ -174,7 +201,7 @@ def scan_prefix(source: str) -> Folder:
             continue
         problem = "too_large" if stored.size > MAX_POST_BYTES else ""
         etag = f"etag:{stored.etag}"
-        posts.append(PostFile(source_id, stored.name, etag, problem, bucket, stored))
+        posts.append(PostFile(source_id, stored.name, etag, problem, bucket=bucket, stored=stored))
     return Folder(
         source=address_of(source),
         layout=layout,
@@ -188,13 +215,20 @@ def _scan_folder(source: Path) -> Folder:
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
     candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
-    source_ids = [source_id for _, source_id, _ in candidates]
+    root, below = _site_above(source)
+    # As they lie in their site: what is named may be `_posts`, or a folder within `content`.
+    above = [path for path in _names_above(root) if below]
+    source_ids = [*above, *(f"{below}{source_id}" for _, source_id, _ in candidates)]
+    if not above and any((source / name).exists() for name in _HIDDEN_CONFIGURATIONS):
+        source_ids.append("eleventy.config.js")
     layout = layout_of(source_ids)
     bundles = bundles_of(source_ids) if layout == "hugo" else frozenset[str]()
-    site = read_site(source_ids, lambda name: (source / name).read_bytes(), layout=layout)
+    site = read_site(source_ids, lambda name: (root / name).read_bytes(), layout=layout)
+    if layout == "blog" and is_docusaurus(source_ids):
+        site = replace(site, folders=("blog",))
     posts: dict[str, PostFile] = {}
     for file, source_id, linked in candidates:
-        reason = why_no_post(source_id, layout=layout, site=site, bundles=bundles)
+        reason = why_no_post(f"{below}{source_id}", layout=layout, site=site, bundles=bundles)
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that NFC makes the same
@@ -203,14 +237,68 @@ def _scan_folder(source: Path) -> Folder:
             skipped["link out of the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
+    if layout == "blog":
+        layout, posts = _of_a_blog(posts, skipped)
     return Folder(
         source=display(source),
         layout=layout,
-        site=site,
+        site=replace(site, below=below) if below else site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
         skipped=dict(sorted(skipped.items())),
         unlisted=tuple(unlisted),
+        root=source,
     )
+
+
+def _of_a_blog(
+    posts: dict[str, PostFile], skipped: Counter[str]
+) -> tuple[str, dict[str, PostFile]]:
+    """The posts of a site are what begins with front matter or has a date in its name.
+
+    Where few do, its files are notes that happen to lie beside a program.
+    """
+    markdown = [one for name, one in posts.items() if markup_of(name) == "markdown"]
+    if sum(map(_is_headed, markdown)) * 2 <= len(markdown):
+        return "notes", posts
+    kept = {name: one for name, one in posts.items() if one.problem or _is_headed(one)}
+    if len(kept) < len(posts):
+        skipped["page without front matter"] += len(posts) - len(kept)
+    return "blog", kept
+
+
+def _is_headed(post: PostFile) -> bool:
+    return post.headed or bool(date_and_title_in_name(post.source_id)[0])
+
+
+def _site_above(source: Path) -> tuple[Path, str]:
+    """The site in whose `_posts` or `content` a folder lies, and its path there; else itself, "".
+
+    Only what lies in such a folder is looked at from above, and only the site's own files.
+    """
+    parts = [source.name, *(parent.name for parent in source.parents)][:_DEEPEST_BELOW]
+    for depth, name in enumerate(parts):
+        root = source.parents[depth] if depth < len(source.parents) else source
+        if name in {"_posts", "_drafts"}:
+            return root, _below(parts[: depth + 1])
+        if name == "content" and "hugo" in layout_of([*_names_above(root), "content/a.md"]):
+            return root, _below(parts[: depth + 1])
+    return source, ""
+
+
+def _below(parts: list[str]) -> str:
+    return "".join(f"{identity(part)}/" for part in reversed(parts))
+
+
+def _names_above(root: Path) -> list[str]:
+    """The files beside a site's content, and of its configuration."""
+    found: list[str] = []
+    for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
+        try:
+            with os.scandir(folder) as listed:
+                found += [prefix + entry.name for entry in listed if not _is_folder(entry)]
+        except OSError:
+            continue  # there is no such folder, or nobody may look: it configures nothing
+    return found
 
 
 def display(path: Path | str) -> str:
@@ -283,9 +371,10 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
                 size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")
-            digest = hashlib.sha256()
+            digest, headed = hashlib.sha256(), False
             # Read until nothing comes: it may grow meanwhile, and a network's file may come short.
             while piece := os.read(opened, found.st_size + 1):
+                headed = headed or bool(_HEADED.match(piece))
                 digest.update(piece)
                 if len(piece) == found.st_size:
                     break
@@ -293,4 +382,4 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
             os.close(opened)
     except OSError:
         return PostFile(source_id, file, "", "unreadable")
-    return PostFile(source_id, file, digest.hexdigest())
+    return PostFile(source_id, file, digest.hexdigest(), headed=headed)

@@ -1,9 +1,11 @@
-"""Front matter of a post: YAML between `---`, TOML between `+++`, a JSON object, or none.
+"""Front matter of a post: YAML between `---`, TOML between `+++`, JSON, bare lines, or none.
 
 Belongs here: splitting it off and parsing it, and the few fields that every generator shares.
-Does not belong here: reading files, dates in file names (`posts`), cleaning.
+Does not belong here: reading files, when a post was written (`post_dates`), what holds it back
+(`held_back`), cleaning.
 
 Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-management/front-matter/
+and https://python-markdown.github.io/extensions/meta_data/ (Pelican's lines without fences).
 """
 # pyright: strict
 
@@ -19,6 +21,8 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from twin_assets.corpus.importers.held_back import says_held_back
+
 # Jekyll closes YAML by `...` as well.
 _FENCE = re.compile(
     r"\A(?:(---)|\+\+\+)[ \t]*\r?\n(.*?)^(?(1)(?:---|\.\.\.)|\+\+\+)[ \t]*(?:\r?\n|\Z)",
@@ -28,18 +32,25 @@ _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
 # A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
 # same in code blocks only, and those begin with a fence of their own.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
-_HELD_BACK = re.compile(
-    r"^[ \t]*[\"']?(?:draft[\"']?[ \t]*[:=][ \t]*[\"']?true"
-    r"|published[\"']?[ \t]*[:=][ \t]*[\"']?false)[\"']?[ \t]*,?[ \t]*\r?$",
-    re.MULTILINE,
-)
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+_CLOSED = re.compile(
+    r"\A(?=\w[\w ]{0,30}:)((?:(?!---)[^\r\n]*(?:\r\n|\n)){1,60}?)---+[ \t]*(?:\r?\n|\Z)"
+)
+_METADATA_LINE = re.compile(
+    r"[ ]{0,3}([A-Za-z][A-Za-z0-9_ -]{0,30}?)[ \t]*::?(?:[ \t]+|$|(?=\w))(.*)"
+)
+_TELLING = frozenset(
+    {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
+    | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
+    | {"published", "draft", "public", "private", "publish", "visibility", "permalink", "url"}
+)
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
 # Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
 # billion values ("billion laughs"), and merge keys (`<<`) copy them while the block is parsed.
 _MOST_ALIASES = 16
 # libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
 _DEEPEST = 64
+_MOST_METADATA = 40
 # The names of zones that mail and older blog engines write; dateutil knows UTC and GMT by itself.
 _ZONES = {
     name: hours * 3600
@@ -63,9 +74,13 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if _JSON_OPENING.match(text):
         return _split_json(text)
     match = _FENCE.match(text)
+    if match is None and (closed := _closed_only(text)) is not None:
+        return closed
     if match is None:
         if _OPENING.match(text):
             raise BrokenFrontMatterError("it is opened and never closed")
+        if (metadata := _split_metadata(text)) is not None:
+            return metadata
         _refuse_held_back(text)
         return {}, text
     body = text[match.end() :]
@@ -73,15 +88,64 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if fields is None:
         return {}, body
     if not isinstance(fields, dict):
+        # `status:draft` without a space is a scalar to YAML, and a field to who wrote it.
+        block = _split_metadata(match[2].strip("\r\n") + "\n\n") if match[1] else None
+        if block is not None:
+            return block[0], body
         _refuse_held_back(text)
         return {}, text
     return _named(cast("dict[object, Any]", fields)), body
 
 
+def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
+    """Hexo's front matter may lack the fence that opens it: fields to the first `---`."""
+    match = _CLOSED.match(text)
+    if match is None:
+        return None
+    try:
+        fields = _parsed(match[1], is_yaml=True)
+    except BrokenFrontMatterError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    named = _named(cast("dict[object, Any]", fields))
+    return (named, text[match.end() :]) if _TELLING & named.keys() else None
+
+
+def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
+    """Lines `Key: value` at the very start, up to a blank one; None where the first are prose.
+
+    They are metadata when each is a field (or goes on by four spaces) and they name a title, or two
+    fields that posts have, or what holds the post back: `status: draft` alone is no sentence.
+    """
+    fields: dict[str, Any] = {}
+    last, position = "", 0
+    for line in text.splitlines(keepends=True):
+        position += len(line)
+        bare = line.rstrip()
+        if not bare:
+            break
+        match = _METADATA_LINE.fullmatch(bare)
+        if match is not None:
+            last = " ".join(match[1].lower().split())
+            fields[last] = f"{fields[last]}, {match[2]}" if last in fields else match[2]
+        elif last and line.startswith(("    ", "\t")):
+            fields[last] = f"{fields[last]} {bare.strip()}".strip()
+        else:
+            return None
+        if len(fields) > _MOST_METADATA:
+            return None
+    telling = _TELLING & fields.keys()
+    told = "title" in telling or len(telling) > 1
+    if not told and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
+        return None
+    return fields, text[position:]
+
+
 def _refuse_held_back(text: str) -> None:
     """A text without front matter whose first lines say that it is a draft is a damaged one."""
     head = _HEAD.match(text)
-    if head and _HELD_BACK.search(head[0]) and not _CODE.search(head[0]):
+    if head and not _CODE.search(head[0]) and any(map(says_held_back, head[0].splitlines())):
         raise BrokenFrontMatterError("it says that the post is held back, and does not open")
 
 
@@ -196,8 +260,3 @@ def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
         return value.astimezone(UTC)
     except OverflowError:
         return None
-
-
-def is_draft(fields: Mapping[str, Any]) -> bool:
-    """Whether the author held it back: `draft: true` (Hugo) or `published: false` (Jekyll)."""
-    return fields.get("draft") in (True, "true") or fields.get("published") in (False, "false")

@@ -1,4 +1,4 @@
-"""What git says of a repository: its files at HEAD, who wrote each line, whose repository it is.
+"""What git says of a repository: its files at HEAD, who wrote each line, when each file came.
 
 Belongs here: calls of the git binary and what their output means. Does not belong here: which files
 are prose and what becomes of them (`git_prose`).
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +68,90 @@ def is_repository(folder: Path) -> bool:
     """Whether git's own files are here, in a work tree or bare; a look at three names."""
     bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
     return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
+
+
+@dataclass(frozen=True)
+class Addition:
+    """When a file came into its repository, and how many others came in the same commit.
+
+    Attributes:
+        first: its commit is the repository's first, which often brings what was there before.
+    """
+
+    at: datetime
+    files: int
+    first: bool
+
+
+def repository_of(folder: Path) -> Path | None:
+    """The folder's own work tree or the one it lies in; None: it is in none."""
+    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+
+
+def additions(folder: Path) -> dict[str, Addition]:
+    """Path below `folder` → when it was added, under whatever name; empty for a shallow clone.
+
+    Raises:
+        GitError: git refuses, or takes more than two minutes.
+    """
+    if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        return {}
+    asked = ("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status")
+    try:
+        said = _git(folder, *asked, "-M", "--diff-filter=AR", "HEAD", "--", ".")
+    except GitError:  # a clone without old contents (`--filter`) knows names, and exact renames
+        said = _git(folder, *asked, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
+    found: dict[str, Addition] = {}
+    for at, first, added, renamed in reversed(list(_commits(said))):
+        for path in added:
+            found.setdefault(path, Addition(at, len(added), first))
+        for old, new in renamed:
+            found[new] = found.get(old, Addition(at, len(renamed), first))
+    return found
+
+
+def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
+    """Time, whether it is the first, paths added, paths renamed, of each commit, newest first."""
+    words = iter(log.decode("utf-8", "surrogateescape").split("\0"))
+    at, first = _moment(""), False
+    added: list[str] = []
+    renamed: list[tuple[str, str]] = []
+    for word in words:
+        status = word.lstrip("\n")
+        if status == "A":
+            added.append(next(words))
+        elif re.fullmatch(r"R\d+", status):
+            renamed.append((next(words), next(words)))
+        elif status:
+            if added or renamed:
+                yield at, first, added, renamed
+            added, renamed = [], []
+            seconds, _, parents = status.partition(" ")
+            at, first = _moment(seconds), not parents
+    if added or renamed:
+        yield at, first, added, renamed
+
+
+def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
+    """Path → the first `size` bytes at HEAD, of files that are there.
+
+    Raises:
+        GitError: git refuses.
+    """
+    wanted = [file for file in files if file.mode.startswith("100") and "\n" not in file.path]
+    asked = "".join(f"HEAD:{file.path}\n" for file in wanted)
+    said = _git(folder, "cat-file", "--batch", given=asked.encode())
+    found: dict[str, bytes] = {}
+    position = 0
+    for file in wanted:
+        end = said.find(b"\n", position)
+        header = said[position:end].split()
+        position = end + 1
+        if len(header) == 3 and header[1] == b"blob":
+            length = int(header[2])
+            found[file.path] = said[position : position + min(length, size)]
+            position += length + 1
+    return found
 
 
 def head(folder: Path) -> str:

@@ -21,9 +21,12 @@ from pathlib import Path
 from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
+from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES, date_and_title_in_name, first_heading
+from twin_assets.corpus.importers.post_dates import date_and_title_in_name
+from twin_assets.corpus.importers.posts import MAX_POST_BYTES, first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.site_layout import is_about_the_folder, is_generated_site
 from twin_resources.errors import TwinError
 
 NAME = "git"
@@ -52,6 +55,20 @@ _GENERATED = re.compile(
 _FENCE = re.compile(rb"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(rb"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _HEADING = re.compile(rb" {0,3}#{1,6}[ \t]")
+_DOCUMENTS = frozenset({"doc", "docs", "documentation"})
+_LOOKED_AT = 300
+_FEWEST_POSTS = 2
+_HEADED = re.compile(
+    r"\ufeff?(?:---[ \t]*\r?\n.*?^---|\+\+\+[ \t]*\r?\n.*?^\+\+\+"
+    r"|(?:title|date|slug):[^\r\n]+\r?\n|.*?^(?::date:|#\+date:)[^\r\n]+)",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
+)
+_DATED = re.compile(
+    r"^(?:[\"':]|#\+)?(?:\w*date\w*|\w*publish\w*|posted|created\w*)[\"']?"
+    r"\s*[:=]\s*[\"']?\w*[ ,]?\d",
+    re.MULTILINE | re.IGNORECASE,
+)
+_OF_DOCUMENTS = re.compile(r"^(?:sidebar_\w+|nav_order|parent|weight|toc\w*)\s*[:=]", re.MULTILINE)
 _FORGE = re.compile(
     r"(?:https?://|ssh://|git://)?(?:[^@/]*@)?(github\.com|gitlab\.com|codeberg\.org)[:/]"
     r"([\w.-]+/[\w./-]+?)(?:\.git)?/?$"
@@ -59,7 +76,9 @@ _FORGE = re.compile(
 
 
 def recognises(archive: Archive) -> bool:
-    """A repository with prose that is no folder of posts: source outweighs its Markdown."""
+    """A repository with prose that is no folder of posts: source outweighs its Markdown, most of
+    which is no post.
+    """
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
     try:
@@ -73,7 +92,42 @@ def recognises(archive: Archive) -> bool:
         return False
     prose = [file for file in files if not _why_no_prose(file)]
     markdown = sum(bool(_MARKDOWN.search(name)) for name in names)
-    return bool(prose) and markdown * 2 < len(names)
+    if not prose or markdown * 2 >= len(names):
+        return False
+    if not (archive.path / ".git").exists():
+        return True  # bare: its files can be read from git alone
+    vault = any(name.startswith(".obsidian/") for name in names)
+    return not (vault or any(map(is_generated_site, names)) or _is_blog(archive.path, prose))
+
+
+def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
+    """Most of its prose is posts: dated, by their names or front matter, or headed by it.
+
+    Whatever else lies there: a blog's clone has its theme, its scripts and every picture. Front
+    matter without a date makes documents of a program as well (`sidebar_label`), so that counts
+    outside of `docs` alone.
+    """
+    written = [
+        file
+        for file in prose
+        if _PROSE.search(file.path) and not is_about_the_folder(file.path) and file.size
+    ]
+    looked_at = written[:: max(1, len(written) // _LOOKED_AT)]
+    heads = git_blame.heads(folder, looked_at, size=2_000)
+    posts = sum(_is_post(file.path, heads.get(file.path, b"")) for file in looked_at)
+    return posts >= _FEWEST_POSTS and posts * 2 > len(looked_at)
+
+
+def _is_post(path: str, head: bytes) -> bool:
+    if date_and_title_in_name(path)[0]:
+        return True
+    match = _HEADED.match(head.decode("utf-8", "replace"))
+    if match is None:
+        return False
+    if _DATED.search(match[0]):
+        return True
+    folders = path.lower().split("/")[:-1]
+    return _DOCUMENTS.isdisjoint(folders) and not _OF_DOCUMENTS.search(match[0])
 
 
 def digest(archive: Archive) -> str:
@@ -162,8 +216,8 @@ def _record(
     if reason := _why_not_read(whole):
         return Skipped(path, reason)
     fields, body = _without_front_matter(whole.decode("utf-8"))
-    if front_matter.is_draft(fields):
-        return Skipped(path, "draft")
+    if held := why_held_back(fields):
+        return Skipped(path, held)
     lines = lines[whole.decode("utf-8").count("\n") - body.count("\n") :]
     blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
     theirs = [line for block, kept in blocks if kept for line in block if line.text.strip()]

@@ -1,9 +1,8 @@
 """One file of a post folder, read: bytes → title, date, byline, tags, body, or why not.
 
 Belongs here: decoding, the fields that come from front matter, file name and first heading.
-Does not belong here: which files are posts (`folders`), cleaning the body (`cleaning`).
-
-Dates in file names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`).
+Does not belong here: which files are posts (`folders`), which fields hold a post back (`held_back`)
+or date it (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
 
@@ -13,17 +12,29 @@ import hashlib
 import html
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import without_liquid
+from twin_assets.corpus.importers.obsidian_comments import without_comments
 from twin_assets.corpus.importers.post_address import post_address
+from twin_assets.corpus.importers.post_dates import (
+    CREATED,
+    UPDATED,
+    PostDate,
+    date_and_title_in_name,
+    date_of,
+    field_date,
+)
 from twin_assets.corpus.importers.publication import why_not_published
 from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import (
     UTF_8,
     UnknownEncodingError,
@@ -34,14 +45,21 @@ from twin_assets.corpus.importers.text_encoding import (
 MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
 
-_NAME_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})(?:[-_ ]+|$)")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _TAG = re.compile(r"<[^>]+>")
 _MARKUP: dict[str, str] = {
     **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown"),
     **dict.fromkeys(("html", "htm", "xhtml"), "html"),
 }
-_UPDATED = ("updated", "updated_at", "lastmod", "last_modified_at", "modified")
+_FOLDERS: Mapping[str, str] = {
+    **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
+    **dict.fromkeys(("private", "_private"), "private"),
+}
+"""Folders whose name says what holds the posts in them back."""
+
+_SHOWN_TO_SOME = frozenset({"private", "followers", "paid"})
+
+Added = Callable[[], datetime | None]
 
 
 class UnreadablePostError(ValueError):
@@ -57,7 +75,10 @@ class Post:
     """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`).
 
     Attributes:
+        visibility: `public`, or why who reads the blog does not see it (`private`, `followers`,
+            `paid`); a draft was seen by its author alone.
         encoding: what the file was converted from; "" for UTF-8.
+        remark: what is unsure about it: `ambiguous_date`; else "".
     """
 
     title: str
@@ -73,11 +94,8 @@ class Post:
     language: str = ""
     licence: str = ""
     encoding: str = ""
-
-    @property
-    def visibility(self) -> str:
-        """A draft was seen by its author alone; what lies in a blog's folder is public."""
-        return "private" if self.kind == "draft" else "public"
+    visibility: str = "public"
+    remark: str = ""
 
 
 def markup_of(name: str) -> str:
@@ -110,7 +128,12 @@ def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
 
 
 def read_post(
-    body: bytes, *, source_id: str, site: Site | None = None, now: datetime | None = None
+    body: bytes,
+    *,
+    source_id: str,
+    site: Site | None = None,
+    now: datetime | None = None,
+    added: Added = lambda: None,
 ) -> Post:
     """Read one post.
 
@@ -119,15 +142,19 @@ def read_post(
         source_id: its path in the source folder, with `/`; the name may carry date and title.
         site: the folder's configuration.
         now: when a post of a site must have been published; None: this moment.
+        added: when it came into its repository; asked where nothing else dates it.
 
     Raises:
         UnreadablePostError: as `decode`, or `broken_front_matter`, `empty` (front matter or layout
-            only), or one of `publication`'s reasons.
+            only), `template`, one of `publication`'s reasons, or one of `held_back`'s that no
+            opt-in asks for.
     """
     site = site or Site()
     name = source_id.rsplit("/", 1)[-1]
     markup = markup_of(name) or "markdown"
     text, encoding = decoded(body, markup=markup)
+    if not site.generator and is_template(text, markup=markup):
+        raise UnreadablePostError("template")
     try:
         fields, content = front_matter.split_front_matter(text)
     except front_matter.BrokenFrontMatterError as error:
@@ -135,36 +162,33 @@ def read_post(
     content = _without_templates(content, fields, markup=markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
-    name_date, name_title = date_and_title_in_name(site.without_language(source_id))
+    name_date, name_title = date_and_title_in_name(site.without_language(site.below + source_id))
     page = read_head(content) if markup == "html" else HtmlHead()
-    created = next(
-        (
-            found
-            for value in (
-                *(fields.get(key) for key in ("date", "published_at", "publishdate", "created")),
-                page.meta.get("article:published_time"),
-                page.meta.get("date"),
-                name_date,
-            )
-            if (found := front_matter.moment(value, site.zone))
-        ),
-        None,
+    said = front_matter.text_field(fields, "lang", "language", "locale") or page.language
+    said = said or site.language_of(source_id)
+
+    def language() -> str:
+        return said or _language_of(content)
+
+    def dated(*values: object) -> PostDate | None:
+        found = (date_of(value, zone=site.zone, language=language) for value in values if value)
+        return next(filter(None, found), None)
+
+    created = field_date(fields, CREATED, zone=site.zone, language=language) or dated(
+        page.meta.get("article:published_time"), page.meta.get("date"), name_date
     )
-    updated = next(
-        (
-            found
-            for value in (
-                *(fields.get(key) for key in _UPDATED),
-                page.meta.get("article:modified_time"),
-            )
-            if (found := front_matter.moment(value, site.zone))
-        ),
-        None,
+    updated = field_date(fields, UPDATED, zone=site.zone, language=language) or dated(
+        page.meta.get("article:modified_time")
     )
-    draft = front_matter.is_draft(fields) or "_drafts" in source_id.split("/")[:-1]
-    hidden = why_not_published(fields, created=created, site=site, now=now or datetime.now(UTC))
-    if hidden and not draft:
-        raise UnreadablePostError(hidden)
+    held = _why_held_back(fields, page, source_id)
+    draft = held == "draft"
+    if held and not draft and held not in _SHOWN_TO_SOME:
+        raise UnreadablePostError(held)
+    day = created.at if created else None
+    not_now = why_not_published(fields, created=day, site=site, now=now or datetime.now(UTC))
+    if not_now and not held:
+        raise UnreadablePostError(not_now)
+    day = day or added()
     named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
     return Post(
         title=front_matter.text_field(fields, "title")
@@ -172,20 +196,35 @@ def read_post(
         or name_title,
         text=content,
         markup=markup,
-        kind="draft" if draft else "post" if created else "note",
+        kind="draft" if draft else "post" if day else "note",
         url=_address(fields, page, site)
-        or post_address(fields, source_id=source_id, created=created, site=site),
+        or post_address(fields, source_id=site.below + source_id, created=day, site=site),
         author=named or meta_author,
-        created_at=created,
-        updated_at=updated,
+        created_at=day,
+        updated_at=updated.at if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named else "meta author" if meta_author else "",
-        language=front_matter.text_field(fields, "lang", "language", "locale")
-        or page.language
-        or site.language_of(source_id),
+        language=said,
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
         encoding="" if encoding == UTF_8 else encoding,
+        visibility="private" if draft else held or "public",
+        remark="ambiguous_date" if created and created.ambiguous else "",
     )
+
+
+def _language_of(content: str) -> str:
+    """Of the text itself; "" where it cannot be told."""
+    from twin_assets.corpus.language import UNDETERMINED, detect_language
+
+    found = detect_language(content)
+    return "" if found == UNDETERMINED else found
+
+
+def _why_held_back(fields: Mapping[str, Any], page: HtmlHead, source_id: str) -> str:
+    """By its fields, by its page's `<meta>` (Pelican's `status`), or by the folder it lies in."""
+    folders = source_id.lower().split("/")[:-1]
+    by_folder = next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), "")
+    return why_held_back(fields) or why_held_back(page.meta) or by_folder
 
 
 def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
@@ -194,23 +233,7 @@ def _without_templates(content: str, fields: dict[str, Any], *, markup: str, sit
         return without_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
         return without_liquid(content, markup=markup)
-    return content
-
-
-def date_and_title_in_name(source_id: str) -> tuple[str, str]:
-    """`2009-04-16-short-url.html` → ("2009-04-16", "Short url"); no date: ("", …).
-
-    A page bundle (`my-post/index.md`) is named by its folder.
-    """
-    parts = source_id.split("/")
-    stem = parts[-1].rsplit(".", 1)[0] if "." in parts[-1] else parts[-1]
-    if stem.lower() == "index" and len(parts) > 1:
-        stem = parts[-2]
-    match = _NAME_DATE.match(stem)
-    day = "-".join(match.groups()) if match else ""
-    slug = stem[match.end() :] if match else stem
-    words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
-    return day, words[:1].upper() + words[1:]
+    return without_comments(content) if markup == "markdown" and not site.generator else content
 
 
 def first_heading(markdown: str) -> str:

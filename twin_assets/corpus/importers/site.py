@@ -26,6 +26,7 @@ class Site:
         languages: those that a file's name may carry (`post.fr.md`).
         permalink: Jekyll's style or template of addresses; of Hugo only that it has its own rules.
         folders: beside `_posts` (Jekyll's printed collections), or where the content lies (Hugo).
+        below: the named folder's path in the site, with `/` at its end; "" for the site's own.
     """
 
     url: str = ""
@@ -37,6 +38,7 @@ class Site:
     languages: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     permalink: str = ""
+    below: str = ""
 
     @property
     def zone(self) -> ZoneInfo | None:

@@ -1,4 +1,5 @@
-"""Which files of a folder are posts: by the layout of Jekyll, of Hugo, or of a folder of notes.
+"""Which files of a folder are posts: by the layout of Jekyll, of Hugo, of another generator's site,
+or of a folder of notes.
 
 Belongs here: the verdict on a path. Does not belong here: walking, reading (`folders`), what the
 site's configuration says (`site_configuration`).
@@ -28,8 +29,35 @@ _HUGO_ALONE = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
 _HUGO_OR_ANOTHER = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
 
+_GENERATED = re.compile(
+    r"(?:astro|eleventy|docusaurus|quartz|gridsome)\.config\.\w+|gatsby-config\.\w+"
+    r"|\.eleventy\.c?js|pelicanconf\.py"
+)
+_SITE = re.compile(
+    rf"{_GENERATED.pattern}|(?:next|nuxt|svelte|vite|vue|remix)\.config\.\w+|_config\.ts"
+    r"|package\.json|mkdocs\.yml"
+)
+_DOCUSAURUS = re.compile(r"docusaurus\.config\.\w+")
+_TEMPLATES = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
+
+PAGES = frozenset(
+    {"page outside _posts", "page outside content", "page outside blog"}
+    | {"page without front matter", "part of a page bundle"}
+)
+"""Reasons for which files that hold text are no posts here."""
+
+DOCUMENTS = frozenset(
+    {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
+    | {"odt", "pdf", "doc", "rtf", "epub", "tex", "wiki", "mediawiki", "creole", "opml", "pages"}
+)
+"""Suffixes of files that hold text, whether they are read or not; pictures and code are none."""
+
+
 def layout_of(source_ids: Iterable[str]) -> str:
-    """`jekyll`, `hugo` or `notes`, by the paths of all files of a folder."""
+    """`jekyll`, `hugo`, `blog` (another generator's site) or `notes`, by the paths of all files.
+
+    What a `blog`'s files begin with says whether it is one: else they are `notes` (`folders`).
+    """
     paths = list(source_ids)
     if any(path.startswith("_posts/") or "/_posts/" in path for path in paths):
         return "jekyll"
@@ -37,7 +65,20 @@ def layout_of(source_ids: Iterable[str]) -> str:
     for path in paths:
         if _HUGO_ALONE.fullmatch(path) or (content and _HUGO_OR_ANOTHER.fullmatch(path)):
             return "hugo"
-    return "notes"
+    return "blog" if any(_SITE.fullmatch(path) for path in paths) else "notes"
+
+
+def is_generated_site(path: str) -> bool:
+    """Whether a file at the root makes it a site of Markdown pages, whatever else lies there."""
+    return bool(_GENERATED.fullmatch(path))
+
+
+def is_docusaurus(source_ids: Iterable[str]) -> bool:
+    """Whether it is a site of Docusaurus with a blog, whose other pages are a program's."""
+    paths = list(source_ids)
+    return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
+        path.startswith("blog/") and markup_of(path) for path in paths
+    )
 
 
 def bundles_of(source_ids: Iterable[str]) -> frozenset[str]:
@@ -63,10 +104,14 @@ def why_no_post(
     stem = name.rsplit(".", 1)[0] if "." in name else name
     if not markup_of(name):
         return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
+    if layout in {"blog", "notes"} and not _TEMPLATES.isdisjoint(map(str.lower, folders)):
+        return "template"
     if layout == "jekyll" and not _holds_posts(folders, site):
         return "page outside _posts"
-    if layout == "notes" and not folders and stem.lower() in {"index", "404"}:
+    if layout in {"blog", "notes"} and not folders and stem.lower() in {"index", "404"}:
         return "home page (index)"
+    if layout == "blog" and site.folders and folders[:1] != [site.folders[0]]:
+        return "page outside blog"
     return _why_no_hugo_post(source_id, site, bundles) if layout == "hugo" else ""
 
 
@@ -93,3 +138,8 @@ def is_about_the_folder(source_id: str) -> bool:
     name = source_id[source_id.rfind("/") + 1 :]
     # Of 100,000 posts most begin with a year: a look at one letter spares them the pattern.
     return name[:1] in _FIRST_LETTERS and bool(_ABOUT_THE_FOLDER.fullmatch(name.split(".", 1)[0]))
+
+
+def holds_text(reason: str) -> bool:
+    """Whether files that are skipped for this reason (`why_no_post`'s) hold text."""
+    return reason in PAGES or reason.removesuffix(" file") in DOCUMENTS

@@ -1,0 +1,181 @@
+"""What holds a post back: every form that authors use, counted and named, never taken in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from twin_assets.corpus.cures import cure_of
+from twin_assets.corpus.importers.held_back import says_held_back, why_held_back
+from twin_assets.corpus.importers.obsidian_comments import without_comments
+from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.inventory import take_inventory
+
+WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
+FORMS = {
+    "yaml draft": ("a.md", "---\ndraft: true\n---\n", "draft"),
+    "toml draft": ("a.md", "+++\ndraft = true\n+++\n", "draft"),
+    "json draft": ("a.md", '{"draft": true}\n', "draft"),
+    "draft in words": ("a.md", "---\ndraft: 'Yes'\n---\n", "draft"),
+    "draft as a number": ("a.md", "---\nDraft: 1\n---\n", "draft"),
+    "draft until": ("a.md", "---\ndraft: until the book is out\n---\n", "draft"),
+    "isDraft": ("a.mdx", "---\nisDraft: true\n---\n", "draft"),
+    "extra of Zola": ("a.md", "+++\n[extra]\ndraft = true\n+++\n", "draft"),
+    "published no": ("a.md", "---\npublished: no\n---\n", "draft"),
+    "publish false": ("a.md", "---\npublish: false\n---\n", "draft"),
+    "dg-publish false": ("a.md", "---\ndg-publish: false\n---\n", "draft"),
+    "public:: false of Logseq": ("a.md", "public:: false\ntitle:: A\n\n", "private"),
+    "status": ("a.md", "---\nstatus: Draft\n---\n", "draft"),
+    "status in German": ("a.md", "---\nstatus: Entwurf\n---\n", "draft"),
+    "status without a space": ("a.md", "---\nstatus:draft\n---\n", "draft"),
+    "status of Pelican": ("a.md", "Title: A\nDate: 2020-01-02\nStatus: draft\n\n", "draft"),
+    "status of Pelican alone": ("a.md", "Status:draft\n\n", "draft"),
+    "status hidden": ("a.md", "Title: A\nStatus: hidden\n\n", "unlisted"),
+    "status in HTML": ("a.html", '<meta name="status" content="draft">', "draft"),
+    "private": ("a.md", "---\nprivate: true\n---\n", "private"),
+    "status private": ("a.md", "---\nstatus: private\n---\n", "private"),
+    "visibility": ("a.md", "---\nvisibility: private\n---\n", "private"),
+    "visibility of Ghost": ("a.md", "---\nvisibility: members\n---\n", "paid"),
+    "visibility of a few": ("a.md", "---\nvisibility: [followers]\n---\n", "followers"),
+    "password": ("a.md", "---\npassword: hunter2\n---\n", "private"),
+    "hidden": ("a.md", "---\nhidden: true\n---\n", "unlisted"),
+    "unlisted": ("a.md", "---\nunlisted: true\n---\n", "unlisted"),
+    "left out of 11ty's lists": (
+        "a.md", "---\neleventyExcludeFromCollections: true\n---\n", "unlisted",
+    ),
+    "no page of 11ty": ("a.md", "---\npermalink: false\n---\n", "not_published"),
+    "headless": ("a.md", "---\nheadless: true\n---\n", "not_published"),
+    "never rendered": ("a.md", "---\nbuild:\n  render: never\n---\n", "not_published"),
+    "date ahead": ("a.md", "---\ndate: 2199-01-01\n---\n", "not_yet_published"),
+    "pubDate ahead": ("a.mdx", "---\npubDate: 'Jan 08 2199'\n---\n", "not_yet_published"),
+    "pubDatetime ahead": ("a.md", "---\npubDatetime: 2199-01-01\n---\n", "not_yet_published"),
+    "publishDate ahead": (
+        "a.md", "---\ndate: 2019-01-01\npublishDate: 2199-01-01\n---\n", "not_yet_published",
+    ),
+    "date ahead in its name": ("2199-01-01-a.md", "", "not_yet_published"),
+    "expired": ("a.md", "---\nexpiryDate: 2020-01-01\n---\n", "expired"),
+    "folder of drafts": ("drafts/a.md", "", "draft"),
+    "private folder": ("Private/a.md", "", "private"),
+    "damaged fence": ("a.md", "--\ntitle: A\nisDraft: true\n---\n", "broken_front_matter"),
+    "unknown key": ("a.md", "---\nkeep_private: true\n---\n", "held_back_by_keep_private"),
+    "unknown key in one word": (
+        "a.md", "---\nisPrivatePost: true\n---\n", "held_back_by_is_private_post",
+    ),
+    "unknown key, denied": ("a.md", "---\nnot-public: yes\n---\n", "held_back_by_not_public"),
+    "unknown key, told no": ("a.md", "---\npost_published: false\n---\n",
+                             "held_back_by_post_published"),
+}  # fmt: skip
+PUBLIC = {
+    "published on a day": "---\npublished: 2019-01-01\n---\n",
+    "published": "---\npublished: true\ndraft: false\nprivate: 'no'\nhidden: 0\n---\n",
+    "status": "---\nstatus: published\n---\n",
+    "status of a garden": "---\nstatus: evergreen\nstage: seedling\n---\n",
+    "parts of a page": "---\nhide: [navigation, toc]\nhideMeta: true\nhide_title: true\n---\n",
+    "comments": "---\nprivate_comments: true\nhidden_in_menu: true\n---\n",
+    "no password": "---\npassword: ''\n---\n",
+    "a picture": "---\ncover:\n  hidden: true\n---\n",
+    "said public": "---\npublished: true\nhidden_post: true\n---\n",
+    "Pelican": "Title: A\nDate: 2020-01-02\nStatus: published\n\n",
+    "words about it": "Set `draft: true` in it.\n\n",
+    "a table of passwords": "password: a word that lets one in\n\n",
+    "a future in the text": "It was to be 2199-01-01.\n\n",
+}
+
+
+def rows_of(folder: Path, *include: str) -> pl.DataFrame:
+    inventory = take_inventory([folder], include=include)
+    return read_rows(inventory_frame(inventory), inventory)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_held_back_post_is_counted_named_and_never_taken_in(form: str, tmp_path: Path) -> None:
+    name, head, reason = FORMS[form]
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(head + WORDS)
+    (tmp_path / "other.md").write_text(WORDS * 2)
+    [row] = rows_of(tmp_path).filter(pl.col("source_id") == name).to_dicts()
+    if reason == "draft":
+        assert (row["kind"], row["visibility"]) == ("draft", "private")  # cleaning leaves it out
+    else:
+        assert (row["problem"], row["text"]) == (reason, "")
+    assert cure_of(reason)
+
+
+@pytest.mark.parametrize("form", PUBLIC)
+def test_what_is_public_is_taken_in(form: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(PUBLIC[form] + WORDS)
+    [row] = rows_of(tmp_path).to_dicts()
+    assert (row["problem"], row["visibility"]) == ("", "public")
+    assert WORDS.strip() in row["text"]
+    assert row["kind"] in {"post", "note"}
+
+
+def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "draft.md").write_text("---\ndraft: true\n---\n" + WORDS)
+    (tmp_path / "private.md").write_text("---\nprivate: true\ndraft: true\n---\n" + WORDS)
+    (tmp_path / "paid.md").write_text("---\nvisibility: paid\n---\n" + WORDS)
+    asked = rows_of(tmp_path, "drafts")
+    assert dict(asked.select("source_id", "problem").rows()) == {
+        "draft.md": "", "paid.md": "paid", "private.md": "private",
+    }  # fmt: skip
+    assert asked.filter(source_id="draft.md")["kind"].to_list() == ["note"]
+    private = rows_of(tmp_path, "private")
+    assert private.filter(source_id="private.md")["visibility"].to_list() == ["private"]
+    assert private.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
+
+
+def test_asking_for_more_reads_a_folder_again(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("---\nprivate: true\n---\n" + WORDS)
+    before, after = (
+        inventory_frame(take_inventory([tmp_path], include=include))
+        for include in ((), ("private",))
+    )
+    assert not before.equals(after)
+
+
+def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
+    head = "Title: On walking\nDate: 2020-03-05 10:20\nTags: walks, rivers\nAuthors: Ada\n\n"
+    (tmp_path / "a.md").write_text(head + WORDS)
+    [row] = rows_of(tmp_path).to_dicts()
+    assert (row["title"], row["text"], row["tags"]) == ("On walking", WORDS, ["walks", "rivers"])
+    assert (row["author"], f"{row['created_at']:%F}") == ("Ada", "2020-03-05")
+
+
+@pytest.mark.parametrize(
+    ("line", "held"),
+    [
+        ("draft: true", True),
+        ('"published": false,', True),
+        ("isDraft = true", True),
+        ("password: hunter2", False),
+        ("Draft: of a letter", True),
+        ("a sentence: it goes on", False),
+        ("status: open", False),
+    ],
+)
+def test_a_line_that_would_hold_a_post_back(line: str, held: bool) -> None:
+    assert says_held_back(line) is held
+
+
+def test_the_strictest_reason_wins() -> None:
+    assert why_held_back({"draft": True, "private": True, "hidden": True}) == "private"
+    assert why_held_back({"published": True, "private": True}) == "private"
+    assert why_held_back({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("One %%two%% three.", "One  three."),
+        ("One\n\n%%\ntwo\n\n`a %% b`\nthree\n%%\nfour", "One\n\n\nfour"),
+        ("```\n%%time\n```\nOne `%%` two %%three%%.", "```\n%%time\n```\nOne `%%` two ."),
+        ("One\n%%\nnever closed", "One\n"),
+        ("It grew by 5 %% a year.", "It grew by 5 %% a year."),
+        ("No comment.", "No comment."),
+    ],
+)
+def test_comments_of_obsidian_are_not_read(text: str, shown: str) -> None:
+    assert without_comments(text) == shown

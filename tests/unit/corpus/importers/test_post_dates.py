@@ -1,0 +1,108 @@
+"""When a post was written: fields, paths, spellings."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from twin_assets.corpus.importers.post_dates import (
+    CREATED,
+    UPDATED,
+    date_and_title_in_name,
+    date_of,
+    field_date,
+)
+from twin_assets.corpus.importers.posts import read_post
+
+
+def day_of(value: object, language: str = "") -> tuple[date | None, bool]:
+    found = date_of(value, language=lambda: language)
+    return (found.at.date(), found.ambiguous) if found else (None, False)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("date", "pubDate", "pubDatetime", "publishedAt", "published_at", "publishDate"),
+        *("published", "datetime", "created", "date created", "dateCreated", "Fecha"),
+    ],
+)
+def test_a_field_dates_a_post(field: str) -> None:
+    post = read_post(f"---\n{field}: 2020-03-05\n---\nText\n".encode(), source_id="a.md")
+    assert (f"{post.created_at:%F}", post.kind) == ("2020-03-05", "post")
+
+
+def test_the_first_field_that_is_a_date_counts() -> None:
+    fields = {"date": "soon", "created": "2019-01-02", "publishedat": "2020-03-05"}
+    found = field_date(fields, CREATED, language=str)
+    assert found is not None
+    assert f"{found.at:%F}" == "2020-03-05"
+    changed = field_date({"last_update": {"date": "2021-01-02"}}, UPDATED, language=str)
+    assert changed is not None
+    assert f"{changed.at:%F}" == "2021-01-02"
+
+
+@pytest.mark.parametrize(
+    ("path", "day", "title"),
+    [
+        ("2019/12-28-slug.md", "2019-12-28", "Slug"),
+        ("2019/12/28-slug.md", "2019-12-28", "Slug"),
+        ("2019/12/28/slug.md", "2019-12-28", "Slug"),
+        ("blog/2019/12/28/slug/index.md", "2019-12-28", "Slug"),
+        ("2019-12/28 a walk.md", "2019-12-28", "A walk"),
+        ("20191228-slug.md", "2019-12-28", "Slug"),
+        ("201912281030 a walk.md", "2019-12-28", "A walk"),
+        ("2019.12.28 a walk.md", "2019-12-28", "A walk"),
+        ("2019_12_28_slug.md", "2019-12-28", "Slug"),
+        ("a walk 2019-12-28.md", "2019-12-28", "A walk"),
+        ("2019/12/slug.md", "", "Slug"),
+        ("2019/slug.md", "", "Slug"),
+        ("2019/13-28-slug.md", "", "13 28 slug"),
+        ("12345678-slug.md", "", "12345678 slug"),
+        ("100 ways.md", "", "100 ways"),
+    ],
+)
+def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
+    assert date_and_title_in_name(path) == (day, title)
+
+
+@pytest.mark.parametrize(
+    ("value", "language", "day", "ambiguous"),
+    [
+        ("05.03.2020", "de", date(2020, 3, 5), False),
+        ("05.03.2020", "en", date(2020, 3, 5), False),
+        ("5.3.20", "", date(2020, 3, 5), False),
+        ("05/03/2020", "fr", date(2020, 3, 5), False),
+        ("05/03/2020", "en-GB", date(2020, 3, 5), False),
+        ("05/03/2020", "en-US", date(2020, 5, 3), False),
+        ("05/03/2020", "en", date(2020, 5, 3), True),
+        ("05/03/2020", "", date(2020, 5, 3), True),
+        ("25/03/2020", "en-US", date(2020, 3, 25), False),
+        ("03/25/2020", "fr", date(2020, 3, 25), False),
+        ("05/05/2020", "", date(2020, 5, 5), False),
+        ("05.03.2020 10:30", "", date(2020, 3, 5), False),
+        ("2020年3月5日", "", date(2020, 3, 5), False),
+        ("2020년 3월 5일", "", date(2020, 3, 5), False),
+        ("March 5, 2020", "", date(2020, 3, 5), False),
+        ("5 March 2020", "de", date(2020, 3, 5), False),
+        ("2020-03-05T10:30:00Z", "", date(2020, 3, 5), False),
+        ("March 2020", "", None, False),
+        ("2020", "", None, False),
+        ("2020-03", "", None, False),
+        ("45/45/2020", "", None, False),
+        ("soon", "", None, False),
+        (True, "", None, False),
+    ],
+)
+def test_spellings(value: object, language: str, day: date | None, ambiguous: bool) -> None:
+    assert day_of(value, language) == (day, ambiguous)
+
+
+def test_the_language_of_the_text_tells_day_from_month() -> None:
+    text = "Am Fluss entlang ging es lange, und am anderen Ufer standen die alten Weiden.\n"
+    german = read_post(f"---\ndate: 05/03/2020\n---\n{text}".encode(), source_id="a.md")
+    assert (f"{german.created_at:%F}", german.remark) == ("2020-03-05", "")
+    words = "Along the river it went on for long, and on the other bank stood the old willows.\n"
+    english = read_post(f"---\ndate: 05/03/2020\n---\n{words}".encode(), source_id="a.md")
+    assert (f"{english.created_at:%F}", english.remark) == ("2020-05-03", "ambiguous_date")

@@ -1,0 +1,232 @@
+"""What holds a post back: one table of the fields by which authors keep a post from their readers.
+
+Belongs here: what each field's value means, in front matter, metadata and `<meta>` of every format.
+Does not belong here: parsing those (`front_matter`), dates to come (`publication`), platforms'
+exports, which have words of their own (their importers).
+
+Fields: https://jekyllrb.com/docs/front-matter/ (`published`), https://gohugo.io/content-management/front-matter/
+(`draft`, `headless`), https://docs.getpelican.com/en/latest/content.html#file-metadata (`status`),
+https://docusaurus.io/docs/api/plugins/@docusaurus/plugin-content-blog (`draft`, `unlisted`),
+https://www.11ty.dev/docs/collections/ (`eleventyExcludeFromCollections`),
+https://help.obsidian.md/publish/publish (`publish`), https://zenn.dev/zenn/articles/zenn-cli-guide
+(`published`), https://github.com/increments/qiita-cli (`private`, `ignorePublish`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+UNKNOWN = "held_back_by_"
+"""Prefix of the reason where a key that is not in the table reads like one; the key follows."""
+
+_YES = frozenset({"true", "yes", "y", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"})
+_NO = frozenset({"false", "no", "n", "off", "0", "non", "nein", "não", "нет", "否", "never"})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a field says: `reason` where it is said, or where it is denied, or where it is set."""
+
+    reason: str
+    when: str = "yes"  # yes, no, set
+
+
+_TABLE: Mapping[str, _Rule] = {
+    **dict.fromkeys(("draft", "drafts", "isdraft", "wip", "unpublished"), _Rule("draft")),
+    **dict.fromkeys(("saveasdraft", "ignorepublish", "unfinished"), _Rule("draft")),
+    **dict.fromkeys(("published", "publish", "ispublished", "dgpublish"), _Rule("draft", "no")),
+    **dict.fromkeys(("private", "isprivate", "secret", "confidential"), _Rule("private")),
+    **dict.fromkeys(("protected", "encrypted", "encrypt"), _Rule("private")),
+    **dict.fromkeys(("public", "ispublic", "visible", "isvisible"), _Rule("private", "no")),
+    **dict.fromkeys(("password", "passwd", "passphrase"), _Rule("private", "set")),
+    **dict.fromkeys(("hidden", "ishidden", "hide", "unlisted", "isunlisted"), _Rule("unlisted")),
+    **dict.fromkeys(("eleventyexcludefromcollections",), _Rule("unlisted")),
+    **dict.fromkeys(("listed", "islisted"), _Rule("unlisted", "no")),
+    **dict.fromkeys(("headless",), _Rule("not_published")),
+    **dict.fromkeys(("expired",), _Rule("expired")),
+}
+"""Key, lower case, without `-`, `_` and spaces → what it says."""
+
+_STATUS_KEYS = frozenset(
+    {"status", "state", "visibility", "access", "audience", "publishstatus", "poststatus"}
+    | {"publicationstatus", "publishstate", "stage", "privacy"}
+)
+_STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (reason, re.compile(words, re.IGNORECASE))
+    for reason, words in (
+        (
+            "draft",
+            r"(?:drafts?|wip|work[ _-]in[ _-]progress|in[ _-]?progress|unpublished|pending"
+            r"|unfinished|not[ _-](?:yet[ _-])?published|review|in[ _-]review|idea|trash(?:ed)?"
+            r"|deleted|skip|future|scheduled|auto-draft|entwurf|brouillon|borrador|rascunho|bozza|concept|szkic"
+            r"|черновик|草稿|下書き|초안)",
+        ),
+        (
+            "private",
+            r"(?:private|privat|privado|privé|privato|secret|personal|confidential|internal|me"
+            r"|only[ _-]me|nobody|protected|password|friends|family|team|restricted|приватно|私有)",
+        ),
+        ("followers", r"followers(?:[ _-]only)?|contacts|mutuals"),
+        (
+            "paid",
+            r"(?:paid|members?(?:[ _-]only)?|subscribers?(?:[ _-]only)?|tiers|premium|patrons)",
+        ),
+        ("unlisted", r"(?:hidden|unlisted|not[ _-]listed)"),
+    )
+)
+
+# A key that is not in the table reads like one when, of its words, one is of these and the others
+# say nothing (`keep_private`, `draft-post`); `hideToc` and `private_comments` are about parts.
+_LIKE_YES: Mapping[str, str] = {
+    **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished", "unreleased"), "yes"),
+    **dict.fromkeys(("private", "privately", "secret", "confidential", "hidden", "hide"), "yes"),
+    **dict.fromkeys(("unlisted", "embargo", "embargoed", "invisible", "noshow"), "yes"),
+    **dict.fromkeys(("published", "publish", "public", "listed", "visible", "released"), "no"),
+}
+_NEUTRAL = frozenset(
+    {"is", "this", "the", "for", "from", "only", "keep", "mark", "marked", "set", "post", "page"}
+    | {"article", "note", "entry", "blog", "site", "flag", "all", "everyone", "readers", "public"}
+    | {"still", "yet", "now", "please", "content", "item", "status", "be", "my", "to", "dg"}
+)
+_NOT = frozenset({"not", "dont", "never", "isnt", "no", "do"})
+_VOCABULARY = sorted(
+    (word for word in {*_LIKE_YES, *_NEUTRAL, *_NOT} if len(word) > 2 or word in {"is", "no"}),
+    key=len,
+    reverse=True,
+)
+# Keys come in lower case, so `isPrivatePost` is taken apart by the words that it may be made of;
+# without the shortest, of which `hideMeta` would be made too.
+_JOINED = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
+_WORD = re.compile("|".join(_VOCABULARY))
+_SEPARATED = re.compile(r"[\s_.-]+")
+# Whose members are the post's own, as Zola's `[extra]` and Hugo's `[params]` are.
+_WITHIN = ("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing")
+_LINE = re.compile(r"[ \t]*[\"']?([A-Za-z][\w-]{1,30})[\"']?[ \t]*(?:::?|=)(.*)")
+_SQUEEZED = re.compile(r"[\s_-]+")
+
+
+def why_held_back(fields: Mapping[str, Any]) -> str:
+    """Why a post's own fields keep it from readers: `draft`, `private`, `followers`, `paid`,
+    `unlisted`, `not_published`, `expired`, or `held_back_by_…` with an unknown key's name; "" where
+    nothing does.
+
+    Args:
+        fields: of the front matter or metadata.
+
+    The strictest wins: what is private and a draft is private, so that asking for drafts does not
+    bring it in.
+    """
+    found = {reason for reason in _known(fields) if reason}
+    for name in _WITHIN:
+        inner = fields.get(name)
+        if isinstance(inner, dict):
+            found |= {one for one in _known(cast("dict[Any, Any]", inner)) if one}
+    for reason in ("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"):
+        if reason in found:
+            return reason
+    said_public = any(
+        (rule := _TABLE.get(squeezed(str(key)))) and rule.when == "no" and _truth(value) is True
+        for key, value in fields.items()
+    )
+    if said_public:
+        return ""
+    return next((reason for name, value in fields.items() if (reason := _unknown(name, value))), "")
+
+
+def says_held_back(line: str) -> bool:
+    """Whether a line of text, `key: value` or `key = value`, would hold a post back.
+
+    For blocks that cannot be parsed; `password: …` in prose is none.
+    """
+    match = _LINE.fullmatch(line)
+    if match is None or _TABLE.get(squeezed(match[1]), _Rule("", "")).when == "set":
+        return False
+    value = match[2].strip().rstrip(",").strip().strip("\"'")
+    return bool(list(filter(None, _known({match[1]: value}))))
+
+
+@lru_cache(maxsize=4096)
+def squeezed(key: str) -> str:
+    """A key in the table's form: `Is_Draft`, `is-draft` and `isDraft` are one."""
+    return _SQUEEZED.sub("", key).lower()
+
+
+def _known(fields: Mapping[Any, Any]) -> list[str]:
+    found: list[str] = []
+    for name, value in fields.items():
+        key = squeezed(str(name))
+        if key in _STATUS_KEYS:
+            found.append(_of_status(value))
+        elif (rule := _TABLE.get(key)) is not None:
+            found.append(_of_rule(rule, value))
+        elif key == "permalink" and value is False:  # 11ty writes no page
+            found.append("not_published")
+        elif key in {"build", "_build"} and isinstance(value, dict):
+            build = cast("dict[str, Any]", value)
+            if build.get("render") in ("never", False):
+                found.append("not_published")
+            elif build.get("list") in ("never", False):
+                found.append("unlisted")
+    return found
+
+
+def _of_rule(rule: _Rule, value: object) -> str:
+    if rule.when == "set":
+        said = value not in (None, "", False) and _truth(value) is not False
+        return rule.reason if said else ""
+    truth = _truth(value)
+    if truth is not None:
+        return rule.reason if truth is (rule.when == "yes") else ""
+    if not isinstance(value, str) or not value.strip():
+        return ""  # `published: 2019-01-01` is a date, `hide: [toc]` a list of the page's parts
+    if rule.when == "yes" and rule.reason in {"draft", "private"}:
+        return rule.reason  # `draft: until June` is not public either
+    return _of_status(value)
+
+
+def _of_status(value: object) -> str:
+    if isinstance(value, dict):
+        return next(filter(None, _known(cast("dict[str, Any]", value))), "")
+    if isinstance(value, list):
+        reasons = [_of_status(one) for one in cast("list[object]", value)]
+        return next(filter(None, reasons), "")
+    text = str(value).strip().strip("#") if isinstance(value, str) else ""
+    return next((reason for reason, words in _STATUS if words.fullmatch(text)), "")
+
+
+def _unknown(name: str, value: object) -> str:
+    reason, held_when = _likeness(name)
+    return reason if reason and _truth(value) is held_when else ""
+
+
+@lru_cache(maxsize=4096)
+def _likeness(name: str) -> tuple[str, bool]:
+    """Of a key that reads like one of the table: the reason, and the value that holds back."""
+    key = squeezed(name)
+    if key in _TABLE or key in _STATUS_KEYS:
+        return "", True
+    words = [word for word in _SEPARATED.split(name.lower()) if word]
+    if len(words) == 1:
+        words = _WORD.findall(key) if _JOINED.fullmatch(key) else []
+    # "hide from public": the first such word is what is done, the others to whom.
+    like = [_LIKE_YES[word] for word in words if word in _LIKE_YES]
+    known = all(word in _LIKE_YES or word in _NEUTRAL or word in _NOT for word in words)
+    if not like or not known:
+        return "", True
+    denied = any(word in _NOT for word in words)
+    return UNKNOWN + "_".join(words)[:40], (like[0] == "yes") is not denied
+
+
+def _truth(value: object) -> bool | None:
+    """True or False in any spelling; None where it is neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return {0: False, 1: True}.get(value)
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return True if word in _YES else False if word in _NO else None

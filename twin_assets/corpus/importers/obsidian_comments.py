@@ -1,0 +1,39 @@
+"""Obsidian's comments, `%%…%%`: what the author wrote and shows to nobody.
+
+Belongs here: taking them out of a note. Does not belong here: links, embeds and callouts.
+Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). One
+that is never closed goes to the end of the note where it stands in a line of its own.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+from twin_assets.corpus.importers.code_regions import code_regions
+
+
+def without_comments(markdown: str) -> str:
+    """Markdown without what stands between `%%`; the very object that was given when it has none.
+
+    A comment may hold code, and then ends behind it; `%%` within code begins none.
+    """
+    if "%%" not in markdown:
+        return markdown
+    marks: list[int] = []
+    position = 0
+    for part, is_code in code_regions(markdown):
+        if not is_code:
+            marks += [position + found.start() for found in re.finditer("%%", part)]
+        position += len(part)
+    kept: list[str] = []
+    end = 0
+    for opening, closing in zip(marks[::2], marks[1::2], strict=False):
+        kept.append(markdown[end:opening])
+        end = closing + 2
+    rest = markdown[end:]
+    if len(marks) % 2:
+        at = marks[-1] - end
+        line = rest[rest.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
+        rest = rest[: rest.rfind("\n", 0, at) + 1] if line.strip() == "%%" else rest
+    return "".join([*kept, rest])

@@ -1,0 +1,175 @@
+"""When a post was written: the fields, paths and spellings in which people and generators say it.
+
+Belongs here: which field counts, dates in paths, the order of day and month.
+Does not belong here: parsing front matter (`front_matter`), dates that git gives (`git_dates`).
+
+Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
+https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
+https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`). Day and month:
+https://cldr.unicode.org (`en-US` alone writes the month first; nobody does with full stops).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.held_back import squeezed
+
+CREATED = (
+    *("date", "pubdate", "pubdatetime", "publishedat", "publishdate", "publisheddate"),
+    *("publishedon", "publicationdate", "datepublished", "published", "posted", "postedat"),
+    *("postdate", "dateposted", "datetime", "created", "createdat", "createdon", "datecreated"),
+    *("creationdate", "createddate", "createdtime", "issued", "fecha", "datum", "data", "дата"),
+    *("日付", "日期"),
+)
+"""Fields that say when a post was published or, where none does, written; the first that does."""
+
+UPDATED = (
+    *("updated", "updatedat", "updateddate", "updatedate", "dateupdated", "lastmod"),
+    *("lastmodifiedat", "lastmodified", "modified", "modifiedat", "datemodified", "modifieddate"),
+    *("modifiedtime", "moddatetime", "moddate", "lastupdated", "lastupdate", "revised"),
+)
+
+_YEARS = range(1970, 2100)  # of dates without marks: a number of eight digits may be anything
+_NAME_DATE = re.compile(
+    r"(?P<year>\d{4})(?:(?P<mark>[-_.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)"
+    r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))[-_. T]*"
+)
+_PATH_DATE = re.compile(
+    r"(?:.*/)?(?P<year>\d{4})[/-](?P<month>\d{2})[/-](?P<day>\d{2})(?:[-_. ]+|/|$)(?!.*/)"
+)
+_LAST = re.compile(r"[-_. ]+(\d{4})-(\d{2})-(\d{2})$")
+_NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)", re.DOTALL)
+_IDEOGRAPHS = re.compile(
+    r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?(.*)", re.DOTALL
+)
+_ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
+_MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
+
+
+@dataclass(frozen=True)
+class PostDate:
+    """A moment in UTC; `ambiguous` where day and month could as well be the other way round."""
+
+    at: datetime
+    ambiguous: bool = False
+
+
+def field_date(
+    fields: Mapping[str, Any],
+    names: tuple[str, ...],
+    *,
+    zone: ZoneInfo | None = None,
+    language: Callable[[], str],
+) -> PostDate | None:
+    """The first of `names` (`CREATED`, `UPDATED`) that holds a date; None when none does.
+
+    Args:
+        fields: of the front matter, keys in lower case.
+        language: of the post, BCP 47; asked only where it tells day from month.
+    """
+    if not fields:
+        return None
+    known = {squeezed(key): value for key, value in fields.items()}
+    for name in names:
+        value = known.get(name)
+        if isinstance(value, dict):  # Docusaurus: `last_update: {date: …, author: …}`
+            value = cast("dict[str, Any]", value).get("date")
+        if value is not None and (found := date_of(value, zone=zone, language=language)):
+            return found
+    return None
+
+
+def date_of(
+    value: object, *, zone: ZoneInfo | None = None, language: Callable[[], str]
+) -> PostDate | None:
+    """One field's value; None where it is no day: a year or a month alone names none."""
+    if not isinstance(value, str):
+        found = moment(value, zone)
+        return PostDate(found) if found else None
+    text = value.strip()
+    if east := _IDEOGRAPHS.fullmatch(text):
+        return _moment(f"{east[1]}-{east[2]}-{east[3]} {east[4].strip()}", zone)
+    if numeric := _NUMERIC.fullmatch(text):
+        return _of_numbers(numeric, zone, language)
+    if not _ISO.match(text) and not _names_a_day(text):
+        return None
+    return _moment(text, zone)
+
+
+def date_and_title_in_name(source_id: str) -> tuple[str, str]:
+    """`2009-04-16-short-url.html` → ("2009-04-16", "Short url"); no date: ("", …).
+
+    A page bundle (`my-post/index.md`) is named by its folder; folders may name year, month and day
+    (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
+    """
+    parts = source_id.split("/")
+    stem = parts[-1].rsplit(".", 1)[0] if "." in parts[-1] else parts[-1]
+    if stem.lower() in {"index", "readme"} and len(parts) > 1:
+        parts = parts[:-1]
+        stem = parts[-1]
+    day, slug = _in_stem(stem)
+    if not day and len(parts) > 1:
+        match = _PATH_DATE.match("/".join([*parts[-4:-1], stem]))
+        if match and (day := _day(match["year"], match["month"], match["day"])):
+            rest = "/".join([*parts[-4:-1], stem])[match.end() :]
+            slug = rest or stem
+    words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
+    return day, words[:1].upper() + words[1:]
+
+
+def _in_stem(stem: str) -> tuple[str, str]:
+    if (match := _NAME_DATE.match(stem)) is not None:
+        month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
+        found = _day(match["year"], month, day)
+        if found and (match["mark"] or int(match["year"]) in _YEARS):
+            return found, stem[match.end() :]
+    if (match := _LAST.search(stem)) and (found := _day(*match.groups())):
+        return found, stem[: match.start()]
+    return "", stem
+
+
+def _day(year: str, month: str, day: str) -> str:
+    try:
+        return date(int(year), int(month), int(day)).isoformat()
+    except ValueError:
+        return ""
+
+
+def _of_numbers(
+    numeric: re.Match[str], zone: ZoneInfo | None, language: Callable[[], str]
+) -> PostDate | None:
+    first, second = int(numeric[1]), int(numeric[3])
+    year = numeric[4] if len(numeric[4]) == 4 else f"20{numeric[4]}"
+    unclear = first <= 12 and second <= 12 and first != second and numeric[2] != "."
+    said = language().lower() if unclear else ""
+    by_month = said in _MONTH_FIRST if unclear else second > 12
+    month, day = (first, second) if by_month else (second, first)
+    found = _moment(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
+    return PostDate(found.at, unclear and said in {"", "en"}) if found else None
+
+
+def _moment(text: str, zone: ZoneInfo | None) -> PostDate | None:
+    found = moment(text.strip(), zone)
+    return PostDate(found) if found else None
+
+
+def _names_a_day(text: str) -> bool:
+    """Whether day and month stand in it; dateutil takes what is missing from a default."""
+    from dateutil import parser
+
+    days: set[tuple[int, int]] = set()
+    for default in (datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 2, 2, tzinfo=UTC)):
+        try:
+            found = parser.parse(text, default=default, ignoretz=True)
+        except (ValueError, OverflowError, TypeError):
+            return False
+        days.add((found.month, found.day))
+    return len(days) == 1
