@@ -20,7 +20,8 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, imported_sources, importing
 from twin_assets.corpus.cures import cure_of
-from twin_assets.corpus.importers.site_layout import holds_text
+from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
+from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
@@ -162,7 +163,7 @@ def preview(
             *_language_warnings(languages, settings),
             *(_byline_warnings(bylines, author=author, posts=cleaned.height) if author else []),
             *_unsure(inventory.remarks),
-            *_unread_warnings(not_read, read=read),
+            *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
             *([] if kept.height else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(one) for one in inventory.failed],
@@ -258,12 +259,15 @@ def _unsure(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     return found
 
 
-def _unread_warnings(not_read: int, *, read: int) -> list[str]:
+def _unread_warnings(not_read: int, *, read: int, skipped: Mapping[str, int]) -> list[str]:
+    extra = f"pip install '{EXTRA}': it reads some of the files that are skipped"
+    missing = [extra] if missing_extra(skipped) else []
     if not_read <= read:
-        return []
+        return missing
     return [
+        *missing,
         f"{counted(not_read, 'file')} with text {'is' if not_read == 1 else 'are'} left out, and "
-        f"only {counted(read, 'post')} read: see what is skipped, and name the folder of the posts"
+        f"only {counted(read, 'post')} read: see what is skipped, and name the folder of the posts",
     ]
 
 

@@ -28,6 +28,8 @@ from twin_assets.corpus.importers.recognition import (
     importer_of,
     refuse_exports,
 )
+from twin_assets.corpus.importers.site_layout import missing_extra
+from twin_assets.corpus.importers.text_formats import EXTRA, OFFICE, suffix_of
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.sources.object_store import (
@@ -36,7 +38,7 @@ from twin_resources.storage.sources.object_store import (
     opened_object,
 )
 
-IMPORT_VERSION = "4"
+IMPORT_VERSION = "5"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
 
 _EXPORT = re.compile(
@@ -158,6 +160,8 @@ def _on_disk(source: Path, stack: ExitStack) -> Found:
     """
     if not source.exists():
         return [], scan(source)
+    if source.is_file() and suffix_of(source.name) in OFFICE:
+        return [], scan(source)  # two of them are zips, and no platform's export
     if not is_repository(source) and holds_markdown(source):
         return [], scan(source)  # nothing but a repository is an export beside Markdown posts
     archive = stack.enter_context(open_archive(source))
@@ -229,6 +233,8 @@ def _require_posts(folder: Folder) -> None:
     there = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no Markdown or HTML post ({there or 'nothing'})",
-        next_step="name the folder that holds the posts (.md, .markdown or .html)",
+        found=f"no post in a format that is read ({there or 'nothing'})",
+        next_step=f"pip install '{EXTRA}', which reads some of these"
+        if missing_extra(folder.skipped)
+        else "name the folder that holds the posts (.md, .html, .txt or .ipynb, say)",
     )

@@ -155,7 +155,8 @@ def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
     ("files", "found"),
     [
         ({}, "nothing"),
-        ({"a.txt": "text", "b.png": "image", "c.txt": "text"}, "2 × txt file"),
+        ({"a.tex": "text", "b.png": "image", "c.tex": "text"}, "2 × tex file"),
+        ({"robots.txt": "text", "requirements-dev.txt": "text"}, "2 × txt file"),
         ({"README.md": "# About"}, "about the folder"),
         ({"Shares.csv": "Date,ShareLink,ShareCommentary"}, "LinkedIn"),
     ],

@@ -21,16 +21,18 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.git_blame import Addition, additions, repository_of
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES, markup_of
+from twin_assets.corpus.importers.posts import markup_of, most_bytes
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
     bundles_of,
+    formats_of,
     is_about_the_folder,
     is_docusaurus,
     layout_of,
     why_no_post,
 )
+from twin_assets.corpus.importers.text_formats import EXTRA, is_read, suffix_of
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.object_store import (
     StoredObject,
@@ -150,11 +152,14 @@ def scan(source: Path) -> Folder:
     if not source.exists():
         raise TwinError(tried, found="nothing at this path", next_step="name a folder that exists")
     if source.is_file():
-        if not markup_of(source.name):
+        suffix = suffix_of(source.name)
+        if not markup_of(source.name) and not (suffix and is_read(suffix)):
             raise TwinError(
                 tried,
-                found=f"a file that is neither Markdown nor HTML ({source.suffix or 'no suffix'})",
-                next_step="name a folder of .md or .html files",
+                found=f"a file in no format that is read ({source.suffix or 'no suffix'})",
+                next_step=f"pip install '{EXTRA}'"
+                if suffix
+                else "name a folder of .md or .html files",
             )
         post = _post_file(os.fspath(source), source_id=identity(source.name))
         return Folder(display(source), "file", Site(), (post,), {})
@@ -187,7 +192,7 @@ def scan_prefix(source: str) -> Folder:
     layout = layout_of(objects)
     layout = "notes" if layout == "blog" else layout  # no object is read to see how it begins
     site = read_site(objects, lambda name: read_object(source, objects[name]), layout=layout)
-    bundles = bundles_of(objects)
+    bundles, formats = bundles_of(objects), formats_of(objects, layout=layout)
     skipped: Counter[str] = Counter()
     posts: list[PostFile] = []
     for source_id, stored in sorted(objects.items()):
@@ -196,10 +201,12 @@ def scan_prefix(source: str) -> Folder:
             part.startswith(".") or part in MACHINERY for part in folders
         ):
             continue
-        if reason := why_no_post(source_id, layout=layout, site=site, bundles=bundles):
+        if reason := why_no_post(
+            source_id, layout=layout, site=site, bundles=bundles, formats=formats
+        ):
             skipped[reason] += 1
             continue
-        problem = "too_large" if stored.size > MAX_POST_BYTES else ""
+        problem = "too_large" if stored.size > most_bytes(source_id) else ""
         etag = f"etag:{stored.etag}"
         posts.append(PostFile(source_id, stored.name, etag, problem, bucket=bucket, stored=stored))
     return Folder(
@@ -226,9 +233,12 @@ def _scan_folder(source: Path) -> Folder:
     site = read_site(source_ids, lambda name: (root / name).read_bytes(), layout=layout)
     if layout == "blog" and is_docusaurus(source_ids):
         site = replace(site, folders=("blog",))
+    formats = formats_of(source_ids, layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id, linked in candidates:
-        reason = why_no_post(f"{below}{source_id}", layout=layout, site=site, bundles=bundles)
+        reason = why_no_post(
+            f"{below}{source_id}", layout=layout, site=site, bundles=bundles, formats=formats
+        )
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that NFC makes the same
@@ -257,8 +267,8 @@ def _of_a_blog(
 
     Where few do, its files are notes that happen to lie beside a program.
     """
-    markdown = [one for name, one in posts.items() if markup_of(name) == "markdown"]
-    if sum(map(_is_headed, markdown)) * 2 <= len(markdown):
+    written = [one for name, one in posts.items() if markup_of(name) != "html"]
+    if sum(map(_is_headed, written)) * 2 <= len(written):
         return "notes", posts
     kept = {name: one for name, one in posts.items() if one.problem or _is_headed(one)}
     if len(kept) < len(posts):
@@ -267,7 +277,9 @@ def _of_a_blog(
 
 
 def _is_headed(post: PostFile) -> bool:
-    return post.headed or bool(date_and_title_in_name(post.source_id)[0])
+    """A format that a generator reads besides Markdown holds its fields in its own ways."""
+    dated = bool(date_and_title_in_name(post.source_id)[0])
+    return post.headed or dated or bool(suffix_of(post.source_id))
 
 
 def _site_above(source: Path) -> tuple[Path, str]:
@@ -367,7 +379,7 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
             found = os.fstat(opened)
             if not stat.S_ISREG(found.st_mode):
                 return PostFile(source_id, file, "", "unreadable")
-            if found.st_size > MAX_POST_BYTES:
+            if found.st_size > most_bytes(source_id):
                 size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")

@@ -145,7 +145,8 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
 def _refuse_held_back(text: str) -> None:
     """A text without front matter whose first lines say that it is a draft is a damaged one."""
     head = _HEAD.match(text)
-    if head and not _CODE.search(head[0]) and any(map(says_held_back, head[0].splitlines())):
+    lines = [line for line in head[0].splitlines() if ":" in line or "=" in line] if head else []
+    if head and any(map(says_held_back, lines)) and not _CODE.search(head[0]):
         raise BrokenFrontMatterError("it says that the post is held back, and does not open")
 
 

@@ -24,8 +24,8 @@ from typing import Any, cast
 UNKNOWN = "held_back_by_"
 """Prefix of the reason where a key that is not in the table reads like one; the key follows."""
 
-_YES = frozenset({"true", "yes", "y", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"})
-_NO = frozenset({"false", "no", "n", "off", "0", "non", "nein", "não", "нет", "否", "never"})
+_YES = frozenset({"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"})
+_NO = frozenset({"false", "no", "n", "nil", "off", "0", "non", "nein", "não", "нет", "否", "never"})
 
 
 @dataclass(frozen=True)

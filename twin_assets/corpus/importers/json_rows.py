@@ -46,7 +46,9 @@ def rows(
         `MALFORMED` for a row that does not decode or is no object, `TORN` for a list that never
         ends, and for a document without the list.
     """
-    opening = re.compile(rf'"{re.escape(key)}"\s*:\s*\[' if key else r"\[").search(text)
+    # Mastodon 4 writes the list twice, the first time empty; of a member said twice the last counts
+    named = rf'"{re.escape(key)}"\s*:\s*\['
+    opening = re.compile(rf"(?:{named}\s*\]\s*,\s*)*{named}" if key else r"\[").search(text)
     first = begins.search(text)
     if opening is None or (not key and first is not None and first.start() < opening.start()):
         yield TORN  # the head is damaged; the rows may not be

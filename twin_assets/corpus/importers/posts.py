@@ -41,14 +41,23 @@ from twin_assets.corpus.importers.text_encoding import (
     decode_text,
     has_mark,
 )
+from twin_assets.corpus.importers.text_formats import (
+    OFFICE,
+    FormatError,
+    as_markdown,
+    suffix_of,
+)
 
 MAX_POST_BYTES = 2_000_000
 """A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
+MAX_DOCUMENT_BYTES = 50_000_000
+"""The same of a document with its pictures in it (.docx, .odt, .pdf)."""
 
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAG = re.compile(r"<[^>]+>")
 _MARKUP: dict[str, str] = {
-    **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx"), "markdown"),
+    **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx", "qmd", "rmd"), "markdown"),
     **dict.fromkeys(("html", "htm", "xhtml"), "html"),
 }
 _FOLDERS: Mapping[str, str] = {
@@ -104,6 +113,11 @@ def markup_of(name: str) -> str:
     return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
 
 
+def most_bytes(name: str) -> int:
+    """How long a file of this name may be to be read."""
+    return MAX_DOCUMENT_BYTES if suffix_of(name) in OFFICE else MAX_POST_BYTES
+
+
 def decode(body: bytes, *, markup: str) -> str:
     """Bytes → text, in whichever encoding it is; see `decoded`."""
     return decoded(body, markup=markup)[0]
@@ -146,14 +160,15 @@ def read_post(
 
     Raises:
         UnreadablePostError: as `decode`, or `broken_front_matter`, `empty` (front matter or layout
-            only), `template`, one of `publication`'s reasons, or one of `held_back`'s that no
-            opt-in asks for.
+            only), `template`, `not_its_format`, `not_prose` (a .txt), one of `publication`'s
+            reasons, or one of `held_back`'s that no opt-in asks for.
     """
     site = site or Site()
     name = source_id.rsplit("/", 1)[-1]
-    markup = markup_of(name) or "markdown"
-    text, encoding = decoded(body, markup=markup)
-    if not site.generator and is_template(text, markup=markup):
+    suffix = suffix_of(name)
+    markup = "text" if suffix == "txt" else markup_of(name) or "markdown"
+    text, encoding = _text_of(body, suffix, markup=markup)
+    if not site.generator and not suffix and is_template(text, markup=markup):
         raise UnreadablePostError("template")
     try:
         fields, content = front_matter.split_front_matter(text)
@@ -162,6 +177,8 @@ def read_post(
     content = _without_templates(content, fields, markup=markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
+    if markup == "text" and not _is_prose(content):
+        raise UnreadablePostError("not_prose")
     name_date, name_title = date_and_title_in_name(site.without_language(site.below + source_id))
     page = read_head(content) if markup == "html" else HtmlHead()
     said = front_matter.text_field(fields, "lang", "language", "locale") or page.language
@@ -192,7 +209,8 @@ def read_post(
     named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
     return Post(
         title=front_matter.text_field(fields, "title")
-        or (page.title if markup == "html" else _plain(first_heading(content)))
+        or (page.title if markup == "html" else "")
+        or (_plain(first_heading(content)) if markup == "markdown" else "")
         or name_title,
         text=content,
         markup=markup,
@@ -210,6 +228,36 @@ def read_post(
         visibility="private" if draft else held or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
     )
+
+
+def _text_of(body: bytes, suffix: str, *, markup: str) -> tuple[str, str]:
+    """Markdown, HTML or plain text, and the encoding that it was in."""
+    if suffix in OFFICE:
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise UnreadablePostError("too_large")
+        text, encoding = "", UTF_8
+    else:
+        text, encoding = decoded(body, markup=markup)
+    if not suffix or suffix == "txt":
+        return text, encoding
+    try:
+        return as_markdown(body, suffix, text=text), encoding
+    except FormatError as error:
+        raise UnreadablePostError("not_its_format") from error
+
+
+def _is_prose(text: str) -> bool:
+    """Whether half of the words stand in lines of four and more, or in lines of a script without
+    spaces: lists, logs and tables of numbers are no prose.
+    """
+    lines = [line.split() for line in text.splitlines()]
+    words = sum(map(len, lines))
+    prose = sum(len(line) for line in lines if len(line) >= 4 and _are_words(line))
+    return prose * 2 >= words or len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
+
+
+def _are_words(line: list[str]) -> bool:
+    return sum(word.strip(".,;:!?()\"'»«„“”").isalpha() for word in line) * 2 >= len(line)
 
 
 def _language_of(content: str) -> str:

@@ -17,6 +17,12 @@ from collections.abc import Iterable
 
 from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.text_formats import (
+    NOT_MARKDOWN,
+    is_read,
+    needs_extra,
+    suffix_of,
+)
 
 # Files about the repository. A post called security.md stays one: the words beyond the first four
 # count only in the UPPER CASE in which repositories write them.
@@ -35,9 +41,21 @@ _GENERATED = re.compile(
 )
 _SITE = re.compile(
     rf"{_GENERATED.pattern}|(?:next|nuxt|svelte|vite|vue|remix)\.config\.\w+|_config\.ts"
-    r"|package\.json|mkdocs\.yml"
+    r"|package\.json|_quarto\.yml|mkdocs\.yml"
 )
 _DOCUSAURUS = re.compile(r"docusaurus\.config\.\w+")
+_LINES = ("rst", "org", "adoc", "asciidoc", "asc", "textile")
+_OF_GENERATORS = {
+    "jekyll": frozenset({*_LINES, "ipynb"}),
+    "hugo": frozenset(_LINES),
+    "blog": frozenset({*_LINES, "ipynb"}),
+}
+# Plain text that programs read.
+_LIST = re.compile(
+    r"(?:requirements|constraints|robots|humans|ads|app-ads|security|llms|CMakeLists|version"
+    r"|manifest|sitemap|wordlist|stopwords)[\w.-]*\.txt",
+    re.IGNORECASE,
+)
 _TEMPLATES = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 
 PAGES = frozenset(
@@ -87,8 +105,27 @@ def bundles_of(source_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(folder for folder, _, name in pages if name.split(".")[0] == "index")
 
 
+def formats_of(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
+    """The formats beside Markdown and HTML whose files are posts there (`text_formats`).
+
+    A site's generator reads some; beside notes in Markdown a PDF is what somebody else wrote.
+    """
+    if layout in _OF_GENERATORS:
+        wanted = _OF_GENERATORS[layout]
+    else:
+        beside = any(markup_of(path) == "markdown" and not is_about_the_folder(path)
+                     for path in source_ids)  # fmt: skip
+        wanted = NOT_MARKDOWN - {"pdf"} if beside else NOT_MARKDOWN
+    return frozenset(suffix for suffix in wanted if is_read(suffix))
+
+
 def why_no_post(
-    source_id: str, *, layout: str, site: Site, bundles: frozenset[str] = frozenset()
+    source_id: str,
+    *,
+    layout: str,
+    site: Site,
+    bundles: frozenset[str] = frozenset(),
+    formats: frozenset[str] = frozenset(),
 ) -> str:
     """Why a file is no post, in words that a summary shows; "" when it is one.
 
@@ -97,12 +134,13 @@ def why_no_post(
         layout: from `layout_of`.
         site: from its configuration; `folders` counts.
         bundles: of Hugo, from `bundles_of`.
+        formats: from `formats_of`.
     """
     if is_about_the_folder(source_id):
         return "about the folder (README, LICENSE …)"
     *folders, name = source_id.split("/")
     stem = name.rsplit(".", 1)[0] if "." in name else name
-    if not markup_of(name):
+    if not markup_of(name) and (suffix_of(name) not in formats or _LIST.fullmatch(name)):
         return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
     if layout in {"blog", "notes"} and not _TEMPLATES.isdisjoint(map(str.lower, folders)):
         return "template"
@@ -116,7 +154,8 @@ def why_no_post(
 
 
 def _holds_posts(folders: list[str], site: Site) -> bool:
-    return "_posts" in folders or "_drafts" in folders or not set(site.folders).isdisjoint(folders)
+    held = not {"_posts", "_drafts", "_notebooks"}.isdisjoint(folders)
+    return held or not set(site.folders).isdisjoint(folders)
 
 
 def _why_no_hugo_post(source_id: str, site: Site, bundles: frozenset[str]) -> str:
@@ -143,3 +182,8 @@ def is_about_the_folder(source_id: str) -> bool:
 def holds_text(reason: str) -> bool:
     """Whether files that are skipped for this reason (`why_no_post`'s) hold text."""
     return reason in PAGES or reason.removesuffix(" file") in DOCUMENTS
+
+
+def missing_extra(reasons: Iterable[str]) -> bool:
+    """Whether files were skipped that the extra `formats` reads, where it is not installed."""
+    return any(needs_extra(reason.removesuffix(" file")) for reason in reasons)

@@ -39,7 +39,7 @@ def is_template(text: str, *, markup: str) -> bool:
     if markup != "html":
         found = _OF_A_NOTE.search(text[:_HEAD])
         return found is not None and not text[: found.start()].count("```") % 2
-    if "{" not in text and "<?" not in text and "<%" not in text:
+    if not _OF_A_PAGE.search(text):
         return False
     return any(
         _OF_A_PAGE.search(part)

@@ -4,7 +4,9 @@ Belongs here: items, who wrote them, who may read them.
 Does not belong here: the text's notation (`wordpress_text`), live feeds (`feed`); comments, which
 are other people's, are counted and not read.
 
-Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it. Items are cut out
+Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it;
+https://github.com/BenWard/tumblr2wordpress makes one of a Tumblr, without numbers of posts, with a
+placeholder for their author, and with Tumblr's kinds of posts as categories. Items are cut out
 one by one and each parsed by defusedxml, which refuses declared entities: a damaged item, or a
 control character (WordPress writes them, XML forbids them), costs itself and not the export.
 """
@@ -50,6 +52,11 @@ _NAMESPACES = {
     "wfw": "http://wellformedweb.org/CommentAPI/",
 }
 _ITEM = ("item",)
+_TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
+_TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
+_TUMBLR_NOBODY = "post_author"
+# Tumblr's kinds whose words are somebody else's: a quotation, a chat that was overheard.
+_TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
     "publish": "public",
     "private": "private",
@@ -67,6 +74,7 @@ class _Site:
 
     host: str = ""
     language: str = ""
+    tumblr: bool = False
     names: dict[str, str] = field(default_factory=dict[str, str])
     namespaces: dict[str, str] = field(default_factory=lambda: dict(_NAMESPACES))
 
@@ -122,7 +130,7 @@ def _exports(archive: Archive) -> list[str]:
 
 def _site(head: str) -> _Site:
     """Address, language and authors' names; their e-mail addresses are not read."""
-    site = _Site()
+    site = _Site(tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         found = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
         site.host = site.host or (found[1].rstrip("/") if found else "")
@@ -141,7 +149,7 @@ def _item(
     item: XmlItem, site: _Site, include: frozenset[str], *, where: str
 ) -> Iterator[ExportRecord | Skipped]:
     element = parse(item, namespaces=site.namespaces)
-    number = _text(element, f"{_WP}post_id") if element is not None else ""
+    number = _number(element, site) if element is not None else ""
     kind = _text(element, f"{_WP}post_type") if element is not None else ""
     if element is None or not number or not kind or len(element.findall(f"{_WP}post_id")) > 1:
         yield Skipped(where, item.damage or "malformed_row")
@@ -161,7 +169,7 @@ def _item(
         (str(tag.get("domain") or ""), plain_words(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
-    reason = _why_not(status, categories, include)
+    reason = _why_not(status, categories, include, tumblr=site.tumblr)
     text = "" if reason else without_foreign_parts(as_html(_text(element, _CONTENT)))
     if not reason and not plain_words(text):
         reason = "no_text"
@@ -169,6 +177,7 @@ def _item(
         yield Skipped(source_id, reason)
         return
     login = _text(element, _CREATOR)
+    login = "" if site.tumblr and login == _TUMBLR_NOBODY else login
     link = _text(element, "link") or _text(element, "guid")
     yield ExportRecord(
         source=NAME,
@@ -186,13 +195,30 @@ def _item(
         visibility="private" if status in {"private", "draft"} else "public",
         tags=tuple(
             dict.fromkeys(
-                name for domain, name, _ in categories if domain in {"post_tag", "tag", "category"}
+                name
+                for domain, name, _ in categories
+                if domain in {"post_tag", "tag"} or (domain == "category" and not site.tumblr)
             )
         ),
     )
 
 
-def _why_not(status: str, categories: list[tuple[str, str, str]], include: frozenset[str]) -> str:
+def _number(element: Element, site: _Site) -> str:
+    """A post's own number; of Tumblr's posts it stands in their address."""
+    number = _text(element, f"{_WP}post_id")
+    if number or not site.tumblr:
+        return number
+    found = _TUMBLR_NUMBER.search(_text(element, "guid") or _text(element, "link"))
+    return found[1] if found else ""
+
+
+def _why_not(
+    status: str,
+    categories: list[tuple[str, str, str]],
+    include: frozenset[str],
+    *,
+    tumblr: bool,
+) -> str:
     if status == "draft":
         return "" if "drafts" in include else "draft"
     if status == "private":
@@ -203,6 +229,8 @@ def _why_not(status: str, categories: list[tuple[str, str, str]], include: froze
     quoted = any(
         nice == "post-format-quote" for domain, _, nice in categories if domain == "post_format"
     )
+    kinds = {nice for domain, _, nice in categories if domain == "category"}
+    quoted = quoted or (tumblr and not _TUMBLR_QUOTES.isdisjoint(kinds))
     return "quote" if quoted else ""
 
 

@@ -28,7 +28,7 @@ from twin_resources.storage.sources.object_store import (
 )
 
 _MEDIA = re.compile(
-    r"\.(?:png|jpe?g|gif|webp|avif|svg|ico|bmp|heic|mp[34]|m4[av]|mov|webm|og[gv]|wav|pdf|woff2?"
+    r"\.(?:png|jpe?g|gif|webp|avif|svg|ico|bmp|heic|mp[34]|m4[av]|mov|webm|og[gv]|wav|woff2?"
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
 )

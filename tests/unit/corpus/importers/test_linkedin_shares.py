@@ -153,3 +153,12 @@ def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
     [record] = records(said, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
     assert why_excluded(record, frozenset()) == "followers"
+
+
+def test_words_in_mathematical_letters_are_words(tmp_path: Path) -> None:
+    bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
+    found = read(
+        share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"), tmp_path
+    )
+    assert found.only.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
+    assert found.only.tags == ("CLOCKS",)

@@ -67,6 +67,14 @@ def test_a_public_post(tmp_path: Path) -> None:
     assert (found.visibility, found.tags) == ("public", ("clocks",))
 
 
+def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None:
+    files = outbox(create(2, "<p>Mine</p>"), create(3, "<p>And more</p>"))
+    twice = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
+    assert json.loads(twice)["orderedItems"]
+    found = read(files | {"outbox.json": twice}, tmp_path)
+    assert (len(found.records), found.skipped) == (2, {})
+
+
 @pytest.mark.parametrize(
     ("to", "cc", "reason", "opt_in"),
     [

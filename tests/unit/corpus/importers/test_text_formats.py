@@ -1,0 +1,286 @@
+"""Posts in other formats than Markdown and HTML."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from twin_assets.corpus.importers import text_formats
+from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.text_formats import EXTRA, is_read
+from twin_assets.corpus.inventory import take_inventory
+from twin_resources.errors import TwinError
+
+WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
+with_pandoc = pytest.mark.skipif(not is_read("rst"), reason="extra `formats` not installed")
+with_pypdf = pytest.mark.skipif(not is_read("pdf"), reason="extra `formats` not installed")
+
+RST = f"""On walking
+##########
+
+:date: 2020-03-05 10:20
+:tags: walks, rivers
+
+{WORDS} See `the map <https://a.example>`_.
+
+.. code-block:: python
+
+   print(1)
+
+.. a comment
+"""
+ORG = f"""#+TITLE: On walking
+#+DATE: <2020-03-05 Thu>
+#+FILETAGS: :walks:rivers:
+# a comment
+{WORDS} See [[https://a.example][the map]].
+#+BEGIN_SRC python
+print(1)
+#+END_SRC
+* Only for me :noexport:
+Nobody reads this.
+"""
+ADOC = f"""= On walking
+Ada Lovelace
+2020-03-05
+:tags: walks, rivers
+
+{WORDS} See https://a.example[the map].
+
+// a comment
+[source,python]
+----
+print(1)
+----
+"""
+TEXTILE = f"""h1. On walking
+
+{WORDS} See "the map":https://a.example.
+"""
+
+
+def read(text: str | bytes, name: str) -> Post:
+    return read_post(text if isinstance(text, bytes) else text.encode(), source_id=name)
+
+
+def notebook(*cells: tuple[str, str], **metadata: object) -> str:
+    made = [{"cell_type": kind, "source": text.splitlines(True)} for kind, text in cells]
+    return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4})
+
+
+def pdf(*lines: str) -> bytes:
+    """One page, a line of text a line."""
+    shown = " ".join(f"({line}) Tj T*" for line in lines)
+    stream = f"BT /F1 10 Tf 14 TL 50 800 Td {shown} ET"
+    parts = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R"
+        "/Resources<</Font<</F1 5 0 R>>>>>>",
+        f"<</Length {len(stream)}>>stream\n{stream}\nendstream",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        "<</Title(On walking)/CreationDate(D:20200305102000Z)>>",
+    ]
+    body, places = "%PDF-1.4\n", []
+    for number, part in enumerate(parts, start=1):
+        places.append(len(body))
+        body += f"{number} 0 obj{part}endobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    return (
+        f"{body}xref\n0 {len(parts) + 1}\n0000000000 65535 f \n{table}"
+        f"trailer<</Size {len(parts) + 1}/Root 1 0 R/Info 6 0 R>>\nstartxref\n{len(body)}\n%%EOF"
+    ).encode("latin-1")
+
+
+@with_pandoc
+@pytest.mark.parametrize(
+    ("text", "name", "tags"),
+    [(RST, "a.rst", 2), (ORG, "a.org", 2), (ADOC, "a.adoc", 2), (TEXTILE, "a.textile", 0)],
+)
+def test_a_text_format_becomes_markdown(text: str, name: str, tags: int) -> None:
+    post = read(text, name)
+    assert (post.title, post.markup) == ("On walking", "markdown")
+    assert f"{WORDS} See [the map](https://a.example)." in post.text
+    assert ("print(1)" in post.text) == bool(tags)
+    assert "comment" not in post.text
+    assert "Nobody reads this" not in post.text
+    assert post.tags == ["walks", "rivers"][:tags]
+    assert (f"{post.created_at:%F}" if post.created_at else "") == ("2020-03-05" if tags else "")
+
+
+@with_pandoc
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (RST.replace(":tags:", ":status: draft\n:tags:"), "a.rst"),
+        (f".. title: A\n.. status: draft\n\n{WORDS}\n", "a.rst"),
+        (ORG.replace("# a comment", "#+HUGO_DRAFT: true"), "a.org"),
+        (ORG.replace("# a comment", "#+DRAFT: t"), "a.org"),
+        (ADOC.replace(":tags:", ":draft:\n:tags:"), "a.adoc"),
+        (ADOC.replace(":tags:", ":page-published: false\n:tags:"), "a.adoc"),
+    ],
+)
+def test_a_draft_in_any_format_is_one(text: str, name: str) -> None:
+    assert read(text, name).kind == "draft"
+
+
+@with_pandoc
+@pytest.mark.parametrize("suffix", ["docx", "odt"])
+def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> None:
+    pypandoc = import_module("pypandoc")
+    made = tmp_path / f"a walk.{suffix}"
+    text = f"---\ntitle: On walking\n---\n\n# By the river\n\n{WORDS} It is *old*.\n"
+    subprocess.run(
+        [pypandoc.get_pandoc_path(), "-f", "markdown", "-o", str(made)],
+        input=text.encode(),
+        env={"SOURCE_DATE_EPOCH": "1583403600"},
+        check=True,
+    )
+    post = read(made.read_bytes(), made.name)
+    assert post.title == "On walking"
+    assert f"{WORDS} It is *old*." in post.text
+    assert f"{post.created_at:%F}" == "2020-03-05"
+    assert [one.source_id for one in scan(tmp_path).posts] == [made.name]
+    assert take_inventory([made]).layouts == ["file"]
+
+
+@with_pandoc
+@pytest.mark.parametrize("name", ["a.docx", "a.odt"])
+def test_what_its_name_does_not_say_is_no_post(name: str) -> None:
+    with pytest.raises(UnreadablePostError, match="not_its_format"):
+        read(b"PK\x03\x04 no zip after all", name)
+
+
+@with_pandoc
+def test_a_file_cannot_bring_in_another(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret words")
+    text = f"{WORDS}\n\n.. include:: {secret}\n\n.. raw:: html\n   :file: {secret}\n"
+    try:
+        found = read(text, "a.rst").text
+    except UnreadablePostError as error:
+        found = error.reason
+    assert "the secret words" not in found
+
+
+@with_pypdf
+def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
+    body = pdf(
+        "Along the river it went for an hour, and on the other",
+        "bank stood the old wil-",
+        "lows. Then it rained.",
+        "The next day was dry and the paths were full of peo-",
+        "ple with dogs.",
+    )
+    post = read(body, "a.pdf")
+    assert (post.title, f"{post.created_at:%F}") == ("On walking", "2020-03-05")
+    assert "on the other bank stood the old willows. Then it rained." in post.text
+    assert "people with dogs." in post.text
+    (tmp_path / "a.pdf").write_bytes(body)
+    assert [one.source_id for one in scan(tmp_path).posts] == ["a.pdf"]
+    (tmp_path / "b.md").write_text(WORDS)  # beside notes it is what somebody else wrote
+    assert [one.source_id for one in scan(tmp_path).posts] == ["b.md"]
+
+
+@with_pypdf
+@pytest.mark.parametrize("body", [b"%PDF-1.4 and no more", b"no PDF", pdf()[:400]])
+def test_a_damaged_pdf_says_so(body: bytes) -> None:
+    with pytest.raises(UnreadablePostError) as caught:
+        read(body, "a.pdf")
+    assert caught.value.reason in {"not_its_format", "empty"}
+
+
+def test_a_notebook_is_its_cells() -> None:
+    text = notebook(
+        ("markdown", f"# On walking\n\n{WORDS}"),
+        ("code", "print(1)"),
+        ("code", ""),
+        ("markdown", "The end."),
+        kernelspec={"language": "julia"},
+    )
+    post = read(text, "2020-03-05-a.ipynb")
+    assert (post.title, f"{post.created_at:%F}") == ("On walking", "2020-03-05")
+    assert post.text == f"# On walking\n\n{WORDS}\n\n```julia\nprint(1)\n```\n\nThe end.\n"
+
+
+def test_a_notebook_has_front_matter_and_hidden_cells() -> None:
+    held = notebook(("raw", "---\ntitle: A\ndraft: true\n---"), ("markdown", WORDS))
+    assert read(held, "a.ipynb").kind == "draft"
+    made = json.loads(notebook(("markdown", WORDS), ("markdown", "Not for you.")))
+    made["cells"][1]["metadata"] = {"tags": ["remove_cell"]}
+    assert read(json.dumps(made), "a.ipynb").text == f"{WORDS}\n"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"cells": 1}', '{"cells": [1]}'])
+def test_what_is_no_notebook_says_so(text: str) -> None:
+    with pytest.raises(UnreadablePostError, match="not_its_format"):
+        read(text, "a.ipynb")
+
+
+def test_quarto_and_plain_text_are_read() -> None:
+    quarto = read(f"---\ntitle: A\ndate: 2020-03-05\n---\n{WORDS}\n", "a.qmd")
+    assert (quarto.title, quarto.markup, f"{quarto.created_at:%F}") == (
+        "A", "markdown", "2020-03-05",
+    )  # fmt: skip
+    plain = read(f"{WORDS}\n\n# no heading\n", "2020-03-05 a walk.txt")
+    assert (plain.title, plain.markup) == ("A walk", "text")
+    assert plain.text == f"{WORDS}\n\n# no heading\n"
+    assert read("川沿いを一時間ほど歩いた。向こう岸には古い柳が立っていた。\n", "a.txt").text
+
+
+@pytest.mark.parametrize("text", ["alpha\nbeta\ngamma\n", "1 2 3 4 5\n" * 9, "a,b,c,d\n" * 9])
+def test_a_list_in_plain_text_is_no_post(text: str) -> None:
+    with pytest.raises(UnreadablePostError, match="not_prose"):
+        read(text, "a.txt")
+
+
+def test_which_formats_are_posts_where(tmp_path: Path) -> None:
+    for name in ("a.md", "b.qmd", "c.txt", "d.ipynb", "robots.txt", "requirements.txt"):
+        (tmp_path / name).write_text(WORDS)
+    assert [one.source_id for one in scan(tmp_path).posts] == ["a.md", "b.qmd", "c.txt", "d.ipynb"]
+    (tmp_path / "_posts").mkdir()
+    (tmp_path / "_posts" / "2020-01-01-a.txt").write_text(WORDS)
+    (tmp_path / "_posts" / "2020-01-01-a.md").write_text(WORDS)
+    assert [one.source_id for one in scan(tmp_path).posts] == ["_posts/2020-01-01-a.md"]
+
+
+@with_pandoc
+def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> None:
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content" / "a.rst").write_text(RST)
+    (tmp_path / "content" / "b.md").write_text(f"Title: B\nDate: 2020-01-02\n\n{WORDS}\n")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
+    (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
+    found = scan(tmp_path)
+    assert (found.layout, [one.source_id for one in found.posts]) == (
+        "blog", ["content/a.rst", "content/b.md"],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("pypandoc", "pypdf"):
+        monkeypatch.setitem(sys.modules, name, None)
+    text_formats._pandoc.cache_clear()
+    yield
+    text_formats._pandoc.cache_clear()
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.rst").write_text(RST)
+    (tmp_path / "b.pdf").write_bytes(pdf("Words."))
+    with pytest.raises(TwinError, match="1 × pdf file, 1 × rst file") as caught:
+        take_inventory([tmp_path])
+    assert EXTRA in caught.value.next_step
+    with pytest.raises(TwinError) as alone:
+        scan(tmp_path / "a.rst")
+    assert EXTRA in alone.value.next_step
