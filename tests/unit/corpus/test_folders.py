@@ -115,7 +115,7 @@ HEAD = "---\ntitle: A\npubDate: 2020-01-02\n---\n\nText\n"
 
 def test_posts_of_another_generators_site_begin_with_front_matter(tmp_path: Path) -> None:
     write(tmp_path, "src/content/blog/a.md", "src/content/blog/b.mdx", text=HEAD)
-    write(tmp_path, "src/content/blog/2020-01-02-c.md", "docs/how-to.md", "src/layouts/x.html")
+    write(tmp_path, "src/content/blog/2020-01-02-c.md", "docs/how-to.md", "src/pages/x.html")
     write(tmp_path, "astro.config.mjs", "package.json", "src/templates/post.md")
     folder = scan(tmp_path)
     assert folder.layout == "blog"
