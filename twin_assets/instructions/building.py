@@ -208,6 +208,7 @@ def _plan(
             "question",
             "title",
             "published_at",
+            "answer",
             "answer_sketch",
             "instruction_source",
         ],
@@ -230,11 +231,12 @@ def _plan(
                 row["question"],
                 tuple(row["answer_sketch"]),
                 row["published_at"],
+                leakage.runs_of(row["answer"]),
             )
             for row in samples.to_dicts()
         ]
     )
-    samples = samples.with_columns(
+    samples = samples.drop("answer").with_columns(
         pl.when(pl.col("sample_id").is_in(list(out)))
         .then(pl.lit("left_out"))
         .otherwise("split")

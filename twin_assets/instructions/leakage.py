@@ -7,7 +7,8 @@ Does not belong here: drawing splits (`splits.py`), shared context (`contexts.ap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,24 +26,31 @@ from twin_assets.instructions.similar_keys import (
 SAME_QUESTION = 0.7  # Jaccard of words
 SAME_ANSWER = 0.5  # Jaccard of 5-word sequences, by sketch
 SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
+CONTAINED = 0.2  # share of a held-out answer's 8-word sequences that stand in training answers
+RUN_WORDS = 8
+MOST_GIVE_WAY = 5  # training samples, to one held-out sample
 
 
 @dataclass(frozen=True)
 class LeakCandidate:
-    """What of a sample decides whether it leaks; `split` is its document's."""
+    """What of a sample decides whether it leaks; `split` is its document's, `answer_runs` are the
+    answer's (`runs_of`)."""
 
     sample_id: str
     split: str
     question: str
     answer_sketch: tuple[int, ...]
     published_at: datetime | None
+    answer_runs: frozenset[int] = frozenset()
 
 
 def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Sample ids that are neither trained on nor measured.
 
-    A training sample gives way to a held-out one that asks or answers nearly the same. Of samples
-    that ask exactly the same, the one held out, else the oldest, stays.
+    A training sample gives way to a held-out one that asks or answers nearly the same, or whose
+    answer stands in it; where more than `MOST_GIVE_WAY` hold parts of one (a form that the author
+    repeats), the held-out one does. Of samples that ask exactly the same, the one held out, else
+    the oldest, stays.
     """
     first: dict[str, str] = {}
     out: set[str] = set()
@@ -66,6 +74,44 @@ def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
         if sketched_similarity(sketches[pair.left], sketches[pair.right], size=ANSWER_SKETCH_SIZE)
         >= SAME_ANSWER
     }
+    return out | _containing(
+        {one.sample_id: one.answer_runs for one in train if one.sample_id not in out},
+        {one.sample_id: one.answer_runs for one in held if one.sample_id not in out},
+    )
+
+
+def runs_of(answer: str) -> frozenset[int]:
+    """All sequences of `RUN_WORDS` words of an answer, as numbers; a shorter one is one."""
+    return shingles(answer, width=RUN_WORDS)
+
+
+def contained(held: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
+    """Held-out answers of whose runs more than `CONTAINED` stand in training answers."""
+    trained_on = frozenset[int]().union(*train)
+    return [name for name, runs in held.items() if len(runs & trained_on) > CONTAINED * len(runs)]
+
+
+def _containing(train: Mapping[str, Set[int]], held: Mapping[str, Set[int]]) -> set[str]:
+    """Samples to leave out so that no held-out answer is `contained` in those that stay."""
+    asked = frozenset[int]().union(*held.values())
+    holders: dict[int, set[str]] = defaultdict(set)
+    for name, runs in train.items():
+        for run in runs & asked:
+            holders[run].add(name)
+    out: set[str] = set()
+    for name in sorted(held):
+        shared: dict[str, set[int]] = defaultdict(set)
+        for run in held[name]:
+            for holder in holders[run] - out if run in holders else ():
+                shared[holder].add(run)
+        gone: set[str] = set()
+        most_first = sorted(shared, key=lambda holder: (-len(shared[holder]), holder))
+        for holder in most_first:
+            left = {run for one in shared.keys() - gone for run in shared[one]}
+            if len(left) <= CONTAINED * len(held[name]):
+                break
+            gone.add(holder)
+        out |= gone if len(gone) <= MOST_GIVE_WAY else {name}
     return out
 
 
@@ -94,6 +140,8 @@ class Leaks:
         same_question: questions that are asked twice in the dataset.
         near_question, near_prompt: pairs across the splits above the thresholds.
         held_out_shown: training prompts that show a passage of a held-out document.
+        held_out_contained: held-out answers that stand, whole or in large part, in training answers
+            (`contained`); a short one in a long one is no near answer.
     """
 
     documents: int
@@ -103,6 +151,7 @@ class Leaks:
     near_question: int
     near_prompt: int
     held_out_shown: int
+    held_out_contained: int
 
     @property
     def none(self) -> bool:
@@ -145,6 +194,12 @@ def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
         held_out_shown=sum(
             any(document_of.get(chunk) in held_documents for chunk in row["context_chunk_ids"])
             for row in train
+        ),
+        held_out_contained=len(
+            contained(
+                {row["sample_id"]: runs_of(row["answer"]) for row in held},
+                [runs_of(row["answer"]) for row in train],
+            )
         ),
     )
 

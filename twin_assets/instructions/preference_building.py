@@ -31,6 +31,7 @@ from twin_assets.instructions.preference_pairs import (
     Trace,
     leaking,
     pairs_of_traces,
+    same_answer,
     within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
@@ -90,7 +91,7 @@ def update_preferences(
     )
     held_out = held_out_of(tables, author.slug)
     rows = [*_rendered(tables, author, told, held_out.chunks, left_out), *pairs]
-    rows = _without_leaks(rows, held_out, left_out)
+    rows = _without_leaks(_differing(rows, left_out), held_out, left_out)
     stays = within_share([row["voters"] for row in rows])
     left_out["too_many_of_a_reader"] += len(rows) - len(stays)
     frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
@@ -305,6 +306,13 @@ def held_out_of(tables: Tables, author: str) -> HeldOut:
         answers=[row["answer"] for row in rows],
         chunks=frozenset(chunks["chunk_id"].to_list()),
     )
+
+
+def _differing(rows: Sequence[dict[str, Any]], left_out: Counter[str]) -> list[dict[str, Any]]:
+    """Pairs whose two answers say something else; equal ones teach nothing."""
+    differ = [row for row in rows if not same_answer(row["chosen"], row["rejected"])]
+    left_out["equal_answers"] += len(rows) - len(differ)
+    return differ
 
 
 def _without_leaks(

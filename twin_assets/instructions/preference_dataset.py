@@ -66,6 +66,18 @@ def every_chosen_answer_is_the_authors(
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
+def two_answers_differ(
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
+) -> dg.AssetCheckResult:
+    """No pair prefers an answer to itself.
+
+    Blocking: its loss is a constant, and its share of the pairs teaches nothing.
+    """
+    rows = tables.read(building.DATASET, context.partition_key, columns=["chosen", "rejected"])
+    return _result(claims.equal_answers(rows))
+
+
+@dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
 def no_reader_owns_the_pairs(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:

@@ -15,11 +15,12 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_assets.instructions.leakage import SAME_PROMPT, SAME_QUESTION
+from twin_assets.instructions.leakage import CONTAINED, SAME_PROMPT, SAME_QUESTION, runs_of
 from twin_assets.instructions.similar_keys import shingles, similar_pairs, words_of
 
 LOW_VOTE = 0.5  # below it an answer may be rejected; the mean of its readers' votes
@@ -306,4 +307,18 @@ def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dic
         said = shingles(chosen, width=5)
         if len(said & held_text) > HOLDS_HELD_OUT * len(said):
             found.setdefault(key, "held_out_text")
+    whole = [runs_of(answer) for answer in held_out.answers]
+    for key, (_, _, chosen) in pairs.items():
+        said = runs_of(chosen)
+        if any(len(said & runs) > CONTAINED * len(runs) for runs in whole):
+            found.setdefault(key, "held_out_text")
     return found
+
+
+def same_answer(chosen: str, rejected: str) -> bool:
+    """Whether two answers say the same, white space and forms of a character aside."""
+    return _plain(chosen) == _plain(rejected)
+
+
+def _plain(answer: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", answer).split())

@@ -36,6 +36,7 @@ from twin_resources.storage.tables.tables import Tables
 CHECKS = {
     "every_chosen_answer_is_the_authors",
     "no_reader_owns_the_pairs",
+    "two_answers_differ",
     "every_pair_names_its_source",
     "no_pair_shows_what_is_held_out",
 }
@@ -342,6 +343,10 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
             changed(is_vote, chosen="Not the author's words."),
             changed(is_edit, chosen="Not what was edited."),
             changed(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
+        ],
+        "two_answers_differ": [
+            good.with_columns(rejected="chosen"),
+            changed(is_edit, chosen="Not what was edited.", rejected="Not  what was\nedited."),
         ],
         "no_reader_owns_the_pairs": [
             good.filter(is_vote),

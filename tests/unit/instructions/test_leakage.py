@@ -10,7 +10,13 @@ import polars as pl
 import pytest
 
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.leakage import LeakCandidate, leaks_of, left_out
+from twin_assets.instructions.leakage import (
+    MOST_GIVE_WAY,
+    LeakCandidate,
+    leaks_of,
+    left_out,
+    runs_of,
+)
 from twin_assets.instructions.similar_keys import shingles, sketch
 
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
@@ -73,6 +79,37 @@ def test_each_leak_is_counted(count: str, leak: Any) -> None:
     assert not leaks_of(pl.DataFrame([*CLEAN, leak]), CHUNKS).none
 
 
+def words(name: str, count: int) -> str:
+    return " ".join(f"{name}{number}" for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("train", "leaks_now"),
+    [
+        (f"{words('before', 60)} {words('held', 40)} {words('after', 60)}", 1),
+        (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 runs
+        (f"{words('before', 90)} {words('held', 14)} {words('after', 60)}", 1),  # 7 of 33
+    ],
+)
+def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
+    """Jaccard of the whole texts is .25 where all 40 words of it were trained on."""
+    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    trained = row("8", "c", "train", "Who mends lanterns?", answer=train)
+    assert leaks(held, trained)["held_out_contained"] == leaks_now
+    assert leaks(held, trained | {"split": "left_out"})["held_out_contained"] == 0
+
+
+def test_pieces_in_several_training_answers_are_one_leak() -> None:
+    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    text = words("held", 40).split()
+    pieces = [
+        row(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
+        for n in (0, 14, 28)
+    ]
+    assert leaks(held, *pieces)["held_out_contained"] == 1
+    assert leaks(held, pieces[0])["held_out_contained"] == 0
+
+
 def test_prompts_that_show_nearly_the_same_are_counted() -> None:
     shown = " ".join(f"word{number}" for number in range(300))
     train = row("8", "c", "train", "Who mends lanterns in the old harbour?", shown)
@@ -89,7 +126,12 @@ def candidate(
 ) -> LeakCandidate:
     of_answer = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
     return LeakCandidate(
-        sample, split, question, tuple(of_answer), datetime(year, 1, 1, tzinfo=UTC)
+        sample,
+        split,
+        question,
+        tuple(of_answer),
+        datetime(year, 1, 1, tzinfo=UTC),
+        runs_of(answer),
     )
 
 
@@ -108,6 +150,29 @@ def test_the_training_sample_gives_way() -> None:
     assert left_out([repeats, TRAIN, HELD]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
     assert left_out([same, TRAIN, HELD]) == {"s"}
+
+
+def test_a_training_sample_that_holds_a_held_out_answer_gives_way() -> None:
+    held = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
+    whole = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
+    holder = candidate("w", "train", "Who mends lanterns?", whole)
+    assert left_out([holder, TRAIN, held]) == {"w"}
+    little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
+    assert left_out([little, TRAIN, held]) == set()
+
+
+def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
+    held = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
+    many = [
+        candidate(
+            f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
+        )
+        for n in range(MOST_GIVE_WAY + 1)
+    ]
+    assert left_out([held, *many]) == {"h"}
+    assert left_out([held, *many[:MOST_GIVE_WAY]]) == {
+        one.sample_id for one in many[:MOST_GIVE_WAY]
+    }
 
 
 def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.preference_claims import shown_of_held_out
+from twin_assets.instructions.preference_claims import equal_answers, shown_of_held_out
 from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
     HeldOut,
@@ -19,6 +19,7 @@ from twin_assets.instructions.preference_pairs import (
     leaking,
     pairs_of_traces,
     passage_for,
+    same_answer,
     within_share,
 )
 
@@ -70,6 +71,31 @@ def test_nobody_elses_edit_is_chosen(role: str) -> None:
     assert pairs == []
     down, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
     assert [pair.chosen for pair in down] == [OWN]
+
+
+@pytest.mark.parametrize(
+    ("rejected", "same"),
+    [
+        ("Tin it.\n\nThen wait.", True),
+        (" Tin it.  Then wait. ", True),
+        ("Tin it! Then wait.", False),
+    ],
+)
+def test_two_answers_that_differ_in_white_space_alone_are_one(rejected: str, same: bool) -> None:
+    chosen = "Tin it. Then wait."
+    assert same_answer(chosen, rejected) == same
+    rows = pl.DataFrame({"chosen": [chosen], "rejected": [rejected]})
+    assert equal_answers(rows).hold is not same
+
+
+def test_a_chosen_text_that_holds_a_held_out_answer_leaks() -> None:
+    """Ten words of it in a long text: a small share of the text, and the whole answer."""
+    answer = "The tide comes in at noon and takes the lantern."
+    chosen = " ".join([*(f"before{n}" for n in range(70)), answer, *(f"x{n}" for n in range(70))])
+    held = HeldOut(questions={}, prompts={}, answers=[answer], chunks=frozenset())
+    assert leaking({"p": ("Who?", "Who?", chosen)}, held) == {"p": "held_out_text"}
+    other = chosen.replace("noon", "dawn")
+    assert leaking({"p": ("Who?", "Who?", other)}, held) == {}
 
 
 def test_an_edit_that_changes_nothing_makes_no_pair() -> None:
