@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
     # nothing else computes, and wait in a busy loop beside a training.
     serving_threads: int = Field(default=0, ge=0)
+    # Of an author's documents, the share that may break a claim (a platform's menu, a foreign
+    # byline, personal data left …): they are put aside; above it an import stops.
+    most_quarantined: float = Field(default=0.2, ge=0, le=1)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     # US dollars for the questions of all authors; a teacher with a price is not asked without.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)

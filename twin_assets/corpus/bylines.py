@@ -5,6 +5,10 @@ keeps its byline (importers), what happens to a foreign post (`cleaning_verdicts
 
 In doubt a post is the author's: an empty byline, "admin", a first name alone, two names of which
 one is the author's. A person adds other names of theirs to `aliases` in the author's settings.
+
+The owner of an account may sign with a handle, so a handle under most posts of a source is the
+author's. A full name that shares no word with the author's is somebody's, under however many posts:
+of 76 articles of two people, imported with one's name, the other's 49 were kept.
 """
 # pyright: strict
 
@@ -26,6 +30,8 @@ _NOBODY = frozenset(
 )
 _SEVERAL = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
 _ADDRESS = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+"""Thai to Khmer, Japanese, Chinese, Korean: one word may be a first and a last name."""
 _CAPITAL = r"[A-ZÀ-ÖØ-Þ][\w.'’-]*"
 _NAME = rf"({_CAPITAL}(?:[ ](?:(?:de|van|von|der|den|la|le|da|di|bin|al)[ ])*{_CAPITAL}){{1,3}})"
 _SAID = (
@@ -70,6 +76,19 @@ def is_by(byline: str, names: tuple[str, ...]) -> bool:
     return any(
         _same(words, _words(name)) for name in names for words in [*said, whole] if _words(name)
     )
+
+
+def may_be_adopted(byline: str, names: Sequence[str]) -> bool:
+    """Whether a byline under most posts of a source may be taken for the author's own.
+
+    A handle may: one word, in a script that puts spaces between words. Of several words one must be
+    in one of `names`.
+    """
+    plain = _ADDRESS.sub(" ", byline).strip()
+    if len(plain.split()) == 1 and not _UNSPACED.search(plain):
+        return True
+    said = {word for word in _words(plain) if len(word) > 1}
+    return any(said & set(_words(name)) for name in names)
 
 
 def _same(said: Sequence[str], name: Sequence[str]) -> bool:

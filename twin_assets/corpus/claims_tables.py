@@ -1,80 +1,128 @@
 """The claims over an author's `cleaned_documents`, from the tables.
 
-Belongs here: bringing `document_claims` up to date, and examining each claim. Does not belong here:
-how one is counted (`claims`), dagster.
+Belongs here: examining what is stored, and how much was put aside for it. Does not belong here: how
+a document is measured (`document_claims`), putting it aside (`cleaning_tables`), dagster.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_assets.corpus import document_claims
-from twin_assets.corpus.cleaning_tables import CLEANED, names_of
+from twin_assets.corpus.cleaning_tables import CLEANED, MEASURED, QUARANTINE, names_of
+from twin_assets.corpus.contracts import RULES
 from twin_assets.corpus.corpus_tables import columns_of
-from twin_assets.corpus.document_claims import DocumentClaim, DocumentClaims
-from twin_resources.privacy import PRIVACY_VERSION
+from twin_assets.corpus.document_claims import CLAIMS, DOCUMENT_COLUMNS, DocumentClaims
+from twin_resources.processes.wording import counted
 from twin_resources.storage.tables.rows_by_id import read_by_id
-from twin_resources.storage.tables.tables import Upstream
+from twin_resources.storage.tables.tables import BATCH_ROWS
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-TABLE = "document_claims"
+__all__ = ["CLAIMS", "SETTING", "ExaminedClaim", "examine"]
 
-CLAIMS: Mapping[str, str] = {
-    "no_platform_boilerplate_left": "No kept document holds a platform's button or notice, or "
-    "begins or ends in lines that repeat over the author's posts.",
-    "no_foreign_byline": "No kept document is signed by somebody else.",
-    "no_pii_left": "Nothing that `privacy` knows how to find is left in a kept document.",
-    "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
-    "their posts had.",
-    "no_near_duplicates_left": "No two kept documents are copies of one another.",
-}
-"""Name of the check → what it claims."""
-
-_DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "language", "kept")
+SETTING = "TWIN_MOST_QUARANTINED"
+_STORED = ("document_id", "source_id", "byline", "kept", "dropped_because")
 
 
-def examine(tables: Tables, author: Author) -> dict[str, DocumentClaim]:
-    """Measure what changed and examine all claims (`CLAIMS`).
+@dataclass(frozen=True)
+class ExaminedClaim:
+    """A claim about stored documents.
+
+    Attributes:
+        holds: no document in the table breaks it, and not too many were put aside, this claim's
+            among them.
+        counted: by what numbers.
+        said: what a person can do when it does not hold.
+    """
+
+    holds: bool
+    counted: Mapping[str, Any]
+    said: str
+
+
+def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
+    """Examine all claims (`CLAIMS`) over what is stored.
+
+    Args:
+        most_quarantined: of the documents that would be kept, the share that may break a claim.
 
     Raises:
         TableMissing: `cleaned_documents` was never materialized.
     """
     slug = author.slug
-
-    def measured_with_sources(documents: pl.DataFrame) -> pl.DataFrame:
-        ids, columns = documents["source_id"], document_claims.SOURCE_COLUMNS
-        posts = read_by_id(tables, "raw_posts", slug, "source_id", ids, columns)
-        return document_claims.measure(documents, posts)
-
-    tables.sync(
-        Upstream(CLEANED, slug, columns=_DOCUMENT_COLUMNS),
-        TABLE,
-        author=slug,
-        key="document_id",
-        function=measured_with_sources,
-        version=f"{document_claims.CLAIMS_VERSION}, privacy {PRIVACY_VERSION}",
-        schema=columns_of(DocumentClaims),
-        row_key="document_id",
-    )
-    measured = tables.read(TABLE, slug)
-    signed = tables.read(CLEANED, slug, columns=["source_id", "source", "byline", "kept"])
+    stored = tables.read(CLEANED, slug, columns=list(_STORED))
+    measured = _measured(tables, slug).join(stored, on="document_id", how="semi")
 
     def texts_of(names: Sequence[str]) -> dict[str, str]:
         wanted = pl.Series("document_id", names, dtype=pl.String)
         columns = ("document_id", "text")
         return dict(read_by_id(tables, CLEANED, slug, "document_id", wanted, columns).iter_rows())
 
-    return {
-        "no_platform_boilerplate_left": document_claims.platform_boilerplate(measured),
-        "no_foreign_byline": document_claims.foreign_bylines(signed, names_of(author)),
-        "no_pii_left": document_claims.personal_data(measured),
-        "punctuation_and_paragraphs_kept": document_claims.punctuation_and_paragraphs(measured),
-        "no_near_duplicates_left": document_claims.near_duplicates(measured, texts_of),
-    }
+    found = document_claims.all_claims(
+        measured, names_of(author), texts_of, bylines=stored.select("document_id", "byline")
+    )
+    dropped = stored.filter(pl.col("dropped_because") == "foreign_byline").height
+    aside = tables.read(QUARANTINE, slug, columns=[RULES])[RULES].to_list()
+    for_claims = [rules for rules in aside if not CLAIMS.keys().isdisjoint(rules)]
+    kept = int(stored["kept"].sum())
+    share = len(for_claims) / max(1, kept + len(for_claims))
+    examined: dict[str, ExaminedClaim] = {}
+    for name, claim in found.items():
+        mine = sum(name in rules for rules in for_claims)
+        too_many = bool(mine) and share > most_quarantined
+        numbers = {
+            **claim.counted,
+            **({"dropped": dropped} if name == "no_foreign_byline" else {}),
+            "quarantined": mine,
+            "quarantined_for_any_claim": len(for_claims),
+            "quarantined_share": round(share, 4),
+            "most_quarantined": most_quarantined,
+        }
+        said = f"{CLAIMS[name]} {counted(mine, 'document')} put aside for it"
+        if too_many:
+            said += (
+                f"; {share:.0%} of all that would be kept break a claim, and {SETTING} allows "
+                f"{most_quarantined:.0%}: `twin import PATH --dry-run` names the files; mend "
+                f"them, or set {SETTING} higher to go on without them"
+            )
+        examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, said)
+    return examined
+
+
+def _measured(tables: Tables, author: str) -> pl.DataFrame:
+    """`DocumentClaims` of what is stored: documents that are not as they were measured are measured
+    here, so that a claim is always about the stored text."""
+    schema = columns_of(DocumentClaims)
+    known = tables.read(MEASURED, author) if tables.exists(MEASURED, author) else pl.DataFrame()
+    if not set(schema) <= set(known.columns):
+        known = pl.DataFrame(schema=schema)
+    new = tables.unverified(
+        CLEANED, author, claim="as_measured", version=document_claims.CLAIMS_VERSION
+    )
+    hashes: dict[str, str] = dict(known.select("document_id", "text_hash").iter_rows())
+    others: list[pl.DataFrame] = []
+    for part in new.parts(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
+        rows = part.filter(
+            [
+                hashes.get(name) != document_claims.text_hash_of(title, text)
+                for name, title, text in part.select("document_id", "title", "text").iter_rows()
+            ]
+        )
+        if rows.height:
+            ids, columns = rows["source_id"], document_claims.SOURCE_COLUMNS
+            posts = read_by_id(tables, "raw_posts", author, "source_id", ids, columns)
+            others.append(document_claims.measure(rows, posts))
+    if not others:
+        new.hold()
+        return known.select(schema.keys())
+    changed = pl.concat(others)
+    same = known.select(schema.keys()).join(changed, on="document_id", how="anti")
+    return pl.concat([same, changed])

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.corpus import boilerplate, near_duplicates
+from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
 from twin_assets.corpus.bylines import said_author
 from twin_assets.corpus.cleaning_account import PostCounts, account_for, dropped_by_reason
 from twin_assets.corpus.cleaning_verdicts import FEWEST_WORDS, decide, repeating
@@ -34,12 +34,15 @@ __all__ = [
     "RAW_COLUMNS",
     "PostCounts",
     "account_for",
+    "claims_broken",
     "clean_posts",
     "document_id_of",
     "document_rows",
     "dropped_by_reason",
     "normalized",
+    "parted_posts",
     "prepare_posts",
+    "rows_put_aside",
 ]
 
 CLEANING_VERSION = f"4, privacy {privacy.PRIVACY_VERSION}"
@@ -80,14 +83,77 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
         names: the author's name and aliases; with none, no byline is foreign.
 
     Returns:
-        One row a post (`schema.CleanedDocuments`), in the order of the posts.
+        One row a post (`schema.CleanedDocuments`), in the order of the posts, without those that
+        `parted_posts` puts aside.
+    """
+    return parted_posts(posts, names=names)[0]
+
+
+def parted_posts(
+    posts: pl.DataFrame, *, names: Sequence[str] = ()
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Clean all posts in memory: the documents, and those put aside as they break a claim.
+
+    Args:
+        posts: `RAW_COLUMNS`.
+        names: the author's name and aliases.
+
+    Returns:
+        `schema.CleanedDocuments`, and the same with `failed_rules`, the claims that a row breaks.
     """
     prepared = prepare_posts(posts)
     candidates = repeating(prepared, names=names)
     bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
     similar = near_duplicates.similar_bodies(bodies)
     verdicts = decide(prepared, candidates, similar, names=names)
-    return validated(document_rows(verdicts, prepared), CleanedDocuments)
+    rows = document_rows(verdicts, prepared)
+    texts: dict[str, str] = dict(rows.select("document_id", "text").iter_rows())
+    measured = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
+    claims = document_claims.all_claims(
+        measured, names, lambda wanted: {name: texts[name] for name in wanted}
+    )
+    broken = claims_broken(prepared, claims)
+    sound = rows.join(broken, on="source_id", how="anti")
+    return validated(sound, CleanedDocuments), rows_put_aside(rows, broken)
+
+
+def claims_broken(
+    prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
+) -> pl.DataFrame:
+    """`source_id` of each document that breaks a claim, and `breaks`, which.
+
+    Args:
+        prepared: `document_id`, `source_id` of all posts.
+        claims: from `document_claims.all_claims`.
+    """
+    pairs = [(name, claim) for claim, found in claims.items() for name in sorted(found.broken)]
+    schema = {"document_id": pl.String(), "breaks": pl.String()}
+    broken = pl.DataFrame(pairs, schema=schema, orient="row")
+    return (
+        broken.group_by("document_id", maintain_order=True)
+        .agg("breaks")
+        .join(prepared.select("document_id", "source_id"), on="document_id")
+        .select("source_id", "breaks")
+    )
+
+
+def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+    """Of rows of `cleaned_documents` those that break their contract or a claim, with which
+    (`contracts.quarantine_columns`).
+
+    Args:
+        broken: `source_id`, `breaks`.
+    """
+    claims = broken.filter(pl.col("breaks").list.len() > 0).select(
+        "source_id", pl.col("breaks").alias(contracts.RULES)
+    )
+    sound = contracts.good_rows(rows, CleanedDocuments)
+    return pl.concat(
+        [
+            contracts.bad_rows(rows, CleanedDocuments),
+            sound.join(claims, on="source_id", maintain_order="left"),
+        ]
+    )
 
 
 def prepare_posts(

@@ -5,8 +5,9 @@ belong here: what is decided (`cleaning`, `cleaning_verdicts`, `near_duplicates`
 
     raw_posts → prepared_posts       each post cleaned by itself
               → near_duplicates      bands of each text, and the texts that it is a copy of
+              → document_claims      what each document is measured by, and so which break a claim
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break the contract, with the rules broken
+              → cleaned_documents_quarantine    rows that break the contract or a claim, with which
 
 Verdicts are taken from narrow columns of all posts; texts are read of changed posts only. The bands
 lie in a list column, one row a document, and a lookup scans it: .14 CPU seconds for 100,000 posts
@@ -23,9 +24,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, contracts, near_duplicates
+from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
 from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_assets.corpus.document_claims import DocumentClaims
 from twin_resources.privacy.presidio import NamesAndPlaces, version_of
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 PREPARED, SIMILAR = "prepared_posts", "near_duplicates"
 CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"
+MEASURED = "document_claims"
 
 BANDS_VERSION = (
     f"1, {near_duplicates.BANDS} x {near_duplicates.ROWS} bands of {near_duplicates.SHINGLE_WORDS} "
@@ -50,12 +53,13 @@ class CleaningRun:
 
     prepared: SyncResult
     similar: SyncResult
+    measured: SyncResult
     cleaned: SyncResult
     quarantined: SyncResult
 
     @property
     def bytes_written(self) -> int:
-        steps = (self.prepared, self.similar, self.cleaned, self.quarantined)
+        steps = (self.prepared, self.similar, self.measured, self.cleaned, self.quarantined)
         return sum(step.bytes_written for step in steps)
 
 
@@ -65,7 +69,7 @@ def names_of(author: Author) -> tuple[str, ...]:
 
 
 def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
-    """Bring all four tables up to date with `raw_posts`.
+    """Bring all five tables up to date with `raw_posts`.
 
     Raises:
         TableMissing: `raw_posts` was never materialized.
@@ -116,28 +120,56 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
             part, read_by_id(tables, PREPARED, slug, "source_id", ids, columns)
         )
 
+    def measure(part: pl.DataFrame) -> pl.DataFrame:
+        rows = rows_of(part)
+        kept, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
+        posts = read_by_id(tables, "raw_posts", slug, "source_id", kept, columns)
+        return document_claims.measure(rows, posts)
+
+    measured = tables.sync(
+        verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
+        MEASURED,
+        author=slug,
+        key="source_id",
+        function=measure,
+        version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
+        schema=columns_of(DocumentClaims),
+        row_key="document_id",
+    )
+
+    def texts_of(document_ids: Sequence[str]) -> dict[str, str]:
+        wanted = narrow.filter(pl.col("document_id").is_in(document_ids))
+        rows = rows_of(verdicts.join(wanted, on="source_id", how="semi"))
+        return dict(rows.select("document_id", "text").iter_rows())
+
+    claims = document_claims.all_claims(tables.read(MEASURED, slug), names, texts_of)
+    judged = verdicts.join(
+        cleaning.claims_broken(narrow, claims), on="source_id", how="left", maintain_order="left"
+    ).with_columns(pl.col("breaks").fill_null(pl.lit([], dtype=pl.List(pl.String))))
     cleaned = tables.sync(
-        verdicts,
+        judged,
         CLEANED,
         author=slug,
         key="source_id",
-        function=lambda part: contracts.good_rows(rows_of(part), CleanedDocuments),
+        function=lambda part: contracts.good_rows(
+            rows_of(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+        ),
         version=cleaning.CLEANING_VERSION,
         schema=columns_of(CleanedDocuments),
         row_key="document_id",
     )
     there = tables.read(CLEANED, slug, columns=["source_id"])
     quarantined = tables.sync(
-        verdicts.join(there, on="source_id", how="anti"),
+        judged.join(there, on="source_id", how="anti"),
         QUARANTINE,
         author=slug,
         key="source_id",
-        function=lambda part: contracts.bad_rows(rows_of(part), CleanedDocuments),
+        function=lambda part: cleaning.rows_put_aside(rows_of(part), part),
         version=cleaning.CLEANING_VERSION,
         schema=contracts.quarantine_columns(CleanedDocuments),
         row_key="document_id",
     )
-    return CleaningRun(prepared, similar, cleaned, quarantined)
+    return CleaningRun(prepared, similar, measured, cleaned, quarantined)
 
 
 class _Stored:

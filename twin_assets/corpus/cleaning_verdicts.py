@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from twin_assets.corpus.boilerplate import repeated_lines
-from twin_assets.corpus.bylines import foreign_bylines
+from twin_assets.corpus.bylines import foreign_bylines, may_be_adopted
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
 
 FEWEST_WORDS = 10
@@ -60,16 +60,59 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         prepared: `source_id`, `source`, `byline`.
         names: the author's name and aliases; with none, nobody is foreign.
 
-    The byline of more than half of a source's posts is the author's own, whatever it says: the
-    owner of an account may sign with a handle.
+    The byline of more than half of a source's posts is the author's own where it may be
+    (`bylines.may_be_adopted`): the owner of an account may sign with a handle.
     """
-    posts = prepared.group_by("source").len("posts")
+    counted = _counted_bylines(prepared, names)
+    by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
     signed = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
-    counted = signed.group_by("source", "byline").len().join(posts, on="source")
-    counted = counted.with_columns((pl.col("len") > _OWN_SHARE * pl.col("posts")).alias("own"))
-    strange = foreign_bylines(counted["byline"].unique().to_list(), names)
-    by_others = counted.filter(~pl.col("own") & pl.col("byline").is_in(list(strange)))
     return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")
+
+
+def adopted(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Handles that are taken for the author's: `source`, `byline`, `len` posts, of `posts`.
+
+    Args:
+        prepared: as in `foreign`.
+        names: the author's name and aliases.
+    """
+    return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNTS)
+
+
+def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Full names under most posts of a source that are not known as the author's.
+
+    A person must say whose they are.
+
+    Args:
+        prepared: as in `foreign`.
+        names: the author's name and aliases.
+
+    Returns:
+        `source`, `byline`, `len` posts that carry it, `posts` of the source.
+    """
+    counted = _counted_bylines(prepared, names)
+    return counted.filter("most", ~pl.col("adoptable")).select(*_COUNTS)
+
+
+_COUNTS = ("source", "byline", "len", "posts")
+
+
+def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Each source's bylines that are none of `names`: how many posts, and whether of most."""
+    posts = prepared.group_by("source").len("posts")
+    signed = prepared.filter(pl.col("byline") != "")
+    counted = signed.group_by("source", "byline").len().join(posts, on="source")
+    strange = foreign_bylines(counted["byline"].unique().to_list(), names)
+    adoptable = [byline for byline in strange if may_be_adopted(byline, names)]
+    return (
+        counted.filter(pl.col("byline").is_in(sorted(strange)))
+        .with_columns(
+            (pl.col("len") > _OWN_SHARE * pl.col("posts")).alias("most"),
+            pl.col("byline").is_in(sorted(adoptable)).alias("adoptable"),
+        )
+        .sort("source", "byline")
+    )
 
 
 def repeating(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:

@@ -42,6 +42,13 @@ CURES: Mapping[str, str] = {
     "near_duplicate": _SAID_ELSEWHERE,
     "foreign_byline": "somebody else signed it; if that is the author, name it in `aliases` of "
     "authors/<slug>.toml",
+    "breaks_no_platform_boilerplate_left": "take the platform's menu or notice out of it",
+    "breaks_no_foreign_byline": "somebody else seems to have signed it; if that is the author, "
+    "name it in `aliases` of authors/<slug>.toml",
+    "breaks_no_pii_left": "take the address, number or key out of it",
+    "breaks_punctuation_and_paragraphs_kept": "its text could not be read whole: write it as plain "
+    "Markdown",
+    "breaks_no_near_duplicates_left": _SAID_ELSEWHERE,
 }
 
 

@@ -1,41 +1,65 @@
-"""What must hold for every kept document, measured on the stored texts.
+"""What must hold for every kept document, measured on its text.
 
-Belongs here: measuring a document against what it was made from, and counting what breaks a claim.
-Does not belong here: the checks as Dagster sees them (`cleaned_documents`), cleaning.
+Belongs here: measuring a document against what it was made from, and finding those that break a
+claim. Does not belong here: putting them aside (`cleaning_tables`), the checks as Dagster sees them
+(`cleaned_documents`), cleaning.
 
-A document is measured once, when it changed (table `document_claims`): a check over ten new posts
-reads ten texts and narrow columns of the others.
+No claim asks the function by which cleaning decided: menus are found in running words
+(`share_menus`), signatures by another rule (`signatures`), personal data by a second list
+(`personal_traces`), lost marks against the source (`lost_marks`), copies by other candidates. A
+document is measured once, when it changed (table `document_claims`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import html
+import hashlib
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus import boilerplate
-from twin_assets.corpus.cleaning_verdicts import foreign
-from twin_assets.corpus.code_blocks import fenced, replace_highlights, without_code
+from twin_assets.corpus import lost_marks
+from twin_assets.corpus.code_blocks import prose_lines, without_code
 from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.corpus.near_duplicates import SIMILAR, shingles_of
+from twin_assets.corpus.personal_traces import count_personal_traces
+from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.shingles import jaccard
-from twin_resources.privacy import find_personal
+from twin_assets.corpus.signatures import signed_by, signed_by_others
 
-CLAIMS_VERSION = "2"
+CLAIMS_VERSION = "3"
 
-SOURCE_COLUMNS = ("source_id", "text", "markup")
+CLAIMS: Mapping[str, str] = {
+    "no_platform_boilerplate_left": "No kept document holds a platform's menu, button or notice, "
+    "or begins or ends in paragraphs that repeat over the author's posts.",
+    "no_foreign_byline": "No kept document is signed by somebody else.",
+    "no_pii_left": "No kept document holds personal data or a secret of a shape that leaves no "
+    "doubt.",
+    "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
+    "their posts had.",
+    "no_near_duplicates_left": "No two kept documents are copies of one another.",
+}
+"""Name of the check → what it claims."""
+
+DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
+"""What `measure` reads of `cleaned_documents`."""
+SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 """What `measure` reads of `raw_posts`."""
 
-MOST_STRIPPED = 0.01
-"""Of the documents so many may look stripped: some posts are lists, tables or verse."""
+FEWEST_REPEATS = 10
+SMALLEST_SHARE = 0.01
+"""Twice what cleaning asks of a repeated line: copies and dropped posts, which it counts, are no
+kept documents."""
+_FEWEST_WORDS = 4
+_AT_THE_BEGINNING, _AT_THE_END = 2, 3
 
-_OFTEN = 2
+_FEWEST_MARKS = 12
+_FEWEST_BREAKS = 3
 _SMALLEST = 8
 _SHARED = 2
 """Two documents with two of eight smallest shingles in common are compared exactly; of similar ones
@@ -43,25 +67,28 @@ _SHARED = 2
 _NEIGHBOURS = 8
 _MOST_COMPARED = 2_000
 
-_MARK = re.compile(r"(?<=\w)[.,;:!?](?=[\s\"'”’)\]]|$)|(?<=\w)['’](?=\w)")
 _WORD = re.compile(r"\w+")
-_HIDDEN = re.compile(r"<(pre|script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
-_BLOCK_END = re.compile(r"</(?:p|div|li|h[1-6]|blockquote|tr)\s*>|<br\s*/?>\s*<br", re.IGNORECASE)
-_TAG = re.compile(r"<[^<>]{0,2000}>")
-_PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n")
+_NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
 class DocumentClaims(dy.Schema):
-    """Table `document_claims`: one row a row of `cleaned_documents`; zeros where it is dropped.
+    """Table `document_claims`: one row a row that may go into `cleaned_documents`; zeros where it
+    is dropped.
 
     `words`, `marks` (of punctuation) and `paragraphs` are of the prose, `…_before` of the post as
-    it was imported. `lines`: as in `prepared_posts`, of this text; `smallest`: its
-    smallest shingles.
+    it was imported, and `…_kept` and `…_lost` those of the post around words that stayed.
+    `platform_lines` counts menus, buttons and notices; `signed` is who signed the post; `edges` are
+    the first and last paragraphs, `smallest` the smallest shingles. `text_hash` is of title and
+    text: what was measured.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
+    source_id = dy.String(min_length=1)
+    source = dy.String()
     kept = dy.Bool()
+    text_hash = dy.String(min_length=1)
     platform_lines = dy.Int64(min=0)
+    signed = dy.String()
     personal = dy.Int64(min=0)
     words_before = dy.Int64(min=0)
     marks_before = dy.Int64(min=0)
@@ -69,7 +96,11 @@ class DocumentClaims(dy.Schema):
     words = dy.Int64(min=0)
     marks = dy.Int64(min=0)
     paragraphs = dy.Int64(min=0)
-    lines = dy.List(dy.Int64())
+    marks_kept = dy.Int64(min=0)
+    marks_lost = dy.Int64(min=0)
+    breaks_kept = dy.Int64(min=0)
+    breaks_lost = dy.Int64(min=0)
+    edges = dy.List(dy.Int64())
     smallest = dy.List(dy.Int64())
 
 
@@ -77,8 +108,7 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
     """Measure documents (`DocumentClaims`, in their order).
 
     Args:
-        documents: `document_id`, `source_id`, `title`, `text`, `language` and `kept` of
-            `cleaned_documents`.
+        documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
         sources: `SOURCE_COLUMNS` of the posts behind them.
     """
     posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
@@ -86,127 +116,155 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=columns_of(DocumentClaims))
 
 
+def text_hash_of(title: str, text: str) -> str:
+    """Names what was measured of a document."""
+    return hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()[:32]
+
+
 def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
-    before = _Prose.of(_source_prose(post)) if document["kept"] and post else _Prose(0, 0, 0)
-    text = str(document["text"])
-    now = _Prose.of(without_code(text))
+    kept, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
+    prose = without_code(text)
+    source = lost_marks.source_prose(post) if kept and post else ""
+    before, now = lost_marks.Prose.of(source), lost_marks.Prose.of(prose)
     return {
         "document_id": document["document_id"],
-        "kept": document["kept"],
-        "platform_lines": boilerplate.count_platform_lines(text),
-        "personal": sum(
-            len(find_personal(part, region=str(document["language"])))
-            for part in (text, str(document["title"]))
-        ),
+        "source_id": document["source_id"],
+        "source": str(post["source"]) if post else "",
+        "kept": kept,
+        "text_hash": text_hash_of(title, text),
+        "platform_lines": count_menus(text),
+        "signed": signed_by(str(post["text"]), str(post["author"] or "")) if kept and post else "",
+        "personal": count_personal_traces(text) + count_personal_traces(title),
         "words_before": before.words,
         "marks_before": before.marks,
         "paragraphs_before": before.paragraphs,
         "words": now.words,
         "marks": now.marks,
         "paragraphs": now.paragraphs,
-        "lines": boilerplate.line_numbers(text),
+        **vars(lost_marks.lost(source, prose)),
+        "edges": _edges(text),
         "smallest": sorted(shingles_of(text))[:_SMALLEST],
     }
 
 
-@dataclass(frozen=True)
-class _Prose:
-    words: int
-    marks: int
-    paragraphs: int
-
-    @classmethod
-    def of(cls, prose: str) -> _Prose:
-        paragraphs = sum(bool(_WORD.search(part)) for part in _PARAGRAPH_BREAK.split(prose))
-        return cls(len(_WORD.findall(prose)), len(_MARK.findall(prose)), paragraphs)
-
-
-def _source_prose(post: Mapping[str, Any]) -> str:
-    """The prose of a post as it was imported, by means that cleaning does not use."""
-    text = replace_highlights(str(post["text"]).replace("\r\n", "\n"), fenced)
-    if post["markup"] == "html":
-        text = _TAG.sub("", _BLOCK_END.sub("\n\n", _HIDDEN.sub("\n\n", without_code(text))))
-        return html.unescape(text)
-    return without_code(text)
+def _edges(text: str) -> list[int]:
+    """A number for each of the first and last paragraphs: equal for equal words and figures."""
+    lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
+    at_the_end = lines[max(_AT_THE_BEGINNING, len(lines) - _AT_THE_END) :]
+    found: list[int] = []
+    for line in (*lines[:_AT_THE_BEGINNING], *at_the_end):
+        words = _WORD.findall(line.casefold())
+        if len(words) >= _FEWEST_WORDS:
+            digest = hashlib.blake2b(" ".join(words).encode(), digest_size=7).digest()
+            found.append(int.from_bytes(digest, "big"))
+    return found
 
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """Whether a claim holds; `counted` says by what numbers."""
+    """Which documents break a claim; `counted` says by what numbers."""
 
-    holds: bool
     counted: Mapping[str, Any]
+    broken: frozenset[str] = field(default_factory=frozenset[str])
+
+    @property
+    def holds(self) -> bool:
+        return not self.broken
+
+
+def all_claims(
+    measured: pl.DataFrame,
+    names: Sequence[str],
+    texts_of: Callable[[Sequence[str]], Mapping[str, str]],
+    bylines: pl.DataFrame | None = None,
+) -> dict[str, DocumentClaim]:
+    """Each of `CLAIMS`, of all an author's documents.
+
+    Args:
+        measured: `DocumentClaims`.
+        names: the author's name and aliases.
+        texts_of: document ids → text of each.
+        bylines: `document_id`, `byline` as cleaning left them, judged beside `signed`.
+    """
+    return {
+        "no_platform_boilerplate_left": platform_boilerplate(measured),
+        "no_foreign_byline": foreign_bylines(measured, names, bylines),
+        "no_pii_left": personal_data(measured),
+        "punctuation_and_paragraphs_kept": punctuation_and_paragraphs(measured),
+        "no_near_duplicates_left": near_duplicates(measured, texts_of),
+    }
 
 
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
-    """No kept document holds a platform's button or notice, or begins or ends in repeated lines.
-
-    A line must repeat twice as often as cleaning asks, since copies and dropped posts, which
-    cleaning counts, are no kept documents.
-    """
+    """No kept document holds a menu, button or notice, or begins or ends in repeated paragraphs."""
     kept = measured.filter("kept")
-    found = boilerplate.repeated_lines(kept["lines"], times=_OFTEN)
-    repeated = frozenset(found.to_list())
-    left = (
-        sum(boilerplate.holds_repeated(lines, repeated) for lines in kept["lines"].to_list())
-        if repeated
-        else 0
-    )
-    lines = int(kept["platform_lines"].sum())
+    least = max(FEWEST_REPEATS, math.ceil(SMALLEST_SHARE * kept.height))
+    held = kept.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
+    often = held.unique().group_by("edges").len().filter(pl.col("len") >= least)
+    repeating = held.join(often, on="edges", how="semi")["document_id"].unique()
+    with_lines = kept.filter(pl.col("platform_lines") > 0)
     return DocumentClaim(
-        not lines and not left,
         {
-            "platform_lines": lines,
-            "documents_with_platform_lines": kept.filter(pl.col("platform_lines") > 0).height,
-            "documents_with_repeated_lines": left,
+            "platform_lines": int(with_lines["platform_lines"].sum()),
+            "documents_with_platform_lines": with_lines.height,
+            "documents_with_repeated_lines": repeating.len(),
         },
+        frozenset([*with_lines["document_id"], *repeating]),
     )
 
 
 def personal_data(measured: pl.DataFrame) -> DocumentClaim:
-    """Nothing that `privacy` knows how to find is left in a kept document or its title."""
+    """No kept document or its title holds what `personal_traces` finds."""
     found = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
-        found.is_empty(),
         {"documents": found.height, "pieces": int(found["personal"].sum())},
+        frozenset(found["document_id"]),
     )
 
 
 def punctuation_and_paragraphs(measured: pl.DataFrame) -> DocumentClaim:
     """Documents have the punctuation and the paragraphs that their posts had.
 
-    Counted by density, since cleaning takes out menus and link targets: a document is *stripped*
-    with less than half the marks a word, *flattened* when four paragraphs or more became one.
+    Around words that stayed (`lost_marks`): a document is *stripped* that has lost more of the
+    marks than it has kept, *flattened* where most ends of paragraphs are gone.
     """
-    kept = measured.filter(pl.col("kept") & (pl.col("words_before") > 0))
-    before = pl.col("marks_before") / pl.col("words_before")
-    now = pl.col("marks") / pl.max_horizontal("words", pl.lit(1))
-    enough = pl.col("words") >= 50
-    stripped = kept.filter(enough & (before >= 0.02) & (now < before / 2)).height
-    flat = enough & (pl.col("paragraphs_before") >= 4) & (pl.col("paragraphs") <= 1)
-    flattened = kept.filter(flat).height
+    kept = measured.filter("kept")
+    marks = pl.col("marks_kept") + pl.col("marks_lost")
+    breaks = pl.col("breaks_kept") + pl.col("breaks_lost")
+    stripped = kept.filter(marks >= _FEWEST_MARKS, pl.col("marks_lost") > pl.col("marks_kept"))
+    flat = kept.filter(breaks >= _FEWEST_BREAKS, pl.col("breaks_lost") > pl.col("breaks_kept"))
     return DocumentClaim(
-        stripped + flattened <= MOST_STRIPPED * kept.height,
         {
             "documents": kept.height,
-            "stripped": stripped,
-            "flattened": flattened,
+            "stripped": stripped.height,
+            "flattened": flat.height,
             "marks_a_word_before": _ratio(kept["marks_before"], kept["words_before"]),
             "marks_a_word": _ratio(kept["marks"], kept["words"]),
         },
+        frozenset([*stripped["document_id"], *flat["document_id"]]),
     )
 
 
-def foreign_bylines(cleaned: pl.DataFrame, names: Sequence[str]) -> DocumentClaim:
-    """No kept document is signed by somebody else.
+def foreign_bylines(
+    measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
+) -> DocumentClaim:
+    """No kept document is signed by somebody else (`signatures`).
 
     Args:
-        cleaned: `source_id`, `source`, `byline`, `kept` of all documents.
+        measured: `document_id`, `source`, `signed`, `kept`.
         names: the author's.
+        bylines: `document_id`, `byline` as cleaning left them; a row's counts where it has one.
     """
-    strange = foreign(cleaned, names)
-    kept = cleaned.filter("kept").join(strange, on="source_id", how="semi").height
-    return DocumentClaim(not kept, {"kept": kept, "dropped": strange.height - kept})
+    kept = measured.filter("kept").select("document_id", "source", "signed")
+    found = signed_by_others(kept.iter_rows(), names)
+    if bylines is not None:
+        left = kept.join(bylines, on="document_id").select("document_id", "source", "byline")
+        found |= signed_by_others(left.iter_rows(), names)
+    return DocumentClaim({"kept": len(found), "signed": _signed(kept["signed"])}, found)
+
+
+def _signed(names: Iterable[str]) -> int:
+    return sum(bool(name) for name in names)
 
 
 def near_duplicates(
@@ -224,17 +282,22 @@ def near_duplicates(
     compared = candidates.head(_MOST_COMPARED)
     names = sorted({*compared["document_id"].to_list(), *compared["other"].to_list()})
     sets = {name: shingles_of(text) for name, text in texts_of(names).items()}
-    left = sum(
-        jaccard(sets[one], sets[other]) >= SIMILAR
+    left = [
+        (one, other)
         for one, other in compared.select("document_id", "other").iter_rows()
-    )
+        if jaccard(sets[one], sets[other]) >= SIMILAR
+    ]
+    gone: set[str] = set()
+    for pair in sorted(left):
+        if gone.isdisjoint(pair):  # of two copies the one that says less, else the later name
+            gone.add(max(pair, key=lambda name: (-len(sets[name]), name)))
     return DocumentClaim(
-        not left,
         {
-            "pairs": left,
+            "pairs": len(left),
             "compared": compared.height,
             "not_compared": candidates.height - compared.height,
         },
+        frozenset(gone),
     )
 
 

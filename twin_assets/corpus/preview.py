@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, imported_sources, importing
+from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
+from twin_assets.corpus.contracts import RULES
 from twin_assets.corpus.cures import cure_of
 from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -37,7 +38,7 @@ NAMED = 3
 """Files that are named for each reason for which posts are dropped."""
 
 _FEW = 0.02
-"""Below this share a language or byline is a detail (a quotation, a guest), not worth a warning."""
+"""Below this share a language is a detail (a quotation), not worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Preview:
         failed: sources that could not be read, and why; their posts are not in the counts, unless
             an earlier import has stored them.
         changes: added, edited, deleted since the stored import; None when there is none.
+        unclaimed: full name that is none of the author's → posts, where most of a source carries
+            it: whoever runs this says whether it is the author's.
     """
 
     author: str
@@ -89,6 +92,7 @@ class Preview:
     converted: dict[str, int] = field(default_factory=dict[str, int])
     unread: int = 0
     mostly_unread: bool = False
+    unclaimed: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def preview(
@@ -97,6 +101,7 @@ def preview(
     author: str,
     settings: Settings,
     include: Sequence[str] = (),
+    aliases: Sequence[str] = (),
 ) -> Preview:
     """Import and clean in memory.
 
@@ -104,6 +109,7 @@ def preview(
         sources: folders, files or exports.
         author: display name; its stored posts, if any, are compared; "" when nobody says it.
         include: what to take beyond the public posts, besides what the author's settings name.
+        aliases: other names of the author, besides those in the author's settings.
         settings: `embedder` for the language warning, `home` for the stored posts.
 
     Raises:
@@ -129,8 +135,9 @@ def preview(
             earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
             forgotten=forgotten,
         )
-    names = [name for name in (author, *(known.aliases if known else ())) if name]
-    cleaned = cleaning.clean_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
+    said = [author, *(known.aliases if known else ()), *aliases]
+    names = [name for name in dict.fromkeys(said) if name] if author else []
+    cleaned, aside = cleaning.parted_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
     kept = cleaned.filter("kept")
     left_out = inventory.excluded()
     not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
@@ -139,14 +146,18 @@ def preview(
     dates = kept["published_at"].drop_nulls().sort()
     languages = _counted(kept["language"])
     bylines = _counted(raw.filter(pl.col("author") != "")["author"])
-    dropped = _summed(left_out, cleaning.dropped_by_reason(cleaned))
+    signed = pl.concat([part.select("source_id", "source", "byline") for part in (cleaned, aside)])
+    aside = aside.select("source_id", dropped_because="breaks_" + pl.col(RULES).list.first())
+    dropped = _summed(
+        left_out, cleaning.dropped_by_reason(cleaned), cleaning.dropped_by_reason(aside)
+    )
     return Preview(
         author=author,
         layouts=inventory.layouts,
-        found=cleaned.height + sum(left_out.values()),
+        found=cleaned.height + aside.height + sum(left_out.values()),
         kept=kept.height,
         dropped=dropped,
-        named=_named(cleaned),
+        named=_named(cleaned) | _named(aside.with_columns(kept=False)),
         cures={reason: cure for reason in dropped if (cure := cure_of(reason))},
         converted=_counted(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
@@ -161,13 +172,15 @@ def preview(
         questions=questions_about(kept),
         warnings=[
             *_language_warnings(languages, settings),
-            *(_byline_warnings(bylines, author=author, posts=cleaned.height) if author else []),
+            *_byline_warnings(cleaned, signed, names, slug=slug),
             *_unsure(inventory.remarks),
             *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
+            *_quarantine_warnings(kept.height, aside.height, settings),
             *([] if kept.height else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(one) for one in inventory.failed],
         changes=importing.changes(frame, stored).counts() if stored is not None else None,
+        unclaimed=_by_name(cleaning_verdicts.unclaimed(signed, names)),
     )
 
 
@@ -219,18 +232,14 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     ]
 
 
-def _byline_warnings(bylines: Mapping[str, int], *, author: str, posts: int) -> list[str]:
-    """Posts by somebody else teach the twin somebody else's voice."""
-    others = {
-        name: count
-        for name, count in bylines.items()
-        if author.casefold() not in name.casefold() and name.casefold() not in author.casefold()
-    }
-    if sum(others.values()) <= _FEW * posts:
+def _quarantine_warnings(kept: int, aside: int, settings: Settings) -> list[str]:
+    """An import that will stop says so before it runs."""
+    share = aside / max(1, kept + aside)
+    if share <= settings.most_quarantined:
         return []
     return [
-        f"{sum(others.values()):,} of {counted(posts, 'post')} carry another byline than {author}: "
-        f"{_listed(others)}; they are left out, unless `aliases` in the settings names them"
+        f"{counted(aside, 'post')}, {share:.0%} of the usable ones, break a claim: an import stops "
+        f"above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
 
@@ -269,6 +278,48 @@ def _unread_warnings(not_read: int, *, read: int, skipped: Mapping[str, int]) ->
         f"{counted(not_read, 'file')} with text {'is' if not_read == 1 else 'are'} left out, and "
         f"only {counted(read, 'post')} read: see what is skipped, and name the folder of the posts",
     ]
+
+
+def _byline_warnings(
+    cleaned: pl.DataFrame, signed: pl.DataFrame, names: Sequence[str], *, slug: str
+) -> list[str]:
+    """Posts by somebody else teach the twin somebody else's voice: those that are left out, and a
+    handle that is taken for the author's.
+
+    Args:
+        cleaned: `cleaned_documents`, verdicts and all: what is said here is what is done.
+        signed: `source_id`, `source`, `byline` of all posts.
+        names: the author's name and aliases.
+    """
+    if not names:
+        return []
+    warnings: list[str] = []
+    posts = counted(signed.height, "post")
+    others = _counted(cleaned.filter(dropped_because="foreign_byline")["byline"])
+    if others:
+        warnings.append(
+            f"{sum(others.values()):,} of {posts} are left out: somebody other than {names[0]} "
+            f"signed them ({_listed(others)})"
+        )
+    for name, count in _by_name(cleaning_verdicts.unclaimed(signed, names)).items():
+        warnings.append(
+            f"{name} signed {count:,} of {posts}; if that is {names[0]} too, write aliases = "
+            f'["{name}"] into authors/{slug}.toml'
+        )
+    for name, count in _by_name(cleaning_verdicts.adopted(signed, names)).items():
+        warnings.append(
+            f"{count:,} of {posts} are signed {name}: taken for {names[0]}, as the handle under "
+            "most of their source"
+        )
+    return warnings
+
+
+def _by_name(counts: pl.DataFrame) -> dict[str, int]:
+    """Byline → posts, over sources."""
+    total: Counter[str] = Counter()
+    for byline, posts in counts.select("byline", "len").iter_rows():
+        total[byline] += posts
+    return dict(total.most_common())
 
 
 def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:

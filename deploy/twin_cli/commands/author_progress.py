@@ -112,13 +112,14 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
 
 
 def fingerprint(author: Author, settings: Settings) -> str:
-    """SHA-256 over an author's sources, the importing code and the embedder.
+    """SHA-256 over an author's sources and names, the importing code and the embedder.
 
     Equal means: an import would find nothing to do. Text files count with their bytes, other and
     very large files with size and modification time; a source at an address is never the same.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())
+    digest.update(json.dumps([author.name, *sorted(author.aliases)]).encode())
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())
         if "://" in source:

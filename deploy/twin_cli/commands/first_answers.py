@@ -45,13 +45,31 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
     if not followed.succeeded:
         ensure_alive(stack)
+        page = f"{address}/runs/{followed.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
-            next_step=f"see {address}/runs/{followed.run.run_id}, then run `twin up` again",
+            next_step=what_to_mend(followed.refused, page=page),
         )
     clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
     return followed
+
+
+def what_to_mend(refused: Sequence[str], *, page: str) -> str:
+    """What a person does about an import that failed.
+
+    Args:
+        refused: names of the checks that failed.
+        page: of the run.
+    """
+    from twin_assets.corpus.document_claims import CLAIMS
+
+    if CLAIMS.keys().isdisjoint(refused):
+        return f"see {page}, then run `twin up` again"
+    return (
+        "`twin import PATH --dry-run` names the posts that break it: mend them, or allow a larger "
+        f"share of them with TWIN_MOST_QUARANTINED; {page}"
+    )
 
 
 def changed_posts(followed: FollowedRun) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from twin_cli.commands.asking_aliases import with_aliases
+from twin_cli.commands.asking_consent import at_a_terminal
 from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
@@ -49,6 +51,8 @@ def run_import(
         clock.console.print_json(json.dumps(asdict(preview), ensure_ascii=False))
     else:
         show_preview(clock, preview)
+    asks = at_a_terminal() and not (dry_run or as_json)
+    subject, preview = with_aliases(settings, subject, preview, clock=clock, asks=asks)
     if dry_run:
         return exit_code(preview)
     stack = stack_in_use(settings)

@@ -33,7 +33,13 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     from twin_assets.corpus.preview import preview
 
     author = subject.author
-    return preview(author.sources, author=author.name, settings=settings, include=author.include)
+    return preview(
+        author.sources,
+        author=author.name,
+        settings=settings,
+        include=author.include,
+        aliases=author.aliases,
+    )
 
 
 def too_small(preview: Preview) -> str:

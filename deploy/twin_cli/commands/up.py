@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.answer_models import follow_answer_model
+from twin_cli.commands.asking_aliases import with_aliases
 from twin_cli.commands.asking_consent import at_a_terminal, with_consent
 from twin_cli.commands.author_progress import (
     AuthorProgress,
@@ -330,6 +331,13 @@ class _Up:
             return subject, progress, True
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview)
+        subject, preview = with_aliases(
+            self.settings,
+            subject,
+            preview,
+            clock=self.clock,
+            asks=at_a_terminal() and not self.options.dry_run,
+        )
         if why := too_small(preview):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         progress = replace(

@@ -40,9 +40,29 @@ def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
     assert [name for name, one in found.items() if not one.passed] == [
         "no_platform_boilerplate_left"
     ]
-    assert found["no_platform_boilerplate_left"].metadata["platform_lines"].value == 1
+    failed = found["no_platform_boilerplate_left"]
+    assert failed.metadata["quarantined"].value == 1
+    assert "TWIN_MOST_QUARANTINED" in (failed.description or "")
     assert not result.success
     assert not result.asset_materializations_for_node("document_chunks")
+
+
+def test_one_post_of_many_that_breaks_a_claim_ends_no_import(
+    materialize: Materialize, posts: Path
+) -> None:
+    menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
+    for number, subject in enumerate(("kite", "tram", "bell", "oar")):
+        text = (
+            f"{paragraph(subject)} {menu if subject == 'kite' else ''} {paragraph('x' + subject)}"
+        )
+        (posts / "_posts" / f"2022-01-0{number + 1}-{subject}.md").write_text(text)
+    result = materialize()
+    found = evaluations(result)
+    assert all(one.passed for one in found.values())
+    said = metadata(result, "cleaned_documents")
+    assert (said["kept"], said["quarantined"]) == (6, 1)
+    accounted = found["every_import_is_kept_or_explained"].metadata
+    assert (accounted["imported"].value, accounted["quarantined"].value) == (7, 1)
 
 
 def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(

@@ -11,11 +11,19 @@ import polars as pl
 import pytest
 
 from tests.graph.corpus.conftest import paragraph
-from twin_assets.corpus import claims_tables, cleaning, cleaning_tables, near_duplicates
+from twin_assets.corpus import (
+    claims_tables,
+    cleaning,
+    cleaning_tables,
+    cleaning_verdicts,
+    document_claims,
+    near_duplicates,
+)
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
+from twin_resources.privacy.redaction import Redacted
 from twin_resources.storage.tables.tables import Tables
 
 ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))
@@ -258,24 +266,110 @@ def test_step_by_step_gives_the_same_as_at_once(
     assert in_memory.schema == columns_of(CleanedDocuments)
 
 
+def examined(tables: Tables, *, most: float = 0.2) -> dict[str, claims_tables.ExaminedClaim]:
+    return claims_tables.examine(tables, ANN, most_quarantined=most)
+
+
+MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
+"""A share menu in our own words, in flat text, as in 74 of the Handbook's 76 articles."""
+
+
+def test_a_document_that_breaks_a_claim_is_put_aside_with_it(clean: Clean, tables: Tables) -> None:
+    posts = posts_about("clock", "boat", "lamp", "kite", "tram", "bell")
+    sound = posts["boat.md"]["text"]
+    posts["boat.md"] = post(f"{sound} {MENU} {paragraph('pier')}")
+    run = clean(posts)
+    assert "boat.md" not in reasons(tables)
+    [aside] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert (aside["source_id"], aside["failed_rules"]) == (
+        "boat.md",
+        ["no_platform_boilerplate_left"],
+    )
+    claims = examined(tables)
+    assert all(claim.holds for claim in claims.values())
+    counted = claims["no_platform_boilerplate_left"].counted
+    assert (counted["quarantined"], counted["quarantined_share"]) == (1, 0.1667)
+    again = clean(posts)
+    assert (run.quarantined.rows, again.bytes_written) == (1, 0)
+    clean(posts | {"boat.md": post(sound)})
+    assert reasons(tables)["boat.md"] == ""
+    assert tables.read("cleaned_documents_quarantine", "ann").is_empty()
+
+
+def test_above_the_share_that_a_person_set_the_claim_fails_and_names_the_setting(
+    clean: Clean, tables: Tables
+) -> None:
+    posts = posts_about("clock", "boat", "lamp", "kite")
+    posts["boat.md"] = post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
+    clean(posts)
+    claims = examined(tables)
+    assert [name for name, one in claims.items() if not one.holds] == [
+        "no_platform_boilerplate_left"
+    ]
+    said = claims["no_platform_boilerplate_left"].said
+    assert "25% of all that would be kept" in said
+    assert "TWIN_MOST_QUARANTINED allows 20%" in said
+    assert all(one.holds for one in examined(tables, most=0.25).values())
+
+
+def test_a_cleaning_that_keeps_another_persons_posts_is_seen(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim compares names itself: of 75 kept articles 49 were another's, and it held."""
+    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
+    for name in ("boat.md", "lamp.md", "kite.md"):
+        posts[name]["author"] = "Bo Ek"
+    monkeypatch.setattr(cleaning_verdicts, "may_be_adopted", lambda *_: True)
+    clean(posts)
+    claims = examined(tables)
+    assert [name for name, one in claims.items() if not one.holds] == ["no_foreign_byline"]
+    assert claims["no_foreign_byline"].counted["quarantined"] == 3
+    assert set(reasons(tables)) == {"clock.md", "tram.md"}
+
+
+def test_a_redaction_that_finds_nothing_is_seen(
+    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
+    posts["boat.md"]["text"] += "\n\nWrite to ann.lee@clockmail.ch about it."
+    monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: Redacted(text, {}))
+    clean(posts)
+    [aside] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert (aside["source_id"], aside["failed_rules"]) == ("boat.md", ["no_pii_left"])
+
+
+def test_a_source_under_anothers_full_name_is_nobody_of_ours(clean: Clean, tables: Tables) -> None:
+    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
+    for name in ("boat.md", "lamp.md", "kite.md"):
+        posts[name]["author"] = "Bo Ek"
+    clean(posts)
+    assert {name for name, why in reasons(tables).items() if not why} == {"clock.md", "tram.md"}
+    assert all(one.holds for one in examined(tables).values())
+    for name in ("boat.md", "lamp.md", "kite.md"):
+        posts[name]["author"] = "clocksmith"
+    clean(posts)
+    assert set(reasons(tables).values()) == {""}
+    assert all(one.holds for one in examined(tables).values())
+
+
 def test_the_claims_are_measured_once_a_document(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts = posts_about("clock", "boat", "lamp")
     clean(posts)
-    assert all(claim.holds for claim in claims_tables.examine(tables, ANN).values())
+    assert all(claim.holds for claim in examined(tables).values())
     measured: list[int] = []
-    whole = claims_tables.document_claims.measure
+    whole = document_claims.measure
 
     def counted(found: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
         measured.append(found.height)
         return whole(found, sources)
 
-    monkeypatch.setattr(claims_tables.document_claims, "measure", counted)
-    claims_tables.examine(tables, ANN)
+    monkeypatch.setattr(document_claims, "measure", counted)
+    examined(tables)
     assert measured == []
     clean(posts | posts_about("tram"))
-    claims_tables.examine(tables, ANN)
+    examined(tables)
     assert measured == [1]
 
 
@@ -295,7 +389,7 @@ def test_a_table_that_breaks_a_claim(
         one["author"] = "Ann Lee"
     clean(posts)
     break_row(tables, "boat.md", spoiled)
-    claims = claims_tables.examine(tables, ANN)
+    claims = examined(tables)
     assert [broken for broken, claim in claims.items() if not claim.holds] == [name]
 
 
@@ -303,7 +397,7 @@ def test_copies_in_the_table_break_the_claim(clean: Clean, tables: Tables) -> No
     clean(posts_about("clock", "boat", "lamp"))
     text = documents(tables)["clock.md"]["text"]
     break_row(tables, "boat.md", {"text": text + " And more."})
-    claims = claims_tables.examine(tables, ANN)
+    claims = examined(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_near_duplicates_left"
     ]
@@ -313,7 +407,7 @@ def test_lost_punctuation_in_the_table_breaks_the_claim(clean: Clean, tables: Ta
     clean(posts_about("clock", "boat", "lamp"))
     text = documents(tables)["clock.md"]["text"]
     break_row(tables, "clock.md", {"text": text.replace(",", "").replace("'", "").replace(".", "")})
-    claims = claims_tables.examine(tables, ANN)
+    claims = examined(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "punctuation_and_paragraphs_kept"
     ]

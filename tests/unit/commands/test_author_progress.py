@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from twin_cli.commands.author_progress import (
@@ -75,7 +76,8 @@ def test_the_fingerprint_follows_bytes_names_and_embedder(home: Settings, tmp_pa
     image.write_bytes(b"123")
     other_image = fingerprint(author, home)
     other_embedder = fingerprint(author, home.model_copy(update={"embedder": "x"}))
-    assert len({first, edited, renamed, other_image, other_embedder}) == 5
+    other_name = fingerprint(replace(author, aliases=("B",)), home)
+    assert len({first, edited, renamed, other_image, other_embedder, other_name}) == 6
 
 
 def test_a_source_may_be_one_file_or_have_gone(home: Settings, tmp_path: Path) -> None:

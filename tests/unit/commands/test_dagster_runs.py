@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.first_answers import changed_posts
+from twin_cli.commands.first_answers import changed_posts, what_to_mend
 from twin_cli.commands.runs import FollowedRun, _Notes, progress_line
 
 from twin_resources.dagster_runs import Event, event_of, run_of
@@ -140,3 +140,11 @@ def test_a_report_reads_as_a_line() -> None:
     report = {"step": 3, "steps": 19, "loss": 2.345, "tokens_per_s": 703.4, "eta_s": 421}
     assert progress_line(report) == "step 3/19  loss 2.35  703 tokens/s"
     assert progress_line({"message": "embedding"}) == "embedding"
+
+
+def test_an_import_that_too_many_posts_stopped_names_the_setting() -> None:
+    stopped = what_to_mend(["no_pii_left"], page="http://d/runs/1")
+    assert "TWIN_MOST_QUARANTINED" in stopped
+    assert stopped.endswith("http://d/runs/1")
+    other = what_to_mend(["every_chunk_has_a_vector"], page="http://d/runs/1")
+    assert other == "see http://d/runs/1, then run `twin up` again"

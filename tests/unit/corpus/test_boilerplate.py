@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from twin_assets.corpus.boilerplate import (
     FEWEST_POSTS,
-    count_platform_lines,
     is_platform_line,
     line_numbers,
     repeated_lines,
@@ -66,7 +65,6 @@ def test_buttons_are_platform_lines(line: str) -> None:
     assert is_platform_line(line)
     text = f"It's a clock.\n\n{line}\n\nIt ticks."
     assert without_platform_lines(text) == "It's a clock.\n\nIt ticks."
-    assert count_platform_lines(text) == 1
 
 
 @pytest.mark.parametrize("line", OWN)
@@ -80,7 +78,6 @@ def test_the_authors_lines_are_not(line: str) -> None:
 def test_code_is_never_touched() -> None:
     text = "A page:\n\n```html\nShare\nSubscribe now\n```"
     assert without_platform_lines(text) == text
-    assert count_platform_lines(text) == 0
 
 
 def numbers_that_repeat(texts: list[str]) -> frozenset[int]:
@@ -92,7 +89,7 @@ FOOT = "Ann builds clocks in Bern. Write to her, she reads it all."
 
 
 def words_apart(count: int) -> list[str]:
-    """Posts that share no line: digits count as equal, so they are spelled."""
+    """Posts that share no line."""
     spelled = (
         *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
         *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
@@ -119,13 +116,22 @@ def test_fewer_posts_than_five_repeat_nothing() -> None:
     assert numbers_that_repeat(texts) == frozenset()
 
 
-def test_issue_numbers_and_marks_do_not_hide_a_line() -> None:
+def test_marks_do_not_hide_a_line() -> None:
     texts = [
-        f"*Issue {number} of my letter about clocks*\n\n{text}"
-        for number, text in enumerate(words_apart(8))
+        f"{mark}My letter about clocks{mark}\n\n{text}"
+        for mark, text in zip("*_*_*_*_", words_apart(8), strict=True)
     ]
     repeated = numbers_that_repeat(texts)
     assert [without_repeated_lines(text, repeated) for text in texts] == words_apart(8)
+
+
+def test_lines_with_other_figures_are_other_lines() -> None:
+    """A diary of runs lost its last line, and was refused for what was missing."""
+    texts = [
+        f"{text}\n\nI ran {n + 3} kilometres in {5 * n + 20} minutes, and it was {n} degrees."
+        for n, text in enumerate(words_apart(16))
+    ]
+    assert numbers_that_repeat(texts) == frozenset()
 
 
 def test_copies_of_one_post_repeat_nothing() -> None:

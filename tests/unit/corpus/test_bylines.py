@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.corpus.bylines import foreign_bylines, is_by, said_author
+from twin_assets.corpus.bylines import foreign_bylines, is_by, may_be_adopted, said_author
 
 NAMES = ("José Núñez", "jnunez", "Pepe N.")
 
@@ -44,6 +44,24 @@ def test_somebody_elses(byline: str) -> None:
 def test_without_names_nobody_is_foreign() -> None:
     assert foreign_bylines({"Ann Lee"}, ()) == set()
     assert foreign_bylines({"Ann Lee", "José", ""}, NAMES) == {"Ann Lee"}
+
+
+@pytest.mark.parametrize(
+    ("byline", "may"),
+    [
+        ("josebuildsclocks", True),
+        ("@jn", True),
+        ("clock-mender_42", True),
+        ("José Lee", True),
+        ("Ann Lee", False),
+        ("The clock menders", False),
+        ("李明", False),
+    ],
+)
+def test_a_handle_may_be_adopted_and_a_full_name_of_somebody_else_never(
+    byline: str, *, may: bool
+) -> None:
+    assert may_be_adopted(byline, NAMES) is may
 
 
 BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA fourth.\n\nA fifth."

@@ -8,7 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.corpus import document_claims
+from twin_assets.corpus import boilerplate, bylines, document_claims
+from twin_assets.corpus.personal_traces import count_personal_traces
+from twin_resources import privacy
+from twin_resources.privacy import redaction
 
 PARAGRAPHS = [
     "It's the first paragraph, and it isn't short: it has commas, and full stops. Has it?",
@@ -27,12 +30,17 @@ def measured(*texts: str, source: str = TEXT, markup: str = "markdown", kept: bo
             "source_id": ids,
             "title": ["A title" for _ in ids],
             "text": texts,
-            "language": ["en" for _ in ids],
             "kept": [kept for _ in ids],
         }
     )
     sources = pl.DataFrame(
-        {"source_id": ids, "text": [source for _ in ids], "markup": [markup for _ in ids]}
+        {
+            "source_id": ids,
+            "source": ["posts" for _ in ids],
+            "author": ["" for _ in ids],
+            "text": [source for _ in ids],
+            "markup": [markup for _ in ids],
+        }
     )
     return document_claims.measure(documents, sources)
 
@@ -108,35 +116,165 @@ def test_link_targets_and_code_are_no_prose() -> None:
     assert claim.holds
 
 
+def test_attributes_of_tags_are_no_punctuation_that_was_lost() -> None:
+    """A blog of pictures with styles and Liquid tags was refused as stripped of its marks."""
+    tag = "<img src='a.jpg' style='a: b; c: d, e; f: g!' alt='it, is; so: then?'>\n\n"
+    liquid = '{% include image.html src="a, b" title="c; d: e" %}\n{: .a, .b: c; d! }\n\n'
+    source = "".join(f"{tag}{liquid}{part}\n\n" for part in PARAGRAPHS)
+    assert document_claims.punctuation_and_paragraphs(measured(TEXT, source=source)).holds
+
+
+def test_empty_lines_in_html_are_no_paragraphs_that_were_lost() -> None:
+    """Jekyll's posts in HTML have empty lines where a browser shows none."""
+    source = "<div>" + TEXT.replace(". ", ".\n\n").replace("? ", "?\n\n") + "</div>"
+    flat = document_claims.punctuation_and_paragraphs(
+        measured(TEXT.replace("\n\n", " "), source=source, markup="html")
+    )
+    assert flat.holds, flat.counted
+
+
+def test_a_loose_list_that_became_a_tight_one_has_lost_nothing() -> None:
+    items = [
+        f"- It's item {word}, and it's the {word} one." for word in ("one", "two", "six", "ten")
+    ]
+    claim = document_claims.punctuation_and_paragraphs(
+        measured("\n".join(items), source="\n\n".join(items))
+    )
+    assert claim.holds
+
+
+MENU = ("Send this on", "Copy the link", "Facebook", "E-mail", "Mastodon", "Print")
+"""A share menu in our own words: the form of those in the Handbook's articles."""
+
+
+@pytest.mark.parametrize("between", [" ", "\n\n", "\n* ", " | ", " · "])
+def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
+    text = f"{PARAGRAPHS[0]} {between.join(MENU)} {PARAGRAPHS[1]}"
+    claim = document_claims.platform_boilerplate(measured(text, TEXT))
+    assert claim.broken == {"d0"}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "I left Facebook, Twitter, LinkedIn and e-mail behind, and copy no link any more.",
+        "Share it on Facebook, by e-mail, or print it: I don't mind.",
+        "- Mastodon\n- E-mail\n- RSS\n- GitHub",
+        "`Copy link Facebook E-mail Print`",
+        "```\nCopy link\nFacebook\nE-mail\nPrint\n```",
+    ],
+)
+def test_an_author_who_writes_of_networks_has_no_menu(own: str) -> None:
+    assert document_claims.platform_boilerplate(measured(f"{TEXT}\n\n{own}")).holds
+
+
+def test_the_same_figures_or_others_under_every_post() -> None:
+    """Only equal paragraphs repeat: a diary whose last line says other figures is its author's."""
+    words = ("boats", "lamps", "kites", "bells", "trams", "wheels", "doors", "maps", "nets", "pens")
+    own = [
+        "\n\n".join(
+            [
+                *(f"{word} {paragraph}" for paragraph in PARAGRAPHS),
+                f"I ran {n + 3} kilometres in {n + 20} minutes.",
+            ]
+        )
+        for n, word in enumerate(words)
+    ]
+    assert document_claims.platform_boilerplate(measured(*own)).holds
+
+
 def documents(*rows: tuple[str, bool]) -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "source_id": [f"{number}.md" for number in range(len(rows))],
+            "document_id": [f"{number}.md" for number in range(len(rows))],
             "source": ["posts" for _ in rows],
-            "byline": [byline for byline, _ in rows],
+            "signed": [name for name, _ in rows],
             "kept": [kept for _, kept in rows],
         }
     )
 
 
+def broken_by(*rows: tuple[str, bool]) -> frozenset[str]:
+    return document_claims.foreign_bylines(documents(*rows), ["Ann Lee"]).broken
+
+
 def test_a_kept_post_of_somebody_else_breaks_it() -> None:
     own = [("Ann Lee", True), ("Ann Lee", True), ("", True)]
-    assert document_claims.foreign_bylines(documents(*own, ("Bo Ek", False)), ["Ann Lee"]).holds
-    broken = document_claims.foreign_bylines(documents(*own, ("Bo Ek", True)), ["Ann Lee"])
-    assert not broken.holds
-    assert broken.counted == {"kept": 1, "dropped": 0}
+    assert not broken_by(*own, ("Bo Ek", False))
+    assert broken_by(*own, ("Bo Ek", True)) == {"3.md"}
 
 
-def test_the_byline_of_most_posts_is_the_authors_own() -> None:
-    rows = [("anniebuildsclocks", True)] * 3 + [("Bo Ek", True)]
-    claim = document_claims.foreign_bylines(documents(*rows), ["Ann Lee"])
-    assert claim.counted == {"kept": 1, "dropped": 0}
+def test_a_handle_of_most_posts_is_the_authors_own() -> None:
+    handles = [("anniebuildsclocks", True)] * 3
+    assert broken_by(*handles, ("Bo Ek", True)) == {"3.md"}
+
+
+def test_a_full_name_is_somebody_elses_under_however_many_posts() -> None:
+    rows = [("Bo Ek", True)] * 3 + [("Ann Lee", True)]
+    assert broken_by(*rows) == {"0.md", "1.md", "2.md"}
 
 
 def test_the_only_signed_post_is_not_the_authors_own() -> None:
-    """Only guests are signed in many a blog: half of all its posts count, not of the signed."""
-    rows = [("", True)] * 3 + [("Bo Ek", True)]
-    assert not document_claims.foreign_bylines(documents(*rows), ["Ann Lee"]).holds
+    """Only guests are signed in many a blog."""
+    assert broken_by(*[("", True)] * 3, ("Bo Ek", True)) == {"3.md"}
+
+
+def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cleaning would have found is found without asking it."""
+
+    def nobody(*_given: object, **_named: object) -> Any:
+        raise AssertionError("a claim asked the cleaning's own detector")
+
+    for name in ("is_platform_line", "without_platform_lines", "line_numbers", "repeated_lines"):
+        monkeypatch.setattr(boilerplate, name, nobody)
+    for name in ("is_by", "foreign_bylines", "said_author", "may_be_adopted"):
+        monkeypatch.setattr(bylines, name, nobody)
+    for name in ("find_personal", "redact"):
+        monkeypatch.setattr(privacy, name, nobody)
+        monkeypatch.setattr(redaction, name, nobody)
+    text = f"By Bo Ek\n\n{TEXT}\n\n{' '.join(MENU)}\n\nWrite to ann.lee@clockmail.ch"
+    frame = measured(text, source=text)
+    claims = document_claims.all_claims(frame, ["Ann Lee"], lambda names: dict.fromkeys(names, ""))
+    assert [name for name, claim in claims.items() if not claim.holds] == [
+        "no_platform_boilerplate_left",
+        "no_foreign_byline",
+        "no_pii_left",
+    ]
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "ann.lee@clockmail.ch",
+        "Phone: +41 31 555 01 23",
+        "DE89 3704 0044 0532 0130 00",
+        "4539 1488 0343 6467",
+        f"ghp_{'a1B2' * 9}",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{'Ab1/' * 12}",
+    ],
+)
+def test_what_leaves_no_doubt_is_personal(left: str) -> None:
+    assert count_personal_traces(f"It is {left}, she said.") == 1
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "ann@example.org",
+        "git@github.com:ann/clocks.git",
+        "noreply@clocks.dev",
+        "@ann@social.example.de",
+        "https://ann@clocks.dev/page",
+        "icon@2x.png",
+        "DE00 3704 0044 0532 0130 00",
+        "1234 5678 9012 3456",
+        "120-150 Euro, ISBN 978-3-16-148410-0, +49 is Germany's",
+        "AKIAIOSFODNN7EXAMPLE",
+        "a dump\n\n```\n504f 4b45 3019 0000 1000 0100 4144\n```\n",
+    ],
+)
+def test_what_is_nobodys_is_not(harmless: str) -> None:
+    assert count_personal_traces(f"It is {harmless}, she said.") == 0
 
 
 def near(texts: Mapping[str, str]) -> document_claims.DocumentClaim:

@@ -21,6 +21,7 @@ from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, a
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.cures import CURES
+from twin_assets.corpus.document_claims import CLAIMS
 from twin_assets.corpus.importers import held_back
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import Preview, preview
@@ -93,6 +94,7 @@ def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> N
 def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
     """Every word that `UnreadablePostError` and the cleaning give, found in their source."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
+    reasons |= {f"breaks_{claim}" for claim in CLAIMS}
     for module in ("posts", "publication", "held_back"):
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
@@ -199,6 +201,46 @@ def test_other_peoples_bylines_are_a_warning(posts: Path, home: Settings) -> Non
     assert found.bylines == {"Grace Hopper": 1}
     assert "Grace Hopper 1" in found.warnings[0]
     assert preview([posts], author="Grace Hopper", settings=home).warnings == []
+
+
+def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) -> None:
+    """Most of a folder under another's full name: it is left out, and a person is told how to say
+    that it is theirs. Under a handle: it is taken for the author's, and that is said."""
+    folder = posts / "_posts"
+    for path in folder.glob("200[123]*.md"):
+        path.write_text(path.read_text().replace("---\n", "---\nauthor: Grace Hopper\n", 1))
+    theirs = preview([posts], author="José", settings=home)
+    assert (theirs.kept, theirs.dropped["foreign_byline"]) == (0, 3)
+    assert theirs.unclaimed == {"Grace Hopper": 3}
+    assert "3 of 5 posts are left out: somebody other than José signed them" in theirs.warnings[0]
+    assert 'write aliases = ["Grace Hopper"] into authors/jose.toml' in theirs.warnings[1]
+    own = preview([posts], author="José", settings=home, aliases=("Grace Hopper",))
+    assert (own.kept, own.unclaimed, own.warnings) == (3, {}, [])
+    for path in folder.glob("200[123]*.md"):
+        path.write_text(path.read_text().replace("Grace Hopper", "clocksmith"))
+    handle = preview([posts], author="José", settings=home)
+    assert (handle.kept, handle.unclaimed) == (3, {})
+    assert handle.warnings == [
+        "3 of 5 posts are signed clocksmith: taken for José, as the handle under most of their "
+        "source"
+    ]
+
+
+def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Settings) -> None:
+    """A share menu in flat text, which no line of the cleaning's list is."""
+    menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
+    (posts / "_posts" / "2007-01-01-menu.md").write_text(f"{sentences(8)} {menu} {sentences(9)}")
+    found = preview([posts], author="José", settings=home)
+    reason = "breaks_no_platform_boilerplate_left"
+    assert (found.found, found.kept, found.dropped[reason]) == (6, 3, 1)
+    assert found.named[reason] == ["_posts/2007-01-01-menu.md"]
+    assert found.cures[reason].startswith("take the platform's menu")
+    assert found.found == found.kept + sum(found.dropped.values())
+    [warning] = found.warnings
+    assert "25% of the usable ones" in warning
+    assert "TWIN_MOST_QUARANTINED" in warning
+    larger = home.model_copy(update={"most_quarantined": 0.25})
+    assert preview([posts], author="José", settings=larger).warnings == []
 
 
 def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Settings) -> None:

@@ -1,0 +1,82 @@
+"""Whose name stands under most posts is asked once, and what is answered is done."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.asking_aliases import with_aliases
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.preview import run_preview
+from twin_cli.commands.subject import AuthorToServe, remember_subject
+
+from twin_resources.authors import Author, read_author
+from twin_resources.settings import Settings
+
+SENTENCES = (
+    "The clock in the hall had stopped, and nobody could say when it had done so.",
+    "My boat leaks at the stern, which is a pity, because I had just painted it.",
+    "They sell lamps at the harbour now; we used to sell ropes and lanterns there.",
+    "A ladder leans on the wall of the mill, and has done since the winter of snow.",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three posts by Maud Ek, one by Ann Lee."""
+    posts = tmp_path / "letters" / "_posts"
+    posts.mkdir(parents=True)
+    for number, text in enumerate(SENTENCES):
+        name = "Ann Lee" if number == 3 else "Maud Ek"
+        post = f"---\ntitle: Letter {number}\nauthor: {name}\n---\n\n{text} {text[::-1]}\n"
+        (posts / f"2020-01-0{number + 1}-letter.md").write_text(post)
+    return posts.parent
+
+
+def asked(settings: Settings, folder: Path, typed: list[str], *, asks: bool = True) -> Any:
+    """The author, the preview and what was shown, after these lines were typed."""
+    lines = iter(typed)
+    questions: list[str] = []
+    shown = io.StringIO()
+
+    def read(question: str) -> str:
+        questions.append(question)
+        line = next(lines, None)
+        if line is None:
+            raise EOFError
+        return line
+
+    subject = AuthorToServe(
+        Author("ann-lee", "Ann Lee", sources=(str(folder),)), folder, is_new=True
+    )
+    found = run_preview(settings, subject)
+    clock = StageClock(Console(file=shown, width=1000))
+    subject, found = with_aliases(settings, subject, found, clock=clock, asks=asks, read=read)
+    remember_subject(settings, subject)
+    return read_author(settings, "ann-lee"), found, questions, shown.getvalue()
+
+
+def test_yes_is_noted_and_counted_anew(home: Settings, folder: Path) -> None:
+    author, found, questions, shown = asked(home, folder, ["maybe", " Yes"])
+    assert author.aliases == ("Maud Ek",)
+    assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name of Ann Lee?")
+    assert "neither yes nor no" in questions[1]
+    assert (found.kept, found.unclaimed) == (4, {})
+    assert "aliases = ['Maud Ek']" in shown
+    assert "4 usable" in shown
+
+
+@pytest.mark.parametrize("typed", [["no"], [""], [], ["what", "who", "why"]])
+def test_whatever_is_no_yes_leaves_them_out(home: Settings, folder: Path, typed: list[str]) -> None:
+    author, found, _, _ = asked(home, folder, typed)
+    assert author.aliases == ()
+    assert (found.kept, found.dropped) == (1, {"foreign_byline": 3})
+
+
+def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path) -> None:
+    author, found, questions, _ = asked(home, folder, ["yes"], asks=False)
+    assert (author.aliases, questions) == ((), [])
+    assert any('aliases = ["Maud Ek"] into authors/ann-lee.toml' in one for one in found.warnings)

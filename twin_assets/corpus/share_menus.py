@@ -1,0 +1,88 @@
+"""A platform's menus and notices in a text, found in its running words and not by its lines.
+
+Belongs here: what a row of buttons looks like once its lines are lost, and a second list of
+notices. Does not belong here: taking lines out (`boilerplate`, whose list this is not), counting
+documents (`document_claims`).
+
+A menu names where to share and what to do, one after the other, with nothing between but white
+space, bullets and bars. An author who writes of networks puts commas and words between them. Of
+76 articles read off a newsletter's pages 74 hold such a menu, most of them in a text of one line.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+from twin_assets.corpus.code_blocks import prose_lines
+
+FEWEST_ITEMS = 4
+"""Of a menu; two of them, or more, name a network, one or more what to do."""
+
+_NETWORKS = re.compile(
+    r"bluesky|e-?mail|facebook|hacker ?news|instagram|linkedin|mastodon|messenger|pinterest|pocket"
+    r"|reddit|rss|signal|skype|telegram|threads|tumblr|twitter|vk|wechat|weibo|whatsapp|xing"
+    r"|youtube|微博|微信|вконтакте|телеграм",
+    re.IGNORECASE,
+)
+_ACTIONS = (
+    r"bookmark|comments?|copy(?: the)?(?: link)?|clap|discussions?|follow(?: us)?|like|log in|more"
+    r"|notes?|other|print|reply|repost|restacks?|save|send|share(?: this(?: \w+)?)?|sign (?:in|up)"
+    r"|subscribe(?: now)?|link"
+    r"|drucken|folgen|kommentare?|(?:link )?kopieren|merken|speichern|teilen|weiterleiten"
+    r"|copier(?: le lien)?|enregistrer|imprimer|partager|suivre"
+    r"|compartir|copiar(?: el| o)?(?: enlace| link)?|guardar|imprimir|seguir|compartilhar|salvar"
+    r"|condividi|copia link|stampa|delen|opslaan|afdrukken|поделиться|подписаться|копировать"
+    r"|分享|收藏|订阅|共有"
+)
+_ITEM = re.compile(rf"(?<!\w)(?:{_NETWORKS.pattern}|{_ACTIONS})(?!\w)", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s>*_|·•∙/+\[\]#-]{1,20}")
+
+# Whole lines that are buttons wherever they stand, and notices that stand in any line.
+_BUTTONS = frozenset(
+    (
+        *("open in app", "sign in", "sign up", "subscribe", "subscribe now", "leave a comment"),
+        *("share", "share this post", "copy link", "follow", "listen", "report this post"),
+        *("member-only story", "get the app", "start writing", "discussion about this post"),
+    )
+)
+_NOTICES = re.compile(
+    r"\b(?:requires javascript to run|unblock scripts|is a reader supported publication"
+    r"|privacy terms collection notice|opens in new window|the post \S.{1,200} appeared first on"
+    r"|subscribe for free to receive new posts)\b|\bopen in app ?sign up ?sign in"
+)
+_MARKS = " \t*_>~"
+_OWN = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")
+
+
+def count_menus(text: str) -> int:
+    """How many menus, buttons and notices a text holds outside its code.
+
+    Args:
+        text: Markdown, or text without lines and punctuation.
+    """
+    lines = [line for _, line in prose_lines(text)]
+    buttons = sum(
+        not _OWN.match(line) and line.strip(_MARKS).casefold() in _BUTTONS for line in lines
+    )
+    prose = re.sub(r"`[^`\n]*`", " , ", "\n".join(lines))
+    flat = " ".join(re.findall(r"\w+", prose.casefold()))
+    return buttons + _rows_of_buttons(prose) + len(_NOTICES.findall(flat))
+
+
+def _rows_of_buttons(prose: str) -> int:
+    found = 0
+    row: list[str] = []
+    end = 0
+    for item in _ITEM.finditer(prose):
+        if row and not _BETWEEN.fullmatch(prose, end, item.start()):
+            found += _is_menu(row)
+            row = []
+        row.append(item[0].casefold())
+        end = item.end()
+    return found + _is_menu(row)
+
+
+def _is_menu(row: list[str]) -> bool:
+    networks = {item for item in row if _NETWORKS.fullmatch(item)}
+    return len(row) >= FEWEST_ITEMS and len(networks) >= 2 and len(set(row)) > len(networks)
