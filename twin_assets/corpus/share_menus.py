@@ -47,9 +47,9 @@ _BUTTONS = frozenset(
     )
 )
 _NOTICES = re.compile(
-    r"\b(?:requires javascript to run|unblock scripts|is a reader supported publication"
-    r"|privacy terms collection notice|opens in new window|the post \S.{1,200} appeared first on"
-    r"|subscribe for free to receive new posts)\b|\bopen in app ?sign up ?sign in"
+    r"\b(?:site requires javascript to run correctly|or unblock scripts"
+    r"|is a reader supported publication|privacy terms collection notice"
+    r"|subscribe for free to receive new posts)\b|open in app ?sign ?up ?sign ?in"
 )
 _MARKS = " \t*_>~"
 _OWN = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")

@@ -159,6 +159,7 @@ def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
     [
         "I left Facebook, Twitter, LinkedIn and e-mail behind, and copy no link any more.",
         "Share it on Facebook, by e-mail, or print it: I don't mind.",
+        "The post office appeared first on the map, and the page requires JavaScript to run.",
         "- Mastodon\n- E-mail\n- RSS\n- GitHub",
         "`Copy link Facebook E-mail Print`",
         "```\nCopy link\nFacebook\nE-mail\nPrint\n```",
