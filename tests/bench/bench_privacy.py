@@ -1,11 +1,18 @@
 """Personal data: what of it is found, what is touched without need, and the speed.
 
     python tests/bench/bench_privacy.py --quick|--full [--posts FOLDER] [--json FILE]
+    python tests/bench/bench_privacy.py --folder PATH [--kinds phone,ssn] [--json FILE]
+
+`--folder` takes any folder of texts, cleans them as an import does, prints each replacement (kind,
+language, file, what stands around it) and the counts by kind: whoever reads them has the precision
+on that folder. The texts are shown as they are: the output is for the screen.
 
 Made-up values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one a passage of
 1,000 characters, at a random space. A value counts as found when one span of its own kind covers
-it whole; for a peer, when any finding does. Peer, where it is installed: Presidio's analyzer with
-its pattern recognizers and a blank spaCy pipeline (its models of names are downloads).
+it whole; for a peer, when any finding does. Beside them stand numbers and words that are nobody's,
+in six languages (`tests/unit/privacy/lookalikes.py`, seeded): which of them are touched. Peer,
+where it is installed: Presidio's analyzer with its pattern recognizers and a blank spaCy pipeline
+(its models of names are downloads).
 """
 
 from __future__ import annotations
@@ -15,11 +22,12 @@ import importlib.util
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -27,13 +35,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.retraining.rows import Row
+from tests.bench.rows import Row, tell
+from tests.unit.privacy.lookalikes import LANGUAGES, lookalikes
 from tests.unit.privacy.plants import Plant, plants
+from twin_assets.corpus.cleaning import normalized
+from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import detect_language
-from twin_resources.privacy import find_personal, redact
+from twin_assets.corpus.markdown_cleaning import clean_markdown
+from twin_resources.privacy import KINDS, find_personal, redact
 
 ROOT = Path(__file__).resolve().parents[2]
 RECALL, TOUCHED = 0.9, 0.05
+LOOKALIKES_TOUCHED = 0.01
 PASSAGE = 1_000  # characters
 PEER_SHARE = 10  # the peer reads every tenth of what we read: it is a hundred times slower
 PRESIDIO = "Presidio, patterns"
@@ -41,6 +54,12 @@ HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # the most numbe
 NOT_PERSONAL = ("URL", "DATE_TIME")
 # What cost the most of some 40 repeated pieces when the patterns were made.
 ADVERSARIAL = ("(0", "1 ", "01 11 ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "+1 2 3 4 5 6 ", "sk-")
+FRONT_MATTER = re.compile(r"\A\ufeff?(---|\+\+\+)\s*\n.*?\n(?:\1|\.\.\.)\s*\n", re.DOTALL)
+CLEANED = {".md": clean_markdown, ".markdown": clean_markdown, ".mdx": clean_markdown}
+CLEANED |= {".html": clean_html, ".htm": clean_html}
+AS_THEY_ARE = (".txt", ".rst", ".adoc", ".asc", ".org", ".textile")
+LARGEST = 2_000_000  # bytes of a file
+BEFORE, AFTER = 50, 30  # characters shown around a replacement
 Finder = Callable[[str, Plant], list[tuple[int, int, str]]]
 
 
@@ -172,6 +191,69 @@ def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
     ]
 
 
+def lookalike_rows(peer: Finder | None, *, each: int) -> list[Row]:
+    """Texts in which nothing is to be found; the goal is for each language, the worst is shown."""
+    made = lookalikes(31, each=each)
+    touched = {
+        language: [
+            bool(find_personal(one.text, region=language))
+            for one in made
+            if one.language == language
+        ]
+        for language in LANGUAGES
+    }
+    shares = {language: statistics.fmean(hits) for language, hits in touched.items()}
+    worst = max(shares, key=lambda language: shares[language])
+    peers: dict[str, float] = {}
+    if peer:
+        nobody = Plant("phone", "", "")
+        some = [one.text for one in made if one.language == "en"][:: max(1, each // 5)]
+        peers[PRESIDIO] = round(statistics.fmean(bool(peer(text, nobody)) for text in some), 3)
+    forms = len({one.group for one in made})
+    name = (
+        f"share of {len(made)} look-alikes touched, {forms} forms, worst of six languages ({worst})"
+    )
+    most = LOOKALIKES_TOUCHED
+    return [Row(name, round(shares[worst], 4), "", most, shares[worst] <= most, peers)]
+
+
+def texts_of(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path, text as an import would clean it) of each file that holds prose."""
+    for file in sorted(folder.rglob("*")):
+        suffix = file.suffix.lower()
+        if suffix not in CLEANED and suffix not in AS_THEY_ARE:
+            continue
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            continue
+        text = normalized(file.read_text("utf-8", errors="replace"))
+        if suffix in CLEANED:
+            text = normalized(CLEANED[suffix](FRONT_MATTER.sub("", text), title=""))
+        yield str(file.relative_to(folder)), text
+
+
+def folder_rows(folder: Path, kinds: Sequence[str]) -> list[Row]:
+    """Print each replacement in a folder, and count them by kind."""
+    counts: Counter[str] = Counter()
+    texts = touched = characters = 0
+    for path, text in texts_of(folder):
+        language = detect_language(text)
+        spans = [one for one in find_personal(text, region=language) if one.kind in kinds]
+        texts, characters, touched = texts + 1, characters + len(text), touched + bool(spans)
+        for span in spans:
+            counts[span.kind] += 1
+            before = text[max(0, span.start - BEFORE) : span.start]
+            after = text[span.end : span.end + AFTER]
+            around = f"{before}⟦{text[span.start : span.end]}⟧{after}".replace("\n", "⏎")
+            print(f"{span.kind:12} {language:3} {path}: {around}")
+    print()
+    return [
+        Row(f"texts of {folder.name}", texts, "texts"),
+        Row("their characters", characters / 1e6, "million"),
+        Row("texts touched", touched, "texts"),
+        *(Row(f"replaced: {kind}", counts[kind], "") for kind in KINDS if kind in kinds),
+    ]
+
+
 def _share_touched(posts: Sequence[str], hint: str) -> float:
     return sum(bool(redact(post, region=hint).counts) for post in posts) / len(posts)
 
@@ -204,9 +286,13 @@ def main() -> int:
     form.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
     form.add_argument("--full", action="store_true")
     shared = os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
+    form.add_argument("--folder", type=Path, help="print each replacement in this folder")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: these only")
     parser.add_argument("--posts", type=Path, default=Path(shared) / "posts")
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()
+    if options.folder:
+        return tell(folder_rows(options.folder, options.kinds.split(",")), options.json)
     posts = read_posts(options.posts)[:: 5 if options.quick else 1]
     if not posts:
         parser.error(
@@ -217,6 +303,7 @@ def main() -> int:
     print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds peers")
     rows = [
         *touched_rows(posts, peer),
+        *lookalike_rows(peer, each=20 if options.quick else 200),
         *recall_rows(posts, peer, each=50 if options.quick else 500),
         *adversarial_rows(length=20_000 if options.quick else 200_000),
     ]

@@ -4,15 +4,18 @@ Belongs here: which names announce a secret, and which values are one.
 Does not belong here: secrets with a form of their own (`credentials.py`).
 
 Posts about programming are full of `password = params[:password]`: a value counts only when it is a
-literal that mixes letters with digits or marks and is not a word that stands for a secret
-(`changeme`, `your-token`). Long values count by entropy: Shannon's bits a character times the
-length, as truffleHog and detect-secrets do. Only the value is replaced; a bare hash or an image in
-Base64 has no such name and stays.
+literal that mixes letters with digits (a password: or marks) and is not a word that stands for a
+secret (`changeme`, `your-token`). Long values count by entropy: Shannon's bits a character times
+the length, as truffleHog and detect-secrets do. What follows `Basic` must decode to a name and a
+password (RFC 7617): prose goes on after that word. Only the value is replaced; a bare hash or an
+image in Base64 has no such name and stays.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
 from collections import Counter
@@ -29,9 +32,12 @@ _ASSIGNED = re.compile(
     r"(?:[_-]\w{1,30})?[\"'`\]]{0,2}"
     r"(?:\s{0,3}(?::=|=>|={1,2}|:)\s{0,3}|\s{1,2}is:?\s{1,2})"
     r"(?:\"(?P<double>[^\"\n]{6,512})\"|'(?P<single>[^'\n]{6,512})'|`(?P<tick>[^`\n]{6,512})`"
-    r"|(?P<bare>[^\s\"'`,;()<>{}\[\]]{6,512})(?![(\[{<]))"
+    r"|(?P<bare>[^\s\"'`,;()<>{}\[\]\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]{6,512}+)(?![(\[{<]))"
 )
-_HEADER = re.compile(r"(?i)(?<![\w\[])(?:bearer|basic) {1,2}([A-Za-z0-9+/=._~-]{16,4096})")
+_HEADER = re.compile(
+    r"(?i)(?<![\w\[])(?:(?P<bearer>bearer)|basic) {1,2}(?P<value>[A-Za-z0-9+/=._~-]{16,4096})"
+)
+_NEXT_PARAMETER = re.compile(r"&(?:amp;)?\w{1,30}=")
 _CODE = re.compile(r"[$/.~<{\[(%*&@:!|\\-]|.*(?:://|\$\{|\{\{|%[sd(]|\.\.\.|\*\*\*|<%|#\{)")
 _NAME_OF_SOMETHING = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})[!?]?$")
 _STANDS_FOR_A_SECRET = frozenset(
@@ -65,13 +71,31 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
         name = next(one for one in ("double", "single", "tick", "bare") if match[one] is not None)
         value, end = match[name], match.end(name)
         if name == "bare":
+            value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
             value = value.rstrip(".:?")  # the end of the sentence
             end = match.start(name) + len(value)
         if _is_secret(value, quoted=name != "bare", spoken=bool(match["password"])):
             yield TextSpan(match.start(name), end, "secret")
     for match in _HEADER.finditer(text):
-        if _is_secret(match[1], quoted=True, spoken=False):
-            yield TextSpan(match.start(1), match.end(1), "secret")
+        value = match["value"]
+        if match["bearer"]:
+            told = any(one.isdigit() for one in value)
+            told = told and _is_secret(value, quoted=True, spoken=False)
+        else:
+            told = _names_a_user(value)
+        if told:
+            yield TextSpan(*match.span("value"), "secret")
+
+
+def _names_a_user(value: str) -> bool:
+    """Base64 of `user:password`."""
+    try:
+        bare = value.rstrip(".=")
+        pair = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        name, colon, password = pair.decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return False
+    return bool(colon) and bool(password) and name.isprintable()
 
 
 def _is_secret(value: str, *, quoted: bool, spoken: bool) -> bool:
@@ -92,10 +116,10 @@ def _is_secret(value: str, *, quoted: bool, spoken: bool) -> bool:
         return False
     bits = _bits(value)
     marks = sum(not character.isalnum() and character not in "_-./:" for character in value)
-    if letters and (digits or marks):
+    if letters and (digits or (marks and spoken)):
         return bits >= _FEWEST_BITS and (spoken or len(value) >= 10)
     mixed = any(one.isupper() for one in value) and any(one.islower() for one in value)
-    return bits >= _BITS_OF_A_LONG_ONE and (mixed or bool(digits))
+    return bits >= _BITS_OF_A_LONG_ONE and (bool(digits) or (mixed and not marks))
 
 
 def _bits(value: str) -> float:

@@ -66,7 +66,8 @@ _LONGEST_PEM = 16_000
 _URL_PASSWORD = re.compile(r"://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@")
 _NO_PASSWORD = re.compile(
     r"(?i)(?:\W?(?:pass(?:word|wd)?|pwd|pw|secret|token|key|user(?:name)?|admin|root|postgres|guest"
-    r"|test|example|changeme|x{3,}|\*{3,}|your\W?\w*)\W?\d{0,4}|[\[({<$%].*)$"
+    r"|test|example|changeme|x{3,}|\*{3,}|your\W?\w*|\w{1,40}[_-]pass(?:word)?)\W?\d{0,4}"
+    r"|(?:[\[({<$%]|#\{).*)$"
 )
 
 

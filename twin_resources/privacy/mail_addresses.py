@@ -1,6 +1,7 @@
 """E-mail addresses.
 
-Belongs here: their shape, plain and written out ("ann at home dot org"), and which are nobody's.
+Belongs here: their shape, plain and written out ("ann at home dot org", "ann (at) home.org"), and
+which are nobody's.
 Does not belong here: passwords in URLs (`credentials.py`).
 
 Kept, because they are no mailbox of a person: domains reserved for documentation and tests (RFC
@@ -22,12 +23,25 @@ _LONGEST_LOCAL = 64
 _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
 )
-_WRITTEN_OUT = re.compile(
-    r"(?<![\w.+-])[\w.+-]{1,64} {0,2}(?:[\[({<] ?(?i:at|@) ?[\])}>]| at ) {0,2}"
-    r"[\w-]{1,63}(?:(?: {0,2}[\[({<] ?(?i:dot|\.) ?[\])}>] {0,2}| dot |\.)[\w-]{1,63}){0,3}"
-    r"(?: {0,2}[\[({<] ?(?i:dot|\.) ?[\])}>] {0,2}| dot )[a-z]{2,24}(?![\w-])"
+# "at" in brackets is nothing else: "ann [at] bell.org". As a bare word it is a preposition, so the
+# dots must be written out as well: "ann at bell dot org".
+_AT_IN_BRACKETS = re.compile(
+    r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
 )
-_DOTS = ("dot", "Dot", "DOT", "[.]", "(.)")
+_AT_AS_A_WORD = re.compile(r" (?:at|AT|\u00e4t|arroba|chiocciola) {1,2}")
+_LOCAL_BEFORE = re.compile(r"(?<![\w.+-])([\w.+-]{1,64}(?: dot [\w.+-]{1,64})?) {0,2}$")
+_WORDS_FOR_DOT = ("dot", "Dot", "DOT", "punkt", "punto", "ponto")
+_WRITTEN_DOT = (
+    r"(?: {0,2}[\[({<] ?(?i:dot|\.|punkt|punto|ponto|point|punt) ?[\])}>] {0,2}"
+    rf"| (?:{'|'.join(_WORDS_FOR_DOT)}) )"
+)
+_DOT = re.compile(_WRITTEN_DOT)
+_DOMAIN_WRITTEN = re.compile(
+    rf"(?!(?:the|a|an|this|that) )[\w-]{{1,63}}(?:(?:{_WRITTEN_DOT}|\.)[\w-]{{1,63}}){{0,3}}"
+    rf"(?:{_WRITTEN_DOT}|\.)[a-zA-Z]{{2,24}}(?![\w-])"
+)
+_DOTS = (*_WORDS_FOR_DOT, "[.]", "(.)")
+_LONGEST_BEFORE_AT = 136
 _RESERVED = re.compile(
     r"(?i)(?:^|\.)(?:example\.(?:com|net|org|edu)|example|test|invalid|localhost|local)$|^users\.noreply\."
 )
@@ -52,9 +66,34 @@ def find_mail_addresses(text: str) -> Iterator[TextSpan]:
         if span:
             yield span
         at = text.find("@", at + 1)
+    for match in _AT_IN_BRACKETS.finditer(text):
+        span = _written_out(text, match, plain_dots=True)
+        if span:
+            yield span
     if any(dot in text for dot in _DOTS):
-        for match in _WRITTEN_OUT.finditer(text):
-            yield TextSpan(match.start(), match.end(), "e-mail")
+        for match in _AT_AS_A_WORD.finditer(text):
+            span = _written_out(text, match, plain_dots=False)
+            if span:
+                yield span
+
+
+def _written_out(text: str, at: re.Match[str], *, plain_dots: bool) -> TextSpan | None:
+    """The address around an "at" that is written out.
+
+    Args:
+        plain_dots: "bell.org" is a domain there, not only "bell dot org".
+    """
+    domain = _DOMAIN_WRITTEN.match(text, at.end())
+    if domain is None or not (plain_dots or _DOT.search(domain[0])):
+        return None
+    name = _DOT.sub(".", domain[0]).lower()
+    if name.rpartition(".")[2] in _NO_DOMAIN or _RESERVED.search(name):
+        return None
+    before = text[max(0, at.start() - _LONGEST_BEFORE_AT) : at.start()]
+    local = _LOCAL_BEFORE.search(before)
+    if local is None:
+        return None
+    return TextSpan(at.start() - (len(before) - local.start(1)), domain.end(), "e-mail")
 
 
 def _around(text: str, at: int) -> TextSpan | None:

@@ -19,6 +19,7 @@ from typing import Literal, Protocol, cast
 from twin_resources.errors import TwinError
 from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.national_schemes import SCHEMES, Scheme
+from twin_resources.privacy.other_numbers import in_code, in_dump, in_row, is_labelled_otherwise
 
 _RUN = re.compile(
     r"(?<![\w.,/+-])(?:[A-Z]{1,2}[ -])?[A-Z]{0,6}[0-9][A-Z0-9]{0,20}(?:[ ./+-][A-Z0-9]{1,20})*"
@@ -28,11 +29,17 @@ _MOST_GROUPS = 7
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
-_FROM_HERE_AT_HOME = 10  # digits
+# Of ten digits one number in eleven passes a check, and seconds since 1970 have ten.
+_FROM_HERE_AT_HOME = 11
+_STAMP = re.compile(
+    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])(?:[0-5]\d){1,2}$"
+)
+_BOOK = re.compile(r"97[89]\d{10}$")
 # prefixes that HM Revenue & Customs does not allocate: NIM39110
 _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
 )
+_LABEL_IN_RUN = re.compile(r"(?<![A-Z0-9])[A-Z]{1,6}[-/.]$")
 _LONGEST_LABEL, _NEAREST_WORD = 48, 12
 
 
@@ -65,16 +72,22 @@ def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[T
 
 
 def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
-    shape = run[0].translate(_TO_SHAPE)
-    groups = [group.span() for group in _GROUP.finditer(run[0])]
+    written = run[0]  # once: each `run[0]` copies the run
+    shape = written.translate(_TO_SHAPE)
+    groups = [group.span() for group in _GROUP.finditer(written)]
     if not _may_end_at(text, run.end()):
         groups.pop()
     index = 0
     while index < len(groups):
         start = groups[index][0]
+        if not _may_start_at(written, start):
+            index += 1
+            continue
         # the longest first: "123.456.789-09" holds shapes of others
         for last in range(min(index + _MOST_GROUPS, len(groups)) - 1, index - 1, -1):
             end = groups[last][1]
+            if written[end : end + 1] not in ("", " "):
+                continue  # a longer number
             kind = _kind_of(text, run.start() + start, run.start() + end, shape[start:end], regions)
             if kind:
                 yield TextSpan(run.start() + start, run.start() + end, kind)
@@ -87,15 +100,34 @@ def _kind_of(
     text: str, start: int, end: int, shape: str, regions: tuple[str, ...]
 ) -> Literal["ssn", "national id"] | None:
     for scheme, plain in _SCHEMES_OF.get(shape, ()):
-        if (
-            not plain
-            and not _at_home(shape, scheme, regions)
-            and not _labelled(text, start, scheme)
-        ):
+        at_home = not plain and _at_home(shape, scheme, regions)
+        labelled = not plain and not at_home and _labelled(text, start, scheme)
+        if not (plain or at_home or labelled) or not _is_valid(scheme, text[start:end]):
             continue
-        if _is_valid(scheme, text[start:end]):
-            return "ssn" if scheme.module == "us.ssn" else "national id"
+        if not labelled and _is_another_number(text, start, end):
+            continue
+        return "ssn" if scheme.module == "us.ssn" else "national id"
     return None
+
+
+def _is_another_number(text: str, start: int, end: int) -> bool:
+    """Bytes of a dump, a book's number, a moment, a value in code: a check sum passes by chance."""
+    written = text[start:end]
+    if in_dump(text, start, end) or is_labelled_otherwise(text, start):
+        return True
+    return written.isdigit() and (
+        _BOOK.match(written) is not None
+        or _STAMP.match(written) is not None
+        or in_code(text, start, end)
+        or in_row(text, start, end)
+    )
+
+
+def _may_start_at(run: str, start: int) -> bool:
+    """Not within a longer number; letters before it are a label ("RUT-12.531.909-2")."""
+    if start == 0 or run[start - 1] == " ":
+        return True
+    return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
 def _may_end_at(text: str, end: int) -> bool:

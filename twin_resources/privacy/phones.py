@@ -1,18 +1,21 @@
 """Phone numbers.
 
 Belongs here: the ways in which they are written, and when a run of digits is one. Does not belong
-here: the numbering plans; those are phonenumbers' (https://github.com/daviddrysdale/python-phonenumbers).
+here: the numbering plans; those are phonenumbers' (https://github.com/daviddrysdale/python-phonenumbers),
+what else a number can be (`other_numbers.py`).
 
 A run of digits is a phone number when it
 - has a country code (`+49 …`, `0049 …`) and the plan of that country knows it, or when it is
   grouped as one and only its length is right (an area code may be newer than the plan);
 - is written as in North America (`415-555-2671`, `(415) 555-2671 x12`);
 - starts with a trunk zero, is grouped, and some country's plan knows it (`030 1234567`);
-- is grouped as people do, or starts with a zero, and the plan of the region that the caller names
-  knows it (`612 34 56 78`, ES; `0612345678`, FR);
+- is grouped just as the plan of the region that the caller names prints it (`612 34 56 78`, ES), or
+  has ten digits of that plan behind a trunk zero (`0612345678`, FR);
 - stands right after a word for a phone ("call me at 22 12 34 56").
-Kept: dates and ranges of years, runs that go on (a hex dump, a row of numbers). Numbers reserved
-for fiction go too: a reader cannot tell them, and a text loses nothing by it.
+Kept: dates, times and ranges of them, numbers with a unit or a price, runs that go on (a hex dump,
+a row of numbers). German numbers have any length from 5 on: a plan alone takes "120-150" and
+"1888/89" for one. Numbers reserved for fiction go too: a reader cannot tell them, and a text loses
+nothing by it.
 """
 # pyright: strict
 
@@ -23,9 +26,19 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from twin_resources.privacy.kinds import TextSpan
+from twin_resources.privacy.other_numbers import (
+    counts_up,
+    has_unit,
+    in_dump,
+    in_list,
+    is_dated,
+    is_labelled_otherwise,
+    is_postcode,
+)
 
 _GAP = r" .\-/()\u00a0\u202f\u2010-\u2013"
-_AFTER = r"(?!\w|[.,:/%-]\d)"
+# ASCII: Japanese and Chinese have no space between a word and a number
+_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
     rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_GAP}]))"
@@ -38,37 +51,38 @@ _NORTH_AMERICAN = re.compile(
 )
 _NORTH_AMERICAN_PREFIX = re.compile(r"(?:^|[^\w.+/-])((?:\+|00)?1[ .-])$")
 _TRUNK_ZERO = re.compile(
-    rf"[(0](?<![\w.,:/+(-].)(?<!\d[ .-].)(?:(?<=0)|(?<=\()0)[1-9]\d{{0,4}}\)?[{_GAP}]{{1,3}}\d"
-    rf"(?:[{_GAP}]?\d){{4,10}}(?![ .-]?\d){_EXTENSION}{_AFTER}"
+    rf"[(0](?<![A-Za-z0-9_.,:/+(-].)(?<!\d[ .-].)(?:(?<=0)|(?<=\()0)[1-9]\d{{0,4}}\)?"
+    rf"[{_GAP}]{{1,3}}\d(?:[{_GAP}]?\d){{3,10}}(?![ .-]?\d){_EXTENSION}{_AFTER}"
 )
-_GROUPED = re.compile(rf"[(\d](?<![\w.,:/+#=$€£-].)(?:[{_GAP}]{{0,2}}\d){{5,15}}{_AFTER}")
+_GROUPED = re.compile(rf"[(\d](?<![A-Za-z0-9_.,:/+#=$€£-].)(?:[{_GAP}]{{0,2}}\d){{5,15}}{_AFTER}")
 _GROUP_END = re.compile(rf"\d(?=[{_GAP}]|$)")
-_DATE = re.compile(
-    r"\(?(?:(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?([-./])\d\d?\1(?:19|20)?\d\d(?!\1\d)"
-    r"|(?:19|20)\d\d ?[-\u2013/ ] ?(?:19|20)\d\d)(?!\d)"
-)
+_GROUPS = re.compile(r"\d+")
 _WORDS = (
     "(?:my|our) number|phone|telephone|tel|mobile|mob|cell|fax|whats ?app|sms|hotline|dial"
-    "|(?:call|text|reach|ring) (?:me|us)|meine nummer|telefon|telefonnummer|handy|handynummer"
-    "|mobil|rufnummer|ruf mich|mon num[ée]ro|t[ée]l[ée]phone|t[ée]l|portable|appelle[zr]?(?:-moi)?"
-    "|mi n[úu]mero|tel[ée]fono|m[óo]vil|ll[áa]m[ae]me|tlf|celular|telefone|telem[óo]vel|cellulare"
-    "|chiamami|telefoon|mobiel|telefonn[íi]|puhelin|puh|телефон|тел"
+    "|(?:call|text|reach|ring) (?:me|us|him|her|them)(?: (?:at|on|under))?|meine nummer|telefon"
+    "|telefonnummer|handy|handynummer|mobil|rufnummer|durchwahl|ruf mich|mon num[ée]ro"
+    "|t[ée]l[ée]phone|t[ée]l|portable|appelle[zr]?(?:-moi)?|mi n[úu]mero|tel[ée]fono|m[óo]vil"
+    "|ll[áa]m[ae](?:me|nos)?(?: al)?|tlf|tfno|celular|telefone|fone|telem[óo]vel|ligue|cellulare"
+    "|chiamami|recapito|telefoon|mobiel|bel me|telefonn[íi]|puhelin|puh|телефон[аеу]?|тел|факс|моб"
+    "|звоните|позвоните"
 )
 _SAID = re.compile(
-    rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話|电话|手机|전화)[^\d\n\[]{{0,16}}$"
+    rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
 )
+_COUNT_OF_DEVICES = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
 # After the area code people write one and the same mark, and groups of two digits or more: columns
 # of a listing, lists of small numbers and versions have neither.
-_FIRST_MARK = re.compile(r"\)?(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
+_FIRST_MARK = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
 _ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
-_NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
-_NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
-_MANY_GROUPS = 5
-_PAIRS = re.compile(r"\d\d(?: {1,2}\d\d)+$")
-_PAIR_BEFORE = re.compile(r"(?:^|\s)[0-9a-fA-F]{2} {1,2}$")
-_PAIR_AFTER = re.compile(r" {1,2}[0-9a-fA-F]{2}(?!\w)")
+_DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
+_PAIRS_OF_A_NUMBER = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
 _MOST_ENDS = 3
 _LONGEST_LABEL = 40
+# With its zero; shorter ones exist in small towns, where a word or a region says what they are.
+_FEWEST_ANYWHERE, _FEWEST_AT_HOME, _FEWEST_BARE = 9, 8, 10
+_FEWEST_WITHOUT_ZERO = 8
+_FEWEST_ANNOUNCED = 6
+_EVEN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
 # Countries with a trunk zero whose writers we expect first; the first that knows a number ends it.
 _TRUNK_ZERO_REGIONS = (
     *("GB", "DE", "FR", "IT", "NL", "BE", "AT", "CH", "AU", "NZ", "JP", "KR", "IN", "ZA", "SE"),
@@ -104,17 +118,21 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
     Args:
         region: where the writer is at home; see `regions_of`.
     """
-    for match in _INTERNATIONAL.finditer(text):
-        end = _international_end(match[0])
-        if end:
-            yield TextSpan(match.start(), match.start() + end, "phone")
+    regions = regions_of(region)
+    yield from _international(text)
     yield from _north_american(text)
-    for match in _TRUNK_ZERO.finditer(text):
-        if _DATE.match(match[0]) or _in_dump(text, *match.span()):
+    yield from _with_trunk_zero(text, regions)
+    yield from _in_groups(text, regions)
+
+
+def _international(text: str) -> Iterator[TextSpan]:
+    for match in _INTERNATIONAL.finditer(text):
+        start, end = match.start(), match.start() + _international_end(match[0])
+        if end == start or _goes_on(text, end):
             continue
-        if _known(_digits(match[0]), _TRUNK_ZERO_REGIONS):
-            yield TextSpan(match.start(), match.end(), "phone")
-    yield from _by_hint(text, regions_of(region))
+        if text[start] == "0" and (in_dump(text, start, end) or in_list(text, start, end)):
+            continue
+        yield TextSpan(start, end, "phone")
 
 
 def _north_american(text: str) -> Iterator[TextSpan]:
@@ -125,23 +143,32 @@ def _north_american(text: str) -> Iterator[TextSpan]:
             start = prefix.start(1)
         elif text[start - 1 : start] == "-":  # a longer number
             continue
-        yield TextSpan(start, match.end(), "phone")
+        if not is_labelled_otherwise(text, start) and not counts_up(text[start : match.end()]):
+            yield TextSpan(start, match.end(), "phone")
 
 
-def _by_hint(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
-    """Numbers of the writer's own country, and numbers after a word for a phone."""
+def _with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+    for match in _TRUNK_ZERO.finditer(text):
+        digits = _digits(match[0])
+        if len(digits) < (_FEWEST_AT_HOME if regions else _FEWEST_ANYWHERE):
+            continue
+        if _is_another_number(text, *match.span()):
+            continue
+        if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _PAIRS_OF_A_NUMBER:
+            continue
+        plans = regions if len(digits) < _FEWEST_ANYWHERE else _TRUNK_ZERO_REGIONS
+        if _known(digits, plans):
+            yield TextSpan(match.start(), match.end(), "phone")
+
+
+def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+    """Numbers as the plan of the writer's country prints them, and those after a word for one."""
     match = _GROUPED.search(text)
     while match:
         start, found = match.span()[0], match[0]
-        if _DATE.match(found):
-            end = 0
-        elif _is_announced(text, start):
-            end = len(found) if len(_digits(found)) >= 6 else 0
-        else:
-            end = _national_end(found, regions)
-            place = (start, start + end)
-            if end and (_in_dump(text, *place) or _in_list(text, *place)):
-                end = 0
+        end = _announced_end(text, start, found) if _is_announced(text, start) else 0
+        if not end and (end := _national_end(found, regions)):
+            end *= not _is_another_number(text, start, start + end)
         if end:
             yield TextSpan(start, start + end, "phone")
         # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
@@ -153,24 +180,43 @@ def _by_hint(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
 def _is_announced(text: str, start: int) -> bool:
     """Whether the words right before are for a phone; looked at only where there are words."""
     before = text[max(0, start - _LONGEST_LABEL) : start]
-    return any(one.isalpha() for one in before[-8:]) and _SAID.search(before) is not None
+    if not any(one.isalpha() for one in before[-8:]) or _SAID.search(before) is None:
+        return False
+    return not (text[start : start + 1].isdigit() and _COUNT_OF_DEVICES.search(before))
 
 
-def _in_dump(text: str, start: int, end: int) -> bool:
-    """Bytes in hexadecimal: pairs, with another pair before or after."""
-    return bool(
-        _PAIRS.match(text[start:end])
-        and (_PAIR_BEFORE.search(text, max(0, start - 5), start) or _PAIR_AFTER.match(text, end))
+def _announced_end(text: str, start: int, found: str) -> int:
+    """Where a number after a word for a phone ends; 0: it is a count, a date or a range."""
+    opened = found.find("(", 1)
+    end = opened if opened > 0 and ")" not in found[opened:] else len(found)
+    written = found[:end].rstrip(" -.")
+    end = len(written)
+    if len(_digits(written)) < _FEWEST_ANNOUNCED or is_dated(written) or counts_up(written):
+        return 0
+    if _EVEN_THOUSANDS.match(written) and len(_digits(written)) % 3 != 0:
+        return 0  # "phone: 1 200 000"; a number of nine digits in threes may be one
+    if written.endswith("000") and _EVEN_THOUSANDS.match(written):
+        return 0
+    return 0 if has_unit(text, start, start + end) else end
+
+
+def _is_another_number(text: str, start: int, end: int) -> bool:
+    """Whether what only its digits make a phone number is a date, an amount, a column …"""
+    return (
+        is_dated(text[start:end])
+        or counts_up(text[start:end])
+        or has_unit(text, start, end)
+        or in_dump(text, start, end)
+        or in_list(text, start, end)
+        or is_labelled_otherwise(text, start)
+        or is_postcode(text, start, end)
     )
 
 
-def _in_list(text: str, start: int, end: int) -> bool:
-    """A row of numbers: two more of them before, after, or one on each side; of many, one more."""
-    before = _NUMBERS_BEFORE.search(text, max(0, start - _LONGEST_LABEL), start)
-    after = _NUMBERS_AFTER.match(text, end)
-    others = sum(len(found[0].split()) for found in (before, after) if found)
-    many = text[start] not in "0(" and len(_GROUP_END.findall(text[start:end])) >= _MANY_GROUPS
-    return others > (0 if many else 1)
+def _goes_on(text: str, end: int) -> bool:
+    return text[end : end + 1].isascii() and (
+        text[end : end + 1].isalnum() or text[end : end + 1] == "_"
+    )
 
 
 def _international_end(found: str) -> int:
@@ -189,21 +235,39 @@ def _national_end(found: str, regions: Sequence[str]) -> int:
     if not regions or _ADDRESS.match(found.removeprefix("(")):
         return 0
     for end in _ends(found):
-        written = found[:end]
-        if _as_people_group(written) and _known(_digits(written), regions):
+        if any(_as_printed(found[:end], region) for region in regions):
             return end
     return 0
 
 
+def _as_printed(written: str, region: str) -> bool:
+    """Whether a plan knows the number and prints it in these very groups.
+
+    Three groups of three count as well where a plan has no trunk zero ("912 345 678", ES). Without
+    a mark a number needs its trunk zero and ten digits: "01000001" is eight bits.
+    """
+    digits = _digits(written)
+    if len(digits) < _FEWEST_WITHOUT_ZERO or not _fits(region).match(digits):
+        return False
+    bare = written.isdigit()
+    if bare and (written[0] != "0" or len(written) < _FEWEST_BARE or len(set(written)) < 4):
+        return False
+    if not bare and not _as_people_group(written):
+        return False
+    printed = _printed(digits, region)
+    if bare:
+        return "".join(printed) == digits
+    groups = tuple(_GROUPS.findall(written))
+    in_threes = [len(group) for group in groups] == [3, 3, 3]
+    return groups == printed or (in_threes and "".join(printed) == digits)
+
+
 def _as_people_group(written: str) -> bool:
-    written = written.removeprefix("(")
-    if written.isdigit():
-        return written[0] == "0"
-    first, *others = re.findall(r"\D+", written)
+    plain = written.replace("(", "").replace(")", "")
+    first, *others = re.findall(r"\D+", plain) or [""]
     return (
         len(set(others)) < 2
         and all(len(mark) == 1 for mark in others)
-        and all(len(group) > 1 for group in re.findall(r"\d+", written)[1:])
         and _FIRST_MARK.fullmatch(first) is not None
         and not (first == "." and not others and written[0] != "0")  # 3.484818891
     )
@@ -227,6 +291,20 @@ def _fits(region: str) -> re.Pattern[str]:
     national = plan.general_desc.national_number_pattern if plan and plan.general_desc else None
     prefix = plan.national_prefix_for_parsing if plan else None
     return re.compile(rf"(?:{prefix or ''})?(?:{national or ''})$")
+
+
+def _printed(digits: str, region: str) -> tuple[str, ...]:
+    """The groups in which a region's plan prints a number of its own; (): it knows no such."""
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(digits, region)
+    except phonenumbers.NumberParseException:
+        return ()
+    if not phonenumbers.is_valid_number(number):
+        return ()
+    national = phonenumbers.PhoneNumberFormat.NATIONAL
+    return tuple(_GROUPS.findall(phonenumbers.format_number(number, national)))
 
 
 def _is_number(written: str, region: str | None, *, possible: bool = False) -> bool:

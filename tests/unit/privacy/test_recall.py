@@ -1,4 +1,5 @@
-"""How much of the planted personal data is found, kind by kind; the same on every run."""
+"""How much of the planted personal data is found, kind by kind, and what of numbers and words that
+are nobody's is touched; the same on every run."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.privacy.lookalikes import Lookalike, lookalikes
 from tests.unit.privacy.plants import Plant, plants
 from twin_resources.privacy import find_personal, redact
 
@@ -60,6 +62,20 @@ def test_a_wrong_check_digit_is_not_found() -> None:
             last = plant.value[-1]
             other = plant.value[:-1] + str((int(last) + 1) % 10)
             assert not any(span.kind == plant.kind for span in find_personal(f"see {other} here"))
+
+
+LOOKALIKES: defaultdict[str, list[Lookalike]] = defaultdict(list)
+for lookalike in lookalikes(20, each=25):
+    LOOKALIKES[lookalike.group].append(lookalike)
+
+
+@pytest.mark.parametrize("group", LOOKALIKES)
+def test_one_of_a_hundred_lookalikes_is_touched_at_most(group: str) -> None:
+    """Ranges, prices, dates, ISBNs, dumps and the like, each in six languages."""
+    touched = [
+        one.text for one in LOOKALIKES[group] if find_personal(one.text, region=one.language)
+    ]
+    assert len(touched) <= 0.01 * len(LOOKALIKES[group]), touched
 
 
 def test_one_of_twenty_clean_posts_is_touched_at_most(shared_posts: Path) -> None:

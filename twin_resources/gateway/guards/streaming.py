@@ -24,7 +24,8 @@ _LONGEST_KEY = 16_000
 _FEWEST_WORDS = 3  # the last one unfinished
 _LOOK_BEHIND = 200  # already shown; says what a number after it is
 _BEGINS = re.compile(
-    r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)at(?=\s)|[\[({<] ?at ?[\])}>]"
+    r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
+    r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
     r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|api[ _-]?key|access[ _-]?key"
     r"|auth[ _-]?key|bearer|basic )"
 )

@@ -1,0 +1,125 @@
+"""What a run of digits is when it is nobody's: an amount, a date, a column of a listing, a book.
+
+Belongs here: the neighbours and the shapes that say so, for phone numbers and national ids alike.
+Does not belong here: what makes a number somebody's (`phones.py`, `national_ids.py`).
+
+Every question looks at a few characters around the number, so the cost stays linear; a stream that
+holds back 120 characters (`gateway/guards/streaming.py`) sees the same.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+_LONGEST_BEFORE, _LONGEST_AFTER = 24, 16  # characters that are looked at
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+_MONTH = r"(?:0?[1-9]|1[0-2])"
+_YEAR = r"(?:1[0-9]|20)\d\d"
+_TIME = r"(?:(?:[01]?\d|2[0-4])\.[0-5]\d|(?:[01]\d|2[0-4]) ?(?:00|15|30|45))"
+_DATED = re.compile(
+    rf"\(?(?:{_YEAR}[-./ ]{_MONTH}[-./ ]{_DAY}(?!\d)"
+    rf"|{_DAY}([-./ ]){_MONTH}\1{_YEAR}(?!\d)|{_DAY}[-./]{_MONTH}[-./ ]{{1,2}}{_YEAR}(?!\d)"
+    rf"|{_DAY}([-./]){_MONTH}\2\d\d(?!\2?\d)"
+    rf"|{_DAY}\.{_MONTH}\.? ?[-\u2013/] ?{_DAY}\.{_MONTH}(?!\d)"
+    rf"|{_YEAR} ?[-\u2013/ ] ?{_YEAR}(?!\d)|{_YEAR}(?:{_MONTH}{_DAY}){{1,2}}(?!\d))"
+)
+_HOURS = re.compile(rf"{_TIME} ?[-\u2013/] ?{_TIME}$")
+_UNIT_AFTER = re.compile(
+    r"(?i)(?:[ \u00a0-]?(?:[%‰°€$£¥₽²³]|円|元|원|万|億|亿|名|人|年)"
+    r"|[ \u00a0-](?:euros?|eur|usd|chf|gbp|dollars?|pounds?|kr|k[čc]|z[łl]|reais|pesos|francs?"
+    r"|franken|руб(?:л\w+)?|долл\w*|евро|гривен|mio|mrd|million(?:en|s|i)?|milhões|millones|тыс|млн"
+    r"|uhr|h|hrs?|hours?|min(?:utes?|uten)?|sec|s|ms|px|dpi|pt|kb|mb|gb|tb|kib|mib|gib|bytes?|bits?"
+    r"|hz|khz|mhz|ghz|k?w|kwh|m?ah|v|mv|mm|cm|m|km|qm|ha|mg|g|kg|t|ml|l|kcal|kj|kn|users?|people"
+    r"|einwohner\w*|habitant\w*|abitanti|inwoners|человек|жителей|personen|personas|pessoas|persone"
+    r"|years?|jahre|ans|años|anos|anni|jaar|лет|rows?|lines?|zeilen|tokens?|seiten|pages?)\b)"
+)
+_UNIT_BEFORE = re.compile(r"(?i)(?:[€$£¥₽]|\b(?:eur|usd|chf|gbp|r\$|rs|inr))[ \u00a0]?$")
+_OTHER_LABEL = re.compile(
+    r"(?i)(?:\b(?:isbn|issn|ean|gtin|doi|arxiv|rfc|iso|iec|din|ieee|ansi|cas|einecs|pmid|siren|siret"
+    r"|asin|sku|oclc|lccn|uuid|guid|sha1?|md5|crc|version|build|pp?|pages?|seiten?|vol|bd|issue|commit"
+    r"|cep|zip|plz|postcode|code postal|c[óo]digo postal|revision|rev|seed|hash|nonce|offset"
+    r"|timestamp|epoch)\b|§|№)"
+    r"(?:[-_ ]?1[03])?[^\w\n]{0,4}$"
+)
+_IN_CODE = re.compile(r"[\w/&?#=%@$~\\]$|[\"']\s?:\s{0,2}$|=\s{1,2}$|[\[,(]\s{0,2}-$")
+_LONG_BEFORE = re.compile(r"\d{9,}[ |,;\]\n]{1,4}$")
+_LONG_AFTER = re.compile(r"[ |,;\[\n]{1,4}\d{9}")
+_POSTCODE = re.compile(r"\d{5}-\d{4}$")
+_STATE_BEFORE = re.compile(r"(?<![A-Za-z])[A-Z]{2}[.,]?\s{1,2}$")
+_MANY_GROUPS = 5
+_GROUP = re.compile(r"\d+")
+_PAIRS = re.compile(r"\d\d(?: {1,2}\d\d)+$")
+_PAIR_BEFORE = re.compile(r"(?:^|\s)[0-9a-fA-F]{2} {1,2}$")
+_PAIR_AFTER = re.compile(r" {1,2}[0-9a-fA-F]{2}(?!\w)")
+_FOURS = re.compile(r"\d{4}(?: \d{1,4})+$")
+_FOUR_BEFORE = re.compile(r"(?:^|[\s:])[0-9a-fA-F]{4,8}:? {1,2}$")
+_FOUR_AFTER = re.compile(r"(?: {1,2}[0-9a-fA-F]{4}(?![0-9A-Za-z_])|[a-f][0-9a-f]{0,3}\b)")
+_NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
+_NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
+
+
+def is_dated(written: str) -> bool:
+    """It starts with a date, or is a range of days, years or hours ("01.02.-05.06.", "1888/89")."""
+    return _DATED.match(written) is not None or _HOURS.match(written) is not None
+
+
+def has_unit(text: str, start: int, end: int) -> bool:
+    """A unit, a currency or what is counted stands beside it ("120-150 Euro", "$ 1 200 000")."""
+    before = text[max(0, start - 6) : start]
+    return (
+        _UNIT_AFTER.match(text, end, end + _LONGEST_AFTER) is not None
+        or _UNIT_BEFORE.search(before) is not None
+    )
+
+
+def in_dump(text: str, start: int, end: int) -> bool:
+    """Bytes in hexadecimal: groups of two or four, with another such group before or after."""
+    written = text[start:end]
+    before = text[max(0, start - 12) : start]
+    if _PAIRS.match(written):
+        return bool(_PAIR_BEFORE.search(before) or _PAIR_AFTER.match(text, end))
+    if _FOURS.match(written):
+        return bool(_FOUR_BEFORE.search(before) or _FOUR_AFTER.match(text, end))
+    return False
+
+
+def in_list(text: str, start: int, end: int) -> bool:
+    """A row of numbers: two more of them before, after, or one on each side; of many, one more."""
+    before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
+    after = _NUMBERS_AFTER.match(text, end)
+    others = sum(len(found[0].split()) for found in (before, after) if found)
+    many = text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
+    return others > (0 if many else 1)
+
+
+def is_labelled_otherwise(text: str, start: int) -> bool:
+    """The word right before it names another number: a book's, a standard's, a page, a version."""
+    return _OTHER_LABEL.search(text[max(0, start - _LONGEST_BEFORE) : start]) is not None
+
+
+def is_postcode(text: str, start: int, end: int) -> bool:
+    """Of the United States, after the state ("Boston, MA 02110-1301", in the GNU licences)."""
+    before = text[max(0, start - 5) : start]
+    return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(before))
+
+
+def counts_up(written: str) -> bool:
+    """ "01 02 03 04 05", "1-234-567-8910", and one digit all over ("(99) 9999-9999", a mask)."""
+    groups = [int(group) for group in _GROUP.findall(written)]
+    digits = "".join(_GROUP.findall(written))
+    by_one = len(groups) > 2 and all(two - one == 1 for one, two in pairwise(groups))
+    return by_one or len(set(digits)) == 1 or digits == "12345678910"
+
+
+def in_row(text: str, start: int, end: int) -> bool:
+    """Another number of nine digits or more stands beside it: a column of identifiers."""
+    before = text[max(0, start - 24) : start]
+    return _LONG_BEFORE.search(before) is not None or _LONG_AFTER.match(text, end) is not None
+
+
+def in_code(text: str, start: int, end: int) -> bool:
+    """A value in a link, in JSON or in an assignment."""
+    before, after = text[max(0, start - 6) : start], text[end : end + 1]
+    return _IN_CODE.search(before) is not None or after in ("/", "&", "_", "=", "%", "@")
