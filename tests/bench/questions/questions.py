@@ -1,17 +1,23 @@
-"""The readers' questions that answers are measured on, and the sentences that answer them.
+"""The readers' questions that answers and retrieval are measured on, and what answers them.
 
-Belongs here: reading the files beside it. Does not belong here: asking, counting.
+Belongs here: reading the files beside it; which posts of a shared author were drawn for a question
+and which half each belongs to. Does not belong here: asking, counting.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 FOLDER = Path(__file__).parent
 SAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "samples"
+
+SHARED_AUTHORS = ("skeeto", "jbranchaud-til")
+SEED = 20261122
+QUESTIONS_EACH = 60  # of a shared author
 
 Kind = Literal["own", "near", "foreign"]
 Half = Literal["tuned", "held_out"]
@@ -19,7 +25,7 @@ Half = Literal["tuned", "held_out"]
 
 @dataclass(frozen=True)
 class ReaderQuestion:
-    """One question.
+    """One question to a bundled author.
 
     Attributes:
         author: slug.
@@ -36,14 +42,31 @@ class ReaderQuestion:
     answers: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class SharedQuestion:
+    """One question to an author of the shared posts, of which nothing is kept but paths.
+
+    Attributes:
+        author: slug, and the folder of the posts.
+        half: constants may be chosen by `tuned` alone.
+        posts: `source_id` (path under the author's folder) of every post that answers; the first is
+            the one that was drawn and read for this question.
+    """
+
+    id: str
+    author: str
+    half: Half
+    question: str
+    posts: tuple[str, ...]
+
+
 def authors() -> list[str]:
-    """Slugs of the authors that have questions."""
-    return sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+    """Slugs of the bundled authors that have questions."""
+    return sorted(path.stem for path in FOLDER.glob("*.jsonl") if path.stem not in SHARED_AUTHORS)
 
 
 def read_questions(author: str) -> list[ReaderQuestion]:
-    """All questions to one author, in the file's order."""
-    lines = (FOLDER / f"{author}.jsonl").read_text(encoding="utf-8").splitlines()
+    """All questions to one bundled author, in the file's order."""
     return [
         ReaderQuestion(
             id=row["id"],
@@ -53,5 +76,65 @@ def read_questions(author: str) -> list[ReaderQuestion]:
             question=row["question"],
             answers=tuple((answer["post"], answer["sentence"]) for answer in row["answers"]),
         )
-        for row in map(json.loads, lines)
+        for row in _rows(author)
     ]
+
+
+def read_shared_questions(author: str) -> list[SharedQuestion]:
+    """All questions to one author of `SHARED_AUTHORS`, in the order in which posts were drawn."""
+    return [
+        SharedQuestion(
+            id=row["id"],
+            author=author,
+            half=row["half"],
+            question=row["question"],
+            posts=tuple(row["posts"]),
+        )
+        for row in _rows(author)
+    ]
+
+
+def drawn_posts(author: str, folder: Path) -> list[str]:
+    """The posts that questions were written for: every n-th after a shuffle within each stratum.
+
+    A stratum is a year of skeeto and a topic's folder of jbranchaud-til, so years and topics have
+    their share of the questions.
+
+    Args:
+        author: of `SHARED_AUTHORS`.
+        folder: the author's posts.
+
+    Returns:
+        `QUESTIONS_EACH` paths under `folder`.
+    """
+    if author == "skeeto":
+        paths = sorted(path for path in folder.rglob("*") if path.parent.name == "_posts")
+        strata = [path.name[:4] for path in paths]
+    else:
+        paths = sorted(path for path in folder.rglob("*.md") if path.parent != folder)
+        strata = [path.relative_to(folder).parts[0] for path in paths]
+    generator = random.Random(f"{SEED}:{author}")
+    order: list[Path] = []
+    for stratum in sorted(set(strata)):
+        part = [path for path, name in zip(paths, strata, strict=True) if name == stratum]
+        generator.shuffle(part)
+        order += part
+    step = len(order) / QUESTIONS_EACH
+    start = generator.random() * step
+    picked = [order[int(start + number * step)] for number in range(QUESTIONS_EACH)]
+    return [path.relative_to(folder).as_posix() for path in picked]
+
+
+def drawn_halves(author: str) -> list[Half]:
+    """The half of each question of a shared author, in the order of `drawn_posts`."""
+    order = list(range(QUESTIONS_EACH))
+    random.Random(f"{SEED}:{author}:halves").shuffle(order)
+    halves: list[Half] = ["held_out"] * QUESTIONS_EACH
+    for number in order[: QUESTIONS_EACH // 2]:
+        halves[number] = "tuned"
+    return halves
+
+
+def _rows(author: str) -> list[dict[str, Any]]:
+    lines = (FOLDER / f"{author}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,69 @@
+"""Questions to the shared authors are what their README says: drawn by seed, in other words."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.bench.questions.questions import (
+    QUESTIONS_EACH,
+    SHARED_AUTHORS,
+    SharedQuestion,
+    drawn_halves,
+    drawn_posts,
+    read_shared_questions,
+)
+
+PHRASE = 5  # words
+
+
+def phrases(text: str) -> set[tuple[str, ...]]:
+    """Every run of `PHRASE` words, without marks and case."""
+    words = re.findall(r"\w+", text.casefold())
+    return set(zip(*(words[start:] for start in range(PHRASE)), strict=False))
+
+
+def taken_from(question: SharedQuestion, folder: Path) -> set[tuple[str, ...]]:
+    """Phrases of the question that one of its posts holds, in its text, title or file name."""
+    held: set[tuple[str, ...]] = set()
+    for post in question.posts:
+        text = (folder / post).read_text(encoding="utf-8", errors="replace")
+        held |= phrases(text) | phrases(Path(post).stem.replace("-", " "))
+    return phrases(question.question) & held
+
+
+@pytest.mark.parametrize("author", SHARED_AUTHORS)
+def test_sixty_questions_in_two_halves_by_the_seed(author: str) -> None:
+    asked = read_shared_questions(author)
+    assert len({question.id for question in asked}) == len(asked) == QUESTIONS_EACH == 60
+    assert len({question.question for question in asked}) == len(asked)
+    assert len({question.posts[0] for question in asked}) == len(asked)
+    assert [question.half for question in asked] == drawn_halves(author)
+    assert Counter(drawn_halves(author)) == {"tuned": 30, "held_out": 30}
+
+
+@pytest.mark.parametrize("author", SHARED_AUTHORS)
+def test_first_posts_are_those_that_the_seed_draws(author: str, shared_posts: Path) -> None:
+    asked = read_shared_questions(author)
+    assert [question.posts[0] for question in asked] == drawn_posts(author, shared_posts / author)
+    for question in asked:
+        assert len(set(question.posts)) == len(question.posts), question.id
+        for post in question.posts:
+            assert (shared_posts / author / post).is_file(), (question.id, post)
+
+
+@pytest.mark.parametrize("author", SHARED_AUTHORS)
+def test_no_phrase_of_a_post_stands_in_its_question(author: str, shared_posts: Path) -> None:
+    for question in read_shared_questions(author):
+        assert not taken_from(question, shared_posts / author), question.id
+
+
+def test_a_phrase_that_was_taken_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a-short-name.md").write_text("It is, as they say, a long Way home.", "utf-8")
+    taken = SharedQuestion("x-01", "x", "tuned", "Is that a long way home?", ("a-short-name.md",))
+    assert not taken_from(taken, tmp_path)
+    taken = SharedQuestion("x-02", "x", "tuned", "They say: a long way!", ("a-short-name.md",))
+    assert taken_from(taken, tmp_path) == {("they", "say", "a", "long", "way")}
