@@ -3,14 +3,14 @@
     python tests/bench/bench_retrieval.py --quick|--full
         [--only PART …] [--peers NAME …] [--json FILE]
 
-`--full` runs `20k`, `200k` and `sources`; `1m` only when it is named. Vectors lie between near
-neighbours of real chunk vectors; queries are real ones that were held out. Ours is the search of
-the gateway over a table with its index, as `twin_resources.models.retrieval` makes it, the row's
-text and all; the question's own vector is not in it. CPU seconds are those of the whole process.
-Questions for nDCG are made from titles, which the cleaning takes out of the text; their source
-chunks are the post's; half of them, drawn by hash, are held out: nothing was chosen by their
-figures. Titles are indexed, so this is the search for a known post; for questions in a reader's
-words see `tests/bench/questions`.
+`--full` runs `20k`, `200k`, `sources` and `readers`; `1m` only when it is named. Vectors lie
+between near neighbours of real chunk vectors; queries are real ones that were held out. Ours is the
+search of the gateway over a table with its index, as `twin_resources.models.retrieval` makes it,
+the row's text and all; the question's own vector is not in it. CPU seconds are those of the whole
+process. The questions of `sources` are made from titles; their source chunks are the post's; half
+of them, drawn by hash, are held out: nothing was chosen by their figures. Titles are indexed, so
+this is the search for a known post; `readers` puts the questions of `tests/bench/questions`, which
+are in a reader's own words, to all five authors.
 """
 
 from __future__ import annotations
@@ -35,47 +35,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import polars as pl
 
-from tests.bench.knowledge import corpus
+from tests.bench.knowledge import corpus, readers
 from tests.bench.knowledge.peers import PEERS, K
 from tests.bench.knowledge.rows import row, show
+from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
 from twin_assets.corpus.questions import question_about
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.models.retrieval.retrieval import TABLE
 from twin_resources.models.retrieval.search import RetrievalQuery, by_words, nearest, search
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.tables import Tables
 
 HELD_OUT = 100  # queries
-
-
-def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
-    """One table of passages, through the tables' own way in."""
-    tables.sync(
-        pl.concat(rows),
-        TABLE,
-        author="bench",
-        key="chunk_id",
-        function=lambda frame: frame,
-        version="1",
-        schema=embedding_columns(dimension),
-        row_key="chunk_id",
-        batch_rows=20_000,
-    )
-
-
-def opened(tables: Tables) -> Any:
-    import lancedb
-
-    return lancedb.connect(f"{tables.base_uri}/bench").open_table(TABLE)
-
-
-def in_folder(folder: str) -> Tables:
-    return Tables(f"{folder}/tables", state=State.open(f"sqlite:///{folder}/state.sqlite"))
 
 
 def timed(ask: Callable[[np.ndarray], list[int]], queries: np.ndarray) -> tuple[float, list[Any]]:
@@ -219,13 +192,20 @@ def found_sources(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[
     return rows
 
 
+def readers_questions(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
+    """Questions in readers' own words to all five authors, the two halves apart."""
+    del peers  # they have no full text
+    return readers.figures(home, quick=quick)
+
+
 PARTS: dict[str, Part] = {
     "20k": at(20_000, goals=False, possible=list(PEERS)),
     "200k": at(200_000, goals=True, possible=["numpy", "hnswlib", "usearch"]),
     "1m": at(1_000_000, goals=False, possible=["numpy"]),  # the others want memory or hours
     "sources": found_sources,
+    "readers": readers_questions,
 }
-QUICK, FULL = ("20k", "sources"), ("20k", "200k", "sources")
+QUICK, FULL = ("20k", "sources", "readers"), ("20k", "200k", "sources", "readers")
 
 
 def main() -> int:

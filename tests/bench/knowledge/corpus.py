@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tests.bench.questions.questions import SAMPLES
+from tests.bench.questions.questions import SHARED_AUTHORS as AUTHORS
 from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
@@ -23,7 +25,6 @@ from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
-AUTHORS = ("skeeto", "jbranchaud-til")
 _NEAR = 30
 
 
@@ -33,12 +34,12 @@ def settings() -> Settings:
 
 
 def documents(author: str) -> pl.DataFrame:
-    """The kept documents of a shared author, in an order that a hash draws.
+    """The kept documents of a shared or a bundled author, in an order that a hash draws.
 
     Raises:
         FileNotFoundError: the shared posts are not there (`TWIN_SHARED_DATA`).
     """
-    folder = POSTS / author
+    folder = POSTS / author if author in AUTHORS else SAMPLES / author
     if not folder.is_dir():
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])

@@ -1,0 +1,41 @@
+"""A table of passages for one measurement, made and opened as the product does.
+
+Belongs here: writing and opening it. Does not belong here: its indexes, what is searched in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from twin_assets.knowledge.embedding import embedding_columns
+from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+
+def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
+    """One table of passages, through the tables' own way in."""
+    tables.sync(
+        pl.concat(rows),
+        TABLE,
+        author="bench",
+        key="chunk_id",
+        function=lambda frame: frame,
+        version="1",
+        schema=embedding_columns(dimension),
+        row_key="chunk_id",
+        batch_rows=20_000,
+    )
+
+
+def opened(tables: Tables) -> Any:
+    import lancedb
+
+    return lancedb.connect(f"{tables.base_uri}/bench").open_table(TABLE)
+
+
+def in_folder(folder: str) -> Tables:
+    return Tables(f"{folder}/tables", state=State.open(f"sqlite:///{folder}/state.sqlite"))
