@@ -13,8 +13,6 @@ from collections.abc import Mapping
 import dataframely as dy
 import polars as pl
 
-UTC_MICROSECONDS = pl.Datetime("us", "UTC")
-
 
 class RawPosts(dy.Schema):
     """Every post as it came, one row a post; a deleted file stays as a tombstone.

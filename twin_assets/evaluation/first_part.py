@@ -146,8 +146,9 @@ def measure_first(
     kept.keep(others=True)
     said = waves.said()
     copies = recitation.copied(asked, said, others, texts)
-    timed = replace(said, candidate={at: said.candidate[at] for at in asked.held_out
-                                     if at in said.candidate})  # fmt: skip
+    timed = replace(
+        said, candidate={at: said.candidate[at] for at in asked.held_out if at in said.candidate}
+    )
     documents = sample_likelihoods.documents_of(passages[: len(mine.tokens)]) if mine else []
     taken: list[tuple[Measure[Any], object]] = [
         (

@@ -327,11 +327,16 @@ def _question_of(
 ) -> EvaluationSpec:
     tables = judging.tables
     return _question(
-        judging.author, version, incumbent, tables,
-        token_budget=judging.token_budget, questions=judging.questions,
-        judge_model=judging.named.language_model, nli_model=judging.named.entailment,
+        judging.author,
+        version,
+        incumbent,
+        tables,
+        token_budget=judging.token_budget,
+        questions=judging.questions,
+        judge_model=judging.named.language_model,
+        nli_model=judging.named.entailment,
         others=sum(tables.exists(DATASET, slug) for slug in judging.others),
-    )  # fmt: skip
+    )
 
 
 def _first_beside(judging: JudgingSetup, question: EvaluationSpec) -> first_part.FirstJudges:

@@ -89,9 +89,13 @@ def measure(
     )
     served_answers.expect(progress, answers=len(asked.of_candidate) + len(of_base))
     read = sample_likelihoods.read_by(
-        reading, **models, incumbent=question.incumbent, stored=stored, clock=clock,
+        reading,
+        **models,
+        incumbent=question.incumbent,
+        stored=stored,
+        clock=clock,
         progress=progress,
-    )  # fmt: skip
+    )
     first = served_answers.ask_candidate(
         passages,
         training,

@@ -48,11 +48,10 @@ def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int)
 
 @dataclass(frozen=True)
 class SimilarKeys:
-    """Two keys whose sets overlap by `similarity`."""
+    """Two keys whose sets overlap."""
 
     left: str
     right: str
-    similarity: float
 
 
 def similar_pairs(
@@ -86,4 +85,4 @@ def similar_pairs(
         for other in sorted(candidates, key=places.__getitem__):
             similarity = jaccard(elements, right[other])
             if similarity >= threshold:
-                yield SimilarKeys(key, other, similarity)
+                yield SimilarKeys(key, other)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from twin_resources.errors import TwinError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Purpose = Literal["answer", "teacher", "judge", "label"]
 Period = Literal["day", "month"]
 Scope = Literal["home", "purpose", "author", "key"]
-PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 ONE_DAY = timedelta(days=1)
 
 

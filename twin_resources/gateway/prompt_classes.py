@@ -45,11 +45,10 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 STRUCTURED = "structured"
-CLASSES = (*(name for name, _ in _RULES), STRUCTURED, "other")
 
 
 def classify(question: str, *, structured: bool = False) -> str:
-    """The class of a question: one of `CLASSES`.
+    """The class of a question: that of a rule, `structured`, or `other`.
 
     Args:
         structured: the answer shall be JSON. That is no prose, whatever the question, and would

@@ -110,20 +110,6 @@ class ChatRequest:
         return classify(self.question, structured=self.response_format is not None)
 
 
-def parse_body(raw: bytes) -> Mapping[str, Any]:
-    """Decode a body and hold it against the allow-list.
-
-    Returns:
-        What LiteLLM may see of it: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` what was
-        read of the others.
-
-    Raises:
-        Refused: 413 too large, 400 no JSON object, a key that is not on the list, or one that asks
-            for what a twin does not give.
-    """
-    return admitted(decode_object(raw))
-
-
 def decode_object(raw: bytes) -> dict[str, Any]:
     """Decode the JSON object of a body.
 
@@ -144,7 +130,18 @@ def decode_object(raw: bytes) -> dict[str, Any]:
 
 
 def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
-    """See `parse_body`, of a body that is decoded; `also_ignored`: of the API it came by."""
+    """Hold a decoded body against the allow-list.
+
+    Args:
+        also_ignored: of the API it came by.
+
+    Returns:
+        What LiteLLM may see of it: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` what was
+        read of the others.
+
+    Raises:
+        Refused: 400 a key that is not on the list, or one that asks for what a twin does not give.
+    """
     refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
     idle = read_idle(body)
     passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
@@ -173,7 +170,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
 
 
 def read_question(body: Mapping[str, Any]) -> ChatRequest:
-    """Read an allowed body, as `parse_body` returns it.
+    """Read an allowed body, as `admitted` returns it.
 
     Raises:
         Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.

@@ -16,7 +16,6 @@ import secrets as random_source
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
@@ -49,19 +48,11 @@ SOURCES_HEADER = "x-twin-sources"
 MAX_SOURCES_BYTES = 2048  # proxies on the way drop answers with larger headers
 
 
-class CitedSource(Protocol):
+class CitedSource(NamedPost, Protocol):
     """What an answer says about a passage it rests on; `retrieval.Passage` is one."""
 
     @property
     def chunk_id(self) -> str: ...
-    @property
-    def document_id(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def url(self) -> str: ...
-    @property
-    def published_at(self) -> datetime | None: ...
     @property
     def text(self) -> str: ...
     @property

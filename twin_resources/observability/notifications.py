@@ -217,18 +217,6 @@ def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
     return Delivery(sent, waiting, given_up)
 
 
-def history(state: State, *, author: str = "", limit: int = 50) -> list[Notice]:
-    """Notices, newest first."""
-    statement = sa.select(notices).order_by(notices.c.number.desc()).limit(limit)
-    if author:
-        statement = statement.where(notices.c.author == author)
-    with state.reading() as connection:
-        return [
-            Notice(row.key, row.event, row.author, row.title, row.text, row.links)
-            for row in connection.execute(statement)
-        ]
-
-
 def _queued(state: State) -> Sequence[sa.Row[Any]]:
     statement = (
         sa.select(notices)

@@ -77,7 +77,6 @@ class ProgramState:
     name: str
     state: str
     pid: int
-    exit_status: int
     log: Path
     stopped: int = 0
 
@@ -274,7 +273,6 @@ class Supervisor:
                 name=row["name"],
                 state=row["statename"],
                 pid=row["pid"],
-                exit_status=row["exitstatus"],
                 log=self.logs / f"{row['name']}.log",
                 stopped=row["stop"],
             )

@@ -28,7 +28,6 @@ class RoutingDecision:
         gains: predicted, of each dearer model over the own one, shape (models − 1,).
         threshold: what the dearest model's gain has to reach at this step; −inf: it answers all.
         propensity: probability of this model, in (0, 1].
-        by_lot: it was drawn against the rule.
         margin_held: the step is certified; False: money forced a cheaper one.
         reason: one clause, with the numbers.
     """
@@ -37,7 +36,6 @@ class RoutingDecision:
     gains: tuple[float, ...]
     threshold: float
     propensity: float
-    by_lot: bool
     margin_held: bool
     reason: str
 
@@ -82,7 +80,6 @@ def decide(
         gains=tuple(float(gain) for gain in gains),
         threshold=threshold,
         propensity=propensity,
-        by_lot=by_lot,
         margin_held=standing.certified,
         reason=reason,
     )

@@ -135,20 +135,6 @@ class RoutingPolicy:
         """Of the labels' questions: the features without the two numbers beside them."""
         return self.gain.rows[:, :-2]
 
-    def usd_of(self, prompt_tokens: int, answer_tokens: int) -> Floats:
-        """What each model asks for a question of that many tokens, US dollars."""
-        return np.asarray(
-            [
-                (
-                    prompt_tokens * model.usd_per_million_prompt
-                    + answer_tokens * model.usd_per_million_answer
-                )
-                / 1e6
-                for model in self.models
-            ],
-            np.float64,
-        )
-
 
 def policy_file(home: Path, author: str) -> Path:
     """Where an author's fitted policy lies: `<home>/routing/<author>.npz`."""

@@ -65,7 +65,6 @@ def voice_of_candidate(form: Form) -> list[Row]:
         held["document_id"].to_list(),
         against_all=scored(judges["everybody"]),
         against_people=scored(judges["people"]),
-        base_parameters=None,
     )
     return rows(compared, goals=not form.training.tiny)
 

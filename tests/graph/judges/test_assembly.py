@@ -12,7 +12,7 @@ from tests.recipes import of_recipe
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
 from twin_resources.quality.judges import panel
-from twin_resources.quality.judges.judge import identity
+from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeMissing, JudgeNeeds
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.panel import assemble, assemble_panel
@@ -117,4 +117,4 @@ def test_the_recipe_for_a_judge_adds_one(
     assert member.certificate.counts == {"off_topic": 30}
     assert not member.certified, "it cannot tell an answer from one that is off its topic"
     assert panel.vetoing() == ("support", "brevity")
-    assert member.judge.score("Why?", "word " * 400) == 0.5
+    assert member.judge.score_all([JudgedAnswer("Why?", "word " * 400)]) == [0.5]

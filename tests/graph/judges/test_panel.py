@@ -126,9 +126,6 @@ class Constant:
 
     name, revision, claim = "constant", "1", "general"
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         return [0.8 for _ in answered]
 

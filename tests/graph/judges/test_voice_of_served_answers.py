@@ -77,7 +77,6 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
             [str(number) for number in range(len(base))],
             against_all=(judges[0], Scores(scores(like), scores(answers), scores(base))),
             against_people=None,
-            base_parameters=135_000_000,
         )
         assert found.against_all is not None
         assert voice_scores.sounds_less_like_the_base(found).passed is None, (

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.state.test_registry import judge, reconcile_all, register, release
+from tests.queued_notices import queued_notices
 from tests.recipes import code_of
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import (
@@ -28,7 +29,6 @@ from twin_resources.observability.notifications import (
     announce,
     channels,
     deliver,
-    history,
 )
 from twin_resources.registry import notices as notices_module
 from twin_resources.registry.notices import TOLD
@@ -182,8 +182,8 @@ def test_an_address_that_refuses_for_three_days_is_given_up(
 def test_without_an_address_the_history_keeps_it(state: State) -> None:
     queue(state)
     assert deliver(state, [], now=1_001.0).waiting == 0
-    assert history(state, author="mara") == [ALARM]
-    assert history(state, author="tomas") == []
+    assert queued_notices(state, author="mara") == [ALARM]
+    assert queued_notices(state, author="tomas") == []
 
 
 def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None:
@@ -194,7 +194,7 @@ def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None
 
     with pytest.raises(ZeroDivisionError):
         torn()
-    assert history(state) == []
+    assert queued_notices(state) == []
 
 
 def test_the_recipe_for_a_notification_adds_one(
@@ -213,7 +213,7 @@ def test_the_recipe_for_a_notification_adds_one(
 
     reconcile_all(registry, mode="canary")
 
-    [began, promoted] = history(state)
+    [began, promoted] = queued_notices(state)
     assert promoted.event == "promoted"
     assert (began.event, began.title) == ("trial_began", "v2 of mara is on trial")
     assert began.text.endswith(told[2])

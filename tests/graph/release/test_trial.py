@@ -15,8 +15,8 @@ from tests.graph.release.releases import (
     round_of,
     settle,
 )
+from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
-from twin_resources.observability.notifications import history
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import Choice
 from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
@@ -50,7 +50,7 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     assert told["trial"] == "v2 against v1, shadow"
     assert told["anchor"] == "v1: the incumbent"
     assert "| promote: topic |" in told["evidence"]
-    (notice,) = [notice for notice in history(registry.state) if "v2" in notice.title]
+    (notice,) = [notice for notice in queued_notices(registry.state) if "v2" in notice.title]
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text
     assert round_of(registry, replays=None).moves == ()
@@ -119,7 +119,7 @@ def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     found = replays(registry, pairs_of(lambda number: 0.9 - 0.3 * number, registry, count=100))
     round_of(registry, replays=found)
     assert states(registry) == ["stable", "rolled_back"]
-    assert history(registry.state)[0].event == "rolled_back"
+    assert queued_notices(registry.state)[0].event == "rolled_back"
 
 
 def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) -> None:
@@ -130,8 +130,8 @@ def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) ->
     assert states(registry) == ["stable", "parked"]
     assert done.trial is not None
     assert "31 of about" in done.trial.finding.reason
-    assert history(registry.state)[0].event == "parked"
-    assert "31 of about" in history(registry.state)[0].text
+    assert queued_notices(registry.state)[0].event == "parked"
+    assert "31 of about" in queued_notices(registry.state)[0].text
 
 
 def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:
@@ -251,8 +251,8 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
     early = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5))).trial
     assert early is not None
     registry.rollback("mara", actor="me", reason="it rambles")
-    assert history(registry.state)[0].event == "rolled_back"
-    assert history(registry.state)[0].title == "mara was rolled back to v1"
+    assert queued_notices(registry.state)[0].event == "rolled_back"
+    assert queued_notices(registry.state)[0].title == "mara was rolled back to v1"
     assert trial.current(registry.state, "mara") is None, "evidence against v2 is none against v1"
     late = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=7))).trial
     assert late is not None

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
-from twin_resources.observability.notifications import history
 from twin_resources.quality.retraining import diagnosing, retrainings
 from twin_resources.quality.retraining.other_causes import (
     ask_for_retraining,
@@ -43,7 +43,7 @@ def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
 
     tick_requests(world.loop(), now=world.now)
 
-    told = history(world.state, author="ada")[0]
+    told = queued_notices(world.state, author="ada")[0]
     assert told.event == "failed"
     assert told.text.startswith("Asked for by command:mara: new recipe. 1 attempts, ")
 
@@ -150,7 +150,7 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
 
     assert done.launches == ()
     assert "budget reached: 1 of 1 runs" in done.messages["ada"]
-    assert history(world.state, author="ada")[0].event == "budget_reached"
+    assert queued_notices(world.state, author="ada")[0].event == "budget_reached"
     world.limits = replace(world.limits, runs_a_month=2)
     assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
@@ -166,7 +166,7 @@ def test_alarms_of_several_authors_within_an_hour_are_one_incident(world: LoopWo
 
     assert done.launches == ()
     assert all("one incident" in done.messages[author] for author in ("ada", "bob"))
-    told = [notice for notice in history(world.state) if notice.event == "incident"]
+    told = [notice for notice in queued_notices(world.state) if notice.event == "incident"]
     assert len(told) == 1
     assert "ada, bob" in told[0].text
 

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import Inputs, LoopWorld, with_new_posts
+from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
-from twin_resources.observability.notifications import history
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
@@ -145,7 +145,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
         alarmed.launch(done.launches, fails=True)
 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
-    assert history(alarmed.state, author="ada")[0].event == "failed"
+    assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
     assert "disarmed: the last retraining failed 3 times" in alarmed.tick().messages["ada"]
     alarmed.bad("ada", 200)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4

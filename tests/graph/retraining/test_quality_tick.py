@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.queued_notices import queued_notices
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.observability.notifications import history
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
 
@@ -48,7 +48,7 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert "short 0.2" in launch.tags["twin/fallen_classes"]
     assert "one retraining starts" in done.messages["ada"]
     assert "e-value" in done.messages["bob"]
-    assert history(world.state, author="ada")[0].event == "alarm"
+    assert queued_notices(world.state, author="ada")[0].event == "alarm"
     world.queue(done.launches)
     assert [world.tick().launches for _ in range(5)] == [()] * 5
     assert len(world.runs()) == 1
@@ -94,7 +94,7 @@ def test_nothing_new_trains_nothing_and_routes_the_fallen_classes(world: LoopWor
     assert done.launches == ()
     assert "nothing to learn from" in done.messages["ada"]
     assert "no paid model and no better version" in done.messages["ada"]
-    assert history(world.state, author="ada")[0].event == "nothing_to_learn"
+    assert queued_notices(world.state, author="ada")[0].event == "nothing_to_learn"
     assert world.registry.routing() == {}
     with world.state.reading() as connection:
         [record] = alarm_records.of_author(connection, "ada")

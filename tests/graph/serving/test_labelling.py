@@ -83,11 +83,8 @@ class OilJudge:
     def __init__(self) -> None:
         self.mood = 1.0
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        return self.mood if "oil" in answer else 0.2
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        return [self.score(one.question, one.answer) for one in answered]
+        return [self.mood if "oil" in one.answer else 0.2 for one in answered]
 
 
 def panel_of(judge: OilJudge) -> Panel:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
+from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
-from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import Mode, Outcome
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import (
@@ -206,7 +206,7 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
 
     assert (move.from_state, move.to_state) == ("stable", "refused")
     assert served(registry) is None
-    told = {notice.title: notice.text for notice in history(registry.state, author="mara")}
+    told = {notice.title: notice.text for notice in queued_notices(registry.state, author="mara")}
     assert "it recites" in told["v1 of mara was taken back"]
     assert "base model answers" in told["v1 of mara was taken back"]
     assert reconcile_all(registry) == []

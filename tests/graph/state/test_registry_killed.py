@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.registry_mover import GATE
-from twin_resources.observability.notifications import history
+from tests.queued_notices import queued_notices
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
 from twin_resources.storage.state.state import State
@@ -54,15 +54,19 @@ def kill_a_mover(url: str, registry: Registry, where: str) -> None:
 def test_killed_inside_the_transaction_nothing_has_moved(
     registry: Registry, store_url: str
 ) -> None:
-    before = (registry.versions("mara"), registry.moves("mara"), history(registry.state))
+    before = (registry.versions("mara"), registry.moves("mara"), queued_notices(registry.state))
     kill_a_mover(store_url, registry, "inside")
-    assert (registry.versions("mara"), registry.moves("mara"), history(registry.state)) == before
+    assert (
+        registry.versions("mara"),
+        registry.moves("mara"),
+        queued_notices(registry.state),
+    ) == before
     served = read_policy(registry.policy_path).authors["mara"].stable
     assert served is not None
     assert served.version == 1
 
     assert round_of(registry) == ["v2 stable"]
-    assert history(registry.state)[0].title == "v2 of mara is stable"
+    assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
     assert round_of(registry) == []
 
 
@@ -71,7 +75,7 @@ def test_killed_between_transaction_and_policy_the_next_round_writes_it(
 ) -> None:
     kill_a_mover(store_url, registry, "after")
     assert [item.state for item in registry.versions("mara")] == ["retired", "stable"]
-    assert history(registry.state)[0].title == "v2 of mara is stable"
+    assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
     old = read_policy(registry.policy_path).authors["mara"].stable
     assert old is not None
     assert old.version == 1
@@ -80,4 +84,4 @@ def test_killed_between_transaction_and_policy_the_next_round_writes_it(
     served = read_policy(registry.policy_path).authors["mara"].stable
     assert served is not None
     assert served.version == 2
-    assert len(history(registry.state)) == 2, "one notice a release"
+    assert len(queued_notices(registry.state)) == 2, "one notice a release"

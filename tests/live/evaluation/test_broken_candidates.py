@@ -22,6 +22,7 @@ import pytest
 from tests.live.evaluation.conftest import Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
 from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judged import faithfulness
@@ -29,7 +30,6 @@ from twin_assets.evaluation.judgement import JudgingSetup
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.observability.notifications import history
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import bundled_hands
 from twin_resources.registry.moves import GateClaim
@@ -111,7 +111,7 @@ def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -
     assert "learns_this_author" in moves[-1].reason
     policy = read_policy(workplace.registry.policy_path)
     assert policy.authors["ada"].stable is None, "the base model answers again"
-    told = [notice.title for notice in history(workplace.registry.state, author="ada")]
+    told = [notice.title for notice in queued_notices(workplace.registry.state, author="ada")]
     assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, dragged
+from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_keys
-from twin_resources.observability.notifications import history
 from twin_resources.registry.moves import VersionState
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -163,7 +163,7 @@ def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
     assert move.reason.startswith(f"{cause}: ")
-    assert history(registry.state, author="ann")[0].event == "rolled_back"
+    assert queued_notices(registry.state, author="ann")[0].event == "rolled_back"
     entry = read_policy(stack.settings.policy_path).authors["ann"]
     assert entry.canary is None
     assert entry.weights == {"stable": 1.0}

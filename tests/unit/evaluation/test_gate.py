@@ -89,7 +89,7 @@ GOOD = measurements_of(
         "control": CONTROL,
         "others": 1,
         "basics": Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
-        "voice": Voice(30, 9, VOICE, VOICE, base_parameters=135_000_000),
+        "voice": Voice(30, 9, VOICE, VOICE),
         "recitation": Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
         "safety": Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
         "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
@@ -139,11 +139,11 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
         ({"basics": replace(GOOD.values["basics"], ratio=interval(1.06))}, "keeps_the_basics"),
         (
-            {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE, 1000)},
+            {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"voice": Voice(30, 9, replace(VOICE, over_posts=interval(-0.03)), VOICE, 1000)},
+            {"voice": Voice(30, 9, replace(VOICE, over_posts=interval(-0.03)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (

@@ -21,9 +21,6 @@ class Length:
     def __init__(self) -> None:
         self.shown: list[JudgedAnswer] = []
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         self.shown += answered
         return [min(1.0, len(one.answer) / 10) for one in answered]

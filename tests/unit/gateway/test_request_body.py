@@ -17,7 +17,8 @@ from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
     MAX_SEED,
     ChatRequest,
-    parse_body,
+    admitted,
+    decode_object,
     read_question,
 )
 
@@ -27,13 +28,13 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def ask(**fields: Any) -> ChatRequest:
-    return read_question(parse_body(json.dumps(body(**fields)).encode()))
+    return read_question(admitted(decode_object(json.dumps(body(**fields)).encode())))
 
 
 def refusal(raw: bytes | dict[str, Any]) -> Refused:
     encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
     with pytest.raises(Refused) as caught:
-        read_question(parse_body(encoded))
+        read_question(admitted(decode_object(encoded)))
     return caught.value
 
 
@@ -207,10 +208,10 @@ def test_only_a_batch_names_a_row_that_may_wait() -> None:
 def test_what_litellm_sees_of_them_is_their_names() -> None:
     """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
     sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
-    passed = parse_body(json.dumps(sent).encode())
+    passed = admitted(decode_object(json.dumps(sent).encode()))
     assert passed == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
     assert read_question(passed).user == "eve"
-    assert parse_body(json.dumps(body(user="", store=False)).encode()) == body()
+    assert admitted(decode_object(json.dumps(body(user="", store=False)).encode())) == body()
 
 
 @pytest.mark.parametrize(

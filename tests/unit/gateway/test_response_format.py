@@ -17,7 +17,12 @@ from twin_resources.authors import Author
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_classes import STRUCTURED
-from twin_resources.gateway.request_body import ChatRequest, parse_body, read_question
+from twin_resources.gateway.request_body import (
+    ChatRequest,
+    admitted,
+    decode_object,
+    read_question,
+)
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.response_format import (
     MAX_PROPERTIES,
@@ -57,7 +62,7 @@ def nested(levels: int) -> dict[str, Any]:
 def ask(form: object, model: str = "twin/ann") -> ChatRequest:
     turns = [{"role": "user", "content": "Why brass?"}]
     body = {"model": model, "messages": turns, "response_format": form}
-    return read_question(parse_body(json.dumps(body).encode()))
+    return read_question(admitted(decode_object(json.dumps(body).encode())))
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,12 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     judge = LanguageModelJudge("openai/judge")
     replies.stumbles = 2
 
-    assert judge.score("Why?", "rate 4") == 0.75
+    assert judge.score_all([JudgedAnswer("Why?", "rate 4")]) == [0.75]
     assert judge.spent.unreadable == 2
 
     replies.stumbles = 3
     with pytest.raises(TwinError, match="no rating in 3 tries"):
-        judge.score("Why?", "rate 4")
+        judge.score_all([JudgedAnswer("Why?", "rate 4")])
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
 
     assert own > 0.5
     assert other == loop == nothing == 0.0
-    assert judge.score(question, CLOCK) == own
+    assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
     again = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
     assert identity(judge) != identity(again), "another embedder must be another judge"
 
@@ -114,7 +114,11 @@ def test_a_changed_number_costs_support() -> None:
     judge = SupportJudge(embed, embedder="e1")
     passages = ("The tower clock of 1804 has four faces.",)
 
-    right = judge.score("q", "The tower clock of 1804 has four faces.", passages)
-    wrong = judge.score("q", "The tower clock of 1951 has four faces.", passages)
+    right, wrong = judge.score_all(
+        [
+            JudgedAnswer("q", f"The tower clock of {year} has four faces.", passages)
+            for year in (1804, 1951)
+        ]
+    )
 
     assert right - wrong > 0.1

@@ -81,7 +81,7 @@ def test_a_refusal_is_tried_again_as_a_request_of_its_own_and_costs_nothing(
     paid: Paid, refusal: str
 ) -> None:
     with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
-        paid.judge(1.0).score(f"Which oil? ({refusal})", "Thin oil.")
+        paid.judge(1.0).score_all([JudgedAnswer(f"Which oil? ({refusal})", "Thin oil.")])
     assert paid.outcomes() == [refusal] * 3
     assert paid.spent_nano() == paid.provider.bill.nano == 0
 
@@ -165,14 +165,16 @@ def test_who_is_asked_and_who_is_not(
         assert (terms.redacted_for is None) == (environ is HERE or model.startswith("ollama"))
     else:
         with pytest.raises(TwinError) as caught:
-            LanguageModelJudge(model, terms=terms).score("Which oil?", "Thin oil.")
+            LanguageModelJudge(model, terms=terms).score_all(
+                [JudgedAnswer("Which oil?", "Thin oil.")]
+            )
         assert terms.next_step
         assert terms.next_step in str(caught.value)
 
 
 def test_a_price_without_a_budget_is_refused_wherever_it_is_asked_from(paid: Paid) -> None:
     with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
-        LanguageModelJudge(MODEL).score("Which oil?", "Thin oil.")
+        LanguageModelJudge(MODEL).score_all([JudgedAnswer("Which oil?", "Thin oil.")])
     assert paid.outcomes() == []
 
 

@@ -45,7 +45,7 @@ def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
     assert found.auc == 1.0
     assert min(mine) > 0.9
     assert max(theirs) < 0.1
-    assert judge.score("q", "") == 0.0
+    assert judge.score_all([JudgedAnswer("q", "")]) == [0.0]
 
 
 def test_the_same_texts_give_the_same_judge() -> None:

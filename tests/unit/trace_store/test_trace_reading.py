@@ -17,11 +17,11 @@ from twin_resources.observability.langfuse.trace_reading import (
     ScoreCondition,
     TraceFilter,
     read_page,
-    read_trace,
     score_condition,
     score_history,
     trace_address,
     trace_row,
+    tree_of,
 )
 
 SINCE = datetime(2026, 9, 1, tzinfo=UTC)
@@ -135,7 +135,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
     store.post_spans(span(7, parent="00000000000000ff"), inner)
     score(store, 7, "support", 0.25)
     score(store, 7, "output", "Two drops.")
-    tree = read_trace(client, f"{7:032x}")
+    tree = tree_of(client, client.trace(f"{7:032x}"))
     assert [(step.name, [below.name for below in step.children]) for step in tree.steps] == [
         ("answer", ["inner"])
     ]
@@ -150,7 +150,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
 
 def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
     with pytest.raises(TraceStoreError) as refused:
-        read_trace(client, "0" * 32)
+        tree_of(client, client.trace("0" * 32))
     assert refused.value.status == 404
 
 
@@ -247,7 +247,7 @@ def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) 
         ("v7", 12, 0.001),
     ]
     assert {row.author for row in page.rows} == {""}
-    tree = read_trace(recorded, page.rows[3].trace_id)
+    tree = tree_of(recorded, recorded.trace(page.rows[3].trace_id))
     assert [(step.kind, step.name) for step in tree.steps] == [("SPAN", "twin-request")]
     assert [(step.kind, step.facts["model"]) for step in tree.steps[0].children] == [
         ("GENERATION", "twin-7b")

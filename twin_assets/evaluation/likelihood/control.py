@@ -103,12 +103,19 @@ def other_rows(
         _row(
             f"{name}/{number}",
             f"{name}/{document}",
-            [*asked[:-1], {"role": "user", "content": template.bare_question.format(
-                question=f"What do you say about {_subject(document)}?")}],
+            [
+                *asked[:-1],
+                {
+                    "role": "user",
+                    "content": template.bare_question.format(
+                        question=f"What do you say about {_subject(document)}?"
+                    ),
+                },
+            ],
             text,
         )
         for number, (name, document, text) in enumerate(drawn)
-    ]  # fmt: skip
+    ]
 
 
 def compare(

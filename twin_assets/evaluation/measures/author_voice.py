@@ -27,14 +27,10 @@ def compare_voices(
     said: PromptAnswers,
     scores: BaseScores,
     judges: Judges,
-    *,
-    base_parameters: int | None,
 ) -> Voice:
     """Voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice_scores.not_measured(
-            len(asked.held_out), judges.voice_why_not, base_parameters=base_parameters
-        )
+        return voice_scores.not_measured(len(asked.held_out), judges.voice_why_not)
     mine = [said.candidate[at].text for at in asked.held_out]
 
     def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
@@ -56,7 +52,6 @@ def compare_voices(
         asked.documents,
         against_all=found["voice"],
         against_people=found.get("voice of people"),
-        base_parameters=base_parameters,
     )
 
 
@@ -70,13 +65,8 @@ def _take(context: MeasureContext) -> Voice:
     known, held_out = context.known, context.of(held_out_perplexity.MEASURE)
     if context.too_few and held_out is not None:
         why = f"{held_out.passages} held-out passages, {FEWEST_PASSAGES} are needed"
-        return voice_scores.not_measured(
-            0, f"{why}; import more posts", base_parameters=known.base_parameters
-        )
-    return compare_voices(
-        context.asked, context.said, context.scores, known.judges,
-        base_parameters=known.base_parameters,
-    )  # fmt: skip
+        return voice_scores.not_measured(0, f"{why}; import more posts")
+    return compare_voices(context.asked, context.said, context.scores, known.judges)
 
 
 def _metadata(found: Voice) -> Mapping[str, float]:

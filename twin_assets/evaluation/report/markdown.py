@@ -31,9 +31,22 @@ SHOWN = 6  # answers beside the base model's and the author's
 WORDS = {True: "yes", False: "no", None: "not decided"}
 # Of the measures; one that is not named here follows.
 ORDER = (
-    "held_out_perplexity", "control", "voice", "delta", "habits", "shown", "basics", "safety",
-    "blind", "recitation", "on_topic", "grounding", "refusals", "faithfulness", "speed",
-)  # fmt: skip
+    "held_out_perplexity",
+    "control",
+    "voice",
+    "delta",
+    "habits",
+    "shown",
+    "basics",
+    "safety",
+    "blind",
+    "recitation",
+    "on_topic",
+    "grounding",
+    "refusals",
+    "faithfulness",
+    "speed",
+)
 STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
 

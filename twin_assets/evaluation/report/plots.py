@@ -139,9 +139,13 @@ def _intervals(title: str, bars: Sequence[IntervalBar], *, limit: float | None) 
         axes.plot([low, high], [row, row], color="#7a8ba0", linewidth=3, solid_capstyle="round")
         axes.plot(bar.value, row, "o", color="#1f3a5f")
         axes.annotate(
-            f"{bar.value:.2f}", (bar.value, row), (0, 6), textcoords="offset points",
-            ha="center", fontsize=8,
-        )  # fmt: skip
+            f"{bar.value:.2f}",
+            (bar.value, row),
+            (0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
     if limit is not None:
         axes.axvline(limit, linestyle="--", color="#b03a2e", linewidth=1)
     axes.set_yticks(range(len(bars)), [bar.name for bar in reversed(bars)])

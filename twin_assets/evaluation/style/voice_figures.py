@@ -45,19 +45,45 @@ def measure_voice_shown(
     named = _in_most_documents(own)
     return VoiceShown(
         habits=(
-            _habit("function words", "per 100 words", texts, lambda t: _words(t, named), 100,
-                   most=WORDS_SHOWN, per=_word_count),
-            _habit("sentence length", "% of sentences", texts, _sentences, 100,
-                   order=[name for _, name in SENTENCE_BINS]),
-            _habit("punctuation", "per 100 words", texts, _marks, 100,
-                   most=MARKS_SHOWN, per=_word_count),
-            _habit("openings", "% of texts", texts, lambda t: _openings(t, named), 100,
-                   most=OPENINGS_SHOWN),
+            _habit(
+                "function words",
+                "per 100 words",
+                texts,
+                lambda t: _words(t, named),
+                100,
+                most=WORDS_SHOWN,
+                per=_word_count,
+            ),
+            _habit(
+                "sentence length",
+                "% of sentences",
+                texts,
+                _sentences,
+                100,
+                order=[name for _, name in SENTENCE_BINS],
+            ),
+            _habit(
+                "punctuation",
+                "per 100 words",
+                texts,
+                _marks,
+                100,
+                most=MARKS_SHOWN,
+                per=_word_count,
+            ),
+            _habit(
+                "openings",
+                "% of texts",
+                texts,
+                lambda t: _openings(t, named),
+                100,
+                most=OPENINGS_SHOWN,
+            ),
         ),
         author_texts=len(own),
         base_texts=len(base),
         tuned_texts=len(tuned),
-    )  # fmt: skip
+    )
 
 
 def lines(found: VoiceShown) -> list[str]:

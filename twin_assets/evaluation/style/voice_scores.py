@@ -85,7 +85,6 @@ class Voice:
         documents: of which they are.
         against_all: told apart from other people and the base model.
         against_people: told apart from other people alone; None: there is nobody else's text.
-        base_parameters: of the base model; None: not known, which blocks like a large one.
         why_not: why there is no score; empty when there is one.
     """
 
@@ -93,7 +92,6 @@ class Voice:
     documents: int = 0
     against_all: VoiceCompared | None = None
     against_people: VoiceCompared | None = None
-    base_parameters: int | None = None
     why_not: str = field(default="")
 
 
@@ -118,27 +116,24 @@ def measure_voice(
     *,
     against_all: tuple[VoiceJudge, Scores],
     against_people: tuple[VoiceJudge, Scores] | None,
-    base_parameters: int | None,
 ) -> Voice:
     """Compare scores prompt by prompt.
 
     Args:
         documents: id of the document that each prompt is about.
         against_all, against_people: a judge with its scores of the same answers.
-        base_parameters: how many the base model has.
     """
     return Voice(
         prompts=len(documents),
         documents=len(set(documents)),
         against_all=_compared(documents, *against_all),
         against_people=_compared(documents, *against_people) if against_people else None,
-        base_parameters=base_parameters,
     )
 
 
-def not_measured(prompts: int, why: str, *, base_parameters: int | None = None) -> Voice:
+def not_measured(prompts: int, why: str) -> Voice:
     """No voice score, for a reason that the claims repeat."""
-    return Voice(prompts=prompts, base_parameters=base_parameters, why_not=why)
+    return Voice(prompts=prompts, why_not=why)
 
 
 def sounds_less_like_the_base(found: Voice) -> GateClaim:

@@ -212,15 +212,6 @@ def read_page(
     return TracePage(tuple(rows), cursor)
 
 
-def read_trace(client: LangfuseClient, trace_id: str) -> TraceTree:
-    """One trace as a tree.
-
-    Raises:
-        TraceStoreError: the read failed, or there is no such trace (`status` 404).
-    """
-    return tree_of(client, client.trace(trace_id))
-
-
 def tree_of(client: LangfuseClient, found: Mapping[str, Any]) -> TraceTree:
     """A trace that was read (`LangfuseClient.trace`) as a tree, with what was said of it.
 

@@ -51,12 +51,8 @@ class Judge(Protocol):
     @property
     def claim(self) -> str: ...
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        """One answer's score in [0, 1]."""
-        ...
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        """Scores in order; one answer's does not depend on the others."""
+        """Scores in [0, 1], in order; one answer's does not depend on the others."""
         ...
 
 

@@ -81,15 +81,6 @@ class LanguageModelJudge:
         """Calls, unreadable answers and dollars since this object was made."""
         return self._rater.spent
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        """One answer's score.
-
-        Raises:
-            OverLimit: the account has not the money for it; nothing was sent.
-            TwinError: the model cannot be reached, refuses, or gives no rating in three tries.
-        """
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
         """The most that scoring these can cost, if each reply can be read."""
         return self._rater.most_usd(answered)

@@ -50,10 +50,6 @@ class SupportJudge:
         self.revision = digest(SUPPORT_VERSION, embedder, UNRELATED, PARAPHRASE, LEXICAL)
         self._embed = embed
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        """One answer's score; the question does not matter."""
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
         asked = [one for one in answered if one.passages]

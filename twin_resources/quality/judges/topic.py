@@ -113,10 +113,6 @@ class TopicJudge:
         self.revision = digest(TOPIC_VERSION, vars(calibration))
         self._embed = embed
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        """One answer's score; passages do not matter."""
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
         said = [one for one in answered if one.answer.strip()]

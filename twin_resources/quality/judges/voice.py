@@ -168,10 +168,6 @@ class VoiceJudge:
                 next_step="calibrate again: materialize shadow_pairs",
             )
 
-    def score(self, question: str, answer: str, passages: Sequence[str] = ()) -> float:
-        """One answer's score; question and passages do not matter."""
-        return self.score_all([JudgedAnswer(question, answer, tuple(passages))])[0]
-
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
         said = [index for index, one in enumerate(answered) if one.answer.strip()]

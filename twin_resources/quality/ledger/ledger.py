@@ -219,18 +219,6 @@ class Ledger:
             )
             return [SettledValue(*row) for row in rows]
 
-    def authors(self) -> list[str]:
-        """Authors with a settled value, by slug."""
-        with self.state.reading() as connection:
-            return [
-                str(author)
-                for author in connection.execute(
-                    sa.select(ledger_tables.sequences.c.author).order_by(
-                        ledger_tables.sequences.c.author
-                    )
-                ).scalars()
-            ]
-
     def bad_scores(self) -> dict[tuple[str, str], int]:
         """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
         table = ledger_tables.scores

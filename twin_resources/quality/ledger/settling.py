@@ -35,7 +35,6 @@ CAP_DAYS = 30
 FEW_READERS = 20
 STREAM_OF_VOTES = "thumbs"
 Closing = Literal["daily", "at_once"]
-_MOST_AT_ONCE = 20_000  # votes read in one go; a day of more is settled in several transactions
 
 
 @dataclass

@@ -42,12 +42,10 @@ class CanaryDays:
     Attributes:
         pairs: in order, from its first value on; those already used are known by their sequence.
         readers: distinct readers of the candidate.
-        without_anchor: values for which the anchor has fewer than 60 of its own in the class.
     """
 
     pairs: tuple[PairedDifference, ...]
     readers: int
-    without_anchor: int
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,9 @@ def days_of(state: State, trial: StoredTrial) -> CanaryDays:
         ).scalar_one()
     pairs = canary_pairs(values, candidate=candidate, incumbent=incumbent, claim=CLAIM)
     if on.anchor is None:
-        return CanaryDays(tuple(pairs), int(readers), 0)
+        return CanaryDays(tuple(pairs), int(readers))
     held = _anchor_bounds(state, on.author, on.anchor)
-    anchored = _against_anchor(pairs, values, held)
-    return CanaryDays(tuple(anchored), int(readers), len(pairs) - len(anchored))
+    return CanaryDays(tuple(_against_anchor(pairs, values, held)), int(readers))
 
 
 def score_rate(state: State, author: str, *, now: float) -> ScoreRate:

@@ -41,13 +41,11 @@ class FoldResult:
     """What one call of `follow` did.
 
     Attributes:
-        watches: of the stable version, by stream.
         alarms: raised by this call; at most one a stream.
         values: folded.
         more: whether there are values left for the next call.
     """
 
-    watches: tuple[Watch, ...]
     alarms: tuple[Alarm, ...]
     values: int
     more: bool
@@ -105,9 +103,7 @@ def follow(
             held[stream] = after
         marks = {"author": author, "version": version, "read_to": read_to}
         upsert(connection, followed, [{**marks, "streams": sorted(held)}])
-    return FoldResult(
-        tuple(held[stream] for stream in sorted(held)), tuple(alarms), len(values), read_to < last
-    )
+    return FoldResult(tuple(alarms), len(values), read_to < last)
 
 
 def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:

@@ -115,7 +115,9 @@ class SimulatedReader:
 
 def rating(judge: TopicJudge, question: str, answer: str) -> float:
     """What the rule gives to the prose of an answer, in [0, 1]; of quotations alone it is 0."""
-    return round(judge.score(question, prose_of(answer)), 4)
+    from twin_resources.quality.judges.judge import JudgedAnswer
+
+    return round(judge.score_all([JudgedAnswer(question, prose_of(answer))])[0], 4)
 
 
 def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:

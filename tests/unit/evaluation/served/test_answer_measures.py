@@ -144,7 +144,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     assert judges.topic is not None
     topic, _ = on_topic.topic_of_first(QUESTIONS, asked, said, scores, judges.topic)
     assert topic.candidate > topic.base
-    found = author_voice.compare_voices(asked, said, scores, judges, base_parameters=135_000_000)
+    found = author_voice.compare_voices(asked, said, scores, judges)
     assert voice_scores.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
     safe = red_team.compare_flags(asked, said, scores, ["training"])
@@ -172,7 +172,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     said = said_by(asked, [HEDGED.format(at) for at in asked.held_out], recited)
     scores = scores_for(asked, judges)
 
-    found = author_voice.compare_voices(asked, said, scores, judges, base_parameters=135_000_000)
+    found = author_voice.compare_voices(asked, said, scores, judges)
     assert voice_scores.sounds_less_like_the_base(found).passed is False
     spans = memorisation.TrainingSpans([f"So: {recited}"])
     copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
@@ -183,9 +183,7 @@ def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judg
     without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
     said = said_by(asked, asked.own, "I don't know.")
 
-    found = author_voice.compare_voices(
-        asked, said, scores_for(asked, without), without, base_parameters=None
-    )
+    found = author_voice.compare_voices(asked, said, scores_for(asked, without), without)
 
     assert voice_scores.sounds_less_like_the_base(found).passed is None
     assert "only 3 texts" in voice_scores.sounds_less_like_the_base(found).detail

@@ -67,7 +67,6 @@ def measured(
     *,
     base: list[str] | None = None,
     with_posts: list[str] | None = None,
-    parameters: int = 135_000_000,
 ) -> Voice:
     base = base or said_by(assistant, 5)
     with_posts = with_posts if with_posts is not None else said_by(assistant, 6)
@@ -84,7 +83,6 @@ def measured(
         DOCUMENTS,
         against_all=scored(judges[0]),
         against_people=scored(judges[1]),
-        base_parameters=parameters,
     )
 
 
@@ -161,13 +159,12 @@ def test_too_few_questions_and_no_others_decide_nothing(
         [str(n) for n in range(29)],
         against_all=(judge, Scores(few[0], few[1], few[2], few[2])),
         against_people=None,
-        base_parameters=None,
     )
 
     assert voice_scores.sounds_less_like_the_base(found).passed is None
     assert "30 are needed" in voice_scores.sounds_less_like_the_base(found).detail
     alone = measured((judge, judge), said_by(author, 8))
-    nobody = Voice(alone.prompts, alone.documents, alone.against_all, None, 10**9)
+    nobody = Voice(alone.prompts, alone.documents, alone.against_all, None)
     assert voice_scores.sounds_like_this_author(nobody).passed is None
     assert "nobody else's text" in voice_scores.sounds_like_this_author(nobody).detail
     why = not_measured(40, "no calibration")

@@ -1,0 +1,23 @@
+"""What people were told, or will be: the notices that the product queues and never reads back.
+
+Belongs here: reading the table. Does not belong here: sending (`notifications.py`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from twin_resources.observability.notifications import Notice, notices
+from twin_resources.storage.state.state import State
+
+
+def queued_notices(state: State, *, author: str = "") -> list[Notice]:
+    """Newest first."""
+    statement = sa.select(notices).order_by(notices.c.number.desc())
+    if author:
+        statement = statement.where(notices.c.author == author)
+    with state.reading() as connection:
+        return [
+            Notice(row.key, row.event, row.author, row.title, row.text, row.links)
+            for row in connection.execute(statement)
+        ]
