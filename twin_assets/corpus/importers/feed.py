@@ -111,10 +111,7 @@ def _feeds(archive: Archive) -> list[str]:
 
 
 def _is_feed(archive: Archive, name: str) -> bool:
-    try:
-        head = archive.head(name)
-    except MemberError:
-        return False  # not known to be one
+    head = archive.head(name)
     return bool(_ROOT.match(head.decode(_encoding(head), "replace")))
 
 

@@ -80,17 +80,10 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 
 
 def _exports(archive: Archive) -> list[str]:
-    names = archive.matching(r"[^/]+\.json")
-    names = names or (list(archive.names()) if archive.kind == "file" else [])
-    found: list[str] = []
-    for name in names[:200]:
-        try:
-            head = archive.head(name)
-        except MemberError:
-            continue  # not known to be one
-        if _MARK.match(head) and _DATED.search(head):
-            found.append(name)
-    return found
+    names = archive.candidates(r"[^/]+\.json")[:200]
+    return [
+        name for name in names if _MARK.match(head := archive.head(name)) and _DATED.search(head)
+    ]
 
 
 def _rows(text: str, key: str) -> Iterator[dict[str, Any]]:

@@ -61,19 +61,17 @@ _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 def recognises(archive: Archive) -> bool:
     """It has a `Shares.csv` with LinkedIn's columns, or an article with its marks."""
-    shares = archive.matching(_SHARES) or (archive.names() if archive.kind == "file" else ())
-    if any(_SHARES_HEAD.search(_head(archive, name)) for name in shares):
+    if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
     articles = archive.matching(_ARTICLES)[:3]
-    return any(_ARTICLE_HEAD.search(_head(archive, name)) for name in articles)
+    return any(_ARTICLE_HEAD.search(archive.head(name)) for name in articles)
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Every share and every article."""
     author = _owner(archive)
     byline = "Profile.csv" if author else ""
-    shares = archive.matching(_SHARES) or (archive.names() if archive.kind == "file" else ())
-    for name in shares:
+    for name in archive.candidates(_SHARES):
         try:
             text = decoded(archive.read(name, limit=_SHARES_LIMIT))
         except MemberError as error:
@@ -243,13 +241,6 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
     except ValueError:
         return None
-
-
-def _head(archive: Archive, name: str) -> bytes:
-    try:
-        return archive.head(name)
-    except MemberError:
-        return b""
 
 
 _IN_PART = RefusedExport(

@@ -87,18 +87,12 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 
 
 def _outboxes(archive: Archive) -> list[str]:
-    names = archive.matching(r"outbox\.json")
-    names = names or (list(archive.names()) if archive.kind == "file" else [])
     beside = bool(archive.matching(r"actor\.json"))
-    found: list[str] = []
-    for name in names[:10]:
-        try:
-            known = bool(_OUTBOX.match(archive.head(name)))
-        except MemberError:
-            known = False
-        if known or (beside and name.endswith("outbox.json")):
-            found.append(name)
-    return found
+    return [
+        name
+        for name in archive.candidates(r"outbox\.json")[:10]
+        if _OUTBOX.match(archive.head(name)) or (beside and name.endswith("outbox.json"))
+    ]
 
 
 def _actor(archive: Archive, *, beside: str) -> _Actor:

@@ -58,10 +58,7 @@ def _pages(archive: Archive) -> list[str]:
 
 
 def _is_page(archive: Archive, name: str) -> bool:
-    try:
-        head = archive.head(name)
-    except MemberError:
-        return False
+    head = archive.head(name)
     return all(mark in head for mark in _MARKS)
 
 

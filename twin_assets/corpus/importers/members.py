@@ -21,7 +21,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -136,6 +136,10 @@ class Archive(ABC):
         wanted = re.compile(rf"(?:.*/)?(?:{pattern})", re.IGNORECASE)
         return [name for name in self.names() if wanted.fullmatch(name)]
 
+    def candidates(self, pattern: str) -> Sequence[str]:
+        """What is `matching`; where nothing is, a single file, whatever its own name."""
+        return self.matching(pattern) or (self.names() if self.kind == "file" else ())
+
     def size(self, name: str) -> int:
         """Bytes, expanded.
 
@@ -162,16 +166,16 @@ class Archive(ABC):
         return b"".join(self.pieces(name, limit=limit))
 
     def head(self, name: str, *, count: int = _PIECE) -> bytes:
-        """The first `count` bytes of a member.
-
-        Raises:
-            MemberError: see there.
-        """
+        """The first `count` bytes of a member; none of one that cannot be read: what is wrong with
+        it is said where it is read."""
         found = bytearray()
-        for piece in self.pieces(name):
-            found += piece
-            if len(found) >= count:
-                break
+        try:
+            for piece in self.pieces(name):
+                found += piece
+                if len(found) >= count:
+                    break
+        except MemberError:
+            return b""
         return bytes(found[:count])
 
     def ends(self, name: str) -> bytes:

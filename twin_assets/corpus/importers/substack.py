@@ -65,8 +65,7 @@ _OWN_COMPONENTS = frozenset(
 
 def recognises(archive: Archive) -> bool:
     """It has a `posts.csv` with Substack's columns."""
-    names = archive.matching(_LIST) or (archive.names() if archive.kind == "file" else ())
-    return any(_LIST_HEAD.search(_head(archive, name)) for name in names)
+    return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_LIST))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
@@ -201,13 +200,6 @@ def _moment(text: str) -> datetime | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _head(archive: Archive, name: str) -> bytes:
-    try:
-        return archive.head(name)
-    except MemberError:
-        return b""
 
 
 _FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))

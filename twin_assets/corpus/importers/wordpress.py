@@ -115,17 +115,10 @@ def _outcomes(
 
 
 def _exports(archive: Archive) -> list[str]:
-    names = archive.matching(r"[^/]+\.(?:xml|wxr)")
-    names = names or (list(archive.names()) if archive.kind == "file" else [])
-    found: list[str] = []
-    for name in names[:200]:
-        try:
-            head = archive.head(name)
-            if _MARK.search(head) and b"<" in head[:200]:
-                found.append(name)
-        except MemberError:
-            continue  # not known to be one; the archive's own reader names what cannot be read
-    return found
+    names = archive.candidates(r"[^/]+\.(?:xml|wxr)")[:200]
+    return [
+        name for name in names if _MARK.search(head := archive.head(name)) and b"<" in head[:200]
+    ]
 
 
 def _site(head: str) -> _Site:

@@ -102,17 +102,13 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 
 
 def _scripts(archive: Archive) -> list[str]:
-    names = archive.matching(_POSTS) or (list(archive.names()) if archive.kind == "file" else [])
-    found: list[str] = []
-    for name in names[:1000]:
-        try:
-            known = bool(_SCRIPT.match(archive.head(name, count=400)))
-        except MemberError:
-            known = False
+    return [
+        name
+        for name in archive.candidates(_POSTS)[:1000]
+        if _SCRIPT.match(archive.head(name, count=400))
         # At its place a damaged part is a part all the same: `read` says what is wrong with it.
-        if known or re.search(rf"(?:\A|/)data/{_POSTS}\Z", name):
-            found.append(name)
-    return found
+        or re.search(rf"(?:\A|/)data/{_POSTS}\Z", name)
+    ]
 
 
 def _rows(archive: Archive, names: list[str]) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
