@@ -25,8 +25,8 @@ from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.quote_calibrating import calibration_columns
 from twin_assets.knowledge.sentence_windows import SentenceEmbeddings
+from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
-from twin_resources.quality.judges.routing_labels import COLUMNS as LABEL_COLUMNS
 
 # A group is what one person looks after; Dagster takes addresses or `team:<name>`.
 OWNERS = {

@@ -1,6 +1,6 @@
 """Learning who answers, by the clock: each night for each author, where there is something to do.
 
-Belongs here: the shell between Dagster and `router/learning.py`.
+Belongs here: the shell between Dagster and `router/learning_decision.py`.
 Does not belong here: the decision, what the job does (`jobs.py`).
 
 Only a home with a paid model has this schedule, as `routing_policy` shows its routing only there.
@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry
-from twin_resources.router.learning import (
+from twin_resources.router.learning_decision import (
     LABEL_TOKENS,
     LabelsOf,
     LearningDecision,
@@ -100,8 +100,8 @@ def _decided(
     from twin_resources.access.account import account_of
     from twin_resources.access.paid_budget import price_of
     from twin_resources.models.embedder.embedder import find_prepared
+    from twin_resources.quality.judges.label_rows import TABLE
     from twin_resources.quality.judges.pairs import PLANT
-    from twin_resources.quality.judges.routing_labels import TABLE
     from twin_resources.router.policy_file import policy_file, read_routing_policy
 
     stable = models.stable(author.slug)

@@ -20,8 +20,8 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
 from twin_resources.quality.retraining.rerouting import classes_paid_gains
+from twin_resources.quality.retraining.retraining_rules import limits_of, rules_of
 from twin_resources.quality.retraining.retrainings import RunLaunch
-from twin_resources.quality.retraining.rules import limits_of, rules_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings

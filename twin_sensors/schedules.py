@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from twin_resources.quality.ledger.interactions import authors_answering
+from twin_resources.quality.ledger.interactions_frame import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State

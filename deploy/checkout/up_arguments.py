@@ -2,9 +2,9 @@
 
 Belongs here: `--help`, options that do not exist, a folder that is not there, posts of nobody, an
 answer model that cannot answer.
-Does not belong here: what the options mean (`twin_cli/stack.py`, whose source is read for their
-names and help, so that there is no second list), ports and models (`preflight.py`), any import
-outside the standard library, and syntax newer than Python 3.9.
+Does not belong here: what the options mean (`twin_cli/stack_group.py`, whose source is read for
+their names and help, so that there is no second list), ports and models (`preflight.py`), any
+import outside the standard library, and syntax newer than Python 3.9.
 
     python3 -I deploy/checkout/up_arguments.py [ARGUMENTS OF `twin up`]
     Exit code 0: go on. 64: answered, there is nothing to start. 1, 2: refused, and why.
@@ -50,11 +50,11 @@ class WrongUsage(Exception):
 
 
 def options_of(command: str, folder: Path) -> tuple[str, list[Option]]:
-    """What a command of `twin_cli/stack.py` does, in one line, and its options in order.
+    """What a command of `twin_cli/stack_group.py` does, in one line, and its options in order.
 
     Args:
         command: name of its function.
-        folder: holds `stack.py` and `arguments.py`.
+        folder: holds `stack_group.py` and `arguments.py`.
     """
     shared = {
         target.id: node.value
@@ -65,7 +65,7 @@ def options_of(command: str, folder: Path) -> tuple[str, list[Option]]:
     }
     [function] = [
         node
-        for node in ast.parse((folder / "stack.py").read_text(encoding="utf-8")).body
+        for node in ast.parse((folder / "stack_group.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name == command
     ]
     found = []

@@ -18,7 +18,14 @@ from typing import Annotated
 
 import typer
 
-from twin_cli import answers, keys, operating, posts, stack, versions
+from twin_cli import (
+    answers_group,
+    keys_group,
+    operating_group,
+    posts_group,
+    stack_group,
+    versions_group,
+)
 from twin_cli.arguments import say
 from twin_resources.errors import TwinError
 
@@ -30,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (stack, answers, posts, versions, operating, keys):
+for group in (stack_group, answers_group, posts_group, versions_group, operating_group, keys_group):
     app.add_typer(group.commands)  # without a name: its commands stand beside the others
 
 

@@ -40,7 +40,7 @@ from tests.bench.knowledge.peers import PEERS, K
 from tests.bench.knowledge.rows import row, show
 from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
-from twin_assets.corpus.questions import question_about
+from twin_assets.corpus.title_questions import question_about
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.retrieval import vector_index

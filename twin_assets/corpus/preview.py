@@ -1,7 +1,7 @@
 """What a folder of posts holds, before anything is prepared, trained or stored.
 
 Belongs here: the import and the cleaning of the assets, run in memory. Does not belong here:
-Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview.py`).
+Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_assets.corpus.cures import cure_of
 from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.questions import questions_about, typical_posts
+from twin_assets.corpus.title_questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted

@@ -32,9 +32,9 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, ServerStarters
-from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.harm import harmful_answers, memorisation
+from twin_assets.evaluation.harm.harmful_answers import Safety
 from twin_assets.evaluation.harm.memorisation import Recitation
-from twin_assets.evaluation.harm.safety import Safety
 from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
@@ -189,7 +189,7 @@ def measure_first(
 
 
 def _why_not(known: FirstJudges) -> dict[str, str]:
-    reasons = {safety.CLAIM: red_team.NO_PROMPTS.why}
+    reasons = {harmful_answers.CLAIM: red_team.NO_PROMPTS.why}
     if known.topic is None and known.topic_why_not:
         reasons[on_topic.CLAIM] = known.topic_why_not
     return reasons
@@ -403,8 +403,8 @@ class _Talk:
             return None
         waves.ask_candidate(asked.red_team)
         mine = red_team.candidate_flags(asked, waves.said(), training_texts)
-        if not safety.needs_the_base(mine):
-            return safety.compare(mine, None)
+        if not harmful_answers.needs_the_base(mine):
+            return harmful_answers.compare(mine, None)
         red_team.announce_flags(self._scores, asked)
         waves.ask((), of_base=[at for at in self._scores.missing() if at in asked.red_team])
         return red_team.compare_flags(asked, waves.said(), self._scores, training_texts)

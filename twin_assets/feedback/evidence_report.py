@@ -17,7 +17,7 @@ from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
-from twin_resources.quality.retraining.rules import rules_of
+from twin_resources.quality.retraining.retraining_rules import rules_of
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 

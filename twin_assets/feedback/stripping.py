@@ -16,14 +16,14 @@ from typing import Any
 import polars as pl
 
 from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
-from twin_resources.quality.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions_frame import columns
 
 STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are told
 TEXT_COLUMNS = ("question", "answer", "edit")
 
 
 def interaction_columns() -> Mapping[str, Any]:
-    """Columns of the table `interactions`; see `ledger/interactions.py` for their meaning."""
+    """Columns of the table `interactions`; see `ledger/interactions_frame.py` for their meaning."""
     return columns()
 
 

@@ -21,7 +21,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.questions import question_about
+from twin_assets.corpus.title_questions import question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.similar_keys import words_of
 

@@ -13,8 +13,8 @@ from twin_assets.instructions import (
     coverage,
     dataset_claims,
     leakage,
+    prompt_rendering,
     relevance,
-    rendering,
     stored_splits,
 )
 from twin_assets.instructions.general_set import read_general_set
@@ -158,8 +158,8 @@ def prompt_renders_fully(
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
-    asking = rendering.asks_openly(rows.select("document_id", "question"))
-    found = rendering.rendering(
+    asking = prompt_rendering.asks_openly(rows.select("document_id", "question"))
+    found = prompt_rendering.rendering(
         rows,
         tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
         tables.read(

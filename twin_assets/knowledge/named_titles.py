@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.corpus.questions import question_naming
+from twin_assets.corpus.title_questions import question_naming
 from twin_resources.models.retrieval.naming import words_of
 from twin_resources.models.retrieval.search import RetrievalQuery
 

@@ -26,12 +26,12 @@ from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges import routing_labels
+from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.label_rows import TABLE, LabelPurchase
 from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.judges.routing_labels import TABLE, LabelPurchase
 from twin_resources.router.answer_score import AT_HAND, answer_score
 from twin_resources.statistics import judges as certification
 
@@ -206,14 +206,14 @@ def buy(
         rows = work.rows(
             [prompt for prompt in batch if prompt.prompt_id in answers],
             after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=routing_labels.planted_in(stored, purchase.id),
+            planted=label_rows.planted_in(stored, purchase.id),
         )
         if not answers:
             break
         asked = pl.concat(
             [
-                stored.select(list(routing_labels.ASKED)),
-                pl.DataFrame(rows, schema=dict(routing_labels.ASKED)),
+                stored.select(list(label_rows.ASKED)),
+                pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
             ]
         )
         tables.sync(
@@ -223,7 +223,7 @@ def buy(
             key="label_id",
             function=lambda new, answers=answers: work.score(new, answers),
             version="1",  # what decides a label is in the purchase: old rows are never bought again
-            schema=routing_labels.COLUMNS,
+            schema=label_rows.COLUMNS,
             row_key="label_id",
         )
         stored = stored_labels(tables, author.slug)
@@ -246,8 +246,8 @@ def buy(
 def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
     """The rows of the table, none where it is missing."""
     if not tables.exists(TABLE, author):
-        return routing_labels.no_rows()
-    return tables.read(TABLE, author).select(list(routing_labels.COLUMNS))
+        return label_rows.no_rows()
+    return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
 def lost_claims(
@@ -258,7 +258,7 @@ def lost_claims(
         claim
         for claim in panel.claims
         if certification.withdrawn(
-            routing_labels.plant_gains(stored, purchase.id, claim), margin=margin
+            label_rows.plant_gains(stored, purchase.id, claim), margin=margin
         )
     )
 
@@ -376,7 +376,7 @@ class _Work:
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(shown, bought), pl.List(routing_labels.SCORED)),
+            pl.Series("scores", self._scores(shown, bought), pl.List(label_rows.SCORED)),
             *(
                 pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
                 for name, kind in (

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from twin_resources.quality.judges.routing_labels import LabelArrays, with_larger
+from twin_resources.quality.judges.label_rows import LabelArrays, with_larger
 from twin_resources.registry.policy import LARGER
 from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision

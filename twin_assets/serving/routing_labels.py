@@ -31,8 +31,8 @@ from twin_resources.dagster_resources import (
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.serving.model_server import ModelServers, RunningServer
+from twin_resources.quality.judges.label_rows import TABLE
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.judges.routing_labels import TABLE
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import larger_version
 from twin_resources.registry.registry import Registry

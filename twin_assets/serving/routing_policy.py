@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_assets.serving import routing, routing_report
+from twin_assets.serving import routing_report, routing_table
 from twin_resources.authors import Author, read_author
 from twin_resources.registry.policy import LARGER, AuthorPolicy
 from twin_resources.registry.registry import Registry
@@ -26,7 +26,7 @@ from twin_resources.storage.tables.tables import Tables
     partitions_def=authors,
     group_name="serving",
     kinds={"json"},
-    code_version=str(routing.SCHEMA),
+    code_version=str(routing_table.SCHEMA),
 )
 def routing_policy(
     context: dg.AssetExecutionContext,
@@ -56,7 +56,7 @@ def routing_policy(
 
 def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy:
     """The author's part of the policy object, with the table that the settings ask for."""
-    decided = routing.routing_table(
+    decided = routing_table.routing_table(
         paid_model=home.paid_model,
         paid_budget_per_day=home.paid_budget_per_day,
         canary_share=author.canary_share,
@@ -64,7 +64,7 @@ def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy
     stable = models.stable(author.slug)
     version = stable.version if stable else None
     return models.change_routing(
-        author.slug, lambda before: routing.with_divert(decided, before, stable=version)
+        author.slug, lambda before: routing_table.with_divert(decided, before, stable=version)
     ).authors[author.slug]
 
 
@@ -76,8 +76,8 @@ def _with_larger(
     larger = models.by_checkpoint(checkpoint, author=author) if checkpoint else None
     if (f"v{larger.version}" if larger else None) == table.get(LARGER):
         return table
-    models.change_routing(author, lambda before: routing.with_larger(before, larger))
-    return routing.with_larger(table, larger)
+    models.change_routing(author, lambda before: routing_table.with_larger(before, larger))
+    return routing_table.with_larger(table, larger)
 
 
 def _digest(*parts: Any) -> str:
@@ -91,10 +91,12 @@ def _metadata(
         "cost": "an answer model at an address: what it charges is not known here"
     }
     if not (policy.stable and policy.stable.is_elsewhere):
-        report = routing.cost_report(
+        report = routing_table.cost_report(
             home.self_hosted_usd_per_hour,
-            measured=routing.read_throughput(home.home / "gateway" / "throughput.json", server),
-            paid_blended=routing.paid_blended_usd(home.paid_model) if table["paid"] else None,
+            measured=routing_table.read_throughput(
+                home.home / "gateway" / "throughput.json", server
+            ),
+            paid_blended=routing_table.paid_blended_usd(home.paid_model) if table["paid"] else None,
         )
     return {
         "answers": server,

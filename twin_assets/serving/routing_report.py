@@ -18,14 +18,14 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from twin_assets.serving import routing, routing_fit
+from twin_assets.serving import routing_fit, routing_table
 from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
 from twin_resources.gateway.queueing import LoadPoint, load_points
+from twin_resources.quality.judges.label_rows import LabelArrays, arrays_of, plant_gains
 from twin_resources.quality.judges.panel import deciding
-from twin_resources.quality.judges.routing_labels import LabelArrays, arrays_of, plant_gains
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
@@ -335,10 +335,10 @@ def _claims(
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
     """The own model by its measured tokens a second (marginal: the machine is paid for anyway)."""
-    measured = routing.read_throughput(settings.home / "gateway" / "throughput.json", server)
+    measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
     own = 0.0
     if measured is not None and measured.tokens_per_second > 0:
-        own = routing.self_hosted_usd_per_million_tokens(
+        own = routing_table.self_hosted_usd_per_million_tokens(
             settings.self_hosted_usd_per_hour, tokens_per_second=measured.tokens_per_second
         )
     return routing_fit.ModelPrices(
@@ -379,7 +379,7 @@ def _utilisation(author: str, models: Registry) -> float:
 def _load(
     author: str, models: Registry, settings: Settings, server: str, answers: RoutedAnswers
 ) -> tuple[LoadPoint, ...]:
-    measured = routing.read_throughput(settings.home / "gateway" / "throughput.json", server)
+    measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
     if measured is None:
         return ()
     with models.state.reading() as connection:

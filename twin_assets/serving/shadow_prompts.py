@@ -18,7 +18,7 @@ from twin_assets.evaluation.likelihood.held_out import held_out_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import Message, render, template_by_hash
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
-from twin_resources.quality.ledger.interactions import of_readers
+from twin_resources.quality.ledger.interactions_frame import of_readers
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twin_resources.erasure.checkpoints import Checkpoints
+from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.outbox import WaitingInOutbox
+from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.trace_store import trace_store_of
 

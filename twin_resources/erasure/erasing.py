@@ -27,7 +27,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.home_files import FOLDER
 from twin_resources.erasure.journal import ErasureRequest
 from twin_resources.erasure.manual_steps import ManualStep, lies_elsewhere
-from twin_resources.erasure.outbox import WaitingInOutbox
+from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.erasure.plan import POSTS, plan
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from twin_resources.access.provider_batch_rows import BatchRow, at_providers
 from twin_resources.authors import list_authors, read_author
-from twin_resources.erasure.checkpoints import trained_on
+from twin_resources.erasure.checkpoint_folders import trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables

@@ -19,8 +19,8 @@ import numpy as np
 from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
 from twin_resources.gateway.routing.learned import why_lapsed
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.router.decision import decide, features_of, point_of
 from twin_resources.router.pacing import BudgetLeft, SpendingPace
+from twin_resources.router.routing_decision import decide, features_of, point_of
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages

@@ -1,7 +1,7 @@
 """What a policy would be worth, from answers that another one gave by lot: SNIPS and doubly robust.
 
 Belongs here: both estimates with their intervals over readers, the prediction q of the second.
-Does not belong here: the lot (`decision.py`), reading the ledger.
+Does not belong here: the lot (`routing_decision.py`), reading the ledger.
 
 Sources: Swaminathan and Joachims, "The Self-Normalized Estimator", NeurIPS 2015; Dudík, Langford
 and Li, "Doubly Robust Policy Evaluation and Learning", https://arxiv.org/abs/1103.4601. With the

@@ -1,7 +1,7 @@
 """The fitted policy of an author as a file: written whole by the asset, read live by the gateway.
 
 Belongs here: its dataclass and its format (NumPy's .npz, without pickle).
-Does not belong here: fitting, deciding (`decision.py`), following the file
+Does not belong here: fitting, deciding (`routing_decision.py`), following the file
 (`gateway/live_config.py`).
 
 It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.conversation import ask, make_client
+from twin_cli.commands.endpoint_client import ask, make_client
 from twin_cli.commands.outcome import wait_until_served
 from twin_cli.commands.presentation import answers_table
 from twin_cli.commands.runs import FollowedRun, follow, launch_or_join

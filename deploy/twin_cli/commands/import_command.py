@@ -16,7 +16,7 @@ from twin_cli.commands.asking_consent import at_a_terminal
 from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.preview import exit_code, run_preview, show_preview
+from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.subject import choose_subject, remember_subject, with_opt_ins
 from twin_resources.settings import Settings

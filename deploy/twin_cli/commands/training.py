@@ -36,7 +36,7 @@ from twin_cli.commands.outcome import (
     wait_until_served,
 )
 from twin_cli.commands.presentation import answers_table, verdict_table
-from twin_cli.commands.preview import FEWEST_POSTS, FEWEST_WORDS
+from twin_cli.commands.preview_report import FEWEST_POSTS, FEWEST_WORDS
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -161,7 +161,7 @@ def _wait_for_route(
 
     By its alias, because `twin/<author>` may answer a greeting without any model.
     """
-    from twin_cli.commands.conversation import ask, make_client
+    from twin_cli.commands.endpoint_client import ask, make_client
 
     assert ending.version is not None
     wanted = f"v{ending.version.version}"

@@ -29,11 +29,11 @@ from twin_cli.commands.author_progress import (
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.first_answers import ask_before, import_posts
-from twin_cli.commands.machine import recipe_of_machine, show_machine
+from twin_cli.commands.machine_stage import recipe_of_machine, show_machine
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome
 from twin_cli.commands.presentation import endpoints_table
-from twin_cli.commands.preview import (
+from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
     changes_line,
     run_preview,

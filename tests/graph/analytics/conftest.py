@@ -14,7 +14,7 @@ from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import StateResource, TablesResource
-from twin_resources.quality.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings

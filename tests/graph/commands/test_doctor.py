@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from twin_cli import preflight
 from twin_cli.commands.console import make_console
-from twin_cli.commands.doctor import machine, stack, stores
+from twin_cli.commands.doctor import machine_findings, stack_findings, stores
 from twin_cli.commands.doctor.examination import examine, run_doctor
 from twin_cli.commands.doctor.findings import Diagnostic, looked
 
@@ -131,7 +131,7 @@ def test_a_look_that_breaks_hides_no_other() -> None:
 def test_packages_are_compared_with_what_is_declared(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verdict(machine.look_at_packages(home)) == "ok"
+    assert verdict(machine_findings.look_at_packages(home)) == "ok"
     real = metadata.version
     wrong = {"dagster": "1.10.0", "polars": None}
 
@@ -144,31 +144,31 @@ def test_packages_are_compared_with_what_is_declared(
         return real(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    found = one(machine.look_at_packages(home))
+    found = one(machine_findings.look_at_packages(home))
     assert found.verdict == "fail"
     assert "dagster 1.10.0, wanted " in found.found
     assert "polars is missing" in found.found
 
 
 def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
-    assert any(line.startswith("packaging") for line in machine.requirements())
+    assert any(line.startswith("packaging") for line in machine_findings.requirements())
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
     )
-    assert machine.requirements(tmp_path) == ["new-package>=1"]
+    assert machine_findings.requirements(tmp_path) == ["new-package>=1"]
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
-    assert machine.requirements(tmp_path) == metadata.requires("llm-twin")
+    assert machine_findings.requirements(tmp_path) == metadata.requires("llm-twin")
 
 
 def test_a_card_that_torch_cannot_use_is_said(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "gpus", list)
-    assert one(machine.look_at_gpu(home)).found.startswith("none: ")
+    assert one(machine_findings.look_at_gpu(home)).found.startswith("none: ")
     monkeypatch.setattr(preflight, "gpus", lambda: [("NVIDIA H200", 139.0)])
     for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
-        assert verdict(machine.look_at_gpu(home)) == wanted
+        assert verdict(machine_findings.look_at_gpu(home)) == wanted
 
 
 def test_a_disk_without_room_fails_before_a_training_does(
@@ -176,47 +176,54 @@ def test_a_disk_without_room_fails_before_a_training_does(
 ) -> None:
     for free, wanted in ((0.5e9, "fail"), (3e9, "warn"), (80e9, "ok")):
         usage = type("Usage", (), {"free": free})
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _folder, usage=usage: usage)
-        assert verdict(machine.look_at_disk(home)) == wanted
+        monkeypatch.setattr(
+            machine_findings.shutil, "disk_usage", lambda _folder, usage=usage: usage
+        )
+        assert verdict(machine_findings.look_at_disk(home)) == wanted
 
 
 def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> None:
     load_secrets(home)
-    assert verdict(machine.look_at_keys(home)) == "ok"
+    assert verdict(machine_findings.look_at_keys(home)) == "ok"
     secrets = home.home / "secrets.json"
     secrets.chmod(0o644)
-    found = one(machine.look_at_keys(home))
+    found = one(machine_findings.look_at_keys(home))
     assert (found.verdict, found.remedy) == ("fail", f"chmod 600 {secrets}")
     secrets.chmod(stat.S_IRUSR | stat.S_IWUSR)
     judged = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    first, second = machine.look_at_keys(judged, environ={"OPENAI_API_KEY": "sk"})
+    first, second = machine_findings.look_at_keys(judged, environ={"OPENAI_API_KEY": "sk"})
     assert (first.verdict, second.verdict) == ("ok", "warn")
     assert "ANTHROPIC_API_KEY" in second.remedy
-    assert verdict(machine.look_at_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
+    assert (
+        verdict(machine_findings.look_at_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
+    )
 
 
 def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
-    assert list(machine.look_at_judge(home)) == []
+    assert list(machine_findings.look_at_judge(home)) == []
     priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
-    found = one(machine.look_at_judge(priced, environ={}))
+    found = one(machine_findings.look_at_judge(priced, environ={}))
     assert (found.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in found.remedy) == ("warn", True)
     unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    assert "no price" in one(machine.look_at_judge(unknown, environ={})).found
+    assert "no price" in one(machine_findings.look_at_judge(unknown, environ={})).found
     own = home.model_copy(update={"judge_model": "ollama/llama3"})
     limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
-    assert verdict(machine.look_at_judge(own, environ={})) == "ok"
-    assert one(machine.look_at_judge(limited, environ={})).found.endswith("$2.00 a month")
+    assert verdict(machine_findings.look_at_judge(own, environ={})) == "ok"
+    assert one(machine_findings.look_at_judge(limited, environ={})).found.endswith("$2.00 a month")
 
 
 def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) -> None:
-    assert verdict(machine.look_at_authors(home)) == "warn"
+    assert verdict(machine_findings.look_at_authors(home)) == "warn"
     write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))
-    assert verdict(machine.look_at_authors(home)) == "ok"
+    assert verdict(machine_findings.look_at_authors(home)) == "ok"
     write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
-    found = one(machine.look_at_authors(home))
+    found = one(machine_findings.look_at_authors(home))
     assert (found.verdict, "/no/such/folder (of bob)" in found.found) == ("warn", True)
     (home.authors_dir / "cleo.toml").write_text("name = [")
-    assert {finding.verdict for finding in machine.look_at_authors(home)} == {"fail", "warn"}
+    assert {finding.verdict for finding in machine_findings.look_at_authors(home)} == {
+        "fail",
+        "warn",
+    }
 
 
 # The stores
@@ -366,11 +373,11 @@ def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, close
     named = home.model_copy(
         update={"model_server_url": f"{models_url}/v1", "base_model": "my-model"}
     )
-    assert verdict(stack.look_at_models(named, None)) == "ok"
+    assert verdict(stack_findings.look_at_models(named, None)) == "ok"
     other = named.model_copy(update={"base_model": "another"})
-    assert "--served-model-name another" in one(stack.look_at_models(other, None)).remedy
+    assert "--served-model-name another" in one(stack_findings.look_at_models(other, None)).remedy
     away = named.model_copy(update={"model_server_url": f"http://127.0.0.1:{closed}/v1"})
-    found = one(looked("model server", lambda: stack.look_at_models(away, None)))
+    found = one(looked("model server", lambda: stack_findings.look_at_models(away, None)))
     assert (found.verdict, "TWIN_MODEL_SERVER_URL" in found.remedy) == ("fail", True)
 
 
@@ -394,21 +401,23 @@ def test_ray_and_mlflow_are_asked_where_they_are_named(
 def test_a_port_that_is_taken(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
     chosen = home.model_copy(update=ports)
-    assert verdict(stack.look_at_ports(chosen, None, environ={})) == "ok"
+    assert verdict(stack_findings.look_at_ports(chosen, None, environ={})) == "ok"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports["gateway_port"]))
         taken.listen(1)
-        gives_way = next(iter(stack.look_at_ports(chosen, None, environ={})))
+        gives_way = next(iter(stack_findings.look_at_ports(chosen, None, environ={})))
         assert (gives_way.verdict, str(ports["gateway_port"]) in gives_way.found) == ("warn", True)
         asked = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
-        assert next(iter(stack.look_at_ports(chosen, None, environ=asked))).verdict == "fail"
+        assert (
+            next(iter(stack_findings.look_at_ports(chosen, None, environ=asked))).verdict == "fail"
+        )
 
 
 def test_a_stack_that_crashed_is_told_from_one_that_never_ran(home: Settings) -> None:
-    assert verdict(stack.look_at_stack(home, None)) == "warn"
+    assert verdict(stack_findings.look_at_stack(home, None)) == "warn"
     (home.home / "supervisor").mkdir()
     gone = {"pid": 2**22, "started": 1.0}
     record = {"instance": "x", "supervisor": gone, "ports": {}, "base_model": "", "embedder": ""}
     write_private(home.home / "supervisor" / "stack.json", json.dumps(record))
-    found = one(stack.look_at_stack(home, None))
+    found = one(stack_findings.look_at_stack(home, None))
     assert (found.verdict, found.remedy) == ("fail", "`twin up` recovers it")

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.preview import show_preview
+from twin_cli.commands.preview_report import show_preview
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.graph.corpus.test_exports import feed_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twin_resources.erasure.checkpoints import Checkpoints, trained_on
+from twin_resources.erasure.checkpoint_folders import Checkpoints, trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.registry.moves import VersionKind

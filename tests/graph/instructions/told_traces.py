@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.storage.tables.tables import Tables
 
 

@@ -17,7 +17,7 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.quality.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings

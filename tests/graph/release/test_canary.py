@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
-from twin_resources.quality.release import canary, trial
+from twin_resources.quality.release import canary_days, trial
 from twin_resources.registry.registry import Registry
 
 DAY_S = 86_400.0
@@ -94,12 +94,12 @@ def test_the_anchors_record_stands_in_for_it(registry: Registry) -> None:
     done = round_of(registry, CANARY, now=1.0)
     assert registry.get("mara", 3).state == "canary", "better than v2, but not near v1"
     assert done.trial is not None
-    found = canary.days_of(registry.state, done.trial)
+    found = canary_days.days_of(registry.state, done.trial)
     assert min(pair.anchor["thumbs"] for pair in found.pairs) < -0.98
 
 
 def test_the_score_rate_is_measured(registry: Registry) -> None:
-    assert canary.score_rate(registry.state, "mara", now=0.0) == canary.ScoreRate(0.0, 0)
+    assert canary_days.score_rate(registry.state, "mara", now=0.0) == canary_days.ScoreRate(0.0, 0)
     settle(registry, "v1", [1.0] * 40, readers=10)
-    found = canary.score_rate(registry.state, "mara", now=4 * DAY_S)
+    found = canary_days.score_rate(registry.state, "mara", now=4 * DAY_S)
     assert (found.readers, found.per_day) == (10, 8.0)

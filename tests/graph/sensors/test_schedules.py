@@ -21,7 +21,7 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
-from twin_resources.quality.judges.routing_labels import COLUMNS, TABLE, LabelPurchase
+from twin_resources.quality.judges.label_rows import COLUMNS, TABLE, LabelPurchase
 from twin_resources.quality.ledger.ledger_tables import open_tables, traces
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict

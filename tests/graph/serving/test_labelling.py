@@ -41,10 +41,10 @@ from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.label_rows import arrays_of, with_larger
 from twin_resources.quality.judges.language_model import LanguageModelJudge
 from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
 from twin_resources.quality.judges.panel import Panel, PanelJudge, differences
-from twin_resources.quality.judges.routing_labels import arrays_of, with_larger
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings

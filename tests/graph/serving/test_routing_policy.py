@@ -18,8 +18,8 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.models.serving.fleet import wanted_versions
-from twin_resources.quality.judges import routing_labels
-from twin_resources.quality.judges.routing_labels import LabelPurchase
+from twin_resources.quality.judges import label_rows
+from twin_resources.quality.judges.label_rows import LabelPurchase
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_file, read_routing_policy
@@ -185,15 +185,15 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0, larger: st
         plant = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
         worse = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
         asked.append(plant | {**rest, "reader": "", "scores": worse})
-    rows = pl.DataFrame(asked, schema=dict(routing_labels.COLUMNS))
+    rows = pl.DataFrame(asked, schema=dict(label_rows.COLUMNS))
     Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        rows.select(list(routing_labels.ASKED)),
-        routing_labels.TABLE,
+        rows.select(list(label_rows.ASKED)),
+        label_rows.TABLE,
         author="ada",
         key="label_id",
         function=lambda new: rows.filter(pl.col("label_id").is_in(new["label_id"].to_list())),
         version="1",
-        schema=routing_labels.COLUMNS,
+        schema=label_rows.COLUMNS,
         row_key="label_id",
     )
 

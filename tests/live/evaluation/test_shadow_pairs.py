@@ -28,7 +28,7 @@ from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.pairs import PLANT
-from twin_resources.quality.ledger.interactions import columns
+from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 

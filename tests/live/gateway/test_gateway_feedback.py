@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from twin_cli.commands.asking import run_ask
+from twin_cli.commands.ask_command import run_ask
 from twin_cli.commands.console import make_console
 from twin_cli.commands.feedback_command import run_feedback
 

@@ -29,8 +29,8 @@ from twin_cli.commands.demo.paid_provider import WORDS, Behaviour, PaidProvider,
 
 from tests.live.gateway.stack import Stack, embed_passages, free_port, new_stack, requests_of
 from twin_assets.partitions import authors
-from twin_assets.serving.routing import paid_blended_usd
 from twin_assets.serving.routing_policy import routing_policy
+from twin_assets.serving.routing_table import paid_blended_usd
 from twin_resources.access.account import SpendingAccount, account_of
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.keys import KeyLimits, add_key, open_keys

@@ -29,7 +29,7 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
 from twin_cli.commands.explain import explain, explanation_tree
-from twin_cli.commands.routing import routing_of, tried
+from twin_cli.commands.routing_command import routing_of, tried
 
 from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk
 from tests.live.gateway.many_clients import many_clients

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from twin_cli.commands.doctor.stack import look_at_ports, look_at_stack
+from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
 from twin_cli.commands.logs import run_logs
 from twin_cli.commands.status import look
 

@@ -15,7 +15,7 @@ from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.presentation import answers_table, endpoints_table, usage_text, verdict_table
-from twin_cli.commands.preview import too_small
+from twin_cli.commands.preview_report import too_small
 
 from twin_assets.corpus.preview import Preview
 from twin_resources.processes.endpoints import Endpoints

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.preview import exit_code, show_preview
+from twin_cli.commands.preview_report import exit_code, show_preview
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing

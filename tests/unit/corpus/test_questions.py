@@ -7,7 +7,12 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from twin_assets.corpus.questions import in_sentence, question_about, questions_about, typical_posts
+from twin_assets.corpus.title_questions import (
+    in_sentence,
+    question_about,
+    questions_about,
+    typical_posts,
+)
 
 
 @pytest.mark.parametrize(

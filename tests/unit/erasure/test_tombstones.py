@@ -14,7 +14,7 @@ import pytest
 from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.outbox import WaitingInOutbox
+from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings

@@ -19,9 +19,15 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
+from twin_assets.evaluation.harm.harmful_answers import (
+    Flags,
+    Safety,
+    compare,
+    needs_the_base,
+    rates,
+)
+from twin_assets.evaluation.harm.harmful_answers import claim as safety_claim
 from twin_assets.evaluation.harm.memorisation import Recitation
-from twin_assets.evaluation.harm.safety import Flags, Safety, compare, needs_the_base, rates
-from twin_assets.evaluation.harm.safety import claim as safety_claim
 from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judged.faithfulness import (
     Faithfulness,

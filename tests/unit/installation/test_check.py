@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkout import check
-from twin_cli import operating
+from twin_cli import operating_group
 from twin_cli.running import run
 
 from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, group_of
@@ -310,7 +310,8 @@ def test_the_last_line_counts(
 def test_an_installed_package_has_no_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(operating, "__file__", str(tmp_path / "twin_cli" / "operating.py"))
+    installed = tmp_path / "twin_cli" / "operating_group.py"
+    monkeypatch.setattr(operating_group, "__file__", str(installed))
     assert run(["check"]) == 1
     said = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
     assert capsys.readouterr() == ("", said)

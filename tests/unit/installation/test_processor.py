@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from twin_cli.commands import machine
+from twin_cli.commands import machine_stage
 from twin_cli.commands.clock import StageClock
 
 from twin_resources.models.model_fit import RECIPE_WITHOUT_BF16
@@ -43,10 +43,10 @@ def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) 
 def test_a_new_author_gets_the_recipe_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(machine.preflight, "gpus", list)
+    monkeypatch.setattr(machine_stage.preflight, "gpus", list)
     monkeypatch.setenv("TWIN_BF16", "off")
-    assert machine.recipe_of_machine(StageClock()) == RECIPE_WITHOUT_BF16
+    assert machine_stage.recipe_of_machine(StageClock()) == RECIPE_WITHOUT_BF16
     assert "70,000 tokens" in capsys.readouterr().out
 
-    monkeypatch.setattr(machine.preflight, "gpus", lambda: [("a card", 80.0)])
-    assert machine.recipe_of_machine(StageClock()) == ""
+    monkeypatch.setattr(machine_stage.preflight, "gpus", lambda: [("a card", 80.0)])
+    assert machine_stage.recipe_of_machine(StageClock()) == ""

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.instructions.rendering import Rendering, asks_openly, marks_in, rendering
+from twin_assets.instructions.prompt_rendering import Rendering, asks_openly, marks_in, rendering
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 BRACES = "Write `{question}` or {{ name }} there; None of it is filled, says %(who)s."

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.quality.ledger.interactions import of_readers
+from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.retraining.settled_values import conditions

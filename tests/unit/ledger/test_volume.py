@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
-from twin_resources.observability.trace_store.scores import ScoreRow, score_of
+from twin_resources.observability.trace_store.posted_scores import ScoreRow, score_of
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.settling import allowed_days
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.serving.routing import (
+from twin_assets.serving.routing_table import (
     cost_report,
     read_throughput,
     routing_table,

@@ -15,17 +15,17 @@ from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, list_of, mo
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
 from twin_resources.gateway.queueing import load_points
-from twin_resources.quality.judges import routing_labels
-from twin_resources.quality.judges.routing_labels import (
+from twin_resources.quality.judges import label_rows
+from twin_resources.quality.judges.label_rows import (
     LabelArrays,
     LabelPurchase,
     arrays_of,
     plant_gains,
 )
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
-from twin_resources.router.decision import decide, features_of
 from twin_resources.router.features import Floats
 from twin_resources.router.policy_file import RoutingPolicy
+from twin_resources.router.routing_decision import decide, features_of
 
 
 def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None) -> LabelArrays:
@@ -255,7 +255,7 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
             purchase.row(3, "recorded", "t3") | {"reader": "r", "scores": scores[:1]} | rest,
             purchase.row(4, "plant", "s1", "off_topic") | {"reader": "", "scores": scores} | rest,
         ],
-        schema=dict(routing_labels.COLUMNS),
+        schema=dict(label_rows.COLUMNS),
     )
     found = arrays_of(rows, purchase.id, ("topic", "voice"))
     assert found.label_ids == ("s1", "t2")
@@ -263,7 +263,7 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
     assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
     assert found.vectors.shape == (2, 2)
     assert plant_gains(rows, purchase.id, "topic") == pytest.approx([0.4])
-    assert routing_labels.planted_in(rows, purchase.id) == {("s1", "off_topic")}
+    assert label_rows.planted_in(rows, purchase.id) == {("s1", "off_topic")}
     assert len(arrays_of(rows, "another", ("topic",))) == 0
     assert len(arrays_of(rows, purchase.id, ())) == 0
 

@@ -1,7 +1,7 @@
 """What both models answer to prompts that ask for harm.
 
 Belongs here: flags of the answers, the measure's place in the gate. Does not belong here: prompts,
-flags and limits (`harm/safety.py`).
+flags and limits (`harm/harmful_answers.py`).
 """
 # pyright: strict
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twin_assets.evaluation.harm import safety
-from twin_assets.evaluation.harm.safety import Flags, LeakSearch, Safety
+from twin_assets.evaluation.harm import harmful_answers
+from twin_assets.evaluation.harm.harmful_answers import Flags, LeakSearch, Safety
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
 from twin_assets.evaluation.served.answer_measures import Judges, shown_prompt
 from twin_assets.evaluation.served.base_scores import BaseScores
@@ -31,7 +31,7 @@ def compare_flags(
         ],
     )
     mine = candidate_flags(asked, said, training_texts)
-    return safety.compare(mine, [Flags.of_number(value) for value in base])
+    return harmful_answers.compare(mine, [Flags.of_number(value) for value in base])
 
 
 def candidate_flags(
@@ -43,12 +43,12 @@ def candidate_flags(
 
 
 def _flags(asked: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
-    return safety.flags(text, prompt=shown_prompt(asked.prompts[position]), leaks=leaks)
+    return harmful_answers.flags(text, prompt=shown_prompt(asked.prompts[position]), leaks=leaks)
 
 
 def announce_flags(scores: BaseScores, asked: PromptSet, _judges: Judges | None = None) -> None:
     """The base's flags are wanted."""
-    scores.want("flags", safety.revision(), asked.red_team)
+    scores.want("flags", harmful_answers.revision(), asked.red_team)
 
 
 def _take(context: MeasureContext) -> Safety | NotTaken:
@@ -65,12 +65,12 @@ MEASURE = Measure(
     announce=announce_flags,
     claims=(
         ClaimRule(
-            safety.CLAIM,
+            harmful_answers.CLAIM,
             "Red-team prompts get no more abuse, personal data or secrets than from the "
             "base, and nothing of the training texts.",
-            safety.claim,
+            harmful_answers.claim,
             first=True,
         ),
     ),
-    lines=safety.lines,
+    lines=harmful_answers.lines,
 )

@@ -24,7 +24,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.evaluation.harm import safety
+from twin_assets.evaluation.harm import harmful_answers
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
@@ -135,7 +135,7 @@ def everything_asked(
             for one in before
         ]
 
-    red_team = bare([one.prompt for one in safety.red_team_prompts()])
+    red_team = bare([one.prompt for one in harmful_answers.red_team_prompts()])
     unanswerable = bare(grounding.unanswerable_questions())
     with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
     ends = [0]

@@ -11,7 +11,7 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.gateway.chat.author_files import AuthorFiles
 from twin_resources.gateway.chat.conversation import Endpoint, authors_of
-from twin_resources.gateway.chat.notices import problem
+from twin_resources.gateway.chat.page_notices import problem
 from twin_resources.gateway.chat.readable import as_text
 
 UNKNOWN = "LLM Twin"

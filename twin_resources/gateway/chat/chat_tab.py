@@ -21,7 +21,7 @@ from twin_resources.gateway.chat.author_picker import AuthorPicker, heading
 from twin_resources.gateway.chat.cards import cards
 from twin_resources.gateway.chat.conversation import AnswersInProgress, Endpoint, model_name
 from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
-from twin_resources.gateway.chat.notices import notice, problem
+from twin_resources.gateway.chat.page_notices import notice, problem
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.turns import Talks, Turn
 from twin_resources.models.quotes.answer_text import prose_of

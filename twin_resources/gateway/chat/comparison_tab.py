@@ -30,7 +30,7 @@ from twin_resources.gateway.chat.conversation import (
     model_name,
 )
 from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
-from twin_resources.gateway.chat.notices import notice, problem
+from twin_resources.gateway.chat.page_notices import notice, problem
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.turns import Turn
 

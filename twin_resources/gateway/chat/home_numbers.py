@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from twin_resources.access.account import account_of
 from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
-from twin_resources.quality.retraining.rules import rules_of
+from twin_resources.quality.retraining.retraining_rules import rules_of
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 

@@ -20,7 +20,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.chat import figures, home_numbers
 from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
 from twin_resources.gateway.chat.events import QUICK
-from twin_resources.gateway.chat.notices import notice, problem
+from twin_resources.gateway.chat.page_notices import notice, problem
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError

@@ -18,9 +18,9 @@ from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from twin_resources.router.decision import RoutingDecision
     from twin_resources.router.fixed_order import PriceStep
     from twin_resources.router.policy_file import RoutingPolicy
+    from twin_resources.router.routing_decision import RoutingDecision
 
 
 @dataclass(frozen=True)

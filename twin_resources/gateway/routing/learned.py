@@ -27,8 +27,8 @@ from twin_resources.registry.route_names import ROUTED
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
     from twin_resources.gateway.request_body import ChatRequest
-    from twin_resources.router.decision import RoutingDecision
     from twin_resources.router.policy_file import RoutingPolicy
+    from twin_resources.router.routing_decision import RoutingDecision
 
 # With two passages a prompt has about 450 tokens and an answer about 120.
 PROMPT_SHARE = 0.8

@@ -40,8 +40,8 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store import (
     observation_answers,
     observations,
+    posted_scores,
     queries,
-    scores,
 )
 from twin_resources.observability.trace_store.filters import RequestRefused, refuse
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
@@ -237,12 +237,12 @@ async def _post_scores(request: Request) -> Response:
     posted = await _json_body(request)
     state = request.app.state
     entries = posted if isinstance(posted, list) else [posted]
-    issues = [scores.issues_of(entry) for entry in entries]
+    issues = [posted_scores.issues_of(entry) for entry in entries]
     if not isinstance(posted, list) and issues[0]:
         raise refuse(issues[0])
     now_ms = state.now_ms()
     accepted = [
-        scores.score_of(entry, now_ms=now_ms)
+        posted_scores.score_of(entry, now_ms=now_ms)
         for entry, found in zip(entries, issues, strict=True)
         if not found
     ]
@@ -264,7 +264,7 @@ async def _get_scores(request: Request) -> Response:
     query = queries.score_query(_parameters(request))
     rows, more = await run_in_threadpool(request.app.state.tables.scores, query)
     cursor = {"cursor": queries.score_cursor(rows[-1])} if more and rows else {}
-    data = [scores.answer(row, groups=query.groups) for row in rows]
+    data = [posted_scores.answer(row, groups=query.groups) for row in rows]
     return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
 
 

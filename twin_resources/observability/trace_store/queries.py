@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twin_resources.observability.trace_store import observation_answers, scores
+from twin_resources.observability.trace_store import observation_answers, posted_scores
 from twin_resources.observability.trace_store.filters import (
     Condition,
     RequestRefused,
@@ -92,9 +92,12 @@ def score_query(parameters: Parameters) -> TraceQuery:
     limit = _limit(asked.get("limit", ""), 1, MAX_SCORES, issues)
     groups = _words(asked.get("fields", "")) or ["core"]
     for position, group in enumerate(groups):
-        if group not in scores.GROUPS:
-            issues.append(_not_one_of(scores.GROUPS, ["fields", position]))
-    for name, allowed in (("source", scores.SOURCES), ("dataType", scores.DATA_TYPES)):
+        if group not in posted_scores.GROUPS:
+            issues.append(_not_one_of(posted_scores.GROUPS, ["fields", position]))
+    for name, allowed in (
+        ("source", posted_scores.SOURCES),
+        ("dataType", posted_scores.DATA_TYPES),
+    ):
         for value in _words(asked.get(name, "").upper()):
             if value not in allowed:
                 message = f'Invalid {name} value: "{value}". Allowed: {", ".join(allowed)}'
@@ -222,7 +225,7 @@ def observation_query(parameters: Parameters) -> TraceQuery:
     )
 
 
-def score_cursor(last: scores.ScoreRow) -> str:
+def score_cursor(last: posted_scores.ScoreRow) -> str:
     """Where the next page starts: after this row."""
     place = {"v": 1, "lastTimestamp": instant(last.timestamp_ms), "lastId": last.id}
     text = json.dumps(place, separators=(",", ":"), ensure_ascii=False)

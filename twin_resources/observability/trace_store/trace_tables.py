@@ -17,8 +17,8 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
-from twin_resources.observability.trace_store.scores import ScoreRow
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 
 SCHEMA = 1

@@ -232,7 +232,7 @@ class Ledger:
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Traces with what readers and judges said of them; see `interactions.frame`."""
-        from twin_resources.quality.ledger.interactions import frame
+        from twin_resources.quality.ledger.interactions_frame import frame
 
         with self.state.reading() as connection:
             return frame(connection, author, since=since)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.quality.judges.panel import deciding
-from twin_resources.quality.ledger.interactions import of_readers
-from twin_resources.quality.release.canary import ScoreRate, score_rate
+from twin_resources.quality.ledger.interactions_frame import of_readers
+from twin_resources.quality.release.canary_days import ScoreRate, score_rate
 from twin_resources.quality.release.release_mode import (
     FEWEST_PROMPTS,
     LONGEST_CANARY_DAYS,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.release import canary, release_mode, trial
+from twin_resources.quality.release import canary_days, release_mode, trial
 from twin_resources.quality.release.measuring import measured
 from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
 from twin_resources.quality.release.replays import Replays, read_replays
@@ -239,11 +239,11 @@ def take_on(
             return trial.current(state, on.author)
         running = trial.begin(state, on, replays.terms, now=now)
         return trial.fold(state, running, replays.pairs, replays.standing())
-    after = canary.last_sequence(state, on.author)
+    after = canary_days.last_sequence(state, on.author)
     margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
-    terms = TrialTerms((canary.CLAIM,), judges="readers", margin=margin)
+    terms = TrialTerms((canary_days.CLAIM,), judges="readers", margin=margin)
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
-    days = canary.days_of(state, running)
+    days = canary_days.days_of(state, running)
     over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
     return trial.fold(state, running, days.pairs, TrialState(exhausted=over, readers=days.readers))
 

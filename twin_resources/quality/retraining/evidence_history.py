@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from twin_resources.quality.retraining import alarm_records, settled_values
-from twin_resources.quality.retraining.rules import LoopRules
+from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import armed_streams, watches_now
 from twin_resources.statistics import watch as watching
 from twin_resources.statistics.detector import Alarm, Detector, threshold

@@ -31,8 +31,8 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.rerouting import divert
+from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.retrainings import RunLaunch
-from twin_resources.quality.retraining.rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import upsert
 from twin_resources.quality.retraining import alarm_records, settled_values
-from twin_resources.quality.retraining.rules import LoopRules
+from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics import baseline as baselines
 from twin_resources.statistics import watch as watching

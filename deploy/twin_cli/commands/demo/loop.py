@@ -49,7 +49,7 @@ from twin_cli.commands.demo.receipt import (
 )
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
-from twin_cli.commands.routing import routing_of
+from twin_cli.commands.routing_command import routing_of
 from twin_cli.commands.runs import follow
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.status import run_wait

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.conversation import ask, make_client
+from twin_cli.commands.endpoint_client import ask, make_client
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import prose_of

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from twin_cli.commands.doctor import machine, stores
-from twin_cli.commands.doctor import stack as stack_looks
+from twin_cli.commands.doctor import machine_findings, stores
+from twin_cli.commands.doctor import stack_findings as stack_looks
 from twin_cli.commands.doctor.findings import Diagnostic, looked
 from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
@@ -47,13 +47,13 @@ def examine(settings: Settings) -> list[Diagnostic]:
     chosen = settings if stack is None else stack.settings
     running = stack is not None
     looks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
-        ("system", lambda: machine.look_at_system(chosen)),
-        ("packages", lambda: machine.look_at_packages(chosen)),
-        ("GPU", lambda: machine.look_at_gpu(chosen)),
-        ("disk", lambda: machine.look_at_disk(chosen)),
-        ("keys", lambda: machine.look_at_keys(chosen)),
-        ("judge", lambda: machine.look_at_judge(chosen)),
-        ("authors", lambda: machine.look_at_authors(chosen)),
+        ("system", lambda: machine_findings.look_at_system(chosen)),
+        ("packages", lambda: machine_findings.look_at_packages(chosen)),
+        ("GPU", lambda: machine_findings.look_at_gpu(chosen)),
+        ("disk", lambda: machine_findings.look_at_disk(chosen)),
+        ("keys", lambda: machine_findings.look_at_keys(chosen)),
+        ("judge", lambda: machine_findings.look_at_judge(chosen)),
+        ("authors", lambda: machine_findings.look_at_authors(chosen)),
         ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
         ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),
         ("state", lambda: stores.look_at_state(chosen)),

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from twin_assets.evaluation.harm.safety import (
+from twin_assets.evaluation.harm.harmful_answers import (
     Flags,
     LeakSearch,
     claim,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.harm import memorisation, safety
+from twin_assets.evaluation.harm import harmful_answers, memorisation
 from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
@@ -120,7 +120,7 @@ def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
 
 def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judges) -> None:
     assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
-    assert len(asked.red_team) == len(safety.red_team_prompts())
+    assert len(asked.red_team) == len(harmful_answers.red_team_prompts())
     assert asked.of_candidate == range(asked.with_posts.start)
     assert "Another." in asked.prompts[asked.with_posts[0]][0]["content"]
     assert "Another." not in asked.prompts[0][0]["content"]
@@ -148,7 +148,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     assert voice_scores.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
     safe = red_team.compare_flags(asked, said, scores, ["training"])
-    assert safety.claim(safe).passed
+    assert harmful_answers.claim(safe).passed
     support = passage_support.compare_support(asked, said, scores, judges.support)
     assert support is not None
     assert grounding.claim(support).passed

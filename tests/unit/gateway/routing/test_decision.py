@@ -14,7 +14,6 @@ from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import class_table
-from twin_resources.router.decision import decide, features_of, lot, point_of
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
 from twin_resources.router.pacing import BudgetLeft, SpendingPace
 from twin_resources.router.policy_file import (
@@ -23,6 +22,7 @@ from twin_resources.router.policy_file import (
     read_routing_policy,
     write_routing_policy,
 )
+from twin_resources.router.routing_decision import decide, features_of, lot, point_of
 
 
 @pytest.fixture(scope="module")

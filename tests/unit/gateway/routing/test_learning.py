@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from twin_resources.router.learning import LabelsOf, LearningState, decide_learning
+from twin_resources.router.learning_decision import LabelsOf, LearningState, decide_learning
 
 NOW = LabelsOf("checkpoint-2", "openai/gpt-4o-mini", "e1")
 STATE = LearningState(

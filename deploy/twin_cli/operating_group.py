@@ -58,7 +58,7 @@ def routing(
     home: Home = None,
 ) -> int:
     """Which questions go to the paid model and why, what that saved, what is missing for it."""
-    from twin_cli.commands.routing import run_routing, run_try
+    from twin_cli.commands.routing_command import run_routing, run_try
 
     settings = settings_of(home)
     if action == "try":

@@ -37,7 +37,7 @@ def ask(
     home: Home = None,
 ) -> int:
     """Ask the twin; prints answer, sources, cost and trace id."""
-    from twin_cli.commands.asking import run_ask
+    from twin_cli.commands.ask_command import run_ask
 
     return run_ask(
         settings_of(home),

@@ -1,7 +1,7 @@
 """`twin ask`: one question to the twin, with its sources, cost and trace id.
 
 Belongs here: the command's output. Does not belong here: talking to the endpoint
-(`conversation.py`).
+(`endpoint_client.py`).
 """
 # pyright: strict
 
@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from twin_cli.commands.author_progress import EndpointAnswer
-from twin_cli.commands.conversation import ask, make_client
+from twin_cli.commands.endpoint_client import ask, make_client
 from twin_cli.commands.presentation import sources_text
 from twin_cli.commands.subject import choose_author
 from twin_resources.processes.endpoints import read_endpoints

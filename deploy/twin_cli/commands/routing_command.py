@@ -37,10 +37,10 @@ from twin_resources.quality.ledger.routed import (
 )
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
-from twin_resources.router.decision import decide, features_of
-from twin_resources.router.learning import LABEL_TOKENS
+from twin_resources.router.learning_decision import LABEL_TOKENS
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
 from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
+from twin_resources.router.routing_decision import decide, features_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.state import State
