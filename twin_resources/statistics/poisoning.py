@@ -1,7 +1,9 @@
-"""What keeps a few readers from deciding for all: a look at who carries an alarm.
+"""What keeps a few readers from deciding for all: a cap on settling, and a look at each alarm.
 
-Belongs here: who carries the evidence of an alarm.
-Does not belong here: the cap on a reader's share (`ledger/settling.py`), reporting.
+Belongs here: each reader's share of a window, and who carries the evidence of an alarm.
+Does not belong here: settling (`twin_resources/quality/ledger`, which asks `admit`), reporting.
+Method: who is admitted depends on who came before, never on the value: the next value's mean given
+the past is what it was, so that the guarantee of `detector.py` stands.
 """
 # pyright: strict
 
@@ -15,8 +17,39 @@ from dataclasses import dataclass
 from twin_resources.statistics.bets import FRACTIONS, factor
 from twin_resources.statistics.values import SettledValue
 
+SHARE = 0.05
+WINDOW = 400  # values: 5 % of it are 20, four weeks of one reader who scores each working day
 FEW_READERS = 3
 MOST_EVIDENCE = 0.5
+
+
+@dataclass(frozen=True)
+class ReaderWindow:
+    """Who came lately in one stream of one author.
+
+    Attributes:
+        recent: (reader key, admitted) of the last `WINDOW` values, oldest first.
+    """
+
+    recent: tuple[tuple[str, bool], ...] = ()
+
+
+def admit(
+    window: ReaderWindow, reader: str, *, share: float = SHARE, size: int = WINDOW
+) -> tuple[ReaderWindow, bool]:
+    """Whether one more value of this reader may be settled, and the window after it.
+
+    Admitted as long as the reader then has at most 5 % of the window (of what there is of it while
+    it fills), at least one value. A value that is not admitted is reported and never bet on.
+
+    Args:
+        reader: hashed key.
+        size: values in the window; a reader whose values left it is admitted again.
+    """
+    before = window.recent[-(size - 1) :] if size > 1 else ()
+    own = sum(1 for name, admitted in before if name == reader and admitted)
+    admitted = own + 1 <= max(1, math.floor(share * (len(before) + 1)))
+    return ReaderWindow((*before, (reader, admitted))), admitted
 
 
 @dataclass(frozen=True)

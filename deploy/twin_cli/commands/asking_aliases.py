@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.preview import run_preview, show_preview
+from twin_cli.commands.preview_report import run_preview, show_preview
 from twin_cli.commands.subject import AuthorToServe
 from twin_resources.processes.wording import counted
 

@@ -4,14 +4,53 @@ from __future__ import annotations
 
 import random
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
 from twin_resources.statistics.detector import Detector, fold, threshold
 from twin_resources.statistics.diagnosis import since_the_drop
-from twin_resources.statistics.poisoning import carried_by
+from twin_resources.statistics.poisoning import ReaderWindow, admit, carried_by
 
 BOUNDS = dict(certify(stream_of(thumbs(500, 0.8, seed=1))).bounds)
 C = threshold(armed_streams=1)
+
+
+def admitted(readers: list[str]) -> list[bool]:
+    window, found = ReaderWindow(), []
+    for reader in readers:
+        window, yes = admit(window, reader)
+        found.append(yes)
+    return found
+
+
+def test_forty_readers_are_all_admitted() -> None:
+    assert all(admitted([f"r{number % 40}" for number in range(1_200)]))
+
+
+def test_one_reader_alone_is_a_twentieth() -> None:
+    found = admitted(["loud"] * 1_000)
+    assert found[:2] == [True, False]
+    assert sum(found) <= 51
+
+
+def test_a_loud_reader_does_not_silence_the_others() -> None:
+    readers = [reader for day in range(300) for reader in ("loud", f"r{day % 60}")]
+    found = admitted(readers)
+    assert all(yes for reader, yes in zip(readers, found, strict=True) if reader != "loud")
+    assert sum(yes for reader, yes in zip(readers, found, strict=True) if reader == "loud") <= 31
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=600))
+@settings(max_examples=20, deadline=None)
+def test_no_reader_is_above_a_twentieth_of_any_window(readers: list[str]) -> None:
+    found = admitted(readers)
+    for end in range(0, len(readers) + 1, 50):
+        window = list(zip(readers, found, strict=True))[max(0, end - 400) : end]
+        for reader in set(readers):
+            own = sum(yes for name, yes in window if name == reader)
+            assert own <= max(1, len(window) // 20)
 
 
 def alarm_of(readers: list[str], values: list[float]) -> tuple[int | None, float, int]:
@@ -38,8 +77,9 @@ def test_three_of_fifty_readers_voting_hundredfold_in_a_day_are_three_values() -
 
 
 def test_three_of_fifty_readers_voting_each_of_a_hundred_days_are_six_percent() -> None:
-    """They are below the cap (2 % each) and pull the mean from .80 to .752, which is no alarm."""
+    """They are admitted (2 % each) and pull the mean from .80 to .752, which is no alarm."""
     readers = [f"r{number}" for _ in range(100) for number in range(50)]
+    assert all(admitted(readers[:1_500]))
     for seed in (0, 2):
         rng = random.Random(seed)
         values = [
