@@ -31,7 +31,7 @@ _TEMPLATE_TAGS = re.compile(r"\{[%{:#].{0,2000}?\}\}?", re.DOTALL)
 _LINK_TARGET = re.compile(
     r"(?<=\])\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+[\"'][^\"'\n]*[\"'])?\)"
 )
-_CLOSING = "\"'”’»)]*_"
+_EMPTIED = re.compile(r"\[\s*\]")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def source_prose(post: Mapping[str, Any]) -> str:
         text = _TAG.sub("", _BLOCK_END.sub("\f", _BLANK.sub(" ", text))).replace("\f", "\n\n")
     elif post["markup"] == "markdown":
         text = _LINK_TARGET.sub("", _TAG.sub("", _BLOCK_END.sub("\n\n", text)))
+        text = _EMPTIED.sub("·", text)  # a link of code alone on its line ends no paragraph
     if post["markup"] != "text":
         text = html.unescape(_TEMPLATE_TAGS.sub("", text))
     return text

@@ -94,6 +94,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
         says="already satisfied",
     ),
+    "pip install 'llm-twin[formats]'": Typed(
+        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[formats]'",
+        says="already satisfied",
+    ),
     "python -m twin_cli.commands.demo.paid_provider --port 9000 --bill bill.jsonl "
     "--rate 429=0.1 --rate broken=0.05": Typed(
         "python -m twin_cli.commands.demo.paid_provider --help", says="--bill"

@@ -15,7 +15,13 @@ from tests.imported import Import, imports_in, imports_of_ours
 
 # Modules that only an extra brings, or a person who wants them: nothing of ours needs them to be
 # imported, and what uses them names the extra.
-OPTIONAL = {"ray": "ray", "mlflow": "mlflow", "presidio_analyzer": "presidio"}
+OPTIONAL = {
+    "ray": "ray",
+    "mlflow": "mlflow",
+    "presidio_analyzer": "presidio",
+    "pypandoc": "formats",
+    "pypdf": "formats",
+}
 BROUGHT_BY_HAND = {
     "spacy": "comes with presidio-analyzer, looked for behind the extra's name",
     "liger_kernel": "looked for before it is used; needs a GPU (training/model.py)",
