@@ -164,7 +164,7 @@ def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> Non
     # A link to the folder's file, of a kind that no importer reads: the run fails, really.
     (folder / "clocks.md").unlink()
     (folder / "boats.md").unlink()
-    (folder / "notes.docx").write_bytes(b"PK")
+    (folder / "notes.pages").write_bytes(b"PK")
     for _ in range(3):
         request = world.asked()
         keys.add(request.run_key)
