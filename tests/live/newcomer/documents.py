@@ -54,8 +54,9 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Typed(
-        'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Chris Wellons" --dry-run',
-        says="Chris Wellons",
+        # the samples are signed, and of another author they would be somebody else's posts
+        'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" --dry-run',
+        says="Tomas Okafor",
     ),
     "source .twin/env": Typed('source .twin/env; test -n "$OPENAI_API_KEY"', on_stack=True),
     'curl "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" '
