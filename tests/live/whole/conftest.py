@@ -184,6 +184,7 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         "jose-nunez",
         "José Núñez",
         sources=(str(posts),),
+        aliases=("Tomas Okafor",),  # who signs the sample's posts; without it they are another's
         recipe=str(recipe),
         consent="2020-01-01: the test's own author",
     )
