@@ -169,10 +169,9 @@ def test_any_bytes_are_a_post_or_a_reason(body: bytes, html: bool) -> None:
 @given(st.dictionaries(st.sampled_from(["title", "date", "tags", "author", "draft"]), ANYTHING))
 def test_any_front_matter_is_a_post_or_one_of_a_day_to_come(fields: dict[str, object]) -> None:
     body = f"---\n{yaml.safe_dump(fields, allow_unicode=True)}---\nText"
+    reason, text = "", ""
     try:
         text = read_post(body.encode(), source_id="a.md").text
     except UnreadablePostError as error:
-        assert error.reason == "not_yet_published"
-        assert fields["date"]
-    else:
-        assert text == "Text"
+        reason = error.reason
+    assert (reason, text) in {("", "Text"), ("not_yet_published", "")}
