@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
-from tests.bench.retraining.releases import anchor, judges, promotions
+from tests.bench.retraining.releases import anchor, candidates, judges, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.rows import heading, line, save
 
@@ -26,6 +26,7 @@ ROWS: dict[str, Rows] = {
     "false-retrainings": false_retrainings,
     "delays": delays,
     "promotions": promotions,
+    "candidates": candidates,
     "anchor": anchor,
     "judges": judges,
     "ledger": ledger,

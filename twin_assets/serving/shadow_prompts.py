@@ -1,6 +1,6 @@
 """Which prompts are replayed: recent real ones with their recorded context, else held-out ones.
 
-Belongs here: choosing and ordering them, and rendering one for a version.
+Belongs here: choosing and drawing them, rendering one for a version.
 Does not belong here: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
 """
 # pyright: strict
@@ -17,6 +17,7 @@ import polars as pl
 from twin_assets.evaluation.likelihood.held_out import held_out_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import Message, render, template_by_hash
+from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
 from twin_resources.quality.ledger.interactions_frame import of_readers
 
@@ -77,7 +78,7 @@ def shadow_prompts(
     *,
     fewest: int,
 ) -> list[ShadowPrompt]:
-    """The prompts of a trial, in the order in which they are asked.
+    """The prompts of a trial; in which order they are asked, `in_drawn_order` says.
 
     Recorded ones of readers come first, newest first, each question once; if they are fewer than
     `fewest`, held-out samples in drawn order fill up. A recorded prompt with a chunk that is gone
@@ -110,6 +111,18 @@ def shadow_prompts(
                 passages = tuple(chunks[name] for name in names if name in chunks)
                 found[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
     return list(found.values())
+
+
+def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
+    """Prompts in an order drawn by the trial, which stays when others come in between.
+
+    By time, neighbours are one reader's: of equal candidates a quarter was rolled back by a run of
+    one reader's questions, in drawn order 7 %.
+
+    Args:
+        trial: id of the comparison.
+    """
+    return sorted(prompts, key=lambda prompt: digest(trial, prompt.prompt_id))
 
 
 def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Message]:

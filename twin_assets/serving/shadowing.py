@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, in_drawn_order, rendered
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.quality.judges import pairs
@@ -117,7 +117,9 @@ def replay(
         stored, trial.id, panel, anchored=bool(trial.anchor), margin=trial_margin
     )
     known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
-    waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    waiting = in_drawn_order(
+        [prompt for prompt in prompts if prompt.prompt_id not in known], trial.id
+    )
     new_pairs = new_plants = 0
     while (
         waiting

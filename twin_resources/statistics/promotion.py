@@ -8,15 +8,26 @@ Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, 
 d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:
 
     U = mean_k Π(1 + λ_k·(z − m)), m = (1 − ε)/2       H0: worse than incumbent − ε     E[z] ≤ m
+    B = the same of d̄ with m = ½                       H0: not better                   E[z] ≤ ½
     D = mean_k Π(1 + λ'_k·((1 − z) − ½))               H0: not worse                    E[z] ≥ ½
 
 with λ_k = .9·r_k/m and λ'_k = .9·r_k/½: under its null each is a test supermartingale, reaches 1/α
 with probability at most α, and may be looked at after every pair. Several claims (topic, voice)
-are judged together: promoted is what reached U ≥ 1/α for *each* claim, each at level α on its own
-(a candidate that fails one must win that very bet by luck); rolled back what reached D ≥ k/α for
-any of k (union bound). U is also bet against the *anchor*, the best version ever certified, with
-the same ε, so that small losses do not add up over releases. With ε = 0 (against an answer model)
-U asks for more than no loss: only a candidate that is better wins.
+are judged together: what reached U ≥ 1/α for *each* claim is not worse by ε, each at level α on its
+own (a candidate that fails one must win that very bet by luck); rolled back is what reached D ≥ k/α
+for any of k (union bound). U is also bet against the *anchor*, the best version ever certified,
+with the same ε, so that small losses do not add up over releases.
+
+U alone promotes candidates that are worse by less than ε: of such as a retraining gives, N(−.02,
+.05), nearly half. So it is necessary, and one of two is asked besides:
+
+- B ≥ 1/α, at any pair: of worse candidates at most α are promoted by it;
+- once all prompts of the trial are used, at a moment that no difference has chosen: mean d̄ ≥ 0
+  where its standard error is at most `MOST_ERROR`; where it is larger (few prompts, a judge that
+  scatters, thumbs), the lower 1 − α bound of the mean: of worse ones again at most α.
+
+Both are about d̄, the mean of d over the claims: asked of each claim, of equal candidates with two
+claims a quarter would pass. With ε = 0 (against an answer model) U asks for more than either.
 """
 # pyright: strict
 
@@ -26,6 +37,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import Any, Literal
 
 from twin_resources.statistics.baseline import MARGIN
@@ -33,7 +45,11 @@ from twin_resources.statistics.bets import FRACTIONS, NO_WEALTH, STAKE, log_mean
 from twin_resources.statistics.values import ImpossibleValue
 
 ALPHA = 0.05
+MOST_ERROR = 0.0125
+"""Of the mean difference at a trial's end, beyond which its lower bound counts. At this error 4 %
+of candidates N(−.02, .05) are worse and promoted, and .95 is gained of what an oracle gains."""
 Verdict = Literal["promote", "roll_back", "undecided"]
+_NO_SUMS = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ class PairEvidence:
         vetoes: claims that may only roll back.
         anchored: whether anchor and incumbent are different versions.
         margin, alpha: ε and α.
-        up, up_anchor, down: log wealth of each bet, a claim.
+        up, up_anchor, down: log wealth of each bet, a claim. better: that of B.
+        sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
         highest: largest log U so far, by `claim` and `claim/anchor`: a bet once won stays won.
         verdict: final once it is not `undecided`; later pairs change nothing.
     """
@@ -73,10 +90,22 @@ class PairEvidence:
     pairs: int
     last_sequence: int
     up: Mapping[str, tuple[float, ...]]
+    better: tuple[float, ...]
     up_anchor: Mapping[str, tuple[float, ...]]
     down: Mapping[str, tuple[float, ...]]
+    sums: tuple[float, float, float]
     highest: Mapping[str, float]
     verdict: Verdict
+
+    @property
+    def is_not_worse(self) -> bool:
+        """Whether each U is won: not worse than incumbent and anchor by ε."""
+        return all(log >= self.log_needed_up for log in self.highest.values())
+
+    @property
+    def is_better(self) -> bool:
+        """Whether B is won now."""
+        return log_mean(self.better) >= self.log_needed_up
 
     @property
     def log_needed_up(self) -> float:
@@ -94,8 +123,10 @@ class PairEvidence:
 
     @classmethod
     def from_json(cls, text: str) -> PairEvidence:
-        """The state that `to_json` wrote."""
+        """The state that `to_json` wrote; in one of before B and the sums, they begin now."""
         stored: dict[str, Any] = json.loads(text)
+        stored["better"] = tuple(stored.get("better", NO_WEALTH))
+        stored["sums"] = tuple(stored.get("sums", _NO_SUMS))
         for name in ("up", "up_anchor", "down"):
             stored[name] = {claim: tuple(logs) for claim, logs in stored[name].items()}
         for name in ("claims", "vetoes"):
@@ -139,8 +170,10 @@ def begin(
         pairs=0,
         last_sequence=0,
         up=bets,
+        better=NO_WEALTH,
         up_anchor=bets if anchored else {},
         down=dict.fromkeys(names, NO_WEALTH),
+        sums=_NO_SUMS,
         highest=dict.fromkeys(_bets(claims, anchored), 0.0),
         verdict="undecided",
     )
@@ -149,7 +182,9 @@ def begin(
 def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """The state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
-    If the same pair wins every promotion bet and a roll-back bet, it rolls back.
+    It promotes what is better (B) and not worse than the anchor; what else may be promoted is known
+    when the prompts are used up (`at_the_end`). If the same pair wins every promotion bet and a
+    roll-back bet, it rolls back.
 
     Raises:
         ImpossibleValue: a claim without a difference, or a difference outside [−1, 1].
@@ -171,26 +206,57 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     }
     now = {name: log_mean(logs) for name, logs in up.items()}
     now |= {f"{name}/anchor": log_mean(logs) for name, logs in up_anchor.items()}
+    mean = math.fsum(pair.incumbent[name] for name in evidence.claims) / len(evidence.claims)
+    number, total, squares = evidence.sums
     after = replace(
         evidence,
         pairs=evidence.pairs + 1,
         last_sequence=pair.sequence,
         up=up,
+        better=log_stake(evidence.better, (1.0 + mean) / 2.0, 0.5),
         up_anchor=up_anchor,
         down=down,
+        sums=(number + 1.0, total + mean, squares + mean * mean),
         highest={name: max(log, evidence.highest[name]) for name, log in now.items()},
     )
     if any(log_mean(logs) >= after.log_needed_down for logs in down.values()):
         return replace(after, verdict="roll_back")
-    if all(log >= after.log_needed_up for log in after.highest.values()):
+    if after.is_not_worse and after.is_better:
         return replace(after, verdict="promote")
     return after
+
+
+def at_the_end(evidence: PairEvidence) -> Verdict:
+    """The verdict when all prompts are used: also what is not worse by ε, and no worse by its mean.
+
+    Asked once, at a moment that no difference has chosen. The bound is the normal one: what has won
+    U has dozens of pairs.
+    """
+    if evidence.verdict != "undecided" or not evidence.is_not_worse:
+        return evidence.verdict
+    return "promote" if least_mean(evidence) >= 0.0 else "undecided"
+
+
+def least_mean(evidence: PairEvidence) -> float:
+    """What of the mean difference counts at the end: the mean, or where its standard error is above
+    `MOST_ERROR` its lower 1 − α bound; −∞ before the second pair."""
+    mean, error = mean_difference(evidence)
+    return mean if error <= MOST_ERROR else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
+
+
+def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
+    """Mean of d̄ over the pairs and its standard error; (0, ∞) before the second pair."""
+    number, total, squares = evidence.sums
+    if number < 2:
+        return 0.0, math.inf
+    mean = total / number
+    return mean, math.sqrt(max(0.0, squares - total * mean) / (number - 1.0) / number)
 
 
 def expected_pairs(
     spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
 ) -> float:
-    """About how many pairs it takes to promote a candidate that is `better_by` the incumbent.
+    """About how many pairs it takes to win U for a candidate that is `better_by` the incumbent.
 
     The n at which the mean wealth reaches 1/α when each log bet is where it is expected, plus .4
     standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with the growth

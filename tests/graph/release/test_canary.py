@@ -35,12 +35,24 @@ def started(registry: Registry) -> Registry:
     return registry
 
 
-def test_an_equal_canary_is_promoted(started: Registry) -> None:
+def test_a_better_canary_is_promoted_before_its_days_are_over(started: Registry) -> None:
     score(started, stable=0.8, candidate=0.9, days=400, readers=10_000)
     done = round_of(started, CANARY, now=DAY_S)
     assert states(started) == ["retired", "stable"]
     assert done.trial is not None
-    assert "not worse by 0.1" in done.trial.finding.reason
+    assert "canary: better, after " in done.trial.finding.reason
+
+
+def test_an_equal_canary_is_parked_as_thumbs_do_not_tell_it_from_a_worse_one(
+    started: Registry,
+) -> None:
+    score(started, stable=0.8, candidate=0.8, days=400, readers=10_000)
+    round_of(started, CANARY, now=DAY_S)
+    assert states(started) == ["stable", "canary"]
+    done = round_of(started, CANARY, now=15 * DAY_S)
+    assert states(started) == ["stable", "parked"]
+    assert done.trial is not None
+    assert ", so at least -0.0" in done.trial.finding.reason
 
 
 def test_a_worse_canary_is_rolled_back_by_few_readers(started: Registry) -> None:

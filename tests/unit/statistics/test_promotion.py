@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -12,11 +13,15 @@ from hypothesis import strategies as st
 from tests.bench.retraining.releases import promoted_by
 from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
 from twin_resources.statistics.promotion import (
+    MOST_ERROR,
     PairedDifference,
     PairEvidence,
+    at_the_end,
     begin,
     expected_pairs,
     fold,
+    least_mean,
+    mean_difference,
 )
 from twin_resources.statistics.values import ImpossibleValue
 
@@ -41,17 +46,17 @@ def test_one_pair_by_hand() -> None:
 
 
 def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
-    # Wins of z = 1: the largest bet grows by 2.1 a pair, 2.1⁷/8 = 22.5; D: 1.9⁸/8 = 21.2.
+    # Wins of z = 1: the largest bet of B grows by 1.9 a pair, as that of D: 1.9⁸/8 = 21.2.
     won, lost = after_pairs([1.0] * 12), after_pairs([-1.0] * 12)
     assert (won.verdict, lost.verdict) == ("promote", "roll_back")
-    assert won.pairs <= 7
+    assert won.pairs <= 8
     assert lost.pairs <= 8
 
 
 def test_without_a_margin_only_a_better_one_wins() -> None:
     equal = [0.05, -0.05] * 150
-    assert after_pairs(equal).verdict == "promote"
-    assert after_pairs(equal, margin=0.0).verdict == "undecided"
+    assert at_the_end(after_pairs(equal)) == "promote"
+    assert at_the_end(after_pairs(equal, margin=0.0)) == "undecided"
     assert after_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
     assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
 
@@ -64,6 +69,77 @@ def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
     assert won <= 19
     assert expected_pairs(0.4, margin=0.0) == expected_pairs(0.4, margin=0.0, better_by=0.1)
     assert math.isfinite(expected_pairs(0.4, margin=0.0))
+
+
+def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_behind() -> None:
+    """Both have won U long before: it promoted nearly half of all candidates that were worse."""
+    equal, worse = after_pairs([0.05, -0.05] * 150), after_pairs([0.04, -0.06] * 150)
+    for evidence in (equal, worse):
+        assert evidence.verdict == "undecided"
+        assert evidence.is_not_worse
+        assert not evidence.is_better
+    assert (at_the_end(equal), at_the_end(worse)) == ("promote", "undecided")
+    mean, error = mean_difference(worse)
+    assert (mean, error) == (pytest.approx(-0.01), pytest.approx(0.05 / math.sqrt(299)))
+
+
+def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> None:
+    noisy = [0.4, -0.4] * 150
+    even, better = after_pairs(noisy), after_pairs([one + 0.03 for one in noisy])
+    mean, error = mean_difference(even)
+    assert error > MOST_ERROR
+    assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
+    assert least_mean(even) == pytest.approx(-1.6449 * error, rel=1e-4)
+    assert at_the_end(even) == "undecided"
+    assert mean_difference(better)[0] > MOST_ERROR
+    assert least_mean(better) < 0
+    assert (better.verdict, at_the_end(better)) == ("undecided", "undecided")
+
+
+def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -> None:
+    """Of equal candidates with two claims a quarter would have both means above zero."""
+    draw = np.random.default_rng(2)
+    promoted = 0
+    for _ in range(60):
+        evidence = begin(claims=("topic", "voice"))
+        for number, (topic, voice) in enumerate(draw.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
+            evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
+        promoted += at_the_end(evidence) == "promote"
+    assert 18 <= promoted <= 42  # 30 of 60 within three standard deviations
+    evidence = begin(claims=("topic", "voice"))
+    for number in range(1, 301):
+        evidence = fold(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
+        if evidence.verdict != "undecided":
+            break
+    assert evidence.verdict == "roll_back", "what topic gains does not pay for voice"
+
+
+def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays() -> None:
+    """Candidates N(−.02, .05) of a judge whose differences scatter by .2, 300 prompts each."""
+    draw = np.random.default_rng(17)
+    quality = draw.normal(-0.02, 0.05, 200)
+    noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
+    runs = [after_pairs(one) for one in np.clip(noisy, -1.0, 1.0).tolist()]
+    won = np.array([at_the_end(one) == "promote" for one in runs])
+    first = np.array([one.is_not_worse for one in runs])
+    assert float(np.mean(won & (quality < 0))) <= 0.05
+    assert float(np.mean(first & (quality < 0))) > 0.35, "what U alone would have promoted"
+    gained, oracle = float(np.sum(quality[won])), float(np.sum(quality[quality > 0]))
+    assert gained >= 0.9 * oracle
+
+
+def test_a_state_of_before_goes_on() -> None:
+    """B and the sums begin with the next pair; what was won before stays won."""
+    whole = after_pairs([0.05, -0.05] * 60)
+    stored = json.loads(whole.to_json())
+    del stored["better"], stored["sums"]
+    former = PairEvidence.from_json(json.dumps(stored))
+    assert (former.up, former.highest, former.pairs) == (whole.up, whole.highest, 120)
+    assert mean_difference(former) == (0.0, math.inf)
+    assert at_the_end(former) == "undecided"
+    for number in range(121, 221):
+        former = fold(former, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
+    assert at_the_end(former) == "promote"
 
 
 @given(differences)

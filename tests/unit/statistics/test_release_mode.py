@@ -25,8 +25,8 @@ def test_shadow_with_a_certified_judge_and_enough_prompts() -> None:
     choice = choose(TRIAL)
     assert choice.mode == "shadow"
     assert choice.reason == (
-        "shadow: a certified judge of topic and voice and 300 prompts to replay; an equal model "
-        f"takes about {choice.expected_pairs:.0f} pairs"
+        "shadow: a certified judge of topic and voice and 300 prompts to replay, all of them "
+        "unless it is shown before to be better or worse"
     )
     assert 150 < choice.expected_pairs < 300
 
@@ -86,10 +86,24 @@ def test_findings() -> None:
     assert "parked, 30 of about " in parked.reason
     promoted = finding(after([0.6] * 30), mode="shadow", exhausted=True)
     assert promoted.finding == "promote"
-    assert "not worse by 0.1 or more" in promoted.reason
+    assert promoted.reason.startswith("shadow: better, after ")
     harm = finding(after([-0.6] * 60), mode="canary", exhausted=False, readers=3)
     assert harm.finding == "roll_back"  # few readers may veto
     assert "worse than the stable version" in harm.reason
+
+
+def test_at_the_end_the_mean_decides_about_what_is_not_worse_by_the_margin() -> None:
+    equal = after([0.02, -0.02] * 150)
+    assert finding(equal, mode="shadow", exhausted=False).finding == "undecided"
+    won = finding(equal, mode="shadow", exhausted=True)
+    assert won.finding == "promote"
+    assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in won.reason
+    worse = finding(after([0.01, -0.03] * 150), mode="shadow", exhausted=True)
+    assert worse.finding == "exhausted"
+    assert worse.reason.endswith("on average -0.010 ± 0.001")
+    uncertain = finding(after([0.4, -0.4] * 150), mode="canary", exhausted=True, readers=40)
+    assert uncertain.finding == "exhausted"
+    assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
 
 
 def test_a_finding_without_a_margin_says_better() -> None:

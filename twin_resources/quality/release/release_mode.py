@@ -21,7 +21,10 @@ from twin_resources.statistics.promotion import (
     ALPHA,
     PairedDifference,
     PairEvidence,
+    at_the_end,
     expected_pairs,
+    least_mean,
+    mean_difference,
 )
 from twin_resources.statistics.values import SettledValue
 
@@ -76,8 +79,8 @@ def choose(trial: TrialFeasibility) -> Choice:
     if trial.certified and trial.prompts >= trial.fewest_prompts:
         claims = " and ".join(trial.certified)
         reason = (
-            f"shadow: a certified judge of {claims} and {trial.prompts:,} prompts to replay; "
-            f"an equal model takes about {pairs:.0f} pairs"
+            f"shadow: a certified judge of {claims} and {trial.prompts:,} prompts to replay, all "
+            f"of them unless it is shown before to be better or worse"
         )
         return Choice("shadow", reason, pairs, 0.0)
     judge = (
@@ -131,10 +134,11 @@ def finding(
     certified: bool = True,
     spread: float = 0.57,
 ) -> Evidence:
-    """What `registry_moves.legal_moves` is told about a version on trial.
+    """What `moves.legal_moves` is told about a version on trial.
 
     Args:
-        exhausted: prompts are used up, or 14 days of canary are over.
+        exhausted: prompts are used up, or 14 days of canary are over: asked once, since a trial
+            whose prompts are used up ends.
         readers: distinct readers in the canary, if thumbs decide; under 30 they may only veto.
         certified: whether every measure still has its certificate; without it nothing is decided.
         spread: of d, for the expected number of pairs.
@@ -149,19 +153,32 @@ def finding(
             else (f"{mode}: nothing decided, the judge has no certificate")
         )
         return Evidence("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
-    if evidence.verdict == "roll_back":
+    verdict = at_the_end(evidence) if exhausted else evidence.verdict
+    if verdict == "roll_back":
         return Evidence("roll_back", f"{mode}: worse than the stable version; {strength}")
     too_few = readers is not None and readers < FEWEST_READERS
-    won = f"not worse by {evidence.margin:g} or more" if evidence.margin else "better"
-    if evidence.verdict == "promote" and not too_few:
-        return Evidence(
-            "promote",
-            f"{mode}: {won}, after {evidence.pairs} pairs; {strength}",
-        )
+    if verdict == "promote" and not too_few:
+        reason = f"{mode}: {_won(evidence)}, after {evidence.pairs} pairs; {strength}"
+        return Evidence("promote", reason)
     held = f"; {readers} of {FEWEST_READERS} readers needed to promote" if too_few else ""
     if exhausted:
-        return Evidence("exhausted", f"{mode}: parked, {progress}; {strength}{held}")
+        lost = f"; {_on_average(evidence)}" if evidence.is_not_worse and not too_few else ""
+        return Evidence("exhausted", f"{mode}: parked, {progress}; {strength}{lost}{held}")
     return Evidence("undecided", f"{mode}: {progress}; {strength}{held}")
+
+
+def _won(evidence: PairEvidence) -> str:
+    if evidence.is_better:
+        return "better"
+    return f"not worse by {evidence.margin:g} or more, and {_on_average(evidence)}"
+
+
+def _on_average(evidence: PairEvidence) -> str:
+    """The mean difference, and what of it counts at the end."""
+    mean, error = mean_difference(evidence)
+    least = least_mean(evidence)
+    said = f"on average {mean:+.3f} ± {error:.3f}"
+    return said if least == mean else f"{said}, so at least {least:+.3f}"
 
 
 def _strength(evidence: PairEvidence) -> str:

@@ -15,7 +15,7 @@ from twin_resources.quality.release.release_mode import Choice
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move
 from twin_resources.statistics.bets import log_mean
-from twin_resources.statistics.promotion import expected_pairs
+from twin_resources.statistics.promotion import expected_pairs, mean_difference
 
 NO_STABLE = "none: base model + retrieval answer"
 
@@ -77,6 +77,7 @@ def trial_metadata(trial: StoredTrial | None, *, spread: float = 0.57) -> dict[s
         "pairs": evidence.pairs,
         "expected_pairs": round(max(expected, evidence.pairs)),
         "margin": evidence.margin,
+        "mean_difference": "{:+.3f} ± {:.3f}".format(*mean_difference(evidence)),
         "evidence": evidence_table(trial),
     }
 
@@ -86,6 +87,7 @@ def evidence_table(trial: StoredTrial) -> str:
     evidence = trial.evidence
     needed_up, needed_down = _e(evidence.log_needed_up), _e(evidence.log_needed_down)
     rows = [f"| promote: {name} | {_e(log)} | {needed_up} |" for name, log in _up(trial)]
+    rows.append(f"| promote at once: better | {_e(log_mean(evidence.better))} | {needed_up} |")
     rows += [
         f"| roll back: {name} | {_e(log_mean(logs))} | {needed_down} |"
         for name, logs in evidence.down.items()

@@ -1,0 +1,42 @@
+"""The order in which a trial asks its prompts: drawn, so that neighbours are not one reader's."""
+
+from __future__ import annotations
+
+import itertools
+
+from twin_assets.serving.shadow_prompts import ShadowPrompt, in_drawn_order
+from twin_resources.quality.judges.pairs import RECORDED
+
+
+def of_readers(*, readers: int, each: int) -> list[ShadowPrompt]:
+    """Prompts as the ledger has them: one reader's visit after the other's."""
+    return [
+        ShadowPrompt(RECORDED, f"reader-{reader:02}/{number}", "What is a verge?", ())
+        for reader in range(readers)
+        for number in range(each)
+    ]
+
+
+def reader_of(prompt: ShadowPrompt) -> str:
+    return prompt.prompt_id.partition("/")[0]
+
+
+def neighbours_of_one_reader(prompts: list[ShadowPrompt]) -> float:
+    pairs = list(itertools.pairwise(prompts))
+    return sum(reader_of(one) == reader_of(other) for one, other in pairs) / len(pairs)
+
+
+def test_neighbours_are_one_readers_no_more_often_than_by_chance() -> None:
+    prompts = of_readers(readers=20, each=15)
+    drawn = in_drawn_order(prompts, "a trial")
+    assert neighbours_of_one_reader(prompts) > 0.9
+    assert neighbours_of_one_reader(drawn) < 0.12  # by chance .047
+    assert sorted(prompt.prompt_id for prompt in drawn) == sorted(p.prompt_id for p in prompts)
+
+
+def test_another_trial_draws_another_order_and_new_prompts_do_not_change_it() -> None:
+    prompts = of_readers(readers=6, each=5)
+    drawn = in_drawn_order(prompts[:20], "a trial")
+    assert in_drawn_order(prompts[:20], "another") != drawn
+    later = in_drawn_order(prompts, "a trial")
+    assert [prompt for prompt in later if prompt in prompts[:20]] == drawn
