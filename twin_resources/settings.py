@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     # `processes`, one each; else a YAML file that names Dagster's executor and each step's size
     # (deploy/steps.prod.yaml: ECS).
     steps_apart: str = ""
+    # Environments of the trace store, comma-separated, whose scores are read; `default` is where a
+    # score is whose writer names none (`LANGFUSE_TRACING_ENVIRONMENT`).
+    score_environments: str = "default"
     auto_retrain: bool = False  # whether alarms and growth start a training by themselves
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit

@@ -8,7 +8,6 @@ The gate's version belongs to the assets, which this floor does not import: `bui
 """
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,7 +16,7 @@ from twin_resources.authors import readable_authors
 from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, watch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -88,7 +87,5 @@ def recorded(told: ReleaseNotice) -> dg.AssetMaterialization:
 
 def _read_scores(home: Settings, models: Registry) -> str:
     """Bring the ledger up to date; what kept it from that, or nothing."""
-    rules = LedgerRules() if home.has_real_langfuse else EMBEDDED
     with LangfuseClient.from_settings(home) as client:
-        ledger = Ledger(models.state, client, replace(rules, closing=home.reader_days))
-        return ledger.sync(datetime.now(UTC)).problem
+        return Ledger.of_home(home, models.state, client).sync(datetime.now(UTC)).problem

@@ -9,7 +9,6 @@ import json
 import tomllib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import dagster as dg
 
 from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.quality.ledger.ledger import EMBEDDED, Ledger, LedgerRules
+from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
 from twin_resources.quality.retraining.rerouting import classes_paid_gains
 from twin_resources.quality.retraining.retraining_rules import limits_of, rules_of
@@ -79,11 +78,10 @@ def opened(
     instance: dg.DagsterInstance,
 ) -> Generator[RetrainingLoop]:
     """What a tick works with; the connection to the trace store is closed here."""
-    reads = LedgerRules() if settings.has_real_langfuse else EMBEDDED
     with LangfuseClient.from_settings(settings) as client:
         yield RetrainingLoop(
             state=registry.state,
-            ledger=Ledger(registry.state, client, replace(reads, closing=settings.reader_days)),
+            ledger=Ledger.of_home(settings, registry.state, client),
             registry=registry,
             inputs=training_inputs,
             runs=DagsterRunRecords(instance),

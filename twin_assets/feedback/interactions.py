@@ -28,7 +28,7 @@ def interactions(
     trace, without personal data. What the trace store has is read first; if it is away, the last
     state counts and the metadata say so."""
     author = context.partition_key
-    ledger = Ledger.from_settings(settings, closing=settings.reader_days)
+    ledger = Ledger.from_settings(settings)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
     done = tables.sync(
@@ -53,6 +53,7 @@ def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any
         "unknown_propensity": frame["propensity"].null_count(),
         "readers": frame["voters"].explode().drop_nulls().n_unique(),
         "scores_that_never_count": bad,
+        "scores_not_mapped": ledger.not_mapped(author),
     }
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
+from twin_resources.authors.score_settings import NO_SCORES, CountedScores, read_scores
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -29,6 +30,9 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
 # sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
 CONTEXT_TOKENS = 400
+
+
+_TABLES = {"guards": read_guards, "scores": read_scores}
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Author:
             `note` to hand them to the model, marked as the program's.
         guards: what is done with personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see safety.md.
+        scores: which scores of the trace store count beside the twin's own, and as what;
+            `[scores]`, see feedback.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
             nothing is released, and no post goes to a model on another machine (`consent.py`).
         paid: False: nothing of this author goes to a provider, whatever the home has: no question,
@@ -101,6 +107,7 @@ class Author:
     answer: AnswerForm = "quote_and_voice"
     system_messages: Literal["ignore", "note"] = "ignore"
     guards: Guards = NO_TABLE
+    scores: CountedScores = NO_SCORES
     consent: str = ""
     paid: bool = True
     presidio_model: str = ""
@@ -136,12 +143,13 @@ def read_author(settings: Settings, slug: str) -> Author:
     values.setdefault("name", slug)
     extra = {name: value for name, value in document.items() if name not in known}
     wrong: list[str] = []
-    if "guards" in values:
-        try:
-            values["guards"] = read_guards(values["guards"])
-        except (ValueError, AttributeError) as error:
-            wrong.append(f"guards: {error}")
-            del values["guards"]
+    for name, read_table in _TABLES.items():
+        if name in values:
+            try:
+                values[name] = read_table(values[name])
+            except (ValueError, AttributeError, TypeError) as error:
+                wrong.append(f"{name}: {error}")
+                del values[name]
     for name, value in values.items():
         try:
             values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
@@ -190,6 +198,24 @@ def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     return found, wrong
 
 
+def counted_scores(settings: Settings) -> dict[str, CountedScores]:
+    """Author → `[scores]`, of the authors who have one that can be read.
+
+    A mistake in one author's file must not stop the scores of the others: whoever uses that author
+    is told (`read_author`), and its scores are counted once it is mended. Files without the word
+    are not parsed: a tick asks for all.
+    """
+    found: dict[str, CountedScores] = {}
+    for slug in author_slugs(settings):
+        try:
+            text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
+            if "scores" in text:
+                found[slug] = read_scores(tomllib.loads(text).get("scores", {}))
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue
+    return found
+
+
 def write_author(settings: Settings, author: Author) -> Path:
     """Write one author's file; defaults are left out, so that they can move on."""
     import tomli_w
@@ -200,7 +226,7 @@ def write_author(settings: Settings, author: Author) -> Path:
             continue
         value = getattr(author, name)
         if value != spec.default:
-            if isinstance(value, Guards):
+            if isinstance(value, Guards | CountedScores):
                 value = value.as_table()
             document[name] = list(value) if isinstance(value, tuple) else value
     document |= author.extra

@@ -108,7 +108,7 @@ def fill(path: Path, count: int) -> None:
         )
         connection.executemany(
             "INSERT INTO ledger_scores VALUES (?, ?, ?, 'v1', 'short', 'vote', 'thumbs', ?, '', ?, "
-            "'reader', '*', 0, ?, ?, ?, ?, 'settled', '', ?)",
+            "'reader', '*', 0, ?, ?, ?, ?, 'settled', '', ?, 'thumbs')",
             (
                 (
                     f"old-{number}", f"{number:032x}", f"author-{number % AUTHORS}", number % 2,

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.authors.score_settings import CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.observability.trace_store.local_store import Keys, build_app
@@ -55,9 +56,11 @@ class World:
     client: CountedClient
     state: State
     now: datetime = MORNING
+    counted: dict[str, CountedScores] = field(default_factory=dict[str, CountedScores])
 
     def ledger(self, **rules: Any) -> Ledger:
-        return Ledger(self.state, self.client, LedgerRules(**rules))
+        rules_of_test = LedgerRules(**rules)
+        return Ledger(self.state, self.client, rules_of_test, counted=lambda: self.counted)
 
     def at(self, moment: datetime) -> World:
         self.now = moment
@@ -107,6 +110,12 @@ class World:
         ]
         body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
         answer = self.http.post("/api/public/otel/v1/traces", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def post(self, number: int, name: str, value: float | str, **said: Any) -> None:
+        """A score as anybody's program posts it: no metadata, no id."""
+        body = {"traceId": trace_name(number), "name": name, "value": value} | said
+        answer = self.http.post("/api/public/scores", json=body)
         assert answer.status_code == 200, answer.text
 
     def vote(

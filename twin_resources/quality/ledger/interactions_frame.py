@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
+from twin_resources.observability.langfuse.score_names import VOTE
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.ledger.traces import UNKNOWN_PROPENSITY
@@ -30,10 +31,11 @@ _COUNTING = ("open", "settled", "beside", "late")
 def columns() -> Mapping[str, Any]:
     """Name → Polars type.
 
-    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none),
-    `votes` their number, `judged` the mean over judges, `judgements` their number. `edit` is the
-    author's newest edit, without one the newest of any reader, and `edit_role` the role of its key:
-    only an `author`'s may become a chosen answer.
+    `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1] (null: none), with
+    those of other names that the author's file maps to the stream `thumbs`; `votes` their number,
+    `judged` the mean over judges, `judgements` their number. `edit` is the author's newest edit,
+    without one the newest of any reader, and `edit_role` the role of its key: only an `author`'s
+    may become a chosen answer.
     `rejections` is how often another answer was preferred to this one, by `rejection_voters`.
     `propensity` is null where the trace does not tell it: such a row counts in nothing that is
     weighted by it.
@@ -165,9 +167,10 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
                 row["rejections"] += 1
                 row["rejection_voters"] = [*row["rejection_voters"], score["reader"]]
             continue
-        mean, count = (
-            ("judged", "judgements") if score["name"].startswith(JUDGE) else ("vote", "votes")
-        )
+        judged = score["stream"].startswith(JUDGE)
+        if not judged and score["stream"] != VOTE:
+            continue  # a stream of its own says something else than that an answer is good
+        mean, count = ("judged", "judgements") if judged else ("vote", "votes")
         row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
         row[count] += 1
         if count == "votes":

@@ -14,19 +14,23 @@ Langfuse's limits: https://langfuse.com/faq/all/api-limits
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from twin_resources.authors import counted_scores
+from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.quality.ledger import ledger_tables, reading
 from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncCounts, SyncReport
-from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.scores import DAY_MS, NOT_MAPPED
 from twin_resources.quality.ledger.settling import Closing, settle
 from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
@@ -40,6 +44,19 @@ if TYPE_CHECKING:
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
 CLOSES_AFTER_MS = 60_000
+_COUNTED = "scores that count"  # in the table of feeds: by which `[scores]` rows were looked at
+
+
+def not_mapped(connection: sa.Connection, author: str) -> dict[str, int]:
+    """Name → number of scores of an author's answers that its `[scores]` does not map."""
+    table = ledger_tables.scores
+    rows = connection.execute(
+        sa.select(table.c.name, sa.func.count())
+        .where(table.c.author == author, table.c.status == "bad", table.c.reason == NOT_MAPPED)
+        .group_by(table.c.name)
+        .order_by(table.c.name)
+    )
+    return {str(name): int(count) for name, count in rows}
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ class LedgerRules:
         closing: see `settling.settle`.
         reconcile_s: how often the last `reconcile_days` are read again.
         retention_days: texts and scores older than this are removed; settled values stay.
+        environments: of the trace store, comma-separated: whose scores are read.
     """
 
     requests: int = 20
@@ -66,6 +84,7 @@ class LedgerRules:
     reconcile_s: float = 3600.0
     reconcile_days: int = 7
     retention_days: int = 90
+    environments: str = reading.ENVIRONMENT
 
 
 # A store on the same machine: rows are visible at once and nobody counts requests.
@@ -79,6 +98,7 @@ class Ledger:
         state: where it is kept.
         client: the trace store that is read.
         rules: limits of reading.
+        counted: which scores count beside the twin's own: author → `[scores]`, as it is now.
 
     Raises:
         StateError: a newer version of this code wrote it.
@@ -90,23 +110,31 @@ class Ledger:
         client: reading.Pages,
         rules: LedgerRules | None = None,
         *,
+        counted: Callable[[], Mapping[str, CountedScores]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
         self.client = client
         self.rules = rules or LedgerRules()
+        self._counted = counted
         self._clock = clock
         ledger_tables.open_tables(state)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, closing: Closing = "daily") -> Ledger:
+    def from_settings(cls, settings: Settings) -> Ledger:
         """The ledger of a home over the trace store that its settings name."""
-        rules = LedgerRules() if settings.has_real_langfuse else EMBEDDED
-        return cls(
-            State.open(settings.state_address),
-            LangfuseClient.from_settings(settings),
-            replace(rules, closing=closing),
+        state = State.open(settings.state_address)
+        return cls.of_home(settings, state, LangfuseClient.from_settings(settings))
+
+    @classmethod
+    def of_home(cls, settings: Settings, state: State, client: reading.Pages) -> Ledger:
+        """The ledger of a home, over a state store and a trace store that are open already."""
+        rules = replace(
+            LedgerRules() if settings.has_real_langfuse else EMBEDDED,
+            closing=settings.reader_days,
+            environments=settings.score_environments,
         )
+        return cls(state, client, rules, counted=lambda: counted_scores(settings))
 
     def sync(self, now: datetime) -> SyncReport:
         """Read what is new, settle what can be settled; safe to call from anywhere at any time.
@@ -141,9 +169,16 @@ class Ledger:
             tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed, began + rules.seconds, clock=self._clock)
         tally.goal_ms = now_ms - int(rules.lag_s * 1000)
+        counted = self._counted()
         store = LedgerWriter(
-            self.state, lease, tally, rules.closing, closed_ms=self._closed_ms(now_ms)
+            self.state,
+            lease,
+            tally,
+            rules.closing,
+            closed_ms=self._closed_ms(now_ms),
+            counts=lambda author: counted.get(author, NO_SCORES),
         )
+        self._count_again(store, counted)
         try:
             self._read(store, budget, tally)
         except TraceStoreError as error:
@@ -166,6 +201,19 @@ class Ledger:
             store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
         tally.settle(done)
 
+    def _count_again(self, store: LedgerWriter, counted: Mapping[str, CountedScores]) -> None:
+        """Once, after an author's file has changed what counts."""
+        tables = {author: one.as_table() for author, one in sorted(counted.items())}
+        mark = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
+        with self.state.reading() as connection:
+            known = reading.feed_state(connection, _COUNTED)
+        if (known.cursor if known else "") == mark:
+            return
+        store.count_again(counted)
+        with store.writing() as connection:
+            row = {"name": _COUNTED} | asdict(FeedState(0, cursor=mark))
+            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+
     def _closed_ms(self, now_ms: int) -> int:
         """Days that end before it are closed: all of it was read, and it ended a minute ago."""
         return min(self._frontier_ms(), now_ms - CLOSES_AFTER_MS)
@@ -180,7 +228,8 @@ class Ledger:
         ahead_s = (self._frontier_ms() - goal_ms) / 1000
         if ahead_s > CLOCK_TOLERANCE_S:
             tally.problem = f"the clock is {ahead_s:,.0f} s behind what was read before: waiting"
-        traces, scores = reading.TracePages(self.client), reading.ScorePages(self.client)
+        traces = reading.TracePages(self.client)
+        scores = reading.ScorePages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
         # Traces first, so that scores meet theirs; half of the budget stays for the scores.
@@ -229,6 +278,11 @@ class Ledger:
                 .group_by(table.c.author, table.c.reason)
             )
             return {(str(author), str(reason)): int(count) for author, reason, count in rows}
+
+    def not_mapped(self, author: str) -> dict[str, int]:
+        """Name → number of scores of an author's answers that its `[scores]` does not map."""
+        with self.state.reading() as connection:
+            return not_mapped(connection, author)
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Traces with what readers and judges said of them; see `interactions.frame`."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import schema_number
 
-SCHEMA_NUMBER = 4  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 5  # raise it with every change that older code cannot read
 metadata = sa.MetaData()
 
 traces = sa.Table(
@@ -72,6 +72,8 @@ scores = sa.Table(
     sa.Column("status", sa.String(8), nullable=False),
     sa.Column("reason", sa.String(24), nullable=False),
     sa.Column("sequence", sa.BigInteger),
+    # of the value that it becomes; empty: of no stream (an edit, a comparison, not mapped)
+    sa.Column("stream", sa.Text, nullable=False, server_default=""),
     # small while everything is settled: what waits is found without reading the rest
     sa.Index(
         "ledger_scores_open",
@@ -155,7 +157,8 @@ def _upgrade(connection: sa.Connection) -> None:
     """Number 1 had no `server` on a trace; what stands there keeps an empty one.
 
     Number 2 knew no comparisons, and would read them as votes. Number 3 took a batch's answers for
-    a reader's.
+    a reader's. Number 4 knew two kinds of streams by the scores' names, and would settle every vote
+    as a thumb.
     """
     known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
     if "server" not in known:
@@ -166,6 +169,12 @@ def _upgrade(connection: sa.Connection) -> None:
             f"ALTER TABLE {traces.name} ADD COLUMN batch BOOLEAN NOT NULL DEFAULT false"
         )
         connection.execute(added)
+    if "stream" not in {one["name"] for one in sa.inspect(connection).get_columns(scores.name)}:
+        connection.execute(
+            sa.text(f"ALTER TABLE {scores.name} ADD COLUMN stream TEXT NOT NULL DEFAULT ''")
+        )
+        by_name = sa.update(scores).where(scores.c.kind.in_(("vote", "judge")))
+        connection.execute(by_name.values(stream=scores.c.name))
     row = sa.update(schema_number).where(schema_number.c.store == "ledger")
     connection.execute(row.values(number=SCHEMA_NUMBER))
 

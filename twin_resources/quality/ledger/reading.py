@@ -31,7 +31,7 @@ SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
 # What the gateway measured itself is in an environment of its own (`gateway/automatic_scores.py`).
-ENVIRONMENT = "default"
+ENVIRONMENT = "default"  # where a score is whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
 _MOST_LOOK_UPS = 3
@@ -49,15 +49,16 @@ class ScorePages:
 
     kind, rows = SCORES, SCORE_PAGE
 
-    def __init__(self, client: Pages) -> None:
+    def __init__(self, client: Pages, environments: str = ENVIRONMENT) -> None:
         self._client = client
+        self._environments = environments
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
         asked = {
             "fromTimestamp": instant(since_ms) or "",
             "toTimestamp": instant(until_ms) or "",
             "fields": "core,details,subject,annotation",
-            "environment": ENVIRONMENT,
+            "environment": self._environments,
             "limit": str(SCORE_PAGE),
         }
         return self._client.page(SCORES_PATH, asked | ({"cursor": cursor} if cursor else {}))
@@ -145,9 +146,9 @@ def read_on(
 def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -> None:
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
-    for chunk in ledger_tables.pieces(
-        sorted(store.unknown)[: _MOST_LOOK_UPS * _IDS_A_REQUEST], _IDS_A_REQUEST
-    ):
+    of_others = sorted(store.unknown_of_others - store.unknown)  # after those of our own scores
+    wanted = [*sorted(store.unknown), *of_others][: _MOST_LOOK_UPS * _IDS_A_REQUEST]
+    for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
             return
         budget.spend()

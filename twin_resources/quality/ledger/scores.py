@@ -1,8 +1,13 @@
 """A score as the ledger keeps it, and whether it may count.
 
-Belongs here: score of the API → row, the kinds (vote, edit, comparison, judgement), and the reasons
-for which one never counts.
-Does not belong here: reading them (`paged_feed.py`), when they are settled (`settling.py`).
+Belongs here: score of the API → row, the kinds (vote, edit, comparison, judgement, other), whose
+it is and what it counts as, and the reasons for which one never counts.
+Does not belong here: reading them (`paged_feed.py`), when they are settled (`settling.py`), what an
+author's file says of a name (`authors/score_settings.py`).
+
+A score that somebody else wrote (Langfuse's page, its SDK, an evaluator) has a name of its own and
+knows no reader: its author's file says what the name counts as, its trace whose it is. It is kept
+as it was said until both are known, so that a name that is mapped later still counts.
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
 # pyright: strict
@@ -10,45 +15,64 @@ API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
+from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 from twin_resources.observability.trace_store.json_values import milliseconds_of
 from twin_resources.privacy import replace_personal
 
 JUDGE = "judge:"  # a judge's score is named judge:<name>@<prompt version>; that is its stream
-UNKNOWN_TRACE = "unknown_trace"
+UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
+UNKNOWN_READER = "api:unknown"  # a score without one, on a trace without one
+NOT_MAPPED = "not_mapped"  # no name of the twin's own, and not in the author's `[scores]`
+OTHER = "other"  # kind of such a score, until its author's file says what it is
 Reason = Literal[
-    "unknown_trace", "no_trace", "other_author", "out_of_range", "not_a_number", "no_text"
+    "unknown_trace",
+    "no_trace",
+    "other_author",
+    "out_of_range",
+    "not_a_number",
+    "no_text",
+    "not_mapped",
+    "unknown_category",
 ]
 # A text is no number, and of two compared answers one loses however good both are.
 NEVER_BET_ON = ("edit", "compare")
 DAY_MS = 86_400_000
 MOST_TEXT = 20_000
+MOST_CATEGORY = 200
+
+CountsOf = Callable[[str], CountedScores]
 
 
-def score_row(score: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row of `ledger_scores` before its trace is known; None: a score of no concern here.
+def no_others(_author: str) -> CountedScores:
+    """Only the twin's own names count."""
+    return NO_SCORES
 
-    A row that can never count has the status `bad` and its reason.
+
+def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `ledger_scores` before its trace is known.
+
+    A row that can never count has the status `bad` and its reason. `reader` is empty where only the
+    trace can tell it.
 
     Raises:
         KeyError, ValueError: no id, name or timestamp: not this API's answer.
     """
     identity, name = str(score["id"]), str(score["name"])
     timestamp_ms = milliseconds_of(score["timestamp"])
-    kind = _kind(name, str(score.get("dataType") or ""))
-    if kind is None:
-        return None
     facts = _facts(score.get("metadata"))
     subject = _facts(score.get("subject"))
     trace_id = subject.get("traceId") or (
         subject.get("id") if subject.get("kind") == "trace" else ""
     )
-    value, text, reason = _value(kind, score.get("value"))
+    data_type = str(score.get("dataType") or "")
+    kind = _kind(name, data_type)
+    value, text, reason = _value(kind, data_type, score.get("value"))
     if not trace_id:
-        reason = "no_trace"
+        reason = NO_TRACE
     return {
         "id": identity,
         "trace_id": str(trace_id or ""),
@@ -57,6 +81,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any] | None:
         "prompt_class": "",
         "kind": kind,
         "name": name,
+        "stream": VOTE if kind == "vote" else name if kind == "judge" else "",
         "value": value,
         "text": text,
         "reader": str(facts.get("twin.reader") or _annotator(score)),
@@ -73,46 +98,85 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def with_trace(row: dict[str, Any], trace: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The row with what its trace says; `bad` when the trace is unknown or another author's."""
-    if row["reason"] not in ("", UNKNOWN_TRACE):
+def with_trace(
+    row: dict[str, Any], trace: Mapping[str, Any] | None, counts: CountsOf = no_others
+) -> dict[str, Any]:
+    """The row with what its trace says; `bad` when the trace is unknown or another author's, and
+    when it is of a name that the author's file does not map.
+
+    Args:
+        row: of `score_row`, or one that was kept since.
+        counts: an author's `[scores]`.
+    """
+    if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
         return row
     if trace is None:
-        return row | {"status": "bad", "reason": UNKNOWN_TRACE}
+        return (
+            row if row["reason"] == NO_TRACE else row | {"status": "bad", "reason": UNKNOWN_TRACE}
+        )
     known = {name: trace[name] for name in ("author", "version", "prompt_class")}
+    known["reader"] = row["reader"] or trace["reader"] or UNKNOWN_READER
     allowed = row["allowed_authors"].split(",")
     if "*" not in allowed and trace["author"] not in allowed:
         return row | known | {"status": "bad", "reason": "other_author"}
+    if row["kind"] == OTHER:
+        return row | known | _counted_as(row, counts(trace["author"]))
     return row | known | {"status": "kept" if row["kind"] in NEVER_BET_ON else "open", "reason": ""}
 
 
-def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judge"] | None:
+def _counted_as(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
+    """What becomes of a score of somebody else's."""
+    mapped = counts.of(row["name"])
+    if mapped is None:
+        return {"status": "bad", "reason": NOT_MAPPED}
+    value, unfit = mapped.value_of(row["value"], row["text"])
+    if unfit:
+        return {"status": "bad", "reason": unfit}
+    judged = mapped.by == "judge"
+    return {
+        "kind": "judge" if judged else "vote",
+        "stream": f"{JUDGE}{mapped.stream}" if judged else mapped.stream,
+        "value": value,
+        "text": "",
+        "status": "open",
+        "reason": "",
+    }
+
+
+def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judge", "other"]:
     if name == VOTE:
         return "vote"
     if name == EDIT and data_type == "CORRECTION":
         return "edit"
     if name == COMPARISON:
         return "compare"
-    return "judge" if name.startswith(JUDGE) else None
+    return "judge" if name.startswith(JUDGE) else "other"
 
 
-def _value(kind: str, value: object) -> tuple[float | None, str, str]:
+def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str, str]:
     """(number, text, reason)."""
     if kind == "edit":
         text = str(value).strip() if isinstance(value, str) else ""
         return None, replace_personal(text)[:MOST_TEXT], "" if text else "no_text"
+    if kind == OTHER and isinstance(value, str):
+        # A category is a word of whoever set the score up; a text is a reader's, and stays there.
+        category = replace_personal(value)[:MOST_CATEGORY] if data_type == "CATEGORICAL" else ""
+        return None, category, ""
     if not isinstance(value, bool | int | float):
         return None, "", "not_a_number"
     number = float(value)
     if math.isnan(number):
         return None, "", "not_a_number"
+    if kind == OTHER:  # on a scale that the author's file may name
+        return number if math.isfinite(number) else None, "", ""
     return number if math.isfinite(number) else None, "", "" if 0 <= number <= 1 else "out_of_range"
 
 
 def _annotator(score: Mapping[str, Any]) -> str:
-    """Whose a score is that did not come through the gateway: a person in the UI, or a program."""
-    source = str(score.get("source") or "api").lower()
-    return f"{source}:{score.get('authorUserId') or 'unknown'}"
+    """The person who gave a score in the trace store's page; empty: whoever asked the question,
+    since programs write scores for those."""
+    person = score.get("authorUserId")
+    return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""
 
 
 def _given_ms(moment: object, otherwise: int) -> int:

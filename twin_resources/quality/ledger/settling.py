@@ -3,12 +3,12 @@
 Belongs here: closing reader-days, settling judgements, the cap on one reader's share.
 Does not belong here: reading scores (`paged_feed.py`), betting (`statistics/`).
 
-A vote counts with its reader's others of that day (UTC): one value a reader and day, because the
-detectors' guarantee is void when several scores of one reader come in a row. The value is the mean
-of the reader's votes on the version and class that most of them are about (a tie goes to the
-earliest), since a class is bet on against its own baseline. A day is closed when everything before
-its end was read, a minute after it ended. A vote that is found after that joins the open day,
-unless its reader's day was settled without it: then it corrects reports only. A judgement is
+A vote counts with its reader's others of that day (UTC) in its stream: one value a reader and day,
+because the detectors' guarantee is void when several scores of one reader come in a row. The value
+is the mean of the reader's votes on the version and class that most of them are about (a tie goes
+to the earliest), since a class is bet on against its own baseline. A day is closed when everything
+before its end was read, a minute after it ended. A vote that is found after that joins the open
+day, unless its reader's day was settled without it: then it corrects reports only. A judgement is
 settled at once. The sequence number of an author is given out in the transaction that settles.
 
 No reader settles above `CAP` of an author's values of the last `CAP_DAYS` days once 20 readers are
@@ -125,18 +125,19 @@ def settle(
     done = SettlingResult()
     _settle_judgements(connection, done, now_ms)
     before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
-    columns = ("id", "author", "reader", "day", "version", "prompt_class", "value", "timestamp_ms")
+    columns = ("id", "author", "stream", "reader", "day", "version", "prompt_class", "value")
+    columns = (*columns, "timestamp_ms")
     table = ledger_tables.scores
     votes = connection.execute(
         sa.select(*(table.c[name] for name in columns))
         .where(table.c.status == "open", table.c.kind == "vote", table.c.day < before_day)
         .order_by(table.c.day, table.c.author, table.c.reader)
     ).mappings()
-    by_author: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_stream: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
-        by_author[vote["author"]].append(dict(vote))
-    for author in sorted(by_author):
-        _settle_days(connection, author, reader_days(by_author[author]), done, now_ms)
+        by_stream[vote["author"], vote["stream"]].append(dict(vote))
+    for (author, stream), found in sorted(by_stream.items()):
+        _settle_days(connection, author, stream, reader_days(found), done, now_ms)
     return done
 
 
@@ -151,7 +152,7 @@ def _settle_judgements(connection: sa.Connection, done: SettlingResult, now_ms: 
     for row in rows:
         by_author[row["author"]].append(
             {
-                "stream": row["name"],
+                "stream": row["stream"],
                 "version": row["version"],
                 "prompt_class": row["prompt_class"],
                 "value": row["value"],
@@ -171,11 +172,12 @@ def _settle_judgements(connection: sa.Connection, done: SettlingResult, now_ms: 
 def _settle_days(
     connection: sa.Connection,
     author: str,
+    stream: str,
     days: Sequence[ReaderDay],
     done: SettlingResult,
     now_ms: int,
 ) -> None:
-    counted = _recent(connection, author, since_day=days[0].day - CAP_DAYS)
+    counted = _recent(connection, author, stream, since_day=days[0].day - CAP_DAYS)
     coming: dict[int, list[ReaderDay]] = defaultdict(list)
     for one in days:
         coming[one.day].append(one)
@@ -194,7 +196,7 @@ def _settle_days(
     if kept:
         values = [
             {
-                "stream": STREAM_OF_VOTES,
+                "stream": stream,
                 "version": one.version,
                 "prompt_class": one.prompt_class,
                 "value": one.value,
@@ -218,14 +220,14 @@ def _settle_days(
     done.settled[author] += len(kept)
 
 
-def _recent(connection: sa.Connection, author: str, *, since_day: int) -> Counter[str]:
-    """Settled votes of an author by reader, since a day."""
+def _recent(connection: sa.Connection, author: str, stream: str, *, since_day: int) -> Counter[str]:
+    """Settled votes of one stream of an author by reader, since a day."""
     table = ledger_tables.settled
     rows = connection.execute(
         sa.select(table.c.unit, sa.func.count())
         .where(
             table.c.author == author,
-            table.c.stream == STREAM_OF_VOTES,
+            table.c.stream == stream,
             table.c.day >= since_day,
         )
         .group_by(table.c.unit)

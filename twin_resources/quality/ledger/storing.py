@@ -15,11 +15,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from twin_resources.authors.score_settings import CountedScores
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import FeedState
 from twin_resources.quality.ledger.report import SyncCounts
-from twin_resources.quality.ledger.scores import DAY_MS, UNKNOWN_TRACE, score_row, with_trace
-from twin_resources.quality.ledger.settling import STREAM_OF_VOTES, Closing
+from twin_resources.quality.ledger.scores import (
+    DAY_MS,
+    OTHER,
+    UNKNOWN_TRACE,
+    CountsOf,
+    no_others,
+    score_row,
+    with_trace,
+)
+from twin_resources.quality.ledger.settling import Closing
 from twin_resources.quality.ledger.traces import trace_row
 from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
@@ -36,7 +45,10 @@ class LedgerWriter:
 
     Attributes:
         closed_ms: days that end before it were settled: the frontier when the sync began.
+        counts: an author's `[scores]`.
         unknown: traces that scores of this sync name and the ledger does not know.
+        unknown_of_others: those that only scores of other names do: another program's answers, it
+            may be, which a shared trace store holds as well.
     """
 
     state: State
@@ -44,7 +56,9 @@ class LedgerWriter:
     tally: SyncCounts
     closing: Closing
     closed_ms: int = 0
+    counts: CountsOf = no_others
     unknown: set[str] = field(default_factory=set[str])
+    unknown_of_others: set[str] = field(default_factory=set[str])
 
     @contextmanager
     def writing(self) -> Generator[sa.Connection]:
@@ -94,15 +108,16 @@ class LedgerWriter:
             waited = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
-            found = [with_trace(dict(row), made[row["trace_id"]]) for row in waited]
+            found = [with_trace(dict(row), made[row["trace_id"]], self.counts) for row in waited]
             self._place(connection, found)
             ledger_tables.upsert(connection, table, found)
         self.unknown -= set(made)
+        self.unknown_of_others -= set(made)
         return set(made)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores; gives the ids seen."""
-        made = {row["id"]: row for row in map(score_row, rows) if row is not None}
+        made = {row["id"]: row for row in map(score_row, rows)}
         known = _by_id(connection, ledger_tables.scores, "id", list(made))
         of_traces = _by_id(
             connection,
@@ -115,28 +130,75 @@ class LedgerWriter:
         for identity, row in made.items():
             former = known.get(identity)
             if former is None:
-                fresh.append(with_trace(row, of_traces.get(row["trace_id"])))
-            elif _says_the_same(former, row):
+                fresh.append(with_trace(row, of_traces.get(row["trace_id"]), self.counts))
                 continue
-            elif former["status"] in _FINAL or former["sequence"] is not None:
+            if row["kind"] == OTHER:  # said on its own scale: compared as what it counts as
+                told = of_traces.get(former["trace_id"]) or _told_by(former)
+                row = with_trace(row, told, self.counts)  # noqa: PLW2901
+                if row["kind"] == OTHER and former["status"] in _FINAL:
+                    continue  # its name is mapped no longer; what it was settled as stays
+            if _says_the_same(former, row):
+                continue
+            if former["status"] in _FINAL or former["sequence"] is not None:
                 said = {name: row[name] for name in ("value", "text", "updated_ms")}
                 back = {"status": "settled"} if former["status"] == "deleted" else {}
                 changed.append(former | said | back)
             else:
                 kept = {name: former[name] for name in ("trace_id", "given_ms", "timestamp_ms")}
-                again = with_trace(row | kept, of_traces.get(former["trace_id"]))
+                again = with_trace(row | kept, of_traces.get(former["trace_id"]), self.counts)
                 self._place(connection, [again])
                 changed.append(again)
         self._place(connection, fresh)
-        self.unknown |= {row["trace_id"] for row in fresh if row["reason"] == UNKNOWN_TRACE}
+        for row in fresh:
+            if row["reason"] == UNKNOWN_TRACE:
+                (self.unknown_of_others if row["kind"] == OTHER else self.unknown).add(
+                    row["trace_id"]
+                )
         self.tally.scores += len(fresh)
         self.tally.changed += len(changed)
         self.tally.bad.update(row["reason"] for row in fresh if row["status"] == "bad")
         ledger_tables.upsert(connection, ledger_tables.scores, [*fresh, *changed])
         return set(made)
 
-    def _place(self, connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Give votes their day: their own, the open one, or none when the day was settled."""
+    def count_again(self, mapped: Mapping[str, CountedScores]) -> None:
+        """Look again at scores of other names, after an author's file has come to map one.
+
+        They keep the day on which they were given, each reader's days a value each: none of them
+        was settled without them, or they are late. What was settled before stays.
+
+        Args:
+            mapped: author → `[scores]`.
+        """
+        table = ledger_tables.scores
+        for author, counts in mapped.items():
+            with self.state.reading() as connection:
+                waiting = list(
+                    connection.execute(
+                        sa.select(table.c.id).where(
+                            table.c.author == author,
+                            table.c.status == "bad",
+                            table.c.kind == OTHER,
+                            table.c.name.in_([one.name for one in counts.scores]),
+                        )
+                    ).scalars()
+                )
+            for ids in ledger_tables.pieces(waiting, _OLD_AT_ONCE):
+                with self.writing() as connection:
+                    found = _by_id(connection, table, "id", ids).values()
+                    again = [with_trace(row, _told_by(row), self.counts) for row in found]
+                    counted = [row for row in again if row["kind"] != OTHER]
+                    self._place(connection, counted, own_day=True)
+                    ledger_tables.upsert(connection, table, counted)
+                    self.tally.changed += len(counted)
+
+    def _place(
+        self, connection: sa.Connection, rows: Sequence[dict[str, Any]], *, own_day: bool = False
+    ) -> None:
+        """Give votes their day: their own, the open one, or none when the day was settled.
+
+        Args:
+            own_day: never the open one: all of a reader's votes of that day are there.
+        """
         votes = [row for row in rows if row["kind"] == "vote" and row["status"] == "open"]
         if not votes:
             return
@@ -144,10 +206,10 @@ class LedgerWriter:
         for vote in votes:
             own = vote["timestamp_ms"] // DAY_MS
             vote["day"] = own
-            if (vote["author"], vote["reader"], own) in taken:
+            if (vote["author"], vote["stream"], vote["reader"], own) in taken:
                 vote["status"] = "late"
                 self.tally.late += 1
-            elif self.closing == "daily" and (own + 1) * DAY_MS <= self.closed_ms:
+            elif not own_day and self.closing == "daily" and (own + 1) * DAY_MS <= self.closed_ms:
                 vote["day"] = self.closed_ms // DAY_MS
 
     def _forget_vanished(
@@ -183,8 +245,15 @@ class LedgerWriter:
             connection.execute(sa.delete(table).where(identity.in_(old)))
 
 
+def _told_by(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the trace of a kept score said, where it was known."""
+    if not row["author"]:
+        return None
+    return {name: row[name] for name in ("author", "version", "prompt_class", "reader")}
+
+
 def _says_the_same(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    if former["status"] == "deleted":
+    if former["status"] == "deleted" or former["kind"] != row["kind"]:
         return False
     return former["value"] == row["value"] and former["text"] == row["text"]
 
@@ -203,19 +272,19 @@ def _by_id(
 
 def _settled_days(
     connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
-) -> set[tuple[str, str, int]]:
-    """(author, reader, day) of these votes that have a settled value."""
+) -> set[tuple[str, str, str, int]]:
+    """(author, stream, reader, day) of these votes that have a settled value."""
     table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
-    taken: set[tuple[str, str, int]] = set()
-    for author in {vote["author"] for vote in votes}:
+    taken: set[tuple[str, str, str, int]] = set()
+    for author, stream in {(vote["author"], vote["stream"]) for vote in votes}:
         rows = connection.execute(
             sa.select(table.c.unit, table.c.day).where(
                 table.c.author == author,
-                table.c.stream == STREAM_OF_VOTES,
+                table.c.stream == stream,
                 table.c.day >= min(days),
                 table.c.day <= max(days),
             )
         )
-        taken |= {(author, str(reader), int(day)) for reader, day in rows}
+        taken |= {(author, stream, str(reader), int(day)) for reader, day in rows}
     return taken

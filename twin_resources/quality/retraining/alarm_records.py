@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
+from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, RetrainingDecision
 from twin_resources.storage.state.state_tables import alarms, followed
@@ -149,9 +150,13 @@ def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[st
 
 
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
-    """Scores of an author that never became a value, by reason: bad ones by theirs, and those
-    above their reader's share."""
-    reason = sa.case((scores.c.status == "capped", "reader above its share"), else_=scores.c.reason)
+    """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
+    file does not map by their name, and those above their reader's share."""
+    reason = sa.case(
+        (scores.c.status == "capped", "reader above its share"),
+        (scores.c.reason == NOT_MAPPED, sa.literal("not in [scores]: ") + scores.c.name),
+        else_=scores.c.reason,
+    )
     # A bad score carries no author: its trace does, if it has one.
     rows = connection.execute(
         sa.select(reason, sa.func.count())

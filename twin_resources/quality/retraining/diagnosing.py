@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import STREAM_OF_VOTES
+from twin_resources.quality.ledger.scores import DAY_MS, JUDGE
 from twin_resources.quality.retraining import settled_values
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import (
@@ -75,7 +74,7 @@ def diagnose(
         )
     )
     carried = None
-    if alarm.stream == STREAM_OF_VOTES:
+    if not alarm.stream.startswith(JUDGE):
         readers = settled_values.readers_of(connection, drop)
         carried = carried_by(drop, readers, bounds)
     return Diagnosis(

@@ -1,0 +1,108 @@
+"""Scores by the official SDK and by the REST API, as a site of its own writes them: what counts.
+
+The store is a process, the SDK a fresh interpreter; the answers' spans are the gateway's shape.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from tests.live.trace_store.test_senders import run_python, sender_environment
+from twin_resources.authors.score_settings import read_scores
+from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.storage.state.state import State
+
+pytestmark = pytest.mark.live
+TRACES = [f"{number:032x}" for number in range(1, 6)]
+SCORES = {
+    "user-feedback": "thumbs",
+    "stars": {"range": [1, 5]},
+    "mood": {"stream": "thumbs", "values": {"happy": 1, "angry": 0}},
+    "correctness": {"by": "judge"},
+}
+
+SDK = """
+from langfuse import Langfuse
+
+client = Langfuse()
+good, bad, third = TRACES
+client.create_score(trace_id=good, name="user-feedback", value=1, data_type="BOOLEAN")
+client.create_score(trace_id=bad, name="user-feedback", value=0.0, data_type="NUMERIC")
+client.create_score(trace_id=third, name="mood", value="happy", data_type="CATEGORICAL")
+client.create_score(trace_id=good, name="stars", value=4)
+client.create_score(trace_id=good, name="tone", value="dry")
+client.flush()
+client.shutdown()
+"""
+
+
+def span(number: int, at: datetime) -> dict[str, object]:
+    facts = {
+        "twin.author": "ann",
+        "twin.version": "v2",
+        "twin.class": "short",
+        "twin.reader": f"reader-{number}",
+    }
+    nanoseconds = int(at.timestamp() * 1e9)
+    return {
+        "traceId": TRACES[number],
+        "spanId": f"{number + 1:016x}",
+        "name": "answer",
+        "startTimeUnixNano": str(nanoseconds),
+        "endTimeUnixNano": str(nanoseconds + 5_000_000),
+        "attributes": [
+            {"key": "langfuse.observation.type", "value": {"stringValue": "generation"}},
+            *(
+                {"key": f"langfuse.observation.metadata.{key}", "value": {"stringValue": value}}
+                for key, value in facts.items()
+            ),
+        ],
+    }
+
+
+def test_scores_by_sdk_and_rest_become_values(
+    running: Running, tmp_path: Path, process_logs: Path
+) -> None:
+    now = datetime.now(UTC)
+    keys = (PUBLIC_KEY, SECRET_KEY)
+    with httpx.Client(base_url=running.host, auth=keys, trust_env=False, timeout=30) as http:
+        spans = [span(number, now - timedelta(minutes=5)) for number in range(len(TRACES))]
+        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+        assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+        run_python(
+            f"TRACES = {TRACES[:3]!r}\n{SDK}",
+            environment=sender_environment(running.host),
+            log=process_logs / "sdk-scores.log",
+        )
+        for score in (
+            {"traceId": TRACES[3], "name": "user-feedback", "value": 1, "dataType": "BOOLEAN"},
+            {"traceId": TRACES[4], "name": "mood", "value": "angry", "dataType": "CATEGORICAL"},
+            {"traceId": TRACES[4], "name": "correctness", "value": 0.5, "source": "EVAL"},
+            {"traceId": TRACES[4], "name": "stars", "value": 9},
+        ):
+            assert http.post("/api/public/scores", json=score).status_code == 200
+
+    state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
+    rules = LedgerRules(lag_s=0, closing="at_once", requests_per_minute=600)
+    with running.client() as client:
+        ledger = Ledger(state, client, rules, counted=lambda: {"ann": read_scores(SCORES)})
+        report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
+    settled = [(one.stream, one.version, one.value) for one in ledger.settled("ann", after=0)]
+    sys.stderr.write(f"{report.message}\n")
+    assert report.problem == ""
+    assert sorted(settled) == [
+        ("judge:correctness", "v2", 0.5),
+        ("stars", "v2", 0.75),
+        *[("thumbs", "v2", 0.0)] * 2,
+        *[("thumbs", "v2", 1.0)] * 3,
+    ]
+    assert ledger.not_mapped("ann") == {"tone": 1}
+    assert ledger.bad_scores() == {("ann", "not_mapped"): 1, ("ann", "out_of_range"): 1}
+    assert ledger.interactions("ann")["votes"].to_list() == [1] * 5
+    state.close()

@@ -1,0 +1,227 @@
+"""Scores that the twin did not write: by Langfuse's page, its SDK or an evaluator."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.unit.ledger.conftest import MORNING, World, trace_name
+from twin_resources.authors.score_settings import read_scores
+from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
+from twin_resources.quality.ledger.scores import score_row, with_trace
+from twin_resources.quality.retraining.alarm_records import not_counted
+
+NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        metafunc.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+
+
+def counts(world: World, author: str = "ann", **table: Any) -> None:
+    """What stands in the author's file from now on; `_` for `-` in names."""
+    world.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
+
+
+def settled(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
+    return [
+        (one.stream, one.version, one.prompt_class, one.value)
+        for one in world.ledger().settled(author, after=0)
+    ]
+
+
+def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
+    """The finding: 200 good and 60 bad `user-feedback`, of which not one was heard."""
+    counts(world, user_feedback="thumbs")
+    for number in range(260):
+        world.answer(number, **{"twin.reader": f"reader-{number}", "twin.version": "v2"})
+        world.post(number, "user-feedback", 1 if number < 200 else 0, dataType="BOOLEAN")
+        world.pass_time(seconds=20)
+    for _ in range(4):
+        world.tick()
+    report = world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert (report.problem, report.settled) == ("", {"ann": 260})
+    assert sum(value for *_, value in settled(world)) == 200
+    assert set(settled(world)) == {("thumbs", "v2", "short", 1.0), ("thumbs", "v2", "short", 0.0)}
+    frame = world.ledger().interactions("ann")
+    assert (frame["votes"].sum(), frame["voters"].explode().n_unique()) == (260, 260)
+
+
+def test_a_thumb_without_its_reader_is_of_who_asked(world: World) -> None:
+    """260 `thumbs` without `twin.reader` counted as one."""
+    for number in range(3):
+        world.answer(number, **{"twin.reader": f"reader-{number}"})
+        world.post(number, "thumbs", 1)
+    world.answer(3)  # nobody is known for it
+    world.post(3, "thumbs", 0)
+    world.tick()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in settled(world)) == [0.0, 1.0, 1.0, 1.0]
+    assert world.ledger().interactions("ann").sort("trace_id")["voters"].to_list() == [
+        ["reader-0"],
+        ["reader-1"],
+        ["reader-2"],
+        ["api:unknown"],
+    ]
+
+
+def test_scales_categories_and_evaluators(world: World) -> None:
+    counts(
+        world,
+        stars={"range": [1, 5]},
+        mood={"stream": "thumbs", "values": {"happy": 1, "angry": 0}},
+        toxic={"by": "judge", "range": [1, 0]},
+        correct={"by": "judge"},
+    )
+    world.answer(1, **{"twin.reader": "r1"})
+    world.answer(2, **{"twin.reader": "r2"})
+    world.post(1, "stars", 4)
+    world.post(1, "mood", "happy")
+    world.post(2, "mood", "angry", dataType="CATEGORICAL")
+    world.post(1, "toxic", 0, dataType="BOOLEAN")
+    world.post(2, "correct", 0.5, source="EVAL")
+    world.post(2, "stars", 7)
+    world.post(2, "mood", "so-so")
+    assert world.tick().bad == {"out_of_range": 1, "unknown_category": 1}
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(settled(world)) == [
+        ("judge:correct", "v1", "short", 0.5),
+        ("judge:toxic", "v1", "short", 1.0),
+        ("stars", "v1", "short", 0.75),
+        ("thumbs", "v1", "short", 0.0),
+        ("thumbs", "v1", "short", 1.0),
+    ]
+    row = world.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
+    # stars are a stream of their own: watched, and no vote
+    assert (row["vote"], row["votes"], row["judged"], row["judgements"]) == (1.0, 1, 1.0, 1)
+
+
+def test_what_is_not_mapped_is_counted_by_name(world: World) -> None:
+    world.answer(1, 2)
+    world.answer(3, author="bob")
+    for number in (1, 2):
+        world.post(number, "user-feedback", 1)
+    world.post(1, "tone", "dry")
+    world.post(3, "tone", "A reader's own words.", dataType="TEXT")
+    report = world.tick()
+    assert (report.scores, report.bad) == (4, {"not_mapped": 4})
+    assert world.ledger().not_mapped("ann") == {"tone": 1, "user-feedback": 2}
+    assert world.ledger().not_mapped("bob") == {"tone": 1}
+    with world.state.reading() as connection:
+        assert not_counted(connection, "ann") == {
+            "not in [scores]: tone": 1,
+            "not in [scores]: user-feedback": 2,
+        }
+        texts = connection.execute(sa.text("SELECT text FROM ledger_scores ORDER BY text"))
+        assert [str(row.text) for row in texts] == ["", "", "", "dry"]
+    assert world.ledger().interactions("ann")["votes"].sum() == 0
+
+
+def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
+    world.answer(1, **{"twin.reader": "r1"})
+    world.answer(2, **{"twin.reader": "r2"})
+    world.post(1, "user-feedback", 1)
+    world.at(MORNING + timedelta(days=1)).answer(3, **{"twin.reader": "r1"})
+    world.post(3, "user-feedback", 0)
+    world.post(2, "stars", 5)
+    world.at(MORNING + timedelta(days=3)).sync()
+    assert settled(world) == []
+    counts(world, user_feedback="thumbs")
+    report = world.tick()
+    assert (report.changed, report.settled) == (2, {"ann": 2})
+    assert [value for *_, value in settled(world)] == [1.0, 0.0]
+    assert world.ledger().not_mapped("ann") == {"stars": 1}
+    # a change of another entry leaves what was settled, and read again nothing is new
+    counts(world, user_feedback={"range": [1, 0]})
+    assert world.pass_time(minutes=70).sync().settled == {}
+    world.counted.clear()
+    assert world.pass_time(minutes=70).sync().settled == {}
+    assert [value for *_, value in settled(world)] == [1.0, 0.0]
+
+
+def test_an_open_score_follows_its_name(world: World) -> None:
+    """Until its day has closed: read again after the name left the file, it counts no longer."""
+    counts(world, user_feedback="thumbs")
+    world.answer(1, **{"twin.reader": "r1"})
+    world.post(1, "user-feedback", 1)
+    world.tick()
+    assert world.ledger().not_mapped("ann") == {}
+    world.counted.clear()
+    world.pass_time(minutes=70).sync()
+    assert world.ledger().not_mapped("ann") == {"user-feedback": 1}
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert settled(world) == []
+
+
+def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
+    counts(world, user_feedback="thumbs")
+    world.post(7, "user-feedback", 1)
+    world.vote(8, 1.0)
+    assert world.tick().bad == {"unknown_trace": 2}
+    world.at(MORNING - timedelta(hours=3)).answer(7, 8, **{"twin.reader": "r1"})
+    world.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
+    world.tick()
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in settled(world)) == [pytest.approx(2 / 3)]
+
+
+def test_scores_of_an_environment_are_read_where_it_is_named(world: World) -> None:
+    counts(world, user_feedback="thumbs")
+    world.answer(1, **{"twin.reader": "r1"})
+    world.post(1, "user-feedback", 1, environment="production")
+    assert world.tick().scores == 0
+    report = world.at(NEXT_DAY + timedelta(minutes=70)).sync(environments="default,production")
+    assert report.scores == 1
+
+
+def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
+    world.answer(1, 2)
+    world.vote(1, 1.0)
+    world.vote(2, 0.5, name="judge:topic@p1", reader="judge")
+    world.tick()
+    with world.state.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
+        connection.execute(sa.text("UPDATE schema_number SET number = 4 WHERE store = 'ledger'"))
+    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(stream for stream, *_ in settled(world)) == ["judge:topic@p1", "thumbs"]
+    assert world.ledger().interactions("ann")["votes"].to_list() == [1, 0]
+    with world.state.reading() as connection:
+        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
+        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
+
+
+def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
+    """Of a server 4.16.0: booleans, and a trace as the subject."""
+    recorded = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
+    trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
+    mapped = read_scores({"page": "thumbs"})
+    for score in recorded["response"]["data"]:
+        row = with_trace(score_row(score), trace, lambda _: mapped)
+        assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
+            "vote",
+            "thumbs",
+            1.0,
+            "r9",
+            "open",
+        )
+
+
+def test_who_annotates_in_the_page_is_the_reader() -> None:
+    score = {
+        "id": "a", "name": "quality", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
+        "value": 1, "source": "ANNOTATION", "authorUserId": "mara",
+        "subject": {"kind": "observation", "id": "o", "traceId": trace_name(1)},
+    }  # fmt: skip
+    trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
+    row = with_trace(score_row(score), trace, lambda _: read_scores({"quality": "quality"}))
+    assert (row["reader"], row["trace_id"], row["stream"]) == (
+        "annotation:mara",
+        trace_name(1),
+        "quality",
+    )

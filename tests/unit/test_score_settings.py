@@ -1,0 +1,121 @@
+"""`[scores]` of an author's file: what counts as what, and what is refused with which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_resources.authors import Author, counted_scores, read_author, write_author
+from twin_resources.authors.score_settings import CountedScore, CountedScores, read_scores
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+TABLE = """
+[scores]
+user-feedback = "thumbs"
+stars = { range = [1, 5] }
+mood = { stream = "thumbs", values = { happy = 1, meh = 0.5, angry = 0 } }
+toxic = { by = "judge", range = [1, 0] }
+"""
+
+
+def write(home: Settings, text: str, slug: str = "ann") -> None:
+    home.authors_dir.mkdir(parents=True, exist_ok=True)
+    (home.authors_dir / f"{slug}.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "category", "value", "unfit"),
+    [
+        ("user-feedback", 1.0, "", 1.0, ""),
+        ("user-feedback", 0.25, "", 0.25, ""),
+        ("user-feedback", 2.0, "", None, "out_of_range"),
+        ("user-feedback", None, "good", None, "not_a_number"),
+        ("user-feedback", float("nan"), "", None, "not_a_number"),
+        ("stars", 1.0, "", 0.0, ""),
+        ("stars", 4.0, "", 0.75, ""),
+        ("stars", 0.0, "", None, "out_of_range"),
+        ("mood", None, "meh", 0.5, ""),
+        ("mood", None, "Meh", None, "unknown_category"),
+        ("mood", 1.0, "", None, "unknown_category"),
+        ("toxic", 1.0, "", 0.0, ""),
+        ("toxic", 0.0, "", 1.0, ""),
+    ],
+)
+def test_a_score_becomes_a_value_from_0_to_1(
+    home: Settings, name: str, number: float | None, category: str, value: float | None, unfit: str
+) -> None:
+    write(home, TABLE)
+    mapped = read_author(home, "ann").scores.of(name)
+    assert mapped is not None
+    assert mapped.value_of(number, category) == (value, unfit)
+
+
+def test_streams_and_who_scores(home: Settings) -> None:
+    write(home, TABLE)
+    scores = read_author(home, "ann").scores
+    assert [(one.name, one.stream, one.by) for one in scores.scores] == [
+        ("mood", "thumbs", "reader"),
+        ("stars", "stars", "reader"),
+        ("toxic", "toxic", "judge"),
+        ("user-feedback", "thumbs", "reader"),
+    ]
+    assert scores.of("comfort") is None
+
+
+def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
+    write(home, TABLE)
+    author = read_author(home, "ann")
+    write_author(home, author)
+    assert read_author(home, "ann") == author
+    assert 'user-feedback = "thumbs"' in (home.authors_dir / "ann.toml").read_text()
+    bare = Author("bob", "Bob", scores=CountedScores((CountedScore("style", "style"),)))
+    write_author(home, bare)
+    assert read_author(home, "bob") == bare
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('thumbs = "stars"', "'thumbs' is a name of the twin's own"),
+        ('"judge:x@1" = "stars"', "a name of the twin's own"),
+        ("style = 3", "style = 3 is neither a stream"),
+        ('style = "a stream"', "'a stream' cannot name a stream"),
+        ('"how nice" = { by = "judge" }', "'how nice' cannot name a stream"),
+        ('style = { steam = "x" }', "style.steam is none of stream, by, range, values"),
+        ('style = { by = "nobody" }', "style.by = 'nobody' is none of reader, judge"),
+        ("style = { range = [1] }", "style.range = [1] is not [worst, best]"),
+        ("style = { range = [2, 2] }", "is not [worst, best]"),
+        ("style = { range = [0, true] }", "is not [worst, best]"),
+        ("style = { values = {} }", "style.values = {} gives no number from 0 to 1"),
+        ("style = { values = { good = 2 } }", "gives no number from 0 to 1 to each category"),
+        ("style = { range = [0, 1], values = { a = 1 } }", "one of them"),
+    ],
+)
+def test_a_mistake_is_named_with_what_may_stand_there(
+    home: Settings, entry: str, said: str
+) -> None:
+    write(home, f"[scores]\n{entry}\n")
+    with pytest.raises(TwinError) as refused:
+        read_author(home, "ann")
+    assert said in refused.value.found
+    assert "ann.toml" in refused.value.found
+
+
+def test_a_table_that_is_none(home: Settings) -> None:
+    write(home, "scores = 3\n")
+    with pytest.raises(TwinError, match="scores"):
+        read_author(home, "ann")
+
+
+def test_the_ledger_asks_for_all_and_one_mistake_hides_no_other(home: Settings) -> None:
+    write(home, TABLE)
+    write(home, "[scores]\nstyle = 3\n", "bob")
+    write(home, "name = [", "cy")
+    write(home, 'name = "Dee"\n', "dee")
+    found = counted_scores(home)
+    assert list(found) == ["ann"]
+    assert found["ann"] == read_author(home, "ann").scores
+
+
+def test_nothing_is_mapped_without_a_table() -> None:
+    assert read_scores({}) == CountedScores()
