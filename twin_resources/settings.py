@@ -115,7 +115,8 @@ class Settings(BaseSettings):
     # Environments of the trace store, comma-separated, whose scores are read; `default` is where a
     # score is whose writer names none (`LANGFUSE_TRACING_ENVIRONMENT`).
     score_environments: str = "default"
-    auto_retrain: bool = False  # whether alarms and growth start a training by themselves
+    # Whether alarms and growth start a training by themselves; a fall is told either way.
+    auto_retrain: bool = False
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit
     retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit

@@ -4,16 +4,38 @@ Belongs here: the shells between Dagster and `loop.other_causes`.
 Does not belong here: counting, deciding, storing (`twin_resources/quality/retraining`).
 """
 
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 
 from twin_resources.quality.retraining.other_causes import tick_growth, tick_requests
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
 from twin_sensors.jobs import retrain_twin
-from twin_sensors.quality_dropped import opened, result_of, status_by_settings
+from twin_sensors.quality_dropped import opened, result_of
+
+
+def status_by_settings() -> dg.DefaultSensorStatus:
+    """Running where automatic retraining was asked for, by the home or by one of its authors."""
+    settings = load_settings()
+    wanted = settings.auto_retrain or any(_asks_for_it(path) for path in _author_files(settings))
+    return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
+
+
+def _author_files(settings: Settings) -> list[Path]:
+    return sorted(settings.authors_dir.glob("*.toml"))
+
+
+def _asks_for_it(path: Path) -> bool:
+    """Read without `read_author`: a file with a mistake in it must not keep every other author's
+    assets from loading; whoever uses that author is told."""
+    try:
+        return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
 
 
 @dg.sensor(

@@ -6,11 +6,9 @@ Method: deploy/docs/architecture.md, The loop.
 """
 
 import json
-import tomllib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 
@@ -23,40 +21,20 @@ from twin_resources.quality.retraining.retraining_rules import limits_of, rules_
 from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import Settings
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 
 SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_evidence`
 
 
-def status_by_settings() -> dg.DefaultSensorStatus:
-    """Running where automatic retraining was asked for, by the home or by one of its authors."""
-    settings = load_settings()
-    wanted = settings.auto_retrain or any(_asks_for_it(path) for path in _author_files(settings))
-    return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
-
-
-def _author_files(settings: Settings) -> list[Path]:
-    return sorted(settings.authors_dir.glob("*.toml"))
-
-
-def _asks_for_it(path: Path) -> bool:
-    """Read without `read_author`: a file with a mistake in it must not keep every other author's
-    assets from loading; whoever uses that author is told."""
-    try:
-        return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return False
-
-
 @dg.sensor(
     job=retrain_twin,
     description="Starts `retrain_twin` when scores have fallen below what the stable version was "
-    "certified for: at most one retraining an alarm. Runs where automatic retraining was asked "
-    "for; without a run the tick says how far each detector is from its threshold.",
+    "certified for: at most one retraining an alarm, and none where automatic retraining is off: "
+    "then a fall is told. Without a run the tick says how far each detector is from its threshold.",
     minimum_interval_seconds=30,
-    default_status=status_by_settings(),
+    default_status=dg.DefaultSensorStatus.RUNNING,  # a fall is told, whoever decides about runs
 )
 def quality_dropped(
     context: dg.SensorEvaluationContext,

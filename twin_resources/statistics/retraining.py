@@ -140,7 +140,7 @@ def run_key(alarm: Alarm) -> str:
 
 
 def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> str | None:
-    """Why alarms of this author start nothing; None: they do.
+    """Why alarms of this author start no run; None: they do. They are raised and told all the same.
 
     After a retraining that the gate refused, or that failed three times, until the dataset or the
     recipe changes: the same again would end the same way.
@@ -172,7 +172,7 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
         return RetrainingDecision("quiet", "no stable version: nothing to watch")
     off = disarmed(situation.last, situation.now_there_is)
     if situation.alarm is None:
-        said = [off] if off else [progress(stream) for stream in situation.streams]
+        said = [*filter(None, [off]), *(progress(stream) for stream in situation.streams)]
         return RetrainingDecision("quiet", "; ".join(said) or "no scores yet")
     return _on_alarm(situation, situation.alarm, off)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import diagnosing, retrainings
 from twin_resources.quality.retraining.other_causes import (
@@ -15,9 +17,11 @@ from twin_resources.quality.retraining.other_causes import (
     tick_growth,
     tick_requests,
 )
+from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.retraining_limits import RetrainingLimits
+from twin_resources.storage.state.state_tables import watches
 
 
 def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) -> None:
@@ -191,17 +195,51 @@ def test_a_forced_version_certifies_no_floor(world: LoopWorld) -> None:
     world.tick()
     world.settle("ada", [0.3] * 700, version="v2")
     world.tick()
+    with world.state.reading() as connection:
+        [forced] = watches_now(connection)["ada"]
+    assert forced.baseline is not None
+    assert (forced.version, forced.baseline.certified_from) == ("v2", 0)  # held to v1's, not to .3
     world.release("ada", "ada-3")
     world.settle("ada", [1.0], version="v3")
 
     world.tick()
 
-    from twin_resources.quality.retraining.score_watch import watches_now
-
     with world.state.reading() as connection:
         [watch] = watches_now(connection)["ada"]
     assert watch.version == "v3"
     assert 0.55 < watch.floor["short"] < 0.7  # of v1 (mean .8), not of the forced v2 (.3)
+
+
+def test_a_forced_first_version_is_watched_and_is_no_floor(world: LoopWorld) -> None:
+    """Nothing was certified before it, and it was never bet on."""
+    write_author(world.settings, Author("cleo", "Cleo"))
+    world.release("cleo", "broken", force=True)
+    with_new_posts(world, "cleo").good("cleo", 200)
+    assert world.tick().launches == ()
+    world.bad("cleo", 40)
+
+    [launch] = world.tick().launches
+
+    assert launch.run_key == "quality:cleo:v1:thumbs:1"
+    world.release("cleo", "cleo-2")
+    world.settle("cleo", [1.0], version="v2")
+    world.tick()
+    with world.state.reading() as connection:
+        [watch] = watches_now(connection)["cleo"]
+    assert (watch.version, dict(watch.floor), watch.certifies) == ("v2", {}, True)
+
+
+def test_a_watch_that_an_earlier_release_left_unarmed_is_made_anew(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.tick()
+    with world.state.transaction() as connection:
+        [held] = watches_now(connection)["ada"]
+        left = replace(held, certifies=False, baseline=None)
+        row = sa.update(watches).where(watches.c.author == "ada")
+        connection.execute(row.values(watch=left.to_json(), armed=False))
+    with_new_posts(world).bad("ada", 40)
+
+    assert [one.author for one in world.tick().launches] == ["ada"]
 
 
 def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:

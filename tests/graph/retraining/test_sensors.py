@@ -18,15 +18,16 @@ import sqlalchemy as sa
 
 from tests.conftest import ROOT
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining.other_causes import ask_for_retraining
 from twin_resources.settings import load_secrets
 from twin_resources.storage.state.state_tables import retrainings
-from twin_sensors.growth import new_material, retraining_requested
+from twin_sensors.growth import new_material, retraining_requested, status_by_settings
 from twin_sensors.notifying import notices_waiting
-from twin_sensors.quality_dropped import quality_dropped, status_by_settings
+from twin_sensors.quality_dropped import quality_dropped
 
 KEY = "quality:ada:v1:thumbs:1"
 SETTINGS = {
@@ -123,7 +124,25 @@ def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> No
     assert told.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
 
 
-def test_it_runs_by_default_only_where_that_was_asked_for(
+def test_quality_is_watched_and_told_where_no_retraining_was_asked_for(
+    served: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new home's settings: the sensor looks, and an alarm is a notice and no run."""
+    monkeypatch.delenv("TWIN_AUTO_RETRAIN")
+    assert quality_dropped.default_status is dg.DefaultSensorStatus.RUNNING
+    served.good("ada", 200)
+    served.bad("ada", 24)
+
+    done = evaluate(served, quality_dropped)
+
+    assert not done.run_requests
+    assert "automatic retraining is off" in done.skip_reason.skip_message
+    [told] = queued_notices(served.state, author="ada")
+    assert (told.event, told.title) == ("alarm", "Quality of ada fell")
+    assert "twin retrain --reason" in told.text
+
+
+def test_growth_is_looked_for_by_default_only_where_that_was_asked_for(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world.settings.authors_dir / "torn.toml").write_text("name = ")

@@ -150,7 +150,7 @@ def test_disarmed_until_the_dataset_changes(
     assert (said is None) == (silent is None)
     if silent:
         assert silent in (said or "")
-        assert on(last=last, alarm=None).message == said  # every tick
+        assert on(last=last, alarm=None).message.startswith(said or "")  # every tick
         held = on(last=last)
         assert (held.kind, held.closes_alarm, held.tags["twin/decided_by"]) == (
             "held_back",

@@ -93,7 +93,9 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{said}. What follows is in the messages of the sensor quality_dropped.",
+            text=f"{said}. What follows from it, or what it waits for, is in the messages of the "
+            "sensor quality_dropped; `twin status` says where the loop stands, and "
+            "`twin retrain --reason TEXT` starts a training by hand.",
         ),
         at=at,
     )

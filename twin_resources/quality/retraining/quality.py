@@ -45,7 +45,6 @@ from twin_resources.statistics.retraining import (
     StreamProgress,
     TrainingFingerprint,
     decide,
-    disarmed,
 )
 from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
 from twin_resources.statistics.watch import Watch
@@ -134,18 +133,12 @@ class _Deciding:
 
     def follow_all(self) -> None:
         """Fold every author's new values, all authors before any decision: alarms that share a
-        cause are then seen together."""
+        cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
+        found and told; they decide about runs alone."""
         for author, stable in self.stable.items():
             if not self._has_news(stable):
                 continue
-            try:
-                off = self._disarmed(author)
-            except TwinError as error:
-                self.messages[author] = f"{error.found}: nothing decided"
-                continue
-            done = score_watch.follow(
-                self.loop.state, stable, self.loop.rules, now=self.at, bet=off is None
-            )
+            done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
             if done.more:
                 self.notes.append(f"{author}: {done.values:,} values followed, more are waiting")
 
@@ -174,12 +167,6 @@ class _Deciding:
             self.messages[author] = decision.message
             if record is not None:
                 self._store(record, decision, situation, alarmed)
-
-    def _disarmed(self, author: str) -> str | None:
-        last = self.last.get(author)
-        if not _may_disarm(last):
-            return None
-        return disarmed(last, self.loop.inputs.now(author))
 
     def _situation(
         self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int

@@ -62,7 +62,6 @@ def follow(
     rules: LoopRules,
     *,
     now: float,
-    bet: bool = True,
     limit: int = AT_ONCE,
 ) -> FoldResult:
     """Fold what has been settled since the last call, up to the next alarm of each stream.
@@ -70,7 +69,6 @@ def follow(
     Args:
         stable: the author's stable version; values of others are passed over.
         now: seconds since the epoch, for the record of an alarm.
-        bet: False while disarmed.
         limit: of values.
     """
     author, version = stable.author, name_of(stable)
@@ -92,7 +90,7 @@ def follow(
         for stream in sorted({value.stream for value in values} | set(held)):
             before = held.get(stream) or _started(connection, stable, stream, rules)
             mine = [value for value in values if value.stream == stream]
-            fold = _Fold(connection, before, rules, bet=bet)
+            fold = _Fold(connection, before, rules)
             after = fold.over(mine)
             if fold.alarm is not None:
                 alarms.append(fold.alarm)
@@ -177,7 +175,6 @@ class _Fold:
     connection: sa.Connection
     before: Watch
     rules: LoopRules
-    bet: bool
     alarm: Alarm | None = None
 
     def over(self, values: Sequence[SettledValue]) -> Watch:
@@ -205,7 +202,6 @@ class _Fold:
                 first=first,
                 threshold=float("inf") if known is not None else self._threshold(watch),
                 batches=batches,
-                bet=self.bet,
             )
             if known is not None and end > begin and sequences[end - 1] >= known.sequence:
                 restarted = Detector(
@@ -257,12 +253,15 @@ def _followed(connection: sa.Connection, author: str, version: str) -> tuple[int
 
 
 def _watches(connection: sa.Connection, author: str, version: str) -> dict[str, Watch]:
+    """The stored watches of a version, without those that a release before this one left unarmed
+    for ever (a forced version without a floor): they are made anew from the settled values."""
     rows = connection.execute(
         sa.select(watches.c.stream, watches.c.watch).where(
             watches.c.author == author, watches.c.version == version
         )
     )
-    return {str(stream): Watch.from_json(text) for stream, text in rows}
+    found = {str(stream): Watch.from_json(text) for stream, text in rows}
+    return {stream: watch for stream, watch in found.items() if watch.certifies or watch.floor}
 
 
 def _store(connection: sa.Connection, watch: Watch) -> None:
@@ -282,12 +281,16 @@ def _started(
         if mine_ms is not None and number != stable.version and at_ms < mine_ms
         if (found := _certified(connection, stable, f"v{number}", stream, mine_ms, rules))
     ]
+    floor = baselines.floor_of(earlier, margin=rules.margin)
     return watching.start(
         author=stable.author,
         stream=stream,
         version=name_of(stable),
-        floor=baselines.floor_of(earlier, margin=rules.margin),
-        certifies=not stable.forced,
+        floor=floor,
+        # A forced version is held to what was certified before it, and never to itself. Where there
+        # is nothing, as for an author's first, its own values are all that a fall can be seen by;
+        # they are no floor for a later one (`_certified`).
+        certifies=not stable.forced or not floor,
     )
 
 
