@@ -1,7 +1,8 @@
 """`twin status`: what runs, what is served, and waiting for a verdict.
 
 Belongs here: one look at the stack that costs half a second, and `--wait`.
-Does not belong here: what an outcome means (`outcome.py`).
+Does not belong here: what an outcome means (`outcome.py`), how an author's answers do
+(`author_quality.py`).
 """
 # pyright: strict
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors import author_slugs
@@ -59,6 +60,8 @@ class StackStatus:
         authors: slug → `v3`, or `base` while no version is released; of a model that the author
             named `v1, answer model` and its name.
         outbox: what waits for the trace store (`OutboxCounts`); empty before the first start.
+        quality: slug → what can be found at the author's volume and when, an alarm that waits, and
+            scores that do not count; a line each (`author_quality.py`).
         runs: Dagster runs that are queued or go on, with their step and the time left;
             `runs_unknown`: why Dagster could not be asked for them.
     """
@@ -70,12 +73,15 @@ class StackStatus:
     programs: tuple[ProgramStatus, ...]
     authors: dict[str, str]
     outbox: dict[str, Any]
+    quality: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     runs: tuple[RunningRun, ...] = ()
     runs_unknown: str = ""
 
 
 def look(settings: Settings) -> StackStatus:
-    """One look; asks the supervisor and reads files, nothing else."""
+    """One look; asks the supervisor, reads files and the state store."""
+    from twin_cli.commands.author_quality import quality_lines
+
     stack = find_stack(settings)
     record = read_record(settings)
     runs, runs_unknown = _runs(stack) if stack else ((), "")
@@ -87,6 +93,7 @@ def look(settings: Settings) -> StackStatus:
         programs=_programs(stack) if stack else (),
         authors=_served(settings),
         outbox=_outbox(settings),
+        quality=quality_lines(settings, author_slugs(settings)),
         runs=runs,
         runs_unknown=runs_unknown,
     )
@@ -119,6 +126,8 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"  runs: not known, {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
         console.print(f"  twin/{slug:<13} {version}", markup=False)
+        for line in status.quality.get(slug, ()):
+            console.print(f"    {line}", markup=False)
     return 0 if status.running else NOT_RUNNING
 
 

@@ -1,0 +1,80 @@
+"""What `twin status` says of an author's answers: what can be found, what waits, what is not heard.
+
+Belongs here: reading it from the state store, and the lines. Does not belong here: the arithmetic
+and its words (`retraining/outlook.py`), the rest of a status (`status.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+
+MOST_AUTHORS = 10  # half a second of drawing; `quality_evidence` says it of every author
+NOT_MAPPED = "not in [scores]: "
+
+
+def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Author → lines; an author of whom there is nothing to say is left out."""
+    if not settings.state_url and not (settings.home / "state.sqlite").exists():
+        return {}
+    try:
+        return _read(settings, slugs)
+    except TwinError as error:  # the rest of a status is wanted all the same
+        return dict.fromkeys(slugs[:1], (f"quality: not known, {error.found}",))
+
+
+def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    import sqlalchemy as sa
+
+    from twin_resources.quality.ledger.ledger_tables import scores
+    from twin_resources.quality.retraining import alarm_records, outlook
+    from twin_resources.quality.retraining.retraining_rules import rules_of
+    from twin_resources.storage.state.state import State
+
+    state, rules = State.open(settings.state_address), rules_of(settings)
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        with state.reading() as connection:
+            if not sa.inspect(connection).has_table(scores.name):
+                return {}
+            waiting = alarm_records.open_alarms(connection)
+            for slug in slugs[:MOST_AUTHORS]:
+                seen = outlook.outlooks_of(connection, slug, rules, now=time.time())
+                lines = outlook.lines_of(seen, rules)
+                if slug in waiting:
+                    alarm = waiting[slug].alarm
+                    said = waiting[slug].message or f"{alarm.stream}: alarm {alarm.number}"
+                    lines.append(f"fell: {said}")
+                lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
+                if lines:
+                    found[slug] = tuple(lines)
+    finally:
+        state.close()
+    return found
+
+
+def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:
+    """Scores that are not heard: by name where a line in the author's file would change that."""
+    names = {
+        reason.removeprefix(NOT_MAPPED): count
+        for reason, count in counted.items()
+        if reason.startswith(NOT_MAPPED)
+    }
+    rest = {reason: count for reason, count in counted.items() if not reason.startswith(NOT_MAPPED)}
+    lines: list[str] = []
+    if names:
+        lines.append(
+            f"not counted: {_listed(names)}; a line in [scores] of authors/{slug}.toml says what "
+            "they are"
+        )
+    if rest:
+        lines.append(f"never count: {_listed(rest)}")
+    return lines
+
+
+def _listed(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{counted[name]:,} {name}" for name in sorted(counted))
