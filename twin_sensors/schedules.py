@@ -66,26 +66,29 @@ def judge_answers_every_hour(
 @dg.schedule(
     job=compare_versions,
     cron_schedule="40 * * * *",
-    description="Starts `compare_versions` for each author with a version on trial against an "
-    "answer model: a run makes five minutes of pairs, and this goes on.",
+    description="Starts `compare_versions` for each author with a version on trial as a shadow: "
+    "a run makes pairs for a while, and this goes on until the trial has decided.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def compare_versions_every_hour(
     context: dg.ScheduleEvaluationContext, registry: dg.ResourceParam[Registry]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """More pairs against each answer model, unless such a run waits behind a training."""
+    """More pairs for each undecided trial, unless such a run waits behind a training.
+
+    The retraining that made a version makes its first pairs; without this, a trial that they left
+    undecided had no end, and later candidates waited behind it.
+    """
     at = context.scheduled_execution_time
     trying = [
         author
         for author in registry.authors_on_trial()
-        if (stable := registry.stable(author)) is not None
-        and stable.is_answer_model
+        if registry.stable(author) is not None
         and any(item.state == "shadow" for item in registry.versions(author))
     ]
     known = set(context.instance.get_dynamic_partitions("authors"))
     waiting = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight()
     wanted = [slug for slug in trying if slug in known and slug not in waiting]
-    otherwise = "no version is on trial against an answer model"
+    otherwise = "no version is on trial as a shadow"
     yield from one_run_each(wanted, kind="compare", at=at, otherwise=otherwise)
 
 

@@ -48,7 +48,8 @@ class ShadowConfig(dg.Config):
         fewest_prompts: with fewer recorded prompts held-out ones fill up.
         margin: ε of certificates and test; None: `Settings.margin`.
         whatever_the_mode: also for authors whose release mode is `gate`, or `auto` with too few
-            recorded prompts for a trial; so it is against an answer model.
+            recorded prompts for a trial; so it is against an answer model, and in a trial that has
+            begun.
         longest_s: against an answer model no batch of pairs is begun after so many seconds; the
             trial goes on in the next hour (`compare_versions`).
     """
@@ -109,7 +110,9 @@ def _nothing_to_replay(
 ) -> str:
     """Why no pair can be made now; empty: there is something to compare."""
     against_answer_model = versions is not None and versions.incumbent.is_answer_model
-    whatever_the_mode = config.whatever_the_mode or against_answer_model
+    # A trial that has begun goes on to its end, whatever mode the next candidate is to have.
+    on_trial = versions is not None and versions.candidate.state == "shadow"
+    whatever_the_mode = config.whatever_the_mode or against_answer_model or on_trial
     recorded, needed = recorded_prompts(tables, author.slug), home.trial_prompts
     if author.release_mode == "gate" and not whatever_the_mode:
         return "release mode is gate: nothing to replay"

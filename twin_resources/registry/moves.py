@@ -244,6 +244,14 @@ def legal_moves(
     if mode == "gate" or stable is None:
         why = "passed the gate" if stable else "passed the gate, first model of the author"
         moves.append(LegalMove(newest.version, "stable", why))
+    elif older := [item for item in on_trial if item.version < newest.version]:
+        # It was trained on more. One whose trial has decided is moved by that, above, first.
+        decided = {move.version for move in moves}
+        moves += [
+            LegalMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
+            for item in older
+            if item.version not in decided
+        ]
     elif not on_trial:
         why = f"passed the gate, on trial as {mode}"
         if must_win:

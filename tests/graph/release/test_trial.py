@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
@@ -20,6 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.release import release_mode, trial
 from twin_resources.quality.release.release_mode import Choice
 from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
+from twin_resources.quality.release.release_tick import ReleaseTick, watch
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
     chosen_mode,
@@ -30,6 +32,7 @@ from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.judges import certify
 from twin_resources.statistics.promotion import PairedDifference, PairEvidence, Verdict
+from twin_resources.storage.tables.tables import Tables
 
 
 def states(registry: Registry) -> list[str]:
@@ -141,6 +144,67 @@ def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) ->
     assert "31 of about" in done.trial.finding.reason
     assert queued_notices(registry.state)[0].event == "parked"
     assert "31 of about" in queued_notices(registry.state)[0].text
+
+
+def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
+    """It had no end, and later candidates waited behind it."""
+    pass_the_gate(registry, "h2")
+    round_of(registry)
+    began, day = time.time(), 86_400.0
+    few = pairs_of(equal, registry, count=12)
+    round_of(registry, replays=replays(registry, few[:8]), now=began + day)
+    round_of(registry, replays=replays(registry, few), now=began + 10 * day)
+    assert round_of(registry, replays=replays(registry, few), now=began + 23 * day).moves == ()
+    assert states(registry) == ["stable", "shadow"]
+
+    [parked] = round_of(registry, replays=replays(registry, few), now=began + 24.1 * day).moves
+
+    assert (parked.version, parked.to_state) == (2, "parked")
+    assert "no new pair in 14 days, 12 in all" in parked.reason
+    assert queued_notices(registry.state)[0].event == "parked"
+
+
+def test_a_trial_that_never_began_is_parked_too(registry: Registry) -> None:
+    """No judge is certified, or nothing is recorded: no pair is ever made."""
+    pass_the_gate(registry, "h2")
+    round_of(registry)
+    day = 86_400.0
+    assert round_of(registry, now=time.time() + 13.9 * day).moves == ()
+    [parked] = round_of(registry, now=time.time() + 14.1 * day).moves
+    assert "no new pair in 14 days, 0 in all" in parked.reason
+    assert states(registry) == ["stable", "parked"]
+
+
+def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
+    pass_the_gate(registry, "h2")
+    round_of(registry)
+
+    def look(days: float) -> ReleaseTick:
+        return watch(
+            registry,
+            tables,
+            wanted={"mara": "shadow"},
+            gate_version=GATE,
+            newest=lambda asset, author: {},
+            now=time.time() + days * 86_400.0,
+            known_move=0,
+            margin=0.1,
+            fewest_prompts=300,
+        )
+
+    assert look(13.9).messages == {"mara": "on trial, no pair yet: materialize shadow_pairs"}
+    look(14.1)
+    assert states(registry) == ["stable", "parked"]
+
+
+def test_the_newest_candidate_replaces_an_undecided_older_one(registry: Registry) -> None:
+    pass_the_gate(registry, "h2")
+    round_of(registry)
+    round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5)))
+    pass_the_gate(registry, "h3")
+    done = round_of(registry)
+    assert [(move.version, move.to_state) for move in done.moves] == [(2, "parked"), (3, "shadow")]
+    assert states(registry) == ["stable", "parked", "shadow"]
 
 
 def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:

@@ -123,7 +123,7 @@ def test_judging_waits_for_its_own_run_only(state: State) -> None:
     assert [request.partition_key for request in feedback] == ["ann"]
 
 
-def test_trials_against_an_answer_model_go_on(state: State, home: Settings) -> None:
+def test_undecided_trials_go_on(state: State, home: Settings) -> None:
     models = Registry(state, policy_path=home.policy_path)
 
     def on_trial(author: str, kind: VersionKind) -> None:
@@ -143,9 +143,11 @@ def test_trials_against_an_answer_model_go_on(state: State, home: Settings) -> N
     on_trial("bob", "tuned")
     schedule = compare_versions_every_hour
     asked = tick("ann", "bob", schedule=schedule).run_requests or ()
-    assert [request.partition_key for request in asked] == ["ann"]
+    assert {request.partition_key for request in asked} == {"ann", "bob"}
     running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
-    assert not running.run_requests
+    assert [request.partition_key for request in running.run_requests or ()] == ["bob"]
+    assert not tick(schedule=schedule).run_requests
+    models.move("bob", 2, "parked", actor="t", reason="t")
     assert not tick("bob", schedule=schedule).run_requests
 
 

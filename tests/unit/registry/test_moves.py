@@ -136,9 +136,35 @@ def test_a_later_candidate_goes_where_the_release_mode_says(mode: Mode, to: str)
     assert moves(*both, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
 
 
-def test_one_trial_at_a_time() -> None:
+@pytest.mark.parametrize("finding", ["undecided", None])
+def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | None) -> None:
+    """Later candidates parked behind a trial that had no end."""
+    versions = [version(1, "stable"), version(2, "canary"), version(3)]
+    said = {2: Evidence(finding, "31 of about 180 pairs")} if finding else {}
+    verdicts = [verdict(2), verdict(3)]
+    called_for = legal_moves(
+        versions,
+        {item.checkpoint: item for item in verdicts},
+        said,
+        gate_version=GATE,
+        mode="canary",
+    )
+    assert [(move.version, move.to) for move in called_for] == [(2, "parked")]
+    assert called_for[0].reason == "undecided, and superseded by v3"
+    after = apply(versions, called_for)
+    assert moves(*after, verdicts=verdicts, evidence=said, mode="canary") == [(3, "canary")]
+
+
+def test_a_trial_that_has_decided_is_not_superseded() -> None:
     versions = (version(1, "stable"), version(2, "canary"), version(3))
-    assert moves(*versions, verdicts=[verdict(2), verdict(3)], mode="canary") == []
+    said = {2: Evidence("promote", "U = 21")}
+    found = moves(*versions, verdicts=[verdict(2), verdict(3)], evidence=said, mode="canary")
+    assert found == [(2, "stable")]
+
+
+def test_a_candidate_that_has_not_passed_yet_supersedes_nobody() -> None:
+    versions = (version(1, "stable"), version(2, "canary"), version(3))
+    assert moves(*versions, verdicts=[verdict(2)], mode="canary") == []
 
 
 def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
 from twin_resources.statistics.detector import Detector, fold, threshold
 from twin_resources.statistics.diagnosis import since_the_drop
-from twin_resources.statistics.poisoning import ReaderWindow, admit, carried_by
+from twin_resources.statistics.poisoning import EvidenceShares, ReaderWindow, admit, carried_by
 
 BOUNDS = dict(certify(stream_of(thumbs(500, 0.8, seed=1))).bounds)
 C = threshold(armed_streams=1)
@@ -103,6 +104,50 @@ def test_a_true_drop_is_carried_by_many() -> None:
         assert sequence is not None
         assert share < 0.5
         assert of > 10
+
+
+def at_the_alarm(of: int, values: list[float], *, turned: int = 0) -> EvidenceShares | None:
+    """Who carries it when each reader votes once a day in an order by lot; None: no alarm.
+
+    Args:
+        turned: so many readers give 0, whatever the value.
+    """
+    draw = random.Random(of)
+    readers: list[str] = []
+    while len(readers) < len(values):
+        readers += draw.sample([f"r{number}" for number in range(of)], of)
+    ledger = stream_of(
+        [
+            0.0 if int(reader[1:]) < turned else value
+            for reader, value in zip(readers, values, strict=False)
+        ]
+    )
+    state = Detector()
+    for value in ledger:
+        state, alarm = fold(state, value, BOUNDS["how_to"], threshold=C)
+        if alarm is not None:
+            drop = since_the_drop(ledger[: alarm.sequence], BOUNDS)
+            return carried_by(drop, dict(enumerate(readers, start=1)), BOUNDS)
+    return None
+
+
+@pytest.mark.parametrize("of", [3, 5, 8, 12])
+def test_a_fall_that_all_of_a_few_readers_see_is_theirs(of: int) -> None:
+    """With five or fewer readers three always "carried it": never a retraining."""
+    found = [at_the_alarm(of, thumbs(500, 0.5, seed=seed)) for seed in range(20)]
+    assert all(one is not None for one in found)
+    held = sum(one.by_few for one in found if one is not None)
+    assert held <= 8  # the next alarm is decided anew
+    if of < 8:
+        assert all(one.share > 0.5 for one in found if one is not None)  # the share alone held all
+
+
+@pytest.mark.parametrize(("of", "turned"), [(3, 1), (5, 1), (5, 3), (12, 3)])
+def test_readers_who_turn_while_the_others_do_not_are_known(of: int, turned: int) -> None:
+    found = [at_the_alarm(of, thumbs(900, 0.8, seed=seed), turned=turned) for seed in range(20)]
+    alarms = [one for one in found if one is not None]
+    assert len(alarms) >= 15
+    assert sum(one.by_few for one in alarms) >= 0.8 * len(alarms)
 
 
 def test_judged_traces_have_no_reader_and_count_one_by_one() -> None:

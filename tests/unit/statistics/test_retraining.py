@@ -181,6 +181,9 @@ def test_evidence_of_few_readers_trains_nothing() -> None:
     assert (few.kind, few.closes_alarm) == ("held_back", True)
     assert "3 of 50 readers carry 94% of the evidence" in few.message
     assert on(carried=EvidenceShares(0.3, ("a", "b", "c"), 50)).kind == "train"
+    seen_by_all = EvidenceShares(0.75, ("a", "b", "c"), 5, others=2.3)
+    assert on(carried=seen_by_all).kind == "train"
+    assert on(carried=EvidenceShares(1.0, ("a", "b", "c"), 3)).kind == "train"
 
 
 def test_what_only_waits_stays_open() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
@@ -21,7 +22,7 @@ from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_
 from twin_resources.quality.release.replays import Replays, read_replays
 from twin_resources.quality.release.trial import TrialState, TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
-from twin_resources.registry.moves import Mode, ModelVersion, Move
+from twin_resources.registry.moves import Evidence, Mode, ModelVersion, Move
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.promotion import expected_pairs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
+LONGEST_IDLE_DAYS = 14.0  # a shadow without a new pair
 _DAY_S = 86_400.0
 
 
@@ -119,13 +121,18 @@ def release(
     """
     state = registry.state
     before = trial.current(state, author)
-    moves = _reconcile(registry, author, before, choice, gate_version, actor, withheld)
+    said = {} if before is None else {before.on.version: before.finding}
+    moves = _reconcile(registry, author, said, choice, gate_version, actor, withheld)
     on = trial.on_trial(state, author)
     if on is None:
         return ReleaseRound(choice, tuple(moves), before)
     now_known = take_on(registry, on, now=now, replays=replays, margin=margin)
-    if now_known is not None and now_known.finding.finding != "undecided":
-        moves += _reconcile(registry, author, now_known, choice, gate_version, actor, withheld)
+    finding = forsaken(registry, on, now_known, now=now)
+    if finding is None and now_known is not None and now_known.finding.finding != "undecided":
+        finding = now_known.finding
+    if finding is not None:
+        said = {on.version: finding}
+        moves += _reconcile(registry, author, said, choice, gate_version, actor, withheld)
     return ReleaseRound(choice, tuple(moves), now_known)
 
 
@@ -204,7 +211,8 @@ def take_on_measured(
         used_up = _used_up(replayed)
         replays = read_replays(tables, registry, author, used_up=used_up, margin=margin)
     known = take_on(registry, on, now=now, replays=replays, margin=margin)
-    if known is None or known.finding.finding == "undecided":
+    undecided = known is None or known.finding.finding == "undecided"
+    if undecided and forsaken(registry, on, known, now=now) is None:
         return known
     done = release_measured(
         registry,
@@ -238,26 +246,51 @@ def take_on(
         if replays is None or not replays.about(on) or not replays.terms.claims:
             return trial.current(state, on.author)
         running = trial.begin(state, on, replays.terms, now=now)
-        return trial.fold(state, running, replays.pairs, replays.standing())
+        return trial.fold(state, running, replays.pairs, replays.standing(), now=now)
     after = canary_days.last_sequence(state, on.author)
     margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
     terms = TrialTerms((canary_days.CLAIM,), judges="readers", margin=margin)
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary_days.days_of(state, running)
     over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S
-    return trial.fold(state, running, days.pairs, TrialState(exhausted=over, readers=days.readers))
+    standing = TrialState(exhausted=over, readers=days.readers)
+    return trial.fold(state, running, days.pairs, standing, now=now)
+
+
+def forsaken(
+    registry: Registry, on: CandidateOnTrial, known: StoredTrial | None, *, now: float
+) -> Evidence | None:
+    """That a shadow is to be parked: for 14 days nothing was replayed, since no judge is certified,
+    no prompt is recorded or nobody makes pairs. None: it may still decide.
+
+    Args:
+        known: its trial; None: not begun.
+    """
+    if on.mode != "shadow" or (known is not None and known.finding.finding != "undecided"):
+        return None
+    entered = next(move for move in registry.moves(on.author) if move.number == on.entered)
+    last = datetime.fromisoformat(entered.moved_at).timestamp()
+    if known is not None:
+        last = max(last, known.began_at, known.paired_at or 0.0)
+    if now - last < LONGEST_IDLE_DAYS * _DAY_S:
+        return None
+    pairs = 0 if known is None else known.evidence.pairs
+    reason = (
+        f"shadow: parked, no new pair in {LONGEST_IDLE_DAYS:.0f} days, {pairs} in all; it can be "
+        "tried again (`twin release` by hand), and the next retraining makes another candidate"
+    )
+    return Evidence("exhausted", reason, incumbent=on.incumbent)
 
 
 def _reconcile(
     registry: Registry,
     author: str,
-    known: StoredTrial | None,
+    evidence: Mapping[int, Evidence],
     choice: Choice,
     gate_version: str,
     actor: str,
     withheld: str,
 ) -> list[Move]:
-    evidence = {} if known is None else {known.on.version: known.finding}
     return reconcile(
         registry,
         author,

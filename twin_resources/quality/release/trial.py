@@ -140,7 +140,12 @@ def begin(
 
 
 def fold(
-    state: State, trial: StoredTrial, pairs: Sequence[PairedDifference], standing: TrialState
+    state: State,
+    trial: StoredTrial,
+    pairs: Sequence[PairedDifference],
+    standing: TrialState,
+    *,
+    now: float,
 ) -> StoredTrial:
     """The trial after more pairs, stored with its finding in one transaction.
 
@@ -151,6 +156,7 @@ def fold(
         trial: as it was read; what is stored by now counts.
         pairs: in order, with a difference for each claim and veto, and from the anchor when the
             trial has one.
+        now: seconds since the epoch, kept as the time of the newest pair if one is new.
 
     Raises:
         ImpossibleValue: a difference is missing or outside [−1, 1].
@@ -178,7 +184,13 @@ def fold(
             spread=standing.spread,
         )
         finding = replace(said, incumbent=stored.on.incumbent)
-        done = replace(stored, evidence=evidence, finding=finding)
+        newer = evidence.pairs > stored.evidence.pairs
+        done = replace(
+            stored,
+            evidence=evidence,
+            finding=finding,
+            paired_at=now if newer else stored.paired_at,
+        )
         trial_rows.update(connection, done)
         return done
 

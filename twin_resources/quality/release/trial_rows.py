@@ -54,6 +54,7 @@ class StoredTrial:
         after_sequence: the ledger's last number when it began; later values belong to it.
         evidence: after the last pair.
         finding: what follows from the evidence; final once it is not `undecided`.
+        paired_at: when a pair was folded last, seconds since the epoch; None: none was yet.
     """
 
     number: int
@@ -63,6 +64,7 @@ class StoredTrial:
     after_sequence: int
     evidence: PairEvidence
     finding: Evidence
+    paired_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,7 @@ def _moving(trial: StoredTrial) -> dict[str, Any]:
         "evidence": trial.evidence.to_json(),
         "finding": trial.finding.finding,
         "reason": trial.finding.reason,
+        "paired_at": trial.paired_at,
     }
 
 
@@ -223,4 +226,5 @@ def _trial(row: sa.Row[Any]) -> StoredTrial:
         after_sequence=row.after_sequence,
         evidence=PairEvidence.from_json(row.evidence),
         finding=Evidence(finding, row.reason, incumbent=row.incumbent),
+        paired_at=row.paired_at,
     )

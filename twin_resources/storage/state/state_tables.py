@@ -127,6 +127,7 @@ trials = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("finding", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("paired_at", sa.Double),  # when a pair was folded last; null: none since it was there
 )
 
 # The loop (`retraining/`). How far an author's settled values were followed, for the version now
