@@ -10,11 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+import sqlalchemy as sa
+
 from twin_resources.errors import TwinError
+from twin_resources.quality.ledger.ledger_tables import scores
+from twin_resources.quality.retraining import alarm_records, outlook
+from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
+from twin_resources.quality.retraining.retraining_rules import rules_of
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 MOST_AUTHORS = 10  # half a second of drawing; `quality_evidence` says it of every author
-NOT_MAPPED = "not in [scores]: "
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -28,13 +34,6 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 
 def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    import sqlalchemy as sa
-
-    from twin_resources.quality.ledger.ledger_tables import scores
-    from twin_resources.quality.retraining import alarm_records, outlook
-    from twin_resources.quality.retraining.retraining_rules import rules_of
-    from twin_resources.storage.state.state import State
-
     state, rules = State.open(settings.state_address), rules_of(settings)
     found: dict[str, tuple[str, ...]] = {}
     try:
@@ -42,14 +41,18 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
             if not sa.inspect(connection).has_table(scores.name):
                 return {}
             waiting = alarm_records.open_alarms(connection)
-            for slug in slugs[:MOST_AUTHORS]:
-                seen = outlook.outlooks_of(connection, slug, rules, now=time.time())
-                lines = outlook.lines_of(seen, rules)
+            for place, slug in enumerate(slugs):
+                lines: list[str] = []
+                if place < MOST_AUTHORS:
+                    seen = outlook.outlooks_of(connection, slug, rules, now=time.time())
+                    lines += outlook.lines_of(seen, rules)
+                    lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
+                elif place == MOST_AUTHORS:
+                    lines.append("of this author and those below: quality_evidence in Dagster")
                 if slug in waiting:
                     alarm = waiting[slug].alarm
                     said = waiting[slug].message or f"{alarm.stream}: alarm {alarm.number}"
                     lines.append(f"fell: {said}")
-                lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
                 if lines:
                     found[slug] = tuple(lines)
     finally:
@@ -60,11 +63,13 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
 def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:
     """Scores that are not heard: by name where a line in the author's file would change that."""
     names = {
-        reason.removeprefix(NOT_MAPPED): count
+        reason.removeprefix(NOT_IN_SCORES): count
         for reason, count in counted.items()
-        if reason.startswith(NOT_MAPPED)
+        if reason.startswith(NOT_IN_SCORES)
     }
-    rest = {reason: count for reason, count in counted.items() if not reason.startswith(NOT_MAPPED)}
+    rest = {
+        reason: count for reason, count in counted.items() if not reason.startswith(NOT_IN_SCORES)
+    }
     lines: list[str] = []
     if names:
         lines.append(

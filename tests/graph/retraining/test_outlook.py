@@ -101,11 +101,15 @@ def test_the_status_says_it_with_what_waits_and_is_not_heard(world: LoopWorld) -
     lines = look(world.settings).quality["ada"]
 
     assert lines[0].startswith("thumbs: 260 a day; ")
-    assert any("fell: thumbs: alarm 1" in line and "--auto-retrain" in line for line in lines)
-    assert lines[-2:] == (
+    assert lines[-1].startswith("fell: thumbs: alarm 1")
+    assert "--auto-retrain" in lines[-1]
+    assert lines[-3:-1] == (
         "not counted: 260 user-feedback; a line in [scores] of authors/ada.toml says what they are",
         "never count: 1 out_of_range",
     )
+    many = quality_lines(world.settings, [*(f"nobody-{n}" for n in range(10)), "ada"])
+    assert list(many) == ["ada"]
+    assert many["ada"] == ("of this author and those below: quality_evidence in Dagster", lines[-1])
     shown = materialize(world, "ada")
     assert shown["scores_not_counted"] == {"not in [scores]: user-feedback": 260, "out_of_range": 1}
     assert shown["found_in"].startswith("- thumbs: 260 a day; ")

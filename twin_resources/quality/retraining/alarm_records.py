@@ -24,6 +24,7 @@ from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, Retraini
 from twin_resources.storage.state.state_tables import alarms, followed
 
 DAY_S = 86_400.0
+NOT_IN_SCORES = "not in [scores]: "  # before the name of a score, as the reason why it is left out
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     file does not map by their name, and those above their reader's share."""
     reason = sa.case(
         (scores.c.status == "capped", "reader above its share"),
-        (scores.c.reason == NOT_MAPPED, sa.literal("not in [scores]: ") + scores.c.name),
+        (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
         else_=scores.c.reason,
     )
     # A bad score carries no author: its trace does, if it has one.

@@ -61,7 +61,8 @@ class StreamOutlook:
         """`thumbs: 3.2 a day; a fall of .1 is found after about 6 months, of .2 after 5 weeks`."""
         parts: list[str] = []
         if self.per_day:
-            parts.append(f"{self.per_day:,.2g} a day")
+            shown = f"{self.per_day:,.0f}" if self.per_day >= 10 else f"{self.per_day:.2g}"
+            parts.append(f"{shown} a day")
         if not self.watch.armed:
             parts.append(arming(self.watch.seen, self.needed, per_day=self.per_day))
         if self.delays:
