@@ -61,29 +61,38 @@ class EvidenceShares:
         readers: those readers, heaviest first.
         of: distinct readers with a value among the evidence.
         others: log growth of the same bet over the values of all others; above 0: they fell, too.
+        of_values: share of the values since the drop that are those readers', in [0, 1].
+        usual: share of the values before it; None: there are none.
     """
 
     share: float
     readers: tuple[str, ...]
     of: int
     others: float = 0.0
+    of_values: float = 0.0
+    usual: float | None = None
 
     @property
     def by_few(self) -> bool:
-        """Whether three readers carry more than half, and nobody else's values fell: a person
-        looks, nothing is trained.
+        """Whether three readers carry more than half, and either nobody else's values fell or they
+        used to be fewer by half: a person looks, nothing is trained.
 
         The share alone said so of every fall of up to eight readers, since three of five have more
         than half of the values. Without those three, the rest of a fall that all saw is one still:
         of 87 alarms after falls of .1 to .4 that five readers saw it holds back 23 (the share alone
         87), of 60 after one or three of the five had turned 57.
         """
-        everyone = len(self.readers) >= self.of
-        return self.share > MOST_EVIDENCE and self.others <= 0.0 and not everyone
+        came = self.usual is not None and self.usual < self.of_values / 2.0
+        alone = self.others <= 0.0 and len(self.readers) < self.of
+        return self.share > MOST_EVIDENCE and (came or alone)
 
 
 def carried_by(
-    values: Sequence[SettledValue], readers: Mapping[int, str], bounds: Mapping[str, float]
+    values: Sequence[SettledValue],
+    readers: Mapping[int, str],
+    bounds: Mapping[str, float],
+    *,
+    before: Sequence[SettledValue] = (),
 ) -> EvidenceShares:
     """Which readers carry the evidence of an alarm.
 
@@ -91,16 +100,19 @@ def carried_by(
         values: bet on since the drop began (`diagnosis.since_the_drop`), the alarm's own included.
         readers: sequence → hashed reader; judged traces have none and count one by one.
         bounds: prompt class → m.
+        before: of the same stream and version, before the drop.
 
     The evidence of a reader is the log growth of the best bet over that reader's values, where it
     is positive.
     """
     growth: list[dict[str, float]] = [{} for _ in FRACTIONS]
+    counts: Counter[str] = Counter()
     for value in values:
         bound = bounds.get(value.prompt_class)
         if bound is None:
             continue
         reader = readers.get(value.sequence, f"trace {value.sequence}")
+        counts[reader] += 1
         for found, fraction in zip(growth, FRACTIONS, strict=True):
             gain = math.log(factor(1.0 - value.value, 1.0 - bound, fraction))
             found[reader] = found.get(reader, 0.0) + gain
@@ -111,4 +123,12 @@ def carried_by(
     share = math.fsum(gain for _, gain in heaviest) / total if total > 0.0 else 0.0
     named = tuple(reader for reader, _ in heaviest)
     others = math.fsum(gain for reader, gain in best.items() if reader not in named)
-    return EvidenceShares(min(1.0, share), named, len(best), others)
+    usual = sum(readers.get(value.sequence) in named for value in before)
+    return EvidenceShares(
+        min(1.0, share),
+        named,
+        len(best),
+        others,
+        of_values=sum(counts[reader] for reader in named) / max(1, counts.total()),
+        usual=usual / len(before) if before else None,
+    )

@@ -211,8 +211,8 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if situation.carried is not None and situation.carried.by_few:
         why = (
             f"{len(situation.carried.readers)} of {situation.carried.of} readers carry "
-            f"{situation.carried.share:.0%} of the evidence, and the others' values did not fall: "
-            "a person looks, nothing is trained"
+            f"{situation.carried.share:.0%} of the evidence, and the others' values did not fall, "
+            "or those readers have just come: a person looks, nothing is trained"
         )
         return closed("held_back", why, "few_readers")
     if situation.cause_outside:

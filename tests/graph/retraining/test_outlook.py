@@ -79,7 +79,11 @@ def test_a_version_without_scores_has_no_lines(world: LoopWorld) -> None:
     assert quality_lines(world.settings, ["ada"]) == {}
 
 
-def test_the_status_says_it_with_what_waits_and_is_not_heard(world: LoopWorld) -> None:
+def test_the_status_says_it_with_what_waits_and_is_not_heard(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("", "150"), ("_LATER", "600")):
+        monkeypatch.setenv(f"TWIN_BASELINE_VALUES{name}", value)
     world.limits = replace(world.limits, automatic=False)
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 60)

@@ -137,7 +137,7 @@ def test_quality_is_watched_and_told_where_no_retraining_was_asked_for(
 
     assert not done.run_requests
     assert "automatic retraining is off" in done.skip_reason.skip_message
-    [told] = queued_notices(served.state, author="ada")
+    told = queued_notices(served.state, author="ada")[0]
     assert (told.event, told.title) == ("alarm", "Quality of ada fell")
     assert "twin retrain --reason" in told.text
 

@@ -42,7 +42,7 @@ def test_it_is_what_streams_take_that_fall(fall: float, least: int, most: int) -
         _, alarm = watching.advance(
             watching.start(author="ann", stream="thumbs", version="v1"),
             [*before, *stream],
-            first=before,
+            first=[*before, *stream],
             threshold=C,
         )
         assert alarm is not None
@@ -92,7 +92,8 @@ def test_what_cannot_be_told_is_not() -> None:
     ]
     watch = watching.start(author="ann", stream="thumbs", version="v1")
     watch = watching.advance(watch, scattered, first=scattered, threshold=C)[0]
-    assert delays(watch, [*scattered], threshold=C, batches=watching.Batches(fewest=60)) == []
+    too_few = watching.Batches(first=50, second=200, fewest=60)  # for a baseline of any class
+    assert delays(watch, scattered, threshold=C, batches=too_few) == []
 
 
 def test_a_small_fall_of_few_values_is_said_not_to_be_found() -> None:

@@ -150,6 +150,18 @@ def test_readers_who_turn_while_the_others_do_not_are_known(of: int, turned: int
     assert sum(one.by_few for one in alarms) >= 0.8 * len(alarms)
 
 
+@pytest.mark.parametrize("of", [3, 5])
+def test_new_readers_who_carry_it_alone_are_known(of: int) -> None:
+    """Keys that were made for it, at a time when nobody else votes."""
+    ledger = stream_of([*thumbs(200, 0.8, seed=1), *([0.0] * 40)])
+    readers = [f"usual {number}" for number in range(200)]
+    readers += [f"new {number % of}" for number in range(40)]
+    named = dict(enumerate(readers, start=1))
+    assert carried_by(ledger[200:], named, BOUNDS, before=ledger[:200]).by_few
+    steady = {number: f"r{number % of}" for number in named}
+    assert not carried_by(ledger[200:], steady, BOUNDS, before=ledger[:200]).by_few
+
+
 def test_judged_traces_have_no_reader_and_count_one_by_one() -> None:
     ledger = stream_of([0.0] * 20)
     carried = carried_by(ledger, {}, BOUNDS)

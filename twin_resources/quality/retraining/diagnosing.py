@@ -75,8 +75,9 @@ def diagnose(
     )
     carried = None
     if not alarm.stream.startswith(JUDGE):
-        readers = settled_values.readers_of(connection, drop)
-        carried = carried_by(drop, readers, bounds)
+        readers = settled_values.readers_of(connection, values)
+        earlier = [value for value in values if value.sequence < drop[0].sequence]
+        carried = carried_by(drop, readers, bounds, before=earlier)
     return Diagnosis(
         falls=fallen_classes(drop, bounds),
         # Without answers on both sides (past retention, say) nothing can have been seen to change.
