@@ -24,9 +24,11 @@ MOST_AUTHORS = 10  # half a second of drawing; `quality_evidence` says it of eve
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Author → lines; an author of whom there is nothing to say is left out."""
-    if not settings.state_url and not (settings.home / "state.sqlite").exists():
-        return {}
+    """Author → lines; an author of whom there is nothing to say is left out.
+
+    Args:
+        settings: of a home with a state store.
+    """
     try:
         return _read(settings, slugs)
     except TwinError as error:  # the rest of a status is wanted all the same

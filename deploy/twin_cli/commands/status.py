@@ -80,8 +80,6 @@ class StackStatus:
 
 def look(settings: Settings) -> StackStatus:
     """One look; asks the supervisor, reads files and the state store."""
-    from twin_cli.commands.author_quality import quality_lines
-
     stack = find_stack(settings)
     record = read_record(settings)
     runs, runs_unknown = _runs(stack) if stack else ((), "")
@@ -93,10 +91,19 @@ def look(settings: Settings) -> StackStatus:
         programs=_programs(stack) if stack else (),
         authors=_served(settings),
         outbox=_outbox(settings),
-        quality=quality_lines(settings, author_slugs(settings)),
+        quality=_quality(settings),
         runs=runs,
         runs_unknown=runs_unknown,
     )
+
+
+def _quality(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Author → lines; a home without a state store has none, and no SQL is loaded to see that."""
+    if not settings.state_url and not (settings.home / "state.sqlite").exists():
+        return {}
+    from twin_cli.commands.author_quality import quality_lines
+
+    return quality_lines(settings, author_slugs(settings))
 
 
 def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
