@@ -8,4 +8,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 case " $* " in *" --help "*) exec "$python" -I "$root/deploy/checkout/check.py" --help ;; esac
 "$python" -I "$root/deploy/twin_cli/preflight.py" --check
 "$python" -I "$root/deploy/checkout/installation.py" dev aws ray bench clients formats
+"$python" -I "$root/deploy/checkout/browser.py" "$@"
 exec "$root/.venv/bin/twin" check "$@"

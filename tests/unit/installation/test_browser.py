@@ -1,0 +1,99 @@
+"""The check on a clean machine has a browser before its first live test, or says how to get one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkout import browser
+
+SCRIPT = Path(browser.__file__)
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="no account: root alone installs packages")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """The script with a PATH of its own, on which nothing but `programs` stands."""
+
+    def with_programs(*arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
+        for name, body in programs.items():
+            path = tmp_path / name.replace("_", "-")
+            path.write_text(f"#!/bin/sh\n{body}\n")
+            path.chmod(0o755)
+        return subprocess.run(
+            [sys.executable, "-I", str(SCRIPT), *arguments],
+            env={"PATH": str(tmp_path), "CALLS": str(tmp_path / "calls")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return with_programs
+
+
+APT = 'echo "$@" >> "$CALLS"'
+
+
+def test_a_browser_that_is_there_is_taken(run: Run, tmp_path: Path) -> None:
+    done = run(chromium_browser="exit 0", apt_get=APT)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not (tmp_path / "calls").exists()
+
+
+@AS_ROOT
+def test_root_installs_it(run: Run, tmp_path: Path) -> None:
+    makes_it = f'{APT}\n[ "$2" = update ] || {{ : > "${{CALLS%calls}}chromium"; '
+    done = run(apt_get=makes_it + '/bin/chmod 755 "${CALLS%calls}chromium"; }')
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "--quiet=2 update",
+        "--quiet=2 install --yes --no-install-recommends chromium",
+    ]
+    assert "install chromium: done in" in done.stdout
+
+
+@AS_ROOT
+def test_what_apt_says_is_passed_on(run: Run) -> None:
+    done = run(apt_get="echo E: no such host; exit 100")
+
+    assert done.returncode == 1
+    assert "`apt-get update` ended with 100: E: no such host" in done.stderr
+    assert "--no-live" in done.stderr
+
+
+def test_without_a_way_to_install_it_says_what_to_do(run: Run) -> None:
+    done = run()
+
+    assert done.returncode == 1
+    assert "sudo apt-get install chromium" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ([], True),
+        (["--long"], True),
+        (["-n", "4"], True),
+        (["tests/live/chat"], True),
+        (["tests/unit", "-x"], False),
+        (["--fast"], False),
+        (["--no-live"], False),
+        (["--help"], False),
+    ],
+)
+def test_only_a_check_that_opens_pages_needs_one(arguments: list[str], needed: bool) -> None:
+    assert browser.needs_one(arguments) is needed
+
+
+def test_the_live_tests_look_for_the_same_programs() -> None:
+    tests = Path(__file__).parents[2]
+    for name in ("live/chat/conftest.py", "live/dagster_pages/test_materialize_in_the_browser.py"):
+        text = (tests / name).read_text()
+        assert all(f'"{one}"' in text for one in browser.BROWSERS), name
