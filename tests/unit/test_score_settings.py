@@ -107,14 +107,20 @@ def test_a_table_that_is_none(home: Settings) -> None:
         read_author(home, "ann")
 
 
-def test_the_ledger_asks_for_all_and_one_mistake_hides_no_other(home: Settings) -> None:
+def test_the_ledger_asks_for_all_and_one_mistake_hides_no_other(
+    home: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     write(home, TABLE)
     write(home, "[scores]\nstyle = 3\n", "bob")
-    write(home, "name = [", "cy")
+    write(home, "name = [  # scores", "cy")
     write(home, 'name = "Dee"\n', "dee")
     found = counted_scores(home)
     assert list(found) == ["ann"]
     assert found["ann"] == read_author(home, "ann").scores
+    bob, cy = caplog.messages
+    assert "author bob " in bob
+    assert "style = 3 is neither a stream" in bob
+    assert "author cy " in cy
 
 
 def test_nothing_is_mapped_without_a_table() -> None:

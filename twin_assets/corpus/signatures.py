@@ -19,21 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _SHORTEST_PART = 3
 _OFFICES = frozenset(
-    (
-        *(
-            "admin",
-            "administrator",
-            "anonymous",
-            "autor",
-            "author",
-            "blog",
-            "by",
-            "editor",
-            "guest",
-        ),
-        *("editorial", "editors", "me", "redaktion", "root", "site", "staff", "system", "team"),
-        *("the", "unknown", "user", "webmaster", "wordpress"),
-    )
+    {"admin", "administrator", "anonymous", "author", "autor", "blog", "by", "editor", "editors"}
+    | {"editorial", "guest", "me", "redaktion", "root", "site", "staff", "system", "team", "the"}
+    | {"unknown", "user", "webmaster", "wordpress"}
 )
 _SIGNED = re.compile(
     r"(?:by|written by|guest post by|автор:?|текст:?|von|gastbeitrag von|par|écrit par|por"

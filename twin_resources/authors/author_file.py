@@ -9,6 +9,7 @@ Format: https://toml.io/en/v1.0.0
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -32,6 +33,7 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 CONTEXT_TOKENS = 400
 
 
+_LOG = logging.getLogger(__name__)
 _TABLES = {"guards": read_guards, "scores": read_scores}
 
 
@@ -201,9 +203,9 @@ def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
 def counted_scores(settings: Settings) -> dict[str, CountedScores]:
     """Author → `[scores]`, of the authors who have one that can be read.
 
-    A mistake in one author's file must not stop the scores of the others: whoever uses that author
-    is told (`read_author`), and its scores are counted once it is mended. Files without the word
-    are not parsed: a tick asks for all.
+    A mistake in one author's file must not stop the scores of the others: it is logged, whoever
+    uses that author is told (`read_author`), and its scores are counted once it is mended. Files
+    without the word are not parsed: a tick asks for all.
     """
     found: dict[str, CountedScores] = {}
     for slug in author_slugs(settings):
@@ -211,8 +213,8 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
             if "scores" in text:
                 found[slug] = read_scores(tomllib.loads(text).get("scores", {}))
-        except (OSError, ValueError, AttributeError, TypeError):
-            continue
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
     return found
 
 

@@ -117,6 +117,19 @@ def test_a_finding_without_a_margin_says_better() -> None:
     assert said.reason.startswith("shadow: better, after ")
 
 
+def test_not_worse_without_a_margin_is_told_as_better() -> None:
+    evidence = begin(claims=("topic",), margin=0.0, anchored=True)
+    for number in range(1, 19):
+        incumbent, anchor = (0.8, 0.0) if number < 10 else (-0.2, 0.9)
+        pair = PairedDifference(number, {"topic": incumbent}, {"topic": anchor})
+        evidence = fold(evidence, pair)
+    assert evidence.is_not_worse
+    assert not evidence.is_better  # its bet was won before that against the anchor, and fell
+    said = finding(evidence, mode="shadow", exhausted=True)
+    assert said.finding == "promote"
+    assert said.reason.startswith("shadow: better, after 18 pairs")
+
+
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = after([0.6] * 30)
     held = finding(won, mode="canary", exhausted=False, readers=29)

@@ -168,7 +168,7 @@ def finding(
 
 
 def _won(evidence: PairEvidence) -> str:
-    if evidence.is_better:
+    if evidence.is_better or not evidence.margin:  # not worse by 0 is better
         return "better"
     return f"not worse by {evidence.margin:g} or more, and {_on_average(evidence)}"
 
