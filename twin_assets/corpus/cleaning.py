@@ -45,7 +45,7 @@ __all__ = [
     "rows_put_aside",
 ]
 
-CLEANING_VERSION = f"4, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"5, privacy {privacy.PRIVACY_VERSION}"
 """Version of what is below: a higher one cleans every post again."""
 
 RAW_COLUMNS = (

@@ -6,8 +6,9 @@ claim. Does not belong here: putting them aside (`cleaning_tables`), the checks 
 
 No claim asks the function by which cleaning decided: menus are found in running words
 (`share_menus`), signatures by another rule (`signatures`), personal data by a second list
-(`personal_traces`), lost marks against the source (`lost_marks`), copies by other candidates. A
-document is measured once, when it changed (table `document_claims`).
+(`personal_traces`), lost marks and quotations against the source (`lost_marks`,
+`source_quotations`), copies by other candidates. A document is measured once, when it changed
+(table `document_claims`).
 """
 # pyright: strict
 
@@ -23,7 +24,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus import lost_marks
+from twin_assets.corpus import lost_marks, source_quotations
 from twin_assets.corpus.code_blocks import prose_lines, without_code
 from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.corpus.near_duplicates import SIMILAR, shingles_of
@@ -32,7 +33,7 @@ from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.shingles import jaccard
 from twin_assets.corpus.signatures import signed_by, signed_by_others
 
-CLAIMS_VERSION = "3"
+CLAIMS_VERSION = "4"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document holds a platform's menu, button or notice, "
@@ -42,6 +43,8 @@ CLAIMS: Mapping[str, str] = {
     "doubt.",
     "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
     "their posts had.",
+    "quotations_keep_their_mark": "What stands in a quotation in the post stands in one in the "
+    "document, or is not in it.",
     "no_near_duplicates_left": "No two kept documents are copies of one another.",
 }
 """Name of the check → what it claims."""
@@ -77,9 +80,10 @@ class DocumentClaims(dy.Schema):
 
     `words`, `marks` (of punctuation) and `paragraphs` are of the prose, `…_before` of the post as
     it was imported, and `…_kept` and `…_lost` those of the post around words that stayed.
-    `platform_lines` counts menus, buttons and notices; `signed` is who signed the post; `edges` are
-    the first and last paragraphs, `smallest` the smallest shingles. `text_hash` is of title and
-    text: what was measured.
+    `platform_lines` counts menus, buttons and notices; `signed` is who signed the post;
+    `quotations` counts the post's quoted paragraphs, `quotations_unmarked` those of them that are
+    prose now; `edges` are the first and last paragraphs, `smallest` the smallest shingles.
+    `text_hash` is of title and text: what was measured.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -100,6 +104,8 @@ class DocumentClaims(dy.Schema):
     marks_lost = dy.Int64(min=0)
     breaks_kept = dy.Int64(min=0)
     breaks_lost = dy.Int64(min=0)
+    quotations = dy.Int64(min=0)
+    quotations_unmarked = dy.Int64(min=0)
     edges = dy.List(dy.Int64())
     smallest = dy.List(dy.Int64())
 
@@ -126,6 +132,7 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
     prose = without_code(text)
     source = lost_marks.source_prose(post) if kept and post else ""
     before, now = lost_marks.Prose.of(source), lost_marks.Prose.of(prose)
+    quoted = source_quotations.quotations_of(post) if kept and post else ()
     return {
         "document_id": document["document_id"],
         "source_id": document["source_id"],
@@ -142,6 +149,8 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
         "marks": now.marks,
         "paragraphs": now.paragraphs,
         **vars(lost_marks.lost(source, prose)),
+        "quotations": len(quoted),
+        "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
         "edges": _edges(text),
         "smallest": sorted(shingles_of(text))[:_SMALLEST],
     }
@@ -191,6 +200,7 @@ def all_claims(
         "no_foreign_byline": foreign_bylines(measured, names, bylines),
         "no_pii_left": personal_data(measured),
         "punctuation_and_paragraphs_kept": punctuation_and_paragraphs(measured),
+        "quotations_keep_their_mark": quotations(measured),
         "no_near_duplicates_left": near_duplicates(measured, texts_of),
     }
 
@@ -242,6 +252,20 @@ def punctuation_and_paragraphs(measured: pl.DataFrame) -> DocumentClaim:
             "marks_a_word": _ratio(kept["marks"], kept["words"]),
         },
         frozenset([*stripped["document_id"], *flat["document_id"]]),
+    )
+
+
+def quotations(measured: pl.DataFrame) -> DocumentClaim:
+    """No quoted paragraph of a post is prose in its document (`source_quotations`)."""
+    kept = measured.filter("kept")
+    unmarked = kept.filter(pl.col("quotations_unmarked") > 0)
+    return DocumentClaim(
+        {
+            "documents": unmarked.height,
+            "quotations": int(kept["quotations"].sum()),
+            "unmarked": int(unmarked["quotations_unmarked"].sum()),
+        },
+        frozenset(unmarked["document_id"]),
     )
 
 

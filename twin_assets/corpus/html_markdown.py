@@ -60,6 +60,9 @@ _BLOCKS = frozenset(
     | {"figure", "figcaption", "details", "summary", "hr", "center", "fieldset", "legend"}
     | {"caption", "thead", "tbody", "tfoot", "body", "hgroup", "dialog", "pre"}
 )
+_HOLD_PARAGRAPHS = frozenset(
+    {"p", "div", "li", "dd", "section", "article", "figure", "center", "body"}
+)
 _SPACES = re.compile(r"\s+")
 _BACK_TICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
@@ -76,6 +79,9 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
         Blocks apart by one empty line, a paragraph is one line but for `<br>`.
     """
     etree: Any = import_module("lxml.etree")
+    for element in tree.iter("q"):
+        if _is_paragraph(element):
+            element.tag = "blockquote"
     writer = _Writer(codes)
     skipped: Any = None
     walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
@@ -105,6 +111,18 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
         if element.tail and element is not tree:
             writer.write(element.tail)
     return writer.finished()
+
+
+def _is_paragraph(element: Any) -> bool:
+    """Whether an inline element has its paragraph to itself: `<p><q>…</q></p>`."""
+    parent, before, after = element.getparent(), element.getprevious(), element.getnext()
+    return (
+        parent is not None
+        and parent.tag in _HOLD_PARAGRAPHS
+        and not (element.tail or "").strip()
+        and not ((parent.text if before is None else before.tail) or "").strip()
+        and all(one is None or one.tag in _BLOCKS for one in (before, after))
+    )
 
 
 _LOOKED_AT = frozenset({FORMULA, "math", "sup", "a", "span"})

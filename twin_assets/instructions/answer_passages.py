@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
 from twin_assets.instructions.instruction_tables import FEWEST_WORDS, MOST_WORDS, SHORTEST_POST
@@ -34,8 +34,8 @@ class Block:
     """A top-level block, `text[start:end]`.
 
     Attributes:
-        kind: `paragraph`, `list`, `code`, `heading`, or `other` (quotation, table, HTML, rule, a
-            paragraph that is all emphasis).
+        kind: `paragraph`, `list`, `code`, `heading`, or `other` (quotation, a list that holds one,
+            table, HTML, rule, a paragraph that is all emphasis).
         plain: what a reader sees of prose, without markup and addresses; empty for `other`.
         words: of `plain`.
     """
@@ -198,6 +198,8 @@ def blocks_of(text: str) -> list[Block]:
         kind = _KINDS.get(token.type, "other")
         if kind == "paragraph" and _ASIDE.fullmatch(text, start, end):
             kind = "other"  # "*This article was updated.*" speaks about the post
+        if kind == "list" and _holds_quotation(tokens, place):
+            kind = "other"
         plain = _plain(tokens, place) if kind in {"paragraph", "list", "heading"} else ""
         blocks.append(Block(kind, start, end, plain, len(words_of(plain))))
     return blocks
@@ -211,6 +213,12 @@ _KINDS = {
     "code_block": "code",
     "heading_open": "heading",
 }
+
+
+def _holds_quotation(tokens: Sequence[Token], opening: int) -> bool:
+    """Whether there is a quotation in the items of the list that begins at `opening`."""
+    within = takewhile(lambda token: token.level > 0, tokens[opening + 1 :])
+    return any(token.type == "blockquote_open" for token in within)
 
 
 def _plain(tokens: Sequence[Token], opening: int) -> str:

@@ -23,7 +23,7 @@ from twin_assets.instructions.back_translation import (
 from twin_assets.instructions.instruction_tables import InstructionDrafts
 from twin_assets.instructions.similar_keys import shingles, sketch
 
-DRAFTS_VERSION = f"3:{TEMPLATES_VERSION}"
+DRAFTS_VERSION = f"4:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
 """What `draft_documents` reads of `cleaned_documents`."""
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import dagster as dg
 
+from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.instructions import (
     building,
     coverage,
     dataset_claims,
     leakage,
     prompt_rendering,
+    quoted_answers,
     relevance,
     stored_splits,
 )
@@ -96,6 +98,20 @@ def every_answer_is_the_authors(
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
     return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
+
+
+@dg.asset_check(
+    asset=instruction_dataset, additional_deps=[raw_posts], partitions_def=authors, blocking=True
+)
+def no_answer_holds_quoted_text(
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
+) -> dg.AssetCheckResult:
+    """No answer holds words that its post quotes, as it was imported.
+
+    Blocking: a model that is trained on them speaks with somebody else's voice.
+    """
+    found = quoted_answers.quoted_answers_of(tables, context.partition_key)
+    return dg.AssetCheckResult(passed=found.none, metadata=dict(vars(found)))
 
 
 @dg.asset_check(

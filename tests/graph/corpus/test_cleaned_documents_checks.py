@@ -65,6 +65,24 @@ def test_one_post_of_many_that_breaks_a_claim_ends_no_import(
     assert (accounted["imported"].value, accounted["quarantined"].value) == (7, 1)
 
 
+def test_a_document_whose_quotation_became_prose_is_put_aside(
+    materialize: Materialize, posts: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quoted = "> Whoever sold me this kite had never seen one fly, he told me that himself.\n"
+    for number, subject in enumerate(("kite", "tram", "bell", "oar")):
+        text = f"{paragraph(subject)}\n\n{quoted if subject == 'kite' else ''}\n"
+        (posts / "_posts" / f"2022-01-0{number + 1}-{subject}.md").write_text(text)
+    clean = cleaning.clean_markdown
+    monkeypatch.setattr(
+        cleaning, "clean_markdown", lambda text, **how: clean(text, **how).replace("> ", "")
+    )
+    result = materialize()
+    assert all(one.passed for one in evaluations(result).values())
+    (aside,) = tables.read("cleaned_documents_quarantine", SLUG).to_dicts()
+    assert "kite" in aside["source_id"]
+    assert aside[contracts.RULES] == ["quotations_keep_their_mark"]
+
+
 def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -413,6 +413,21 @@ def test_lost_punctuation_in_the_table_breaks_the_claim(clean: Clean, tables: Ta
     ]
 
 
+def test_a_quotation_without_its_mark_in_the_table_breaks_the_claim(
+    clean: Clean, tables: Tables
+) -> None:
+    posts = posts_about("clock", "boat", "lamp")
+    posts["clock.md"]["text"] += "\n\n> Somebody else said this about a clock that he had sold."
+    clean(posts)
+    assert all(claim.holds for claim in examined(tables).values())
+    text = documents(tables)["clock.md"]["text"]
+    break_row(tables, "clock.md", {"text": text.replace("> ", "")})
+    claims = examined(tables)
+    assert [name for name, claim in claims.items() if not claim.holds] == [
+        "quotations_keep_their_mark"
+    ]
+
+
 def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
     """What a faulty version of the cleaning would have written."""
     rows = [

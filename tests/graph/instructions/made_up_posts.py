@@ -1,6 +1,6 @@
 """Posts that nobody wrote: any number of them, each of words that no other has in that order.
 
-Belongs here: the posts and their rows as `cleaned_documents` holds them.
+Belongs here: the posts and their rows as `raw_posts` and `cleaned_documents` hold them.
 Does not belong here: what is made of them.
 """
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_resources.storage.tables.tables import Tables
 
 NOUNS = (
@@ -66,6 +66,8 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
 
 
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
+    """Store documents, and the posts behind them, which say the same."""
+    imported(tables, frame.select("source_id", "text"))
     tables.sync(
         frame,
         "cleaned_documents",
@@ -75,4 +77,27 @@ def clean(tables: Tables, frame: pl.DataFrame) -> None:
         version="1",
         schema=columns_of(CleanedDocuments),
         row_key="document_id",
+    )
+
+
+def imported(tables: Tables, posts: pl.DataFrame) -> None:
+    """Store posts in Markdown as they came: `source_id`, `text`."""
+    rows = [
+        dict.fromkeys(columns_of(RawPosts))
+        | {"tags": [], "deleted": False, "kind": "post", "markup": "markdown"}
+        | {"visibility": "public", "file_hash": "hash"}
+        | post
+        for post in posts.to_dicts()
+    ]
+    tables.sync(
+        pl.DataFrame(rows, schema=columns_of(RawPosts)).with_columns(
+            pl.col(pl.String).fill_null("")
+        ),
+        "raw_posts",
+        author="ada",
+        key="source_id",
+        function=lambda frame: frame,
+        version="1",
+        schema=columns_of(RawPosts),
+        row_key="source_id",
     )

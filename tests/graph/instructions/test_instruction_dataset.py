@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
-from tests.graph.instructions.made_up_posts import clean, documents
+from tests.graph.instructions.made_up_posts import clean, documents, imported
 from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.instructions import building
 from twin_assets.instructions.instruction_tables import DocumentSplits, InstructionDataset
@@ -28,6 +28,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert all(checks.values())
     assert {
         "every_answer_is_the_authors",
+        "no_answer_holds_quoted_text",
         "no_leakage_across_splits",
         "every_sample_names_its_chunk",
         "no_context_gives_the_answer_away",
@@ -125,7 +126,28 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
     }
     for claim, broken in breaking.items():
         assert not graph.checks_of(tables, broken)[claim], claim
-    assert graph.checks_of(tables, rows) == dict.fromkeys(breaking, True)
+    unbroken = graph.checks_of(tables, rows)
+    assert unbroken == dict.fromkeys([*breaking, "no_answer_holds_quoted_text"], True)
+
+
+def test_an_answer_in_words_that_its_post_quotes_is_refused(graph: Graph, tables: Tables) -> None:
+    """The mark was lost on the way from the post to the document; who reads the document alone
+    sees the author's own paragraph."""
+    rows = tables.read("instruction_dataset", "ada")
+    said = rows.filter(pl.col("split") == "train").row(0, named=True)
+    names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
+    quoting = (
+        pl.when(pl.col("document_id") == said["document_id"])
+        .then(pl.col("text").str.replace(said["answer"], "> " + said["answer"], literal=True))
+        .otherwise("text")
+    )
+    imported(tables, names.select("source_id", quoting.alias("text")))
+    checks = graph.checks_of(tables, rows)
+    assert [name for name, passed in checks.items() if not passed] == [
+        "no_answer_holds_quoted_text"
+    ]
+    imported(tables, names.select("source_id", "text").head(3))
+    assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
 
 
 @pytest.mark.parametrize("asked", ["What do you think?", ""], ids=["constant", "empty"])

@@ -36,6 +36,14 @@ def test_paragraphs_that_are_too_long_or_too_few_are_no_answers() -> None:
     assert spans("\n\n".join([SHORT] * 2 + ["> " + LONG] + [SHORT])) == []
 
 
+def test_a_list_with_a_quotation_in_it_is_in_no_passage() -> None:
+    quoting = f"- {SHORT}\n- He said:\n  > {LONG}\n- {SHORT}"
+    assert spans(f"{LONG}\n\n{quoting}\n\n{LONG}") == [LONG, LONG]
+    assert spans(quoting) == []
+    plain = quoting.replace("> ", "")
+    assert spans(f"{SHORT}\n\n{SHORT}\n\n{plain}")
+
+
 @pytest.mark.parametrize(
     "post",
     [

@@ -1,0 +1,52 @@
+"""Answers beside the quotations of their posts."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from twin_assets.instructions.quoted_answers import quoted_answers
+
+OWN = "I mend clocks in a shed behind the harbour, and the shed leaks when the wind is west."
+OTHER = "A clock is a promise that somebody made to a stranger about tomorrow morning."
+POST = f"{OWN}\n\n<blockquote>\n\n{OTHER}\n\n</blockquote>\n\nSo he said."
+
+
+def sources(*texts: str) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "document_id": [f"d{number}" for number in range(len(texts))],
+            "text": texts,
+            "markup": ["markdown" for _ in texts],
+        }
+    )
+
+
+def answers(*said: tuple[str, str]) -> pl.DataFrame:
+    schema = {"document_id": pl.String, "answer": pl.String}
+    return pl.DataFrame(said, schema=schema, orient="row")
+
+
+def test_the_authors_own_sentences_may_be_said() -> None:
+    found = quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
+    assert found.none
+    assert (found.answers, found.with_quotations) == (2, 1)
+
+
+def test_an_answer_with_somebody_elses_words_breaks_it() -> None:
+    found = quoted_answers(answers(("d0", OWN), ("d0", f"{OWN}\n\n{OTHER}")), sources(POST))
+    assert not found.none
+    assert found.holding == 1
+
+
+def test_a_mark_within_the_answer_does_not_help() -> None:
+    listed = f"- {OWN}\n- He said:\n  > {OTHER}"
+    assert quoted_answers(answers(("d0", listed)), sources(listed)).holding == 1
+
+
+def test_an_answer_without_its_post_cannot_be_told() -> None:
+    found = quoted_answers(answers(("d0", OWN), ("d7", OWN)), sources(POST))
+    assert (found.without_source, found.none) == (1, False)
+
+
+def test_no_answers_hold_nothing() -> None:
+    assert quoted_answers(answers(), sources(POST)).none

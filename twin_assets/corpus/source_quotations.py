@@ -1,0 +1,239 @@
+"""What stands in a quotation in a post's source, and how much of it a text holds.
+
+Belongs here: the quotations of a post as it was imported, by means that cleaning does not use
+(lines and tags, no parser's tree), and finding their words in a text. Does not belong here:
+cleaning, what a broken claim costs (`document_claims`, `instructions/dataset_claims`).
+
+A quotation is a line behind `>`, what stands between `<blockquote>` and its end, in a component
+whose name says so (`<PullQuote>`), or in a `<q>` that is all of its paragraph; within a sentence
+`<q>` is a pair of quotation marks. Of org, reStructuredText and AsciiDoc the importer keeps
+pandoc's Markdown, whose quotations have `>`. A callout (`> [!note]`) is the author's.
+
+Texts are compared by runs of five words, without those that the post also has outside quotations
+or in code: who quotes a sentence and says it again may say it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from twin_assets.corpus.code_blocks import fenced, replace_highlights
+from twin_assets.corpus.shingles import words_of
+
+Runs = frozenset[tuple[str, ...]]
+"""Runs of `RUN_WORDS` words of a text."""
+
+RUN_WORDS = 5
+_HELD = 1 / 3
+"""Of a paragraph's runs, from which on a text holds it: a link in it is written in other ways."""
+
+_ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
+_MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
+_MARKED_LINE = re.compile(rf"{_ITEMS}>(?:[ \t]*>)*[ \t]?(.*)")
+_CALLOUT = re.compile(r"[ \t]*\[![ \t]*(?!quote\b|cite\b|quotation\b)\w", re.IGNORECASE)
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
+_CODE_INDENT = 4
+_FENCE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])[ \t])*(`{3,}|~{3,})([^`]*)")
+_INLINE_CODE = re.compile(r"`[^`\n]*`")
+
+_HIDDEN = re.compile(r"<(pre|script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]{0,60})(?:\s[^<>]{0,2000})?/?>")
+_BLOCKS = frozenset(
+    {"p", "div", "section", "article", "aside", "header", "footer", "main", "figure", "figcaption"}
+    | {"ul", "ol", "li", "dl", "dt", "dd", "table", "tr", "td", "th", "hr", "pre", "center"}
+    | {"h1", "h2", "h3", "h4", "h5", "h6", "details", "summary", "body", "html", "address"}
+)
+_PARAGRAPH = r"(?:p|div|li|dd|section|article|figure|center|body)"
+_ALONE = re.compile(
+    rf"((?:\A|\n[ \t]*\n|<{_PARAGRAPH}\b[^<>]{{0,300}}>)\s*)<q\b[^<>]{{0,300}}>([^\0]{{0,4000}}?)"
+    rf"</q\s*>(?=\s*(?:\Z|\n[ \t]*\n|</{_PARAGRAPH}\s*>))",
+    re.IGNORECASE,
+)
+_LINK_TARGET = re.compile(
+    r"(?<=\])(?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s[^()\n]*)?\)|\[[^\]\n]*\])"
+)
+_OPEN, _CLOSE = "\x02", "\x03"
+_NOT_SEEN = re.compile("[\ufeff\u200b\u2060\u00ad\x02\x03]")
+_MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+
+
+def quotations_of(post: Mapping[str, Any]) -> tuple[Runs, ...]:
+    """The quoted paragraphs of a post as it was imported, those of five words and more.
+
+    Args:
+        post: `text` and `markup` (`markdown`, `html` or `text`).
+    """
+    text = str(post["text"])
+    if ">" not in text or not _MAY_QUOTE.search(text):
+        return ()
+    marked, code = _marked(text, str(post["markup"]))
+    paragraphs = list(_paragraphs(marked))
+    quoted = [frozenset(_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted]
+    own = _those_in(quoted, [code, *(part for part, is_quoted in paragraphs if not is_quoted)])
+    return tuple(left for runs in quoted if (left := runs - own))
+
+
+def count_held(quotations: Sequence[Runs], text: str) -> int:
+    """How many of the quoted paragraphs a text holds, at least a third of each."""
+    return _count(quotations, [text])
+
+
+def count_unmarked(quotations: Sequence[Runs], markdown: str) -> int:
+    """How many of the quoted paragraphs a cleaned text holds outside its own quotations."""
+    if not quotations:
+        return 0
+    marked = _with_line_marks(_parted_from_code(markdown)[0], callouts=False)
+    return _count(quotations, [part for part, is_quoted in _paragraphs(marked) if not is_quoted])
+
+
+def _count(quotations: Sequence[Runs], texts: Iterable[str]) -> int:
+    held = _those_in(quotations, texts)
+    return sum(len(runs & held) >= max(1.0, _HELD * len(runs)) for runs in quotations)
+
+
+def _those_in(quotations: Sequence[Runs], texts: Iterable[str]) -> Runs:
+    """Of the runs of quotations those that stand in one of the texts."""
+    every = frozenset[tuple[str, ...]]().union(*quotations)
+    return every.intersection(chain.from_iterable(map(_runs, texts)))
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    """All runs of five words; none of a shorter text."""
+    words = words_of(text)
+    return zip(*(words[start:] for start in range(RUN_WORDS)), strict=False)
+
+
+def _marked(text: str, markup: str) -> tuple[str, str]:
+    """The prose of a source, its quotations between two marks, and its code."""
+    text = unicodedata.normalize("NFC", _NOT_SEEN.sub("", text.replace("\r\n", "\n")))
+    if markup == "text":
+        prose, code = _parted_from_code(text)
+        return _with_line_marks(prose), code
+    text = replace_highlights(text, fenced)
+    code = "\n".join(html.unescape(_TAG.sub("", one[0])) for one in _HIDDEN.finditer(text))
+    text = _HIDDEN.sub("\n\n", text)
+    if markup == "markdown":
+        text, of_fences = _parted_from_code(text)
+        code += f"\n{of_fences}"
+    # Before lines: one that begins with `>` may be the end of a tag.
+    text = _with_tag_marks(_ALONE.sub(r"\1<blockquote>\2</blockquote>", text))
+    if markup == "markdown":
+        text = _LINK_TARGET.sub("", _with_line_marks(text))
+    return html.unescape(text), code
+
+
+def _with_tag_marks(text: str) -> str:
+    """Tags become marks of quotations, ends of paragraphs, or nothing."""
+    opened: dict[str, list[int]] = {}
+    pairs: set[int] = set()
+    tags = list(_TAG.finditer(text))
+    for place, tag in enumerate(tags):
+        name = tag[2].lower()
+        if not _is_quotation(tag[2]):
+            continue
+        if not tag[1]:
+            opened.setdefault(name, []).append(place)
+        elif opened.get(name):
+            pairs |= {place, opened[name].pop()}
+    pieces: list[str] = []
+    end = 0
+    for place, tag in enumerate(tags):
+        pieces.append(text[end : tag.start()])
+        if place in pairs:
+            pieces.append(f"\n\n{_CLOSE if tag[1] else _OPEN}\n\n")
+        elif tag[2].lower() in _BLOCKS or _is_quotation(tag[2]):
+            pieces.append("\n\n")
+        elif tag[2].lower() == "br":
+            pieces.append("\n")
+        end = tag.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _is_quotation(name: str) -> bool:
+    return name.lower() == "blockquote" or (name[0].isupper() and "quote" in name.lower())
+
+
+def _with_line_marks(text: str, *, callouts: bool = True) -> str:
+    """Lines behind `>` stand between marks.
+
+    Args:
+        callouts: whether a run of such lines may be the author's own.
+    """
+    lines: list[str] = []
+    within = 0  # what stands this far in belongs to the item of a list
+    in_quotation = is_callout = False
+    for line in text.split("\n"):
+        marked = _MARKED_LINE.match(line) if ">" in line else None
+        if marked and _indent(line) < within + _CODE_INDENT:
+            if not in_quotation:
+                is_callout = callouts and bool(_CALLOUT.match(marked[1]))
+            in_quotation = True
+            lines.append(marked[1] if is_callout else f"{_OPEN}{marked[1]}{_CLOSE}")
+        else:
+            in_quotation = False
+            lines.append(line)
+        if item := _ITEM.match(line):
+            within = len(item[0].expandtabs(4))
+        elif within and line[:1].strip():
+            within = 0
+    return "\n".join(lines).replace(f"{_CLOSE}\n{_OPEN}", "\n")
+
+
+def _indent(line: str) -> int:
+    spaced = line.expandtabs(4)
+    return len(spaced) - len(spaced.lstrip())
+
+
+def _parted_from_code(text: str) -> tuple[str, str]:
+    """Markdown without its fences, in whatever they lie, and what stands in them; code in a line
+    becomes words."""
+    if "`" not in text and "~~~" not in text:
+        return text, ""
+    prose: list[str] = []
+    code: list[str] = []
+    fence, in_quotation = "", False
+    for line in text.split("\n"):
+        mark = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
+        begins_quoted = line.lstrip().startswith(">")
+        if fence and in_quotation and not begins_quoted:
+            fence = ""
+        if not fence:
+            if mark:
+                fence, in_quotation = mark[1], begins_quoted
+            else:
+                prose.append(line)
+        elif mark and mark[1].startswith(fence) and not mark[2].strip():
+            fence = ""
+        else:
+            code.append(line)
+    return _INLINE_CODE.sub(_as_words, "\n".join(prose)), "\n".join(code)
+
+
+def _as_words(code: re.Match[str]) -> str:
+    return code[0].translate(_NO_MARKUP)
+
+
+_NO_MARKUP = str.maketrans("`<>[]", "     ")
+
+
+def _paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
+    """Paragraphs of a marked text, and whether they are quoted."""
+    depth = end = 0
+    for mark in _MARKS.finditer(marked):
+        yield from _parted(marked[end : mark.start()], depth)
+        depth = max(0, depth + (1 if mark[0] == _OPEN else -1))
+        end = mark.end()
+    yield from _parted(marked[end:], depth)
+
+
+def _parted(text: str, depth: int) -> Iterator[tuple[str, bool]]:
+    for paragraph in _BLANK_LINE.split(text):
+        if paragraph.strip():
+            yield paragraph, depth > 0
