@@ -245,7 +245,7 @@ def _quarantine_warnings(kept: int, aside: int, settings: Settings) -> list[str]
 
 _UNSURE: Mapping[str, tuple[str, str]] = {
     "ambiguous_date": (
-        "with a date that reads two ways (3/5/2020), taken as month and day",
+        "with a date that reads two ways (3/5/2020, taken as month and day; 5. listopada 2020)",
         "write 2020-03-05, or the language in `lang` (en-GB)",
     ),
     "dated_by_git": ("dated by git, as nothing else dates them", ""),

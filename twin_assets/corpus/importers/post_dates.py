@@ -1,7 +1,8 @@
 """When a post was written: the fields, paths and spellings in which people and generators say it.
 
 Belongs here: which field counts, dates in paths, the order of day and month.
-Does not belong here: parsing front matter (`front_matter`), dates that git gives (`git_dates`).
+Does not belong here: parsing front matter (`front_matter`), months by name in other languages than
+English (`month_names`), dates that git gives (`git_dates`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
@@ -21,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers.front_matter import moment
 from twin_assets.corpus.importers.held_back import squeezed
+from twin_assets.corpus.importers.month_names import moments_in_words
 
 CREATED = (
     *("date", "pubdate", "pubdatetime", "publishedat", "publishdate", "publisheddate"),
@@ -50,13 +52,15 @@ _NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)", re.
 _IDEOGRAPHS = re.compile(
     r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?(.*)", re.DOTALL
 )
+_HAS_YEAR = re.compile(r"\b\d{4}\b")
 _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 _MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
 
 
 @dataclass(frozen=True)
 class PostDate:
-    """A moment in UTC; `ambiguous` where day and month could as well be the other way round."""
+    """A moment in UTC; `ambiguous` where day and month could as well be the other way round, or the
+    month's name is another month elsewhere."""
 
     at: datetime
     ambiguous: bool = False
@@ -100,7 +104,7 @@ def date_of(
     if numeric := _NUMERIC.fullmatch(text):
         return _of_numbers(numeric, zone, language)
     if not _ISO.match(text) and not _names_a_day(text):
-        return None
+        return _in_words(text, zone, language)
     return _moment(text, zone)
 
 
@@ -154,6 +158,14 @@ def _of_numbers(
     month, day = (first, second) if by_month else (second, first)
     found = _moment(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
     return PostDate(found.at, unclear and said in {"", "en"}) if found else None
+
+
+def _in_words(text: str, zone: ZoneInfo | None, language: Callable[[], str]) -> PostDate | None:
+    if not _HAS_YEAR.search(text):
+        return None
+    found = moments_in_words(text, language())
+    at = moment(found[0], zone) if found else None
+    return PostDate(at, ambiguous=len(found) > 1) if at else None
 
 
 def _moment(text: str, zone: ZoneInfo | None) -> PostDate | None:

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from twin_assets.corpus.importers.month_names import LANGUAGES
 from twin_assets.corpus.importers.post_dates import (
     CREATED,
     UPDATED,
@@ -97,6 +98,74 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
 )
 def test_spellings(value: object, language: str, day: date | None, ambiguous: bool) -> None:
     assert day_of(value, language) == (day, ambiguous)
+
+
+IN_WORDS = {
+    "de": ("12. März 2020", "12. Mär. 2020"),
+    "fr": ("12 mars 2020", "jeudi 12 mars 2020"),
+    "es": ("12 de marzo de 2020", "12 mar 2020"),
+    "pt": ("12 de março de 2020", "12º de março de 2020"),
+    "it": ("12 marzo 2020", "giovedì 12 marzo 2020"),
+    "nl": ("12 maart 2020", "donderdag 12 maart 2020"),
+    "sv": ("12 mars 2020", "den 12 mars 2020"),
+    "da": ("12. marts 2020", "torsdag 12. marts 2020"),
+    "nb": ("12. mars 2020", "torsdag 12. mars 2020"),
+    "fi": ("12. maaliskuuta 2020",),
+    "pl": ("12 marca 2020", "czwartek, 12 marca 2020"),
+    "cs": ("12. března 2020",),
+    "sk": ("12. marca 2020",),
+    "hu": ("2020. március 12.",),
+    "ro": ("12 martie 2020",),
+    "bg": ("12 март 2020",),
+    "ru": ("12 марта 2020", "12 марта 2020 г."),
+    "uk": ("12 березня 2020",),
+    "el": ("12 Μαρτίου 2020",),
+    "tr": ("12 Mart 2020",),
+    "hr": ("12. ožujka 2020.",),
+    "sl": ("12. marec 2020", "12. marca 2020"),
+    "et": ("12. märts 2020",),
+    "lv": ("12. marts 2020", "2020. gada 12. martā"),
+    "lt": ("2020 m. kovo 12 d.", "2020 kovo 12"),
+    "ca": ("12 de març de 2020",),
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "value"), [(name, one) for name, values in IN_WORDS.items() for one in values]
+)
+def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
+    assert day_of(value, language) == (date(2020, 3, 12), False)
+    assert day_of(value, f"{language}-XX")[0] == date(2020, 3, 12)
+    assert day_of(value, "")[0] == date(2020, 3, 12)
+
+
+def test_every_language_is_tried() -> None:
+    assert set(IN_WORDS) == set(LANGUAGES)
+
+
+def test_a_name_that_is_another_month_elsewhere_is_said() -> None:
+    assert day_of("5. listopada 2020", "pl") == (date(2020, 11, 5), False)
+    assert day_of("5. listopada 2020", "hr") == (date(2020, 10, 5), False)
+    assert day_of("5. listopada 2020", "") == (date(2020, 11, 5), True)
+    assert day_of("12 mars 2020", "") == (date(2020, 3, 12), False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("gestern", "vor 2 Tagen", "März 2020", "12. März", "demain", "il y a 3 jours en 2020"),
+        *("Kapitel 12, Ausgabe 2020", "12 amis en 2020", "wird 2020 am 45. Mai fertig"),
+    ],
+)
+def test_words_that_name_no_day(value: str) -> None:
+    for language in ("", "de", "fr"):
+        assert day_of(value, language) == (None, False)
+
+
+def test_the_front_matter_of_a_french_post() -> None:
+    text = "Le long du fleuve il marchait longtemps, et sur l'autre rive il y avait des saules.\n"
+    post = read_post(f"---\ndate: 1er août 2021 à 14:30\n---\n{text}".encode(), source_id="a.md")
+    assert (f"{post.created_at:%F %R}", post.kind, post.remark) == ("2021-08-01 14:30", "post", "")
 
 
 def test_the_language_of_the_text_tells_day_from_month() -> None:
