@@ -15,6 +15,7 @@ https://docs.asciidoctor.org/asciidoc/latest/attributes/document-attributes/.
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -53,7 +54,19 @@ _FIELD = re.compile(
 _ADOC_DATE = re.compile(r"\A=[^\n]*\n(?:[^\n]*\n)?(?:v[\d.]+,[ ]*)?(\d{4}-\d{2}-\d{2})[^\n]*\n")
 _CORE = {"docx": "docProps/core.xml", "odt": "meta.xml"}
 _CORE_FIELD = re.compile(
-    rb"<(?:dcterms:created|meta:creation-date)[^>]*>([^<]+)<|<dc:(title)>([^<]+)<"
+    rb"<(dcterms:created|meta:creation-date|dc:title|dc:creator|meta:initial-creator)"
+    rb"(?:\s[^<>]*)?>([^<]+)<"
+)
+_CORE_NAMES = {b"dcterms:created": "date", b"meta:creation-date": "date", b"dc:title": "title"}
+# Who made it; `dc:creator` of an OpenDocument is who saved it last.
+_MADE_BY = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
+# What programs and machines write where nobody has said a name.
+_NOBODY = re.compile(
+    r"(?:(?:microsoft|windows|office|user|benutzer|utilisateur|usuario|usuário|utente|gebruiker)[\s-]*)+"
+    r"|(?:ms|your|the|my|hp|dell|lenovo|asus|acer|sony|toshiba|samsung|pc|home|owner|customer)"
+    r"(?:[\s-]+\w+)?|python-docx|pandoc|libreoffice.*|openoffice.*|apache poi|docx4j|un-?named"
+    r"|\(?(?:anonymous|unspecified|unknown|none|null|author|admin(?:istrator)?)\)?|\W*",
+    re.IGNORECASE,
 )
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
@@ -101,13 +114,15 @@ def as_markdown(body: bytes, suffix: str, *, text: str = "") -> str:
 
 
 def _with_fields(markdown: str, said: Mapping[str, Any]) -> str:
-    """Markdown of pandoc, whose front matter gives way to what the file says itself."""
+    """Markdown of pandoc, whose front matter gives way to what the file says itself; but a byline
+    that stands in the text counts more than who made the file."""
     fields: dict[str, Any] = {}
     head = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if head is not None:
         found = yaml.load(head[1], Loader=yaml.BaseLoader)
         fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
         markdown = markdown[head.end() :]
+    said = {key: value for key, value in said.items() if key != "author" or key not in fields}
     fields = {key: value for key, value in fields.items() if key not in said} | dict(said)
     if "date" in fields:
         fields["date"] = re.sub(r"[\\<>\[\]]", "", str(fields["date"])).strip()
@@ -137,7 +152,7 @@ def _fields(text: str, suffix: str) -> dict[str, Any]:
 
 
 def _core_fields(body: bytes, suffix: str) -> dict[str, Any]:
-    """When a document was made and its title; who saved it is the program's guess, and not read."""
+    """When a document was made, its title, and by whom, where that is a name."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
             if packed.getinfo(_CORE[suffix]).file_size > _MOST_EXPANDED:
@@ -146,12 +161,20 @@ def _core_fields(body: bytes, suffix: str) -> dict[str, Any]:
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError):
         return {}  # pandoc read it; what it says of itself is missing
     found: dict[str, Any] = {}
-    for date, _, title in _CORE_FIELD.findall(core):
-        if date:
-            found.setdefault("date", date.decode("utf-8", "replace"))
-        elif title.strip():
-            found.setdefault("title", title.decode("utf-8", "replace"))
+    for name, value in _CORE_FIELD.findall(core):
+        said = html.unescape(value.decode("utf-8", "replace")).strip()
+        if said and (field := _CORE_NAMES.get(name, "")):
+            found.setdefault(field, said)
+        elif name == _MADE_BY[suffix]:
+            found |= _byline(said)
     return found
+
+
+def _byline(name: str) -> dict[str, str]:
+    """The field `author` of a name; none where a program stands in its place."""
+    names = [one.strip() for one in re.split(r"[;\n\0]", name)]
+    said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
+    return {"author": said} if said else {}
 
 
 def _by_pandoc(body: bytes, reader: str) -> str:
@@ -192,12 +215,13 @@ def _of_pdf(body: bytes) -> str:
         pages = [str(page.extract_text()) for page in reader.pages]
         about = reader.metadata
         title = str(about.title or "") if about else ""
+        author = str(about.author or "") if about else ""
         made = about.creation_date if about else None
     # ValueError and the like: what a damaged file makes of its own numbers.
     except (errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError,
             RecursionError) as error:  # fmt: skip
         raise FormatError(" ".join(str(error).split())[:200]) from error
-    fields = {"title": title} if title.strip() else {}
+    fields = ({"title": title} if title.strip() else {}) | _byline(author)
     if made is not None:
         fields["date"] = made.isoformat()
     return _with_fields("\n\n".join(_paragraphs(page) for page in pages), fields)

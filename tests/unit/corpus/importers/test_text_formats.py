@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -75,7 +79,7 @@ def notebook(*cells: tuple[str, str], **metadata: object) -> str:
     return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4})
 
 
-def pdf(*lines: str) -> bytes:
+def pdf(*lines: str, author: str = "") -> bytes:
     """One page, a line of text a line."""
     shown = " ".join(f"({line}) Tj T*" for line in lines)
     stream = f"BT /F1 10 Tf 14 TL 50 800 Td {shown} ET"
@@ -86,7 +90,7 @@ def pdf(*lines: str) -> bytes:
         "/Resources<</Font<</F1 5 0 R>>>>>>",
         f"<</Length {len(stream)}>>stream\n{stream}\nendstream",
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-        "<</Title(On walking)/CreationDate(D:20200305102000Z)>>",
+        f"<</Title(On walking)/Author({author})/CreationDate(D:20200305102000Z)>>",
     ]
     body, places = "%PDF-1.4\n", []
     for number, part in enumerate(parts, start=1):
@@ -284,3 +288,65 @@ def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
     with pytest.raises(TwinError) as alone:
         scan(tmp_path / "a.rst")
     assert EXTRA in alone.value.next_step
+
+
+@with_pandoc
+@pytest.mark.parametrize("suffix", ["docx", "odt"])
+@pytest.mark.parametrize(
+    ("made_by", "byline"),
+    [
+        ("Ada Lovelace", "Ada Lovelace"),
+        ("O'Brien & Söhne", "O'Brien & Söhne"),
+        ("Ada Lovelace;Mary Somerville", "Ada Lovelace, Mary Somerville"),
+        ("Microsoft Office User", ""),
+        ("Windows-Benutzer", ""),
+        ("python-docx", ""),
+        ("", ""),
+    ],
+)
+def test_who_made_a_document_is_its_byline(
+    suffix: str, made_by: str, byline: str, tmp_path: Path
+) -> None:
+    post = read(document(suffix, made_by, tmp_path), f"a.{suffix}")
+    assert (post.author, post.byline) == (byline, "front matter" if byline else "")
+
+
+@with_pandoc
+def test_a_byline_in_the_text_counts_more_than_who_made_the_file(tmp_path: Path) -> None:
+    body = document("docx", "Somebody Else", tmp_path, head="author: Ada Lovelace\n")
+    assert read(body, "a.docx").author == "Ada Lovelace"
+
+
+def document(suffix: str, made_by: str, folder: Path, *, head: str = "") -> bytes:
+    """A document of a word processor that says who made it."""
+    pypandoc = import_module("pypandoc")
+    made = folder / f"made.{suffix}"
+    subprocess.run(
+        [pypandoc.get_pandoc_path(), "-f", "markdown", "-o", str(made)],
+        input=f"---\ntitle: On walking\n{head}---\n\n{WORDS}\n".encode(),
+        check=True,
+    )
+    place, field = {
+        "docx": ("docProps/core.xml", "dc:creator"),
+        "odt": ("meta.xml", "meta:initial-creator"),
+    }[suffix]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(made) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            content = old.read(name).decode("utf-8") if name == place else old.read(name)
+            if isinstance(content, str):
+                content = re.sub(rf"<{field}>[^<]*</{field}>|<{field}\s*/>", "", content)
+                mark = re.search(r"</(?:cp:coreProperties|office:meta)>", content)
+                assert mark is not None
+                said = f"<{field}>{html.escape(made_by)}</{field}>"
+                content = content[: mark.start()] + said + content[mark.start() :]
+            new.writestr(name, content)
+    return packed.getvalue()
+
+
+@with_pypdf
+@pytest.mark.parametrize(
+    ("author", "byline"), [("Ada Lovelace", "Ada Lovelace"), ("", ""), ("Windows User", "")]
+)
+def test_the_author_of_a_pdf_is_its_byline(author: str, byline: str) -> None:
+    assert read(pdf(WORDS, author=author), "a.pdf").author == byline
