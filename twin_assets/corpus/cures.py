@@ -21,7 +21,8 @@ CURES: Mapping[str, str] = {
     "binary": "it is no text: save it as text, or take it out of the folder",
     "too_large": f"split it: a post has at most {MAX_POST_BYTES // 1_000_000} MB",
     "unreadable": "let this user read it (chmod u+r), then import again",
-    "broken_front_matter": "mend the lines between the marks at its top",
+    "broken_front_matter": "mend the lines between the marks at its top, or the data file of "
+    "its folder (11ty)",
     "not_its_format": "it is damaged, or not what its name says: save it again",
     "not_prose": "it holds no sentences (a list, a table, a log): nothing to do",
     "template": "it waits to be filled in: it is no post",

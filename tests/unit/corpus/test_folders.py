@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.importers.folders import Folder, scan
+from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.site import Site
 from twin_resources.errors import TwinError
 
 
@@ -246,3 +248,140 @@ def test_the_shared_folders_are_told_apart(shared_posts: Path) -> None:
     assert (notes.layout, len(notes.posts)) == ("notes", 1871)
     assert sum(skeeto.skipped.values()) == 3
     assert sum(notes.skipped.values()) == 4
+
+
+POST = "---\ntitle: A walk\ndate: 2020-03-05\n---\nAlong the river it went on for long.\n"
+
+
+def test_a_site_of_hugo_in_a_repository_of_other_things(tmp_path: Path) -> None:
+    write(tmp_path, "site/content/posts/a.md", "site/content/posts/b.md", text=POST)
+    write(tmp_path, "docs/usage.md", "docs/install.md", "README.md", "main.py", "site/README.md")
+    (tmp_path / "site" / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
+    (tmp_path / "config.toml").write_text("[server]\nport = 1\n")
+    folder = scan(tmp_path)
+    assert (folder.layout, folder.site.within) == ("hugo", "site/")
+    assert ids(tmp_path) == ["site/content/posts/a.md", "site/content/posts/b.md"]
+    assert folder.skipped["page outside the site"] == 2
+    one = folder.posts[0]
+    post = read_post(one.read()[0], source_id=one.source_id, site=folder.site)
+    assert post.url == "https://h.example/posts/a/"
+    assert Site.from_json(folder.site.as_json()) == folder.site
+
+
+def test_a_jekyll_blog_in_a_repository_of_other_things(tmp_path: Path) -> None:
+    write(tmp_path, "blog/_posts/2020-03-05-a.md", "blog/_posts/2020-03-06-b.md", text=POST)
+    write(tmp_path, "blog/about.md", "docs/usage.md", "app/_config.yml")
+    (tmp_path / "_config.yml").write_text("theme: minima\n")
+    (tmp_path / "blog" / "_config.yml").write_text("url: https://j.example\nlang: fi\n")
+    folder = scan(tmp_path)
+    assert (folder.layout, folder.site.url) == ("jekyll", "https://j.example")
+    assert ids(tmp_path) == ["blog/_posts/2020-03-05-a.md", "blog/_posts/2020-03-06-b.md"]
+    one = folder.posts[0]
+    post = read_post(one.read()[0], source_id=one.source_id, site=folder.site)
+    assert (post.url, post.language) == ("https://j.example/2020/03/05/a.html", "fi")
+
+
+def test_another_generators_site_in_a_repository_of_other_things(tmp_path: Path) -> None:
+    write(tmp_path, "apps/web/src/content/blog/a.md", "apps/web/src/content/blog/b.mdx", text=POST)
+    write(tmp_path, "package.json", "packages/ui/README.md", "packages/ui/notes.md", text="{}")
+    write(tmp_path, "apps/web/astro.config.mjs", "examples/one/astro.config.mjs", text="")
+    write(tmp_path, *(f"examples/one/blog/{number}.md" for number in range(5)), text=POST)
+    assert scan(tmp_path).layout == "blog"
+    assert ids(tmp_path) == ["apps/web/src/content/blog/a.md", "apps/web/src/content/blog/b.mdx"]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ["hugo.toml", "content/posts/c.md"],
+        ["_posts/2020-01-01-c.md"],
+        ["astro.config.mjs", "src/content/blog/c.md"],
+    ],
+)
+def test_what_is_a_site_itself_is_read_as_one(tmp_path: Path, others: list[str]) -> None:
+    write(tmp_path, "site/hugo.toml", text="")
+    write(tmp_path, "site/content/posts/a.md", "site/content/posts/b.md", *others, text=POST)
+    folder = scan(tmp_path)
+    assert folder.site.within == ""
+    assert others[-1] in ids(tmp_path)
+
+
+def test_documents_of_a_program_are_no_blog_in_it(tmp_path: Path) -> None:
+    write(tmp_path, "docs/hugo.toml", text="")
+    write(tmp_path, "docs/content/guide/a.md", "docs/content/guide/b.md", "notes.md", text=POST)
+    assert scan(tmp_path).site.within == ""
+
+
+def eleventy(folder: Path, **data: str) -> Folder:
+    """A site of 11ty with two posts without front matter of their own, and data files."""
+    write(folder, "eleventy.config.js", text="")
+    write(folder, "posts/a.md", "posts/deep/b.md", text="Along the river it went on for long.\n")
+    write(folder, "posts/c.md", text="---\ntags: [boats]\ndraft: false\ntitle: C\n---\nWords.\n")
+    for name, text in data.items():
+        write(folder, name.replace("__", "/").replace("_dot_", "."), text=text)
+    return scan(folder)
+
+
+def read_in(folder: Folder, source_id: str) -> Post:
+    one = next(post for post in folder.posts if post.source_id == source_id)
+    return read_post(one.read()[0], source_id=source_id, site=folder.site)
+
+
+@pytest.mark.parametrize("name", ["posts__posts_dot_json", "posts__posts_dot_11tydata_dot_json"])
+def test_a_data_file_gives_front_matter_to_all_posts_of_its_folder(
+    tmp_path: Path, name: str
+) -> None:
+    said = '{"draft": true, "date": "2020-03-05", "tags": ["walks"], "author": "Ada Lovelace"}'
+    folder = eleventy(tmp_path, **{name: said})
+    assert folder.layout == "blog"
+    assert ids(tmp_path) == ["posts/a.md", "posts/c.md", "posts/deep/b.md"]
+    for source_id in ("posts/a.md", "posts/deep/b.md"):
+        post = read_in(folder, source_id)
+        assert (post.kind, post.author, post.tags) == ("draft", "Ada Lovelace", ["walks"])
+        assert f"{post.created_at:%F}" == "2020-03-05"
+    own = read_in(folder, "posts/c.md")
+    assert (own.kind, own.tags, own.title) == ("post", ["walks", "boats"], "C")
+    assert Site.from_json(folder.site.as_json()) == folder.site
+
+
+def test_the_nearer_data_file_counts_more(tmp_path: Path) -> None:
+    folder = eleventy(
+        tmp_path,
+        posts__posts_dot_json='{"draft": true, "lang": "de"}',
+        posts__deep__deep_dot_json='{"draft": false}',
+        posts__a_dot_11tydata_dot_json='{"private": true}',
+        posts__other_dot_json='{"draft": true}',
+    )
+    assert (
+        read_in(folder, "posts/deep/b.md").kind,
+        read_in(folder, "posts/deep/b.md").language,
+    ) == (
+        "note",
+        "de",
+    )
+    assert read_in(folder, "posts/a.md").visibility == "private"
+
+
+def test_permalinks_of_a_data_file(tmp_path: Path) -> None:
+    folder = eleventy(tmp_path, posts__posts_dot_json='{"permalink": false, "title": "T"}')
+    with pytest.raises(UnreadablePostError, match="not_published"):
+        read_in(folder, "posts/a.md")
+    template = '{"permalink": "/b/{{ page.fileSlug }}/"}'
+    folder = eleventy(tmp_path, posts__posts_dot_json=template)
+    assert read_in(folder, "posts/a.md").url == ""
+
+
+@pytest.mark.parametrize("broken", ["{", "[1]", '{"draft": true'])
+def test_a_data_file_that_cannot_be_read_holds_its_folder_back(tmp_path: Path, broken: str) -> None:
+    folder = eleventy(tmp_path, posts__posts_dot_json=broken)
+    with pytest.raises(UnreadablePostError, match="broken_front_matter"):
+        read_in(folder, "posts/a.md")
+
+
+def test_json_beside_notes_is_no_data_file(tmp_path: Path) -> None:
+    write(tmp_path, "posts/a.md", "b.md")
+    write(tmp_path, "posts/posts.json", text='{"draft": true}')
+    assert scan(tmp_path).site.data == ()
+    write(tmp_path, "posts/posts.11tydata.json", text='{"draft": true}')
+    assert read_in(scan(tmp_path), "posts/a.md").kind == "draft"
+    assert read_in(scan(tmp_path / "posts"), "a.md").kind == "draft"

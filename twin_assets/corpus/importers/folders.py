@@ -14,11 +14,12 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from twin_assets.corpus.importers.eleventy_data import data_files
 from twin_assets.corpus.importers.git_blame import Addition, additions, repository_of
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
 from twin_assets.corpus.importers.posts import markup_of, most_bytes
@@ -30,7 +31,9 @@ from twin_assets.corpus.importers.site_layout import (
     is_about_the_folder,
     is_docusaurus,
     layout_of,
+    site_within,
     why_no_post,
+    why_outside,
 )
 from twin_assets.corpus.importers.text_formats import EXTRA, is_read, suffix_of
 from twin_resources.errors import TwinError
@@ -218,27 +221,61 @@ def scan_prefix(source: str) -> Folder:
     )
 
 
+@dataclass(frozen=True)
+class _SitePlace:
+    """Where the site of a named folder lies: it is the folder itself, around it, or in it.
+
+    Attributes:
+        root: the site's.
+        below: the folder's path in the site, with `/` at its end, or "".
+        within: the site's path in the folder, likewise.
+    """
+
+    root: Path
+    below: str = ""
+    within: str = ""
+
+    @classmethod
+    def of(cls, source: Path, source_ids: Sequence[str]) -> _SitePlace:
+        root, below = _site_above(source)
+        within = "" if below else site_within(source_ids)
+        return cls(root / within if within else root, below, within)
+
+    def path_of(self, source_id: str) -> str:
+        """A file's path in the site."""
+        return self.below + source_id.removeprefix(self.within)
+
+    def read(self, path: str) -> bytes:
+        """One of the site's files; raises `OSError`."""
+        return (self.root / path).read_bytes()
+
+
 def _scan_folder(source: Path) -> Folder:
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
     candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
-    root, below = _site_above(source)
+    place = _SitePlace.of(source, [source_id for _, source_id, _ in candidates])
     # As they lie in their site: what is named may be `_posts`, or a folder within `content`.
-    above = [path for path in _names_above(root) if below]
-    source_ids = [*above, *(f"{below}{source_id}" for _, source_id, _ in candidates)]
-    if not above and any((source / name).exists() for name in _HIDDEN_CONFIGURATIONS):
-        source_ids.append("eleventy.config.js")
-    layout = layout_of(source_ids)
-    bundles = bundles_of(source_ids) if layout == "hugo" else frozenset[str]()
-    site = read_site(source_ids, lambda name: (root / name).read_bytes(), layout=layout)
-    if layout == "blog" and is_docusaurus(source_ids):
+    paths = _names_above(place.root) if place.below else []
+    paths += [place.path_of(one) for _, one, _ in candidates if one.startswith(place.within)]
+    if not place.below and any((place.root / name).exists() for name in _HIDDEN_CONFIGURATIONS):
+        paths.append("eleventy.config.js")
+    layout = layout_of(paths)
+    bundles = bundles_of(paths) if layout == "hugo" else frozenset[str]()
+    site = read_site(paths, place.read, layout=layout)
+    site = replace(site, below=place.below, within=place.within)
+    if layout in {"blog", "notes"}:
+        site = replace(site, data=data_files(paths, place.read, root_name=place.root.name))
+    if layout == "blog" and is_docusaurus(paths):
         site = replace(site, folders=("blog",))
-    formats = formats_of(source_ids, layout=layout)
+    formats = formats_of(paths, layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id, linked in candidates:
-        reason = why_no_post(
-            f"{below}{source_id}", layout=layout, site=site, bundles=bundles, formats=formats
-        )
+        if source_id.startswith(place.within):
+            path = place.path_of(source_id)
+            reason = why_no_post(path, layout=layout, site=site, bundles=bundles, formats=formats)
+        else:
+            reason = why_outside(source_id)
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that NFC makes the same
@@ -248,11 +285,11 @@ def _scan_folder(source: Path) -> Folder:
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
     if layout == "blog":
-        layout, posts = _of_a_blog(posts, skipped)
+        layout, posts = _of_a_blog(posts, skipped, site=site)
     return Folder(
         source=display(source),
         layout=layout,
-        site=replace(site, below=below) if below else site,
+        site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
         skipped=dict(sorted(skipped.items())),
         unlisted=tuple(unlisted),
@@ -261,16 +298,22 @@ def _scan_folder(source: Path) -> Folder:
 
 
 def _of_a_blog(
-    posts: dict[str, PostFile], skipped: Counter[str]
+    posts: dict[str, PostFile], skipped: Counter[str], *, site: Site
 ) -> tuple[str, dict[str, PostFile]]:
-    """The posts of a site are what begins with front matter or has a date in its name.
+    """The posts of a site are what begins with front matter, has it from its folder (11ty), or has
+    a date in its name.
 
     Where few do, its files are notes that happen to lie beside a program.
     """
+    scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
+
+    def is_headed(post: PostFile) -> bool:
+        return _is_headed(post) or site.path_of(post.source_id).startswith(scopes)
+
     written = [one for name, one in posts.items() if markup_of(name) != "html"]
-    if sum(map(_is_headed, written)) * 2 <= len(written):
+    if sum(map(is_headed, written)) * 2 <= len(written):
         return "notes", posts
-    kept = {name: one for name, one in posts.items() if one.problem or _is_headed(one)}
+    kept = {name: one for name, one in posts.items() if one.problem or is_headed(one)}
     if len(kept) < len(posts):
         skipped["page without front matter"] += len(posts) - len(kept)
     return "blog", kept

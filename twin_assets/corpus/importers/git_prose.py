@@ -26,7 +26,11 @@ from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
 from twin_assets.corpus.importers.posts import MAX_POST_BYTES, first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.site_layout import is_about_the_folder, is_generated_site
+from twin_assets.corpus.importers.site_layout import (
+    is_about_the_folder,
+    is_generated_site,
+    site_within,
+)
 from twin_resources.errors import TwinError
 
 NAME = "git"
@@ -88,7 +92,7 @@ def recognises(archive: Archive) -> bool:
     names = [file.path for file in files]
     folders = {part for name in names for part in name.split("/")[:-1]}
     hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
-    if "_posts" in folders or (hugo and "content" in folders):
+    if "_posts" in folders or (hugo and "content" in folders) or site_within(names):
         return False
     prose = [file for file in files if not _why_no_prose(file)]
     markdown = sum(bool(_MARKDOWN.search(name)) for name in names)

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.eleventy_data import with_data
 from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
@@ -159,9 +160,9 @@ def read_post(
         added: when it came into its repository; asked where nothing else dates it.
 
     Raises:
-        UnreadablePostError: as `decode`, or `broken_front_matter`, `empty` (front matter or layout
-            only), `template`, `not_its_format`, `not_prose` (a .txt), one of `publication`'s
-            reasons, or one of `held_back`'s that no opt-in asks for.
+        UnreadablePostError: as `decode`, or `broken_front_matter` (its own or its folder's),
+            `empty` (front matter or layout only), `template`, `not_its_format`, `not_prose` (a
+            .txt), one of `publication`'s reasons, or one of `held_back`'s that no opt-in asks for.
     """
     site = site or Site()
     name = source_id.rsplit("/", 1)[-1]
@@ -174,15 +175,20 @@ def read_post(
         fields, content = front_matter.split_front_matter(text)
     except front_matter.BrokenFrontMatterError as error:
         raise UnreadablePostError("broken_front_matter") from error
+    path = site.path_of(source_id)
+    try:
+        fields = with_data(fields, path, site)
+    except ValueError as error:
+        raise UnreadablePostError("broken_front_matter") from error
     content = _without_templates(content, fields, markup=markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
     if markup == "text" and not _is_prose(content):
         raise UnreadablePostError("not_prose")
-    name_date, name_title = date_and_title_in_name(site.without_language(site.below + source_id))
+    name_date, name_title = date_and_title_in_name(site.without_language(path))
     page = read_head(content) if markup == "html" else HtmlHead()
     said = front_matter.text_field(fields, "lang", "language", "locale") or page.language
-    said = said or site.language_of(source_id)
+    said = said or site.language_of(source_id.removeprefix(site.within))
 
     def language() -> str:
         return said or _language_of(content)
@@ -216,7 +222,7 @@ def read_post(
         markup=markup,
         kind="draft" if draft else "post" if day else "note",
         url=_address(fields, page, site)
-        or post_address(fields, source_id=site.below + source_id, created=day, site=site),
+        or post_address(fields, source_id=path, created=day, site=site),
         author=named or meta_author,
         created_at=day,
         updated_at=updated.at if updated else None,

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+_LATER = ("within", "data")
+
 
 @dataclass(frozen=True)
 class Site:
@@ -27,6 +29,9 @@ class Site:
         permalink: Jekyll's style or template of addresses; of Hugo only that it has its own rules.
         folders: beside `_posts` (Jekyll's printed collections), or where the content lies (Hugo).
         below: the named folder's path in the site, with `/` at its end; "" for the site's own.
+        within: the site's path in the named folder, likewise.
+        data: by folder (`posts/`) or post without suffix (`posts/a`), in the site, the fields that
+            11ty gives all posts there, as JSON; "" where they cannot be read (`eleventy_data`).
     """
 
     url: str = ""
@@ -39,6 +44,8 @@ class Site:
     folders: tuple[str, ...] = ()
     permalink: str = ""
     below: str = ""
+    within: str = ""
+    data: tuple[tuple[str, str], ...] = ()
 
     @property
     def zone(self) -> ZoneInfo | None:
@@ -48,14 +55,21 @@ class Site:
         except (ZoneInfoNotFoundError, ValueError):
             return None
 
+    def path_of(self, source_id: str) -> str:
+        """A post's path in the site."""
+        return self.below + source_id.removeprefix(self.within)
+
     def as_json(self) -> str:
-        return json.dumps(asdict(self))
+        """All fields; what came later only where it says something, or each post were read anew."""
+        fields = asdict(self)
+        return json.dumps({name: one for name, one in fields.items() if one or name not in _LATER})
 
     @classmethod
     def from_json(cls, text: str) -> Site:
         fields: dict[str, Any] = json.loads(text)
         for name in ("languages", "folders"):
             fields[name] = tuple(fields[name])
+        fields["data"] = tuple((scope, said) for scope, said in fields.get("data", ()))
         return cls(**fields)
 
     def language_of(self, source_id: str) -> str:

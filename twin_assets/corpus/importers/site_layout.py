@@ -13,7 +13,7 @@ files in it are its parts; `_index.md` makes a section).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.site import Site
@@ -58,8 +58,24 @@ _LIST = re.compile(
 )
 _TEMPLATES = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 
+# A site in a repository of other things is known by its configuration and its posts.
+_CONFIGURES = re.compile(
+    rf"(?P<jekyll>_config\.(?:ya?ml|toml))|(?P<hugo>(?:hugo|config)\.(?:toml|ya?ml|json))"
+    rf"|(?P<other>{_GENERATED.pattern})"
+)
+_OF_A_THEME = frozenset(
+    {"example", "examples", "examplesite", "demo", "test", "tests", "testdata", "fixtures"}
+    | {"template", "templates", "starter", "starters"}
+)
+_POST_FOLDERS = frozenset(
+    {"blog", "blogs", "post", "posts", "_posts", "article", "articles", "essay", "essays", "news"}
+    | {"writing", "writings", "journal", "weblog", "log", "diary", "notes", "notebook"}
+)
+_DEEPEST_SITE = 3
+_FEWEST_POSTS = 2
+
 PAGES = frozenset(
-    {"page outside _posts", "page outside content", "page outside blog"}
+    {"page outside _posts", "page outside the site", "page outside content", "page outside blog"}
     | {"page without front matter", "part of a page bundle"}
 )
 """Reasons for which files that hold text are no posts here."""
@@ -84,6 +100,65 @@ def layout_of(source_ids: Iterable[str]) -> str:
         if _HUGO_ALONE.fullmatch(path) or (content and _HUGO_OR_ANOTHER.fullmatch(path)):
             return "hugo"
     return "blog" if any(_SITE.fullmatch(path) for path in paths) else "notes"
+
+
+def site_within(source_ids: Sequence[str]) -> str:
+    """The one folder below the root that is a blog's site (`site/`), or the largest; "": none is,
+    or the root is one itself.
+
+    Args:
+        source_ids: paths of all files.
+    """
+    roots = _sites(source_ids)
+    if roots.get("", {"jekyll"}) != {"jekyll"} or any(
+        path.startswith("_posts/") for path in source_ids
+    ):
+        return ""
+    sizes = {root: _posts_in(source_ids, root, kinds) for root, kinds in roots.items()}
+    large = [(size, -len(root), root) for root, size in sizes.items() if size >= _FEWEST_POSTS]
+    return max(large)[2] if large else ""
+
+
+def _sites(source_ids: Sequence[str]) -> dict[str, set[str]]:
+    """Folders with the configuration of a generator, and of which: `jekyll`, `hugo`, `other`."""
+    found: dict[str, set[str]] = {}
+    for path in source_ids:
+        folder, _, name = path.rpartition("/")
+        configures = _CONFIGURES.fullmatch(name) if "conf" in name or "hugo" in name else None
+        if configures is None or configures.lastgroup is None:
+            continue
+        root = f"/{folder}".removesuffix("/config/_default").removeprefix("/")
+        if configures["hugo"] and not _has_content(source_ids, root):
+            continue  # a program's own config.toml
+        parts = root.lower().split("/") if root else []
+        if len(parts) <= _DEEPEST_SITE and _OF_A_THEME.isdisjoint(parts):
+            found.setdefault(f"{root}/" if root else "", set()).add(configures.lastgroup)
+    return found
+
+
+def _has_content(source_ids: Sequence[str], root: str) -> bool:
+    below = f"{root}/content/" if root else "content/"
+    return any(path.startswith(below) for path in source_ids)
+
+
+def _posts_in(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> int:
+    """How many of a site's pages lie where posts do."""
+    if not root:
+        return 0
+    inside = [path.removeprefix(root) for path in source_ids if path.startswith(root)]
+    if "jekyll" in kinds and any("_posts/" in path for path in inside):
+        return sum("_posts/" in path and bool(markup_of(path)) for path in inside)
+    if "hugo" in kinds:
+        inside = [path for path in inside if path.startswith("content/")]
+    folders = (path.lower().split("/")[:-1] for path in inside if markup_of(path))
+    return sum(not _POST_FOLDERS.isdisjoint(one) for one in folders)
+
+
+def why_outside(source_id: str) -> str:
+    """Why a file beside the site in a folder is no post."""
+    if is_about_the_folder(source_id):
+        return "about the folder (README, LICENSE …)"
+    return "page outside the site" if markup_of(source_id) else "other file"
 
 
 def is_generated_site(path: str) -> bool:
