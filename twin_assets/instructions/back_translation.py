@@ -92,7 +92,7 @@ def write_questions(
         text: the whole document: what is said often in it is what it is about.
         language: ISO 639-1; decides stop words, and sentences or only quoted parts.
     """
-    asked: set[str] = set()
+    questions_used: set[str] = set()
     used: Counter[str] = Counter()
     instructions: list[Instruction] = []
     lowered = text.lower()
@@ -103,9 +103,9 @@ def write_questions(
         instruction = next(
             candidate
             for candidate in _candidates(passage, subjects, title, text, language, document_id)
-            if candidate.question.lower() not in asked or _is_last_resort(candidate, place)
+            if candidate.question.lower() not in questions_used or _is_last_resort(candidate, place)
         )
-        asked.add(instruction.question.lower())
+        questions_used.add(instruction.question.lower())
         used.update(
             subject.lower()
             for subject in subjects

@@ -188,14 +188,14 @@ def list_authors(settings: Settings) -> list[Author]:
 
 def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """The authors of this home, and a line for each whose file has a mistake in it."""
-    found: list[Author] = []
+    authors: list[Author] = []
     wrong: list[str] = []
     for slug in author_slugs(settings):
         try:
-            found.append(read_author(settings, slug))
+            authors.append(read_author(settings, slug))
         except TwinError as error:
             wrong.append(f"{slug}: {error}")
-    return found, wrong
+    return authors, wrong
 
 
 def counted_scores(settings: Settings) -> dict[str, CountedScores]:
@@ -205,15 +205,15 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
     is told (`read_author`), and its scores are counted once it is mended. Files without the word
     are not parsed: a tick asks for all.
     """
-    found: dict[str, CountedScores] = {}
+    counted: dict[str, CountedScores] = {}
     for slug in author_slugs(settings):
         try:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
             if "scores" in text:
-                found[slug] = read_scores(tomllib.loads(text).get("scores", {}))
+                counted[slug] = read_scores(tomllib.loads(text).get("scores", {}))
         except (OSError, ValueError, AttributeError, TypeError):
             continue
-    return found
+    return counted
 
 
 def write_author(settings: Settings, author: Author) -> Path:

@@ -73,13 +73,13 @@ def class_bounds(
     by_class: dict[str, list[float]] = {}
     for name, value in zip(classes, values, strict=True):
         by_class.setdefault(name, []).append(value)
-    rare = {name for name, found in by_class.items() if len(found) < fewest}
-    strata = {name: found for name, found in by_class.items() if name not in rare}
+    rare = {name for name, bound in by_class.items() if len(bound) < fewest}
+    strata = {name: bound for name, bound in by_class.items() if name not in rare}
     rest = [value for name, value in zip(classes, values, strict=True) if name in rare]
     pooled = tuple(sorted(rare)) if len(rest) >= fewest else ()
     share = delta / max(1, len(strata) + bool(pooled))
-    bounds = {name: min(HIGHEST, lower_bound(found, delta=share)) for name, found in strata.items()}
-    counts = {name: len(found) for name, found in strata.items()}
+    bounds = {name: min(HIGHEST, lower_bound(bound, delta=share)) for name, bound in strata.items()}
+    counts = {name: len(bound) for name, bound in strata.items()}
     if pooled:
         of_rest = min(HIGHEST, lower_bound(rest, delta=share))
         bounds |= dict.fromkeys(pooled, of_rest)
@@ -111,13 +111,13 @@ def certify(
             found=f"values of {len(kinds)} streams and versions",
             next_step="pass the first values of one stream of one version",
         )
-    found = class_bounds(
+    class_bound = class_bounds(
         [value.prompt_class for value in batch],
         [value.value for value in batch],
         delta=delta,
         fewest=fewest,
     )
-    return baseline_of(found, certified_from=len(batch), held_to=floor or {})
+    return baseline_of(class_bound, certified_from=len(batch), held_to=floor or {})
 
 
 def raised(earlier: Baseline, later: Baseline) -> Baseline:
@@ -127,39 +127,42 @@ def raised(earlier: Baseline, later: Baseline) -> Baseline:
     a bound of its members. A class without a later bound keeps the earlier one.
     """
     leaves_rest = set(earlier.pooled) - set(later.pooled)
-    kept = {
+    bounds = {
         name: bound
         for name, bound in earlier.bounds.items()
         if not (name in leaves_rest and name in later.bounds)
     }
-    certified = {name: bound for name, bound in earlier.certified.items() if name in kept}
+    certified = {name: bound for name, bound in earlier.certified.items() if name in bounds}
     merged = ClassBounds(_larger(certified, later.certified), later.counts, later.pooled)
     return baseline_of(
-        merged, certified_from=later.certified_from, held_to=_larger(kept, later.bounds)
+        merged, certified_from=later.certified_from, held_to=_larger(bounds, later.bounds)
     )
 
 
 def baseline_of(
-    found: ClassBounds, *, certified_from: int, held_to: Mapping[str, float]
+    bounds_of_classes: ClassBounds, *, certified_from: int, held_to: Mapping[str, float]
 ) -> Baseline:
     """The baseline with these bounds, each at least what the version is held to anyway."""
-    bounds = {name: min(HIGHEST, bound) for name, bound in _larger(found.bounds, held_to).items()}
+    bounds = {
+        name: min(HIGHEST, bound)
+        for name, bound in _larger(bounds_of_classes.bounds, held_to).items()
+    }
     # A bound of 0 cannot be fallen below.
     bounds = {name: bound for name, bound in bounds.items() if bound > 0.0}
     facts = [
         certified_from,
-        dict(sorted(found.bounds.items())),
-        dict(sorted(found.counts.items())),
-        found.pooled,
+        dict(sorted(bounds_of_classes.bounds.items())),
+        dict(sorted(bounds_of_classes.counts.items())),
+        bounds_of_classes.pooled,
         bounds,
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return Baseline(
         id=digest[:16],
         certified_from=certified_from,
-        certified=found.bounds,
-        counts=found.counts,
-        pooled=found.pooled,
+        certified=bounds_of_classes.bounds,
+        counts=bounds_of_classes.counts,
+        pooled=bounds_of_classes.pooled,
         bounds=bounds,
     )
 

@@ -89,19 +89,21 @@ class Detector:
         """The state from the parsed JSON."""
         wealth = stored["wealth"]
         numbers: list[object] = list(wealth) if isinstance(wealth, list) else []  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        found = tuple(float(item) for item in numbers if isinstance(item, float) and item >= 0.0)
+        numbers_read = tuple(
+            float(item) for item in numbers if isinstance(item, float) and item >= 0.0
+        )
         counts = {
             name: value
             for name in ("last_sequence", "bets", "since", "alarms")
             if isinstance(value := stored[name], int)
         }
-        if len(found) != BETS or len(numbers) != BETS or len(counts) != 4:
+        if len(numbers_read) != BETS or len(numbers) != BETS or len(counts) != 4:
             raise ImpossibleValue(
                 "read the state of a detector",
                 found=f"{stored}",
                 next_step="delete the row; the ledger gives the same state again",
             )
-        return cls(wealth=found, **counts)
+        return cls(wealth=numbers_read, **counts)
 
 
 @dataclass(frozen=True)

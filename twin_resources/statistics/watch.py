@@ -78,8 +78,8 @@ class Watch:
         detector = Detector.from_values(stored.pop("detector"))
         if held is not None:
             held["pooled"] = tuple(held["pooled"])
-        found = None if held is None else Baseline(**held)
-        return cls(**stored, baseline=found, detector=detector)
+        baseline = None if held is None else Baseline(**held)
+        return cls(**stored, baseline=baseline, detector=detector)
 
 
 def start(
@@ -186,10 +186,12 @@ def _certified(
             found=f"{len(batch)} of its first {seen} values, or not those up to {value.sequence}",
             next_step="pass `first` from the ledger, with every value of this stream and version",
         )
-    found = baselines.certify(batch, floor=watch.floor, delta=batches.delta, fewest=batches.fewest)
+    baseline = baselines.certify(
+        batch, floor=watch.floor, delta=batches.delta, fewest=batches.fewest
+    )
     if watch.baseline is not None and watch.baseline.certified_from:
-        return baselines.raised(watch.baseline, found)
-    return found
+        return baselines.raised(watch.baseline, baseline)
+    return baseline
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def steps(
     batches: Batches | None = None,
 ) -> list[DetectorStep]:
     """What `advance` does, value by value; arguments as there."""
-    found: list[DetectorStep] = []
+    detector_steps: list[DetectorStep] = []
     for value in values:
         held = watch.baseline
         after, alarm = advance(watch, (value,), first=first, threshold=threshold, batches=batches)
@@ -226,6 +228,6 @@ def steps(
             e_value = after.detector.e_value if alarm is None else alarm.e_value
             number = None if alarm is None else alarm.number
             bound = None if held is None else held.bounds.get(value.prompt_class)
-            found.append(DetectorStep(value.sequence, value.value, bound, e_value, number))
+            detector_steps.append(DetectorStep(value.sequence, value.value, bound, e_value, number))
         watch = after
-    return found
+    return detector_steps

@@ -37,7 +37,7 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
     state, rules = State.open(settings.state_address), rules_of(settings)
-    found: dict[str, tuple[str, ...]] = {}
+    messages: dict[str, tuple[str, ...]] = {}
     try:
         with state.reading() as connection:
             if not sa.inspect(connection).has_table(scores.name):
@@ -53,13 +53,13 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
                     lines.append("of this author and those below: quality_evidence in Dagster")
                 if slug in waiting:
                     alarm = waiting[slug].alarm
-                    said = waiting[slug].message or f"{alarm.stream}: alarm {alarm.number}"
-                    lines.append(f"fell: {said}")
+                    message = waiting[slug].message or f"{alarm.stream}: alarm {alarm.number}"
+                    lines.append(f"fell: {message}")
                 if lines:
-                    found[slug] = tuple(lines)
+                    messages[slug] = tuple(lines)
     finally:
         state.close()
-    return found
+    return messages
 
 
 def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:

@@ -142,8 +142,8 @@ class InMemory:
     ) -> list[dict[str, Any]]:
         """Rows by document and position that the query allows."""
         latest = _LATEST if query.before is None else _microseconds(query.before)
-        found = [self._in_post[place] for place in sorted(places) if place in self._in_post]
-        allowed = [place for place in found if query.before is None or self._dates[place] <= latest]
+        rows = [self._in_post[place] for place in sorted(places) if place in self._in_post]
+        allowed = [place for place in rows if query.before is None or self._dates[place] <= latest]
         return [row for row in self._take(allowed) if row["chunk_id"] not in query.exclude]
 
     def _take(self, places: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
@@ -193,8 +193,8 @@ def by_words(
     builder = table.search(match, query_type="fts")
     if memory is None:
         return _best(builder, query, [*_COLUMNS, "_score"])
-    found = _best(builder.with_row_id(True), query, ["_score"])
-    return memory.rows_of([row["_rowid"] for row in found])
+    rows = _best(builder.with_row_id(True), query, ["_score"])
+    return memory.rows_of([row["_rowid"] for row in rows])
 
 
 def search(
@@ -215,14 +215,14 @@ def search(
         column: that the words are searched in (`words_column`).
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
-    said = by_words(table, query, memory=memory, column=column)
+    passages = by_words(table, query, memory=memory, column=column)
     scores: dict[str, float] = {}
-    for ranked in (near, said):
+    for ranked in (near, passages):
         for rank, row in enumerate(ranked, start=1):
             chunk = row["chunk_id"]
             scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (RANK_CONSTANT + rank)
     nearer = {row["chunk_id"]: rank for rank, row in enumerate(near)}
-    rows = {row["chunk_id"]: row for row in (*said, *near)}
+    rows = {row["chunk_id"]: row for row in (*passages, *near)}
     named = named_in(query.question, [row["title"] or "" for row in rows.values()])
     for chunk, row in rows.items():
         if rank := named.get(row["title"] or ""):

@@ -17,13 +17,13 @@ from twin_resources.models.retrieval.search import Passage
 
 def best_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
     """The best that fit together; one that does not fit is passed over for the next best."""
-    kept: list[Passage] = []
+    passages: list[Passage] = []
     left = token_budget
     for passage in ranked:
-        if len(kept) < limit and passage.token_count <= left:
-            kept.append(passage)
+        if len(passages) < limit and passage.token_count <= left:
+            passages.append(passage)
             left -= passage.token_count
-    return kept
+    return passages
 
 
 def with_neighbours(

@@ -30,7 +30,7 @@ def certified_by(
     Args:
         before_ms: values settled later do not count, so that asking again gives the same answer.
     """
-    found: dict[int, dict[str, CertifiedBaseline]] = {}
+    baselines: dict[int, dict[str, CertifiedBaseline]] = {}
     mine = (settled.c.author == author, settled.c.settled_ms < before_ms)
     for version in versions:
         of_version = (*mine, settled.c.version == name_of(version))
@@ -49,5 +49,5 @@ def certified_by(
             ).all()
             classes = [str(row.prompt_class) for row in rows]
             bounds = class_bounds(classes, [float(row.value) for row in rows]).bounds
-            found.setdefault(version, {})[stream] = CertifiedBaseline(bounds, Counter(classes))
-    return found
+            baselines.setdefault(version, {})[stream] = CertifiedBaseline(bounds, Counter(classes))
+    return baselines

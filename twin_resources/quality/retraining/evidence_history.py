@@ -79,7 +79,7 @@ def _steps(
         alarm.sequence: alarm.number
         for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
     }
-    found: list[DetectorStep] = []
+    steps_read: list[DetectorStep] = []
     until = held.detector.last_sequence
     while True:
         after = watch.detector.last_sequence
@@ -93,7 +93,7 @@ def _steps(
             limit=_PIECE,
         )
         if not values:
-            return tuple(found[-newest:])
+            return tuple(steps_read[-newest:])
         begin = 0
         while begin < len(values):
             end = next(
@@ -116,5 +116,5 @@ def _steps(
                 steps[-1] = replace(steps[-1], alarm=number)
                 restarted = Detector(last_sequence=piece[-1].sequence, alarms=number)
                 watch = replace(watch, detector=restarted)
-            found = [*found, *steps][-newest:]
+            steps_read = [*steps_read, *steps][-newest:]
             begin = end

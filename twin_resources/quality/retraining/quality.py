@@ -177,7 +177,7 @@ class _Deciding:
         nothing = TrainingFingerprint("", "")
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
-            found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+            diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
         return AlarmContext(
             author=author,
             version=None if stable is None else score_watch.name_of(stable),
@@ -192,9 +192,9 @@ class _Deciding:
             limits=self.loop.limits(author) if record is not None else RetrainingLimits(),
             now=self.at,
             last=last,
-            cause_outside=found.cause_outside,
-            falls=found.falls,
-            carried=found.carried,
+            cause_outside=diagnosis.cause_outside,
+            falls=diagnosis.falls,
+            carried=diagnosis.carried,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:

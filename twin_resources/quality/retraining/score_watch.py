@@ -114,10 +114,10 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
         .join(followed, of_followed)
         .order_by(watches.c.author, watches.c.stream)
     )
-    found: dict[str, list[Watch]] = {}
+    by_author: dict[str, list[Watch]] = {}
     for author, text in rows:
-        found.setdefault(str(author), []).append(Watch.from_json(text))
-    return found
+        by_author.setdefault(str(author), []).append(Watch.from_json(text))
+    return by_author
 
 
 def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
@@ -134,7 +134,7 @@ def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     ):
         there.setdefault(str(author), set()).add(str(stream))
 
-    def asked(stable: ModelVersion) -> bool:
+    def has_score(stable: ModelVersion) -> bool:
         mark, author = marks.get(stable.author), stable.author
         if mark is None or mark.version != name_of(stable):
             return author in last
@@ -142,7 +142,7 @@ def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
             set(mark.streams) - there.get(author, set())
         )
 
-    return asked
+    return has_score
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
@@ -260,8 +260,8 @@ def _watches(connection: sa.Connection, author: str, version: str) -> dict[str, 
             watches.c.author == author, watches.c.version == version
         )
     )
-    found = {str(stream): Watch.from_json(text) for stream, text in rows}
-    return {stream: watch for stream, watch in found.items() if watch.certifies or watch.floor}
+    by_stream = {str(stream): Watch.from_json(text) for stream, text in rows}
+    return {stream: watch for stream, watch in by_stream.items() if watch.certifies or watch.floor}
 
 
 def _store(connection: sa.Connection, watch: Watch) -> None:
@@ -276,10 +276,10 @@ def _started(
     entered = _first_stable(connection, stable.author)
     mine_ms = entered.get(stable.version)
     earlier = [
-        found
+        baseline
         for number, at_ms in entered.items()
         if mine_ms is not None and number != stable.version and at_ms < mine_ms
-        if (found := _certified(connection, stable, f"v{number}", stream, mine_ms, rules))
+        if (baseline := _certified(connection, stable, f"v{number}", stream, mine_ms, rules))
     ]
     floor = baselines.floor_of(earlier, margin=rules.margin)
     return watching.start(
@@ -336,8 +336,10 @@ def _certified(
     )
     if len(values) < batches.first:
         return None
-    found = baselines.certify(values[: batches.first], delta=batches.delta, fewest=batches.fewest)
+    baseline = baselines.certify(
+        values[: batches.first], delta=batches.delta, fewest=batches.fewest
+    )
     if len(values) == batches.second:
         later = baselines.certify(values, delta=batches.delta, fewest=batches.fewest)
-        found = baselines.raised(found, later)
-    return found
+        baseline = baselines.raised(baseline, later)
+    return baseline

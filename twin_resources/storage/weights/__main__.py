@@ -26,17 +26,17 @@ def main() -> int:
     options = parser.parse_args()
     settings = load_settings()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
     try:
         if options.command == "prepare":
-            model = prepare_base_model(settings, options.base_model, report=say)
+            model = prepare_base_model(settings, options.base_model, report=log)
         else:
             model = load_base_model(settings, options.base_model)
     except TwinError as error:
-        say(str(error))
+        log(str(error))
         return 2
     sys.stdout.write(json.dumps(asdict(model), default=str) + "\n")
     return 0
