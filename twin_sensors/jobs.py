@@ -48,7 +48,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
-    # It names no executor: `TWIN_STEPS_APART` says whether its 24 steps share one process.
+    # It names no executor: `TWIN_STEPS_APART` says whether its steps share one process.
 )
 
 learn_routing = dg.define_asset_job(

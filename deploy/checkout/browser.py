@@ -58,9 +58,11 @@ def install() -> str:
     started = time.monotonic()
     _say(f"install {PACKAGE}, which the tests of the pages drive")
     for arguments in (("update",), ("install", "--yes", "--no-install-recommends", PACKAGE)):
+        _say(f"apt-get {arguments[0]}")
         ran = subprocess.run(
             [apt, "--quiet=2", *arguments],
             env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
