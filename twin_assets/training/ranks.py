@@ -45,9 +45,14 @@ UNUSED = ("mlflow", "scipy")
 detection losses of transformers. 1.7 of the 5.7 CPU s that the imports of a rank take."""
 
 
-def leave_out_unused() -> None:
-    """Let the libraries of a rank take `UNUSED` for not installed; before they are imported."""
-    for name in UNUSED:
+def leave_out_unused(*, with_deepspeed: bool = True) -> None:
+    """Let the libraries of a rank take `UNUSED` for not installed; before they are imported.
+
+    Args:
+        with_deepspeed: false where the launch configuration names none: accelerate imports it
+            wherever it is installed, for 1.7 CPU s more.
+    """
+    for name in UNUSED if with_deepspeed else (*UNUSED, "deepspeed"):
         if name not in sys.modules:
             sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # as importlib says
 

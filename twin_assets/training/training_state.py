@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,11 +38,9 @@ def master_weights(
     Args:
         keep: false on a rank that has no use for them: it takes part and keeps nothing.
     """
-    from deepspeed.utils import safe_get_full_fp32_param
-
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named:
-        whole = safe_get_full_fp32_param(parameter)
+        whole = _whole_master(parameter)
         if keep:
             # without DeepSpeed the parameter is its own master
             value = parameter if whole is None else whole
@@ -55,10 +54,9 @@ def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
     DeepSpeed makes its own from the bf16 weights; without DeepSpeed the parameter is the master.
     """
     import torch
-    from deepspeed.utils import safe_get_full_fp32_param
 
     for name, parameter in named:
-        if safe_get_full_fp32_param(parameter) is None:
+        if _whole_master(parameter) is None:
             with torch.no_grad():
                 parameter.copy_(weights[name])
         else:
@@ -176,16 +174,32 @@ def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
 
 
 def _moments(named: Named, optimizer: Any, key: str, *, keep: bool) -> dict[str, torch.Tensor]:
-    from deepspeed.utils import safe_get_full_optimizer_state
-
     inner = torch_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in named:
-        whole = safe_get_full_optimizer_state(parameter, key)
+        whole = _whole_moment(parameter, key)
         if keep:
             value = inner.state[parameter][key] if whole is None else whole
             tensors[name] = value.detach().float().cpu().contiguous()
     return tensors
+
+
+def _whole_master(parameter: torch.nn.Parameter) -> torch.Tensor | None:
+    """DeepSpeed's float32 master of a parameter; None: the parameter is its own."""
+    if sys.modules.get("deepspeed") is None:  # a rank without it never imports it, 1.7 CPU s
+        return None
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    return safe_get_full_fp32_param(parameter)
+
+
+def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
+    """DeepSpeed's moment of a parameter; None: the optimizer has it."""
+    if sys.modules.get("deepspeed") is None:
+        return None
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    return safe_get_full_optimizer_state(parameter, key)
 
 
 def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None) -> None:

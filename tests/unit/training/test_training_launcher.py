@@ -6,6 +6,7 @@ import dataclasses
 import json
 import queue
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -89,6 +90,17 @@ def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: Traini
     for address in ("127.0.0.1", "localhost", "::1"):
         both_here = environment_of(job, "mark", MachineShare(2, 1, address, 29400))
         assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
+
+
+def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> None:
+    alone = dataclasses.replace(job, ranks=1, mixed_precision="fp32")
+    words = command(alone, MachineShare())
+    assert words == [sys.executable, "-m", "some.script", "--job", str(job.folder / "job.json")]
+    environment = environment_of(alone, "mark", MachineShare())
+    assert environment["ACCELERATE_USE_CPU"] == "true"
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
+    for other in ({"deepspeed": ZERO}, {"device": "cuda"}):
+        assert "--num_processes" in command(dataclasses.replace(alone, **other), MachineShare())
 
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 SCRIPT = """
 import importlib.util, sys
@@ -16,6 +17,31 @@ try:
     import mlflow
 except ModuleNotFoundError as error:
     print(error.name)
+"""
+
+# What a rank does with a model, where accelerate and DeepSpeed's accessors would import DeepSpeed.
+WITHOUT_DEEPSPEED = """
+import sys
+from twin_assets.training import train
+from twin_assets.training.ranks import leave_out_unused
+leave_out_unused(with_deepspeed=False)
+import torch
+from accelerate import Accelerator
+from twin_assets.training import training_state
+accelerator = Accelerator(cpu=True)
+model = torch.nn.Linear(2, 1)
+model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+accelerator.backward(model(torch.ones(1, 2)).sum())
+optimizer.step()
+bare = accelerator.unwrap_model(model)
+named = list(bare.named_parameters())
+folder = train.Path(sys.argv[1])
+training_state.save_state(accelerator, named, optimizer, folder, {"step": 1})
+checkpoint, _ = training_state.last_complete(folder)
+training_state.set_master_weights(named, training_state.master_weights(named))
+training_state.load_optimizer(accelerator, named, optimizer, checkpoint, step=1)
+print(sorted(name for name in sys.modules if name.startswith("deepspeed")))
+print(sys.modules["deepspeed"])
 """
 
 
@@ -35,3 +61,16 @@ def test_a_rank_takes_what_it_never_uses_for_not_installed() -> None:
 
 def test_what_was_imported_before_stays() -> None:
     assert left_out(first="scipy") == ["mlflow", "scipy", "mlflow"]
+
+
+def test_without_deepspeed_a_rank_trains_saves_and_goes_on_and_imports_none_of_it(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DEEPSPEED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['deepspeed']", "None"]

@@ -39,6 +39,7 @@ OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
 MARK_VARIABLE = "TWIN_TRAINING_MARK"  # in every process of one attempt, however deep
 _ROOT = Path(__file__).resolve().parents[3]  # where a checkout that is not installed lies
+ACCELERATE = "twin_resources.models.training_launcher.accelerate_launch"
 POLL_S = 0.2
 GRACE_S = 5.0
 
@@ -179,7 +180,10 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
         # accelerate's launcher starts one process then
         start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(here)]
         return [*start, "--nnodes", str(share.machines), *_meeting(share, torch=True), *script]
-    start = [sys.executable, "-m", "accelerate.commands.launch"]
+    if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
+        # accelerate's launcher would import torch, 2 CPU s, to set what `environment_of` sets
+        return [sys.executable, *script]
+    start = [sys.executable, "-m", ACCELERATE]
     if job.deepspeed:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         path = job.folder / "deepspeed.json"
