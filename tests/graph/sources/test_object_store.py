@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import boto3
 import pytest
 
 from tests.graph.sources.conftest import Bucket
 from twin_resources.errors import TwinError
+from twin_resources.storage.sources import object_store
 from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
 from twin_resources.storage.sources.object_store import (
     ObjectChanged,
@@ -51,6 +55,31 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
     bucket.delete("a.md")
     with pytest.raises(ObjectChanged):
         read_object(source, listed)
+
+
+def test_a_client_serves_many_reads_and_another_environment_has_its_own(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Counted(boto3.session.Session):
+        def client(self, *arguments: Any, **options: Any) -> Any:
+            made.append(super().client(*arguments, **options))
+            return made[-1]
+
+    monkeypatch.setattr(boto3.session, "Session", Counted)
+    monkeypatch.setattr(object_store, "KEPT_S", 1e9)
+    source = f"s3://{bucket.name}"
+    for name in ("a.md", "b.md", "c.md"):
+        bucket.put(name, name)
+    assert [read_object(source, one) for one in list_objects(source)] == [b"a.md", b"b.md", b"c.md"]
+    assert len(made) == 1
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    list_objects(source)
+    assert len(made) == 2
+    monkeypatch.setattr(object_store, "KEPT_S", 1e-9)  # its time is over
+    list_objects(source)
+    assert len(made) == 3
 
 
 def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:

@@ -12,9 +12,11 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import IO, Any, cast
 
@@ -22,6 +24,7 @@ from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
 _MOST_OBJECTS = 2_000_000
+KEPT_S = 60  # a client's life: keys that were changed in a file hold from then on
 
 
 class ObjectChanged(TwinError):
@@ -194,6 +197,19 @@ def endpoint_of(environ: Mapping[str, str]) -> str:
 
 
 def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
+    named = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+    return _client_of(named, int(time.monotonic() // KEPT_S), connect_s, read_s, retries)
+
+
+@lru_cache(maxsize=4)
+def _client_of(
+    _named: tuple[tuple[str, str], ...], _turn: int, connect_s: float, read_s: float, retries: int
+) -> Any:
+    """The client of this environment for a while: with it its connections.
+
+    A new one reads boto3's description of the service, 0.1 CPU s, and greets the server anew; an
+    import reads object by object.
+    """
     boto3: Any = import_module("boto3")
     configuration: Any = import_module("botocore.config")
     return boto3.session.Session().client(
