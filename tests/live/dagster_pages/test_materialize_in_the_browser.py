@@ -23,8 +23,9 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import free_port
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
 from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
+from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
@@ -86,7 +87,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             }
         )
         lend_weights(prepare_weights(), settings)
-        tiny = str(make_tiny_model(work / "tiny", unpack_base_model(work)))
+        tiny = str(make_tiny_model(work / "tiny", base_folder()))
         prepare_base_model(settings, tiny)
         author = Author(
             SLUG,

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.checkpoints import manifest as manifests
@@ -48,7 +49,7 @@ def _logs_are_kept(home: Settings, process_logs: Path) -> None:
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
-    base = make_tiny_model(folder / "tiny", unpack_base_model(folder))
+    base = make_tiny_model(folder / "tiny", base_folder())
     gguf.write_f16(base, folder / "tiny.gguf")
     return base
 

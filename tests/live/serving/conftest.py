@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import gguf
 
@@ -48,8 +49,8 @@ def _logs_are_kept(home: Settings, process_logs: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack_base_model(tmp_path_factory.mktemp("smollm2"))
+def smollm2() -> Path:
+    return base_folder()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
@@ -18,8 +19,8 @@ from twin_resources.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack_base_model(tmp_path_factory.mktemp("base"))
+def base_model() -> Path:
+    return base_folder()
 
 
 @pytest.fixture(scope="session")

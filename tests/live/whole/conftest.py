@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.live.closed_network import ClosedRun, run_closed
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -175,7 +176,7 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         patch.setenv("TWIN_HOME", str(home))
         settings = load_settings()
         lend_weights(prepare_weights(), settings)
-        tiny = make_tiny_model(work / "tiny model", unpack_base_model(work))
+        tiny = make_tiny_model(work / "tiny model", base_folder())
     posts = shutil.copytree(SAMPLE, work / "posts of José")
     (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
     recipe = work / "recipe.yaml"
