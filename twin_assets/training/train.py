@@ -5,8 +5,8 @@ trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starti
 (`training_launcher/`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
 Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
-DeepSpeed, on any number of ranks; everything that decides the weights is in the job's folder. It
-goes on from the last complete checkpoint in that folder.
+DeepSpeed, on any number of ranks (one alone on the CPU needs no launcher); everything that decides
+the weights is in the job's folder. It goes on from the last complete checkpoint in that folder.
 A plain loop over accelerate, not TRL's or transformers' Trainer: on two CPU cores a rank imports it
 in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4; and the Trainers' own checkpoints are pickles,
 their steps no plan made beforehand, which a resumption bit for bit rests on here.

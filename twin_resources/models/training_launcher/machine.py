@@ -25,7 +25,7 @@ from pathlib import Path
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.reason import signal_name
+from twin_resources.models.training_launcher.reason import killed_by
 from twin_resources.models.training_launcher.training_job import AttemptEnd, TrainingJob
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
@@ -159,7 +159,7 @@ def follow_log(
                 for line in lines:
                     yield line.decode("utf-8", "replace")
             if code is not None:
-                how = f"exit code {code}" if code >= 0 else f"killed by {signal_name(-code)}"
+                how = f"exit code {code}" if code >= 0 else killed_by(-code)
                 return AttemptEnd(how, retry=code != 0, log_start=log_start)
             now = time.monotonic()
             if now - start > job.timeout_s:

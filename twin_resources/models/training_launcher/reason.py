@@ -28,6 +28,12 @@ def signal_name(number: int) -> str:
     return f"Signal {number}{known.get(number, '')}"
 
 
+def killed_by(number: int) -> str:
+    """How a process ended that a signal killed, with what nobody sends."""
+    hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
+    return f"killed by {signal_name(number)}{hint}"
+
+
 def reason_in(log: Path, log_start: int) -> str:
     """What the log says most about from the byte `log_start` on; never empty."""
     lines = _lines(log, log_start)
@@ -65,5 +71,4 @@ def _killed(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             rank = f"rank {found[1]}"
         elif found := _SIGNAL.search(line) or _ALONE.search(line):
             number = int(found[1])
-            hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
-            yield number, f"{rank} was killed by {signal_name(number)}{hint}"
+            yield number, f"{rank} was {killed_by(number)}"

@@ -1,4 +1,4 @@
-"""accelerate's launcher starts the ranks of DeepSpeed and does not import it for that."""
+"""How ranks are started: by accelerate's launcher, which imports no DeepSpeed, or without one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.models.training_launcher import TrainingJob
+from twin_resources.models.training_launcher import LocalLauncher, TrainingDied, TrainingJob
 from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
+from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
@@ -49,3 +50,21 @@ def test_the_launcher_hands_the_configuration_to_both_ranks_and_imports_no_deeps
     imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
     assert {"accelerate", "torch.distributed.run"} <= imported
     assert not [name for name in imported if name.partition(".")[0] == "deepspeed"]
+
+
+def test_one_process_that_was_killed_is_told_as_that(home: Settings, tmp_path: Path) -> None:
+    """There is no launcher between that would say it."""
+    (tmp_path / "killed.py").write_text("import os\nos.kill(os.getpid(), 9)\n", encoding="utf-8")
+    job = TrainingJob(name="ann", folder=tmp_path, module="killed", ranks=1, mixed_precision="fp32")
+    texts: list[str] = []
+
+    with pytest.raises(TrainingDied) as caught:
+        LocalLauncher(home).run(
+            job,
+            on_message=lambda message: texts.append(str(message.get("text", ""))),
+            environment={"PYTHONPATH": str(tmp_path)},
+        )
+
+    told = "killed by Signal 9 (SIGKILL); when nobody sent it: out of memory"
+    assert [text.partition(";")[0] for text in texts] == [told.partition(";")[0]]
+    assert caught.value.found.startswith(told)
