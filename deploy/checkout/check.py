@@ -8,7 +8,8 @@ Does not belong here: the tests, and for which reasons one may be skipped (`test
     --fast      lint, types, unit tests, and graph tests of what the working tree has changed
     --no-live   all unit and graph tests; no live tests
     --long      the long forms as well (tests marked `long`)
-    -n WORKERS  tests beside one another, default 2; a worker of live tests takes up to 4 GB
+    -n WORKERS  tests beside one another, default 2, live ones 3 where there is memory for it: a
+                worker of live tests takes up to 4 GB
     --shard I/N the I-th of N shares, each for a machine of its own; the first reads the code too
 Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
 """
@@ -32,6 +33,8 @@ from typing import Literal
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NOTHING_COLLECTED = 5
 WORKERS = 2
+LIVE_WORKERS = 3  # on two cores: with two workers a third of the cores' time was waiting
+LIVE_WORKER_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def pytest_stages(
     *,
     changed: Iterable[str] = (),
     workers: int | None = None,
+    live_workers: int = WORKERS,
     shard: tuple[int, int] = (1, 1),
 ) -> list[Stage]:
     """The pytest runs: unit and graph tests, live tests on some workers, and those that want the
@@ -90,6 +94,7 @@ def pytest_stages(
         arguments: for pytest; paths among them choose the tests.
         changed: graph tests that go with the unit tests when it has to be fast.
         workers: None: two; tests that are named by a path then run in one process.
+        live_workers: of the live tests, where `workers` says nothing.
         shard: which share of how many.
 
     A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
@@ -103,7 +108,7 @@ def pytest_stages(
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
     forms = () if length == "long" else ("not long",)
-    files = ("-n", str(workers or WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
+    files = _beside(workers or WORKERS)
     if paths:
         beside = files if workers else ()
         return [Stage("tests", (*base, *_marked(*forms), *beside, *rest, *paths))]
@@ -113,7 +118,7 @@ def pytest_stages(
     stages = [Stage("unit and graph", (*first, "tests/graph", "tests/unit"))]
     if length == "no-live":
         return stages
-    together = (*_marked(*forms, "not alone"), *files)
+    together = (*_marked(*forms, "not alone"), *_beside(workers or live_workers))
     return [
         *stages,
         Stage("live", (*base, *together, *rest, "tests/live")),
@@ -132,6 +137,15 @@ def changed_graph_tests(project: Path) -> list[str]:
         "tests/graph/test_asset_graph.py",
         *(f"tests/graph/{path.name}" for path in folders if path.name in names),
     ]
+
+
+def live_workers_for(available: int) -> int:
+    """How many workers of live tests so many bytes of memory carry, with one's worth to spare."""
+    return LIVE_WORKERS if available >= (LIVE_WORKERS + 1) * LIVE_WORKER_BYTES else WORKERS
+
+
+def _beside(workers: int) -> tuple[str, ...]:
+    return ("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def _marked(*expressions: str) -> tuple[str, ...]:
@@ -218,11 +232,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("fast", "no-live", "long"):
         lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
     parser.set_defaults(length="short")
-    workers = "tests beside one another, default 2; a live one may take 4 GB"
+    workers = "tests beside one another, default 2, live ones 3; a live one may take 4 GB"
     parser.add_argument("-n", dest="workers", type=_positive, metavar="WORKERS", help=workers)
     share = "the I-th of N shares, each for a machine of its own"
     parser.add_argument("--shard", type=share_of, default=(1, 1), metavar="I/N", help=share)
     options, arguments = parser.parse_known_args(argv)
+    import psutil  # here: `check.sh --help` is answered before anything is installed
+
     started, outcome = time.monotonic(), CheckOutcome()
     # of several shares one reads the code
     reads = options.shard[0] == 1
@@ -234,6 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.length,
         changed=changed,
         workers=options.workers,
+        live_workers=live_workers_for(psutil.virtual_memory().available),
         shard=options.shard,
     )
     for stage in stages:

@@ -51,6 +51,10 @@ def test_workers_and_shares() -> None:
 
     first, live, alone = check.pytest_stages([], "short", workers=6, shard=(2, 3))
     assert (beside(first), beside(live)) == ("6", "6")
+    first_of_two, live_of_three, _ = check.pytest_stages([], "short", live_workers=3)
+    assert (beside(first_of_two), beside(live_of_three)) == ("2", "3")
+    gigabytes = {available: check.live_workers_for(available << 30) for available in (8, 15, 16)}
+    assert gigabytes == {8: 2, 15: 2, 16: 3}
     assert "-n" not in alone.command  # beside nothing, however many there are
     for stage in (first, live, alone):
         words = stage.command
