@@ -10,6 +10,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,13 +42,14 @@ class Import:
         return self.module.partition(".")[0]
 
 
-def imports_of_ours() -> list[Import]:
-    """Every import of a third party in the packages that a wheel holds."""
+@cache
+def imports_of_ours() -> tuple[Import, ...]:
+    """Every import of a third party in the packages that a wheel holds; they are read once."""
     files = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
-    return [
+    return tuple(
         one for path in files for one in imports_in(path, str(path.relative_to(ROOT)))
         if one.top not in OURS
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def imports_in(path: Path, shown: str) -> Iterator[Import]:
