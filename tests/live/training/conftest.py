@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,30 +68,36 @@ def home(home: Settings, process_logs: Path) -> Settings:
     return home
 
 
-@pytest.fixture
-def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
+def written_job(
+    home: Settings,
+    base: Path,
+    name: str,
+    *,
+    samples: list[dict[str, Any]] | None = None,
+    **changes: Any,
+) -> TrainingJob:
     """Write a job of about nine steps into the home and return how it is launched.
 
     With `start`, an adapter's folder, it is a preference tuning.
     """
+    values = {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+    ranks = values.pop("ranks", 2)
+    start = values.pop("start", None)
+    job = Job(
+        folder=home.work_dir / name,
+        base_name="tiny",
+        base_folder=base,
+        ranks=ranks,
+        recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
+        stage="dpo" if start else "sft",
+        start=start,
+    )
+    write_job(job)
+    pl.DataFrame(samples or rows()).write_parquet(job.samples)
+    return launched(job, name=name)
 
-    def make(
-        name: str, *, samples: list[dict[str, Any]] | None = None, **changes: Any
-    ) -> TrainingJob:
-        values = {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
-        ranks = values.pop("ranks", 2)
-        start = values.pop("start", None)
-        job = Job(
-            folder=home.work_dir / name,
-            base_name="tiny",
-            base_folder=tiny_model,
-            ranks=ranks,
-            recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
-            stage="dpo" if start else "sft",
-            start=start,
-        )
-        write_job(job)
-        pl.DataFrame(samples or rows()).write_parquet(job.samples)
-        return launched(job, name=name)
 
-    return make
+@pytest.fixture
+def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
+    """`written_job` of the fresh home and the tiny model."""
+    return partial(written_job, home, tiny_model)

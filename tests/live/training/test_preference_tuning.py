@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.live.training.conftest import pair_rows, rows
+from tests.live.training.conftest import pair_rows, rows, written_job
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import ranks_of, weights_of
 from twin_assets.checkpoints.job import read_result
@@ -37,6 +37,14 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The adapter that preference tunings begin with: trained once, and only read."""
+    home = Settings(home=tmp_path_factory.mktemp("supervised"))
+    job = written_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
+    return LocalLauncher(home).run(job) / "adapter"
+
+
 @pytest.mark.parametrize(
     ("launch", "stage"),
     [
@@ -47,10 +55,9 @@ ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
     ],
 )
 def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
-    home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
+    home: Settings, make_job: Callable[..., TrainingJob], start: Path, launch: str, stage: int
 ) -> None:
     launcher = LocalLauncher(home)
-    start = launcher.run(make_job("supervised", token_budget=1200, **ALONE)) / "adapter"
     make_job = partial(make_job, launch=launch)
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, "token_budget": 5000}
     whole = launcher.run(make_job("whole", **changes))
@@ -85,10 +92,9 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
 
 
 def test_an_adapter_of_another_shape_is_refused_and_not_retried(
-    home: Settings, make_job: Callable[..., TrainingJob]
+    home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
     launcher = LocalLauncher(home)
-    start = launcher.run(make_job("supervised", token_budget=600, **ALONE)) / "adapter"
     job = make_job("other", start=start, samples=pair_rows(), **ALONE)
     document = json.loads((job.folder / "job.json").read_text())
     document["recipe"]["lora"]["rank"] = 2
