@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
 from twin_resources.errors import TwinError
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
 
 Array = np.ndarray[Any, Any]
+Layout = tuple[str, tuple[int, ...], np.dtype[Any]]
+"""Name, shape and type of a tensor."""
 
 _ELSEWHERE = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
@@ -44,6 +48,18 @@ _PRE_TOKENIZERS: dict[tuple[Any, ...], str] = {
     (("Split", _CONTRACTIONS + r"\p{N}" + _REST), ("ByteLevel", False)): "qwen2",
 }
 _ROPE_TYPES = ("default", "linear", "llama3")
+_SHAPE = (
+    "vocab_size",
+    "max_position_embeddings",
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+)
+_OF_NUMPY = {"F16", "F32", "F64"}  # safetensors' names
 _LORA_PREFIX = "base_model.model."
 
 
@@ -97,7 +113,9 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             names = _gguf_names(config["num_hidden_layers"])
             extra = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
-                writer, lambda: _model_tensors(model_folder, config, names=names, extra=extra)
+                writer,
+                _model_layout(model_folder, config, names=names, extra=extra),
+                _model_tensors(model_folder, config, names=names, extra=extra),
             )
         finally:
             writer.close()
@@ -164,7 +182,8 @@ def write_adapter(
             writer.add_type("adapter")
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
-            _stream_tensors(writer, lambda: iter(tensors.items()))
+            layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
+            _stream_tensors(writer, layout, tensors.items())
         finally:
             writer.close()
 
@@ -221,10 +240,7 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
 
 def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
     """Write the hyper-parameters; returns rotary factors (head dimension / 2,) or None."""
-    from transformers import LlamaConfig
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    shape = LlamaConfig.from_pretrained(folder)
+    shape = _shape_of(folder, config)
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
@@ -246,11 +262,28 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
     writer.add_value_length(head_dim)
     if rope_type == "default":
         return None
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
     scaled, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](shape, device=None)
     if attention_scale != 1.0:
         raise _refusal(folder, f"rotary scaling that scales attention by {attention_scale}")
     plain = 1.0 / rope["rope_theta"] ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
     return (plain / scaled.numpy()).astype(np.float32)
+
+
+def _shape_of(folder: Path, config: Mapping[str, Any]) -> Any:
+    """The hyper-parameters, with transformers' own values for what config.json leaves out.
+
+    Where it leaves out nothing, as in the folder of the embedded model, transformers and torch are
+    not imported for them: 4 CPU s of a first start.
+    """
+    rope = config.get("rope_parameters")
+    plain = isinstance(rope, Mapping) and rope.get("rope_type") == "default"
+    if plain and "rope_theta" in rope and all(config.get(name) is not None for name in _SHAPE):
+        return SimpleNamespace(rope_parameters=rope, **{name: config[name] for name in _SHAPE})
+    from transformers import LlamaConfig
+
+    return LlamaConfig.from_pretrained(folder)
 
 
 def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> None:
@@ -301,6 +334,40 @@ def _pre_tokenizer_name(folder: Path, pre_tokenizer: Mapping[str, Any]) -> str:
     return name
 
 
+def _model_layout(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    names: Callable[[str], str],
+    extra: Mapping[str, Array],
+) -> Iterator[Layout]:
+    """What `_model_tensors` gives, from the files' headers alone."""
+    for name, values in extra.items():
+        yield name, values.shape, values.dtype
+    for path in _weight_files(folder):
+        with safe_open(path, framework="np") as stored:
+            for name in _wanted(stored.keys(), config):
+                shape = tuple(stored.get_slice(name).get_shape())
+                yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise _refusal(folder, "no *.safetensors")
+    return files
+
+
+def _wanted(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+    """The tensors that GGUF has as well."""
+    tied = bool(config.get("tie_word_embeddings"))
+    return [
+        name
+        for name in sorted(names)
+        if not name.endswith("rotary_emb.inv_freq") and not (tied and name == "lm_head.weight")
+    ]
+
+
 def _model_tensors(
     folder: Path,
     config: Mapping[str, Any],
@@ -310,15 +377,8 @@ def _model_tensors(
 ) -> Iterator[tuple[str, Array]]:
     """Every tensor under its GGUF name, one in memory at a time; matrices f16, vectors f32."""
     yield from extra.items()
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise _refusal(folder, "no *.safetensors")
-    for path in files:
-        for name, values in _stored(path):
-            if name.endswith("rotary_emb.inv_freq") or (
-                name == "lm_head.weight" and config.get("tie_word_embeddings")
-            ):
-                continue
+    for path in _weight_files(folder):
+        for name, values in _stored(path, lambda all_names: _wanted(all_names, config)):
             if values.ndim == 1:
                 yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
                 continue
@@ -328,21 +388,27 @@ def _model_tensors(
             yield names(name), np.ascontiguousarray(rows)
 
 
-def _stored(path: Path) -> Iterator[tuple[str, Array]]:
-    """Every tensor of one safetensors file as float32; torch reads it: numpy has no bfloat16."""
-    from safetensors import safe_open
+def _stored(
+    path: Path, wanted: Callable[[Iterable[str]], list[str]] = sorted
+) -> Iterator[tuple[str, Array]]:
+    """The tensors of one safetensors file as float32; torch reads what numpy has no type for."""
+    with safe_open(path, framework="np") as stored:
+        names = wanted(stored.keys())
+        of_numpy = {stored.get_slice(name).get_dtype() for name in names} <= _OF_NUMPY
+    with safe_open(path, framework="np" if of_numpy else "pt") as stored:
+        for name in names:
+            values = stored.get_tensor(name)
+            yield name, values.astype(np.float32) if of_numpy else values.float().numpy()
 
-    with safe_open(path, framework="pt") as stored:
-        for name in sorted(stored.keys()):
-            yield name, stored.get_tensor(name).float().numpy()
 
-
-def _stream_tensors(writer: GGUFWriter, tensors: Callable[[], Iterator[tuple[str, Array]]]) -> None:
-    """Two passes, since the format wants every name and shape before the first value."""
-    for name, values in tensors():
-        writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes)
+def _stream_tensors(
+    writer: GGUFWriter, layout: Iterable[Layout], tensors: Iterable[tuple[str, Array]]
+) -> None:
+    """The format wants every name and shape before the first value; both come in one order."""
+    for name, shape, dtype in layout:
+        writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for _, values in tensors():
+    for _, values in tensors:
         writer.write_tensor_data(values)

@@ -1,0 +1,112 @@
+"""A GGUF file is the same whoever reads the weights and the shape: numpy, torch, transformers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from twin_resources.storage.weights import gguf
+
+CONFIG: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "head_dim": 4,
+    "hidden_act": "silu",
+    "hidden_size": 8,
+    "intermediate_size": 16,
+    "max_position_embeddings": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "num_key_value_heads": 1,
+    "rms_norm_eps": 1e-06,
+    "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+    "tie_word_embeddings": True,
+    "vocab_size": 6,
+}
+LAYER = "model.layers.0."
+SHAPES = {
+    "lm_head.weight": (6, 8),  # tied: not in the file
+    "model.embed_tokens.weight": (6, 8),
+    "model.norm.weight": (8,),
+    f"{LAYER}input_layernorm.weight": (8,),
+    f"{LAYER}mlp.down_proj.weight": (8, 16),
+    f"{LAYER}mlp.gate_proj.weight": (16, 8),
+    f"{LAYER}mlp.up_proj.weight": (16, 8),
+    f"{LAYER}post_attention_layernorm.weight": (8,),
+    f"{LAYER}self_attn.k_proj.weight": (4, 8),
+    f"{LAYER}self_attn.o_proj.weight": (8, 8),
+    f"{LAYER}self_attn.q_proj.weight": (8, 8),
+    f"{LAYER}self_attn.v_proj.weight": (4, 8),
+}
+WRITE = """
+import sys
+from pathlib import Path
+from twin_resources.storage.weights import gguf
+gguf.write_f16(Path(sys.argv[1]), Path(sys.argv[2]))
+print([name for name in ("torch", "transformers") if name in sys.modules])
+"""
+
+
+def weights() -> dict[str, np.ndarray[Any, Any]]:
+    """Small whole numbers, which every type holds."""
+    draw = np.random.default_rng(5)
+    return {name: draw.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
+
+
+def model(folder: Path, **changes: Any) -> Path:
+    """A model's folder; a change to None leaves the value out of its configuration."""
+    folder.mkdir()
+    config = {name: value for name, value in (CONFIG | changes).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = {
+        "model": {"type": "BPE", "vocab": dict(zip("abcdef", range(6), strict=True)), "merges": []},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+        "added_tokens": [],
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    save_file(weights(), folder / "model.safetensors")
+    return folder
+
+
+def test_what_names_its_whole_shape_is_written_without_torch_and_holds_the_weights(
+    tmp_path: Path,
+) -> None:
+    from gguf import GGUFReader
+
+    folder, out = model(tmp_path / "model"), tmp_path / "model.gguf"
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE, str(folder), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    stored, written = weights(), {each.name: each.data for each in GGUFReader(out).tensors}
+    assert len(written) == len(SHAPES) - 1
+    assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()
+    assert written["output_norm.weight"].dtype == np.float32
+    assert (written["blk.0.ffn_down.weight"] == stored[f"{LAYER}mlp.down_proj.weight"]).all()
+    queries = stored[f"{LAYER}self_attn.q_proj.weight"]
+    assert (written["blk.0.attn_q.weight"] == queries[[0, 2, 1, 3, 4, 6, 5, 7]]).all()
+
+
+def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file as save_with_torch
+
+    by_numpy = gguf.write_f16(model(tmp_path / "model"), tmp_path / "numpy.gguf").read_bytes()
+    (tmp_path / "torch").mkdir()
+    narrow = model(tmp_path / "torch" / "model")
+    values = {name: torch.from_numpy(each).bfloat16() for name, each in weights().items()}
+    save_with_torch(values, narrow / "model.safetensors")
+    assert gguf.write_f16(narrow, tmp_path / "torch.gguf").read_bytes() == by_numpy
+    (tmp_path / "transformers").mkdir()
+    # what is left out here has the same value by default
+    short = model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
+    assert gguf.write_f16(short, tmp_path / "transformers.gguf").read_bytes() == by_numpy
