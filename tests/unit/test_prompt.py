@@ -14,6 +14,10 @@ class Shown:
     title: str
     text: str
     published_at: datetime | None = None
+    document_id: str = "d"
+    position: int = 0
+    start: int = 0
+    end: int = 0
 
 
 def test_passages_stand_before_the_question_in_their_order() -> None:
@@ -32,6 +36,33 @@ def test_passages_stand_before_the_question_in_their_order() -> None:
         "Question: Why a stack?"
     )
     assert "Ada" in messages[0]["content"]
+
+
+def test_pieces_of_one_post_that_follow_each_other_are_one_passage() -> None:
+    date = datetime(2020, 3, 4, tzinfo=UTC)
+    pieces = [
+        Shown("Clocks", "Oil thickens", date, "a", 3, 100, 112),
+        Shown("Clocks", "in the cold.", date, "a", 4, 113, 125),
+        Shown("Clocks", "Wipe it off.", date, "a", 5, 127, 139),
+        Shown("Clocks", "Far from there.", date, "a", 7, 300, 315),
+        Shown("Boats", "Another post.", date, "b", 8, 316, 329),
+        Shown("Boats", "What stands before.", date, "b", 7, 290, 309),
+    ]
+    content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=pieces)
+    assert content[1]["content"] == (
+        "From my posts:\n\n"
+        "[1] Clocks (2020-03-04)\nOil thickens\nin the cold.\n\nWipe it off.\n\n"
+        "[2] Clocks (2020-03-04)\nFar from there.\n\n"
+        "[3] Boats (2020-03-04)\nAnother post.\n\n"
+        "[4] Boats (2020-03-04)\nWhat stands before.\n\n"
+        "Question: Why?"
+    )
+
+
+def test_a_word_that_was_cut_in_two_is_whole_in_the_prompt() -> None:
+    pieces = [Shown("T", "a" * 9, None, "a", 0, 0, 9), Shown("T", "b" * 9, None, "a", 1, 9, 18)]
+    content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=pieces)
+    assert "a" * 9 + "b" * 9 in content[1]["content"]
 
 
 def test_without_passages_there_is_no_heading_for_them() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -35,6 +34,7 @@ from twin_assets.instructions.preference_pairs import (
     within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import render, template_by_hash
 from twin_resources.storage.tables.rows_by_id import is_one_of
 
@@ -221,15 +221,6 @@ def _passage_rows(
     }
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A chunk as the template shows it."""
-
-    title: str
-    text: str
-    published_at: datetime | None
-
-
 def _rendered(
     tables: Tables,
     author: Author,
@@ -243,10 +234,10 @@ def _rendered(
     that are `held_out`: a reader's answer may rest on them, a training sample never shows them.
     """
     wanted = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
-    columns = ["chunk_id", "title", "text", "published_at"]
+    columns = ["chunk_id", *SHOWN_COLUMNS]
     shown = {
-        chunk_id: _Shown(title, text, published_at)
-        for chunk_id, title, text, published_at in tables.read(
+        chunk_id: ShownPassage(*row)
+        for chunk_id, *row in tables.read(
             "document_chunks", author.slug, columns=columns, where=is_one_of("chunk_id", wanted)
         ).iter_rows()
     }

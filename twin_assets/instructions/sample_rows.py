@@ -9,8 +9,6 @@ beside them. Does not belong here: the plan (`building.py`), the wording
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -19,6 +17,7 @@ from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import Template, render
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twin_resources.storage.tables.tables import Tables
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A chunk as the template shows it."""
-
-    title: str
-    text: str
-    published_at: datetime | None
 
 
 def whole_rows(
@@ -65,14 +55,14 @@ def whole_rows(
     )
     chunk_ids = own["context_chunk_ids"].explode().drop_nulls().unique()
     shown = {
-        chunk_id: _Shown(title, text, published_at)
-        for chunk_id, title, text, published_at in read_by_id(
+        chunk_id: ShownPassage(*row)
+        for chunk_id, *row in read_by_id(
             tables,
             "document_chunks",
             author,
             "chunk_id",
             chunk_ids,
-            ["chunk_id", "title", "text", "published_at"],
+            ["chunk_id", *SHOWN_COLUMNS],
         ).iter_rows()
     }
     answers |= {sample_id: one.answer for sample_id, one in general.items()}
@@ -93,7 +83,7 @@ def whole_rows(
 def _rendered(
     row: Mapping[str, Any],
     answer: str,
-    shown: Mapping[str, _Shown],
+    shown: Mapping[str, ShownPassage],
     template: Template,
     marks: ControlMarks,
 ) -> Sequence[Mapping[str, str]]:

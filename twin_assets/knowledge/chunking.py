@@ -1,4 +1,4 @@
-"""A document → chunks that its embedder reads whole, with exact places in the text.
+"""A document → chunks of one thought that its embedder reads whole, with exact places in the text.
 
 Belongs here: where to cut, and the contract of `document_chunks`. Does not belong here: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
@@ -20,7 +20,7 @@ import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
@@ -29,8 +29,15 @@ import polars as pl
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import EmbedderTokenizer
 
-CHUNKING_VERSION = "3"
-"""Version of `chunk_documents`; the asset adds the embedder's revision and limit to it."""
+CHUNKING_VERSION = "4"
+"""Version of `chunk_documents`; the asset adds the embedder's revision and the limit to it."""
+
+CHUNK_TOKENS = 128
+"""Most tokens of a chunk, title and special tokens included, where the embedder reads more.
+
+One vector stands for one thought: a chunk of 256 tokens takes more of the prompt than the answer in
+it, and three other posts find no place (figures: `tests/bench/RESULTS.md`, readers' questions).
+"""
 
 # Not the version above: a chunk whose text stays keeps its name when only the chunker changes, so
 # that traces, samples and votes that cite it still find it.
@@ -46,7 +53,7 @@ DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept
 """What `chunk_documents` reads of `cleaned_documents`."""
 
 # A title of thousands of words, as exports of some platforms hold, would leave no room for text.
-TITLE_SHARE = 4  # the title has at most this part of the limit: 64 of 256 tokens
+TITLE_SHARE = 4  # the title has at most this part of the limit: 32 of 128 tokens
 _BETWEEN = "\n\n"
 
 _HASH_DIGITS = 24
@@ -126,12 +133,21 @@ def chunk_columns() -> Mapping[str, pl.DataType]:
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
+def for_chunks(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
+    """The embedder's tokenizer with the limit of a chunk: `CHUNK_TOKENS`, or less if it reads less.
+
+    Args:
+        tokenizer: the embedder's; its `token_limit` counts special tokens.
+    """
+    return replace(tokenizer, token_limit=min(CHUNK_TOKENS, tokenizer.token_limit))
+
+
 def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl.DataFrame:
-    """Cut every kept document.
+    """Cut every kept document to chunks of at most `tokenizer.token_limit` tokens.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        tokenizer: the embedder's; its `token_limit` counts special tokens.
+        tokenizer: `for_chunks` of the embedder's.
 
     Returns:
         `DocumentChunks`, no to many rows a document.
@@ -176,6 +192,7 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Chun
 
     Args:
         parts: `heading`, `text` and `token_count` of chunks.
+        tokenizer: the one that they were cut with.
     """
     chunks = longest = too_long = miscounted = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""The asset `document_chunks` and its check: no chunk is longer than the embedder reads.
+"""The asset `document_chunks` and its check: no chunk is longer than the embedder reads, or than one thought takes.
 
 Belongs here: the asset and the check. Does not belong here: where to cut (`chunking`), embedding.
 """
@@ -22,8 +22,8 @@ def document_chunks(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Chunks bounded by the embedder's own tokenizer, with document and offsets."""
-    author, tokenizer = context.partition_key, load_tokenizer(settings)
+    """Chunks of at most 128 tokens of the embedder's tokenizer, with document and offsets."""
+    author, tokenizer = context.partition_key, chunking.for_chunks(load_tokenizer(settings))
     done = tables.sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
@@ -44,11 +44,12 @@ def no_chunk_is_truncated(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Counted again by the embedder's tokenizer, title and all, no chunk is longer than its limit.
+    """Counted again by the embedder's tokenizer, title and all, no chunk is longer than a chunk's
+    limit, which is at most the embedder's.
 
     A chunk is counted again once: when it is new, or the tokenizer is another.
     """
-    tokenizer = load_tokenizer(settings)
+    tokenizer = chunking.for_chunks(load_tokenizer(settings))
     new = tables.unverified(
         "document_chunks",
         context.partition_key,

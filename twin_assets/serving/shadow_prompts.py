@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from twin_assets.evaluation.likelihood.held_out import held_out_samples
 from twin_resources.errors import TwinError
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import Message, render, template_by_hash
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 
 MOST_RECENT = 600
 FEWEST_WORDS = 3  # "thanks!" tells no two models apart
-
-
-@dataclass(frozen=True)
-class ShownPassage:
-    """A chunk as a prompt shows it."""
-
-    chunk_id: str
-    title: str
-    text: str
-    published_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -143,8 +133,8 @@ def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Messag
 
 def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
     """Rows of `document_chunks` by id."""
-    columns = ["chunk_id", "title", "text", "published_at"]
-    return {row[0]: ShownPassage(*row) for row in chunks.select(columns).iter_rows()}
+    rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
+    return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
 
 
 def by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:

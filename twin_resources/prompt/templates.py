@@ -26,27 +26,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_resources.prompt.shown_passages import Excerpt, joined
 
 Message = dict[str, str]
 NOTE = "A note from the reader's program:"
-
-
-class Excerpt(Protocol):
-    """What a template shows of a passage; `retrieval.Passage` is one."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def published_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True)
@@ -173,7 +161,8 @@ def render(
         question: the reader's last message.
         persona: one line about the author; empty: none.
         refused_topics: what the twin declines to speak about.
-        passages: best first; none gives the bare question.
+        passages: best first; none gives the bare question. Where one goes on where the one before
+            it ends, in the same post, the two are shown as one.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
         note: what the reader's program says (its system message); every line of it is marked. It
             stands with the reader, not in our system message: a program is no author.
@@ -210,7 +199,7 @@ def render(
             date=passage.published_at.date().isoformat() if passage.published_at else "undated",
             text=passage.text.strip(),
         )
-        for number, passage in enumerate(passages, start=1)
+        for number, passage in enumerate(joined(passages), start=1)
     ]
     question = template.as_readers(question.strip())
     noted = _noted(template.as_readers(note.strip()))

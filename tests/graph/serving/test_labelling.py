@@ -21,7 +21,7 @@ from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider
 from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
-from twin_assets.serving.shadow_prompts import ShadowPrompt, ShownPassage
+from twin_assets.serving.shadow_prompts import ShadowPrompt
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
@@ -39,6 +39,7 @@ from twin_resources.dagster_resources import (
 from twin_resources.errors import TwinError
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.label_rows import arrays_of, with_larger
@@ -63,7 +64,7 @@ PROMPTS = [
         "recorded" if n % 2 else "held_out",
         f"{n:032x}",
         f"Why is clock number {n} slow, and what of its oil? I am ann@brookmill.net.",
-        (ShownPassage(f"k{n}", "On oil", f"Oil thickens, case {n}.", None),),
+        (ShownPassage(f"d{n}", "On oil", f"Oil thickens, case {n}.", None),),
     )
     for n in range(25)
 ]

@@ -19,6 +19,8 @@ class Shown:
     title = "On {{ name }}"
     text = f"\n{BRACES}\n"
     published_at = None
+    document_id = "d"
+    position = start = end = 0
 
 
 CHUNKS = pl.DataFrame({"chunk_id": ["c"], "title": [Shown.title], "text": [Shown.text]})

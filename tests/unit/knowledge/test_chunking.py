@@ -14,6 +14,7 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
+    CHUNK_TOKENS,
     DOCUMENT_COLUMNS,
     TITLE_SHARE,
     Chunk,
@@ -21,6 +22,7 @@ from twin_assets.knowledge.chunking import (
     chunk_columns,
     chunk_documents,
     cut,
+    for_chunks,
     indexed_text,
     measure,
 )
@@ -165,6 +167,18 @@ def test_a_heading_goes_with_what_follows() -> None:
 def test_joined_characters_are_not_torn() -> None:
     for chunk in assert_holds("e\u0301" * 400, token_limit=32):
         assert not chunk.text.startswith("\u0301")
+
+
+def test_a_chunk_is_smaller_than_what_the_embedder_reads() -> None:
+    reads_more, reads_less = small_tokenizer(token_limit=256), small_tokenizer(token_limit=64)
+    assert for_chunks(reads_less) == reads_less
+    for_chunk = for_chunks(reads_more)
+    assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, reads_more.revision)
+    frame = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), for_chunk)
+    assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
+    assert measure([frame], for_chunk).too_long == 0
+    whole = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), reads_more)
+    assert measure([whole], for_chunk).too_long > 0, "cut by the embedder's limit"
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:

@@ -58,8 +58,8 @@ class RetrievalResult:
     """What was found for a question.
 
     Attributes:
-        passages: best first, each with its neighbours right after it; together within the token
-            budget.
+        passages: those of a post that follow each other together, in the post's order, the best
+            found first; together within the token budget.
         vector: the question's, float32 of shape (dimension,); the router uses it too. None where
             there is no table to search: nothing was embedded.
         reason: why there are no passages when that is not the question's doing; empty otherwise.

@@ -3,8 +3,8 @@
 Belongs here: the order in which hits and their neighbours get their tokens.
 Does not belong here: ranking and reading (`search.py`).
 
-A chunk ends where the embedder's limit ends, not where the thought does: what stands right after a
-hit in its post, then right before it, is shown with it as far as hits leave tokens over.
+A chunk ends where its limit ends, not where the thought does: what stands right after a hit in its
+post, then right before it, is shown with it as far as hits leave tokens over.
 """
 # pyright: strict
 
@@ -36,16 +36,33 @@ def with_neighbours(
         beside: neighbours by chunk id of the hit, the better first.
 
     Returns:
-        Best hit first, each followed by its own neighbours.
+        Runs of passages that follow each other in one post, each in the post's order; the run of
+        the best hit first.
     """
     left = token_budget - sum(hit.token_count for hit in hits)
-    shown = {hit.chunk_id for hit in hits}
-    order: list[Passage] = []
+    shown = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
-        order.append(hit)
         for passage in beside.get(hit.chunk_id, ()):
-            if passage.chunk_id not in shown and passage.token_count <= left:
-                order.append(passage)
-                shown.add(passage.chunk_id)
+            place = (passage.document_id, passage.position)
+            if place not in shown and passage.token_count <= left:
+                shown[place] = passage
                 left -= passage.token_count
-    return tuple(order)
+    return _in_runs(shown)
+
+
+def _in_runs(shown: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
+    """The passages, each with what goes before and after it in its post.
+
+    Args:
+        shown: by document and position, best first.
+    """
+    order: dict[tuple[str, int], Passage] = {}
+    for document, position in shown:
+        if (document, position) in order:
+            continue
+        while (document, position - 1) in shown:
+            position -= 1
+        while (document, position) in shown:
+            order[document, position] = shown[document, position]
+            position += 1
+    return tuple(order.values())

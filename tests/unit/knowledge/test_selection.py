@@ -1,0 +1,38 @@
+"""Which passages are shown, and in which order."""
+
+from __future__ import annotations
+
+from twin_resources.models.retrieval.search import Passage
+from twin_resources.models.retrieval.selection import best_hits, with_neighbours
+
+
+def passage(document: str, position: int, *, tokens: int = 100, score: float = 1.0) -> Passage:
+    name = f"{document}{position}"
+    return Passage(name, document, "T", "", None, name, score, tokens, position)
+
+
+def names(passages: tuple[Passage, ...]) -> list[str]:
+    return [one.chunk_id for one in passages]
+
+
+def test_one_that_does_not_fit_is_passed_over() -> None:
+    ranked = [passage("a", 0), passage("b", 0, tokens=250), passage("c", 0), passage("d", 0)]
+    assert names(tuple(best_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
+    assert names(tuple(best_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
+    assert best_hits(ranked, limit=4, token_budget=99) == []
+
+
+def test_a_posts_passages_stand_in_its_order_and_the_best_post_first() -> None:
+    hits = [passage("a", 5), passage("b", 2), passage("a", 4), passage("a", 9)]
+    beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
+    shown = with_neighbours(hits, beside, token_budget=1000)
+    assert names(shown) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
+    assert with_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "the hit, not its neighbour"
+
+
+def test_neighbours_take_what_the_hits_leave_over_the_best_hits_first() -> None:
+    hits = [passage("a", 5), passage("b", 2)]
+    beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
+    assert names(with_neighbours(hits, beside, token_budget=299)) == ["a5", "b2"]
+    assert names(with_neighbours(hits, beside, token_budget=300)) == ["a5", "a6", "b2"]
+    assert names(with_neighbours(hits, beside, token_budget=500)) == ["a4", "a5", "a6", "b2", "b3"]
