@@ -98,10 +98,13 @@ class RetrieverResource(_OfHome):
 
     def retriever(self) -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
         settings = self.settings()
-        return Retriever(settings.tables_base, load_embedder(settings))
+        return Retriever(
+            settings.tables_base, load_embedder(settings), reranker=load_reranker(settings)
+        )
 
 
 class RegistryResource(_OnState):

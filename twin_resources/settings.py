@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
     # Empty: OpenVINO where it reproduces the model; sentence-transformers uses a graphics card.
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
+    # A cross-encoder (a hub id or a folder) that ranks the found passages again, before the prompt
+    # shows the best; empty: none. It costs a pass for each of some 40 passages a question.
+    reranker: str = ""
     host: str = "127.0.0.1"  # address that all servers listen at
     gateway_port: int = 4000  # of the OpenAI-compatible endpoint
     dagster_port: int = 3000  # of Dagster's pages

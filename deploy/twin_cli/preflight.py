@@ -185,6 +185,19 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 
 
+def look_at_reranker(name: str) -> list[Finding]:
+    """Whether a reranker that is named can be there: a folder of a model, or a hub's id."""
+    if not name:
+        return []
+    folder = Path(name).expanduser()
+    step = "name a folder of a cross-encoder or a hub id (owner/name) in TWIN_RERANKER, or unset it"
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        return [_stop("reranker", f"{name} holds no config.json of a model", step)]
+    if not folder.is_dir() and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        return [_stop("reranker", f"no such folder: {name}", step)]
+    return [_ok("reranker", name)]
+
+
 def needs_gb(
     options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
 ) -> tuple[float, float, float]:
@@ -352,6 +365,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     findings = look_at_system() + look_at_python() + look_at_compiler()
     findings += look_at_model(options.base_model, machine)
     findings += look_at_answer_model(options.answer_model, options.base_model, machine)
+    findings += look_at_reranker(options.reranker)
     findings += look_at_disk(project, home, kept_gb=kept, home_gb=in_home)
     if not options.check:
         findings += look_at_ports(options, home)
@@ -417,6 +431,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base-model", default=model)
     parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
     parser.add_argument("--answer-model", default="")
+    parser.add_argument("--reranker", default=os.environ.get("TWIN_RERANKER") or "")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")

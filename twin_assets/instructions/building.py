@@ -242,9 +242,7 @@ def _plan(
         .otherwise("split")
         .alias("split"),
         pl.lit(
-            contexts.retrieval_name(
-                retriever.embedder_revision, token_budget=speaker.context_tokens
-            )
+            contexts.retrieval_name(retriever.revision, token_budget=speaker.context_tokens)
         ).alias("retrieval"),
     )
     shown = _contexts(tables, speaker, samples, chunks, drawn, retriever)

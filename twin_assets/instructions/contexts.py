@@ -27,7 +27,7 @@ from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, Retriev
 if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
 
-CONTEXT_VERSION = "1"
+CONTEXT_VERSION = "2"
 WITHOUT_CONTEXT = 0.2
 REPEATS_ANSWER = 0.2  # share of the answer's 5-word sequences: another post quotes it
 SAME_CONTEXT = 0.6  # share of tokens: two prompts that show mostly the same passages
@@ -45,9 +45,14 @@ class ContextSample:
     own_chunks: tuple[str, ...]
 
 
-def retrieval_name(embedder_revision: str, *, token_budget: int) -> str:
-    """Names everything that decides what is found for a question."""
-    return f"{CONTEXT_VERSION}:{embedder_revision}:{PASSAGES}:{token_budget}"
+def retrieval_name(revision: str, *, token_budget: int) -> str:
+    """Names everything that decides what is found for a question.
+
+    Args:
+        revision: of the models that find and rank (`Retriever.revision`).
+        token_budget: `Author.context_tokens`.
+    """
+    return f"{CONTEXT_VERSION}:{revision}:{PASSAGES}:{token_budget}"
 
 
 def gets_context(sample_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The asset `document_chunks` and its check: no chunk is longer than the embedder reads, or than one thought takes.
+"""The asset `document_chunks` and its check: no chunk is longer than it may be.
 
 Belongs here: the asset and the check. Does not belong here: where to cut (`chunking`), embedding.
 """

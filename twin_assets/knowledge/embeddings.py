@@ -98,7 +98,7 @@ def a_named_post_is_found_first(
         "embeddings",
         author,
         claim="a_named_post_is_found_first",
-        version=f"{named_titles.VERSION}:{search.embedder_revision}",
+        version=f"{named_titles.VERSION}:{search.revision}",
     )
     if not new.fragments:
         return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
     from twin_resources.storage.tables.tables import Tables
 
-VERSION = "1"
+VERSION = "2"  # of the search: chunks of 128 tokens, vectors lead
 LEAST_FIRST = 0.97  # of the questions
 # Some 15 ms a question: two seconds, whatever the number of posts. The bound of an exact 95 %
 # interval for a true .99 is then .967, so that a sound table is not stopped by the draw.

@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 SAMPLES = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 """What an import leaves out unless the author's settings ask for it (`Author.include`)."""
-# Of the passages of a prompt, in tokens of the embedder: two of the usual size. With 700 a training
+# Of the passages of a prompt, in tokens of the embedder: four of the usual size. With 700 a training
 # sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
 CONTEXT_TOKENS = 400
 
@@ -53,7 +53,7 @@ class Author:
         refused_topics: topics that the twin declines to speak about.
         temperature, frequency_penalty, max_tokens: sampling of an answer.
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
-            256 a full chunk does not fit. A larger model makes use of more; a change is a new
+            128 a full chunk does not fit. A larger model makes use of more; a change is a new
             dataset.
         disclosure: where a reader is told that a model wrote this: `field` (in `twin.disclosure`
             alone), `first` (also above the first answer of a conversation) or `each` (above each).

@@ -150,11 +150,13 @@ def passages_of(settings: Settings) -> Passages:
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
         # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
         # wait for each other in a busy loop, and several questions share the cores anyway.
-        return Retriever(settings.tables_base, load_embedder(settings, threads=1))
+        embedder = load_embedder(settings, threads=1)
+        return Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.models.quotes.quoter import Quoter

@@ -38,6 +38,7 @@ def show_machine(settings: Settings, *, clock: StageClock, answer_model: str = "
         [
             *("--base-model", settings.base_model),
             *("--embedder", settings.embedder),
+            *("--reranker", settings.reranker),
             *("--home", str(settings.home)),
             *("--answer-model", answer_model),
         ]

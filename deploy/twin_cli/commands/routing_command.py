@@ -165,6 +165,7 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
         TwinError: see `run_try`.
     """
     from twin_resources.models.embedder.embedder import load_embedder
+    from twin_resources.models.retrieval.reranker import load_reranker
     from twin_resources.models.retrieval.retrieval import Retriever
 
     path = policy_file(settings.home, author.slug)
@@ -182,9 +183,8 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
             found=f"labels of embedder {policy.embedder}; this is {embedder.revision}",
             next_step="materialize `routing_labels` and `routing_policy`",
         )
-    found = Retriever(settings.tables_base, embedder).retrieve(
-        author.slug, question, token_budget=author.context_tokens
-    )
+    retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
+    found = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
     vector = np.asarray(found.vector, np.float64)
     closeness = max((passage.cosine for passage in found.passages), default=0.0)
     row = features_of(policy, vector, length=len(question), closeness=closeness)

@@ -199,6 +199,21 @@ def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> 
     )
 
 
+def test_a_reranker_that_is_not_there(home: Settings, tmp_path: Path) -> None:
+    def told(name: str) -> Diagnostic:
+        return one(machine_findings.look_at_reranker(home.model_copy(update={"reranker": name})))
+
+    assert list(machine_findings.look_at_reranker(home)) == []
+    missing = told(str(tmp_path / "none"))
+    assert missing.verdict == "fail"
+    assert "no such folder" in missing.found
+    assert "TWIN_RERANKER" in missing.remedy
+    assert "config.json" in told(str(tmp_path)).found
+    (tmp_path / "config.json").write_text("{}")
+    assert told(str(tmp_path)).verdict == "ok"
+    assert told("owner/cross-encoder").verdict == "ok", "an id of the hub"
+
+
 def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
     assert list(machine_findings.look_at_judge(home)) == []
     priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})

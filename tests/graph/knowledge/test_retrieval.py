@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.unit.judges.test_entailment import cross_encoder
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
 from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.models.retrieval.reranker import Reranker
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, RetrievalResult, Retriever
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -365,14 +367,33 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
         return [(passage.chunk_id, passage.beside) for passage in result.passages]
 
     after, before = ("day2-0", "day1-0"), ("day0-0", "day1-0")
-    assert shown() == [("day1-0", ""), after, before]
+    assert shown() == [before, ("day1-0", ""), after]
     # The budget holds for neighbours too: the one after comes first, then the one before.
     tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
     assert shown(token_budget=tokens[1] + tokens[2]) == [("day1-0", ""), after]
     assert shown(token_budget=tokens[1]) == [("day1-0", "")]
     # What must not be found is not found beside a hit either.
-    assert shown(exclude=["day2-0"]) == [("day1-0", ""), before]
+    assert shown(exclude=["day2-0"]) == [before, ("day1-0", "")]
     assert shown(before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
-    # Two hits that stand beside each other are not shown twice.
+    # Two hits that stand beside each other are not shown twice, and in the post's order.
     both = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
     assert len({passage.chunk_id for passage in both}) == len(both)
+    days = [passage.chunk_id for passage in both if passage.document_id == "diary"]
+    assert days == ["day0-0", "day1-0", "day2-0", "day3-0"]
+
+
+def test_a_reranker_has_the_last_word(
+    changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
+) -> None:
+    reranker = Reranker(cross_encoder(tmp_path / "reranker", {0: "score"}))
+    again = Retriever(tables.base_uri, embedder, reranker=reranker)
+    question = "Which birds come after the flood because of dust?"
+    result = again.retrieve("ada", question, limit=10, token_budget=1000)
+    texts = [f"{passage.title}\n\n{passage.text}" for passage in result.passages]
+    scores = reranker.scores(question, texts)
+    assert scores == sorted(scores, reverse=True)
+    assert [passage.score for passage in result.passages] == pytest.approx(scores)
+    assert result.nearest[0].document_id == result.passages[0].document_id
+    assert {one.chunk_id for one in result.passages} == {f"{name}-0" for name in POSTS}
+    # A context that was found without it is another one.
+    assert again.revision != changing.revision == embedder.revision

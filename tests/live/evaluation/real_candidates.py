@@ -61,7 +61,7 @@ CODE = (
 AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
 NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
 RECIPE = "smollm2-135m-demo"
-CONTEXT_TOKENS = 256  # of passages in a prompt: one full chunk, as in the demo
+CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
 EVALUATION_TOKENS = 6000  # of held-out passages: 30 of them at least are read all the same
 
 

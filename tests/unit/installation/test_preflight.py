@@ -210,6 +210,15 @@ def test_a_core_is_measured_within_a_moment() -> None:
     assert forecast.load() >= 0.0
 
 
+def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:
+    options = ["--home", str(tmp_path / "home"), "--reranker", str(tmp_path / "none")]
+    report = preflight.examine(preflight.parse(options), tmp_path, installed=True)
+    assert not report["go_on"]
+    assert f"no such folder: {tmp_path / 'none'}" in preflight.as_text(report)
+    assert "TWIN_RERANKER" in preflight.as_text(report)
+    assert preflight.look_at_reranker("") == []
+
+
 def test_an_answer_model_must_fit_and_should_beside_the_training(tmp_path: Path) -> None:
     def found(name: str, machine: dict[str, Any] = LAPTOP) -> list[tuple[str, str]]:
         told = preflight.look_at_answer_model(name, "smollm2-135m-instruct", machine)

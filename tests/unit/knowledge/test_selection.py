@@ -6,9 +6,11 @@ from twin_resources.models.retrieval.search import Passage
 from twin_resources.models.retrieval.selection import best_hits, with_neighbours
 
 
-def passage(document: str, position: int, *, tokens: int = 100, score: float = 1.0) -> Passage:
+def passage(
+    document: str, position: int, *, tokens: int = 100, title: str = "T", text: str = "text"
+) -> Passage:
     name = f"{document}{position}"
-    return Passage(name, document, "T", "", None, name, score, tokens, position)
+    return Passage(name, document, title, "", None, text, 1.0, tokens, position)
 
 
 def names(passages: tuple[Passage, ...]) -> list[str]:
@@ -20,6 +22,11 @@ def test_one_that_does_not_fit_is_passed_over() -> None:
     assert names(tuple(best_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
     assert names(tuple(best_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
     assert best_hits(ranked, limit=4, token_budget=99) == []
+
+
+def test_a_post_has_two_hits_at_most_and_the_next_post_its_place() -> None:
+    ranked = [*(passage("a", at) for at in (1, 5, 9)), passage("b", 0)]
+    assert names(tuple(best_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 
 def test_a_posts_passages_stand_in_its_order_and_the_best_post_first() -> None:

@@ -5,9 +5,7 @@ Does not belong here: filling the table (the `embeddings` asset), the prompt aro
 (`prompt/templates.py`).
 
 An author's passages are a table of their own, so no filter can be forgotten: what is opened holds
-nobody else's text. Fusion: reciprocal rank fusion, Cormack, Clarke and Büttcher 2009,
-https://doi.org/10.1145/1571941.1572114 (on Cranfield .419 nDCG@10; vectors alone .382, full text
-alone .374).
+nobody else's text.
 """
 # pyright: strict
 
@@ -42,9 +40,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.models.retrieval.reranker import Reranker
 
 TABLE = "embeddings"
-PASSAGES = 4
+PASSAGES = 6  # hits: of 400 tokens 3 or 4 full chunks, and more of short posts
 NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY = 32  # questions for which reading all vectors of a large table once pays
@@ -85,6 +84,7 @@ class Retriever:
             `<tables_base>/<author>/embeddings.lance`.
         embedder: the one that made the table's vectors; a table of another one is not searched.
         storage_options: of Lance, for `s3://`.
+        reranker: ranks what the search found again; None: the search's ranking stands.
     """
 
     def __init__(
@@ -92,10 +92,13 @@ class Retriever:
         tables_base: str | Path,
         embedder: Embedder,
         storage_options: Mapping[str, str] | None = None,
+        *,
+        reranker: Reranker | None = None,
     ) -> None:
         self._base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._storage_options = dict(storage_options or {})
+        self._reranker = reranker
         self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the author asked last is last
         self._opening = Lock()
 
@@ -103,6 +106,12 @@ class Retriever:
     def embedder_revision(self) -> str:
         """Of the embedder that questions are put to."""
         return self._embedder.revision
+
+    @property
+    def revision(self) -> str:
+        """Of all models by which passages are found and ranked."""
+        again = f"+{self._reranker.revision}" if self._reranker else ""
+        return f"{self._embedder.revision}{again}"
 
     def retrieve(
         self,
@@ -162,6 +171,8 @@ class Retriever:
         for query, vector in zip(queries, vectors, strict=True):
             column = opened.words_column
             ranked = search(opened.table, query, vector, memory=memory, column=column)
+            if self._reranker:
+                ranked = self._reranker.ranked(query.question, ranked)
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)

@@ -1,8 +1,9 @@
-"""One search of one table: the nearest vectors and the best words, fused by rank; and what stands
-beside a passage in its post.
+"""One search of one table: the nearest vectors, and the best words where they name one post; and
+what stands beside a passage in its post.
 
-Belongs here: the two searches, what they leave out, the fusion, and the neighbours of a hit.
-Does not belong here: which table, and how much of the result is shown (`retrieval.py`).
+Belongs here: the two searches, what they leave out, the neighbours of a hit.
+Does not belong here: what either search counts for (`fusion.py`), which table, and how much of the
+result is shown (`retrieval.py`).
 """
 # pyright: strict
 
@@ -14,17 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.models.retrieval.naming import named_in
+from twin_resources.models.retrieval.fusion import fused
 from twin_resources.models.retrieval.vector_index import probing
 
 if TYPE_CHECKING:
     import numpy as np
 
-# On 241 questions that the benchmark does not ask, of texts without their titles: nDCG@10 .631
-# (vectors .573, words .574). 50 candidates find .636 and cost more; a constant from 0.5 to 20 .626
-# to .633; any other weights than equal ones, from 3:7 to 8:2, less.
-CANDIDATES = 20  # of each search, before fusion: 5 for each passage that is shown
-RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
+CANDIDATES = 20  # of each search, before fusion; with 40 nDCG@10 is .817 instead of .823
 MOST_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
 INDEXED = "indexed_text"
 """Column that the words are searched in: what was embedded, title and text."""
@@ -47,8 +44,8 @@ class Passage:
     """One chunk of a post, as the prompt shows it and the trace names it.
 
     Attributes:
-        score: reciprocal rank fusion score, of a neighbour its hit's; comparable within one answer
-            only.
+        score: of the fusion (`fusion.fused`), of a neighbour its hit's; comparable within one
+            answer only.
         token_count: tokens of `text` in the embedder's tokens.
         position: place of the chunk in its post, from 0.
         beside: chunk id of the hit whose neighbour this is; empty for a hit.
@@ -133,9 +130,15 @@ class InMemory:
             for place, row in zip(order, near, strict=True)
         ]
 
-    def rows_of(self, row_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows by Lance's row id, in that order; one that was written since is left out."""
-        return self._take([self._by_row_id[row] for row in row_ids if row in self._by_row_id])
+    def rows_of(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
+        """The rows of full text's answer, in its order; one that was written since is left out.
+
+        Args:
+            scores: `_score` by Lance's row id.
+        """
+        known = [row for row in scores if row in self._by_row_id]
+        found = self._take([self._by_row_id[row] for row in known])
+        return [{**row, "_score": scores[name]} for name, row in zip(known, found, strict=True)]
 
     def at(
         self, places: Collection[tuple[str, int]], query: RetrievalQuery
@@ -194,7 +197,7 @@ def by_words(
     if memory is None:
         return _best(builder, query, [*_COLUMNS, "_score"])
     found = _best(builder.with_row_id(True), query, ["_score"])
-    return memory.rows_of([row["_rowid"] for row in found])
+    return memory.rows_of({row["_rowid"]: float(row["_score"]) for row in found})
 
 
 def search(
@@ -205,10 +208,7 @@ def search(
     memory: InMemory | None,
     column: str = INDEXED,
 ) -> list[Passage]:
-    """The best of both searches, best first; of equally good ones the nearer vector.
-
-    Posts that the question names are a third list, of what the two have found: with it the passages
-    of a named post stand first unless both searches found them far behind.
+    """The best of both searches, best first (`fusion.fused`).
 
     Args:
         memory: the rows of `table`; None: it is scanned.
@@ -216,23 +216,11 @@ def search(
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
     said = by_words(table, query, memory=memory, column=column)
-    scores: dict[str, float] = {}
-    for ranked in (near, said):
-        for rank, row in enumerate(ranked, start=1):
-            chunk = row["chunk_id"]
-            scores[chunk] = scores.get(chunk, 0.0) + 1.0 / (RANK_CONSTANT + rank)
-    nearer = {row["chunk_id"]: rank for rank, row in enumerate(near)}
-    rows = {row["chunk_id"]: row for row in (*said, *near)}
-    named = named_in(query.question, [row["title"] or "" for row in rows.values()])
-    for chunk, row in rows.items():
-        if rank := named.get(row["title"] or ""):
-            scores[chunk] += 1.0 / (RANK_CONSTANT + rank)
-    order = sorted(scores, key=lambda chunk: (-scores[chunk], nearer.get(chunk, len(near)), chunk))
-    return [
-        _passage(rows[chunk], score=scores[chunk])
-        for chunk in order
-        if rows[chunk]["document_id"] not in query.exclude_documents
-    ]
+    near, said = (
+        [row for row in ranked if row["document_id"] not in query.exclude_documents]
+        for ranked in (near, said)
+    )
+    return [_passage(row, score=score) for row, score in fused(query.question, near, said)]
 
 
 def neighbours(

@@ -10,18 +10,31 @@ post, then right before it, is shown with it as far as hits leave tokens over.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 
 from twin_resources.models.retrieval.search import Passage
 
 
+MOST_OF_A_POST = 2
+"""Hits. What the prompt holds of the best post beyond them stands beside them; a third hit would
+take the place of another post, and that may be the right one."""
+
+
 def best_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
-    """The best that fit together; one that does not fit is passed over for the next best."""
+    """The best that fit together; one that does not fit, or is its post's third, is passed over."""
     kept: list[Passage] = []
+    of_post: Counter[str] = Counter()
     left = token_budget
     for passage in ranked:
-        if len(kept) < limit and passage.token_count <= left:
+        if (
+            len(kept) < limit
+            and passage.token_count <= left
+            and of_post[passage.document_id] < MOST_OF_A_POST
+        ):
             kept.append(passage)
+            of_post[passage.document_id] += 1
             left -= passage.token_count
     return kept
 
@@ -58,11 +71,7 @@ def _in_runs(shown: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
     """
     order: dict[tuple[str, int], Passage] = {}
     for document, position in shown:
-        if (document, position) in order:
-            continue
-        while (document, position - 1) in shown:
-            position -= 1
-        while (document, position) in shown:
-            order[document, position] = shown[document, position]
-            position += 1
+        first = next(at for at in count(position, -1) if (document, at - 1) not in shown)
+        run = takewhile(shown.__contains__, ((document, at) for at in count(first)))
+        order.update((place, shown[place]) for place in run)
     return tuple(order.values())

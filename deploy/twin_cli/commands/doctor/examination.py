@@ -53,6 +53,7 @@ def examine(settings: Settings) -> list[Diagnostic]:
         ("disk", lambda: machine_findings.look_at_disk(chosen)),
         ("keys", lambda: machine_findings.look_at_keys(chosen)),
         ("judge", lambda: machine_findings.look_at_judge(chosen)),
+        ("reranker", lambda: machine_findings.look_at_reranker(chosen)),
         ("authors", lambda: machine_findings.look_at_authors(chosen)),
         ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
         ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),

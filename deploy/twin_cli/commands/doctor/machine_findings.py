@@ -42,6 +42,15 @@ def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
             yield fail(one["name"], one["found"], one["next_step"])
 
 
+def look_at_reranker(settings: Settings) -> Iterator[Diagnostic]:
+    """Whether the reranker that is named can be there; none named: nothing to find."""
+    for one in preflight.look_at_reranker(settings.reranker):
+        if one["verdict"] == "ok":
+            yield ok(one["name"], one["found"])
+        else:
+            yield fail(one["name"], one["found"], one["next_step"])
+
+
 def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:
     """Whether what the project declares is installed, in versions that it works with."""
     wrong: list[str] = []

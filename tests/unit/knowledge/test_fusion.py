@@ -1,0 +1,49 @@
+"""What vectors, words and named titles count for in one ranking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twin_resources.models.retrieval.fusion import STANDS_OUT, fused, standing_out
+
+
+def near(*names: str) -> list[dict[str, Any]]:
+    """Rows of the nearest vectors; "a1" is the passage 1 of post a, whose title is A."""
+    return [{"chunk_id": name, "document_id": name[0], "title": name[0].upper()} for name in names]
+
+
+def said(**scores: float) -> list[dict[str, Any]]:
+    """Rows of full text with their BM25 scores."""
+    return [{**row, "_score": scores[row["chunk_id"]]} for row in near(*scores)]
+
+
+def ranked(question: str, *lists: list[dict[str, Any]]) -> list[str]:
+    return [row["chunk_id"] for row, _ in fused(question, *lists)]
+
+
+def test_without_a_post_that_stands_out_the_vectors_alone_decide() -> None:
+    words = said(c1=5.0, b1=4.9, a1=4.8, z1=4.7)
+    assert ranked("why?", near("a1", "b1", "c1"), words) == ["a1", "b1", "c1", "z1"]
+    assert ranked("why?", near("a1", "b1", "c1"), []) == ["a1", "b1", "c1"]
+
+
+def test_a_post_that_stands_out_in_the_words_is_lifted_and_no_other() -> None:
+    words = said(c1=10.0, b1=2.0, c2=1.9, z1=1.0)
+    assert ranked("why?", near("a1", "b1", "c1", "c2"), words) == ["c1", "c2", "a1", "b1", "z1"]
+    # One that only its words find comes right after the nearest passage.
+    assert ranked("why?", near("a1", "b1"), said(z1=9.0)) == ["a1", "z1", "b1"]
+
+
+def test_how_far_a_post_stands_out() -> None:
+    names = [row["chunk_id"] for row in standing_out(said(a1=STANDS_OUT, b1=1.0, a2=0.5))]
+    assert names == ["a1", "a2"]
+    assert standing_out(said(a1=STANDS_OUT - 0.01, b1=1.0)) == []
+    # Passages of its own post do not stand against it.
+    assert len(standing_out(said(a1=2.0, a2=1.99, b1=1.0))) == 2
+    assert standing_out([]) == []
+
+
+def test_a_named_post_stands_first() -> None:
+    rows = [{**row, "title": "The long wait"} for row in near("d1")]
+    found = ranked("Tell me about the long wait", [*near("a1", "b1"), *rows], said(b1=1.0, a1=1.0))
+    assert found[0] == "d1"
