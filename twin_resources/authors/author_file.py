@@ -28,8 +28,9 @@ from twin_resources.settings import Settings
 SAMPLES = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 """What an import leaves out unless the author's settings ask for it (`Author.include`)."""
-# Of the passages of a prompt, in tokens of the embedder: four of the usual size. With 700 a training
-# sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be read.
+# Of the passages of a prompt, in tokens of the embedder: four of the usual size. With 700 a
+# training sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be
+# read.
 CONTEXT_TOKENS = 400
 
 

@@ -74,10 +74,11 @@ class RankingScores:
 
 
 def figures(home: Settings, *, quick: bool) -> list[Row]:
-    """The rows of all five authors; of one bundled author in the quick form."""
+    """The rows of all five authors, each and together; of one bundled author in the quick form."""
     embedder = load_embedder(home)
     slugs = [*authors(), *SHARED_AUTHORS]
     rows: list[Row] = []
+    together: dict[Half, list[dict[str, RankingScores]]] = {half: [] for half in HALVES}
     for author in slugs[:1] if quick else slugs:
         documents = corpus.documents(author)
         asked = questions_of(author, documents)
@@ -91,6 +92,10 @@ def figures(home: Settings, *, quick: bool) -> list[Row]:
         for half in HALVES:
             part = [score for one, score in zip(asked, scores, strict=True) if one.half == half]
             rows += rows_of(author, half, part)
+            together[half] += part
+    if not quick:
+        for half, part in together.items():
+            rows += rows_of("all authors", half, part)
     return rows
 
 

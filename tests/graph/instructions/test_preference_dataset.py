@@ -153,7 +153,14 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     twelve: Finished, tables: Tables
 ) -> None:
     contexts = tables.read("instruction_dataset", "ada", where="split = 'train'")
-    shown = max(contexts["context_chunk_ids"].to_list(), key=len)[:2]
+    columns = ["chunk_id", "document_id"]
+    post_of = dict(tables.read("document_chunks", "ada", columns=columns).iter_rows())
+    # Of two posts: pieces of one that follow each other are one passage.
+    shown = next(
+        list(by_post.values())[:2]
+        for names in contexts["context_chunk_ids"].to_list()
+        if len(by_post := {post_of[name]: name for name in names}) > 1
+    )
     gone = "no-such-chunk"
     told(
         tables,

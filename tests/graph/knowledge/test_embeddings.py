@@ -25,7 +25,7 @@ from twin_resources.dagster_resources import (
     TablesResource,
 )
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -39,9 +39,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "kept": pl.Boolean(),
     "language": pl.String(),
 }
-CLOCK = "The clock in the hall went to the workshop in spring. " * 12
-BOAT = "The boat at the pier is older than the pier itself. " * 12
-FOOTER = "Letters to the editor reach me by the harbour office, never by telephone. " * 12
+CLOCK = "The clock in the hall went to the workshop in spring. " * 9
+BOAT = "The boat at the pier is older than the pier itself. " * 9
+FOOTER = "Letters to the editor reach me by the harbour office, never by telephone. " * 7
 
 Materialize = Callable[..., dict[str, dict[str, Any]]]
 
@@ -209,6 +209,43 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     assert not any(np.allclose(new[text], old[text]) for text in old)
     after = retriever.retrieve("ada", "What is it about the salt marsh?")
     assert after.passages[0].document_id == "a"
+    assert materialize(posts)["embeddings"]["bytes_written"] == 0
+
+
+def test_chunks_of_the_release_before_are_searched_and_cut_anew(
+    materialize: Materialize, tables: Tables, home_with_embedder: Settings
+) -> None:
+    """They were as long as the embedder reads, 256 tokens."""
+    posts = {"a": ("Salt marsh", f"{CLOCK}\n\n" * 4), "b": ("Boat", f"{BOAT}\n\n" * 4)}
+    materialize(posts)
+    embedder = load_embedder(home_with_embedder)
+    documents = tables.read("cleaned_documents", "ada", columns=[*chunking.DOCUMENT_COLUMNS])
+    longer = chunking.chunk_documents(documents, load_tokenizer(home_with_embedder))
+    assert max(longer["token_count"]) > chunking.CHUNK_TOKENS
+    for name, frame, key, version in (
+        ("document_chunks", longer, "document_id", f"3:{embedder.revision}:256"),
+        ("embeddings", embed_chunks(longer, embedder), "chunk_id", "of the release before"),
+    ):
+        tables.sync(
+            frame,
+            name,
+            author="ada",
+            key=key,
+            function=lambda rows: rows,
+            version=version,
+            schema=dict(frame.schema),
+            row_key="chunk_id",
+        )
+    retriever = Retriever(tables.base_uri, embedder)
+    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert found.passages[0].document_id == "b"
+
+    materialize(posts)
+    cut_anew = tables.read("document_chunks", "ada")
+    assert max(cut_anew["token_count"]) <= chunking.CHUNK_TOKENS
+    assert set(cut_anew["chunk_id"]) == set(tables.read("embeddings", "ada")["chunk_id"])
+    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert found.passages[0].document_id == "b"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 

@@ -19,8 +19,8 @@ from typing import Any
 from twin_resources.models.retrieval.naming import named_in
 
 RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
-# Times the next post's best BM25 score. On readers' tuned questions to the bundled authors nDCG@10 is
-# .823 from 1.3 to 1.5 and .819 above, as of vectors alone; at 1.1 .794, and .789 where all words
+# Times the next post's best BM25 score. On readers' tuned questions to the bundled authors nDCG@10
+# is .823 from 1.3 to 1.5 and .819 above, as of vectors alone; at 1.1 .794, and .789 where all words
 # count always. At 1.5 no author has less than by vectors alone or by words alone.
 STANDS_OUT = 1.5
 

@@ -16,7 +16,6 @@ from itertools import count, takewhile
 
 from twin_resources.models.retrieval.search import Passage
 
-
 MOST_OF_A_POST = 2
 """Hits. What the prompt holds of the best post beyond them stands beside them; a third hit would
 take the place of another post, and that may be the right one."""
