@@ -35,9 +35,13 @@ SUBJECTS = (
 )
 CHUNKS = {
     "chunk_id": pl.String(),
+    "document_id": pl.String(),
     "title": pl.String(),
     "text": pl.String(),
     "published_at": pl.Datetime("us", "UTC"),
+    "position": pl.Int64(),
+    "start": pl.Int64(),
+    "end": pl.Int64(),
 }
 
 
@@ -92,9 +96,13 @@ class Workplace:
         samples = self.tables.read("instruction_dataset", author)
         rows = samples.select(
             "chunk_id",
+            "document_id",
             pl.lit("A post").alias("title"),
             pl.col("answer").alias("text"),
             pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias("published_at"),
+            (pl.col("start") // 1000).alias("position"),
+            "start",
+            "end",
         )
         self.tables.sync(
             rows,

@@ -53,8 +53,9 @@ CODE = (
     ),
     *(
         "twin_resources/quality/judges",
+        "twin_resources/models/retrieval",
         "twin_resources/models/serving",
-        "twin_resources/prompt/templates.py",
+        "twin_resources/prompt",
     ),
     "deploy/samples",
 )

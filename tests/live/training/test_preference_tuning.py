@@ -170,6 +170,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
         {
             "chunk_id": f"chunk of {document}",
             "document_id": document,
+            "position": 0,
             "start": 0,
             "end": len(text),
             "title": document,

@@ -44,6 +44,15 @@ def test_how_far_a_post_stands_out() -> None:
 
 
 def test_a_named_post_stands_first() -> None:
-    rows = [{**row, "title": "The long wait"} for row in near("d1")]
-    found = ranked("Tell me about the long wait", [*near("a1", "b1"), *rows], said(b1=1.0, a1=1.0))
-    assert found[0] == "d1"
+    named = [{**row, "title": "The long wait"} for row in near("d1")]
+    words = [*said(b1=1.2), *({**row, "_score": 1.0} for row in named), *said(a1=0.9)]
+    found = ranked("Tell me about the long wait", [*near("a1", "b1"), *named], words)
+    assert found == ["d1", "b1", "a1"]
+
+
+def test_a_post_that_stands_out_does_not_push_the_named_one_aside() -> None:
+    named = [{**row, "title": "The long wait"} for row in near("d1")]
+    vectors = [*near("a1"), *named]
+    words = [*said(a1=9.0), *({**row, "_score": 1.0} for row in named)]
+    assert ranked("Tell me about the long wait", vectors, words)[0] == "d1"
+    assert ranked("Tell me about waits", vectors, words)[0] == "a1"

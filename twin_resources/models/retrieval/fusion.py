@@ -31,8 +31,9 @@ def fused(question: str, near: Sequence[Row], said: Sequence[Row]) -> list[tuple
     """Rows of either search with their scores, best first; of equally good ones the nearer vector.
 
     A passage gets 1 / (60 + rank) for its rank among vectors, among the words where its post stands
-    out there, and among the posts that the question names by title: with the last the passages of a
-    named post stand first unless both searches found them far behind.
+    out there, and among the posts that the question names by title. With a title in it a question
+    is in the posts' own words, so all words count: the passages of a named post stand first unless
+    both searches found them far behind.
 
     Args:
         near: rows of `nearest`, best first.
@@ -40,11 +41,10 @@ def fused(question: str, near: Sequence[Row], said: Sequence[Row]) -> list[tuple
     """
     rows = {row["chunk_id"]: row for row in (*said, *near)}
     scores = dict.fromkeys(rows, 0.0)
-    outstanding = standing_out(said)
-    for ranked in (near, outstanding):
+    named = named_in(question, [row["title"] or "" for row in rows.values()])
+    for ranked in (near, said if named else standing_out(said)):
         for rank, row in enumerate(ranked, start=1):
             scores[row["chunk_id"]] += 1.0 / (RANK_CONSTANT + rank)
-    named = named_in(question, [row["title"] or "" for row in rows.values()])
     for chunk, row in rows.items():
         if rank := named.get(row["title"] or ""):
             scores[chunk] += 1.0 / (RANK_CONSTANT + rank)

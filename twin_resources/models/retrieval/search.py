@@ -216,11 +216,12 @@ def search(
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
     said = by_words(table, query, memory=memory, column=column)
-    near, said = (
-        [row for row in ranked if row["document_id"] not in query.exclude_documents]
-        for ranked in (near, said)
-    )
+    near, said = _allowed(near, query), _allowed(said, query)
     return [_passage(row, score=score) for row, score in fused(query.question, near, said)]
+
+
+def _allowed(rows: Sequence[dict[str, Any]], query: RetrievalQuery) -> list[dict[str, Any]]:
+    return [row for row in rows if row["document_id"] not in query.exclude_documents]
 
 
 def neighbours(
