@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
     # nothing else computes, and wait in a busy loop beside a training.
     serving_threads: int = Field(default=0, ge=0)
+    # What the weights of our servers are stored in. q8_0 takes half of the room and answers a
+    # little otherwise, which each answer's `twin.precision` says; by name only, never by itself.
+    served_precision: Literal["f16", "q8_0"] = "f16"
     # Of an author's documents, the share that may break a claim (a platform's menu, a foreign
     # byline, personal data left …): they are put aside; above it an import stops.
     most_quarantined: float = Field(default=0.2, ge=0, le=1)

@@ -40,6 +40,7 @@ from twin_resources.models.model_fit import (
     SIZES,
     answering_need_gb,
     expect,
+    licence_of,
     parameters_of,
     size_name,
     weights_gb,
@@ -154,8 +155,11 @@ def look_at_model(model: str, machine: Machine) -> list[Finding]:
         found = f"{model}: neither a folder with *.safetensors nor a size in its name"
         return [_note("base model", found, "see the table below for what fits")]
     expected = expect(billions, machine)
+    licence = "" if model == EMBEDDED_MODEL else licence_of(model)
     if expected["fits"]:
-        return [_ok("base model", f"{model}, {size_name(billions)}, fits")]
+        told = f"{model}, {size_name(billions)}, fits: {expected['needs']}, a training takes about "
+        told += f"{expected['training_minutes']:.0f} minutes ({expected['on']})"
+        return [_ok("base model", f"{told}; {licence}" if licence else told)]
     found = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", found, "choose a smaller one with --base-model")]

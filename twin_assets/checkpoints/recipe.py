@@ -40,12 +40,19 @@ class _Strict(BaseModel):
 
 
 class LoraShape(_Strict):
-    """Low-rank adapters: rank, scale alpha / rank, dropout, and the linear layers that get one."""
+    """Low-rank adapters: rank, scale alpha / rank, dropout, and the linear layers that get one.
+
+    Attributes:
+        target_modules: names of layers; `all-linear`: every linear layer but the output head;
+            `peft`: those of PEFT's own table for the architecture, every one where it has none.
+            Llama's seven names mean every linear layer, whatever a family calls its own (Phi's
+            qkv_proj).
+    """
 
     rank: PositiveInt
     alpha: PositiveInt
     dropout: NonNegativeFloat
-    target_modules: tuple[str, ...]
+    target_modules: tuple[str, ...] | Literal["all-linear", "peft"]
 
 
 class PreferenceRecipe(_Strict):

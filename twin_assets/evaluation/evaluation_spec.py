@@ -44,12 +44,14 @@ class EvaluatedModel:
         weights: names the weights: a checkpoint's hash, or the revision of a base model.
         base_folder: transformers folder.
         adapter_folder: PEFT folder; None: the base alone.
+        precision: what the weights are stored in that are served.
     """
 
     name: str
     weights: str
     base_folder: Path
     adapter_folder: Path | None = None
+    precision: str = "f16"
 
 
 @dataclass(frozen=True)

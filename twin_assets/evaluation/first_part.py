@@ -56,7 +56,6 @@ from twin_assets.evaluation.measures.held_out_perplexity import (
 )
 from twin_assets.evaluation.measures.measure import Measure, Measurements
 from twin_assets.evaluation.measures.on_topic import BELOW_BASE_BY, OnTopic
-from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, ProgressLines, read_s
 from twin_assets.evaluation.report.evaluation_record import Evaluation
 from twin_assets.evaluation.served import parity, served_answers
@@ -65,6 +64,7 @@ from twin_assets.evaluation.served.served_answers import CandidateAnswers, Promp
 from twin_assets.evaluation.served.waves import ServerWaves
 from twin_assets.evaluation.statistics.sequential import at_looks, decided
 from twin_resources.models.serving.served_model import Prompt, ServedAnswer
+from twin_resources.models.serving.served_precision import limits_of
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.topic import TopicJudge
 
@@ -76,7 +76,6 @@ EXPECTED_QUESTIONS = 20
 WRONGLY_MET, WRONGLY_UNMET = 0.05, 0.01
 # A difference of so many nats counts as no more, so that one prompt of eight decides nothing alone;
 # adapters with their rows in the wrong order are off by .12 on average, all is well at .002.
-MOST_NATS = 2 * PARITY_MEAN
 
 
 @dataclass(frozen=True)
@@ -391,6 +390,7 @@ class _Talk:
             prompts,
             parity.shortened(once, served_answers.PARITY_TOKENS),
             again,
+            precision=self._question.candidate.precision,
             advance=self._progress.of(served_answers.REFERENCE),
         )
         self._progress.say(f"served model: {parity.told(compared)}")
@@ -434,7 +434,9 @@ class _Talk:
 def _is_open(compared: parity.Parity) -> bool:
     """Whether so few prompts leave it open if the served model is the trained one."""
     means = compared.by_prompt
-    if compared.largest >= PARITY_LARGEST or not all(map(math.isfinite, means)):
+    mean, largest = limits_of(compared.precision)
+    if compared.largest >= largest or not all(map(math.isfinite, means)):
         return False  # it is not
-    near = [1.0 - min(one, MOST_NATS) / MOST_NATS for one in means]
-    return decided(near, limit=1.0 - PARITY_MEAN / MOST_NATS) is None
+    most = 2 * mean
+    near = [1.0 - min(one, most) / most for one in means]
+    return decided(near, limit=1.0 - mean / most) is None

@@ -50,9 +50,11 @@ from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import parameters_of
 from twin_resources.models.serving.served_model import Serve
+from twin_resources.models.serving.served_precision import F16
 from twin_resources.quality.judges.named import NO_JUDGES, NamedJudges
 from twin_resources.quality.judges.texts import merged
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
+from twin_resources.storage.weights.chat_model import gguf_precision
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -408,7 +410,9 @@ def _beside(
 
 def _subject(name: str, model: ModelVersion) -> EvaluatedModel:
     weights = weights_of(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
-    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter)
+    file = Path(model.base_gguf)
+    served = gguf_precision(file) if file.is_file() else ""
+    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, served or F16)
 
 
 def _base_gguf(model: ModelVersion) -> str | None:

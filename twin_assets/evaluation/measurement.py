@@ -221,6 +221,7 @@ def _parity(
             answers.prompts,
             parity.shortened(answers.first, served_answers.PARITY_TOKENS),
             answers.again,
+            precision=question.candidate.precision,
             advance=progress.of(served_answers.REFERENCE),
         )
     progress.say(f"served model: {parity.told(compared)}")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from twin_assets.checkpoints.recipe import LoraShape
 
 WEIGHTS = "adapter_model.safetensors"
+LLAMA_LAYERS = frozenset(
+    {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+)
 
 
 def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
@@ -28,13 +31,16 @@ def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
     """
     from peft import LoraConfig, get_peft_model
 
+    linear = linear_names(base)
+    targets = targets_of(lora, linear, architecture=base.config.model_type)
     present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     # PEFT leaves out what it does not find as long as it finds one of them
-    if lacking := sorted(set(lora.target_modules) - present):
+    if lacking := sorted(targets - present):
         raise TwinError(
             f"put an adapter on {type(base).__name__}",
             found=f"no module {', '.join(lacking)} in it, which lora.target_modules names",
-            next_step="correct lora.target_modules in the recipe",
+            next_step="correct lora.target_modules in the recipe, or write all-linear there "
+            f"(its linear layers: {', '.join(sorted(linear))})",
         )
     model: Any = get_peft_model(
         base,
@@ -42,13 +48,48 @@ def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=list(lora.target_modules),
+            target_modules=sorted(targets),
             task_type="CAUSAL_LM",
         ),
     )
     if start is not None:
         _load(model, start)
     return model
+
+
+def linear_names(model: Any) -> set[str]:
+    """Names of the linear layers that an adapter may sit on, or sits on: all but the head."""
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    names: set[str] = set()
+    inside: tuple[str, ...] = ()
+    head = model.get_output_embeddings()
+    for name, part in model.named_modules():
+        if isinstance(part, LoraLayer):
+            inside = (*inside, f"{name}.")
+        elif not isinstance(part, torch.nn.Linear) or part is head or name.startswith(inside):
+            continue
+        names.add(name.rpartition(".")[2])
+    return names
+
+
+def targets_of(lora: LoraShape, linear: set[str], *, architecture: str) -> set[str]:
+    """Names of the layers that get an adapter.
+
+    Args:
+        linear: the model's linear layers (`linear_names`).
+        architecture: transformers' `model_type`.
+    """
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
+
+    named = lora.target_modules
+    if named == "peft":
+        listed = TABLE.get(architecture)
+        return set(listed) if isinstance(listed, list) else linear
+    if named == "all-linear" or (set(named) == LLAMA_LAYERS and not linear >= LLAMA_LAYERS):
+        return linear
+    return set(named)
 
 
 def _load(model: Any, adapter: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan, micro_batches
+from twin_assets.training.adapter import linear_names, targets_of
 from twin_assets.training.model import attention_of, liger_of
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from twin_assets.checkpoints.job import Job
+    from twin_assets.checkpoints.recipe import LoraShape
 
 Values = dict[str, Any]
 
@@ -75,8 +77,12 @@ def effective(
     return values | _of_optimizer(optimizer) | _of_zero(accelerator, engine) | _of_lora(bare)
 
 
-def expected(job: Job) -> Values:
-    """The same values, as far as recipe and launch configuration decide them."""
+def expected(job: Job, model: Any = None) -> Values:
+    """The same values, as far as recipe and launch configuration decide them.
+
+    Args:
+        model: says which linear layers there are; without it the recipe has to name them.
+    """
     recipe, launch = job.recipe, job.launched_by
     on_gpu = launch.device == "cuda"
     precision = launch.mixed_precision
@@ -109,11 +115,15 @@ def expected(job: Job) -> Values:
         return values | {"lora_modules": []}
     lora = recipe.lora
     return values | {
-        "lora_modules": sorted(lora.target_modules),
+        "lora_modules": sorted(lora.target_modules if model is None else _targets(lora, model)),
         "lora_rank": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
     }
+
+
+def _targets(lora: LoraShape, model: Any) -> set[str]:
+    return targets_of(lora, linear_names(model), architecture=model.config.model_type)
 
 
 def require_as_expected(

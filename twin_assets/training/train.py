@@ -98,7 +98,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     running = effective(accelerator, model, optimizer, plan, job)
-    require_as_expected(running, expected(job), recipe=recipe.name)
+    bare = accelerator.unwrap_model(model)
+    require_as_expected(running, expected(job, bare), recipe=recipe.name)
     if found is not None:
         load_optimizer(accelerator, named, optimizer, found[0], step=position["step"])
     elif start:

@@ -41,6 +41,7 @@ from twin_resources.models.quotes.answer_text import (
     traced,
 )
 from twin_resources.models.quotes.quoter import Quote
+from twin_resources.models.serving.served_precision import precision_of
 from twin_resources.registry.route_names import PAID
 
 TRACE_HEADER = "x-twin-trace-id"
@@ -381,6 +382,7 @@ class RequestRecord:
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),
             "released_for": list(self.chosen.released_for),
+            "precision": precision_of(self.chosen.engine),
         }
 
     def _named_chunks(self) -> list[str]:

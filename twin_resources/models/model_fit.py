@@ -33,6 +33,7 @@ GPU_SUSTAINED_FLOPS = 20e12  # a guess at the low end; no figure of a GPU was ta
 TRAINING_TOKENS, TOKENS_WITHOUT_BF16 = 100_000, 70_000  # of the two recipes
 RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu-fp32"
 GB = 1e9
+CARD_CHARACTERS = 4000  # metadata stand at the top of a model card
 
 
 def parameters_of(model: str) -> float | None:
@@ -46,6 +47,27 @@ def parameters_of(model: str) -> float | None:
     if not match:
         return None
     return float(match.group(1)) * (1.0 if match.group(2) in "bB" else 0.001)
+
+
+def licence_of(model: str) -> str:
+    """The licence that a model folder's card names, or where to read one; empty: no card says it.
+
+    Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return f"read its licence at https://huggingface.co/{model}"
+    try:
+        head = (folder / "README.md").read_text(encoding="utf-8", errors="replace")[
+            :CARD_CHARACTERS
+        ]
+    except OSError:
+        return ""
+    head = head.partition("---")[2].partition("\n---")[0]
+    fields = dict(re.findall(r"^(license|license_name|license_link):[ ]*(\S.*?)[ ]*$", head, re.M))
+    named = fields.get("license_name") or fields.get("license", "")
+    link = fields.get("license_link", "")
+    return f"licence: {named}" + (f" ({link})" if link else "") if named else ""
 
 
 def memory_need_gb(billions: float) -> float:

@@ -196,7 +196,7 @@ def prepared(
         return ServedWeights(_checkpoint(model.revision), str(model.gguf))
     except TwinError:
         clock.say(f"preparing the answer model {named.name}")
-    arguments = ("twin_resources.storage.weights", "prepare", "--base-model", named.name)
+    arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named.name)
     report = partial(_say, clock)
     with running_module(settings, *arguments, instance=instance, report=report) as module:
         ended = module.wait()

@@ -42,7 +42,7 @@ DEADLINES_S = {
     "gateway": 120,
 }
 PREPARATIONS = {
-    "base model": ("twin_resources.storage.weights", "prepare"),
+    "base model": ("twin_resources.models.base_model", "prepare"),
     "embedder": ("twin_resources.models.embedder", "prepare"),
 }
 

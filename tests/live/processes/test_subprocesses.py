@@ -16,14 +16,14 @@ pytestmark = pytest.mark.live
 def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
     said: list[str] = []
     with running_module(
-        home, "twin_resources.storage.weights", "show", report=said.append
+        home, "twin_resources.models.base_model", "show", report=said.append
     ) as module:
         finished = module.wait()
     assert finished.code == 2
     assert finished.output == ""
     assert finished.errors
     assert said == finished.errors.splitlines()
-    assert "weights prepare" in finished.errors
+    assert "base_model prepare" in finished.errors
     with running_module(home, "json.tool", "--help") as module:
         assert module.wait().output.startswith("usage:")
 

@@ -148,6 +148,27 @@ def test_what_fits_follows_from_memory_and_cores() -> None:
     assert (gpu["fits"], gpu["on"]) == (True, "GPU, not measured")
 
 
+def test_memory_time_and_licence_of_another_model_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "Some-1B"
+    folder.mkdir()
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.truncate(300_000_000)  # 0.15 billion parameters of two bytes
+    card = (
+        "---\nlicense: other\nlicense_name: gemma\nlicense_link: https://example.org/terms\n---\n"
+    )
+    (folder / "README.md").write_text(card + "license: not this one\n")
+
+    [found] = preflight.look_at_model(str(folder), LAPTOP)
+
+    assert "150M, fits: " in found["found"]
+    assert " GB of memory, a training takes about " in found["found"]
+    assert found["found"].endswith("licence: gemma (https://example.org/terms)")
+    [hub] = preflight.look_at_model("owner/small-150M", LAPTOP)
+    assert hub["found"].endswith("read its licence at https://huggingface.co/owner/small-150M")
+    (folder / "README.md").unlink()
+    assert model_fit.licence_of(str(folder)) == ""
+
+
 def first_run(**changes: Any) -> dict[str, float]:
     """Of the bundled author on two cores."""
     machine = LAPTOP | {"cores": 2} | {k: v for k, v in changes.items() if k in LAPTOP}

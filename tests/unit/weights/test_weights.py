@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
+from twin_resources.models.base_model import main
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.__main__ import main
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 
@@ -33,7 +33,7 @@ def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Pa
 
 
 def test_an_unprepared_model_says_how_to_prepare_it(home: Settings) -> None:
-    with pytest.raises(TwinError, match=r"twin_resources\.storage\.weights prepare"):
+    with pytest.raises(TwinError, match=r"twin_resources\.models\.base_model prepare"):
         load_base_model(home)
 
 
@@ -117,7 +117,7 @@ def test_the_command_prints_one_line_and_no_traceback(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    assert "Next: run `python -m twin_resources.storage.weights prepare`" in said.err
+    assert "Next: run `python -m twin_resources.models.base_model prepare`" in said.err
 
 
 def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
@@ -126,7 +126,7 @@ def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> No
         [
             sys.executable,
             "-m",
-            "twin_resources.storage.weights",
+            "twin_resources.models.base_model",
             "prepare",
             "--base-model",
             "owner/name",

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import padded
 from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.evaluation.likelihood.output_head import OutputHead
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
 from twin_resources.processes.processor import multiplies_bf16
 from twin_resources.statistics.bootstrap import LEVEL, SEED, Interval, around, of_means, resampled
@@ -186,14 +187,13 @@ def answer_likelihood(
     import torch
 
     likelihoods = [0.0] * len(samples)
-    head: Any = model.get_output_embeddings()
-    weight = head.weight.detach().float()
+    head = OutputHead(model)
     many = readers() if at_once is None else at_once
 
     def read(batch: list[int]) -> int:
         take_share()
         with torch.inference_mode():
-            for index, loss in zip(batch, _read(model, weight, samples, batch), strict=True):
+            for index, loss in zip(batch, _read(model, head, samples, batch), strict=True):
                 likelihoods[index] = float(loss.sum())
         return len(batch)
 
@@ -208,7 +208,7 @@ def answer_likelihood(
 
 def _read(
     model: PreTrainedModel,
-    weight: torch.Tensor,
+    head: OutputHead,
     samples: Sequence[TokenizedSample],
     batch: Sequence[int],
 ) -> Sequence[torch.Tensor]:
@@ -221,23 +221,17 @@ def _read(
     spans = [(sample.answer_start, sample.answer_end - 1) for sample in rows]
     states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
     targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
-    losses = _losses(torch.cat(states), torch.cat(targets), weight)
+    losses = _losses(torch.cat(states), torch.cat(targets), head)
     return losses.split([len(one) for one in states])
 
 
-def log_probabilities(model: PreTrainedModel, states: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities (positions, vocabulary) in fp32 from hidden states (positions, width)."""
-    head: Any = model.get_output_embeddings()
-    return (states.float() @ head.weight.float().T).log_softmax(-1)
-
-
-def _losses(states: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
     """Nats for each position (positions,), logits of `POSITIONS_AT_ONCE` at a time."""
     import torch
     from torch.nn import functional
 
     parts = [
-        functional.cross_entropy(functional.linear(some.float(), weight), wanted, reduction="none")
+        functional.cross_entropy(head.logits(some), wanted, reduction="none")
         for some, wanted in zip(
             states.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True
         )

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.served.parity import Parity
+from twin_resources.models.serving.served_precision import F16, LIMITS, limits_of
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval
 
 CLAIM = "served_model_matches"
-PARITY_MEAN = 0.01
-PARITY_LARGEST = 0.05
+PARITY_MEAN, PARITY_LARGEST = LIMITS[F16]
 
 
 @dataclass(frozen=True)
@@ -27,36 +27,39 @@ class ServedParity:
         parity_mean, parity_largest: nats; None when it was not asked.
         parity_prompts: each asked twice.
         parity_interval: of the mean; None of fewer than two prompts.
+        parity_precision: of the served weights, which says what they may differ by.
     """
 
     parity_mean: float | None
     parity_largest: float | None
     parity_prompts: int
     parity_interval: Interval | None = None
+    parity_precision: str = F16
 
 
 def parity_figures(found: Parity | None) -> ServedParity:
     """What is decided on; None: every answer was empty, or none was asked for."""
     if found is None:
         return ServedParity(None, None, 0)
-    return ServedParity(found.mean, found.largest, found.prompts, found.interval)
+    return ServedParity(found.mean, found.largest, found.prompts, found.interval, found.precision)
 
 
 def _claim(found: ServedParity) -> GateClaim:
     mean, largest = found.parity_mean, found.parity_largest
+    most_mean, most = limits_of(found.parity_precision)
     if mean is None or largest is None:
         return GateClaim(
-            CLAIM, None, None, PARITY_MEAN, "not decided: the served model gave no token to compare"
+            CLAIM, None, None, most_mean, "not decided: the served model gave no token to compare"
         )
     around = found.parity_interval
     interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
-        f"average ({interval}limit {PARITY_MEAN}) and {largest:.4f} at most (limit "
-        f"{PARITY_LARGEST}) over {found.parity_prompts} prompts, each asked twice"
+        f"average ({interval}limit {most_mean}) and {largest:.4f} at most (limit "
+        f"{most}) over {found.parity_prompts} prompts, each asked twice"
     )
-    met = mean < PARITY_MEAN and largest < PARITY_LARGEST
-    return GateClaim(CLAIM, met, mean, PARITY_MEAN, detail)
+    met = mean < most_mean and largest < most
+    return GateClaim(CLAIM, met, mean, most_mean, detail)
 
 
 MEASURE = Measure(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.checkpoints.samples import stripped
-from twin_assets.evaluation.likelihood.perplexity import log_probabilities
+from twin_assets.evaluation.likelihood.output_head import OutputHead
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.control_marks import marks_of_tokenizer
 from twin_resources.statistics.bootstrap import Interval, of_means
@@ -39,6 +39,7 @@ class Parity:
         diverged: how many second answers chose another token somewhere (the cache computes in
             other batches, so near-ties may flip).
         by_prompt: mean of each prompt's differences.
+        precision: of the served weights.
     """
 
     prompts: int
@@ -49,13 +50,14 @@ class Parity:
     diverged: int
     interval: Interval | None = None
     by_prompt: tuple[float, ...] = ()
+    precision: str = "f16"
 
     def numbers(self) -> dict[str, float]:
         """By name, as they are stored; the interval only where there is one."""
         found: dict[str, float] = {
             name: value
             for name, value in asdict(self).items()
-            if name not in {"interval", "by_prompt"}
+            if name not in {"interval", "by_prompt", "precision"}
         }
         if self.interval is not None:
             found |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
@@ -78,6 +80,7 @@ class Reference:
             # PEFT puts the adapter's layers into the model itself
             model = PeftModel.from_pretrained(model, str(adapter_folder)).get_base_model()
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._head = OutputHead(self._model)
 
     def log_probabilities(
         self,
@@ -104,7 +107,7 @@ class Reference:
         inputs = torch.tensor([[*before, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():
             hidden = self._model.base_model(input_ids=inputs).last_hidden_state
-            values = log_probabilities(self._model, hidden[0, len(before) - 1 :])
+            values = self._head.logits(hidden[0, len(before) - 1 :]).log_softmax(-1)
         return [
             {token: float(row[token]) for token in wanted}
             for row, wanted in zip(values, reported, strict=True)
@@ -117,11 +120,13 @@ def compare(
     first: Sequence[ServedAnswer],
     second: Sequence[ServedAnswer],
     *,
+    precision: str = "f16",
     advance: Callable[[int], object] = lambda _prompts: None,
 ) -> Parity | None:
     """Compare both rounds of answers with the reference; an answer follows its own tokens.
 
     Args:
+        precision: of the served weights.
         advance: called with 1 after each prompt.
 
     Returns:
@@ -131,7 +136,8 @@ def compare(
     by_prompt: list[list[float]] = []
     repeated: list[float] = []
     diverged = 0
-    for prompt, once, again in zip(prompts, first, second, strict=True):
+    for prompt, *pair in zip(prompts, first, second, strict=True):
+        once, again = (_in_step(answer) for answer in pair)
         if once.tokens == again.tokens:  # one pass of the reference serves both
             groups = [(once, again)]
             repeated += _differences(once.log_probabilities, again.log_probabilities)
@@ -163,6 +169,7 @@ def compare(
         diverged=diverged,
         interval=_interval(by_prompt),
         by_prompt=tuple(sum(one) / len(one) for one in by_prompt),
+        precision=precision,
     )
 
 
@@ -187,9 +194,22 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
 def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
     """Answers cut to their first tokens (the text stays whole)."""
     return [
-        ServedAnswer(answer.text, answer.tokens[:tokens], answer.log_probabilities[:tokens])
+        ServedAnswer(
+            answer.text,
+            answer.tokens[:tokens],
+            answer.log_probabilities[:tokens],
+            in_step=answer.in_step,
+        )
         for answer in answers
     ]
+
+
+def _in_step(answer: ServedAnswer) -> ServedAnswer:
+    """The answer's tokens of which the place is known."""
+    if answer.in_step is None:
+        return answer
+    [short] = shortened([answer], answer.in_step)
+    return short
 
 
 def _differences(

@@ -148,7 +148,9 @@ def _by_llama_cpp(
     from twin_resources.models.serving.model_server import ServerProcess
 
     file = export / GGUF_NAMES[wanted]
-    base_gguf, adapter = (file, None) if wanted == "gguf" else (_base_gguf(source, export), file)
+    base_gguf, adapter = (
+        (file, None) if wanted == "gguf" else (_base_gguf(source, export, settings), file)
+    )
     process = ServerProcess(settings, base_gguf, adapter, alias="export")
     try:
         server = process.wait_until_ready()
@@ -171,11 +173,12 @@ def _by_llama_cpp(
     )
 
 
-def _base_gguf(source: ExportSource, export: Path) -> Path:
+def _base_gguf(source: ExportSource, export: Path, settings: Settings) -> Path:
     """The base's own f16 GGUF, made for the comparison beside the export."""
-    from twin_resources.storage.weights import gguf
+    from twin_resources.storage.weights.kept_converter import write_model
 
-    return gguf.write_f16(source.base, export.parent / "base.gguf")
+    wheels = settings.weights_dir / "wheels"
+    return write_model(source.base, export.parent / "base.gguf", wheels=wheels)
 
 
 def _agreement(

@@ -2,8 +2,8 @@
 
 Belongs here: writing the four formats, the record beside an export, and refusing one that answers
 otherwise than the checkpoint. Does not belong here: which weights a checkpoint has
-(`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF
-format (`twin_resources/storage/weights/gguf.py`), the command (`deploy/twin_cli/commands`).
+(`exported_weights.py`), how equality is measured (`export_parity.py`), the GGUF formats
+(`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
 
     adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers + PEFT)
     merged         a transformers folder with the adapter added to the base's weights
@@ -11,8 +11,6 @@ format (`twin_resources/storage/weights/gguf.py`), the command (`deploy/twin_cli
     gguf           model.gguf, f16: the whole model for llama.cpp
 
 A checkpoint that trained every weight has no adapter: its `merged` is the model itself.
-The adapter is added in float32 and rounded once: added in bfloat16, served log-probabilities are
-five times further off.
 Formats: https://huggingface.co/docs/peft, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.checkpoints.merged_weights import write_merged
 from twin_assets.serving.export.export_parity import LogprobDifferences, agreement_of
 from twin_assets.serving.export.exported_weights import (
     GGUF_NAMES,
@@ -87,7 +86,7 @@ def export(
         )
     with told_when_full(tried, into.parent), _partial(into) as made:
         report(f"writing {wanted}")
-        write(source, made, wanted=wanted, dtype=dtype)
+        write(source, made, wanted=wanted, dtype=dtype, settings=settings)
         agreement = None
         if verify:
             report("comparing log-probabilities with those of the checkpoint")
@@ -104,57 +103,36 @@ def export(
     return ExportResult(into, size, agreement)
 
 
-def write(source: ExportSource, into: Path, *, wanted: Format, dtype: Dtype) -> None:
+def write(
+    source: ExportSource, into: Path, *, wanted: Format, dtype: Dtype, settings: Settings
+) -> None:
     """Write the files of one format into an existing, empty folder.
+
+    Args:
+        settings: say where the converter of other architectures than Llama is kept.
 
     Raises:
         TwinError: a weight does not fit `dtype`, or GGUF cannot express the model.
     """
-    from twin_resources.storage.weights import gguf
+    from twin_resources.storage.weights import kept_converter
 
+    wheels = settings.weights_dir / "wheels"
     if wanted == "adapter":
         assert source.adapter is not None
         shutil.copytree(source.adapter, into, dirs_exist_ok=True)
     elif wanted == "gguf-adapter":
         assert source.adapter is not None
-        gguf.write_adapter(source.adapter, source.base, into / GGUF_NAMES[wanted])
+        file = into / GGUF_NAMES[wanted]
+        kept_converter.write_adapter(source.adapter, source.base, file, wheels=wheels)
     elif wanted == "merged":
-        write_merged(source, into, dtype=dtype)
+        write_merged(source.whole, source.adapter, into, dtype=dtype)
     elif source.adapter is None:
-        gguf.write_f16(source.whole, into / GGUF_NAMES[wanted])
+        kept_converter.write_model(source.whole, into / GGUF_NAMES[wanted], wheels=wheels)
     else:
         # rounded once, by the GGUF writer; on the disk of the export, which is large enough
         with tempfile.TemporaryDirectory(dir=into.parent, prefix="merged-") as folder:
-            write_merged(source, Path(folder), dtype="float32")
-            gguf.write_f16(Path(folder), into / GGUF_NAMES[wanted])
-
-
-def write_merged(source: ExportSource, into: Path, *, dtype: Dtype) -> None:
-    """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
-
-    Raises:
-        TwinError: a weight does not fit `dtype`.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model: Any = AutoModelForCausalLM.from_pretrained(source.whole, dtype=torch.float32)
-    if source.adapter is not None:
-        from peft import PeftModel
-
-        adapted: Any = PeftModel.from_pretrained(model, str(source.adapter))
-        model = adapted.merge_and_unload(safe_merge=True)
-    model = model.to(getattr(torch, dtype))
-    for name, weights in model.named_parameters():
-        if not bool(torch.isfinite(weights).all()):
-            raise TwinError(
-                f"write the merged model in {dtype}",
-                found=f"a weight in {name} that does not fit",
-                next_step="export it in bfloat16 or float32 (--dtype)",
-            )
-    model.save_pretrained(into)
-    tokenizer: Any = AutoTokenizer.from_pretrained(source.whole)
-    tokenizer.save_pretrained(into)
+            write_merged(source.whole, source.adapter, Path(folder), dtype="float32")
+            kept_converter.write_model(Path(folder), into / GGUF_NAMES[wanted], wheels=wheels)
 
 
 def _record(

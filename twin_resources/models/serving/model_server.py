@@ -29,8 +29,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.served_precision import F16, OWN, engine_name
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import address_of
+from twin_resources.storage.weights.chat_model import gguf_precision
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -91,6 +93,7 @@ class ServerProcess:
                     next_step="prepare the base model, or materialize the checkpoint again",
                 )
         self.alias = alias
+        self._engine = own_engine(gguf_precision(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
@@ -146,7 +149,7 @@ class ServerProcess:
                 return None
         except httpx.TransportError:
             return None
-        return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, own_engine())
+        return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, self._engine)
 
     def wait_until_ready(self, *, within_s: float = READY_WITHIN_S) -> RunningServer:
         """Wait for the first healthy answer.
@@ -253,7 +256,9 @@ class ModelServers:
     def engine(self) -> str:
         """What computes their answers, with its version, also before one runs."""
         url = self._settings.model_server_url.rstrip("/")
-        return remote_engine(url, self._settings.model_server_key) if url else own_engine()
+        if url:
+            return remote_engine(url, self._settings.model_server_key)
+        return own_engine(self._settings.served_precision)
 
     @contextmanager
     def serve(
@@ -324,9 +329,13 @@ def remote_server(settings: Settings, alias: str) -> RunningServer:
     return RunningServer(url, alias, key, None, remote_engine(url, key))
 
 
-def own_engine() -> str:
-    """Name and version of the llama.cpp server that runs in processes of ours."""
-    return f"xllamacpp {installed_version('xllamacpp')}"
+def own_engine(precision: str = F16) -> str:
+    """Name and version of the llama.cpp server that runs in processes of ours.
+
+    Args:
+        precision: of the weights; said where it is not f16, in which nothing is lost.
+    """
+    return engine_name(installed_version(OWN), precision)
 
 
 def remote_engine(url: str, key: str) -> str:

@@ -37,12 +37,15 @@ class ServedAnswer:
         tokens: ids of the answer's tokens.
         log_probabilities: for each token the most probable ids with their natural log-probability.
         seconds: from the request to the end of the answer.
+        in_step: how many tokens from the first are known to be the answer's of their places; None:
+            all.
     """
 
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[Mapping[int, float], ...]
     seconds: float = 0.0
+    in_step: int | None = None
 
 
 class PromptQueue:
@@ -232,6 +235,7 @@ def _ask(
                 for entry in content
             ),
             seconds=answer.elapsed.total_seconds(),  # of the try that succeeded
+            in_step=_in_step(content, answer.json().get("usage") or {}),
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         raise TwinError(
@@ -239,6 +243,18 @@ def _ask(
             found=f"{type(error).__name__}: {error}",
             next_step="use llama.cpp's server or vLLM, which report token ids, and read its log",
         ) from error
+
+
+def _in_step(content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> int | None:
+    """How many entries from the first are the tokens of their places; None: all.
+
+    llama.cpp holds back a token that ends within a character and reports only the one that
+    completes it: from there on an entry is no longer the answer's token of its place.
+    """
+    if int(usage.get("completion_tokens") or 0) <= len(content):
+        return None
+    whole = (place for place, entry in enumerate(content) if not str(entry["token"]).isascii())
+    return next(whole, None)
 
 
 def _token_id(entry: Mapping[str, Any]) -> int:

@@ -18,6 +18,39 @@ GGUF_MAGIC = b"GGUF"
 CHAT_TEMPLATE = b"tokenizer.chat_template"
 # Metadata stand before the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
 MOST_METADATA = 64 * 1024 * 1024
+BLOCK = 1024 * 1024
+
+
+_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key, and that a uint32 follows
+# Numbers of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
+_PRECISIONS = {
+    0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 7: "q8_0", 8: "q5_0", 9: "q5_1", 10: "q2_k",
+    11: "q3_k_s", 12: "q3_k_m", 13: "q3_k_l", 14: "q4_k_s", 15: "q4_k_m", 16: "q5_k_s",
+    17: "q5_k_m", 18: "q6_k", 32: "bf16",
+}  # fmt: skip
+
+
+def gguf_precision(path: Path) -> str:
+    """What most matrices of a GGUF file are stored in (`f16`, `q8_0` …); empty: it does not say."""
+    value = _behind(path, _FILE_TYPE, 4)
+    if len(value) < 4:
+        return ""
+    number = int.from_bytes(value, "little")
+    return _PRECISIONS.get(number, f"file type {number}")
+
+
+def _behind(path: Path, mark: bytes, length: int) -> bytes:
+    """Bytes behind a mark in the metadata; empty: no such mark."""
+    with path.open("rb") as stream:
+        kept = b""
+        for _ in range(MOST_METADATA // BLOCK):
+            if not (block := stream.read(BLOCK)):
+                break
+            kept += block
+            if (found := kept.find(mark)) >= 0 and len(kept) >= found + len(mark) + length:
+                return kept[found + len(mark) :][:length]
+            kept = kept[-len(mark) - length :]
+    return b""
 
 
 def require_chat_folder(folder: Path, *, tried: str) -> None:

@@ -99,8 +99,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
     config = read_config(model_folder)
-    if "LlamaForCausalLM" not in config.get("architectures", []):
-        raise _refusal(model_folder, f"the architecture {config.get('architectures')}, not Llama")
+    _require_llama(model_folder, config)
 
     def build(path: Path) -> None:
         writer = GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])
@@ -121,6 +120,22 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             writer.close()
 
     return _publish(out_path, build)
+
+
+def refusal_of(model_folder: Path) -> TwinError | None:
+    """Why this module cannot write a model folder (`kept_converter.py` can write others); None:
+    it can."""
+    from gguf import GGUFWriter
+
+    try:
+        config = read_config(model_folder)
+        _require_llama(model_folder, config)
+        writer = GGUFWriter(None, "llama")  # keeps what is added, and writes no file
+        _add_shape(writer, model_folder, config)
+        _add_tokenizer(writer, model_folder, config)
+    except TwinError as refused:
+        return refused
+    return None
 
 
 def write_adapter(
@@ -146,23 +161,7 @@ def write_adapter(
     from gguf import GGUFWriter
 
     config = read_config(base_config)
-    lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
-    expressible = {
-        "peft_type": "LORA",
-        "use_dora": False,
-        "fan_in_fan_out": False,
-        "bias": "none",
-        "rank_pattern": {},
-        "alpha_pattern": {},
-        "modules_to_save": None,
-        "lora_bias": False,
-    }
-    for name, plain in expressible.items():
-        if lora.get(name, plain) not in (plain, None, []):
-            raise _refusal(adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json")
-    rank = int(lora["r"])
-    # llama.cpp scales by alpha/r always; rank-stabilised LoRA scales by alpha/sqrt(r).
-    alpha = float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
+    alpha = lora_scale(adapter_folder)
     gguf_name = _gguf_names(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
     for name, values in _stored(adapter_folder / "adapter_model.safetensors"):
@@ -188,6 +187,37 @@ def write_adapter(
             writer.close()
 
     return _publish(out_path, build)
+
+
+def lora_scale(adapter_folder: Path) -> float:
+    """Alpha of a PEFT LoRA as llama.cpp takes it, which divides it by the rank.
+
+    Raises:
+        TwinError: the adapter uses what llama.cpp cannot express (DoRA, per-module ranks, trained
+            biases …).
+    """
+    lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
+    expressible = {
+        "peft_type": "LORA",
+        "use_dora": False,
+        "fan_in_fan_out": False,
+        "bias": "none",
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "modules_to_save": None,
+        "lora_bias": False,
+    }
+    for name, plain in expressible.items():
+        if lora.get(name, plain) not in (plain, None, []):
+            raise _refusal(adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json")
+    rank = int(lora["r"])
+    # llama.cpp scales by alpha/r always; rank-stabilised LoRA scales by alpha/sqrt(r).
+    return float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
+
+
+def _require_llama(folder: Path, config: Mapping[str, Any]) -> None:
+    if "LlamaForCausalLM" not in (config.get("architectures") or []):
+        raise _refusal(folder, f"the architecture {config.get('architectures')}, not Llama")
 
 
 def _refusal(folder: Path, found: str) -> TwinError:

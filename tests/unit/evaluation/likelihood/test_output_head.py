@@ -1,0 +1,58 @@
+"""Logits from hidden states are the model's own, also where a family scales or caps them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from twin_assets.evaluation.likelihood.output_head import OutputHead
+from twin_resources.errors import TwinError
+
+FAMILIES = {
+    "LlamaConfig": {},
+    "Gemma2Config": {"final_logit_softcapping": 2.0, "head_dim": 8},
+    "GraniteConfig": {"logits_scaling": 0.25},
+    "CohereConfig": {"logit_scale": 4.0, "pad_token_id": 0},
+}
+
+
+def tiny(name: str, **values: Any) -> Any:
+    torch.manual_seed(3)
+    config = getattr(transformers, name)(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2, **values,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    head: Any = model.get_output_embeddings()
+    head.weight.data.normal_(0, 1.0)
+    return model
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits_are_the_models_own(name: str) -> None:
+    model = tiny(name, **FAMILIES[name])
+    tokens = torch.tensor([[3, 1, 4, 1, 5]])
+
+    with torch.inference_mode():
+        states = model.base_model(input_ids=tokens).last_hidden_state[0]
+        own = model(input_ids=tokens).logits[0]
+        found = OutputHead(model).logits(states)
+
+    assert torch.allclose(found, own, atol=1e-5)
+
+
+def test_another_product_than_the_models_own_is_refused() -> None:
+    class Doubled(transformers.LlamaForCausalLM):
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            said = super().forward(*arguments, **options)
+            said.logits = said.logits * 2
+            return said
+
+    model = Doubled(tiny("LlamaConfig").config).eval()
+    model.get_output_embeddings().weight.data.normal_(0, 1.0)
+
+    with pytest.raises(TwinError, match="another product than the model's own"):
+        OutputHead(model)

@@ -1,0 +1,93 @@
+"""What served weights are stored in: read from the file, said by the engine, with its own limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twin_assets.evaluation.measures import served_parity
+from twin_assets.evaluation.served.parity import Parity, compare
+from twin_resources.models.serving.model_server import own_engine
+from twin_resources.models.serving.served_model import ServedAnswer, _in_step
+from twin_resources.models.serving.served_precision import limits_of, precision_of
+from twin_resources.storage.weights import chat_model
+from twin_resources.storage.weights.chat_model import gguf_precision
+
+
+def gguf_file(path: Path, file_type: int | None, *, words: int = 3) -> Path:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(path, "llama")
+    writer.add_token_list([f"word {index}" for index in range(words)])
+    if file_type is not None:
+        writer.add_file_type(file_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def test_a_file_says_what_it_is_stored_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gguf_precision(gguf_file(tmp_path / "a", 1)) == "f16"
+    assert gguf_precision(gguf_file(tmp_path / "b", 7)) == "q8_0"
+    assert gguf_precision(gguf_file(tmp_path / "c", 15)) == "q4_k_m"
+    assert gguf_precision(gguf_file(tmp_path / "d", 99)) == "file type 99"
+    assert gguf_precision(gguf_file(tmp_path / "e", None)) == ""
+    monkeypatch.setattr(chat_model, "BLOCK", 64)  # the mark lies across two of them
+    for words in range(10, 30):
+        assert gguf_precision(gguf_file(tmp_path / "f", 7, words=words)) == "q8_0", words
+
+
+def test_an_engine_says_what_is_not_f16() -> None:
+    assert precision_of(own_engine()) == "f16"
+    assert ", weights in" not in own_engine("f16")
+    assert precision_of(own_engine("q8_0")) == "q8_0"
+    assert precision_of("http://127.0.0.1:8000 0.9") == ""
+
+
+def test_eight_bits_have_limits_of_their_own() -> None:
+    found = Parity(20, 800, mean=0.02, largest=0.2, repeated=0.0, diverged=0)
+
+    claims = [
+        served_parity.MEASURE.claims[0].decide(
+            served_parity.parity_figures(Parity(20, 800, 0.02, 0.2, 0.0, 0, precision=precision))
+        )
+        for precision in ("f16", "q8_0")
+    ]
+
+    assert [claim.passed for claim in claims] == [False, True]
+    assert limits_of("bf16") == limits_of("f16")
+    assert "precision" not in found.numbers()
+
+
+def entries(*texts: str) -> list[dict[str, object]]:
+    return [{"token": text, "id": index} for index, text in enumerate(texts)]
+
+
+def test_tokens_behind_one_that_ended_within_a_character_are_not_compared() -> None:
+    said = entries("a", " sky", "😀", " b")
+
+    assert _in_step(said, {"completion_tokens": 4}) is None
+    assert _in_step(said, {}) is None
+    assert _in_step(said, {"completion_tokens": 6}) == 2
+    assert _in_step(entries("a", "b"), {"completion_tokens": 3}) is None  # what is lost is behind
+
+
+class Always:
+    """A reference that gives each token the same."""
+
+    def log_probabilities(
+        self, prompt: object, tokens: tuple[int, ...], reported: list[set[int]]
+    ) -> list[dict[int, float]]:
+        assert len(tokens) == len(reported) == 2
+        return [dict.fromkeys(wanted, -1.0) for wanted in reported]
+
+
+def test_the_gate_compares_what_is_in_step() -> None:
+    answer = ServedAnswer("a 😀", (1, 2, 3), ({1: -1.0}, {2: -1.5}, {3: -9.0}), in_step=2)
+
+    found = compare(Always(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
+
+    assert found is not None
+    assert (found.compared, found.largest) == (4, 0.5)

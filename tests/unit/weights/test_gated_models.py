@@ -1,0 +1,82 @@
+"""A model hub that does not give a model out: the message says how to get in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from twin_resources.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def hub(status: int, code: str) -> Iterator[str]:
+    """A hub that answers every question with one status, as the real one does: the reason stands in
+    a header."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            if code:
+                self.send_header("X-Error-Code", code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    server = HTTPServer(("127.0.0.1", 0), Refuses)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+CASES = {
+    # nobody known asks for a gated model
+    "401 gated": (401, "GatedRepo", "agree to the terms at {hub}/owner/name"),
+    # somebody known, who has not agreed or waits for the owner
+    "403 gated": (403, "GatedRepo", "wait for its owner's yes"),
+    # a token that may not read it
+    "403": (403, "", "agree to the terms at {hub}/owner/name"),
+    # what the hub says of a private model, and of one that does not exist
+    "401": (401, "", "if {hub}/owner/name exists and is gated or private"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_that_is_not_given_out_says_how_to_get_in(case: str, home: Settings) -> None:
+    assert home.base_model  # TWIN_HOME names the fresh home
+    status, code, said = CASES[case]
+    with hub(status, code) as address:
+        # a fresh interpreter, because the hub's client reads its address when it is imported
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "twin_resources.models.base_model"),
+                *("prepare", "--base-model", "owner/name"),
+            ],
+            env=os.environ | {"HF_ENDPOINT": address},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert said.format(hub=address) in done.stderr
+    assert "HF_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,139 @@
+"""`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: a line of JSON.
+
+Belongs here: the arguments and the exit code, and what a base model has to show before it is ready:
+its served answers are the reference's, alone and with an adapter.
+Does not belong here: fetching and converting (`storage/weights/weights.py`), how answers are
+compared (`serving/served_proof.py`).
+
+An adapter is tried with random weights on every linear layer, because two things can be in its way:
+a weight that GGUF stores otherwise, and an architecture whose graph in llama.cpp leaves adapters
+out. Then a trained adapter is merged into a GGUF file of its own (`BaseModel.adapters`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.served_proof import prove
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
+from twin_resources.storage.weights.weights import (
+    BaseModel,
+    PreparedFiles,
+    Report,
+    load_base_model,
+    prepare_base_model,
+)
+
+RANK, SPREAD, SEED = 4, 0.02, 3  # of the adapter that is tried: a trained one's are as small
+
+
+def prepare_and_prove(
+    settings: Settings, name: str | None = None, *, report: Report = print
+) -> BaseModel:
+    """`prepare_base_model`, ready only when llama.cpp answers as transformers does.
+
+    Raises:
+        TwinError: as `prepare_base_model`, or it answers otherwise; says in what.
+    """
+
+    def proof(files: PreparedFiles) -> Mapping[str, Any]:
+        return prove_files(settings, files, report=report)
+
+    return prepare_base_model(settings, name, report=report, prove=proof)
+
+
+def prove_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:
+    """Prove a base model, and find out how adapters on it are served.
+
+    Returns:
+        Figures of the base (`ServedProof`), `adapters` (`beside` or `merged`) and `adapters_why`.
+
+    Raises:
+        TwinError: it is served otherwise than transformers computes it.
+    """
+    report("comparing its served answers with those of transformers")
+    found = prove(settings, files.folder, files.gguf, precision=files.precision, ends=files.ends)
+    report(str(found))
+    why = _in_the_way_of_adapters(settings, files)
+    if why:
+        report(f"adapters will be merged into files of their own: {why}")
+    return {**asdict(found), "adapters": "merged" if why else "beside", "adapters_why": why}
+
+
+def _in_the_way_of_adapters(settings: Settings, files: PreparedFiles) -> str:
+    """Why llama.cpp does not take an adapter beside this model; empty: it does."""
+    adapter = random_adapter(files.folder, files.room / "adapter")
+    out = files.room / "adapter.gguf"
+    try:
+        write_adapter(adapter, files.folder, out, wheels=files.wheels)
+        prove(
+            settings,
+            files.folder,
+            files.gguf,
+            precision=files.precision,
+            adapter=adapter,
+            adapter_gguf=out,
+        )
+    except NotExpressible as error:
+        return error.found
+    except TwinError as error:
+        return f"with one, {error.found}"
+    return ""
+
+
+def random_adapter(model: Path, folder: Path) -> Path:
+    """A PEFT folder with random weights on every linear layer but the output head."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    torch.manual_seed(SEED)
+    adapted: Any = get_peft_model(
+        base,
+        LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:
+            weights.data.normal_(0, SPREAD)
+    adapted.save_pretrained(str(folder))
+    return folder
+
+
+def main() -> int:
+    """Exit code 0: the model is there; 2: it is not, and stderr says what to do."""
+    parser = argparse.ArgumentParser(
+        prog="python -m twin_resources.models.base_model", description=__doc__
+    )
+    parser.add_argument("command", choices=["prepare", "show"])
+    parser.add_argument("--base-model", help="default: TWIN_BASE_MODEL")
+    options = parser.parse_args()
+    settings = load_settings()
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    try:
+        if options.command == "prepare":
+            model = prepare_and_prove(settings, options.base_model, report=say)
+        else:
+            model = load_base_model(settings, options.base_model)
+    except TwinError as error:
+        say(str(error))
+        return 2
+    sys.stdout.write(json.dumps(asdict(model), default=str) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,335 @@
+"""Whether llama.cpp answers as transformers does: asked before anything rests on a base model.
+
+Belongs here: rendered prompts, tokens, ends of turns and log-probabilities of a server beside the
+reference's, and naming what differs. Does not belong here: writing the GGUF file
+(`storage/weights/kept_converter.py`), the gate's comparison of a trained version
+(`evaluation/served/parity.py`).
+
+Each is asked for by itself, so that the error can name it: a template that renders otherwise, text
+that is cut otherwise (pre-tokenizer, merges), a turn that does not end, weights that are read
+otherwise. After one token there is nothing to rotate and nothing to attend to: what differs there
+already is the embedding, the output head or a norm, what differs later only is rotary order or
+attention. Compared are the five most probable tokens behind eight places of each prompt, with the
+server's cache between them, as in serving.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.model_server import RunningServer, ServerProcess
+from twin_resources.models.serving.served_precision import F16, limits_of
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Settings
+
+PLACES = 8  # of a prompt
+BEST = 5  # tokens that are compared behind each
+ALONE = "after a single token already: the embedding, the output head (tied or not) or a norm"
+TOGETHER = "from the second token on: the rotary order or scaling, or attention"
+MOST_OF_MEMORY = 0.8
+# of a reference in bf16, whose own rounding is some .03 nats
+ROUNDED_LIMITS = limits_of("q8_0")
+SYSTEM = "You answer readers in the voice of Ada, from what Ada has published."
+QUESTIONS = (
+    "What changed between 1984 and 2026, in 12,345 words?",
+    "Quote:\n\n> naïve café – “déjà vu”\n\n```c\nint x = 0xFF;\n```\nWhy?",
+    "Which  clock   keeps time\tbest, and who's winding it?",
+    "Name three things that you'd NEVER write about; I'm curious!",
+    "How do I undo my last commit? git reset --hard HEAD~1",
+    "Warum ist der Himmel blau? Почему? なぜですか? 😀",
+    "What did you learn from your largest mistake?\n\n\n  Indented.\n",
+    "Why? " + "The pendulum of the tower clock swings once in two seconds. " * 12,
+)
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class ServedProof:
+    """How far a served base model is from its reference, in nats.
+
+    Attributes:
+        prompts, places: how many prompts, and places of each.
+        mean, largest: absolute differences of log-probabilities.
+        precision: of the served weights.
+        allowed_mean, allowed_largest: what they may differ by.
+    """
+
+    prompts: int
+    places: int
+    mean: float
+    largest: float
+    precision: str
+    allowed_mean: float
+    allowed_largest: float
+
+    @property
+    def holds(self) -> bool:
+        # written this way round so that a number that is none does not pass
+        return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
+
+    def __str__(self) -> str:
+        mean, largest = self.allowed_mean, self.allowed_largest
+        return (
+            f"log-probabilities of {self.prompts} prompts differ by {self.mean:.4f} on average "
+            f"(limit {mean:g}) and {self.largest:.4f} at most (limit {largest:g})"
+        )
+
+
+class TransformersReference:
+    """The model by transformers, with its PEFT adapter, if any, unmerged.
+
+    In float32, or where that does not fit into the memory that is free, as it is stored: `rounded`.
+    """
+
+    def __init__(self, folder: Path, adapter: Path | None = None) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        # published in two bytes a weight; in four it is twice as large
+        self.rounded = 2 * stored > MOST_OF_MEMORY * psutil.virtual_memory().available
+        dtype = "auto" if self.rounded else torch.float32
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+        self._model = model.eval()
+
+    def rendered(self, messages: Messages) -> str:
+        return self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+    def cut(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def log_probabilities(self, tokens: Sequence[int], places: Sequence[int]) -> Any:
+        """Of what follows the tokens at these places: (places, vocabulary)."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=torch.tensor([list(tokens)]),
+                use_cache=False,
+                logits_to_keep=torch.tensor(list(places)),
+            ).logits
+        return logits[0].float().log_softmax(-1)
+
+
+def prove(
+    settings: Settings,
+    folder: Path,
+    gguf: Path,
+    *,
+    precision: str = F16,
+    adapter: Path | None = None,
+    adapter_gguf: Path | None = None,
+    ends: Iterable[str] = (),
+) -> ServedProof:
+    """Serve a GGUF file and hold what is served against its transformers folder.
+
+    Args:
+        precision: of the file; says what it may differ by.
+        adapter: PEFT folder of the reference.
+        adapter_gguf: the adapter beside `gguf`; None: there is none, or `gguf` holds it.
+        ends: texts of the tokens that must end an answer.
+
+    Raises:
+        TwinError: it cannot be served, or is served otherwise; says what differs.
+    """
+    process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
+    try:
+        with _Asked(process.wait_until_ready()) as server:
+            reference = TransformersReference(folder, adapter)
+            return _compared(reference, server, precision=precision, ends=ends, folder=folder)
+    finally:
+        process.end()
+
+
+def _compared(
+    reference: TransformersReference,
+    server: _Asked,
+    *,
+    precision: str,
+    ends: Iterable[str],
+    folder: Path,
+) -> ServedProof:
+    prompts = [_same_prompt(reference, server, messages) for messages in _conversations()]
+    for end in ends:
+        _require_end(reference, server, prompts[0], end)
+    differences = [
+        one
+        for prompt in prompts
+        for one in _differences(reference, server, prompt, _spread(len(prompt)))
+    ]
+    proof = ServedProof(
+        len(prompts),
+        PLACES,
+        sum(differences) / len(differences),
+        max(differences),
+        precision,
+        *(ROUNDED_LIMITS if reference.rounded else limits_of(precision)),
+    )
+    if not proof.holds:
+        where = _where(reference, server, prompts, proof.allowed_largest)
+        raise _differs(folder, f"{proof}, {where}")
+    return proof
+
+
+def _spread(length: int) -> list[int]:
+    """Places over a prompt, rising, the last among them."""
+    return sorted({length - 1 - length * place // PLACES for place in range(PLACES)})
+
+
+def _conversations() -> list[Messages]:
+    return [
+        [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question.strip()}]
+        for question in QUESTIONS
+    ]
+
+
+def _same_prompt(reference: TransformersReference, server: _Asked, messages: Messages) -> list[int]:
+    """Tokens of a prompt that both render and cut alike."""
+    text, served = reference.rendered(messages), server.rendered(messages)
+    if text != served:
+        place = _first_difference(text, served)
+        raise _differs(
+            server.alias,
+            f"the chat template renders {served[place - 10 : place + 30]!r} where transformers "
+            f"renders {text[place - 10 : place + 30]!r}",
+        )
+    tokens, cut = reference.cut(text), server.cut(text)
+    if tokens != cut:
+        place = _first_difference(tokens, cut)
+        wanted, found = (
+            reference.tokenizer.convert_ids_to_tokens(side[place : place + 4])
+            for side in (tokens, cut)
+        )
+        raise _differs(
+            server.alias,
+            f"text is cut otherwise (pre-tokenizer or merges): {found} where transformers has "
+            f"{wanted}",
+        )
+    return tokens
+
+
+def _require_end(
+    reference: TransformersReference, server: _Asked, prompt: list[int], end: str
+) -> None:
+    token = reference.tokenizer.convert_tokens_to_ids(end)
+    if not server.ends(prompt, token):
+        raise _differs(server.alias, f"an answer does not end at {end!r} (token {token})")
+
+
+def _differences(
+    reference: TransformersReference, server: _Asked, prompt: Sequence[int], places: Sequence[int]
+) -> list[float]:
+    """Of the best tokens behind each place of a prompt."""
+    plain = reference.cut("a")[-1]
+    expected = reference.log_probabilities(prompt, places)
+    return [
+        abs(value - float(row[token]))
+        for row, place in zip(expected, places, strict=True)
+        for token, value in server.best(prompt[: place + 1], plain).items()
+    ]
+
+
+def _where(
+    reference: TransformersReference, server: _Asked, prompts: Sequence[Sequence[int]], limit: float
+) -> str:
+    alone = [
+        max(_differences(reference, server, [token], [0]))
+        for token in sorted({prompt[len(prompt) // 2] for prompt in prompts})
+    ]
+    return TOGETHER if all(one <= limit for one in alone) else ALONE
+
+
+def _first_difference(one: Sequence[Any], other: Sequence[Any]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _differs(what: object, found: str) -> TwinError:
+    return TwinError(
+        f"serve {what} as transformers computes it",
+        found=found,
+        next_step="take another variant of this model, or serve it with vLLM and set "
+        "TWIN_MODEL_SERVER_URL; nothing was trained",
+    )
+
+
+class _Asked:
+    """The routes of llama.cpp's server that say how it reads a prompt.
+
+    Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
+    """
+
+    def __init__(self, server: RunningServer) -> None:
+        self.alias = server.alias
+        self._url = server.url.removesuffix("/v1")
+        self._client = httpx.Client(
+            headers={"Authorization": f"Bearer {server.key}"}, trust_env=False, timeout=600
+        )
+
+    def __enter__(self) -> _Asked:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._client.close()
+
+    def rendered(self, messages: Messages) -> str:
+        return str(self._ask("/apply-template", {"messages": messages})["prompt"])
+
+    def cut(self, text: str) -> list[int]:
+        body = {"content": text, "add_special": False, "parse_special": True}
+        return list(self._ask("/tokenize", body)["tokens"])
+
+    def ends(self, prompt: Sequence[int], token: int) -> bool:
+        """Whether an answer that begins with this token is over."""
+        body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
+        return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
+
+    def best(self, prompt: Sequence[int], plain: int) -> dict[int, float]:
+        """The best tokens behind a prompt with their log-probabilities.
+
+        Args:
+            plain: id of an ordinary letter. It is what the server is made to answer, because of a
+                token that ends a turn, or ends within a character, it reports nothing; the
+                log-probabilities are those before that.
+        """
+        body: dict[str, Any] = {
+            "prompt": list(prompt),
+            "n_predict": 1,
+            "n_probs": BEST,
+            "temperature": 0,
+            "logit_bias": [[plain, 1e4]],
+        }
+        [found] = self._ask("/completion", body)["completion_probabilities"]
+        return {int(one["id"]): _number(one) for one in found["top_logprobs"]}
+
+    def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self._client.post(f"{self._url}{route}", json=body)
+            answer.raise_for_status()
+            return dict(answer.json())
+        except (httpx.HTTPError, json.JSONDecodeError) as error:
+            told = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
+            raise _differs(self.alias, f"{route} answers {error} {told}") from error
+
+
+def _number(entry: Mapping[str, Any]) -> float:
+    """JSON has no NaN: a server whose weights gave one reports null."""
+    value = entry["logprob"]
+    return float("nan") if value is None else float(value)

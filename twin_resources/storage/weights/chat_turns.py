@@ -1,0 +1,170 @@
+"""How a model's chat template writes turns, and the little that is changed of it.
+
+Belongs here: trying a template out (a system turn, an answer behind its prompt, a conversation),
+finding the token that ends an answer, and a template that takes what ours would not: a system turn
+that it refuses stands before the question, thinking is switched off, and an answer begins behind
+its prompt.
+Does not belong here: the prompt's wording (`prompt/templates.py`), samples (`checkpoints/samples`).
+
+What is changed is written before or behind the model's own template, in its own language (Jinja),
+so that training, the reference and llama.cpp read one file and no prompt is put together twice.
+Templates: https://huggingface.co/docs/transformers/chat_templating
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+
+SYSTEM, QUESTION, ANSWER = "Zzsystem speaks.", "Zzquestion asked?", "Zzanswer given."
+SYSTEM_BEFORE_QUESTION = (
+    "{%- if messages and messages[0]['role'] == 'system' -%}"
+    "{%- if messages | length > 1 -%}"
+    "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' "
+    "+ messages[1]['content']}] + messages[2:] -%}"
+    "{%- else -%}"
+    "{%- set messages = [{'role': 'user', 'content': messages[0]['content']}] -%}"
+    "{%- endif -%}{%- endif -%}"
+)
+NO_THINKING = "{%- set enable_thinking = false -%}"
+_SWITCH = re.compile(r"\benable_thinking\b")
+_TOOLS = re.compile(r"\btools\b")
+
+
+@dataclass(frozen=True)
+class ChatTurns:
+    """A template that was tried out.
+
+    Attributes:
+        template: what training and serving use; the model's own where nothing had to change.
+        changes: in words, one each; empty: none.
+        end_of_turn: text of the token that ends an answer.
+        takes_tools: the template has a place for tools (no twin sends any).
+    """
+
+    template: str
+    changes: tuple[str, ...]
+    end_of_turn: str
+    takes_tools: bool
+
+
+def try_turns(tokenizer: Any) -> ChatTurns:
+    """Try a loaded tokenizer's template out, and change what ours needs.
+
+    Raises:
+        TwinError: it has none, refuses an ordinary conversation, loses a turn, an answer does not
+            stand behind its prompt, or no control token ends it.
+    """
+    own = tokenizer.chat_template
+    if isinstance(own, dict):  # one for each purpose, by name
+        own = own.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
+    if not isinstance(own, str) or not own:
+        raise _refusal("no chat template", "name the instruct or chat variant of this model")
+    changes: list[str] = []
+    template = own
+    if _SWITCH.search(own):
+        template, changes = NO_THINKING + template, ["thinking is switched off"]
+    if not _takes_system(tokenizer, template):
+        template = SYSTEM_BEFORE_QUESTION + template
+        changes.append("a system turn is refused and stands before the question")
+    head = _head_of_answer(tokenizer, template)
+    if head.strip():  # a space belongs to the answer's first token
+        template += "{%- if add_generation_prompt -%}{{- " + repr(head) + " -}}{%- endif -%}"
+        changes.append(f"an answer begins behind {head!r}")
+    _require_conversation(tokenizer, template)
+    ended = ChatTurns(template, tuple(changes), "", bool(_TOOLS.search(own)))
+    return replace(ended, end_of_turn=_end_of_turn(tokenizer, template))
+
+
+def ends_of(folder: Path, tokenizer: Any, turns: ChatTurns) -> tuple[str, ...]:
+    """Texts of all tokens that must end an answer: the template's, the tokenizer's, and those that
+    `generation_config.json` lists."""
+    path = folder / "generation_config.json"
+    listed: Any = []
+    if path.is_file():
+        listed = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") or []
+    ids = listed if isinstance(listed, list) else [listed]
+    texts: list[str] = [str(text) for text in tokenizer.convert_ids_to_tokens(ids)]
+    own = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
+    return tuple(dict.fromkeys([turns.end_of_turn, *own, *texts]))
+
+
+def _messages(*roles: str) -> list[dict[str, str]]:
+    texts = {"system": SYSTEM, "user": QUESTION, "assistant": ANSWER}
+    return [{"role": role, "content": texts[role]} for role in roles]
+
+
+def _rendered(tokenizer: Any, template: str, *roles: str) -> str:
+    """A conversation as text; behind a question with what begins the answer."""
+    messages = _messages(*roles)
+    return tokenizer.apply_chat_template(
+        messages,
+        chat_template=template,
+        tokenize=False,
+        add_generation_prompt=roles[-1] != "assistant",
+    )
+
+
+def _takes_system(tokenizer: Any, template: str) -> bool:
+    """Whether a system turn is rendered; a template refuses one by raising, or leaves it out."""
+    from jinja2 import TemplateError
+
+    try:
+        text = _rendered(tokenizer, template, "system", "user")
+    except TemplateError:
+        return False
+    return SYSTEM in text and QUESTION in text
+
+
+def _head_of_answer(tokenizer: Any, template: str) -> str:
+    """What a template writes between a prompt's end and the answer (a channel, an empty thought).
+
+    Raises:
+        TwinError: the rendered conversation does not begin with its prompt.
+    """
+    prompt = _rendered(tokenizer, template, "system", "user")
+    whole = _rendered(tokenizer, template, "system", "user", "assistant")
+    if not whole.startswith(prompt) or ANSWER not in whole[len(prompt) :]:
+        raise _refusal(
+            f"an answer that does not stand behind its prompt: {prompt[-60:]!r} against "
+            f"{whole[len(prompt) - 60 :][:120]!r}"
+        )
+    return whole[len(prompt) :].partition(ANSWER)[0]
+
+
+def _require_conversation(tokenizer: Any, template: str) -> None:
+    from jinja2 import TemplateError
+
+    roles = ("system", "user", "assistant", "user")
+    try:
+        text = _rendered(tokenizer, template, *roles)
+    except TemplateError as error:
+        raise _refusal(f"a conversation of two questions is refused: {error}") from error
+    for said, times in ((SYSTEM, 1), (QUESTION, 2), (ANSWER, 1)):
+        if text.count(said) != times:
+            raise _refusal(f"{text.count(said)} times {said!r} where it was said {times} times")
+
+
+def _end_of_turn(tokenizer: Any, template: str) -> str:
+    whole = _rendered(tokenizer, template, "system", "user", "assistant")
+    tail = whole.rpartition(ANSWER)[2].lstrip()
+    marks: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
+    found = [mark for mark in marks if mark and tail.startswith(mark)]
+    if not found:
+        raise _refusal(f"no control token behind an answer, but {tail[:40]!r}")
+    return max(found, key=len)
+
+
+def _refusal(found: str, next_step: str = "") -> TwinError:
+    return TwinError(
+        "try out the chat template",
+        found=found,
+        next_step=next_step
+        or "write a chat_template.jinja for it beside its weights and name that folder",
+    )

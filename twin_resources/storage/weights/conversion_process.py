@@ -1,0 +1,169 @@
+"""`python -m …conversion_process model|adapter`: one conversion beside the converter's packages.
+
+Belongs here: what runs where the converter's own `gguf` and `conversion` packages are imported:
+hyper-parameters and tensors are the converter's, the vocabulary is ours (`gguf_vocabulary.py`).
+Does not belong here: starting this process (`kept_converter.py`).
+
+Ends with 3 and a line of JSON (`kind`, `found`) where llama.cpp has no form for what was given.
+An adapter is B·A beside a weight. The converter is asked how it writes B·A as if it were the
+weight, and B alone: where the former is the latter times A, rows only change places or are dealt to
+several tensors, and B written that way is the adapter. Elsewhere there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.weights.chat_turns import try_turns
+from twin_resources.storage.weights.gguf import lora_scale
+from twin_resources.storage.weights.gguf_vocabulary import vocabulary_of
+
+REFUSED = 3
+PREFIX = "base_model.model."
+
+
+class _Refusal(Exception):
+    """Not to be written: `kind` is architecture, tokenizer or adapter."""
+
+    def __init__(self, kind: str, found: str) -> None:
+        super().__init__(found)
+        self.kind = kind
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="conversion_process")
+    parser.add_argument("kind", choices=["model", "adapter"])
+    parser.add_argument("--converter", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path)
+    parser.add_argument("--precision", choices=["f16", "q8_0"], default="f16")
+    given = parser.parse_args(arguments)
+    sys.path.insert(0, str(given.converter))  # before the installed gguf
+    try:
+        if given.kind == "model":
+            write_model(given.model, given.out, precision=given.precision)
+        else:
+            write_adapter(given.adapter, given.model, given.out)
+    except _Refusal as refused:
+        sys.stdout.write(json.dumps({"kind": refused.kind, "found": str(refused)}) + "\n")
+        return REFUSED
+    except TwinError as error:
+        sys.stdout.write(json.dumps({"kind": "tokenizer", "found": error.found}) + "\n")
+        return REFUSED
+    return 0
+
+
+def write_model(folder: Path, out: Path, *, precision: str) -> None:
+    """Write the model; rows of the embedding say how long the vocabulary is."""
+    import torch
+    from gguf import LlamaFileType
+    from transformers import AutoTokenizer
+
+    kinds = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    ends: Any = tokenizer.convert_tokens_to_ids(try_turns(tokenizer).end_of_turn)
+    found = _model_class(folder)
+
+    def set_vocab(self: Any) -> None:
+        names = [name for part in self.gguf_writer.tensors for name in part]
+        if "token_embd.weight" not in names:
+            raise _Refusal("architecture", "no embedding of tokens")
+        (rows,) = (
+            part["token_embd.weight"].shape[0]
+            for part in self.gguf_writer.tensors
+            if "token_embd.weight" in part
+        )
+        vocabulary = vocabulary_of(
+            tokenizer, end_of_turn=ends, known=lambda: self.get_vocab_base_pre(tokenizer)
+        )
+        vocabulary.add_to(self.gguf_writer, rows=rows)
+
+    kept = type("Kept", (found,), {"model_arch": found.model_arch, "set_vocab": set_vocab})
+    with torch.inference_mode():
+        kept(folder, kinds[precision], out, model_name=folder.name).write()
+
+
+def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
+    """Write a LoRA beside the model in `folder`."""
+    import torch
+    from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
+
+    found = _model_class(folder)
+    scale = lora_scale(adapter)
+    with torch.inference_mode():
+        model = found(folder, LlamaFileType.ALL_F32, out)
+        tensors = dict(_adapter_tensors(adapter, model))
+    writer = GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])
+    try:
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", scale)
+        for name, values in tensors.items():
+            writer.add_tensor(name, values)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+
+
+def _model_class(folder: Path) -> Any:
+    from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
+
+    architecture = get_model_architecture(ModelBase.load_hparams(folder, False), ModelType.TEXT)
+    try:
+        return get_model_class(architecture)
+    except NotImplementedError as error:
+        raise _Refusal("architecture", f"the architecture {architecture}") from error
+
+
+def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
+    from safetensors.torch import load_file
+
+    stored = load_file(adapter / "adapter_model.safetensors")
+    modules = sorted({name.rpartition(".lora_")[0] for name in stored})
+    for module in modules:
+        try:
+            down, up = (stored.pop(f"{module}.lora_{part}.weight").float() for part in "AB")
+        except KeyError as error:
+            raise _Refusal("adapter", f"a tensor beside {module} that is no LoRA matrix") from error
+        name = f"{module.removeprefix(PREFIX)}.weight"
+        for target, rows in _as_written(model, name, up, down):
+            yield f"{target}.lora_a", down.contiguous().numpy()
+            yield f"{target}.lora_b", rows.contiguous().numpy()
+    if stored:
+        raise _Refusal("adapter", f"a tensor {min(stored)} that is no LoRA matrix")
+
+
+def _as_written(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
+    """Each tensor of GGUF that a weight becomes, with B (rows, r) in its order."""
+    import torch
+
+    kept = model.filter_tensors((name, lambda: up))
+    if kept is None:
+        raise _Refusal("adapter", f"{name}, which GGUF leaves out")
+    name = kept[0]
+    block = next((int(part) for part in name.split(".") if part.isdecimal()), None)
+    try:
+        whole = dict(model.modify_tensors(up @ down, name, block))
+        rows = dict(model.modify_tensors(up, name, block))
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise _Refusal("adapter", f"{name}: {error}") from error
+    for target, expected in whole.items():
+        written = rows.get(target)
+        if written is None or written.ndim != 2 or written.shape[1] != down.shape[0]:
+            raise _Refusal("adapter", f"{name}, which becomes {target} by more than its rows")
+        if not torch.allclose(written @ down, expected, rtol=1e-4, atol=1e-6):
+            raise _Refusal("adapter", f"{name}, whose values are others in {target}")
+        yield target, written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

