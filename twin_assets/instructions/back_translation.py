@@ -1,12 +1,15 @@
-"""A passage → the question that it answers, made from the title, the headings and the passage.
+"""A passage → the question that it answers, as a reader would ask it.
 
-Belongs here: finding what a passage is about, the question templates, and choosing among them.
-Does not belong here: choosing passages (`answer_passages.py`), a teacher's questions
-(`teacher.py`), leaks between splits (`leakage.py`).
+Belongs here: the candidates, from title, headings, the author's own questions, the form of a
+sentence and the noun phrases of a passage; which of them is taken; and what a passage without a
+good one becomes. Does not belong here: choosing passages (`answer_passages.py`), the wordings of a
+language (`question_wordings.py`), whether retrieval finds the passage's post by the question
+(`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
-human text and only the instruction is made up. Phrases: after RAKE, Rose et al. 2010,
-https://doi.org/10.1002/9780470689646.ch1 (runs of words between stop words and punctuation).
+human text and only the instruction is made up. A passage that no good question is found for is
+asked to be gone on with, from its first words: that makes sense, and a made-up question of three
+keywords does not (of 40 read 17 were senseless; rules and figures: tests/bench/question_ratings).
 """
 # pyright: strict
 
@@ -15,65 +18,60 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
-from typing import Any
+from itertools import pairwise
 
-from twin_assets.corpus.title_questions import question_about
+from twin_assets.corpus.title_questions import in_sentence, question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
+from twin_assets.instructions.english_clauses import (
+    clause_questions,
+    habit_questions,
+    own_question,
+    yours,
+)
+from twin_assets.instructions.english_verbs import is_verb
+from twin_assets.instructions.passage_topics import (
+    PostWords,
+    Topic,
+    lemma,
+    plural,
+    post_words,
+    topics_of,
+)
+from twin_assets.instructions.question_wordings import (
+    QuestionWordings,
+    tells_apart,
+    wordings_of,
+)
 from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.stop_words import stop_words_of
 
-TEMPLATES_VERSION = "1"
+TEMPLATES_VERSION = "3"  # of the questions' wordings and of how they are chosen
 
-# Name → wording. Each names the subject; one whose fields a passage can't fill is passed over. They
-# have few words of their own: with seven, a fifth of all questions was nearly like another.
-TEMPLATES = {
-    "under_heading": "In “{title}”, what do you say about {subject} under “{heading}”?",
-    "point": "What is your point about {subject} in “{title}”?",
-    "together": "How do {subject}, {second} and {third} go together?",
-    "was_reading": "I was reading “{title}”. Could you tell me more about {subject}?",
-    "by_form": "{title_question} I care most about {subject}.",
-    "explain": "Explain {subject}, {second} and {third} to me.",
-    "experience": "Any experience with {subject}, {second} and {third}?",
-    "why_matters": "Why does {subject} come up in “{title}”?",
-    "opinion": "{subject_first}, {second}, {third}: what do you think?",
-}
-# For languages whose grammar is not known here: quoted parts and no sentence around them.
-PLAIN_TEMPLATES = {
-    "plain_heading": "“{title}”, “{heading}”: {subject}?",
-    "plain": "“{title}”: {subject}, {second}?",
-    "plain_subject": "“{title}”: {subject}?",
-}
-_LANGUAGES = {
-    "da": "Danish",
-    "de": "German",
-    "en": "English",
-    "es": "Spanish",
-    "fi": "Finnish",
-    "fr": "French",
-    "it": "Italian",
-    "nl": "Dutch",
-    "no": "Norwegian_Bokmal",
-    "pl": "Polish",
-    "pt": "Portuguese",
-    "ru": "Russian",
-    "sv": "Swedish",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-}
-_TOKEN = re.compile(r"[^\W_](?:[\w+#./'’-]*[\w+#])?|[^\w\s]|\n")
-_OPENING_WORDS = 9
-_LONGEST_PHRASE = 3
+CONTINUATION = "continuation"
+"""Name of the template that asks to go on from an answer's first words."""
+
+_MOST_TITLE_WORDS = 14  # a longer one is a post's first sentence, not its name
+_MOST_HEADING_WORDS = 8
+_OPENING_WORDS = 12
+_MOST_TOPICS = 4  # a passage's fifth noun phrase is not what it is about
+_ENGLISH = frozenset({"en", "und", ""})
+_SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"”’»)]*\s+|\n+")
+_CODE = re.compile(r"[{}\[\]<>=\\|`]|https?:")
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """A question and where it comes from: `template:<name>` or `teacher:<model>`."""
+    """A question and where it comes from: `template:<name>` or `teacher:<model>`.
+
+    Attributes:
+        continuation: what is asked instead where the question does not find the passage's post.
+    """
 
     question: str
     source: str
+    continuation: str = ""
 
 
 def write_questions(
@@ -89,185 +87,249 @@ def write_questions(
     Args:
         passages: of this document, in order.
         title: of the document; may be empty.
-        text: the whole document: what is said often in it is what it is about.
-        language: ISO 639-1; decides stop words, and sentences or only quoted parts.
+        text: the whole document: by it a word of a title is known to be a name.
+        language: ISO 639-1; decides wordings. One without any gets quoted parts and no sentence.
     """
+    post = _Post(document_id, _quotable(title), text, language, passages)
     asked: set[str] = set()
-    used: Counter[str] = Counter()
     instructions: list[Instruction] = []
-    lowered = text.lower()
-    for place, passage in enumerate(passages):
-        subjects = subjects_of(passage.plain, title=title, text=lowered, language=language)
-        # A subject that an earlier passage was asked about goes to the end of the line.
-        subjects.sort(key=lambda subject: used[subject.lower()])
-        instruction = next(
-            candidate
-            for candidate in _candidates(passage, subjects, title, text, language, document_id)
-            if candidate.question.lower() not in asked or _is_last_resort(candidate, place)
+    for place in range(len(passages)):
+        continuation = post.continuation(place)
+        question, source = next(
+            (
+                (question, source)
+                for source, question in post.candidates(place)
+                if question.lower() not in asked and fluent_question(question)
+            ),
+            (continuation, CONTINUATION),
         )
-        asked.add(instruction.question.lower())
-        used.update(
-            subject.lower()
-            for subject in subjects
-            if subject.lower() in instruction.question.lower()
-        )
-        instructions.append(instruction)
+        asked.add(question.lower())
+        instructions.append(Instruction(question, f"template:{source}", continuation))
     return instructions
 
 
-def _is_last_resort(candidate: Instruction, place: int) -> bool:
-    """A passage that opens like an earlier one: its question repeats, and `leakage` leaves it
-    out."""
-    return place > 0 and candidate.source == "template:opening"
+def fluent_question(question: str) -> bool:
+    """Whether a question reads as one: three to forty words, ended, no code, no word doubled.
 
-
-def _candidates(
-    passage: AnswerPassage,
-    subjects: Sequence[str],
-    title: str,
-    text: str,
-    language: str,
-    document_id: str,
-) -> Iterator[Instruction]:
-    """Questions for a passage, the first choice first; the last one always exists."""
-    sentences = language in {"en", "und", ""}
-    templates = list((TEMPLATES if sentences else PLAIN_TEMPLATES).items())
-    turn = _number(f"{document_id}/{passage.start}") % len(templates)
-    for attempt in range(max(0, len(subjects) - 1) + 1):
-        offered = subjects[attempt:]
-        fields = _fields(passage, offered, title, text, sentences=sentences)
-        for name, wording in templates[turn:] + templates[:turn]:
-            needed = set(re.findall(r"\{(\w+)\}", wording))
-            if needed <= fields.keys():
-                yield Instruction(wording.format(**fields), f"template:{name}")
-    opening = " ".join(passage.plain.split()[:_OPENING_WORDS]).rstrip(".,;:!?…")
-    wording = (
-        "You once wrote “{opening} …”. How does that go on?" if sentences else "“{opening} …”?"
-    )
-    yield Instruction(wording.format(opening=opening), "template:opening")
-
-
-def _fields(
-    passage: AnswerPassage, subjects: Sequence[str], title: str, text: str, *, sentences: bool
-) -> dict[str, str]:
-    """What the templates may be filled with; a field without a value is missing."""
-    fields: dict[str, str] = {}
-    if subjects:
-        fields["subject"] = subjects[0]
-        fields["subject_first"] = subjects[0][:1].upper() + subjects[0][1:]
-        others: list[str] = []
-        for other in subjects[1:]:
-            if not any(_overlap(other, one) for one in (subjects[0], *others)):
-                others.append(other)
-        fields |= dict(zip(("second", "third"), others, strict=False))
-    if title.strip():
-        fields["title"] = title.strip().strip('“”"')
-        question = question_about(title, text=text) if sentences else ""
-        if question and "“" not in question:
-            fields["title_question"] = question
-    heading = passage.heading.strip()
-    if 1 <= len(heading.split()) <= 8 and heading.lower() != title.strip().lower():
-        fields["heading"] = heading.strip('“”"')
-    return fields
-
-
-def _overlap(left: str, right: str) -> bool:
-    """Whether two phrases share a word or its beginning ("node", "nodes")."""
-    return any(
-        one.startswith(other[:5]) or other.startswith(one[:5])
-        for one in words_of(left)
-        for other in words_of(right)
-    )
-
-
-def subjects_of(plain: str, *, title: str, text: str, language: str) -> list[str]:
-    """What a passage is about: phrases of one to three words that stand in it, the best first.
-
-    Args:
-        plain: the passage without markup.
-        text: the whole document in small letters.
-        language: ISO 639-1; without a list of stop words for it only long words are phrases.
-
-    Returns:
-        Phrases as the passage writes them, none twice. A phrase counts for more when the document
-        repeats it, its title has a word of it, or an article stands before it.
+    What is quoted in it is as the author wrote it.
     """
-    stop_words = stop_words_of(language)
-    title_words = set(words_of(title)) - stop_words
-    best: dict[str, tuple[float, int, str]] = {}
-    for place, (phrase, before) in enumerate(_phrases(plain, stop_words)):
-        words = phrase.lower().split()
-        score = float(min(text.count(phrase.lower()), 6))
-        score *= (1.0, 1.8, 1.4)[len(words) - 1]
-        score *= 1.5 if before in _ARTICLES else 1.0
-        score *= 1.3 if title_words.intersection(words) else 1.0
-        score *= 0.4 if re.search(r"(?:ed|ly|ing|ize|ise)$", words[-1]) else 1.0
-        key = phrase.lower()
-        if key not in best or best[key][0] < score:
-            best[key] = (score, place, phrase)
-    return [phrase for _, _, phrase in sorted(best.values(), key=lambda it: (-it[0], it[1]))]
+    outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
+    words = words_of(outside)
+    doubled = any(one == other for one, other in pairwise(words))
+    return (
+        len(words) >= 2
+        and 3 <= len(words_of(question)) <= 40
+        and not doubled
+        and not _CODE.search(outside)
+        and outside.count('"') % 2 == 0
+        and question.rstrip().endswith(("?", ".", "”", "“", "»", "？"))
+    )
 
 
-_ARTICLES = frozenset({"a", "an", "the", "this", "these", "my", "your", "our", "its", "their"})
+_TURNED_ROUND_TEXT = "is are was were do does did can could should would will not"
+_TURNED_ROUND = frozenset(_TURNED_ROUND_TEXT.split())
 
 
-def _phrases(plain: str, stop_words: Collection[str]) -> Iterator[tuple[str, str]]:
-    """(phrase, word before it): runs of up to three words between stop words and punctuation."""
-    run: list[str] = []
-    before = previous = ""
-    for token in [*_TOKEN.findall(plain), "."]:
-        word = token.lower()
-        inside = word not in stop_words and len(word) > 2 and not word.isdigit() and token.isascii()
-        inside = inside or (not token.isascii() and len(word) > 1 and word not in stop_words)
-        if inside and any(character.isalpha() for character in word):
-            if not run:
-                before = previous
-            run.append(token)
+class _Post:
+    """One post, and the questions that its passages could answer."""
+
+    def __init__(
+        self,
+        document_id: str,
+        title: str,
+        text: str,
+        language: str,
+        passages: Sequence[AnswerPassage],
+    ) -> None:
+        self._id, self._title, self._language = document_id, title, language
+        # A title that stands above the text in capitals makes no word of it a name.
+        self._text = re.sub(r"(?m)^#.*$", "", text)
+        self._passages = passages
+        self._wordings: QuestionWordings = wordings_of(language)
+        self._words: PostWords = post_words(
+            [passage.plain for passage in passages], language=language
+        )
+        self._used: Counter[str] = Counter()
+
+    def continuation(self, place: int) -> str:
+        """The request to go on from a passage's first words."""
+        words = self._passages[place].plain.split("\n")[0].split()
+        sentence = len(_SENTENCE.split(self._passages[place].plain, maxsplit=1)[0].split())
+        taken = words[: min(_OPENING_WORDS, sentence)]
+        opening = " ".join(taken) + ("" if len(taken) >= sentence else " …")
+        opening = re.sub(r"[“”„«»\"]", "’", opening)
+        return self._wordings.continuation.format(opening=opening)
+
+    def candidates(self, place: int) -> Iterator[tuple[str, str]]:
+        """(name, question) for a passage, the best first."""
+        passage = self._passages[place]
+        if place == 0:
+            yield from self._about_title()
+        if passage.heading and (place == 0 or self._passages[place - 1].heading != passage.heading):
+            yield from self._about_heading(passage.heading)
+        sentences = _sentences(passage.plain)
+        yield from self._own_questions(place, sentences)
+        if self._language in _ENGLISH:
+            yield from clause_questions(sentences)
         else:
-            if 1 <= len(run) <= _LONGEST_PHRASE:
-                yield " ".join(run), before
-            run = []
-        previous = word
+            yield from self._conditions(sentences)
+        yield from self._about_topics(place)
+        if self._language in _ENGLISH:
+            yield from habit_questions(sentences)
+
+    def _about_title(self) -> Iterator[tuple[str, str]]:
+        if not self._title:
+            return
+        known = self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
+        question = question_about(self._title, text=self._text, language=self._language)
+        if self._language in _ENGLISH and (explained := self._explained(self._title)):
+            question = explained
+        if known and _apart(question, self._title):
+            yield "title", question
+        for wording in self._turned(self._wordings.title):
+            if tells_apart(wording, title=self._title):
+                yield "title", wording.format(title=self._title)
+
+    def _explained(self, title: str) -> str:
+        """A title that is a dependent clause: `What make knows` → "Can you explain what …?"."""
+        words = title.split()
+        if len(words) < 3 or words[0].lower() not in {"what", "why", "how", "where"}:
+            return ""
+        if title.endswith("?") or words[1].lower() in {"to", "i", *_TURNED_ROUND}:
+            return ""
+        return f"Can you explain {in_sentence(title, text=self._text)}?"
+
+    def _about_heading(self, heading: str) -> Iterator[tuple[str, str]]:
+        heading = _quotable(heading).rstrip(":. ")
+        words = words_of(heading)
+        same = set(words) == set(words_of(self._title))
+        if not 1 <= len(words) <= _MOST_HEADING_WORDS or same:
+            return
+        if " ".join(words) in self._wordings.empty_headings or words[0].isdigit():
+            return
+        if self._language in _ENGLISH:
+            asked = self._explained(heading) or question_about(
+                heading, text=self._text, language="en"
+            )
+            if "“" not in asked and len(words) > 1 and _apart(asked, heading):
+                yield "heading", asked
+        for wording in self._turned(self._wordings.heading):
+            if self._title and tells_apart(wording, heading=heading, title=self._title):
+                shown = heading
+                if "“{heading}”" not in wording and "„{heading}“" not in wording:
+                    shown = self._as_phrase(heading)
+                yield "heading", wording.format(heading=shown, title=self._title)
+
+    def _as_phrase(self, heading: str) -> str:
+        """A heading within a sentence: as it is where it is a noun phrase, else quoted."""
+        words = heading.split()
+        inner = [word for word in words if word.lower() not in {"the", "a", "an", "of", "and"}]
+        stop = stop_words_of("en")
+        if len(words) > 4 or any(is_verb(word) or word.lower() in stop for word in inner):
+            return f"“{heading}”"
+        return in_sentence(heading, text=self._text)
+
+    def _own_questions(self, place: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """What the author asks and goes on to answer: not in a passage's last sentence."""
+        before = _sentences(self._passages[place - 1].plain)[-1:] if place else []
+        for sentence in [*before, *sentences[:-1]]:
+            if not sentence.endswith("?"):
+                continue
+            if self._language in _ENGLISH:
+                if question := own_question(sentence):
+                    yield "own_question", question
+            elif self._stands_alone(sentence, self._wordings.asks):
+                yield "own_question", sentence
+
+    def _conditions(self, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """What follows "if …" at the beginning of a sentence; the clause is copied as it stands."""
+        for sentence in sentences:
+            clause, comma, rest = sentence.partition(",")
+            if comma and rest and self._stands_alone(clause, self._wordings.conditions):
+                clause = clause[:1].lower() + clause[1:]
+                for wording in self._turned(self._wordings.condition):
+                    yield "condition", wording.format(clause=clause)
+
+    def _stands_alone(self, part: str, firsts: frozenset[str]) -> bool:
+        words = [word.strip("¿¡,.?!").lower() for word in part.split()]
+        return (
+            4 <= len(words) <= 16
+            and words[0] in firsts
+            and self._wordings.unclear.isdisjoint(words)
+            and self._wordings.speaker.isdisjoint(words)
+            and not re.search(r"[“”„«»\"():;—–]", part)
+        )
+
+    def _about_topics(self, place: int) -> Iterator[tuple[str, str]]:
+        topics = topics_of(
+            self._passages[place].plain,
+            place,
+            self._words,
+            title=self._title,
+            language=self._language,
+        )[:_MOST_TOPICS]
+        # A phrase that an earlier passage was asked about goes to the end of the line.
+        for topic in sorted(topics, key=lambda one: self._used[one.head]):
+            for wording in self._turned(self._topic_wordings(topic)):
+                shown = self._shown(topic)
+                title = {"title": self._title} if "{title}" in wording else {}
+                if tells_apart(wording, topic=shown, **title):
+                    self._used[topic.head] += 1
+                    yield "topic", wording.format(topic=shown, **title)
+
+    def _topic_wordings(self, topic: Topic) -> Sequence[str]:
+        """With the post's title where the phrase alone says little: "the sting" of what?"""
+        titled = self._wordings.titled_topic if self._title else ()
+        in_title = topic.head in {lemma(word) for word in words_of(self._title)}
+        if " " in topic.phrase or topic.phrase[:1].isupper() or in_title or not titled:
+            return self._wordings.topic
+        return titled
+
+    def _shown(self, topic: Topic) -> str:
+        if self._language in _ENGLISH:
+            if topic.article in {"a", "an"}:  # of one such thing nobody asks
+                return _all_such(topic.phrase)
+            return yours([topic.article, topic.phrase] if topic.article else [topic.phrase])
+        if self._wordings.article_kept and topic.article:
+            return f"{topic.article} {topic.phrase}"
+        return topic.phrase
+
+    def _turned(self, wordings: Sequence[str]) -> list[str]:
+        """The wordings from a place on that the post's id and the passage decide."""
+        if not wordings:
+            return []
+        turn = _number(f"{self._id}/{sum(self._used.values())}") % len(wordings)
+        return [*wordings[turn:], *wordings[:turn]]
 
 
-@cache
-def stop_words_of(language: str) -> frozenset[str]:
-    """Function words of a language (justext's lists); empty for one that has none.
-
-    English also has words that carry no subject in a question ("thing", "example", "way").
-    """
-    justext: Any = import_module("justext")  # without type information
-    name = _LANGUAGES.get("en" if language in {"", "und"} else language)
-    if name is None:
-        return frozenset()
-    words = {word.lower() for word in justext.get_stoplist(name)}
-    if name == "English":
-        words |= set(_EMPTY_ENGLISH.split())
-    return frozenset(words)
+def _all_such(phrase: str) -> str:
+    """`clock with a bell`, after "a" → "clocks with a bell"."""
+    before, of, after = phrase.partition(" of ")
+    *rest, noun = before.split()
+    return " ".join([*rest, noun if noun.endswith("s") else plural(noun)]) + of + after
 
 
-_EMPTY_ENGLISH = (
-    "it's i'm i've i'd i'll don't doesn't didn't can't won't isn't wasn't aren't that's there's "
-    "you're you'll you've we're we've they're let's what's couldn't wouldn't shouldn't haven't "
-    "hasn't it’s i’m i’ve i’d i’ll don’t doesn’t didn’t can’t won’t isn’t wasn’t that’s there’s "
-    "thing things way ways example examples instance fact case cases lot bit kind sort point "
-    "reason reasons time times day days week weeks month months year years today ago something "
-    "anything everything nothing someone anyone everyone also really actually simply just even "
-    "still already always never often sometimes usually probably perhaps maybe however therefore "
-    "instead though although otherwise rather quite enough almost less least later earlier "
-    "sooner recently finally eventually previously currently generally basically essentially "
-    "course post article note section figure image screenshot good better best great nice bad "
-    "worse simple easy hard small large big different various certain several particular whole "
-    "makes making made get gets getting got goes going gone went come comes coming came take takes "
-    "taking took taken use uses using used need needs needed want wants wanted know knows known "
-    "think thinks thought look looks looking looked seem seems seemed find finds found keep keeps "
-    "put puts let means mean work works working worked try tries trying tried turn turns turned "
-    "give gives given gave say says said see seen saw show shows shown write writes wrote written "
-    "read reads happen happens happened able unable won't cannot doesn following above below "
-    "our ours your yours my mine his her hers their theirs me him them us myself yourself itself "
-    "themselves here there video link links page file blog here's isn another else etc via per yet "
-    "ever except "
-)
+def _quotable(title: str) -> str:
+    """A title as it can stand in quotation marks; empty for one that is none."""
+    title = " ".join(title.split()).strip('“”"«»„ ')
+    if (
+        len(title.split()) > _MOST_TITLE_WORDS
+        or title.endswith("…")
+        or re.search(r"[“”«»„]", title)
+    ):
+        return ""
+    return title if words_of(title) else ""
+
+
+def _apart(question: str, filling: str) -> bool:
+    """`tells_apart` for a question that is made already."""
+    filled = set(words_of(filling))
+    own = " ".join(word for word in words_of(question) if word not in filled)
+    return tells_apart(own, filling=filling)
+
+
+def _sentences(plain: str) -> list[str]:
+    return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
 
 
 def _number(text: str) -> int:

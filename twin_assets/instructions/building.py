@@ -2,8 +2,8 @@
 
 Belongs here: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`.
 Does not belong here: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`,
-`general_set.py`), rendering (`sample_rows.py`), a teacher's questions (`teacher_questions.py`),
-dagster.
+`round_trip.py`, `general_set.py`), rendering (`sample_rows.py`), a teacher's questions
+(`teacher_questions.py`), dagster.
 
 Method: architecture.md. Samples are planned from narrow columns; only those whose plan changed are
 rendered, so that a run with nothing new reads ids, questions and dates, and writes nothing.
@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.corpus_tables import columns_of, validated
-from twin_assets.instructions import contexts, drafts, leakage, splits, teacher_questions
+from twin_assets.instructions import (
+    contexts,
+    drafts,
+    leakage,
+    round_trip,
+    splits,
+    teacher_questions,
+)
+from twin_assets.instructions.back_translation import CONTINUATION, fluent_question
 from twin_assets.instructions.general_set import GeneralSample, GeneralSetMix
 from twin_assets.instructions.instruction_tables import (
     DocumentSplits,
@@ -211,6 +219,7 @@ def _plan(
             "answer",
             "answer_sketch",
             "instruction_source",
+            "continuation",
         ],
     )
     if taught is not None:
@@ -220,8 +229,10 @@ def _plan(
         author,
         columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
     )
+    own = contexts.own_chunks(drafted, chunks)
+    drafted, vectors = _with_found(drafted, tables, author, retriever)
     samples = drafted.join(drawn, on="document_id", how="left", maintain_order="left").join(
-        contexts.own_chunks(drafted, chunks), on="sample_id", how="left", maintain_order="left"
+        own, on="sample_id", how="left", maintain_order="left"
     )
     out = leakage.left_out(
         [
@@ -245,7 +256,7 @@ def _plan(
             contexts.retrieval_name(retriever.revision, token_budget=speaker.context_tokens)
         ).alias("retrieval"),
     )
-    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever)
+    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever, vectors)
     return samples.with_columns(
         pl.Series(
             "context_chunk_ids",
@@ -268,6 +279,25 @@ def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str)
     ).drop("taught")
 
 
+def _with_found(
+    drafted: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
+) -> tuple[pl.DataFrame, Mapping[str, Any]]:
+    """The drafts, a continuation in place of each question that does not read as one or does not
+    find its post; and the vectors of the questions that were put now."""
+    fluent = pl.col("question").map_elements(fluent_question, return_dtype=pl.Boolean)
+    continued = pl.col("instruction_source") == f"template:{CONTINUATION}"
+    asked = drafted.filter(fluent & ~continued)
+    trip = round_trip.update_ranks(tables, author, asked, retriever=retriever)
+    found = set(asked["sample_id"].to_list()) - trip.lost
+    stays = pl.when(pl.col("sample_id").is_in(found))
+    return drafted.with_columns(
+        stays.then("question").otherwise("continuation").alias("question"),
+        stays.then("instruction_source")
+        .otherwise(pl.lit(f"template:{CONTINUATION}"))
+        .alias("instruction_source"),
+    ).drop("continuation"), trip.vectors
+
+
 def _contexts(
     tables: Tables,
     speaker: Author,
@@ -275,6 +305,7 @@ def _contexts(
     chunks: pl.DataFrame,
     drawn: pl.DataFrame,
     retriever: Retriever,
+    vectors: Mapping[str, Any],
 ) -> dict[str, tuple[str, ...]]:
     """The context of every sample: the stored one while it is good, else looked up."""
     published: dict[str, datetime | None] = dict(
@@ -313,6 +344,7 @@ def _contexts(
         author=author,
         token_budget=speaker.context_tokens,
         held_out=held_documents,
+        vectors=vectors,
     )
     held_samples = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
     return contexts.apart(

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,6 +26,8 @@ from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, RetrievalQuery
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from twin_resources.models.retrieval.retrieval import Retriever
 
 CONTEXT_VERSION = "2"
@@ -128,12 +131,14 @@ def find_contexts(
     author: str,
     token_budget: int,
     held_out: Collection[str],
+    vectors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, tuple[str, ...]]:
     """Chunk ids for the prompt of each sample, best first; empty for those that get none.
 
     Args:
         token_budget: most tokens of the passages of a prompt (`Author.context_tokens`).
         held_out: document ids; no prompt of a training sample shows one of theirs.
+        vectors: by question, those that are known already.
 
     Raises:
         TwinError: the author's passages can't be searched.
@@ -146,6 +151,7 @@ def find_contexts(
             before=sample.published_at,
             exclude=sample.own_chunks,
             exclude_documents=held_out if sample.split == "train" else (),
+            vector=vectors.get(sample.question),
         )
         for sample in asking
     ]

@@ -23,7 +23,7 @@ from twin_assets.instructions.back_translation import (
 from twin_assets.instructions.instruction_tables import InstructionDrafts
 from twin_assets.instructions.similar_keys import shingles, sketch
 
-DRAFTS_VERSION = f"4:{TEMPLATES_VERSION}"
+DRAFTS_VERSION = f"5:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")
 """What `draft_documents` reads of `cleaned_documents`."""
 
@@ -79,6 +79,7 @@ def _draft(document: dict[str, Any]) -> list[dict[str, Any]]:
                 ),
                 "question": instruction.question,
                 "instruction_source": instruction.source,
+                "continuation": instruction.continuation,
             }
         )
     return rows

@@ -33,7 +33,8 @@ class InstructionDrafts(dy.Schema):
     """Table `instruction_drafts`: every passage that can be an answer, and a template's question.
 
     `answer` is the document's `text[start:end]`, offsets count characters. `instruction_source` is
-    `template:<name>`.
+    `template:<name>`. `continuation` asks to go on from the answer's first words: it stands for the
+    question in the dataset where that does not find its post (`round_trip.py`).
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -47,6 +48,7 @@ class InstructionDrafts(dy.Schema):
     answer_sketch = dy.List(dy.Int64())
     question = dy.String(min_length=1)
     instruction_source = dy.String(min_length=1)
+    continuation = dy.String(min_length=1)
 
 
 class TeacherQuestions(dy.Schema):

@@ -17,7 +17,6 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions import contexts
-from twin_assets.instructions.back_translation import stop_words_of
 from twin_assets.instructions.model_answers import (
     SAMPLES,
     AnswerSampling,
@@ -34,6 +33,7 @@ from twin_assets.instructions.preference_pairs import (
     within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_assets.instructions.stop_words import stop_words_of
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import render, template_by_hash
 from twin_resources.storage.tables.rows_by_id import is_one_of

@@ -161,7 +161,7 @@ class Retriever:
         if isinstance(opened, str):
             # A question costs 8 CPU-ms to embed, and an author without a table may have many.
             return [RetrievalResult((), None, opened) for _ in queries]
-        vectors = self._embedder.embed([query.question for query in queries])
+        vectors = self._vectors(queries)
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
         many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
@@ -178,6 +178,16 @@ class Retriever:
             shown = with_neighbours(hits, beside, token_budget=token_budget)
             results.append(RetrievalResult(shown, vector, nearest=_one_a_post(ranked)))
         return results
+
+    def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
+        """The questions' vectors, as a search uses them: float32 of shape (n, dimension)."""
+        return self._embedder.embed(questions)
+
+    def _vectors(self, queries: Sequence[RetrievalQuery]) -> list[np.ndarray]:
+        """Of each query; those that come without one are embedded together."""
+        missing = [query.question for query in queries if query.vector is None]
+        embedded = iter(self._embedder.embed(missing) if missing else ())
+        return [next(embedded) if query.vector is None else query.vector for query in queries]
 
     def _table(self, author: str) -> _Opened | str:
         """The author's table at its newest version, or why there is none to search."""

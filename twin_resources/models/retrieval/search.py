@@ -80,12 +80,14 @@ class RetrievalQuery:
         exclude: chunk ids.
         exclude_documents: document ids; taken out of the candidates, so give a set where they are
             many.
+        vector: of the question, where it is known (`Retriever.vectors_of`); None: it is embedded.
     """
 
     question: str
     before: datetime | None = None
     exclude: Collection[str] = ()
     exclude_documents: Collection[str] = ()
+    vector: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 class InMemory:

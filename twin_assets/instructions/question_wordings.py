@@ -1,0 +1,339 @@
+"""How a question is worded, language by language.
+
+Belongs here: the wordings, and the words by which a language's clauses and noun phrases are known.
+Does not belong here: finding what a passage is about (`passage_topics.py`, `english_clauses.py`),
+choosing among the questions (`back_translation.py`).
+
+A wording has few words of its own: two questions that share seven tenths of their words count as
+one where they stand on both sides of the split (`leakage.SAME_QUESTION`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from twin_assets.instructions.similar_keys import words_of
+
+MOST_OWN_SHARE = 4  # words of a wording for each word of what fills it, so that fillings tell apart
+
+
+@dataclass(frozen=True)
+class QuestionWordings:
+    """The wordings and closed word classes of one language.
+
+    Attributes:
+        topic: `{topic}`, a noun phrase.
+        titled_topic: `{topic}` and `{title}`, for a phrase that says little by itself.
+        title: `{title}`, beside those of `corpus.title_questions`.
+        heading: `{heading}` and `{title}`.
+        condition: `{clause}`, what followed one of `conditions`; empty where word order forbids it.
+        continuation: `{opening}`, the first words of the answer.
+        conditions: words that begin a condition ("if").
+        articles: that begin a noun phrase.
+        article_kept: whether the phrase is asked about with its article; else it is quoted.
+        asks: words that a question of the author's own begins with.
+        unclear: words that point at what was said before.
+        speaker: words by which the author speaks of themselves.
+        empty_headings: that name no subject.
+    """
+
+    topic: tuple[str, ...]
+    titled_topic: tuple[str, ...]
+    title: tuple[str, ...]
+    heading: tuple[str, ...]
+    condition: tuple[str, ...]
+    continuation: str
+    conditions: frozenset[str]
+    articles: frozenset[str]
+    article_kept: bool
+    asks: frozenset[str]
+    unclear: frozenset[str]
+    speaker: frozenset[str]
+    empty_headings: frozenset[str]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WORDINGS: dict[str, QuestionWordings] = {
+    "en": QuestionWordings(
+        topic=(
+            "Tell me about {topic}.",
+            "Any thoughts on {topic}?",
+            "What can you tell me about {topic}?",
+            "What should I know about {topic}?",
+            "Have you written about {topic}?",
+            "Could you explain more about {topic}?",
+            "I’m curious about {topic}. What do you know?",
+        ),
+        titled_topic=(
+            "What do you say about {topic} in “{title}”?",
+            "I was reading “{title}”. Could you tell me more about {topic}?",
+            "In “{title}” you mention {topic}. Can you tell me more?",
+        ),
+        title=(
+            "Can you tell me more about “{title}”?",
+            "What is “{title}” about?",
+            "What did you write in “{title}”?",
+        ),
+        heading=(
+            "In “{title}”, what do you say about {heading}?",
+            "I was reading “{title}”. Can you say more about {heading}?",
+        ),
+        condition=("What happens {clause}?",),
+        continuation="Write on from this beginning: “{opening}”",
+        conditions=_words("if when"),
+        articles=_words("the a an my our"),
+        article_kept=True,
+        asks=_words(
+            "what why how when where which who whose is are was were do does did can could should "
+            "would will has have"
+        ),
+        unclear=_words(
+            "it its it's it’s this that's that’s these those they them their they're they’re he "
+            "him his she her hers such here above below one ones other others another both neither "
+            "former latter same there thus therefore"
+        ),
+        speaker=_words("i me my mine myself we us our ours i'm i’m i've i’ve i'd i’d i'll i’ll"),
+        empty_headings=_words(
+            "introduction conclusion conclusions example examples background summary update "
+            "updates results notes note overview intro appendix references discussion motivation "
+            "links tldr postscript epilogue prologue addendum footnotes more misc other solution "
+            "problem usage installation setup final wrap-up"
+        ),
+    ),
+    "de": QuestionWordings(
+        topic=(
+            "Erzähl mir etwas über „{topic}“.",
+            "Was weißt du über „{topic}“?",
+            "Was sollte man zu „{topic}“ wissen?",
+        ),
+        titled_topic=(
+            "Was schreibst du in „{title}“ über „{topic}“?",
+            "In „{title}“ geht es auch um „{topic}“. Was meinst du dazu?",
+        ),
+        title=("Worum geht es in „{title}“?", "Erzähl mir mehr über „{title}“."),
+        heading=(
+            "Was schreibst du in „{title}“ unter „{heading}“?",
+            "Worum geht es bei „{heading}“ in „{title}“?",
+        ),
+        condition=("Was passiert, {clause}?", "Was ist, {clause}?"),
+        continuation="Schreib nach diesem Anfang weiter: „{opening}“",
+        conditions=_words("wenn falls"),
+        articles=_words("der die das den dem des ein eine einen einem einer mein meine meinen"),
+        article_kept=False,
+        asks=_words(
+            "was warum wieso weshalb wie wann wo woher wohin welche welcher welches wer wozu womit "
+            "ist sind kann können soll sollte darf muss hat haben gibt"
+        ),
+        unclear=_words(
+            "er sie es ihm ihn ihr ihnen sein seine seinen ihre ihren dies diese dieser dieses "
+            "diesen diesem das dies dort hier davon dazu damit daran dabei darin dafür darum "
+            "deshalb solche beide andere anderen letztere so"
+        ),
+        speaker=_words("ich mich mir mein meine meinen meinem meiner wir uns unser unsere unseren"),
+        empty_headings=_words(
+            "einleitung einführung fazit zusammenfassung beispiel beispiele hintergrund ergebnis "
+            "ergebnisse anmerkungen nachtrag update links quellen überblick vorwort schluss"
+        ),
+    ),
+    "fr": QuestionWordings(
+        topic=(
+            "Dis-m’en plus sur {topic}.",
+            "Que sais-tu sur {topic} ?",
+            "Que faut-il savoir sur {topic} ?",
+        ),
+        titled_topic=(
+            "Dans « {title} », que dis-tu sur {topic} ?",
+            "J’ai lu « {title} ». Peux-tu m’en dire plus sur {topic} ?",
+        ),
+        title=("De quoi parle « {title} » ?", "Peux-tu m’en dire plus sur « {title} » ?"),
+        heading=(
+            "Dans « {title} », que dis-tu sous « {heading} » ?",
+            "Que dis-tu de « {heading} » dans « {title} » ?",
+        ),
+        condition=("Que se passe-t-il {clause} ?",),
+        continuation="Continue à partir de ce début : « {opening} »",
+        conditions=_words("si quand lorsque"),
+        articles=_words("le la les un une mon ma mes notre nos"),
+        article_kept=True,
+        asks=_words(
+            "que qu'est-ce qu’est-ce quoi pourquoi comment quand où quel quelle quels quelles qui "
+            "est-ce combien faut-il peut-on doit-on"
+        ),
+        unclear=_words(
+            "il elle ils elles lui leur leurs ce cet cette ces cela ça ceci celui celle ceux "
+            "celles y en son sa ses ici là autre autres tel telle"
+        ),
+        speaker=_words("je j moi me mon ma mes nous notre nos"),
+        empty_headings=_words(
+            "introduction conclusion exemple exemples contexte résumé résultats notes annexe "
+            "références liens bilan"
+        ),
+    ),
+    "es": QuestionWordings(
+        topic=(
+            "Háblame sobre {topic}.",
+            "¿Qué sabes sobre {topic}?",
+            "¿Qué hay que saber sobre {topic}?",
+        ),
+        titled_topic=(
+            "En «{title}», ¿qué dices sobre {topic}?",
+            "He leído «{title}». ¿Me cuentas más sobre {topic}?",
+        ),
+        title=("¿De qué trata «{title}»?", "¿Me cuentas más sobre «{title}»?"),
+        heading=(
+            "En «{title}», ¿qué dices en «{heading}»?",
+            "¿Qué cuentas sobre «{heading}» en «{title}»?",
+        ),
+        condition=("¿Qué pasa {clause}?",),
+        continuation="Continúa a partir de este comienzo: «{opening}»",
+        conditions=_words("si cuando"),
+        articles=_words("el la los las un una unos unas mi mis nuestro nuestra"),
+        article_kept=True,
+        asks=_words(
+            "qué por cómo cuándo dónde cuál cuáles quién quiénes cuánto cuánta es son puede hay"
+        ),
+        unclear=_words(
+            "él ella ellos ellas esto eso aquello este esta estos estas ese esa esos esas aquel "
+            "aquella lo le les su sus aquí ahí allí otro otra otros otras mismo misma tal"
+        ),
+        speaker=_words("yo me mi mis mí conmigo nos nosotros nuestro nuestra nuestros nuestras"),
+        empty_headings=_words(
+            "introducción conclusión conclusiones ejemplo ejemplos contexto resumen resultados "
+            "notas referencias enlaces"
+        ),
+    ),
+    "it": QuestionWordings(
+        topic=(
+            "Parlami di «{topic}».",
+            "Che cosa sai su «{topic}»?",
+            "Che cosa bisogna sapere su «{topic}»?",
+        ),
+        titled_topic=(
+            "In «{title}», che cosa dici su «{topic}»?",
+            "Ho letto «{title}». Mi dici di più su «{topic}»?",
+        ),
+        title=("Di che cosa parla «{title}»?", "Mi dici di più su «{title}»?"),
+        heading=(
+            "In «{title}», che cosa dici in «{heading}»?",
+            "Che cosa dici su «{heading}» in «{title}»?",
+        ),
+        condition=("Che cosa succede {clause}?",),
+        continuation="Continua da questo inizio: «{opening}»",
+        conditions=_words("se quando"),
+        articles=_words("il lo la i gli le un uno una"),
+        article_kept=False,
+        asks=_words("che cosa perché come quando dove quale quali chi quanto quanta è sono può"),
+        unclear=_words(
+            "lui lei loro esso essa essi questo questa questi queste quello quella quelli quelle "
+            "ciò ne ci lo li suo sua suoi sue qui qua là altro altra altri altre stesso stessa tale"
+        ),
+        speaker=_words("io me mi mio mia miei mie noi nostro nostra nostri nostre"),
+        empty_headings=_words(
+            "introduzione conclusione conclusioni esempio esempi contesto riassunto risultati note "
+            "riferimenti"
+        ),
+    ),
+    "pt": QuestionWordings(
+        topic=(
+            "Fale-me sobre {topic}.",
+            "O que você sabe sobre {topic}?",
+            "O que é preciso saber sobre {topic}?",
+        ),
+        titled_topic=(
+            "Em “{title}”, o que você diz sobre {topic}?",
+            "Li “{title}”. Pode contar mais sobre {topic}?",
+        ),
+        title=("De que trata “{title}”?", "Pode contar mais sobre “{title}”?"),
+        heading=(
+            "Em “{title}”, o que você diz em “{heading}”?",
+            "O que você conta sobre “{heading}” em “{title}”?",
+        ),
+        condition=("O que acontece {clause}?",),
+        continuation="Continue a partir deste começo: “{opening}”",
+        conditions=_words("se quando"),
+        articles=_words("o a os as um uma uns umas meu minha nosso nossa"),
+        article_kept=True,
+        asks=_words("que por como quando onde qual quais quem quanto quanta é são pode há"),
+        unclear=_words(
+            "ele ela eles elas isto isso aquilo este esta estes estas esse essa esses essas aquele "
+            "aquela lhe lhes seu sua seus suas dele dela aqui ali lá outro outra outros outras "
+            "mesmo mesma tal"
+        ),
+        speaker=_words("eu me meu minha meus minhas mim comigo nós nos nosso nossa nossos nossas"),
+        empty_headings=_words(
+            "introdução conclusão conclusões exemplo exemplos contexto resumo resultados notas "
+            "referências"
+        ),
+    ),
+    "nl": QuestionWordings(
+        topic=(
+            "Vertel eens over {topic}.",
+            "Wat weet je over {topic}?",
+            "Wat moet je weten over {topic}?",
+        ),
+        titled_topic=(
+            "Wat schrijf je in “{title}” over {topic}?",
+            "Ik las “{title}”. Kun je meer vertellen over {topic}?",
+        ),
+        title=("Waar gaat “{title}” over?", "Kun je meer vertellen over “{title}”?"),
+        heading=(
+            "Wat schrijf je in “{title}” onder “{heading}”?",
+            "Wat bedoel je met “{heading}” in “{title}”?",
+        ),
+        condition=("Wat gebeurt er {clause}?",),
+        continuation="Schrijf verder na dit begin: “{opening}”",
+        conditions=_words("als wanneer"),
+        articles=_words("de het een mijn onze ons"),
+        article_kept=True,
+        asks=_words(
+            "wat waarom hoe wanneer waar welke welk wie waarmee waarvoor is zijn kan kunnen moet "
+            "mag heeft hebben"
+        ),
+        unclear=_words(
+            "hij zij ze hem haar hun hen het dit deze die dat daar hier ervan erop ermee daarvan "
+            "daarom zulke beide andere ander zelfde zo zijn"
+        ),
+        speaker=_words("ik mij me mijn we wij ons onze"),
+        empty_headings=_words(
+            "inleiding conclusie conclusies voorbeeld voorbeelden achtergrond samenvatting "
+            "resultaten noten bronnen links"
+        ),
+    ),
+}
+_OTHERS = QuestionWordings(
+    topic=(),
+    titled_topic=(),
+    title=("“{title}”?",),
+    heading=("“{title}”: “{heading}”?",),
+    condition=(),
+    continuation="“{opening}” …",
+    conditions=frozenset(),
+    articles=frozenset(),
+    article_kept=False,
+    asks=frozenset(),
+    unclear=frozenset(),
+    speaker=frozenset(),
+    empty_headings=frozenset(),
+)
+"""For languages whose grammar is not known here: quoted parts and no sentence around them."""
+
+
+def wordings_of(language: str) -> QuestionWordings:
+    """The wordings of an ISO 639-1 language; English for `und` and an empty one."""
+    return WORDINGS.get("en" if language in {"", "und"} else language, _OTHERS)
+
+
+def tells_apart(wording: str, **fields: str) -> bool:
+    """Whether two questions of this wording, filled differently, would not count as one.
+
+    Args:
+        fields: what fills it; articles count for nothing.
+    """
+    own = len(set(words_of(re.sub(r"\{\w+\}", " ", wording))))
+    filled = {word for value in fields.values() for word in words_of(value)}
+    return own <= MOST_OWN_SHARE * len(filled - {"the", "a", "an"}) - (1 if len(filled) < 3 else 0)

@@ -1,0 +1,70 @@
+"""The function words of a language.
+
+Belongs here: the lists. Does not belong here: what is made of the words between them.
+Lists: justext, https://github.com/miso-belica/jusText
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+_LANGUAGES = {
+    "da": "Danish",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "it": "Italian",
+    "nl": "Dutch",
+    "no": "Norwegian_Bokmal",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+}
+
+
+@cache
+def stop_words_of(language: str) -> frozenset[str]:
+    """Function words of a language (justext's lists); empty for one that has none.
+
+    English also has words that carry no subject in a question ("thing", "example", "way").
+    """
+    justext: Any = import_module("justext")  # without type information
+    name = _LANGUAGES.get("en" if language in {"", "und"} else language)
+    if name is None:
+        return frozenset()
+    words = {word.lower() for word in justext.get_stoplist(name)}
+    if name == "English":
+        words |= set(_EMPTY_ENGLISH.split())
+    return frozenset(words)
+
+
+_EMPTY_ENGLISH = (
+    "it's i'm i've i'd i'll don't doesn't didn't can't won't isn't wasn't aren't that's there's "
+    "you're you'll you've we're we've they're let's what's couldn't wouldn't shouldn't haven't "
+    "hasn't it’s i’m i’ve i’d i’ll don’t doesn’t didn’t can’t won’t isn’t wasn’t that’s there’s "
+    "thing things way ways example examples instance fact case cases lot bit kind sort point "
+    "reason reasons time times day days week weeks month months year years today ago something "
+    "anything everything nothing someone anyone everyone also really actually simply just even "
+    "still already always never often sometimes usually probably perhaps maybe however therefore "
+    "instead though although otherwise rather quite enough almost less least later earlier "
+    "sooner recently finally eventually previously currently generally basically essentially "
+    "course post article note section figure image screenshot good better best great nice bad "
+    "worse simple easy hard small large big different various certain several particular whole "
+    "makes making made get gets getting got goes going gone went come comes coming came take takes "
+    "taking took taken use uses using used need needs needed want wants wanted know knows known "
+    "think thinks thought look looks looking looked seem seems seemed find finds found keep keeps "
+    "put puts let means mean work works working worked try tries trying tried turn turns turned "
+    "give gives given gave say says said see seen saw show shows shown write writes wrote written "
+    "read reads happen happens happened able unable won't cannot doesn following above below "
+    "our ours your yours my mine his her hers their theirs me him them us myself yourself itself "
+    "themselves here there video link links page file blog here's isn another else etc via per yet "
+    "ever except "
+)
