@@ -30,7 +30,7 @@ from twin_assets.instructions.english_clauses import (
     own_question,
     yours,
 )
-from twin_assets.instructions.english_verbs import is_verb
+from twin_assets.instructions.english_verbs import is_base_verb, is_verb
 from twin_assets.instructions.passage_topics import (
     PostWords,
     Topic,
@@ -191,13 +191,27 @@ class _Post:
                 yield "title", wording.format(title=self._title)
 
     def _explained(self, title: str) -> str:
-        """A title that is a dependent clause: `What make knows` → "Can you explain what …?"."""
+        """A title that is a dependent clause, `What make knows` → "Can you explain what …?", or
+        says what to do, `Kill The Current Session` → "How do I …?"."""
         words = title.split()
+        if self._is_deed(words):
+            return f"How do I {in_sentence(title, text=self._text)}?"
         if len(words) < 3 or words[0].lower() not in {"what", "why", "how", "where"}:
             return ""
         if title.endswith("?") or words[1].lower() in {"to", "i", *_TURNED_ROUND}:
             return ""
         return f"Can you explain {in_sentence(title, text=self._text)}?"
+
+    def _is_deed(self, words: Sequence[str]) -> bool:
+        """Whether a title begins with a verb: a common one that the post never uses as a noun."""
+        lowered = [word.lower() for word in words]
+        verb = lowered[lowered[0].endswith("ly") :][:1]
+        if len(words) < 3 or not verb or not is_base_verb(verb[0]):
+            return False
+        if not wordings_of("en").unclear.isdisjoint(lowered) or re.search(r"[:;?!]", words[-1]):
+            return False
+        as_noun = rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb[0])}\b"
+        return not re.search(as_noun, self._text) and lowered[1] not in {"of", "and", "is", "for"}
 
     def _about_heading(self, heading: str) -> Iterator[tuple[str, str]]:
         heading = _quotable(heading).rstrip(":. ")
@@ -206,6 +220,8 @@ class _Post:
         if not 1 <= len(words) <= _MOST_HEADING_WORDS or same:
             return
         if " ".join(words) in self._wordings.empty_headings or words[0].isdigit():
+            return
+        if len(words) <= 4 and not self._wordings.unclear.isdisjoint(words):
             return
         if self._language in _ENGLISH:
             asked = self._explained(heading) or question_about(

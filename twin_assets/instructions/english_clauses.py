@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from twin_assets.instructions.english_verbs import is_base_verb, is_verb
 from twin_assets.instructions.question_wordings import WORDINGS
@@ -202,8 +203,9 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
     words = found["subject"].split()
     if not 1 <= len(words) <= 7 or words[0].lower() in _NO_SUBJECT:
         return
-    if any(is_verb(word) and not word.endswith("s") for word in words[1:]):
-        return
+    for word, after in pairwise([*words[1:], ""]):
+        if is_verb(word) and not word.endswith("s") and after not in _AFTER_PARTICIPLE:
+            return
     plural = words[0].endswith("s") or words[-1].endswith("s")
     if words[0].lower() not in {"a", "an"} and not (plural or len(words) == 1):
         return
@@ -215,6 +217,7 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
     yield "statement", f"{found['verb'].capitalize()} {whole}?"
 
 
+_AFTER_PARTICIPLE = frozenset("with of by in from for on at".split())  # "a joint made with glue"
 _HABIT = re.compile(
     r"^I (?:always |often |usually |never |still |do not |don['’]t |now )?(?P<verb>[a-z]+) "
     r"(?P<rest>[^,;:]+?)(?:[,;:.]| and I\b| but\b| so\b|$)"

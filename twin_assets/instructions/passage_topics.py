@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -120,6 +120,8 @@ def topics_of(
         head = lemma(head_of(phrase))
         if not _is_noun(phrase, words.nouns, language=language):
             continue
+        if language in _ENGLISH and not article and not _stands_bare(phrase):
+            continue
         count = max(1, here[head])
         if count < FEWEST_MENTIONS and not begins and not (opens and " " in phrase):
             continue
@@ -131,6 +133,19 @@ def topics_of(
         if head not in best or best[head].score < score:
             best[head] = Topic(article, phrase, score)
     return sorted(best.values(), key=lambda topic: -topic.score)
+
+
+def _stands_bare(phrase: str) -> bool:
+    """Whether an English phrase needs no article: a plural, a name, what can't be counted."""
+    noun = head_of(phrase)
+    if phrase.split(maxsplit=1)[0].endswith(("'s", "’s")):
+        return noun[:1].isupper() or phrase[:1].isupper()
+    plural_form = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+    uncounted = bool(_UNCOUNTED.search(noun)) and " of " not in phrase
+    return plural_form or noun[:1].isupper() or uncounted
+
+
+_UNCOUNTED = re.compile(r"(?:ing|tion|ness|ware|ity|ism|ology|graphy|ance|ence|age)$")
 
 
 def _phrases(plain: str, language: str) -> Iterator[tuple[str, str, bool, bool]]:
@@ -153,6 +168,8 @@ def _phrases(plain: str, language: str) -> Iterator[tuple[str, str, bool, bool]]
         token = tokens[place]
         article = token.lower() if token.lower() in wordings.articles else ""
         first = place + bool(article)
+        if language in _ENGLISH and token.lower() in _POINTING:
+            article, first = "the", place + 1
         last = _run_end(tokens, first, stop)
         if not 1 <= last - first <= _LONGEST:
             starts = tokens[max(place, last - 1)] in ".!?\n" if last > first else token in ".!?\n"
@@ -166,17 +183,21 @@ def _phrases(plain: str, language: str) -> Iterator[tuple[str, str, bool, bool]]
             end = _run_end(tokens, of, stop)
             if 1 <= end - of <= 2 and end < len(tokens):
                 run, last = tokens[first:end], end
-        if (
-            language in _ENGLISH
-            and not article
-            and starts
-            and run[0] not in names
-            and run[0][1:].islower()
-        ):
+        if language in _ENGLISH and not article and starts and not _is_name(run, names):
             run = [run[0].lower(), *run[1:]]
         if not (language in _ENGLISH and any(_VERB_LIKE.search(word) for word in run)):
             yield article, " ".join(run), starts, opens
         starts, place = False, last
+
+
+def _is_name(run: Sequence[str], names: Collection[str]) -> bool:
+    """Whether a phrase that begins a sentence keeps its capital."""
+    if run[0] in names or not run[0][1:].islower() or run[0].endswith(("'s", "’s")):
+        return True
+    return len(run) > 1 and run[1][:1].isupper()
+
+
+_POINTING = frozenset({"this", "that", "these", "those"})
 
 
 def _run_end(tokens: Sequence[str], first: int, stop: frozenset[str]) -> int:
@@ -217,16 +238,16 @@ def _is_noun(phrase: str, nouns: Counter[str], *, language: str) -> bool:
         if (
             last.endswith(("'s", "’s"))
             or first in _VAGUE
-            or (first.endswith("er") and " " in phrase)
+            or (first in _COMPARED)
         ):
             return False
         if _NO_NOUN.search(last.lower()) or lemma(last) in _VAGUE or last.lower() in _QUALITIES:
             return False
+        if any(is_verb(word) and not word.endswith("ed") for word in phrase.split()[:-1]):
+            return False
         if last[:1].isupper():
             return True
         verb = is_verb(last)
-        if any(is_verb(word) and not word.endswith("ed") for word in phrase.split()[:-1]):
-            return False
         seen = nouns[lemma(last)]
         return seen >= (3 if verb else 1) or (not verb and bool(_NOUN_ENDING.search(last.lower())))
     return nouns[lemma(last)] >= 2 or bool(_NOUN_ENDING.search(last.lower()))
@@ -256,11 +277,13 @@ _QUALITIES_TEXT = (
     "young early late poor rich same other good bad best worst better worse heavy light soft hard "
     "dry wet full empty free clean dirty strong weak thin thick fast slow new old black white red "
     "green blue grey gray brown yellow local remote main single double entire current previous "
-    "following next different similar simple complex common rare original actual exact upper "
-    "lower inner outer latest older newer larger smaller longer shorter more most fewer"
+    "following next perfect different similar simple complex common rare original actual exact "
+    "upper lower inner outer latest older newer larger smaller longer shorter more most fewer"
 )
 _QUALITIES = frozenset(_QUALITIES_TEXT.split())
+_COMPARED = frozenset({word for word in _QUALITIES if word.endswith("er")} | {"other", "same"})
 _VAGUE_TEXT = (
+    "ton couple handful variety bunch majority amount set series list "
     "man woman people person child boy girl day night morning evening week month year hour minute "
     "second moment time end top bottom side front middle edge part piece bit lot number pair half "
     "rest kind sort way thing reason point case matter idea word name line hand head face eye "

@@ -6,12 +6,12 @@ import pytest
 
 from twin_assets.instructions.answer_passages import AnswerPassage, passages_of
 from twin_assets.instructions.back_translation import (
-    PLAIN_TEMPLATES,
-    TEMPLATES,
-    subjects_of,
+    Instruction,
+    fluent_question,
     write_questions,
 )
-from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.question_wordings import WORDINGS, tells_apart, wordings_of
+from twin_assets.instructions.similar_keys import jaccard, words_of
 
 TEXT = """# Keeping a sourdough starter
 
@@ -34,80 +34,203 @@ colour of chestnuts and the bottom of the loaf sounds hollow.
 """
 
 
-def questions(language: str = "en", text: str = TEXT, title: str = "Baking at home") -> list[str]:
-    return [
-        instruction.question
-        for instruction in write_questions(
-            passages_of(text), document_id="d", title=title, text=text, language=language
-        )
-    ]
+def written(
+    text: str = TEXT, *, title: str = "Baking at home", language: str = "en", name: str = "d"
+) -> list[Instruction]:
+    return write_questions(
+        passages_of(text), document_id=name, title=title, text=text, language=language
+    )
 
 
-def test_every_passage_gets_a_question_about_what_stands_in_it() -> None:
-    passages = passages_of(TEXT)
-    asked = questions()
-    assert len(asked) == len(passages) == 3
-    for passage, question in zip(passages, asked, strict=True):
-        subjects = subjects_of(passage.plain, title="", text=TEXT.lower(), language="en")
-        assert any(subject.lower() in question.lower() for subject in subjects), question
+def one(plain: str, *, title: str = "", language: str = "en", heading: str = "") -> Instruction:
+    passage = AnswerPassage(0, len(plain), heading, plain, len(plain.split()))
+    (found,) = write_questions(
+        [passage], document_id="d", title=title, text=plain, language=language
+    )
+    return found
 
 
-def test_subjects_are_what_the_post_keeps_coming_back_to() -> None:
-    passages = passages_of(TEXT)
-    best = [
-        subjects_of(passage.plain, title="Baking", text=TEXT.lower(), language="en")[:3]
-        for passage in passages
-    ]
-    assert "starter" in {word for phrase in best[0] for word in words_of(phrase)}
-    assert {"loaf", "oven"} <= set(best[1])
-    assert {"loaf", "crust"} & set(best[2])
+def test_the_title_is_asked_about_then_headings_then_what_a_passage_turns_on() -> None:
+    first, second, third = written(title="How to bake bread at home")
+    assert (first.source, first.question) == (
+        "template:title",
+        "How do I bake bread at home?",
+    )
+    assert second.source == "template:heading"
+    assert "the oven" in second.question
+    assert third.source == "template:topic"
+    assert re.search(r"loaf|crust|bowl", third.question), third.question
 
 
-def test_questions_of_a_document_differ() -> None:
+def test_questions_of_a_document_differ_or_are_continuations() -> None:
     same = "\n\n".join(TEXT.split("\n\n")[1:2] * 12)
-    asked = questions(text=same)
-    assert len(asked) == 12
-    different = [question for question in asked if not question.startswith("You once wrote")]
-    assert len(set(different)) == len(different) > 8
-
-
-def test_many_wordings_are_used() -> None:
-    sources = {
-        instruction.source
-        for number in range(40)
-        for instruction in write_questions(
-            passages_of(TEXT),
-            document_id=f"d{number}",
-            title="How to bake bread at home",
-            text=TEXT,
-            language="en",
-        )
-    }
-    assert {f"template:{name}" for name in TEMPLATES} <= sources
+    asked = [it.question for it in written(same) if it.source != "template:continuation"]
+    assert len(set(asked)) == len(asked) >= 4
 
 
 def test_a_question_is_the_same_every_time() -> None:
-    assert questions() == questions()
+    assert written() == written()
 
 
-def test_without_title_and_subjects_the_opening_is_quoted() -> None:
-    passage = AnswerPassage(0, 10, "", "It is what it is, and so on and on.", 10)
-    (instruction,) = write_questions(
-        [passage], document_id="d", title="", text=passage.plain, language="en"
-    )
-    assert instruction.source == "template:opening"
-    assert "It is what it is, and so on" in instruction.question
+@pytest.mark.parametrize(
+    ("sentence", "question"),
+    [
+        (
+            "To open a joint of hide glue, you warm a thin knife and wait.",
+            "How do I open a joint of hide glue?",
+        ),
+        (
+            "The only way to carry a clock is without its pendulum, whatever the mover says.",
+            "What is the only way to carry a clock?",
+        ),
+        ("If the case stands in a damp hall, hide glue lets go by itself.",
+         "What happens if the case stands in a damp hall?"),
+        ("When my clock stops at night, I look at the weights before anything else.",
+         "What do you do when your clock stops at night?"),
+        ("I use Form C because nearly everything on the web is already in it.",
+         "Why do you use Form C?"),
+        ("That year the smith explained how the chain of a fusee is made, link by link.",
+         "Can you explain how the chain of a fusee is made?"),
+        ("You should never oil the teeth of a wheel, since the oil collects the dust.",
+         "Should I oil the teeth of a wheel?"),
+        ("A joint made with hide glue will open with heat and damp, and leave it clean.",
+         "Will a joint made with hide glue open with heat and damp?"),
+        ("I keep flowers for January, and it tastes of the Avenue.",
+         "Do you keep flowers for January?"),
+    ],
+)  # fmt: skip
+def test_the_form_of_a_sentence_says_what_it_answers(sentence: str, question: str) -> None:
+    found = one(f"{sentence} And so it was, and so it is, as he said to her.")
+    assert found.question == question
 
 
-@pytest.mark.parametrize("language", ["de", "ja", "xx"])
-def test_other_languages_get_no_english_sentence(language: str) -> None:
-    asked = questions(language=language)
-    english = {"what", "your", "do", "you", "does", "tell", "about", "explain"}
-    for question in asked:
-        outside = re.sub(r"“[^”]*”", "", question)
-        assert not english & set(words_of(outside)), question
-    assert len(PLAIN_TEMPLATES) >= 3
+def test_what_the_author_asks_and_answers_is_asked() -> None:
+    found = one("So why do clocks stop on cold nights? Because oil thickens when it is old.")
+    assert found.question == "Why do clocks stop on cold nights?"
+    assert found.source == "template:own_question"
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "If it does that again, we will see. It did, and then so did they.",
+        "To it and fro, he went. But then why did he? They never said.",
+        "I do not know how this works, nor why it does. He did, and said so.",
+        "When I was there, it was so. And then it was not, as they said.",
+    ],
+)
+def test_what_leans_on_the_text_before_it_is_gone_on_with(plain: str) -> None:
+    found = one(plain)
+    assert found.source == "template:continuation"
+    assert found.question == found.continuation
+    assert plain.split(",", maxsplit=1)[0] in found.question
+
+
+def test_a_long_first_sentence_is_cut() -> None:
+    found = one("So it was then as it is now and as it will be when all of it is over again.")
+    assert found.question.endswith("“So it was then as it is now and as it will …”")
+
+
+def test_one_thing_is_asked_about_as_a_kind_and_the_authors_as_yours() -> None:
+    about = "A pizza stone is heavy. A pizza stone keeps the heat, and so I have one."
+    assert "pizza stones" in one(about).question
+    mine = "My copper kettle is from my mother. My copper kettle was hers before."
+    assert "your copper kettle" in one(mine).question
+
+
+def test_no_three_keywords() -> None:
+    """What half of all questions were once."""
+    for it in [*written(), *written(title="")]:
+        assert not re.match(r"^[\w ]+, [\w ]+, [\w ]+: ", it.question)
+
+
+LANGUAGES = {
+    "de": (
+        "Der Ofen heizt schlecht. Wenn der Ofen zu kalt ist, geht das Brot nicht auf, und dann "
+        "hilft nur Warten. Der Ofen steht seit Jahren in der Küche.",
+        "Was passiert, wenn der Ofen zu kalt ist?|Was ist, wenn der Ofen zu kalt ist?",
+    ),
+    "fr": (
+        "Le four chauffe mal. Si le four reste trop froid, la pâte ne lève pas, et puis voilà.",
+        "Que se passe-t-il si le four reste trop froid ?",
+    ),
+    "es": (
+        "El horno calienta mal. Si el horno queda demasiado frío, la masa no sube, y ya está.",
+        "¿Qué pasa si el horno queda demasiado frío?",
+    ),
+    "it": (
+        "Il forno scalda male. Se il forno resta troppo freddo, la pasta non cresce, e basta.",
+        "Che cosa succede se il forno resta troppo freddo?",
+    ),
+    "pt": (
+        "O forno aquece mal. Se o forno fica frio demais, a massa não cresce, e pronto.",
+        "O que acontece se o forno fica frio demais?",
+    ),
+    "nl": (
+        "De oven verwarmt slecht. Als de oven te koud blijft, rijst het deeg niet, en klaar.",
+        "Wat gebeurt er als de oven te koud blijft?",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_questions_are_in_the_authors_language(language: str) -> None:
+    plain, question = LANGUAGES[language]
+    assert one(plain, language=language).question in question.split("|")
+    english = {"what", "your", "do", "you", "does", "tell", "about", "explain", "write", "the"}
+    for title in ("Brot und Spiele", ""):
+        for it in written(title=title, language=language):
+            outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", "", it.question)
+            assert not english & set(words_of(outside)), it.question
+
+
+@pytest.mark.parametrize("language", ["ja", "xx"])
+def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> None:
+    for it in written(language=language):
+        outside = set(words_of(re.sub(r"“[^”]*”", "", it.question)))
+        assert not outside & {"what", "your", "do", "you", "tell", "about", "write"}
+
+
+@pytest.mark.parametrize("language", WORDINGS)
+def test_every_language_has_every_wording(language: str) -> None:
+    wordings = wordings_of(language)
+    assert "{opening}" in wordings.continuation
+    assert wordings.conditions
+    assert wordings.asks
+    assert wordings.unclear
+    for group, field in (
+        (wordings.topic, "{topic}"),
+        (wordings.titled_topic, "{topic}"),
+        (wordings.titled_topic, "{title}"),
+        (wordings.title, "{title}"),
+        (wordings.heading, "{heading}"),
+        (wordings.condition, "{clause}"),
+    ):
+        assert group
+        assert all(field in wording for wording in group)
+
+
+def test_two_fillings_of_a_wording_are_two_questions() -> None:
+    """A pair above .7 across the splits costs a training sample (`leakage.SAME_QUESTION`)."""
+    tried = 0
+    for language in WORDINGS:
+        for wording in wordings_of(language).topic:
+            for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
+                if tells_apart(wording, topic=left):
+                    asked = [wording.format(topic=it) for it in (left, right)]
+                    tried += 1
+                    assert jaccard(*(frozenset(words_of(it)) for it in asked)) < 0.7, asked
+    assert tried > 20
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Why?", "Account, command, videos", "What is is the oven?", "What does {x} do?", "a b c d"],
+)
+def test_what_does_not_read_as_a_question_is_none(question: str) -> None:
+    assert not fluent_question(question)
 
 
 def test_braces_in_a_title_are_text() -> None:
-    assert all("{x}" in question or "“" not in question for question in questions(title="A {x} b"))
+    for it in written(title="A {x} b"):
+        assert "{x}" not in re.sub(r"“[^”]*”", "", it.question)
