@@ -217,7 +217,7 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
     yield "statement", f"{found['verb'].capitalize()} {whole}?"
 
 
-_AFTER_PARTICIPLE = frozenset("with of by in from for on at".split())  # "a joint made with glue"
+_AFTER_PARTICIPLE = frozenset({"with", "of", "by", "in", "from", "for", "on", "at"})
 _HABIT = re.compile(
     r"^I (?:always |often |usually |never |still |do not |don['’]t |now )?(?P<verb>[a-z]+) "
     r"(?P<rest>[^,;:]+?)(?:[,;:.]| and I\b| but\b| so\b|$)"

@@ -1,0 +1,78 @@
+"""A question that does not lead back to its post is not asked; each is measured once."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from tests.graph.instructions.conftest import ADA, TWELVE, Finished
+from twin_assets.instructions import building, round_trip
+from twin_resources.errors import TwinError
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
+from twin_resources.settings import load_settings
+from twin_resources.storage.tables.tables import Tables
+
+DOCUMENTS = [f"doc-{number:03d}" for number in TWELVE]
+
+
+@pytest.fixture
+def ready(twelve: Finished, embedder: Embedder) -> Retriever:
+    return Retriever(load_settings().tables_base, embedder)
+
+
+def asked(question: str) -> pl.DataFrame:
+    """The same question, as if it had been made from each of the posts."""
+    return pl.DataFrame(
+        {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
+    ).with_columns(question=pl.lit(question))
+
+
+def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
+    ready: Retriever, tables: Tables
+) -> None:
+    own = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
+    question = " ".join(own["answer"][0].split()[:40])
+    first = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
+    ranks = dict(tables.read(round_trip.TABLE, "ada", columns=["document_id", "rank"]).iter_rows())
+    assert ranks["doc-004"] == 1
+    assert sorted(ranks.values()) == list(range(1, 13))
+    assert first.lost == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
+    assert list(first.vectors) == [question]
+
+    again = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
+    assert again.lost == first.lost
+    assert not again.vectors
+
+
+def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
+    question = "What can you tell me about the harbour?"
+    vector = ready.vectors_of([question])[0]
+    known = RetrievalQuery("", vector=vector)
+    by_vector, by_words = ready.retrieve_many("ada", [known, RetrievalQuery(question)])
+    assert by_vector.vector is not None
+    assert by_words.vector is not None
+    assert (by_vector.vector == by_words.vector).all()
+    assert {one.chunk_id for one in by_vector.nearest}
+
+
+def test_a_question_that_loses_its_post_becomes_a_continuation(
+    ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tables.read("instruction_dataset", "ada").sort("sample_id")
+    found = before.filter(pl.col("instruction_source") != "template:continuation")
+    assert found.height > before.height / 2
+    monkeypatch.setattr(round_trip, "FOUND_AMONG", 0)
+    building.update_dataset(tables, ADA, retriever=ready)
+    after = tables.read("instruction_dataset", "ada").sort("sample_id")
+    assert set(after["instruction_source"]) == {"template:continuation"}
+    assert after["answer"].equals(before["answer"])
+    for question, answer in after.select("question", "answer").iter_rows():
+        opening = question.removeprefix("Write on from this beginning: “").rstrip("”").rstrip(" …")
+        assert answer.startswith(opening)
+
+
+def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:
+    strange = asked("Why?").with_columns(document_id=pl.lit("doc-999"))
+    with pytest.raises(TwinError, match="no passage of 1 posts"):
+        round_trip.update_ranks(tables, "ada", strange, retriever=ready)
