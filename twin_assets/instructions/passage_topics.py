@@ -235,11 +235,7 @@ def _is_noun(phrase: str, nouns: Counter[str], *, language: str) -> bool:
         return last[:1].isupper() and len(last) > 3
     if language in _ENGLISH:
         first = phrase.split(maxsplit=1)[0].lower()
-        if (
-            last.endswith(("'s", "’s"))
-            or first in _VAGUE
-            or (first in _COMPARED)
-        ):
+        if last.endswith(("'s", "’s")) or first in _VAGUE or (first in _COMPARED):
             return False
         if _NO_NOUN.search(last.lower()) or lemma(last) in _VAGUE or last.lower() in _QUALITIES:
             return False

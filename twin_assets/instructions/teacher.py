@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-TEACHER_VERSION = "2"
+TEACHER_VERSION = "2"  # not raised for a request in another language: what was paid for is as good
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
 TRIES = 3
 MOST_QUESTION_WORDS = 40
@@ -52,6 +52,51 @@ _REQUEST = (
     "the passage is about without quoting it. Answer with the question alone.\n\n"
     "Title of the post: {title}\n\nPassage:\n{passage}"
 )
+# A small model that is asked in English answers in English. What follows the request is the same.
+_ASKED_IN = {
+    "de": (
+        "Jemand stellt einem Autor eine Frage, und der Abschnitt unten ist die Antwort des Autors. "
+        "Schreib diese Frage: ein deutscher Satz von höchstens 30 Wörtern, der nennt, worum es in "
+        "dem Abschnitt geht, ohne ihn zu zitieren. Antworte nur mit der Frage."
+    ),
+    "fr": (
+        "Un lecteur pose une question à un auteur, et le passage ci-dessous est la réponse de "
+        "l’auteur. Écris cette question : une phrase en français de 30 mots au plus, qui nomme le "
+        "sujet du passage sans le citer. Réponds par la question seule."
+    ),
+    "es": (
+        "Un lector hace una pregunta a un autor, y el pasaje de abajo es la respuesta del autor. "
+        "Escribe esa pregunta: una frase en español de 30 palabras como máximo, que nombre el tema "
+        "del pasaje sin citarlo. Responde solo con la pregunta."
+    ),
+    "it": (
+        "Un lettore fa una domanda a un autore, e il brano qui sotto è la risposta dell’autore. "
+        "Scrivi quella domanda: una frase in italiano di al massimo 30 parole, che nomini "
+        "l’argomento del brano senza citarlo. Rispondi solo con la domanda."
+    ),
+    "pt": (
+        "Um leitor faz uma pergunta a um autor, e o trecho abaixo é a resposta do autor. Escreva "
+        "essa pergunta: uma frase em português de no máximo 30 palavras, que diga de que trata o "
+        "trecho sem o citar. Responda apenas com a pergunta."
+    ),
+    "nl": (
+        "Een lezer stelt een auteur een vraag, en de passage hieronder is het antwoord van de "
+        "auteur. Schrijf die vraag: één Nederlandse zin van hoogstens 30 woorden, die noemt waar "
+        "de passage over gaat zonder haar te citeren. Antwoord alleen met de vraag."
+    ),
+}
+
+
+def request_for(prompt: TeacherPrompt, *, language: str = "") -> str:
+    """What the teacher is asked, in the author's language.
+
+    Args:
+        language: ISO 639-1; one that is not known here, or an empty one: English, which asks for
+            the passage's.
+    """
+    asked, _, material = _REQUEST.partition("\n\n")
+    asked = _ASKED_IN.get(language, asked)
+    return f"{asked}\n\n{material.format(title=prompt.title, passage=prompt.passage)}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +135,7 @@ class Teacher:
     Args:
         model: a LiteLLM model name; its key and address come from the environment, as LiteLLM says.
         budget: None: for a model without a price.
+        language: of the author, ISO 639-1: the request is in it where it is known.
         first_pause_s: before the second try of a request that failed; doubled for the third. A
             server that says how long to wait is believed, up to half a minute.
     """
@@ -99,12 +145,14 @@ class Teacher:
         model: str,
         *,
         budget: PurposeBudget | None = None,
+        language: str = "",
         first_pause_s: float = 1.0,
         timeout_s: float = 60.0,
     ) -> None:
         self.model = model
         self.budget = budget
         self.broken: TwinError | None = None  # why it is not asked any more
+        self._language = language
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -159,7 +207,7 @@ class Teacher:
         litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
         litellm.suppress_debug_info = True
         complete: Any = litellm.completion
-        content = _REQUEST.format(title=one.title, passage=one.passage)
+        content = request_for(one, language=self._language)
         bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
         outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0
         while tries < TRIES and self.broken is None:
@@ -263,7 +311,7 @@ def teacher_of(settings: Settings, state: State, author: Author) -> Teacher | No
     budget = None
     if settings.teacher_budget_per_month is not None:
         budget = PurposeBudget(account_of(settings, state), "teacher", author=author.slug)
-    return Teacher(settings.teacher_model, budget=budget)
+    return Teacher(settings.teacher_model, budget=budget, language=author.language)
 
 
 def _said(reply: Any) -> str:
@@ -272,7 +320,7 @@ def _said(reply: Any) -> str:
 
 
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.S)
-_LABEL = re.compile(r"^(?:the )?question\s*:\s*", re.I)
+_LABEL = re.compile(r"^(?:the )?(?:question|frage|pregunta|domanda|pergunta|vraag)\s*:\s*", re.I)
 
 
 def usable_question(said: str, *, passage: str = "") -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.instructions.teacher import usable_question
+from twin_assets.instructions.question_wordings import WORDINGS
+from twin_assets.instructions.teacher import TeacherPrompt, request_for, usable_question
 
 PASSAGE = (
     "When the quarry closed, the masons went to the harbour and built boats from oak, which they "
@@ -19,6 +20,7 @@ PASSAGE = (
         ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
         ("\n\n“Why did it close?”", "Why did it close?"),
         ("Question: Why did it close?", "Why did it close?"),
+        ("Frage: Warum schloss er denn?", "Warum schloss er denn?"),
         ("<think>A mason asks.\nHm.</think>\nWhy did it close?", "Why did it close?"),
         ("", ""),
         ("Why?", ""),
@@ -36,3 +38,13 @@ def test_a_question_that_quotes_the_answer_is_not_used() -> None:
     assert usable_question(quoting, passage="Another passage altogether.") == quoting
     about = "What did the masons build after the quarry closed?"
     assert usable_question(about, passage=PASSAGE) == about
+
+
+def test_the_teacher_is_asked_in_the_authors_language() -> None:
+    prompt = TeacherPrompt("The {quarry}", PASSAGE)
+    said = {language: request_for(prompt, language=language) for language in WORDINGS}
+    assert len(set(said.values())) == len(WORDINGS) == 7
+    for language, request in said.items():
+        assert request.endswith(f"Title of the post: The {{quarry}}\n\nPassage:\n{PASSAGE}")
+        assert ("A reader asks" in request) is (language == "en")
+    assert request_for(prompt) == request_for(prompt, language="ja") == said["en"]
