@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import dropwhile, pairwise, takewhile
 
 from twin_assets.instructions.english_verbs import is_verb
 from twin_assets.instructions.question_wordings import wordings_of
@@ -120,7 +120,8 @@ def topics_of(
         head = lemma(head_of(phrase))
         if not _is_noun(phrase, words.nouns, language=language):
             continue
-        if language in _ENGLISH and not article and not _stands_bare(phrase):
+        bare = not article and language != "de"
+        if bare and not (language in _ENGLISH and _stands_bare(phrase)):
             continue
         count = max(1, here[head])
         if count < FEWEST_MENTIONS and not begins and not (opens and " " in phrase):
@@ -183,11 +184,22 @@ def _phrases(plain: str, language: str) -> Iterator[tuple[str, str, bool, bool]]
             end = _run_end(tokens, of, stop)
             if 1 <= end - of <= 2 and end < len(tokens):
                 run, last = tokens[first:end], end
+        if language == "de":  # "der alte Ofen steht": without article no adjective either
+            nouns = takewhile(_is_capital, dropwhile(lambda word: not _is_capital(word), run))
+            run = list(nouns)[:2] or run[-1:]
         if language in _ENGLISH and not article and starts and not _is_name(run, names):
             run = [run[0].lower(), *run[1:]]
         if not (language in _ENGLISH and any(_VERB_LIKE.search(word) for word in run)):
             yield article, " ".join(run), starts, opens
+            if article and language not in {*_ENGLISH, "de"}:
+                # A verb or an adjective may follow the noun: the one that comes back is the noun.
+                for cut in range(1, len(run)):
+                    yield article, " ".join(run[:cut]), starts, opens
         starts, place = False, last
+
+
+def _is_capital(word: str) -> bool:
+    return word[:1].isupper()
 
 
 def _is_name(run: Sequence[str], names: Collection[str]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from twin_assets.instructions.similar_keys import words_of
 
-MOST_OWN_SHARE = 4  # words of a wording for each word of what fills it, so that fillings tell apart
+_MOST_SHARED = 0.7  # Jaccard of two questions' words, as `leakage.SAME_QUESTION`
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ WORDINGS: dict[str, QuestionWordings] = {
         condition=("Was passiert, {clause}?", "Was ist, {clause}?"),
         continuation="Schreib nach diesem Anfang weiter: „{opening}“",
         conditions=_words("wenn falls"),
-        articles=_words("der die das den dem des ein eine einen einem einer mein meine meinen"),
+        articles=_words("der die das den dem ein eine einen einem einer mein meine meinen"),
         article_kept=False,
         asks=_words(
             "was warum wieso weshalb wie wann wo woher wohin welche welcher welches wer wozu womit "
@@ -332,8 +332,13 @@ def tells_apart(wording: str, **fields: str) -> bool:
     """Whether two questions of this wording, filled differently, would not count as one.
 
     Args:
-        fields: what fills it; articles count for nothing.
+        fields: what fills it; an article is what two of them share.
     """
-    own = len(set(words_of(re.sub(r"\{\w+\}", " ", wording))))
+    own = set(words_of(re.sub(r"\{\w+\}", " ", wording)))
     filled = {word for value in fields.values() for word in words_of(value)}
-    return own <= MOST_OWN_SHARE * len(filled - {"the", "a", "an"}) - (1 if len(filled) < 3 else 0)
+    shared = own | (filled & _ARTICLES)
+    telling = len(filled - shared)
+    return telling > 0 and len(shared) < _MOST_SHARED * (len(shared) + 2 * telling)
+
+
+_ARTICLES = frozenset[str]().union(*(one.articles for one in WORDINGS.values()))

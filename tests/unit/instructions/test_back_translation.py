@@ -184,6 +184,23 @@ def test_questions_are_in_the_authors_language(language: str) -> None:
             assert not english & set(words_of(outside)), it.question
 
 
+@pytest.mark.parametrize(
+    ("language", "plain", "topic"),
+    [
+        ("de", "Der alte Ofen steht in der Küche. Der alte Ofen heizt gut.", "„Ofen“"),
+        ("fr", "Le vieux four chauffe mal. Avec le four vient la pierre, et le four.", "four"),
+        ("es", "El horno viejo calienta mal. Con el horno vino la piedra.", "horno"),
+        ("nl", "De oven verwarmt slecht. Met de oven kwam een steen.", "oven"),
+    ],
+)
+def test_a_noun_phrase_is_asked_about_in_other_languages(
+    language: str, plain: str, topic: str
+) -> None:
+    found = one(plain, language=language)
+    assert found.source == "template:topic", found
+    assert topic in found.question
+
+
 @pytest.mark.parametrize("language", ["ja", "xx"])
 def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> None:
     for it in written(language=language):
