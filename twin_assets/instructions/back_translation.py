@@ -34,7 +34,6 @@ from twin_assets.instructions.english_verbs import is_base_verb, is_verb
 from twin_assets.instructions.passage_topics import (
     PostWords,
     Topic,
-    lemma,
     plural,
     post_words,
     topics_of,
@@ -126,6 +125,7 @@ def fluent_question(question: str) -> bool:
     )
 
 
+_HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
 _TURNED_ROUND_TEXT = "is are was were do does did can could should would will not"
 _TURNED_ROUND = frozenset(_TURNED_ROUND_TEXT.split())
 
@@ -205,7 +205,7 @@ class _Post:
     def _is_deed(self, words: Sequence[str]) -> bool:
         """Whether a title begins with a verb: a common one that the post never uses as a noun."""
         lowered = [word.lower() for word in words]
-        verb = lowered[lowered[0].endswith("ly") :][:1]
+        verb = lowered[lowered[0] in _HOW :][:1]
         if len(words) < 3 or not verb or not is_base_verb(verb[0]):
             return False
         if not wordings_of("en").unclear.isdisjoint(lowered) or re.search(r"[:;?!]", words[-1]):
@@ -296,8 +296,8 @@ class _Post:
     def _topic_wordings(self, topic: Topic) -> Sequence[str]:
         """With the post's title where the phrase alone says little: "the sting" of what?"""
         titled = self._wordings.titled_topic if self._title else ()
-        in_title = topic.head in {lemma(word) for word in words_of(self._title)}
-        if " " in topic.phrase or topic.phrase[:1].isupper() or in_title or not titled:
+        many = " " in topic.phrase and (topic.article != "the" or " of " in topic.phrase)
+        if many or topic.phrase[:1].isupper() or not titled:
             return self._wordings.topic
         return titled
 

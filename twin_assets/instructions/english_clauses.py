@@ -18,6 +18,7 @@ from itertools import pairwise
 
 from twin_assets.instructions.english_verbs import is_base_verb, is_verb
 from twin_assets.instructions.question_wordings import WORDINGS
+from twin_assets.instructions.stop_words import stop_words_of
 
 _ENGLISH = WORDINGS["en"]
 _SHORTEST, _LONGEST = 3, 14  # words of a clause that becomes a question
@@ -44,7 +45,7 @@ _PAST = re.compile(
 )
 _PURPOSE = re.compile(r"^(?:in order )?to (?P<rest>[a-z]+ [^,;:]+), (?:\w)", re.IGNORECASE)
 _WANTED = re.compile(
-    r"\bif (?:you|i|we) (?:want|need|wish|have|had) to (?P<rest>[a-z]+ [^,;:.]+)[,.]", re.IGNORECASE
+    r"\bif (?:you|i|we) (?:want|need|wish) to (?P<rest>[a-z]+ [^,;:.]+)[,.]", re.IGNORECASE
 )
 _BEST_WAY = re.compile(
     r"\bthe (?P<which>(?:only|best|easiest|simplest|fastest|usual|right|safest|quickest) way) "
@@ -212,7 +213,7 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
     rest = found["rest"].split()
     subject = found["subject"] if _is_name(words[0]) else found["subject"].lower()
     whole = _as_asked(f"{subject} {' '.join(rest)}", shortest=5)
-    if not whole or len(rest) < 3 or rest[0] in {"n't", "to"}:
+    if not whole or len(rest) < 3 or rest[0] in {"n't", "to"} or _BESIDE.search(found["rest"]):
         return
     yield "statement", f"{found['verb'].capitalize()} {whole}?"
 
@@ -236,9 +237,11 @@ _WARNING = re.compile(
     r"^(?P<no>Do not |Don['’]t |Never )(?P<verb>[a-z]+) (?P<rest>[^,;:]+?)(?:[,;:.]|$)"
 )
 _STATEMENT = re.compile(
-    r"^(?P<subject>[A-Za-z][\w'’-]*(?: (?!is |are |was |were |that |which |who )[\w'’-]+){0,6}?) "
-    r"(?P<verb>is|are|can|will|should|must|would) (?P<rest>[^,;:]+?)(?:[,;:.]|$)"
+    r"^(?P<subject>[A-Za-z][\w'’-]*(?: (?!is |are |was |were |that |which |who |whenever |when |"
+    r"if |and |or |but |as |while |until |has |have )[\w'’-]+){0,6}?) "
+    r"(?P<verb>is|are|can|will|should|must|would) (?P<rest>[^,;:]+?)(?:[,;:.]| and\b| but\b|$)"
 )
+_BESIDE = re.compile(r"\b(?:as well|too|also|either|then|already|still|now|again)\b")
 _NO_SUBJECT_TEXT = (
     "there it this that these those what which who he she they we i you here one all some most "
     "many few such each every both nothing nobody everything everyone no another if when where "
@@ -274,12 +277,19 @@ def _as_asked(clause: str, *, shortest: int = _SHORTEST) -> str:
         return ""
     if not stands_alone(words) or len({"i", "you"} & {word.lower() for word in words}) == 2:
         return ""
+    if shortest > 2 and sum(map(_tells, words)) < 2:
+        return ""
     if words[-1].lower() in _DANGLING or _TWO_SENTENCES.search(clause):
         return ""
     said = yours(words)
     if said[:1].isupper() and not _is_name(words[0]):
         said = said[:1].lower() + said[1:]
     return said
+
+
+def _tells(word: str) -> bool:
+    """Whether a word says what a question is about."""
+    return len(word) > 2 and word.lower() not in stop_words_of("en")
 
 
 _TWO_SENTENCES = re.compile(r"\S (?:she|he|it|they|that|there)['’](?:s|re|d|ll)\b")

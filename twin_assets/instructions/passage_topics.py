@@ -123,8 +123,10 @@ def topics_of(
         bare = not article and language != "de"
         if bare and not (language in _ENGLISH and _stands_bare(phrase)):
             continue
+        if article in {"a", "an"} and head_of(phrase).endswith("s"):
+            continue  # "a chick pecks"
         count = max(1, here[head])
-        if count < FEWEST_MENTIONS and not begins and not (opens and " " in phrase):
+        if count < FEWEST_MENTIONS and not (begins and opens and article):
             continue
         holding = sum(1 for other in words.passages if other[head])
         score = min(count, 4) * (1 + math.log((1 + len(words.passages)) / max(1, holding)))
@@ -139,6 +141,8 @@ def topics_of(
 def _stands_bare(phrase: str) -> bool:
     """Whether an English phrase needs no article: a plural, a name, what can't be counted."""
     noun = head_of(phrase)
+    if is_verb(phrase.split()[0]) and " " in phrase:
+        return False  # "stopped filing"
     if phrase.split(maxsplit=1)[0].endswith(("'s", "’s")):
         return noun[:1].isupper() or phrase[:1].isupper()
     plural_form = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
@@ -291,6 +295,7 @@ _QUALITIES_TEXT = (
 _QUALITIES = frozenset(_QUALITIES_TEXT.split())
 _COMPARED = frozenset({word for word in _QUALITIES if word.endswith("er")} | {"other", "same"})
 _VAGUE_TEXT = (
+    "eleven twelve twenty thirty forty fifty sixty final thanks "
     "ton couple handful variety bunch majority amount set series list "
     "man woman people person child boy girl day night morning evening week month year hour minute "
     "second moment time end top bottom side front middle edge part piece bit lot number pair half "
