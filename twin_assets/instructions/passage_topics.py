@@ -141,9 +141,10 @@ def topics_of(
 def _stands_bare(phrase: str) -> bool:
     """Whether an English phrase needs no article: a plural, a name, what can't be counted."""
     noun = head_of(phrase)
-    if is_verb(phrase.split()[0]) and " " in phrase:
+    first, _, rest = phrase.partition(" ")
+    if rest and is_verb(first):
         return False  # "stopped filing"
-    if phrase.split(maxsplit=1)[0].endswith(("'s", "’s")):
+    if first.endswith(("'s", "’s")):
         return noun[:1].isupper() or phrase[:1].isupper()
     plural_form = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
     uncounted = bool(_UNCOUNTED.search(noun)) and " of " not in phrase
