@@ -205,7 +205,8 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
     if not 1 <= len(words) <= 7 or words[0].lower() in _NO_SUBJECT:
         return
     for word, after in pairwise([*words[1:], ""]):
-        if is_verb(word) and not word.endswith("s") and after not in _AFTER_PARTICIPLE:
+        past = is_verb(word) and not is_base_verb(word) and not word.endswith("s")
+        if past and after not in _AFTER_PARTICIPLE:
             return
     plural = words[0].endswith("s") or words[-1].endswith("s")
     if words[0].lower() not in {"a", "an"} and not (plural or len(words) == 1):
@@ -221,7 +222,7 @@ def _statements(sentence: str) -> Iterator[tuple[str, str]]:
 _AFTER_PARTICIPLE = frozenset({"with", "of", "by", "in", "from", "for", "on", "at"})
 _HABIT = re.compile(
     r"^I (?:always |often |usually |never |still |do not |don['’]t |now )?(?P<verb>[a-z]+) "
-    r"(?P<rest>[^,;:]+?)(?:[,;:.]| and I\b| but\b| so\b|$)"
+    r"(?P<rest>[^,;:]+?)(?:[,;:.]| and I\b| but\b| so\b| because\b|$)"
 )
 _NO_HABITS_TEXT = (
     "think know mean suppose believe guess hope say see want wish remember have need find feel "
@@ -277,7 +278,7 @@ def _as_asked(clause: str, *, shortest: int = _SHORTEST) -> str:
         return ""
     if not stands_alone(words) or len({"i", "you"} & {word.lower() for word in words}) == 2:
         return ""
-    if shortest > 2 and sum(map(_tells, words)) < 2:
+    if not any(map(_tells, words)):
         return ""
     if words[-1].lower() in _DANGLING or _TWO_SENTENCES.search(clause):
         return ""
@@ -289,7 +290,7 @@ def _as_asked(clause: str, *, shortest: int = _SHORTEST) -> str:
 
 def _tells(word: str) -> bool:
     """Whether a word says what a question is about."""
-    return len(word) > 2 and word.lower() not in stop_words_of("en")
+    return len(word) > 2 and (word[:1].isupper() or word.lower() not in stop_words_of("en"))
 
 
 _TWO_SENTENCES = re.compile(r"\S (?:she|he|it|they|that|there)['’](?:s|re|d|ll)\b")

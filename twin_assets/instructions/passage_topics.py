@@ -177,6 +177,8 @@ def _phrases(plain: str, language: str) -> Iterator[tuple[str, str, bool, bool]]
         if language in _ENGLISH and token.lower() in _POINTING:
             article, first = "the", place + 1
         last = _run_end(tokens, first, stop)
+        if article and language not in {*_ENGLISH, "de"}:
+            last = min(last, first + _LONGEST)
         if not 1 <= last - first <= _LONGEST:
             starts = tokens[max(place, last - 1)] in ".!?\n" if last > first else token in ".!?\n"
             opens = opens and not any(one in ".!?\n" for one in tokens[place:last] or [token])

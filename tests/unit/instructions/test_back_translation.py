@@ -94,7 +94,7 @@ def test_a_question_is_the_same_every_time() -> None:
         ("You should never oil the teeth of a wheel, since the oil collects the dust.",
          "Should I oil the teeth of a wheel?"),
         ("A joint made with hide glue will open with heat and damp, and leave it clean.",
-         "Will a joint made with hide glue open with heat and damp?"),
+         "Will a joint made with hide glue open with heat?"),
         ("I keep flowers for January, and it tastes of the Avenue.",
          "Do you keep flowers for January?"),
     ],
