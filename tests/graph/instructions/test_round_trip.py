@@ -48,12 +48,14 @@ def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
 def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
     question = "What can you tell me about the harbour?"
     vector = ready.vectors_of([question])[0]
-    known = RetrievalQuery("", vector=vector)
-    by_vector, by_words = ready.retrieve_many("ada", [known, RetrievalQuery(question)])
-    assert by_vector.vector is not None
-    assert by_words.vector is not None
-    assert (by_vector.vector == by_words.vector).all()
-    assert {one.chunk_id for one in by_vector.nearest}
+    queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
+    known, embedded = ready.retrieve_many("ada", queries)
+    assert known.vector is vector
+    assert embedded.vector is not vector
+    assert [one.chunk_id for one in known.nearest] == [one.chunk_id for one in embedded.nearest]
+    other = RetrievalQuery(question, vector=-vector)  # the vector decides, not the words alone
+    (away,) = ready.retrieve_many("ada", [other])
+    assert [one.chunk_id for one in away.nearest] != [one.chunk_id for one in known.nearest]
 
 
 def test_a_question_that_loses_its_post_becomes_a_continuation(
