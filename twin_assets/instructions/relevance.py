@@ -203,7 +203,10 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
     ids = drawn(samples["sample_id"].to_list(), salt=salt)
     samples = samples.filter(pl.col("sample_id").is_in(ids))
     where = is_one_of("chunk_id", set(samples["chunk_id"].to_list()))
-    texts = tables.read("document_chunks", author, columns=["chunk_id", "text"], where=where)
+    # With the title, as passages are embedded, searched and shown: a question may name its post.
+    texts = tables.read(
+        "document_chunks", author, columns=["chunk_id", "title", "text"], where=where
+    ).select("chunk_id", text=pl.col("title") + "\n" + pl.col("text"))
     vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=where)
     samples = samples.join(texts, on="chunk_id").join(vectors, on="chunk_id").sort("sample_id")
     questions: list[str] = samples["question"].to_list()
