@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one
-    # Recorded questions that a shadow trial needs; with fewer a candidate is released by the gate.
+    # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
     trial_prompts: int = 300
     # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
     evaluation_tokens: int = Field(default=30_000, ge=0)

@@ -107,9 +107,11 @@ def _undecided(name: str, measured: Measurements) -> GateClaim:
 def _without_nan(one: GateClaim) -> GateClaim:
     """Weights that are no numbers measure none, and neither PostgreSQL's JSON nor Langfuse's has
     one; the words still tell it."""
-    if one.value is None or math.isfinite(one.value):
-        return one
-    return replace(one, value=None)
+    return replace(one, value=_finite(one.value), high=_finite(one.high))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _only_stated(measured: Measurements) -> frozenset[str]:

@@ -48,6 +48,9 @@ ANSWER_MODEL_BY_FORCE: Mapping[VersionState, frozenset[VersionState]] = {
     "rolled_back": frozenset({"stable"}),
     "stable": frozenset({"retired"}),
 }
+MOST_OF_INCUMBENT = 1.0
+"""Where no trial decides, the upper end of the interval of candidate / incumbent (held-out
+perplexity) is at most this: a worse candidate is released at most as often as the interval errs."""
 # A version enters these only with a PASSED verdict, since it then answers (or competes to).
 NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 
@@ -61,6 +64,8 @@ class GateClaim:
         value, threshold: in the unit that `detail` names; None when there is no number.
         blocks: the form of answers (`ANSWER_FORMS`) that is not released where the claim is not
             met; empty: it blocks the release as a whole.
+        high: upper end of the interval of `value`; None: it has none.
+        beside: the version (`v3`) that `value` compares with; empty: no stable one.
     """
 
     name: str
@@ -69,6 +74,8 @@ class GateClaim:
     threshold: float | None
     detail: str
     blocks: AnswerForm | Literal[""] = ""
+    high: float | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,10 @@ def legal_moves(
         gate_version: the gate's version now.
         mode: the author's release mode; against an answer model `gate` is read as `shadow`.
 
+    In mode `gate` nothing but the gate compares a candidate with the stable version, so it must
+    show there that it is no worse (`shown_no_worse`), or it is parked. The first version, and one
+    that follows a tainted version (which answers nobody), need the gate's claims alone.
+
     The moves are about different versions and may be applied in order; then ask again.
     """
     has_passed = {
@@ -241,9 +252,13 @@ def legal_moves(
         for item in passed
         if item is not newest
     ]
-    if mode == "gate" or stable is None:
-        why = "passed the gate" if stable else "passed the gate, first model of the author"
-        moves.append(LegalMove(newest.version, "stable", why))
+    if incumbent is None or (mode == "gate" and incumbent.tainted):
+        first = "first model of the author" if incumbent is None else f"v{stable} is tainted"
+        moves.append(LegalMove(newest.version, "stable", f"passed the gate, {first}"))
+    elif mode == "gate":
+        shown, why = shown_no_worse(verdicts[newest.checkpoint], incumbent)
+        to: VersionState = "stable" if shown else "parked"
+        moves.append(LegalMove(newest.version, to, f"passed the gate, {why}", incumbent.version))
     elif older := [item for item in on_trial if item.version < newest.version]:
         # It was trained on more. One whose trial has decided is moved by that, above, first.
         decided = {move.version for move in moves}
@@ -258,6 +273,25 @@ def legal_moves(
             why += f" against v{stable}, which answers until it is beaten"
         moves.append(LegalMove(newest.version, mode, why))
     return moves
+
+
+def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
+    """Whether a verdict shows a candidate to be no worse than the stable version, and in words why:
+    the upper end of the interval of their ratio is at most `MOST_OF_INCUMBENT`."""
+    name = f"v{incumbent.version}"
+    beside = [claim for claim in verdict.claims if claim.beside]
+    found = next((claim for claim in beside if claim.beside == name), None)
+    if found is None:
+        other = beside[0].beside if beside else "no stable version"
+        return False, f"not shown to be no worse than {name}: its verdict compares it with {other}"
+    if found.value is None or found.high is None:
+        return False, f"not shown to be no worse than {name}: {found.detail}"
+    shown = found.high <= MOST_OF_INCUMBENT
+    word = "shown" if shown else "not shown"
+    return shown, (
+        f"{word} to be no worse than {name}: perplexity {found.value:.4f} of its, the upper end of "
+        f"the interval {found.high:.4f}, at most {MOST_OF_INCUMBENT:g} releases without a trial"
+    )
 
 
 def refusal(verdict: Verdict) -> str:

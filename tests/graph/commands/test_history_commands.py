@@ -15,6 +15,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.releases import run_release, run_rollback, run_versions
 
 from tests.documented import documented, shape
+from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, passages_of
@@ -117,8 +118,9 @@ def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
         dataset_version="d",
     )
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
+    claims = (claim, *beside_stable(registry, "ada"))
     registry.record_verdict(
-        Verdict("ada", checkpoint, "1", outcome, (claim,), "2026-01-01T00:00:00+00:00")
+        Verdict("ada", checkpoint, "1", outcome, claims, "2026-01-01T00:00:00+00:00")
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from tests.graph.release.releases import AUTHOR
+from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
@@ -37,8 +38,12 @@ def new_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
     return Registry(State.open(home.state_address), policy_path=home.policy_path)
 
 
-def passed(registry: Registry, checkpoint: str) -> None:
-    """A candidate that passed the gate of this code."""
+def passed(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
+    """A candidate that passed the gate of this code.
+
+    Args:
+        high: upper end of the interval of its ratio to the stable version, where there is one.
+    """
     registry.register(
         author=AUTHOR,
         checkpoint=checkpoint,
@@ -50,7 +55,8 @@ def passed(registry: Registry, checkpoint: str) -> None:
         dataset_version="d",
     )
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-    verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", (claim,), "2026-01-01")
+    claims = (claim, *beside_stable(registry, AUTHOR, high=high))
+    verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", claims, "2026-01-01")
     registry.record_verdict(verdict)
 
 

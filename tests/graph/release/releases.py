@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
+from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import Choice
@@ -36,7 +37,8 @@ def pass_the_gate(registry: Registry, checkpoint: str) -> int:
         dataset_version="d",
     )
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-    registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-01-01"))
+    claims = (claim, *beside_stable(registry, AUTHOR))
+    registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", claims, "2026-01-01"))
     return item.version
 
 

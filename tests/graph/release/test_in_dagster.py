@@ -124,10 +124,10 @@ def test_when_every_prompt_is_used_up_it_is_parked(
     assert "12 of about" in told["moved"]
 
 
-def test_auto_without_judges_and_readers_releases_what_passed_the_gate(
+def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    """A first-time user's flow: the second model, too, is released by the gate alone."""
+    """A first-time user's flow: the first model by the gate, the second if its interval says so."""
     registry = new_registry(home, release_mode="auto")
     for number in (1, 2):
         passed(registry, f"h{number}")
@@ -135,6 +135,29 @@ def test_auto_without_judges_and_readers_releases_what_passed_the_gate(
         assert told["stable"] == f"v{number}"
     assert told["release_mode"] == "gate"
     assert told["mode_because"].startswith("gate: no certified judge")
+    assert "shown to be no worse than v1" in told["moved"]
+    assert "0.9900, at most 1 releases" in told["moved"]
+
+
+def test_auto_without_judges_and_readers_parks_what_may_be_worse(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    """It passed the gate, which lets a perplexity of 5 % more pass: nothing else would compare."""
+    registry = new_registry(home, release_mode="auto")
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2", high=1.001)
+
+    told = materialize(instance)
+
+    assert told["stable"] == "v1"
+    assert "parked" in told["moved"]
+    assert "not shown to be no worse than v1" in told["moved"]
+    assert "1.0010, at most 1 releases" in told["moved"]
+    assert "at most 1" in told["mode_because"]
+    assert materialize(instance)["moved"] == "nothing"
+    registry.move(AUTHOR, 2, "stable", actor="jo", reason="read by hand", force=True)
+    assert registry.get(AUTHOR, 2).state == "stable"
 
 
 def test_auto_takes_a_shadow_once_a_judge_is_certified_and_prompts_are_there(

@@ -11,6 +11,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
 from twin_cli.commands.releases import release_now_agreed, run_release
 
+from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
@@ -55,7 +56,8 @@ def judge(
 ) -> None:
     met = {"passed": True, "failed": False, "not_decided": None}[outcome]
     claim = GateClaim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
-    registry.record_verdict(Verdict(author, checkpoint, gate, outcome, (claim,), "2026-01-01"))
+    claims = (claim, *beside_stable(registry, author))
+    registry.record_verdict(Verdict(author, checkpoint, gate, outcome, claims, "2026-01-01"))
 
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from tests.queued_notices import queued_notices
+from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Mode, Outcome
 from twin_resources.registry.policy import read_policy
@@ -37,6 +38,9 @@ def registry(state: State, tmp_path: Path) -> Registry:
     return Registry(state, policy_path=tmp_path / "policy.json")
 
 
+NO_INCUMBENT = GateClaim("not_worse_than_incumbent", None, None, None, "there is no incumbent")
+
+
 def register(registry: Registry, checkpoint: str, author: str = "mara") -> ModelVersion:
     return registry.register(
         author=author,
@@ -57,7 +61,7 @@ def judge(
         GateClaim(
             "beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"
         ),
-        GateClaim("not_worse_than_incumbent", None, None, None, "there is no incumbent"),
+        *(beside_stable(registry, "mara") or (NO_INCUMBENT,)),
     )
     verdict = Verdict("mara", checkpoint, gate, outcome, claims, "2026-01-01T00:00:00+00:00")
     registry.record_verdict(verdict)

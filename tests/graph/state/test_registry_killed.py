@@ -10,6 +10,7 @@ import pytest
 
 from tests.graph.state.registry_mover import GATE
 from tests.queued_notices import queued_notices
+from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
 from twin_resources.storage.state.state import State
@@ -25,7 +26,8 @@ def registry(state: State, tmp_path: Path) -> Registry:
             base_gguf="", template="", dataset_version="",
         )  # fmt: skip
         claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-        found.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", (claim,), ""))
+        claims = (claim, *beside_stable(found, "mara"))
+        found.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
         if number == 1:
             round_of(found)
     return found

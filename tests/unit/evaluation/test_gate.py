@@ -290,6 +290,8 @@ def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
     assert found.passed
     assert found.value == 1.02
     assert "v3" in found.detail
+    assert (found.high, found.beside) == (INCUMBENT.high, "v3"), "a release without a trial asks"
+    assert claim(GOOD, "not_worse_than_incumbent").beside == ""
 
 
 def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.registry.claims_beside import no_worse
 from twin_resources.registry.moves import (
     BY_FORCE,
     BY_HAND,
@@ -49,11 +50,14 @@ def version(number: int, state: VersionState = "candidate", **values: object) ->
     return replace(item, **values)
 
 
-def verdict(number: int, outcome: Outcome = "passed", gate: str = GATE) -> Verdict:
+def verdict(
+    number: int, outcome: Outcome = "passed", gate: str = GATE, *beside: GateClaim
+) -> Verdict:
     claim = GateClaim(
         "beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0"
     )
-    return Verdict("mara", f"hash{number}", gate, outcome, (claim,), "2026-01-02T00:00:00+00:00")
+    claims = (claim, *(beside or (no_worse(1),)))
+    return Verdict("mara", f"hash{number}", gate, outcome, claims, "2026-01-02T00:00:00+00:00")
 
 
 def moves(
@@ -134,6 +138,40 @@ def test_an_answer_model_by_itself_never_moves() -> None:
 def test_a_later_candidate_goes_where_the_release_mode_says(mode: Mode, to: str) -> None:
     both = (version(1, "stable"), version(2))
     assert moves(*both, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "to", "said"),
+    [
+        (no_worse(1, ratio=0.97, high=1.0), "stable", "perplexity 0.9700 of its"),
+        (no_worse(1, ratio=0.97, high=1.0001), "parked", "upper end of the interval 1.0001"),
+        (no_worse(1, ratio=1.04, high=1.06), "parked", "not shown to be no worse than v1"),
+        (no_worse(1, high=None), "parked", "-2.0 %"),
+        (no_worse(7), "parked", "its verdict compares it with v7"),
+        (GateClaim("not_worse_than_incumbent", True, None, 1.05, "none"), "parked", "no stable"),
+    ],
+)
+def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
+    claim: GateClaim, to: str, said: str
+) -> None:
+    """A candidate 4 % worse was released where nobody judges: its claim asks for 5 % at most."""
+    judged = verdict(2, "passed", GATE, claim)
+    [move] = legal_moves(
+        [version(1, "stable"), version(2)],
+        {"hash2": judged},
+        {},
+        gate_version=GATE,
+        mode="gate",
+    )
+    assert (move.version, move.to, move.against) == (2, to, 1)
+    assert said in move.reason
+    both = (version(1, "stable"), version(2))
+    for mode in ("shadow", "canary"):
+        assert moves(*both, verdicts=[judged], mode=mode) == [(2, mode)], "a trial decides"
+    alone = moves(version(2), verdicts=[judged])
+    assert alone == [(2, "stable")], "the first version needs no more than before"
+    forgotten = version(1, "stable", tainted=True)
+    assert moves(forgotten, version(2), verdicts=[judged]) == [(2, "stable")], "it answers nobody"
 
 
 @pytest.mark.parametrize("finding", ["undecided", None])

@@ -135,7 +135,15 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
         f"{found.name}: {_change(found)} on {measured.passages} passages"
     )
     met = found.ratio <= WORSE_THAN_INCUMBENT_BY
-    return GateClaim(NOT_WORSE, met, found.ratio, WORSE_THAN_INCUMBENT_BY, detail)
+    return GateClaim(
+        NOT_WORSE,
+        met,
+        found.ratio,
+        WORSE_THAN_INCUMBENT_BY,
+        detail,
+        high=found.high,
+        beside=found.name,
+    )
 
 
 def _change(found: PerplexityRatio) -> str:

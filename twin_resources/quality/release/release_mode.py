@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry.moves import Evidence, Mode
+from twin_resources.registry.moves import MOST_OF_INCUMBENT, Evidence, Mode
 from twin_resources.statistics.baseline import MARGIN, duration
 from twin_resources.statistics.bets import log_mean
 from twin_resources.statistics.promotion import (
@@ -31,6 +31,10 @@ from twin_resources.statistics.values import SettledValue
 FEWEST_PROMPTS = 300
 LONGEST_CANARY_DAYS = 14.0
 FEWEST_READERS = 30
+MORE_IS_ASKED = (
+    "a version beside a stable one must be shown to be no worse in the gate: the upper end of its "
+    f"perplexity ratio's interval is at most {MOST_OF_INCUMBENT:g}"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Choice:
 
 
 def choose(trial: TrialFeasibility) -> Choice:
-    """Shadow if a certified judge has enough prompts, else canary if short enough, else gate."""
+    """Shadow if a certified judge has enough prompts, else canary if short enough, else gate, which
+    then asks more of a version than before a trial (`moves.shown_no_worse`)."""
     pairs = expected_pairs(trial.spread, margin=trial.margin, alpha=trial.alpha)
     if trial.certified and trial.prompts >= trial.fewest_prompts:
         claims = " and ".join(trial.certified)
@@ -99,7 +104,7 @@ def choose(trial: TrialFeasibility) -> Choice:
         if days > LONGEST_CANARY_DAYS
         else f"a canary would have {trial.canary_readers} of the {FEWEST_READERS} readers needed"
     )
-    return Choice("gate", f"gate: {judge}; {why}", 0.0, 0.0)
+    return Choice("gate", f"gate: {judge}; {why}; {MORE_IS_ASKED}", 0.0, 0.0)
 
 
 def canary_pairs(

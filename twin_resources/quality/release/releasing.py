@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import canary_days, release_mode, trial
 from twin_resources.quality.release.measuring import measured
-from twin_resources.quality.release.release_mode import FEWEST_PROMPTS, LONGEST_CANARY_DAYS, Choice
+from twin_resources.quality.release.release_mode import (
+    FEWEST_PROMPTS,
+    LONGEST_CANARY_DAYS,
+    MORE_IS_ASKED,
+    Choice,
+)
 from twin_resources.quality.release.replays import Replays, read_replays
 from twin_resources.quality.release.trial import TrialState, TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
@@ -73,6 +78,8 @@ def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
     pairs = expected_pairs(known.spread, margin=known.margin, alpha=known.alpha)
     reason = f"{wanted}: the author's settings say so"
     mode = cast("Mode", wanted)
+    if mode == "gate":
+        reason += f"; {MORE_IS_ASKED}"
     return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
 
 
