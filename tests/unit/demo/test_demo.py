@@ -22,7 +22,6 @@ from twin_cli.commands.demo.home import (
 from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
 from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
 from twin_cli.commands.demo.paid_provider import Behaviour
-from twin_cli.commands.demo.reader import rating
 from twin_cli.commands.demo.receipt import (
     HURRY,
     PhaseQuality,
@@ -32,13 +31,10 @@ from twin_cli.commands.demo.receipt import (
     write_receipt,
 )
 
-from tests.unit.judges.word_vectors import embed
 from twin_resources.access.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
 from twin_resources.authors import Author, read_author
-from twin_resources.models.quotes.answer_text import HEADING
 from twin_resources.processes.child_environment import withheld_keys
 from twin_resources.processes.programs import simulated_provider
-from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 from twin_resources.settings import Settings
 
 CLOSED = Receipt(
@@ -204,18 +200,3 @@ def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
     assert PaidModelResult().rows() == {}
     written = receipt_table(CLOSED).columns[0].cells
     assert "simulated bill" in list(written)
-
-
-def test_the_reader_rates_what_the_model_wrote() -> None:
-    judge = TopicJudge(TopicCalibration(unrelated=0.0, own=0.3, pairs=20, embedder="words"), embed)
-    question = "When should a pendulum clock have its movement oiled?"
-    about_it = "A pendulum clock wants its movement oiled when the oil has gone brown, and "
-    about_it += "that is after about four years in most houses, sooner near a kitchen or the sea."
-    about_bread = "Flour, salt and water are mixed before supper, rest under a cloth until the "
-    about_bread += "morning, and bake for fifty minutes in a heavy pot with its lid kept on."
-    quoted = f"> {about_it}\n>\n> — Oil, 2019-03-02\n\n{HEADING}\n\n"
-
-    good = rating(judge, question, about_it)
-    assert good > 0.8
-    assert rating(judge, question, quoted + about_it) == good
-    assert rating(judge, question, quoted + about_bread) < 0.2

@@ -20,7 +20,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 40  # the reader gives full marks from 25 words on
+ANSWER_TOKENS = 40  # the reader gives full marks from twelve further words on
 CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of an answer's time
 
 # What the loop takes months for with a reader or two has to happen in minutes here. Every one of

@@ -2,12 +2,12 @@
 
 Belongs here: the steps in their order, and waiting for what the sensor and Dagster do by
 themselves. Does not belong here: deciding anything (sensor, gate and trial do), the reader's rule
-(`reader.py`), the settings that make it quick (`home.py`).
+(`subjects.py`), the settings that make it quick (`home.py`).
 
 Every step is real: two trainings by DeepSpeed beside the first one, the gate, the proxy, the trace
-store, the sensor in Dagster's daemon. What is staged is said: the reader is simulated, the provider
-of the paid model is, and one training is given shuffled answers on purpose and forced past the gate
-that refused it.
+store, the sensor in Dagster's daemon. What is staged is said (`STAGED`): the reader is simulated,
+the provider of the paid model is, and one training is given shuffled answers on purpose and forced
+past the gate that refused it.
 """
 # pyright: strict
 
@@ -72,6 +72,11 @@ from twin_resources.settings import Settings
 
 STAGES = 8
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
+STAGED = (
+    "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
+    "trial uses), each score a reader of its own; the training on shuffled answers, forced past "
+    "the gate; the provider of the paid model"
+)
 AFTER = 30
 SPOIL = "shuffled_answers"
 ACTOR = "demo"
@@ -143,6 +148,7 @@ class _Demo:
     def run(self) -> None:
         """All steps."""
         quicker = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
+        self.clock.say(STAGED)
         self.clock.say(f"quicker than a real loop by: {quicker}")
         with self._step(1, "a first model, as `twin up` makes it"):
             self._first_model()

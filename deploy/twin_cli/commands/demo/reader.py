@@ -1,22 +1,23 @@
 """The simulated reader of the demo: asks, sees question and answer, and scores by a fixed rule.
 
-Belongs here: the questions, the rule, posting the score. Does not belong here: what the scores lead
-to. The rule is topic × fluent (`judges/topic.py`), scaled once on the author's training pairs; it
-knows neither version nor time nor phase. It looks at what the model wrote: the author's own
-sentences above it are on the topic whoever answers, and with them a model of shuffled answers had
-.98 where the good one had .99. Every score is marked `simulated`, and each comes from a reader of
-its own, so that each is a settled value.
+Belongs here: the questions, posting the score. Does not belong here: the rule (`subjects.py`), what
+the scores lead to. The questions are held out: no version was trained on their posts, which the
+twin may show as any other. The rule knows neither version nor time nor phase, and is none of the
+judges by which gate and trial decide. It looks at what the model wrote: the author's own sentences
+above it name the subject whoever answers, and with them a model of shuffled answers had .98 where
+the good one had .99. Every score is marked `simulated`, and each comes from a reader of its own, so
+that each is a settled value.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rated
 from twin_cli.commands.endpoint_client import ask, make_client
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -24,11 +25,8 @@ from twin_resources.models.quotes.answer_text import prose_of
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.settings import Settings, load_secrets
 
-if TYPE_CHECKING:
-    from twin_resources.quality.judges.topic import TopicJudge
-
 AT_ONCE = 2
-ANSWERABLE = 0.5  # what the rule gives the author's own answer: where it is less, it cannot judge
+FEWEST_QUESTIONS = 10
 QUESTIONS = 60  # as many as a trial replays; they are asked again and again, as popular ones are
 SEED = 20
 
@@ -44,17 +42,16 @@ class RatedAnswer:
 
 
 class SimulatedReader:
-    """Asks `QUESTIONS` of the author's in a fixed order, the first again after the last.
-
-    Only such as the rule can judge: it gives the author's own answer at least `ANSWERABLE`.
+    """Asks up to `QUESTIONS` held-out ones in a fixed order, the first again after the last.
 
     Raises:
-        TwinError: the author has no dataset to take questions from.
+        TwinError: the author has no dataset, or too few held-out questions that are about something
+            the rule can find.
     """
 
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
         self._settings, self._endpoints, self._author = settings, endpoints, author
-        self._judge, self._questions = _rule_and_questions(settings, author.slug)
+        self._questions = held_out_questions(settings, author.slug)
         self._asked = 0
 
     def read(
@@ -80,16 +77,16 @@ class SimulatedReader:
         admin = load_secrets(self._settings).gateway_master_key
         client = make_client(self._endpoints.gateway, admin)
         name = model or f"twin/{self._author.slug}"
-        return [ask(client, one, model=name).version for one in self._questions[:count]]
+        return [ask(client, one.question, model=name).version for one in self._questions[:count]]
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
         import httpx
 
-        question = self._questions[number % len(self._questions)]
+        asked = self._questions[number % len(self._questions)]
         admin = load_secrets(self._settings).gateway_master_key  # may name readers
         client = make_client(self._endpoints.gateway, admin)
-        answer = ask(client, question, model=f"twin/{self._author.slug}")
-        score = rating(self._judge, question, answer.text)
+        answer = ask(client, asked.question, model=f"twin/{self._author.slug}")
+        score = rated(asked, prose_of(answer.text))
         address = f"{self._endpoints.gateway.removesuffix('/v1')}/twin/feedback"
         body = {
             "trace_id": answer.trace_id,
@@ -110,20 +107,15 @@ class SimulatedReader:
                 found=f"{posted.status_code}: {posted.text[:300]}",
                 next_step="see gateway.log",
             )
-        return RatedAnswer(question, answer.version, answer.trace_id, score)
+        return RatedAnswer(asked.question, answer.version, answer.trace_id, score)
 
 
-def rating(judge: TopicJudge, question: str, answer: str) -> float:
-    """What the rule gives to the prose of an answer, in [0, 1]; of quotations alone it is 0."""
-    from twin_resources.quality.judges.judge import JudgedAnswer
+def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
+    """The questions of an author's held-out posts, in a fixed drawn order.
 
-    return round(judge.score_all([JudgedAnswer(question, prose_of(answer))])[0], 4)
-
-
-def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Sequence[str]]:
-    from twin_resources.models.embedder.embedder import load_embedder
-    from twin_resources.quality.judges.judge import JudgedAnswer
-    from twin_resources.quality.judges.topic import TopicJudge, TopicPair, calibrate_topic
+    Raises:
+        TwinError: there is no dataset, or it holds fewer than `FEWEST_QUESTIONS` of them.
+    """
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
@@ -132,18 +124,18 @@ def _rule_and_questions(settings: Settings, author: str) -> tuple[TopicJudge, Se
         frame = Tables(settings.tables_base, state=state).read(
             "instruction_dataset",
             author,
-            columns=["sample_id", "question", "answer", "document_id"],
-            where="split = 'train'",
+            columns=["sample_id", "question", "answer"],
+            where="split = 'held_out'",
         )
     finally:
         state.close()
-    rows = frame.sort("sample_id").select("question", "answer", "document_id").rows()
+    rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
-    embedder = load_embedder(settings)
-    calibration = calibrate_topic(
-        [TopicPair(*row) for row in rows], embed=embedder.embed, embedder=embedder.revision
-    )
-    judge = TopicJudge(calibration, embedder.embed)
-    own = judge.score_all([JudgedAnswer(question, answer) for question, answer, _ in rows])
-    asked = (row[0] for row, score in zip(rows, own, strict=True) if score >= ANSWERABLE)
-    return judge, list(dict.fromkeys(asked))[:QUESTIONS]
+    found = questions_with_subjects(rows)[:QUESTIONS]
+    if len(found) < FEWEST_QUESTIONS:
+        raise TwinError(
+            "take the demo's questions from held-out posts",
+            found=f"{len(found)} of them are about something that the rule can find",
+            next_step=f"the demo needs {FEWEST_QUESTIONS}: report it, the sample posts have more",
+        )
+    return found

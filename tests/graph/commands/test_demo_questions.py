@@ -1,0 +1,56 @@
+"""The demo's reader asks what no version was trained on."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from twin_cli.commands.demo.reader import FEWEST_QUESTIONS, held_out_questions
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+NAMES = ("wheel", "rope", "tide", "lamp", "bell", "spring", "pulley", "weight", "escapement",
+    "crown", "hammer", "dial")  # fmt: skip
+
+
+def write_dataset(home: Settings, *, held_out: int) -> None:
+    rows = [
+        {
+            "sample_id": f"{split}-{name}",
+            "inputs": "1",
+            "split": split,
+            "question": f"What is the {name} of the {split} one for?",
+            "answer": f"The {name} turns, and in the {split} one it is what a keeper looks at.",
+        }
+        for split, names in (("train", NAMES), ("held_out", NAMES[:held_out]))
+        for name in names
+    ]
+    columns = ("sample_id", "inputs", "split", "question", "answer")
+    Tables(home.tables_base, state=State.open(home.state_address)).sync(
+        pl.DataFrame(rows),
+        "instruction_dataset",
+        author="ada",
+        key="sample_id",
+        function=lambda changed: changed,
+        version="1",
+        schema=dict.fromkeys(columns, pl.String()),
+        row_key="sample_id",
+    )
+
+
+def test_its_questions_are_held_out(home: Settings) -> None:
+    write_dataset(home, held_out=12)
+
+    found = held_out_questions(home, "ada")
+
+    assert sorted(next(iter(one.subjects)) for one in found) == sorted(name[:6] for name in NAMES)
+    assert all("held_out" in one.question for one in found)
+    assert held_out_questions(home, "ada") == found, "in a fixed order"
+
+
+def test_too_few_of_them_are_told(home: Settings) -> None:
+    write_dataset(home, held_out=FEWEST_QUESTIONS - 1)
+    with pytest.raises(TwinError, match="9 of them"):
+        held_out_questions(home, "ada")
