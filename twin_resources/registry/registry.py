@@ -284,8 +284,7 @@ class Registry:
     def moves(self, author: str) -> list[Move]:
         """The history of an author's versions, oldest first."""
         with self.state.reading() as connection:
-            statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
-            return [Move(**row) for row in connection.execute(statement).mappings()]
+            return rows.history(connection, author)
 
     def authors_moved(self, *, after: int) -> list[str]:
         """Authors with a move of a higher number than that."""

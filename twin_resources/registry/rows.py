@@ -30,6 +30,12 @@ def versions(connection: sa.Connection, author: str) -> list[ModelVersion]:
     return [ModelVersion(**row) for row in rows]
 
 
+def history(connection: sa.Connection, author: str) -> list[Move]:
+    """All moves of an author's versions, oldest first."""
+    statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
+    return [Move(**row) for row in connection.execute(statement).mappings()]
+
+
 def one(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
     """The version of a checkpoint, or None."""
     statement = sa.select(model_versions).where(model_versions.c.checkpoint == checkpoint)

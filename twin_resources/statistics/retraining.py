@@ -87,6 +87,8 @@ class AlarmContext:
         alarm: the oldest one that is still open.
         now_there_is: hashes of dataset and recipe as a training would use them now.
         stable_learnt: of the stable version's manifest; None: the base model answers.
+        learnt_before: who was trained on `now_there_is` already, in words (`v4, parked`), whatever
+            became of it; empty: nobody was.
         last: None: no alarm of this author has started one.
         alarmed_authors: authors with an alarm within the hour, this one included.
         armed_authors: authors with an armed stream.
@@ -111,6 +113,7 @@ class AlarmContext:
     cause_outside: str | None = None
     falls: Sequence[Fall] = ()
     carried: EvidenceShares | None = None
+    learnt_before: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,7 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
             "incident (judge, base model or provider), no retraining"
         )
         return closed("incident", why, "shared_cause")
-    if off:
-        return closed("held_back", off, "disarmed")
+    fallen = tuple(fall.prompt_class for fall in situation.falls)
     if situation.carried is not None and situation.carried.by_few:
         why = (
             f"{len(situation.carried.readers)} of {situation.carried.of} readers carry "
@@ -218,13 +220,20 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return closed("held_back", why, "outside_the_weights")
+    if off:
+        return closed("nothing_to_learn", off, "disarmed", divert=fallen)
     if situation.stable_learnt == situation.now_there_is:
         why = (
             "nothing to learn from: dataset and recipe are those of the stable version, and the "
             "same data gives the same weights"
         )
-        fallen = tuple(fall.prompt_class for fall in situation.falls)
         return closed("nothing_to_learn", why, "same_data", divert=fallen)
+    if situation.learnt_before:
+        why = (
+            f"nothing to learn from: {situation.learnt_before}, was trained on this dataset and "
+            "recipe already, and the same data gives the same weights"
+        )
+        return closed("nothing_to_learn", why, "learnt_before", divert=fallen)
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}

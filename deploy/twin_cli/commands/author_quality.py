@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from twin_cli.commands.loop_waits import waiting_line
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.retraining import alarm_records, outlook
@@ -36,25 +37,22 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 
 def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    state, rules = State.open(settings.state_address), rules_of(settings)
+    state, rules, now = State.open(settings.state_address), rules_of(settings), time.time()
     found: dict[str, tuple[str, ...]] = {}
     try:
         with state.reading() as connection:
             if not sa.inspect(connection).has_table(scores.name):
                 return {}
-            waiting = alarm_records.open_alarms(connection)
             for place, slug in enumerate(slugs):
                 lines: list[str] = []
                 if place < MOST_AUTHORS:
-                    seen = outlook.outlooks_of(connection, slug, rules, now=time.time())
+                    seen = outlook.outlooks_of(connection, slug, rules, now=now)
                     lines += outlook.lines_of(seen, rules)
                     lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
                 elif place == MOST_AUTHORS:
                     lines.append("of this author and those below: quality_evidence in Dagster")
-                if slug in waiting:
-                    alarm = waiting[slug].alarm
-                    said = waiting[slug].message or f"{alarm.stream}: alarm {alarm.number}"
-                    lines.append(f"fell: {said}")
+                if line := waiting_line(connection, slug, now=now):
+                    lines.append(line)
                 if lines:
                     found[slug] = tuple(lines)
     finally:

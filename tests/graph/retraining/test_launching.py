@@ -152,7 +152,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     with alarmed.state.reading() as connection:
         *later, first = alarm_records.of_author(connection, "ada")
     assert {(one.decision, one.decided_by, one.is_open) for one in later} == {
-        ("held_back", "disarmed", False)
+        ("nothing_to_learn", "disarmed", False)
     }
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"

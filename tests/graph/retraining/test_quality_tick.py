@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
+from twin_resources.quality.retraining import retrainings as retraining_rows
+from twin_resources.registry.moves import VersionState
+from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
 
 
@@ -99,6 +103,52 @@ def test_nothing_new_trains_nothing_and_routes_the_fallen_classes(world: LoopWor
     with world.state.reading() as connection:
         [record] = alarm_records.of_author(connection, "ada")
     assert not record.is_open
+
+
+@pytest.mark.parametrize("became", ["rolled_back", "parked", "refused"])
+def test_what_a_version_was_trained_on_is_not_trained_on_again(
+    world: LoopWorld, became: VersionState
+) -> None:
+    """After a roll-back or parking each alarm trained the same data again."""
+    world.inputs.datasets["ada"] = "posts-2"
+    again = world.registry.register(
+        author="ada", checkpoint="again", folder="", adapter_gguf=None, base="/base",
+        base_gguf="/base.gguf", template="t", dataset_version="posts-2",
+    )  # fmt: skip
+    world.inputs.learnt["ada", again.version] = TrainingFingerprint("posts-2", "recipe")
+    world.registry.move("ada", again.version, became, actor="test", reason="test")
+    world.good("ada", 200)
+    world.bad("ada", 60)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert f"v2, {became.replace('_', ' ')}, was trained on this" in done.messages["ada"]
+    notice = queued_notices(world.state, author="ada")[0]
+    assert notice.event == "nothing_to_learn"
+    assert notice.text.count(";") >= 2
+    assert "Three things would help: new posts, or edited answers" in notice.text
+    world.inputs.datasets["ada"] = "posts-3"
+    world.bad("ada", 60)
+    assert len(world.tick().launches) == 1, "something new to learn from"
+
+
+def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> None:
+    world.inputs.datasets["ada"] = "posts-2"
+    with world.state.transaction() as connection:
+        retraining_rows.begin(
+            connection, run_key="growth:ada:v1:posts-2", author="ada", cause="new_posts", tags={},
+            learnt=TrainingFingerprint("posts-2", "recipe"), at=0.0,
+        )  # fmt: skip
+        [one] = retraining_rows.unfinished(connection)
+        retraining_rows.advance(connection, one, outcome="refused", ended_at=1.0)
+    world.good("ada", 200)
+    world.bad("ada", 60)
+
+    done = world.tick()
+
+    assert done.launches == ()
+    assert "gone, of growth:ada:v1:posts-2" in done.messages["ada"]
 
 
 def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:

@@ -153,10 +153,13 @@ def test_disarmed_until_the_dataset_changes(
         assert on(last=last, alarm=None).message.startswith(said or "")  # every tick
         held = on(last=last)
         assert (held.kind, held.closes_alarm, held.tags["twin/decided_by"]) == (
-            "held_back",
+            "nothing_to_learn",
             True,
             "disarmed",
         )
+        assert on(last=last, falls=FALLS).divert == ("fact",), "it is rerouted and told"
+        few = on(last=last, falls=FALLS, carried=EvidenceShares(0.94, ("a", "b", "c"), 50))
+        assert (few.kind, few.divert) == ("held_back", ()), "few readers reroute nothing"
     else:
         assert on(last=last).kind == "train"
 
@@ -168,6 +171,15 @@ def test_nothing_new_is_nothing_to_learn_from() -> None:
     assert "nothing to learn from" in same.message
     assert on(now_there_is=TrainingFingerprint("data 1", "recipe 2")).kind == "train"
     assert on(stable_learnt=None).kind == "train"
+
+
+def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
+    """After a roll-back each alarm trained the same data again: 32 times in 120 days."""
+    again = on(learnt_before="v4, rolled back", falls=FALLS)
+    assert (again.kind, again.closes_alarm, again.run_key) == ("nothing_to_learn", True, "")
+    assert again.tags["twin/decided_by"] == "learnt_before"
+    assert again.divert == ("fact",)
+    assert "v4, rolled back, was trained on this dataset and recipe already" in again.message
 
 
 def test_a_cause_outside_the_weights_is_named_instead_of_trained_on() -> None:

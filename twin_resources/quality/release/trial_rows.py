@@ -19,9 +19,9 @@ from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.quality.release.anchor import CertifiedBaseline, anchor_of
 from twin_resources.quality.release.certified import certified_by
 from twin_resources.registry import rows as registry_rows
-from twin_resources.registry.moves import Evidence, Finding, ModelVersion, Move
+from twin_resources.registry.moves import Evidence, Finding, ModelVersion
 from twin_resources.statistics.promotion import PairEvidence
-from twin_resources.storage.state.state_tables import moves, trials
+from twin_resources.storage.state.state_tables import trials
 
 TrialMode = Literal["shadow", "canary"]
 
@@ -104,7 +104,7 @@ def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
     if stable is None or not trying:
         return None
     item = trying[-1]
-    history = _history(connection, author)
+    history = registry_rows.history(connection, author)
     entered = [
         move for move in history if move.version == item.version and move.to_state == item.state
     ][-1]
@@ -165,11 +165,6 @@ def update(connection: sa.Connection, trial: StoredTrial) -> None:
     connection.execute(statement.values(**_moving(trial)))
 
 
-def _history(connection: sa.Connection, author: str) -> list[Move]:
-    statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
-    return [Move(**row) for row in connection.execute(statement).mappings()]
-
-
 def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | None:
     """The anchor by what was settled before that moment (ISO 8601)."""
     versions = registry_rows.versions(connection, author)
@@ -178,7 +173,7 @@ def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | Non
         released = {item.version for item in versions if item.state in {"stable", "retired"}}
         before_ms = int(datetime.fromisoformat(before).timestamp() * 1000)
         certified = certified_by(connection, author, released, before_ms=before_ms)
-    return anchor_of(versions, _history(connection, author), certified)
+    return anchor_of(versions, registry_rows.history(connection, author), certified)
 
 
 def _begun(

@@ -178,14 +178,16 @@ class _Deciding:
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
             found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+        inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
             version=None if stable is None else score_watch.name_of(stable),
             streams=streams,
             unreachable="",
             alarm=None if record is None else record.alarm,
-            now_there_is=self.loop.inputs.now(author) if ask_inputs else nothing,
+            now_there_is=inputs_now,
             stable_learnt=self._learnt(stable) if record is not None else None,
+            learnt_before=self._learnt_before(author, inputs_now) if record is not None else "",
             usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at)
             if record is not None
             else Usage(),
@@ -199,6 +201,15 @@ class _Deciding:
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
         return None if stable is None else self.loop.inputs.of(stable)
+
+    def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
+        """Which version was trained on that, in words, whatever became of it; empty: none was."""
+        for version in reversed(self.loop.registry.versions(author)):
+            if not version.is_answer_model and self.loop.inputs.of(version) == learnt:
+                return f"{score_watch.name_of(version)}, {version.state.replace('_', ' ')}"
+        with self.loop.state.reading() as connection:
+            run_key = retrainings.trained_on(connection, author, learnt)
+        return f"a version that is gone, of {run_key}" if run_key else ""
 
     def _diagnosis(
         self, connection: sa.Connection, record: AlarmRecord, held: list[Watch]
@@ -249,6 +260,7 @@ class _Deciding:
                 paid_gains=self.loop.paid_gains(author),
             )
             decision = replace(decision, message=f"{decision.message}; {_routed(places)}")
+        before = self._answered_before(author)
         try:
             with self.loop.state.transaction() as connection:
                 if not alarm_records.decide(connection, alarm, decision, at=self.at):
@@ -263,7 +275,7 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                notice = _notice(alarm.author, record, decision, alarmed, at=self.at)
+                notice = _notice(alarm.author, record, decision, alarmed, before=before, at=self.at)
                 if notice is not None:
                     announce(connection, notice, at=self.at)
         except _Overtaken:
@@ -271,6 +283,12 @@ class _Deciding:
             return
         self.messages[author] = decision.message
         self.decisions[author] = decision
+
+    def _answered_before(self, author: str) -> str:
+        """The version that a person may roll back to; empty: there is none."""
+        versions = self.loop.registry.versions(author)
+        retired = [one for one in versions if one.state == "retired" and not one.tainted]
+        return score_watch.name_of(retired[-1]) if retired else ""
 
 
 class _Overtaken(Exception):
@@ -290,6 +308,20 @@ def _says_the_same(record: AlarmRecord, decision: RetrainingDecision) -> bool:
     )
 
 
+def _what_helps(before: str) -> tuple[str, str, str]:
+    """What a person can do where a training can do nothing.
+
+    Args:
+        before: see `_notice`.
+    """
+    back = f"{before}, which answered before (`twin rollback`)" if before else ""
+    return (
+        "new posts, or edited answers, to learn from",
+        "another recipe or a larger base model (`recipe`, `base_model` in the author's file)",
+        back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
+    )
+
+
 def _routed(places: Mapping[str, str]) -> str:
     if not places:
         return "no paid model and no better version: the classes stay where they are"
@@ -297,16 +329,26 @@ def _routed(places: Mapping[str, str]) -> str:
 
 
 def _notice(
-    author: str, record: AlarmRecord, decision: RetrainingDecision, alarmed: list[str], *, at: float
+    author: str,
+    record: AlarmRecord,
+    decision: RetrainingDecision,
+    alarmed: list[str],
+    *,
+    before: str,
+    at: float,
 ) -> Notice | None:
-    """What a person is told of a decision; None: the alarm's own notice says enough."""
+    """What a person is told of a decision; None: the alarm's own notice says enough.
+
+    Args:
+        before: the version that a person may roll back to; empty: none.
+    """
     if decision.kind == "nothing_to_learn":
         return Notice(
             f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
             "nothing_to_learn",
             author,
             f"Quality of {author} fell, and there is nothing to learn from",
-            f"{decision.message}. New posts, edited answers or another recipe would change that.",
+            f"{decision.message}. Three things would help: {'; '.join(_what_helps(before))}.",
         )
     if decision.kind == "incident":
         shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")

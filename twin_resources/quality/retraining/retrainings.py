@@ -187,6 +187,22 @@ def last_by_alarm(connection: sa.Connection) -> dict[str, LastRetraining]:
     return found
 
 
+def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
+    """Run key of a retraining that used this dataset and recipe and reached the gate; empty: none
+    did. It is known also where its version's folder is gone."""
+    found = connection.execute(
+        sa.select(retrainings.c.run_key)
+        .where(
+            retrainings.c.author == author,
+            retrainings.c.outcome.in_(("passed", "refused")),
+            retrainings.c.dataset == learnt.dataset,
+            retrainings.c.recipe == learnt.recipe,
+        )
+        .order_by(retrainings.c.number.desc())
+    )
+    return str(found.scalars().first() or "")
+
+
 def ask(
     connection: sa.Connection,
     *,

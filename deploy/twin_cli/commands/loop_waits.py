@@ -1,0 +1,91 @@
+"""What an author's loop waits for and until when, in one line of `twin status`.
+
+Belongs here: reading it from the state store, and its words. Does not belong here: deciding what
+follows (`statistics/retraining.py`, `quality/release`), the status' other lines
+(`author_quality.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from twin_resources.quality.release import trial_rows
+from twin_resources.quality.release.release_mode import LONGEST_CANARY_DAYS
+from twin_resources.quality.release.releasing import LONGEST_IDLE_DAYS
+from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
+from twin_resources.quality.retraining.alarm_records import DAY_S
+from twin_resources.registry import rows as registry_rows
+from twin_resources.statistics.retraining import ATTEMPTS
+
+TOLD_FOR_DAYS = 30.0
+# A decision after which nothing happens unless somebody does something.
+FOR_A_PERSON = {"nothing_to_learn", "incident"}
+ALSO_FOR_A_PERSON = {"few_readers", "outside_the_weights"}
+
+
+def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
+    """The first that applies: a retraining, an open alarm, a trial, a fall that a person was told
+    of; empty: nothing waits, the versions are watched.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    return (
+        _retraining(connection, author)
+        or _open_alarm(connection, author)
+        or _trial(connection, author)
+        or _told(connection, author, now=now)
+    )
+
+
+def _retraining(connection: sa.Connection, author: str) -> str:
+    mine = [one for one in retrainings.unfinished(connection) if one.author == author]
+    if not mine:
+        return ""
+    one = mine[0]
+    run = f"run {one.run_id[:8]}" if one.run_id else "its run is about to start"
+    return f"waits: for the retraining {one.run_key}, attempt {one.attempt} of {ATTEMPTS}: {run}"
+
+
+def _open_alarm(connection: sa.Connection, author: str) -> str:
+    record = alarm_records.open_alarms(connection).get(author)
+    if record is None:
+        return ""
+    return f"fell: {record.message or f'{record.alarm.stream}: alarm {record.alarm.number}'}"
+
+
+def _trial(connection: sa.Connection, author: str) -> str:
+    on = trial_rows.on_trial(connection, author)
+    if on is None:
+        return ""
+    known = trial_rows.newest(connection, on)
+    if known is None:
+        entered = next(
+            move for move in registry_rows.history(connection, author) if move.number == on.entered
+        )
+        began, last, pairs = datetime.fromisoformat(entered.moved_at).timestamp(), None, 0
+    else:
+        began, last, pairs = known.began_at, known.paired_at, known.evidence.pairs
+    said = f"waits: v{on.version} on trial as {on.mode} against v{on.incumbent}, {pairs} pairs"
+    if on.mode == "canary":
+        return f"{said}; decided by {_day(began + LONGEST_CANARY_DAYS * DAY_S)}"
+    until = _day(max(began, last or 0.0) + LONGEST_IDLE_DAYS * DAY_S)
+    return f"{said}; parked on {until} unless a pair comes before"
+
+
+def _told(connection: sa.Connection, author: str, *, now: float) -> str:
+    newest = next(iter(alarm_records.of_author(connection, author, limit=1)), None)
+    stable = score_watch.stable_versions(connection).get(author)
+    if newest is None or stable is None or newest.alarm.version != score_watch.name_of(stable):
+        return ""
+    for_a_person = newest.decision in FOR_A_PERSON or newest.decided_by in ALSO_FOR_A_PERSON
+    if not for_a_person or now - newest.raised_at > TOLD_FOR_DAYS * DAY_S:
+        return ""
+    return f"fell on {_day(newest.raised_at)}, waits for a person: {newest.message}"
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()

@@ -1,0 +1,70 @@
+"""One line says what the loop waits for and until when, or nothing where nothing waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from twin_cli.commands.loop_waits import waiting_line
+
+from tests.graph.retraining.conftest import GATE, LoopWorld, with_new_posts
+
+
+def line(world: LoopWorld, *, days: float = 0.0) -> str:
+    with world.state.reading() as connection:
+        return waiting_line(connection, "ada", now=world.now.timestamp() + days * 86_400.0)
+
+
+def fall(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.bad("ada", 60)
+    world.tick()
+
+
+def test_where_nothing_waits_there_is_no_line(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.tick()
+    assert line(world) == ""
+
+
+def test_an_alarm_that_waits_says_for_what(world: LoopWorld) -> None:
+    world.limits = replace(world.limits, automatic=False)
+    fall(with_new_posts(world))
+    said = line(world)
+    assert said.startswith("fell: thumbs: alarm 1")
+    assert "waits: automatic retraining is off" in said
+
+
+def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
+    fall(with_new_posts(world))
+    assert line(world) == (
+        "waits: for the retraining quality:ada:v1:thumbs:1, attempt 1 of 3: its run is about to "
+        "start"
+    )
+
+
+def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
+    fall(world)
+    said = line(world)
+    assert said.startswith(f"fell on {world.now.date().isoformat()}, waits for a person: ")
+    assert "nothing to learn from" in said
+    assert line(world, days=31) == ""
+    world.release("ada", "other")
+    assert line(world) == ""
+
+
+def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
+    version = world.registry.register(
+        author="ada", checkpoint="later", folder="", adapter_gguf=None, base="/base",
+        base_gguf="/base.gguf", template="t", dataset_version="posts-2",
+    ).version  # fmt: skip
+    world.judge("ada", "later", "passed")
+    move = world.registry.move(
+        "ada", version, "shadow", actor="test", reason="test", gate_version=GATE
+    )
+    until = move.moved_at[:10]
+    later = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
+    assert line(world) == (
+        f"waits: v2 on trial as shadow against v1, 0 pairs; parked on {later} unless a pair comes "
+        "before"
+    )
