@@ -4,7 +4,8 @@ Values are settled straight into the ledger's tables where a test is about what 
 `trace_world` reads a real embedded trace store where it is about reading.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -231,6 +232,13 @@ class LoopWorld:
 
 @pytest.fixture
 def world(home: Settings) -> Iterator[LoopWorld]:
+    with loop_world(home) as made:
+        yield made
+
+
+@contextmanager
+def loop_world(home: Settings) -> Generator[LoopWorld]:
+    """The world of a fresh home."""
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title()))
     state = State.open(home.state_address)

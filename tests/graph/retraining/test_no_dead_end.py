@@ -1,0 +1,174 @@
+"""From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
+fall of .3 ends in a retraining, a reroute or a notice within `MOST_VALUES` values; and no alarm
+ever trains on what was trained on before.
+
+The machine draws what may happen, in any order; then quality falls, and the days go on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world
+from tests.queued_notices import queued_notices
+from twin_resources.quality.retraining import score_watch
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG
+from twin_resources.registry.moves import VersionState
+from twin_resources.settings import Settings
+from twin_resources.statistics.retraining import TrainingFingerprint
+
+A_DAY = 60  # values
+MOST_VALUES = 1_200
+FALLEN = [1.0, 0.0] * (A_DAY // 2)  # .5, where good values have .8
+
+
+class LoopInRealLife(RuleBasedStateMachine):
+    """One author's loop, with everything that people, runs and clocks do to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = ExitStack()
+        home = Settings(home=Path(self.held.enter_context(tempfile.TemporaryDirectory())))
+        self.world: LoopWorld = self.held.enter_context(loop_world(home))
+        self.posts, self.checkpoints = 1, 1
+        self.running: list[str] = []
+        self.trained_on = {"posts-1"}
+
+    @initialize()
+    def certified(self) -> None:
+        self.world.good("ada", 200)
+        self.tick()
+
+    @property
+    def stable(self) -> str:
+        stable = self.world.registry.stable("ada")
+        assert stable is not None
+        return f"v{stable.version}"
+
+    def tick(self) -> bool:
+        """Whether a run was started."""
+        launches = self.world.tick().launches
+        for one in launches:
+            known = one.tags["twin/dataset"] in self.trained_on
+            # A failed attempt is tried again on what its alarm was decided with.
+            assert not known or one.tags[ATTEMPT_TAG] != "1", "the same data again"
+        self.running += self.world.queue(launches)
+        return bool(launches)
+
+    def made(self) -> str:
+        """A checkpoint that a training on the present posts gives."""
+        self.checkpoints += 1
+        number = len(self.world.registry.versions("ada")) + 1
+        dataset = f"posts-{self.posts}"
+        self.world.inputs.learnt["ada", number] = TrainingFingerprint(dataset, "recipe")
+        self.trained_on.add(dataset)
+        return f"ada-{self.checkpoints}"
+
+    @rule()
+    def readers_are_content(self) -> None:
+        self.world.good("ada", 80, version=self.stable)
+        self.tick()
+
+    @rule()
+    def a_bad_week(self) -> None:
+        self.world.bad("ada", 60, version=self.stable)
+        self.tick()
+
+    @rule()
+    def posts_arrive(self) -> None:
+        self.posts += 1
+        self.world.inputs.datasets["ada"] = f"posts-{self.posts}"
+
+    @rule(hours=st.sampled_from([-30.0, -1.0, 1.0, 30.0, 24.0 * 40]))
+    def the_clock_moves(self, hours: float) -> None:
+        self.world.now += timedelta(hours=hours)
+        self.tick()
+
+    @rule(automatic=st.booleans(), cooldown_days=st.sampled_from([0.0, 1.0]))
+    def a_person_sets(self, automatic: bool, cooldown_days: float) -> None:
+        self.world.limits = replace(
+            self.world.limits, automatic=automatic, cooldown_days=cooldown_days
+        )
+
+    @rule(forced=st.booleans())
+    def a_version_is_released(self, forced: bool) -> None:
+        self.world.release("ada", self.made(), force=forced)
+
+    @rule(became=st.sampled_from(["rolled_back", "parked", "refused", "shadow"]))
+    def a_version_is_made(self, became: VersionState) -> None:
+        checkpoint = self.made()
+        version = self.world.registry.register(
+            author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="/base",
+            base_gguf="/base.gguf", template="t", dataset_version=f"posts-{self.posts}",
+        ).version  # fmt: skip
+        self.world.judge("ada", checkpoint, "failed" if became == "refused" else "passed")
+        self.world.registry.move(
+            "ada", version, became, actor="test", reason="drawn", gate_version=GATE
+        )
+
+    @precondition(
+        lambda self: any(one.state == "retired" for one in self.world.registry.versions("ada"))
+    )
+    @rule()
+    def a_person_rolls_back(self) -> None:
+        self.world.registry.rollback("ada", actor="test", reason="drawn")
+
+    @precondition(lambda self: self.running)
+    @rule(refused=st.booleans())
+    def a_run_ends(self, refused: bool) -> None:
+        if refused:
+            self.world.judge("ada", self.made(), "failed")
+        self.world.fail(self.running.pop())
+        self.tick()
+
+    def teardown(self) -> None:
+        try:
+            self.a_fall_ends_somewhere()
+        finally:
+            self.held.close()
+
+    def a_fall_ends_somewhere(self) -> None:
+        told = self.told()
+        stable, routed = self.stable, self.world.registry.routing()
+        if not self.watched(stable):  # a version without a floor certifies itself first
+            self.world.good("ada", 160, version=stable)
+            self.tick()
+        for _ in range(MOST_VALUES // A_DAY):
+            self.world.now += timedelta(days=1)
+            self.world.settle("ada", FALLEN, version=stable)
+            ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
+            if ended:
+                return
+        raise AssertionError(f"{MOST_VALUES} values of a fall of .3, and nothing came of it")
+
+    def told(self) -> int:
+        """Notices about a fall."""
+        about = {"alarm", "nothing_to_learn", "incident"}
+        said = queued_notices(self.world.state, author="ada")
+        return sum(notice.event in about for notice in said)
+
+    def watched(self, version: str) -> bool:
+        self.tick()
+        with self.world.state.reading() as connection:
+            held = score_watch.watches_now(connection).get("ada", [])
+        return any(watch.armed and watch.version == version for watch in held)
+
+
+TestLoopInRealLife = LoopInRealLife.TestCase
+TestLoopInRealLife.settings = settings(
+    max_examples=12,
+    stateful_step_count=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
