@@ -39,11 +39,13 @@ class LoopInRealLife(RuleBasedStateMachine):
         home = Settings(home=Path(self.held.enter_context(tempfile.TemporaryDirectory())))
         self.world: LoopWorld = self.held.enter_context(loop_world(home))
         self.posts, self.checkpoints = 1, 1
+        self.acts_at_the_end = False
         self.running: list[str] = []
         self.trained_on = {"posts-1"}
 
-    @initialize()
-    def certified(self) -> None:
+    @initialize(acts=st.booleans())
+    def certified(self, acts: bool) -> None:
+        self.acts_at_the_end = acts
         self.world.good("ada", 200)
         self.tick()
 
@@ -136,6 +138,8 @@ class LoopInRealLife(RuleBasedStateMachine):
             self.held.close()
 
     def a_fall_ends_somewhere(self) -> None:
+        if self.acts_at_the_end:
+            self.a_person_sets(automatic=True, cooldown_days=0.0)
         told = self.told()
         stable, routed = self.stable, self.world.registry.routing()
         if not self.watched(stable):  # a version without a floor certifies itself first
@@ -164,7 +168,7 @@ class LoopInRealLife(RuleBasedStateMachine):
 
 TestLoopInRealLife = LoopInRealLife.TestCase
 TestLoopInRealLife.settings = settings(
-    max_examples=12,
+    max_examples=20,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,
