@@ -145,6 +145,7 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
     ask_for_retraining(world.state, "ada", asked_by="m", reason="r", at=world.now.timestamp())
     world.launch(tick_requests(world.loop(), now=world.now).launches)
+    world.tick()  # what that run used is stored
     world.inputs.datasets["ada"] = "posts-3"  # or the alarm has nothing to learn from
     world.bad("ada", 40)
     world.limits = replace(world.limits, cooldown_days=1.0)
