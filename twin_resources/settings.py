@@ -128,8 +128,11 @@ class Settings(BaseSettings):
     retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
     retrain_new_pairs: int = 200  # preference pairs since then, worth another one
-    baseline_values: int = 500  # settled values that certify a baseline
-    baseline_values_later: int = 2_000  # settled values at which it may be raised, once
+    baseline_values: int = Field(default=100, ge=1)  # settled values that certify a baseline first
+    # Settled values at which it is raised last; between: 200, 500, 1,000, 2,000 and 4,000.
+    baseline_values_later: int = 8_000
+    # By how much quality may fall before it matters: the loop is told of no less.
+    fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one

@@ -1,4 +1,5 @@
-"""The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `export`.
+"""The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `lower-floor`,
+`export`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do
 (`twin_cli/commands/`).
@@ -90,6 +91,22 @@ def release(
     from twin_cli.commands.releases import run_release
 
     return run_release(settings_of(home), version, author=author, reason=reason, console=console())
+
+
+@commands.command(
+    "lower-floor",
+    rich_help_panel=VERSIONS,
+    epilog=example('twin lower-floor --reason "a class of students reads it now"'),
+)
+def lower_floor(
+    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
+    author: AuthorName = "",
+    home: Home = None,
+) -> int:
+    """Judge quality anew from here on: readers or judge have changed, and the model has not."""
+    from twin_cli.commands.lower_floor_command import run_lower_floor
+
+    return run_lower_floor(settings_of(home), author=author, reason=reason, console=console())
 
 
 @commands.command(rich_help_panel=VERSIONS, epilog=example("twin export v2 --format gguf"))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -22,10 +21,10 @@ from dataclasses import dataclass
 
 from twin_assets.instructions.leakage import CONTAINED, SAME_PROMPT, SAME_QUESTION, runs_of
 from twin_assets.instructions.similar_keys import shingles, similar_pairs, words_of
+from twin_resources.statistics.poisoning import most_allowed
 
 LOW_VOTE = 0.5  # below it an answer may be rejected; the mean of its readers' votes
 MOST_PERCENT = 5  # of all pairs by one reader
-ENOUGH_READERS = 20  # with fewer, twice an equal share of all votes is not yet too much
 ABOUT_THE_SAME = 0.5  # share of the question's content words that a passage must have
 HOLDS_HELD_OUT = 0.2  # share of a chosen text's 5-word sequences that stand in held-out answers
 _MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
@@ -225,7 +224,7 @@ def passage_for(
 def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     """Readers who give far more of all votes than the others; their votes make no pair.
 
-    The rule is the ledger's (`settling.allowed_days`): above 5 % once there are 20 readers, above
+    The rule is the ledger's (`statistics/poisoning.py`): above 5 % once there are 20 readers, above
     twice an equal share while there are fewer.
 
     Args:
@@ -234,8 +233,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     total, readers = sum(votes.values()), len(votes)
     if not total:
         return frozenset()
-    share = MOST_PERCENT / 100 if readers >= ENOUGH_READERS else min(1.0, 2 / readers)
-    most = max(1, math.ceil(share * total))
+    most = most_allowed(total, readers=readers)
     return frozenset(reader for reader, count in votes.items() if count > most)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,8 @@ class Author:
         canary_share: share of the requests that a canary answers; in force with the next
             `routing_policy`.
         auto_retrain: None: `Settings.auto_retrain`.
+        fall_tolerance: by how much quality may fall before it matters, from 0 to 1; None:
+            `Settings.fall_tolerance`.
         answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
             generated prose under a heading of its own (`quote_and_voice`), or prose alone
             (`voice`, where the gate has released the version for it, else `quote_and_voice`).
@@ -107,6 +110,7 @@ class Author:
     release_mode: str = "auto"
     canary_share: float = 0.1
     auto_retrain: bool | None = None
+    fall_tolerance: float | None = None
     answer: AnswerForm = "quote_and_voice"
     system_messages: Literal["ignore", "note"] = "ignore"
     guards: Guards = NO_TABLE
@@ -209,14 +213,40 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
     without the word are not parsed: a tick asks for all.
     """
     found: dict[str, CountedScores] = {}
+    for slug, document in _files_with(settings, "scores"):
+        try:
+            found[slug] = read_scores(document.get("scores", {}))
+        except (ValueError, AttributeError, TypeError) as error:
+            _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
+    return found
+
+
+def fall_tolerances(settings: Settings) -> dict[str, float]:
+    """Author → `fall_tolerance`, of the authors who have one that can be read.
+
+    Another value is logged: whoever uses that author is told (`read_author`).
+    """
+    tolerances: dict[str, float] = {}
+    for slug, document in _files_with(settings, "fall_tolerance"):
+        tolerance = document.get("fall_tolerance")
+        if isinstance(tolerance, int | float) and 0.0 <= tolerance < 1.0:
+            tolerances[slug] = float(tolerance)
+        else:
+            _LOG.warning("fall_tolerance of author %s is not a share: %r", slug, tolerance)
+    return tolerances
+
+
+def _files_with(settings: Settings, word: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Slug and contents of the files with this word in them; one that cannot be read is logged."""
     for slug in author_slugs(settings):
         try:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
-            if "scores" in text:
-                found[slug] = read_scores(tomllib.loads(text).get("scores", {}))
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
-    return found
+            document = tomllib.loads(text) if word in text else None
+        except (OSError, ValueError) as error:
+            _LOG.warning("the file of author %s cannot be read: %s", slug, error)
+            continue
+        if document is not None:
+            yield slug, document
 
 
 def write_author(settings: Settings, author: Author) -> Path:

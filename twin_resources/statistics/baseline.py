@@ -1,14 +1,18 @@
 """The baseline of a version: below which mean, for each class of request, quality has dropped.
 
-Belongs here: certifying it from a batch fixed beforehand, pooling of rare classes, the floor that
-a new version inherits, how far a stream is from being armed.
+Belongs here: certifying it from batches fixed beforehand, the floor that a new version inherits,
+how far a stream is from being armed.
 Does not belong here: the bets on it (`detector.py`), when it is made (`watch.py`).
 Source of the bounds: `bounds.py`. A plug-in mean of 50 scores gave 43 % false alarms, its lower
 bound 5 %.
 
 Classes are bet on apart, since a mere change in the mix of requests moves a pooled mean: 89 %
-false alarms against 2.6 % in simulation. C classes share delta, each bound holds at delta/C, so
-all hold together at delta; the second batch spends delta again.
+false alarms against 2.6 % in simulation. C classes share the delta of a batch: each bound holds at
+delta/C, so all hold together. A class without values enough for a bound of its own is not bet on:
+two classes of .95 that were pooled with a rare one of .4 gave 89 % when that one became less rare.
+
+What is held is the bound or the mean less a tolerance, whichever is lower: a fall that is too
+small to matter costs nobody a training, however many values there are.
 """
 # pyright: strict
 
@@ -16,19 +20,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_resources.statistics.bounds import lower_bound
+from twin_resources.statistics.blocks import MOST_BLOCKS, blocks_a_day
+from twin_resources.statistics.bounds import clustered_lower, lower_bound
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
-FIRST_BATCH = 500
-SECOND_BATCH = 2_000
-FEWEST = 60  # values of a class with a bound of its own; rarer ones are pooled
-REST = "rest"
+FIRST_BATCH = 500  # of a version that is compared with others (`release/certified.py`)
+FEWEST = 60  # values of a class with a bound; rarer ones are not bet on
 HIGHEST = 0.99  # λ = .9·r/(1 − m) needs m < 1
 DELTA = 0.05
-MARGIN = 0.1  # ε: by how much a new version may be worse than the best certified one
+MARGIN = (
+    0.1  # ε of a release (`promotion.py`): what a candidate may be worse by on the same prompts
+)
+TOLERANCE = 0.03  # a fall of the mean by less is not worth a training
 
 
 @dataclass(frozen=True)
@@ -38,53 +45,61 @@ class Baseline:
     Attributes:
         id: hash of all below; the detector's row names it.
         certified_from: values behind `certified`; 0 while only the floor is known.
-        certified: prompt class → lower bound from the version's own values.
-        counts: prompt class → values behind it; pooled classes are counted under `rest`.
-        pooled: classes whose bound is that of `rest`.
-        bounds: prompt class → m in force, the larger of certified bound and floor. A class that is
-            not here is not bet on.
+        certified: prompt class → lower bound of the mean of the version's own values.
+        counts: prompt class → values behind it.
+        bounds: prompt class → m in force. A class that is not here is not bet on.
+        blocks: bets that the values of a class and day are at most; None: each value is one.
     """
 
     id: str
     certified_from: int
     certified: Mapping[str, float]
     counts: Mapping[str, int]
-    pooled: tuple[str, ...]
     bounds: Mapping[str, float]
+    blocks: int | None
 
 
 @dataclass(frozen=True)
 class ClassBounds:
-    """Lower bounds of one batch: `bounds` a prompt class, `counts` a stratum, `pooled` classes."""
+    """One batch, a prompt class: lower bounds of its mean, means, and how many values it has."""
 
     bounds: Mapping[str, float]
+    means: Mapping[str, float]
     counts: Mapping[str, int]
-    pooled: tuple[str, ...]
 
 
 def class_bounds(
-    classes: Sequence[str], values: Sequence[float], *, delta: float = DELTA, fewest: int = FEWEST
+    values: Sequence[SettledValue], *, delta: float = DELTA, fewest: int = FEWEST
 ) -> ClassBounds:
     """A lower bound for each class of a batch, at confidence 1 − delta for all of them together.
 
-    Classes with under `fewest` values are pooled into `rest`; if all of `rest` is under it, too,
-    they have no bound and are not bet on. Bounds are at most .99.
+    The lowest of the bound for any distribution and those for values that go together by day and
+    by reader (`bounds.clustered_lower`). Classes with under `fewest` values have none. Bounds are
+    at most .99.
     """
-    by_class: dict[str, list[float]] = {}
-    for name, value in zip(classes, values, strict=True):
-        by_class.setdefault(name, []).append(value)
-    rare = {name for name, found in by_class.items() if len(found) < fewest}
-    strata = {name: found for name, found in by_class.items() if name not in rare}
-    rest = [value for name, value in zip(classes, values, strict=True) if name in rare]
-    pooled = tuple(sorted(rare)) if len(rest) >= fewest else ()
-    share = delta / max(1, len(strata) + bool(pooled))
-    bounds = {name: min(HIGHEST, lower_bound(found, delta=share)) for name, found in strata.items()}
-    counts = {name: len(found) for name, found in strata.items()}
-    if pooled:
-        of_rest = min(HIGHEST, lower_bound(rest, delta=share))
-        bounds |= dict.fromkeys(pooled, of_rest)
-        counts[REST] = len(rest)
-    return ClassBounds(dict(sorted(bounds.items())), dict(sorted(counts.items())), pooled)
+    by_class: dict[str, list[SettledValue]] = {}
+    for value in values:
+        by_class.setdefault(value.prompt_class, []).append(value)
+    large = {name: found for name, found in sorted(by_class.items()) if len(found) >= fewest}
+    share = delta / max(1, len(large))
+    return ClassBounds(
+        {name: min(HIGHEST, _lower(found, delta=share)) for name, found in large.items()},
+        {name: math.fsum(one.value for one in found) / len(found) for name, found in large.items()},
+        {name: len(found) for name, found in large.items()},
+    )
+
+
+def _lower(values: Sequence[SettledValue], *, delta: float) -> float:
+    said = [one.value for one in values]
+    found = [lower_bound(said, delta=delta)]
+    clusterings: list[list[Hashable]] = [
+        [one.day if one.day is not None else f"value {one.sequence}" for one in values],
+        [one.reader or f"value {one.sequence}" for one in values],
+    ]
+    for clusters in clusterings:
+        if len(set(clusters)) < len(values):
+            found.append(clustered_lower(said, clusters, delta=delta))
+    return min(found)
 
 
 def certify(
@@ -93,13 +108,15 @@ def certify(
     floor: Mapping[str, float] | None = None,
     delta: float = DELTA,
     fewest: int = FEWEST,
+    tolerance: float = TOLERANCE,
 ) -> Baseline:
     """The baseline from a version's first values of one stream.
 
     Args:
         batch: all of one author, stream and version, in the order of settling; as many as were
-            fixed beforehand (500, then 2,000).
+            fixed beforehand (`watch.Batches`).
         floor: of `floor_of`; m is never below it.
+        tolerance: m is below the mean of the batch by as much at least.
 
     Raises:
         ImpossibleValue: an empty batch, or values of several streams or versions.
@@ -111,78 +128,66 @@ def certify(
             found=f"values of {len(kinds)} streams and versions",
             next_step="pass the first values of one stream of one version",
         )
-    found = class_bounds(
-        [value.prompt_class for value in batch],
-        [value.value for value in batch],
-        delta=delta,
-        fewest=fewest,
+    found = class_bounds(batch, delta=delta, fewest=fewest)
+    held = {name: min(found.bounds[name], mean - tolerance) for name, mean in found.means.items()}
+    return baseline_of(
+        certified_from=len(batch),
+        certified=found.bounds,
+        counts=found.counts,
+        bounds=_larger(held, floor or {}),
+        blocks=blocks_a_day(batch),
     )
-    return baseline_of(found, certified_from=len(batch), held_to=floor or {})
 
 
 def raised(earlier: Baseline, later: Baseline) -> Baseline:
-    """The baseline after the second batch: for each class the larger bound.
-
-    A class that was pooled and now has its own bound takes that one: the mean of `rest` was never
-    a bound of its members. A class without a later bound keeps the earlier one.
-    """
-    leaves_rest = set(earlier.pooled) - set(later.pooled)
-    kept = {
-        name: bound
-        for name, bound in earlier.bounds.items()
-        if not (name in leaves_rest and name in later.bounds)
-    }
-    certified = {name: bound for name, bound in earlier.certified.items() if name in kept}
-    merged = ClassBounds(_larger(certified, later.certified), later.counts, later.pooled)
+    """The baseline after a further batch: for each class the larger bound, and its blocks."""
     return baseline_of(
-        merged, certified_from=later.certified_from, held_to=_larger(kept, later.bounds)
+        certified_from=later.certified_from,
+        certified=_larger(earlier.certified, later.certified),
+        counts=later.counts,
+        bounds=_larger(earlier.bounds, later.bounds),
+        blocks=later.blocks,
     )
 
 
 def baseline_of(
-    found: ClassBounds, *, certified_from: int, held_to: Mapping[str, float]
+    *,
+    certified_from: int,
+    certified: Mapping[str, float],
+    counts: Mapping[str, int],
+    bounds: Mapping[str, float],
+    blocks: int | None,
 ) -> Baseline:
-    """The baseline with these bounds, each at least what the version is held to anyway."""
-    bounds = {name: min(HIGHEST, bound) for name, bound in _larger(found.bounds, held_to).items()}
-    # A bound of 0 cannot be fallen below.
-    bounds = {name: bound for name, bound in bounds.items() if bound > 0.0}
-    facts = [
-        certified_from,
-        dict(sorted(found.bounds.items())),
-        dict(sorted(found.counts.items())),
-        found.pooled,
-        bounds,
-    ]
+    """The baseline with these bounds, at most .99; one of 0 cannot be fallen below."""
+    held = {name: min(HIGHEST, bound) for name, bound in sorted(bounds.items()) if bound > 0.0}
+    facts = [certified_from, dict(certified), dict(counts), held, blocks]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return Baseline(
-        id=digest[:16],
-        certified_from=certified_from,
-        certified=found.bounds,
-        counts=found.counts,
-        pooled=found.pooled,
-        bounds=bounds,
-    )
+    return Baseline(digest[:16], certified_from, certified, counts, held, blocks)
 
 
-def floor_of(earlier: Iterable[Baseline], *, margin: float = MARGIN) -> dict[str, float]:
-    """What a new version is held to from its first value: best certified m_c − ε, a class.
+def floor_of(earlier: Iterable[Baseline], *, tolerance: float = TOLERANCE) -> dict[str, float]:
+    """What a new version is held to from its first value: best certified bound less a tolerance.
 
     Args:
         earlier: baselines of this author and judge, without those of forced versions.
-        margin: ε.
 
-    So a baseline never falls by itself; a lower floor needs a person, with a reason in the
-    registry, who then passes it instead of this.
+    So a baseline never falls by itself; a lower floor needs a person, with a reason
+    (`twin lower-floor`).
     """
     best: dict[str, float] = {}
     for baseline in earlier:
         best = _larger(best, baseline.certified)
-    return {name: bound - margin for name, bound in best.items() if bound - margin > 0.0}
+    return {name: bound - tolerance for name, bound in best.items() if bound - tolerance > 0.0}
 
 
 def from_floor(floor: Mapping[str, float]) -> Baseline | None:
-    """The baseline of a version before its own batch; None for an author's first version."""
-    return baseline_of(ClassBounds({}, {}, ()), certified_from=0, held_to=floor) if floor else None
+    """The baseline of a version before its own first batch; None for an author's first version.
+
+    How its readers' days go is not known yet: blocks.
+    """
+    if not floor:
+        return None
+    return baseline_of(certified_from=0, certified={}, counts={}, bounds=floor, blocks=MOST_BLOCKS)
 
 
 def _larger(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """How soon a fall would be found: the detector itself, on an author's own values made worse.
 
-Belongs here: drawing values, lowering them, counting how many the detector takes.
+Belongs here: drawing days, lowering them, counting how many the detector takes.
 Does not belong here: the detector (`watch.py`), reading values, wording (`retraining/outlook.py`).
 Method: what is promised of false alarms holds for any scores; how soon a fall is found depends on
-how the scores vary and on the baseline. So values are drawn with replacement (Efron 1979) from
+how the scores vary and on the baseline. So days are drawn with replacement (Efron 1979) from
 those that came lately, lowered, and followed by `watch.advance`, as the sensor follows them.
 """
 # pyright: strict
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from statistics import median_low
 
 from twin_resources.statistics import watch as watching
+from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Detector
 from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import Batches, Watch
@@ -88,10 +89,15 @@ def delays(
 
 
 def _armed(watch: Watch, values: Sequence[SettledValue], batches: Batches) -> Watch:
-    """The watch as it would be after its first batch, if values go on as they were."""
-    fresh = watching.start(author=watch.author, stream=watch.stream, version=watch.version)
+    """The watch as it would be after 500 values, if they go on as they were."""
+    fresh = watching.start(
+        author=watch.author,
+        stream=watch.stream,
+        version=watch.version,
+        tolerance=watch.tolerance,
+    )
     generator = random.Random(0)
-    first = _drawn(fresh, values, batches.first, generator, lambda value, _: value)
+    first = _drawn(fresh, values, max(500, batches.first), generator, lambda value, _: value)
     after, _ = watching.advance(fresh, first, first=first, threshold=math.inf, batches=batches)
     return after
 
@@ -116,20 +122,25 @@ def _drawn(
     generator: random.Random,
     lowered: Lowered,
 ) -> list[SettledValue]:
-    """The next values of the watch's stream."""
-    begin = _last(watch) + 1
-    return [
-        replace(
-            drawn,
-            sequence=sequence,
-            author=watch.author,
-            stream=watch.stream,
-            version=watch.version,
-            value=lowered(drawn.value, generator),
-        )
-        for sequence in range(begin, begin + count)
-        for drawn in [values[generator.randrange(len(values))]]
-    ]
+    """The next days of the watch's stream, of at least so many values together."""
+    days = list(days_of(values))
+    found: list[SettledValue] = []
+    while len(found) < count:
+        drawn = days[generator.randrange(len(days))]
+        begin = _last(watch) + 1 + len(found)
+        found += [
+            replace(
+                value,
+                sequence=sequence,
+                author=watch.author,
+                stream=watch.stream,
+                version=watch.version,
+                value=lowered(value.value, generator),
+                day=None if value.day is None else begin,
+            )
+            for sequence, value in enumerate(drawn, start=begin)
+        ]
+    return found
 
 
 def _lowering(values: Sequence[SettledValue], fall: float, *, judged: bool) -> Lowered:

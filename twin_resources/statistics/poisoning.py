@@ -1,8 +1,9 @@
 """What keeps a few readers from deciding for all: a cap on settling, and a look at each alarm.
 
-Belongs here: each reader's share of a window, and who carries the evidence of an alarm.
-Does not belong here: settling (`twin_resources/quality/ledger`, which asks `admit`), reporting.
-Method: who is admitted depends on who came before, never on the value: the next value's mean given
+Belongs here: each reader's share of what is settled, and who carries the evidence of an alarm.
+Does not belong here: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
+reading who came when (`retraining/diagnosing.py`), reporting.
+Method: who is admitted depends on who came when, never on the value: the next value's mean given
 the past is what it was, so that the guarantee of `detector.py` stands.
 """
 # pyright: strict
@@ -17,39 +18,35 @@ from dataclasses import dataclass
 from twin_resources.statistics.bets import FRACTIONS, factor
 from twin_resources.statistics.values import SettledValue
 
-SHARE = 0.05
-WINDOW = 400  # values: 5 % of it are 20, four weeks of one reader who scores each working day
+CAP = 0.05  # of an author's values of a month, once there are 20 readers
+FEW_TO_CAP = 20
 FEW_READERS = 3
 MOST_EVIDENCE = 0.5
+WEEK = 7  # days
 
 
-@dataclass(frozen=True)
-class ReaderWindow:
-    """Who came lately in one stream of one author.
-
-    Attributes:
-        recent: (reader key, admitted) of the last `WINDOW` values, oldest first.
-    """
-
-    recent: tuple[tuple[str, bool], ...] = ()
+def most_allowed(total: int, *, readers: int) -> int:
+    """How many of an author's reader-days one of so many readers may have, one at least."""
+    share = CAP if readers >= FEW_TO_CAP else min(1.0, 2 / max(readers, 1))
+    return max(1, math.ceil(share * total))
 
 
-def admit(
-    window: ReaderWindow, reader: str, *, share: float = SHARE, size: int = WINDOW
-) -> tuple[ReaderWindow, bool]:
-    """Whether one more value of this reader may be settled, and the window after it.
+def admitted(readers: Sequence[str], counted: Counter[str]) -> list[bool]:
+    """Which reader-days of one day are settled; `counted` goes on with them.
 
-    Admitted as long as the reader then has at most 5 % of the window (of what there is of it while
-    it fills), at least one value. A value that is not admitted is reported and never bet on.
+    No reader has more than `CAP` of an author's values of the last month once 20 readers are
+    there, and no more than twice an equal share while they are fewer; one value at least.
 
     Args:
-        reader: hashed key.
-        size: values in the window; a reader whose values left it is admitted again.
+        readers: hashed keys of the day, one a reader-day, in their order.
+        counted: reader → values settled in the month before.
     """
-    before = window.recent[-(size - 1) :] if size > 1 else ()
-    own = sum(1 for name, admitted in before if name == reader and admitted)
-    admitted = own + 1 <= max(1, math.floor(share * (len(before) + 1)))
-    return ReaderWindow((*before, (reader, admitted))), admitted
+    most = most_allowed(counted.total() + len(readers), readers=len({*counted, *readers}))
+    found: list[bool] = []
+    for reader in readers:
+        found.append(counted[reader] < most)
+        counted[reader] += found[-1]
+    return found
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,9 @@ class EvidenceShares:
         others: log growth of the same bet over the values of all others; above 0: they fell, too.
         of_values: share of the values since the drop that are those readers', in [0, 1].
         usual: share of the values before it; None: there are none.
+        week: readers who came first in the one week whose readers carry most of it.
+        week_of_values: share of the values since the drop that are theirs.
+        without_week: log growth of the same bet over the values of all others.
     """
 
     share: float
@@ -71,6 +71,16 @@ class EvidenceShares:
     others: float = 0.0
     of_values: float = 0.0
     usual: float | None = None
+    week: int = 0
+    week_of_values: float = 0.0
+    without_week: float = 0.0
+
+    @property
+    def by_one_week(self) -> bool:
+        """Whether all that fell came from readers who were first seen in one and the same week,
+        beside as many others who saw no fall: keys that were made for it look like that, however
+        many they are and however long they go on. A person looks, nothing is trained."""
+        return bool(self.week) and self.week_of_values <= 0.5 and self.without_week <= 0.0
 
     @property
     def by_few(self) -> bool:
@@ -93,6 +103,7 @@ def carried_by(
     bounds: Mapping[str, float],
     *,
     before: Sequence[SettledValue] = (),
+    first_days: Mapping[str, int] | None = None,
 ) -> EvidenceShares:
     """Which readers carry the evidence of an alarm.
 
@@ -101,6 +112,7 @@ def carried_by(
         readers: sequence → hashed reader; judged traces have none and count one by one.
         bounds: prompt class → m.
         before: of the same stream and version, before the drop.
+        first_days: reader → day of its first value in this stream; without, nobody's week is known.
 
     The evidence of a reader is the log growth of the best bet over that reader's values, where it
     is positive.
@@ -124,6 +136,7 @@ def carried_by(
     named = tuple(reader for reader, _ in heaviest)
     others = math.fsum(gain for reader, gain in best.items() if reader not in named)
     usual = sum(readers.get(value.sequence) in named for value in before)
+    of_week = _heaviest_week(best, first_days or {})
     return EvidenceShares(
         min(1.0, share),
         named,
@@ -131,4 +144,18 @@ def carried_by(
         others,
         of_values=sum(counts[reader] for reader in named) / max(1, counts.total()),
         usual=usual / len(before) if before else None,
+        week=len(of_week),
+        week_of_values=sum(counts[reader] for reader in of_week) / max(1, counts.total()),
+        without_week=math.fsum(gain for reader, gain in best.items() if reader not in of_week),
+    )
+
+
+def _heaviest_week(growth: Mapping[str, float], first_days: Mapping[str, int]) -> set[str]:
+    """The readers of the week of first values that carries most of the growth."""
+    weeks: dict[int, set[str]] = {}
+    for reader in growth:
+        if reader in first_days:
+            weeks.setdefault(first_days[reader] // WEEK, set()).add(reader)
+    return max(
+        weeks.values(), key=lambda week: math.fsum(growth[reader] for reader in week), default=set()
     )

@@ -31,6 +31,10 @@ class SettledValue:
         version: the model version that answered.
         prompt_class: of the question (`gateway/prompt_classes.py`).
         value: in [0, 1].
+        day: days since the epoch, UTC, on which readers or the judge said it; all values of a
+            stream and day are settled together. None: it stands for itself (at once, a home where
+            each reader scores once).
+        reader: hashed key, or the id of a judge's score; empty: not known.
 
     Raises:
         ImpossibleValue: value outside [0, 1], or not a number.
@@ -42,6 +46,8 @@ class SettledValue:
     version: str
     prompt_class: str
     value: float
+    day: int | None = None
+    reader: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.value <= 1.0:  # false for NaN, too

@@ -12,14 +12,29 @@ one is repeated or a cursor is lost, the same values give the same baseline, bit
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twin_resources.statistics import baseline as baselines
 from twin_resources.statistics.baseline import Baseline
+from twin_resources.statistics.blocks import blocks_of, days_of
 from twin_resources.statistics.detector import Alarm, Detector, fold
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
+
+# Which rules a stored watch was made by. A watch of others is made anew from the settled values;
+# the alarms that it raised stand. 1: each value a bet, two batches, rare classes pooled.
+RULES = 2
+# Number of values that certify → its share of delta. Most of it where most streams are for most of
+# their life: shared alike a fall of .1 is found after 590 values, so after 520.
+SHARES = {100: 0.05, 200: 0.05, 500: 0.25, 1_000: 0.3, 2_000: 0.2, 4_000: 0.1, 8_000: 0.05}
+
+
+def shares_from(first: int, last: int) -> dict[int, float]:
+    """`SHARES` above `first` up to `last`; the first batch takes what is left."""
+    later = {size: share for size, share in SHARES.items() if first < size <= last}
+    return {first: 1.0 - math.fsum(later.values())} | later
 
 
 @dataclass(frozen=True)
@@ -27,15 +42,24 @@ class Batches:
     """How many values certify a baseline; fixed before the first is seen.
 
     Attributes:
-        first, second: 500 and 2,000; the demo uses 150, and prints that.
-        fewest: values of a class that is not pooled.
-        delta: of each batch.
+        shares: number of values → its share of delta; rising. The demo begins with 150, and prints
+            that.
+        fewest: values of a class with a bound of its own.
+        delta: of all batches together, for all armed streams of a home.
     """
 
-    first: int = baselines.FIRST_BATCH
-    second: int = baselines.SECOND_BATCH
+    shares: Mapping[int, float] = field(default_factory=lambda: dict(SHARES))
     fewest: int = baselines.FEWEST
     delta: float = baselines.DELTA
+
+    @property
+    def first(self) -> int:
+        """The values from which a stream may be armed."""
+        return min(self.shares)
+
+    def after(self, seen: int) -> int:
+        """The next batch of a stream with so many values; the last one when all are over."""
+        return min((size for size in self.shares if size > seen), default=max(self.shares))
 
 
 @dataclass(frozen=True)
@@ -44,10 +68,15 @@ class Watch:
 
     Attributes:
         certifies: False for a forced version: it is held to the floor only.
-        floor: prompt class → best certified m − ε of earlier versions; empty for the first.
+        floor: prompt class → best certified bound of earlier versions less the tolerance; empty
+            for the first.
         seen: values of this stream and version consumed.
         baseline: in force; None while arming.
         detector: the bets.
+        after: sequence up to which values are history (`twin lower-floor`); 0: none is.
+        tolerance: that it is followed with.
+        fleet: armed streams of the home at each certification, which shared delta.
+        rules: `RULES` of the code that made it.
     """
 
     author: str
@@ -58,6 +87,10 @@ class Watch:
     seen: int
     baseline: Baseline | None
     detector: Detector
+    after: int = 0
+    tolerance: float = baselines.TOLERANCE
+    fleet: tuple[int, ...] = ()
+    rules: int = RULES
 
     @property
     def armed(self) -> bool:
@@ -72,14 +105,19 @@ class Watch:
 
     @classmethod
     def from_json(cls, text: str) -> Watch:
-        """The state that `to_json` wrote."""
+        """The state that `to_json` wrote, of this release or of one before it."""
         stored: dict[str, Any] = json.loads(text)
         held: dict[str, Any] | None = stored.pop("baseline")
         detector = Detector.from_values(stored.pop("detector"))
-        if held is not None:
-            held["pooled"] = tuple(held["pooled"])
-        found = None if held is None else Baseline(**held)
-        return cls(**stored, baseline=found, detector=detector)
+        stored["fleet"] = tuple(stored.get("fleet", ()))
+        stored.setdefault("rules", 1)
+        if held is not None and "pooled" in held:
+            pooled = held.pop("pooled")
+            held["certified"] = {
+                name: bound for name, bound in held["certified"].items() if name not in pooled
+            }
+            held["blocks"] = None
+        return cls(**stored, baseline=Baseline(**held) if held else None, detector=detector)
 
 
 def start(
@@ -89,6 +127,8 @@ def start(
     version: str,
     floor: Mapping[str, float] | None = None,
     certifies: bool = True,
+    after: int = 0,
+    tolerance: float = baselines.TOLERANCE,
 ) -> Watch:
     """The state before the first value of a version that has just become stable.
 
@@ -96,10 +136,19 @@ def start(
         floor: `baseline.floor_of` the earlier versions; with one, the version is bet on from its
             first value, without it (an author's first) it waits for its first batch.
         certifies: False for a forced version.
+        after: sequence up to which values are history.
     """
-    floor = dict(floor or {})
     return Watch(
-        author, stream, version, certifies, floor, 0, baselines.from_floor(floor), Detector()
+        author,
+        stream,
+        version,
+        certifies,
+        dict(floor or {}),
+        0,
+        baselines.from_floor(floor or {}),
+        Detector(last_sequence=after),
+        after,
+        tolerance,
     )
 
 
@@ -111,11 +160,7 @@ def batch_due(watch: Watch, new_values: int, *, batches: Batches | None = None) 
     batches = batches or Batches()
     if not watch.certifies:
         return 0
-    due = [
-        size
-        for size in (batches.first, batches.second)
-        if watch.seen < size <= watch.seen + new_values
-    ]
+    due = [size for size in batches.shares if watch.seen < size <= watch.seen + new_values]
     return max(due, default=0)
 
 
@@ -126,29 +171,45 @@ def advance(
     first: Sequence[SettledValue],
     threshold: float,
     batches: Batches | None = None,
+    fleet: int = 1,
     bet: bool = True,
 ) -> tuple[Watch, Alarm | None]:
-    """The state after new values, up to the first alarm among them.
+    """The state after new values, up to the first day among them with an alarm.
 
     It stops at an alarm, so that each is stored with the state that it left, in one transaction;
-    call again with the same values for the rest.
+    call again with the same values for the rest. The rest of an alarm's day is part of it.
 
     Args:
-        values: in the order of their sequence; those of other streams and versions are passed
-            over, those up to `watch.detector.last_sequence` change nothing.
+        values: in the order of their sequence, of each day all that there are; those of other
+            streams and versions are passed over, those up to `watch.detector.last_sequence` change
+            nothing.
         first: the first values of this stream and version, at least `batch_due` of them.
         threshold: C, `detector.threshold(armed_streams=N)`.
+        fleet: N; a baseline that is certified now takes delta/N.
         bet: False while disarmed: values are counted, nothing is bet, the detector is restarted.
 
     Raises:
         ImpossibleValue: another author's value, or `first` does not reach as far as a batch needs.
     """
     batches = batches or Batches()
-    detector, held, seen = watch.detector, watch.baseline, watch.seen
-    newest = detector.last_sequence
-    alarm: Alarm | None = None
-    if not bet and detector.bets:
-        detector = Detector(last_sequence=newest, alarms=detector.alarms)
+    if not bet and watch.detector.bets:
+        restarted = Detector(
+            last_sequence=watch.detector.last_sequence, alarms=watch.detector.alarms
+        )
+        watch = replace(watch, detector=restarted)
+    for day in days_of(_new(watch, values)):
+        watch, alarm = _after_day(watch, day, threshold=threshold, bet=bet)
+        if watch.certifies:
+            watch = _certified(watch, first, day, batches, fleet)
+        if alarm is not None:
+            return watch, alarm
+    return watch, None
+
+
+def _new(watch: Watch, values: Sequence[SettledValue]) -> list[SettledValue]:
+    """The values that this watch has not consumed."""
+    found: list[SettledValue] = []
+    newest = watch.detector.last_sequence
     for value in values:
         if value.sequence <= newest:
             continue
@@ -160,36 +221,99 @@ def advance(
                 found=f"score {value.sequence} of {value.author}",
                 next_step="pass the values of one author",
             )
-        bound = held.bounds.get(value.prompt_class) if held is not None and bet else None
-        detector, alarm = fold(detector, value, bound, threshold=threshold)
+        found.append(value)
         newest = value.sequence
-        seen += 1
-        if watch.certifies and seen in {batches.first, batches.second}:
-            held = _certified(replace(watch, baseline=held), first, value, seen, batches)
+    return found
+
+
+def _after_day(
+    watch: Watch, day: Sequence[SettledValue], *, threshold: float, bet: bool
+) -> tuple[Watch, Alarm | None]:
+    """The bets of one day; after an alarm the detector begins again with the next day."""
+    held, detector = watch.baseline, watch.detector
+    bounds: Mapping[str, float] = held.bounds if held is not None and bet else {}
+    most = held.blocks if held is not None else None
+    end = day[-1].sequence
+    alarm: Alarm | None = None
+    for block in blocks_of(day, most=most):
+        detector, alarm = fold(detector, block, bounds, threshold=threshold)
         if alarm is not None:
+            alarm = replace(alarm, sequence=end)
+            detector = replace(detector, last_sequence=end)
             break
-    if newest == watch.detector.last_sequence and detector is watch.detector:
-        return watch, None
-    return replace(watch, seen=seen, baseline=held, detector=detector), alarm
+    return replace(watch, seen=watch.seen + len(day), detector=detector), alarm
 
 
 def _certified(
-    watch: Watch, first: Sequence[SettledValue], value: SettledValue, seen: int, batches: Batches
-) -> Baseline:
-    """The baseline once `seen` values are in; from the next value on it is bet on."""
+    watch: Watch,
+    first: Sequence[SettledValue],
+    day: Sequence[SettledValue],
+    batches: Batches,
+    fleet: int,
+) -> Watch:
+    """The watch with the baselines of the batches that this day has completed; bet on from the
+    next day on."""
+    due = [size for size in batches.shares if watch.seen - len(day) < size <= watch.seen]
+    if not due:
+        return watch
     batch = [
-        item for item in first if item.version == watch.version and item.stream == watch.stream
-    ][:seen]
-    if len(batch) < seen or batch[-1].sequence != value.sequence:
-        raise ImpossibleValue(
-            f"certify the baseline of {watch.stream} of {watch.author}, version {watch.version}",
-            found=f"{len(batch)} of its first {seen} values, or not those up to {value.sequence}",
-            next_step="pass `first` from the ledger, with every value of this stream and version",
+        item
+        for item in first
+        if item.version == watch.version
+        and item.stream == watch.stream
+        and item.sequence > watch.after
+    ]
+    at = watch.seen - len(day)
+    for size in due:
+        if len(batch) < size or batch[size - 1].sequence != day[size - at - 1].sequence:
+            raise ImpossibleValue(
+                f"certify the baseline of {watch.stream} of {watch.author}, "
+                f"version {watch.version}",
+                found=f"{len(batch)} of its first {size} values, or not those up to "
+                f"{day[size - at - 1].sequence}",
+                next_step="pass `first` from the ledger, with every value of this stream and "
+                "version",
+            )
+    found = certified_by(
+        batch,
+        due,
+        earlier=watch.baseline,
+        floor=watch.floor,
+        batches=batches,
+        fleet=fleet,
+        tolerance=watch.tolerance,
+    )
+    return replace(watch, baseline=found, fleet=(*watch.fleet, *[fleet] * len(due)))
+
+
+def certified_by(
+    values: Sequence[SettledValue],
+    sizes: Sequence[int],
+    *,
+    earlier: Baseline | None = None,
+    floor: Mapping[str, float] | None = None,
+    batches: Batches,
+    fleet: int = 1,
+    tolerance: float = baselines.TOLERANCE,
+) -> Baseline | None:
+    """The baseline after batches of these sizes, each the first of `values`.
+
+    Args:
+        sizes: rising, some of `batches.shares`, none above `len(values)`.
+        earlier: in force before them.
+        fleet: N: each takes 1/N of its share of delta.
+    """
+    held = earlier if earlier is not None and earlier.certified_from else None
+    for size in sizes:
+        found = baselines.certify(
+            values[:size],
+            floor=floor,
+            delta=batches.delta * batches.shares[size] / fleet,
+            fewest=batches.fewest,
+            tolerance=tolerance,
         )
-    found = baselines.certify(batch, floor=watch.floor, delta=batches.delta, fewest=batches.fewest)
-    if watch.baseline is not None and watch.baseline.certified_from:
-        return baselines.raised(watch.baseline, found)
-    return found
+        held = found if held is None else baselines.raised(held, found)
+    return held or earlier
 
 
 @dataclass(frozen=True)
@@ -198,7 +322,7 @@ class DetectorStep:
 
     Attributes:
         bound: m of its class; None: nothing was bet.
-        e_value: after it; at an alarm the value that raised it, before the restart.
+        e_value: after its day; at an alarm what raised it, before the restart.
         alarm: its number, if it raised one.
     """
 
@@ -211,21 +335,23 @@ class DetectorStep:
 
 def steps(
     watch: Watch,
-    values: Sequence[SettledValue],
+    day: Sequence[SettledValue],
     *,
     first: Sequence[SettledValue],
-    threshold: float,
+    threshold: float = math.inf,
     batches: Batches | None = None,
-) -> list[DetectorStep]:
-    """What `advance` does, value by value; arguments as there."""
-    found: list[DetectorStep] = []
-    for value in values:
-        held = watch.baseline
-        after, alarm = advance(watch, (value,), first=first, threshold=threshold, batches=batches)
-        if after.seen > watch.seen:
-            e_value = after.detector.e_value if alarm is None else alarm.e_value
-            number = None if alarm is None else alarm.number
-            bound = None if held is None else held.bounds.get(value.prompt_class)
-            found.append(DetectorStep(value.sequence, value.value, bound, e_value, number))
-        watch = after
-    return found
+    fleet: int = 1,
+) -> tuple[Watch, list[DetectorStep]]:
+    """What `advance` does with one day, value by value; arguments as there."""
+    after, alarm = advance(
+        watch, day, first=first, threshold=threshold, batches=batches, fleet=fleet
+    )
+    bounds = watch.baseline.bounds if watch.baseline is not None else {}
+    e_value = after.detector.e_value if alarm is None else alarm.e_value
+    found = [
+        DetectorStep(value.sequence, value.value, bounds.get(value.prompt_class), e_value, None)
+        for value in _new(watch, day)
+    ]
+    if alarm is not None:
+        found[-1] = replace(found[-1], alarm=alarm.number)
+    return after, found

@@ -1,79 +1,94 @@
-"""Rows: values from a drop to the alarm, on thumbs of .80."""
+"""Rows: values from a fall to the alarm, on thumbs of .80 and on four classes of .95 to .60."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
-from tests.bench.retraining.families import GOOD, Values, one_class
+import numpy as np
+
+from tests.bench.retraining.families import (
+    CLASS_MEANS,
+    GOOD,
+    Drawn,
+    Values,
+    drawn,
+    settled,
+    votes,
+)
 from tests.bench.retraining.peers import PEERS
 from tests.bench.retraining.rows import Form, Row, row
-from tests.bench.retraining.vectorised import bet, bounds_of
-from twin_resources.statistics.detector import threshold
-from twin_resources.statistics.watch import Batches
+from tests.bench.retraining.streams import followed
+from twin_resources.statistics.baseline import FIRST_BATCH
 
-BATCHES = Batches()
-C = threshold(armed_streams=1)
-IN_CONTROL = 500  # armed values before the drop
-CHUNK = 500
-GOALS = {
-    "known mean": {0.05: None, 0.1: 260.0, 0.2: 85.0},
-    "certified on 500": {0.05: None, 0.1: 600.0, 0.2: 130.0},
-    "certified on 2,000": {0.05: None, 0.1: 360.0, 0.2: 105.0},
-}
-# Long enough for the median, and for the rare stream that takes ten times as long.
-WATCHED = {0.05: 12_000, 0.1: 4_000, 0.2: 1_000}
+
+@dataclass(frozen=True)
+class FallCase:
+    """One fall: by how much, from which value on, of one of four classes or of all that there is.
+
+    `goal` in values; `watched`: long enough for the median and for the stream that takes long.
+    """
+
+    name: str
+    fall: float
+    goal: float | None
+    watched: int
+    after: int = 2 * FIRST_BATCH
+    classes: bool = False
+    one_class: bool = False
+
+    def draw(self, rng: np.random.Generator, streams: int) -> Drawn:
+        shape = (streams, self.after + self.watched)
+        classes = rng.integers(0, 4, shape) if self.classes else np.zeros(shape, dtype=np.int64)
+        quality: Values = CLASS_MEANS[classes] if self.classes else np.full(shape, GOOD)
+        falls = np.broadcast_to(np.arange(shape[1]) >= self.after, shape)
+        if self.one_class:
+            falls = falls & (classes == 0)
+        return drawn(votes(rng, np.where(falls, quality - self.fall, quality)), classes=classes)
+
+
+FALLS = (
+    FallCase("all values .05 lower", 0.05, 3_000.0, 10_000),
+    FallCase("all values .1 lower", 0.1, 600.0, 4_000),
+    FallCase("all values .2 lower", 0.2, 180.0, 1_000),
+    FallCase("all values .4 lower", 0.4, 70.0, 500),
+    FallCase("one class of four .2 lower", 0.2, 1_200.0, 5_000, classes=True, one_class=True),
+    FallCase("one class of four .4 lower", 0.4, 300.0, 2_000, classes=True, one_class=True),
+    FallCase("all of four classes .1 lower", 0.1, None, 5_000, classes=True),
+    FallCase("all values .4 lower from value 150 on", 0.4, 120.0, 1_000, after=150),
+)
 
 
 def delays(form: Form) -> list[Row]:
-    """A row a baseline and drop; an alarm before the drop leaves the stream out."""
+    """A row a fall; a stream with an alarm before the fall is left out."""
+    streams = form.streams(300, quick=8)
     rows: list[Row] = []
-    for baseline, goals in GOALS.items():
-        for drop, goal in goals.items():
-            streams = form.streams(2_000 if drop == 0.05 else 10_000, quick=500)
-            found: list[NDArray[np.float64]] = []
-            peers: dict[str, float] = {}
-            rng = np.random.default_rng([5, round(100 * drop), len(baseline)])
-            for chunk in range(0, streams, CHUNK):
-                values, begins = _fallen(rng, min(CHUNK, streams - chunk), baseline, drop)
-                found.append(_delay(values, baseline, begins))
-                if not chunk and baseline == "certified on 500" and drop >= 0.1:
-                    peers = _peers(form, values, begins)
-            median = float(np.median(np.concatenate(found)))
-            name = f"median delay, drop {drop:g}, {baseline} ({streams:,} streams)"
-            rows.append(row(name, median, "values", at_most=goal, peers=peers))
+    for number, case in enumerate(FALLS):
+        found = case.draw(np.random.default_rng([5, number]), streams)
+        taken = [_taken(found, index, case.after) for index in range(streams)]
+        known = [one for one in taken if one is not None]
+        peers = _peers(form, found.values, case.after) if not case.classes else {}
+        median = float(np.median(known))
+        name = f"median delay, {case.name} ({streams:,} streams)"
+        rows.append(row(name, median, "values", at_most=case.goal, peers=peers))
     return rows
 
 
-def _fallen(
-    rng: np.random.Generator, streams: int, baseline: str, drop: float
-) -> tuple[Values, int]:
-    """Streams of .80 that fall, and the index of the first fallen value."""
-    begins = (BATCHES.second if baseline == "certified on 2,000" else BATCHES.first) + IN_CONTROL
-    length = begins + WATCHED[drop]
-    quality = np.where(np.arange(length) < begins, GOOD, GOOD - drop)
-    return (rng.random((streams, length)) < quality).astype(float), begins
-
-
-def _delay(values: Values, baseline: str, begins: int) -> NDArray[np.float64]:
-    """Values from the drop to the alarm; infinite: none while watched."""
-    classes = one_class(*values.shape)
-    if baseline == "known mean":
-        first = second = np.full((len(values), 1), GOOD)
-    else:
-        first, second = bounds_of(values, classes, BATCHES)
-    followed = bet(values, classes, first, second, threshold=C, batches=BATCHES)
-    since = followed.first_alarm - begins + 1.0
-    since[followed.first_alarm < 0] = np.inf
-    return since[since > 0]
+def _taken(found: Drawn, index: int, after: int) -> float | None:
+    """Values from the fall to the first alarm; infinite: none. None: one came before it."""
+    alarms = followed(settled(found, index), only_first=True).alarms
+    if not alarms:
+        return float("inf")
+    first = alarms[0].alarm.sequence
+    return float(first - after) if first > after else None
 
 
 def _peers(form: Form, values: Values, begins: int) -> dict[str, float]:
-    """Median delay of each peer among the streams where it kept silent before the drop, if any."""
+    """Median delay of each peer among the streams where it kept silent before the fall, if any."""
+    reference = min(FIRST_BATCH, begins)
     found: dict[str, float] = {}
     for name, peer in PEERS.items():
-        some = values[: form.streams(100, quick=10)] if name == "ADWIN" else values
-        first = peer(some, BATCHES.first, BATCHES.first)
+        some = values[: form.streams(100, quick=2)] if name == "ADWIN" else values
+        first = peer(some, reference, reference)
         late = first[(first >= begins) | (first < 0)]
         if len(late) >= 5:
             found[name] = float(np.median(np.where(late < 0, np.inf, late - begins + 1.0)))

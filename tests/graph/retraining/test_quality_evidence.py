@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from twin_resources.gateway.chat.home_numbers import evidence
 from twin_resources.quality.retraining.evidence_history import histories_of
 from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.settings import load_settings
+from twin_resources.statistics.watch import Batches
 
 
 def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
@@ -34,7 +36,9 @@ def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
 def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
     monkeypatch.setenv("TWIN_BASELINE_VALUES", "150")
     monkeypatch.setenv("TWIN_ALARM_HORIZON", "1000")
-    monkeypatch.setenv("TWIN_BASELINE_VALUES_LATER", "600")
+    monkeypatch.setenv("TWIN_BASELINE_VALUES_LATER", "150")
+    monkeypatch.setenv("TWIN_READER_DAYS", "at_once")
+    world.rules = replace(world.rules, batches=Batches({150: 1.0}))
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 24)
     world.queue(world.tick().launches)

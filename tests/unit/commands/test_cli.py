@@ -78,6 +78,7 @@ def test_every_command_is_there() -> None:
         "import",
         "keys",
         "logs",
+        "lower-floor",
         "open",
         "pause",
         "release",

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.trace_store.posted_scores import ScoreRow, score_of
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.settling import allowed_days
+from twin_resources.statistics.poisoning import admitted
 
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 
@@ -159,11 +159,7 @@ def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -
 
 def test_the_bound_never_locks_out_readers_who_come_equally_often() -> None:
     for readers in (1, 2, 3, 5, 19, 20, 25, 40, 100):
-        counted: Counter[int] = Counter()
+        counted: Counter[str] = Counter()
         for number in range(40 * readers):  # one reader a day, in turn
             reader = number % readers
-            most = allowed_days(
-                settled=sum(counted.values()), coming=1, readers=len(set(counted) | {reader})
-            )
-            assert counted[reader] + 1 <= most, (readers, number)
-            counted[reader] += 1
+            assert admitted([f"r{reader}"], counted) == [True], (readers, number)

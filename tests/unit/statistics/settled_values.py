@@ -19,12 +19,21 @@ def stream_of(
     begin: int = 1,
     version: str = "v1",
     stream: str = "thumbs",
+    per_day: int | None = None,
 ) -> list[SettledValue]:
-    """Values of one stream, numbered from `begin`."""
+    """Values of one stream, numbered from `begin`; so many a day, or each for itself."""
     numbered = list(enumerate(values, start=begin))
     names = list(classes) if classes is not None else ["how_to"] * len(numbered)
     return [
-        SettledValue(number, "mara", stream, version, name, value)
+        SettledValue(
+            number,
+            "mara",
+            stream,
+            version,
+            name,
+            value,
+            None if per_day is None else (number - 1) // per_day,
+        )
         for (number, value), name in zip(numbered, names, strict=True)
     ]
 

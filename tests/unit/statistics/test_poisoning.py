@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -10,56 +11,64 @@ from hypothesis import strategies as st
 
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
+from twin_resources.statistics.blocks import blocks_of, days_of
 from twin_resources.statistics.detector import Detector, fold, threshold
 from twin_resources.statistics.diagnosis import since_the_drop
-from twin_resources.statistics.poisoning import EvidenceShares, ReaderWindow, admit, carried_by
+from twin_resources.statistics.poisoning import (
+    EvidenceShares,
+    admitted,
+    carried_by,
+    most_allowed,
+)from twin_resources.statistics.values import SettledValue
+from twin_resources.statistics.watch import advance, start
 
 BOUNDS = dict(certify(stream_of(thumbs(500, 0.8, seed=1))).bounds)
 C = threshold(armed_streams=1)
 
 
-def admitted(readers: list[str]) -> list[bool]:
-    window, found = ReaderWindow(), []
-    for reader in readers:
-        window, yes = admit(window, reader)
-        found.append(yes)
-    return found
+def settled_of(days: list[list[str]]) -> list[list[bool]]:
+    """What the ledger settles of each day's reader-days, a month in all."""
+    counted: Counter[str] = Counter()
+    return [admitted(day, counted) for day in days]
 
 
 def test_forty_readers_are_all_admitted() -> None:
-    assert all(admitted([f"r{number % 40}" for number in range(1_200)]))
+    assert all(map(all, settled_of([[f"r{number}" for number in range(40)]] * 30)))
 
 
-def test_one_reader_alone_is_a_twentieth() -> None:
-    found = admitted(["loud"] * 1_000)
-    assert found[:2] == [True, False]
-    assert sum(found) <= 51
+def test_the_cap_is_a_twentieth_and_not_a_half() -> None:
+    """A reader with half of the reader-days of a month beside 24 others: with a cap of .50 all of
+    them would be settled."""
+    days = [["loud"] * 20 + [f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
+    found = settled_of(days)
+    loud = sum(yes for day, one in zip(days, found, strict=True) for name, yes in zip(day, one, strict=True) if name == "loud")
+    others = sum(map(sum, found)) - loud
+    assert others == 240  # a loud reader silences nobody
+    assert 10 <= loud <= 24
+    assert most_allowed(400, readers=20) == 20
+    assert most_allowed(400, readers=10) == 80
 
 
-def test_a_loud_reader_does_not_silence_the_others() -> None:
-    readers = [reader for day in range(300) for reader in ("loud", f"r{day % 60}")]
-    found = admitted(readers)
-    assert all(yes for reader, yes in zip(readers, found, strict=True) if reader != "loud")
-    assert sum(yes for reader, yes in zip(readers, found, strict=True) if reader == "loud") <= 31
-
-
-@given(st.lists(st.sampled_from("abcdefgh"), max_size=600))
-@settings(max_examples=20, deadline=None)
-def test_no_reader_is_above_a_twentieth_of_any_window(readers: list[str]) -> None:
-    found = admitted(readers)
-    for end in range(0, len(readers) + 1, 50):
-        window = list(zip(readers, found, strict=True))[max(0, end - 400) : end]
-        for reader in set(readers):
-            own = sum(yes for name, yes in window if name == reader)
-            assert own <= max(1, len(window) // 20)
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_no_reader_is_above_its_share_when_it_is_admitted(days: list[list[str]]) -> None:
+    counted: Counter[str] = Counter()
+    for day in days:
+        everybody = len({*counted, *day})
+        most = most_allowed(counted.total() + len(day), readers=everybody)
+        before = counted.copy()
+        found = admitted(day, counted)
+        for reader in set(day):
+            assert counted[reader] <= max(most, before[reader])
+        assert counted.total() == before.total() + sum(found)
 
 
 def alarm_of(readers: list[str], values: list[float]) -> tuple[int | None, float, int]:
     """(sequence of the first alarm, share of its three heaviest readers, distinct readers)."""
     ledger = stream_of(values)
     state = Detector()
-    for value in ledger:
-        state, alarm = fold(state, value, BOUNDS["how_to"], threshold=C)
+    for block in blocks_of(ledger, most=None):
+        state, alarm = fold(state, block, BOUNDS, threshold=C)
         if alarm is not None:
             drop = since_the_drop(ledger[: alarm.sequence], BOUNDS)
             carried = carried_by(drop, dict(enumerate(readers, start=1)), BOUNDS)
@@ -80,7 +89,6 @@ def test_three_of_fifty_readers_voting_hundredfold_in_a_day_are_three_values() -
 def test_three_of_fifty_readers_voting_each_of_a_hundred_days_are_six_percent() -> None:
     """They are admitted (2 % each) and pull the mean from .80 to .752, which is no alarm."""
     readers = [f"r{number}" for _ in range(100) for number in range(50)]
-    assert all(admitted(readers[:1_500]))
     for seed in (0, 2):
         rng = random.Random(seed)
         values = [
@@ -123,8 +131,8 @@ def at_the_alarm(of: int, values: list[float], *, turned: int = 0) -> EvidenceSh
         ]
     )
     state = Detector()
-    for value in ledger:
-        state, alarm = fold(state, value, BOUNDS["how_to"], threshold=C)
+    for block in blocks_of(ledger, most=None):
+        state, alarm = fold(state, block, BOUNDS, threshold=C)
         if alarm is not None:
             drop = since_the_drop(ledger[: alarm.sequence], BOUNDS)
             return carried_by(drop, dict(enumerate(readers, start=1)), BOUNDS)
@@ -160,6 +168,63 @@ def test_new_readers_who_carry_it_alone_are_known(of: int) -> None:
     assert carried_by(ledger[200:], named, BOUNDS, before=ledger[:200]).by_few
     steady = {number: f"r{number % of}" for number in named}
     assert not carried_by(ledger[200:], steady, BOUNDS, before=ledger[:200]).by_few
+
+
+def poisoned(seed: int, *, keys: int, fall: float = 0.0) -> tuple[list[SettledValue], dict[str, int]]:
+    """25 readers a day of 200, each first seen in one of ten weeks; from day 20 on `keys` keys that
+    were made in one week give 0 each day. And the day on which each was first seen."""
+    draw = random.Random(seed)
+    first = {f"r{number}": -70 + number % 70 for number in range(200)}
+    values: list[SettledValue] = []
+    for day in range(80):
+        came = draw.sample([f"r{number}" for number in range(200)], 25)
+        evil = [f"key {number}" for number in range(keys)] if day >= 20 else []
+        for reader in draw.sample(came + evil, 25 + len(evil)):
+            first.setdefault(reader, day)
+            mean = 0.8 - (fall if day >= 20 else 0.0)
+            value = 0.0 if reader in evil else float(draw.random() < mean)
+            number = len(values) + 1
+            values.append(SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader))
+    return values, first
+
+
+def looked_at(values: list[SettledValue], first: dict[str, int]) -> list[EvidenceShares]:
+    """Who carries each alarm of a stream."""
+    found: list[EvidenceShares] = []
+    watch = start(author="mara", stream="thumbs", version="v1")
+    for day in days_of(values):
+        held = watch.baseline
+        watch, alarm = advance(watch, day, first=values, threshold=C)
+        if alarm is not None and held is not None:
+            since = values[alarm.since - 1 : alarm.sequence]
+            drop = since_the_drop(since, held.bounds)
+            readers = {one.sequence: one.reader for one in since}
+            before = [one for one in since if one.sequence < drop[0].sequence]
+            found.append(
+                carried_by(drop, readers, held.bounds, before=before, first_days=first)
+            )
+    return found
+
+
+def test_keys_of_one_week_train_nothing_however_long_they_go_on() -> None:
+    """Five of 30 readers a day: with the look at three readers alone some of it would train."""
+    alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=5))]
+    assert len(alarms) >= 6
+    assert all(one.by_few or one.by_one_week for one in alarms)
+    assert sum(one.by_one_week for one in alarms) >= 0.8 * len(alarms)
+
+
+def test_a_fall_that_readers_of_all_weeks_see_is_no_attack() -> None:
+    alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=0, fall=0.3))[:1]]
+    assert len(alarms) == 6
+    assert not any(one.by_few or one.by_one_week for one in alarms)
+
+
+def test_where_everybody_came_in_the_same_week_it_says_nothing() -> None:
+    values, first = poisoned(1, keys=0, fall=0.3)
+    [one, *_] = looked_at(values, dict.fromkeys(first, 3))
+    assert one.week_of_values == 1.0
+    assert not one.by_one_week
 
 
 def test_judged_traces_have_no_reader_and_count_one_by_one() -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bench.retraining.families import class_mix, settled
-from tests.bench.retraining.vectorised import follow
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
+from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
-from twin_resources.statistics.watch import Batches, Watch, advance, batch_due, start, steps
+from twin_resources.statistics.watch import (
+    Batches,
+    DetectorStep,
+    Watch,
+    advance,
+    batch_due,
+    shares_from,
+    start,
+    steps,
+)
 
-SMALL = Batches(first=60, second=120, fewest=20)
+SMALL = Batches({60: 0.5, 120: 0.5}, fewest=20)
 C = threshold(armed_streams=1, horizon=1_000)
 
 
@@ -48,7 +58,7 @@ def test_an_authors_first_version_waits_for_its_batch() -> None:
     assert (waiting.armed, waiting.seen, waiting.detector.bets) == (False, 59, 0)
     armed, _ = followed(waiting, ledger)
     assert armed.armed
-    assert armed.baseline == certify(ledger[:60], fewest=20)
+    assert armed.baseline == certify(ledger[:60], fewest=20, delta=0.025)
     assert (armed.seen, armed.detector.bets) == (65, 5)
 
 
@@ -127,14 +137,19 @@ def test_the_first_values_are_read_when_a_batch_is_due() -> None:
         )
     assert [due for due in needed if due] == [60, 120]
     assert watch == followed(watch_of(), ledger)[0]
-    assert batch_due(watch_of(), 5_000) == 2_000
+    assert batch_due(watch_of(), 5_000) == 4_000
     assert batch_due(watch_of(certifies=False), 5_000) == 0
 
 
 def test_steps_are_what_the_detector_saw() -> None:
-    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 12])
-    found = steps(watch_of(), [*ledger, ledger[3]], first=ledger, threshold=C, batches=SMALL)
-    watch, alarms = followed(watch_of(), ledger)
+    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 12], per_day=6)
+    watch, found = watch_of(), list[DetectorStep]()
+    for day in days_of(ledger):
+        watch, seen = steps(watch, day, first=ledger, threshold=C, batches=SMALL)
+        found += seen
+    after, alarms = followed(watch_of(), ledger)
+    assert watch == after
+    assert steps(watch, ledger[-6:], first=ledger, batches=SMALL) == (watch, [])
     assert [step.sequence for step in found] == list(range(1, 73))
     assert {step.bound for step in found[:60]} == {None}
     assert watch.baseline is not None
@@ -147,13 +162,74 @@ def test_steps_are_what_the_detector_saw() -> None:
     assert found[-1].e_value == watch.detector.e_value
 
 
+def test_a_day_is_certified_bet_on_and_ended_as_one() -> None:
+    """The baseline of a day's values is bet on from the next one; an alarm ends its day."""
+    ledger = stream_of([*thumbs(70, 0.9, seed=5), *[0.0] * 100], per_day=50)
+    armed, _ = followed(watch_of(), ledger[:100])
+    assert armed.baseline is not None
+    assert (armed.seen, armed.baseline.certified_from, armed.detector.bets) == (100, 60, 0)
+    _, [first, *_] = followed(watch_of(), ledger)
+    assert first.sequence == 150
+    assert first.since == 101
+
+
+def test_a_watch_says_by_which_rules_it_was_made() -> None:
+    watch, _ = followed(watch_of(), stream_of(thumbs(70, 0.9, seed=5)))
+    assert (watch.rules, watch.fleet) == (2, (1,))
+    stored = json.loads(watch.to_json())
+    for name in ("rules", "fleet", "tolerance", "after"):
+        del stored[name]
+    stored["baseline"] |= {"pooled": ["how_to"]}
+    del stored["baseline"]["blocks"]
+    former = Watch.from_json(json.dumps(stored))
+    assert former.rules == 1
+    assert former.baseline is not None
+    assert former.baseline.certified == {}  # the mean of several classes was no bound of one
+
+
+def test_a_fleet_shares_delta() -> None:
+    ledger = stream_of(thumbs(60, 0.9, seed=5))
+    alone, _ = advance(watch_of(), ledger, first=ledger, threshold=C, batches=SMALL)
+    among, _ = advance(watch_of(), ledger, first=ledger, threshold=C, batches=SMALL, fleet=200)
+    assert alone.baseline is not None
+    assert among.baseline is not None
+    assert among.baseline == certify(ledger, fewest=20, delta=0.025 / 200)
+    assert among.baseline.bounds["how_to"] < alone.baseline.bounds["how_to"] - 0.05
+    assert among.fleet == (200,)
+
+
+def test_what_a_person_called_history_neither_certifies_nor_counts() -> None:
+    ledger = stream_of([*thumbs(100, 0.95, seed=1), *thumbs(60, 0.6, seed=2)])
+    anew = watch_of(after=100)
+    watch, alarm = advance(anew, ledger, first=ledger, threshold=C, batches=SMALL)
+    assert alarm is None
+    assert watch.seen == 60
+    assert watch.baseline == certify(ledger[100:], fewest=20, delta=0.025)
+
+
+def test_delta_is_shared_out_whole() -> None:
+    for first, last in ((100, 8_000), (150, 150), (500, 2_000), (1, 8_000)):
+        shares = shares_from(first, last)
+        assert list(shares) == sorted(shares)
+        assert min(shares) == first
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert min(shares.values()) > 0.0
+    assert shares_from(100, 8_000) == pytest.approx(Batches().shares)
+    assert [Batches().after(seen) for seen in (0, 100, 7_999, 8_000)] == [100, 200, 8_000, 8_000]
+
+
 qualities = st.lists(st.sampled_from([0.1, 0.8, 0.9]), min_size=1, max_size=4)
 
 
-@given(qualities, st.integers(0, 1_000), st.lists(st.integers(0, 200), max_size=6))
+@given(
+    qualities,
+    st.integers(0, 1_000),
+    st.lists(st.integers(0, 40), max_size=6),
+    st.sampled_from([1, 5]),
+)
 @settings(max_examples=25, deadline=None)
 def test_ticks_crashes_and_lost_cursors_change_no_decision(
-    phases: list[float], seed: int, ticks: list[int]
+    phases: list[float], seed: int, days: list[int], per_day: int
 ) -> None:
     """One tick, many ticks, repeated ticks, or all again from nothing: same state, same alarms."""
     values = [
@@ -161,26 +237,14 @@ def test_ticks_crashes_and_lost_cursors_change_no_decision(
         for number, quality in enumerate(phases)
         for value in thumbs(50, quality, seed=seed + number)
     ]
-    ledger = stream_of(values, classes=["fact" if i % 3 else "how_to" for i in range(len(values))])
+    ledger = stream_of(
+        values,
+        classes=["fact" if i % 3 else "how_to" for i in range(len(values))],
+        per_day=None if per_day == 1 else per_day,
+    )
+    ticks = [day * per_day for day in days]  # a day is settled in one piece
     once = followed(watch_of(), ledger)
     assert followed(watch_of(), ledger, sorted(ticks)) == once
     assert followed(watch_of(), ledger, ticks) == once  # a clock that goes back, a repeated tick
     again, second = followed(once[0], ledger)
     assert (again, second) == (once[0], [])
-
-
-def test_the_vectorised_twin_is_equal_bit_for_bit() -> None:
-    import numpy as np
-
-    # Low qualities in the second half, so that alarms and restarts are among what is compared.
-    rng = np.random.default_rng(8)
-    values, classes = class_mix(rng, 20, 260)
-    values[:, 150:] *= rng.random((20, 110)) < 0.3
-    twin = follow(values, classes, threshold=C, batches=SMALL)
-    assert twin.alarms.sum() > 10
-    for index in range(20):
-        watch, alarms = followed(watch_of(), settled(values[index], classes[index]))
-        assert watch.detector.wealth == tuple(twin.wealth[:, index].tolist())
-        assert len(alarms) == twin.alarms[index]
-        if alarms:
-            assert alarms[0].sequence == twin.first_alarm[index] + 1

@@ -9,11 +9,12 @@ is the mean of the reader's votes on the version and class that most of them are
 to the earliest), since a class is bet on against its own baseline. A day is closed when everything
 before its end was read, a minute after it ended. A vote that is found after that joins the open
 day, unless its reader's day was settled without it: then it corrects reports only. A judgement is
-settled at once. The sequence number of an author is given out in the transaction that settles.
+a value of its own, settled with its day: what is settled of a day is all there is of it, and can be
+bet on as one. The sequence number of an author is given out in the transaction that settles.
 
-No reader settles above `CAP` of an author's values of the last `CAP_DAYS` days once 20 readers are
-there, and above twice an equal share while they are fewer (architecture.md: poisoning). Whose day
-is settled depends on who scored and when, never on the value, so no bet is biased by it.
+No reader settles above its share of an author's values of the last `CAP_DAYS` days
+(`statistics/poisoning.admitted`). Whose day is settled depends on who scored and when, never on the
+value, so no bet is biased by it.
 """
 # pyright: strict
 
@@ -29,10 +30,9 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.statistics.poisoning import admitted
 
-CAP = 0.05
 CAP_DAYS = 30
-FEW_READERS = 20
 STREAM_OF_VOTES = "thumbs"
 Closing = Literal["daily", "at_once"]
 
@@ -48,18 +48,6 @@ class SettlingResult:
 
     settled: Counter[str] = field(default_factory=Counter[str])
     capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
-
-
-def allowed_days(*, settled: int, coming: int, readers: int) -> int:
-    """How many of an author's values of the last month one reader may have.
-
-    Args:
-        settled: values there already.
-        coming: values that are settled together now, this one included.
-        readers: distinct readers among both.
-    """
-    share = CAP if readers >= FEW_READERS else min(1.0, 2 / max(readers, 1))
-    return max(1, math.ceil(share * (settled + coming)))
 
 
 @dataclass(frozen=True)
@@ -123,8 +111,8 @@ def settle(
             a reader has one score).
     """
     done = SettlingResult()
-    _settle_judgements(connection, done, now_ms)
     before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
+    _settle_judgements(connection, done, before_day, now_ms)
     columns = ("id", "author", "stream", "reader", "day", "version", "prompt_class", "value")
     columns = (*columns, "timestamp_ms")
     table = ledger_tables.scores
@@ -141,11 +129,14 @@ def settle(
     return done
 
 
-def _settle_judgements(connection: sa.Connection, done: SettlingResult, now_ms: int) -> None:
+def _settle_judgements(
+    connection: sa.Connection, done: SettlingResult, before_day: int, now_ms: int
+) -> None:
     table = ledger_tables.scores
+    end_ms = before_day * DAY_MS
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.status == "open", table.c.kind == "judge")
+        .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
     by_author: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -184,15 +175,11 @@ def _settle_days(
     kept: list[ReaderDay] = []
     capped: list[ReaderDay] = []
     for of_day in (coming[day] for day in sorted(coming)):
-        readers = len(set(counted) | {one.reader for one in of_day})
-        most = allowed_days(settled=sum(counted.values()), coming=len(of_day), readers=readers)
-        for one in of_day:
-            if counted[one.reader] + 1 > most:
-                capped.append(one)
-                done.capped[author, one.reader] += 1
-            else:
-                counted[one.reader] += 1
-                kept.append(one)
+        settles = admitted([one.reader for one in of_day], counted)
+        kept += [one for one, does in zip(of_day, settles, strict=True) if does]
+        held = [one for one, does in zip(of_day, settles, strict=True) if not does]
+        capped += held
+        done.capped.update((author, one.reader) for one in held)
     if kept:
         values = [
             {

@@ -15,6 +15,10 @@ import sqlalchemy as sa
 from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.quality.release.anchor import CertifiedBaseline
 from twin_resources.statistics.baseline import FIRST_BATCH, class_bounds
+from twin_resources.statistics.values import SettledValue
+
+_COLUMNS = ("sequence", "author", "stream", "version", "prompt_class", "value", "day", "unit")
+_VALUE = tuple(settled.c[name] for name in _COLUMNS)
 
 
 def name_of(version: int) -> str:
@@ -42,12 +46,13 @@ def certified_by(
         ).scalars()
         for stream in list(streams):
             rows = connection.execute(
-                sa.select(settled.c.prompt_class, settled.c.value)
+                sa.select(*_VALUE)
                 .where(*of_version, settled.c.stream == stream)
                 .order_by(settled.c.sequence)
                 .limit(FIRST_BATCH)
-            ).all()
-            classes = [str(row.prompt_class) for row in rows]
-            bounds = class_bounds(classes, [float(row.value) for row in rows]).bounds
-            found.setdefault(version, {})[stream] = CertifiedBaseline(bounds, Counter(classes))
+            )
+            values = [SettledValue(*row) for row in rows]
+            bounds = class_bounds(values).bounds
+            counts = Counter(value.prompt_class for value in values)
+            found.setdefault(version, {})[stream] = CertifiedBaseline(bounds, counts)
     return found

@@ -194,6 +194,22 @@ def decide(
     return done.rowcount == 1
 
 
+def close_open(connection: sa.Connection, author: str, *, message: str, at: float) -> int:
+    """Close an author's open alarms because the floor was lowered; how many there were."""
+    done = connection.execute(
+        sa.update(alarms)
+        .where(alarms.c.author == author, alarms.c.status == "open")
+        .values(
+            status="closed",
+            decision="held_back",
+            decided_by="lowered_floor",
+            message=message,
+            decided_at=at,
+        )
+    )
+    return done.rowcount
+
+
 def _stream(alarm: Alarm) -> sa.ColumnElement[bool]:
     return (
         (alarms.c.author == alarm.author)

@@ -75,9 +75,15 @@ def diagnose(
     )
     carried = None
     if not alarm.stream.startswith(JUDGE):
-        readers = settled_values.readers_of(connection, values)
+        readers = {value.sequence: value.reader for value in values}
         earlier = [value for value in values if value.sequence < drop[0].sequence]
-        carried = carried_by(drop, readers, bounds, before=earlier)
+        carried = carried_by(
+            drop,
+            readers,
+            bounds,
+            before=earlier,
+            first_days=settled_values.first_days(connection, alarm.author, alarm.stream),
+        )
     return Diagnosis(
         falls=fallen_classes(drop, bounds),
         # Without answers on both sides (past retention, say) nothing can have been seen to change.

@@ -7,6 +7,7 @@ Belongs here: folding it again from the ledger. Does not belong here: drawing
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -15,11 +16,12 @@ from twin_resources.quality.retraining import alarm_records, settled_values
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import armed_streams, watches_now
 from twin_resources.statistics import watch as watching
+from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, Detector, threshold
 from twin_resources.statistics.watch import DetectorStep, Watch
 
 PLOTTED = 5_000
-_PIECE = 10_000
+_MOST = 1_000_000  # values of a stream and version; what is older than these is not plotted
 
 
 @dataclass(frozen=True)
@@ -60,61 +62,46 @@ def _steps(
     connection: sa.Connection, held: Watch, rules: LoopRules, *, newest: int
 ) -> tuple[DetectorStep, ...]:
     """Fold the stream again; alarms restart the detector where they are recorded."""
-    batches = rules.batches
     watch = watching.start(
         author=held.author,
         stream=held.stream,
         version=held.version,
         floor=held.floor,
         certifies=held.certifies,
+        after=held.after,
+        tolerance=held.tolerance,
     )
-    first = settled_values.of_version(
+    values = settled_values.of_version(
         connection,
         held.author,
         version=held.version,
         stream=held.stream,
-        limit=batches.second,
+        after=held.after,
+        until=held.detector.last_sequence,
+        limit=_MOST,
+        by_day=rules.by_day,
     )
     recorded = {
         alarm.sequence: alarm.number
         for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
     }
-    found: list[DetectorStep] = []
-    until = held.detector.last_sequence
-    while True:
-        after = watch.detector.last_sequence
-        values = settled_values.of_version(
-            connection,
-            held.author,
-            version=held.version,
-            stream=held.stream,
-            after=after,
-            until=until,
-            limit=_PIECE,
-        )
-        if not values:
-            return tuple(found[-newest:])
-        begin = 0
-        while begin < len(values):
+    found: deque[DetectorStep] = deque(maxlen=newest)
+    for piece in days_of(values):
+        day = piece
+        while day:
             end = next(
-                (
-                    index + 1
-                    for index in range(begin, len(values))
-                    if values[index].sequence in recorded
-                ),
-                len(values),
+                (at + 1 for at, value in enumerate(day) if value.sequence in recorded), len(day)
             )
-            piece = values[begin:end]
-            steps = watching.steps(
-                watch, piece, first=first, threshold=float("inf"), batches=batches
+            due = len(watch.fleet)  # each certification again with the delta that it had
+            fleet = held.fleet[due] if due < len(held.fleet) else 1
+            watch, steps = watching.steps(
+                watch, day[:end], first=values, batches=rules.batches, fleet=fleet
             )
-            watch, _ = watching.advance(
-                watch, piece, first=first, threshold=float("inf"), batches=batches
-            )
-            number = recorded.get(piece[-1].sequence)
+            number = recorded.get(day[end - 1].sequence)
             if number is not None:
                 steps[-1] = replace(steps[-1], alarm=number)
-                restarted = Detector(last_sequence=piece[-1].sequence, alarms=number)
+                restarted = Detector(last_sequence=day[end - 1].sequence, alarms=number)
                 watch = replace(watch, detector=restarted)
-            found = [*found, *steps][-newest:]
-            begin = end
+            found.extend(steps)
+            day = day[end:]
+    return tuple(found)

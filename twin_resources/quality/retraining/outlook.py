@@ -99,6 +99,7 @@ def outlooks_of(
             stream=watch.stream,
             limit=DRAWN_FROM,
             newest=True,
+            by_day=rules.by_day,
         )
         judged = watch.stream.startswith(JUDGE)
         batches = rules.batches
@@ -106,7 +107,7 @@ def outlooks_of(
             StreamOutlook(
                 watch.stream,
                 watch,
-                batches.first if watch.seen < batches.first else batches.second,
+                batches.after(watch.seen),
                 settled_values.per_day(
                     connection, author, stream=watch.stream, today=int(now * 1000) // DAY_MS
                 ),

@@ -129,7 +129,7 @@ class _Deciding:
         with self.loop.state.reading() as connection:
             self.stable = score_watch.stable_versions(connection)
             self.last = retrainings.last_by_alarm(connection)
-            self._has_news = score_watch.has_news(connection)
+            self._has_news = score_watch.has_news(connection, self.loop.rules)
 
     def follow_all(self) -> None:
         """Fold every author's new values, all authors before any decision: alarms that share a
@@ -233,7 +233,7 @@ class _Deciding:
             stream=watch.stream,
             armed=watch.armed,
             seen=watch.seen,
-            needed=batches.first if watch.seen < batches.first else batches.second,
+            needed=batches.after(watch.seen),
             per_day=rate,
             e_value=watch.detector.e_value,
             threshold=threshold(

@@ -6,14 +6,15 @@ Belongs here: settings → batches, threshold, limits. Does not belong here: def
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from twin_resources.authors import Author
+from twin_resources.authors import Author, fall_tolerances
 from twin_resources.settings import Settings
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.baseline import TOLERANCE
 from twin_resources.statistics.detector import ALPHA, HORIZON
 from twin_resources.statistics.retraining_limits import RetrainingLimits
-from twin_resources.statistics.watch import Batches
+from twin_resources.statistics.watch import Batches, shares_from
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,32 @@ class LoopRules:
     Attributes:
         batches: how many values certify a baseline.
         horizon, alpha: P(false alarm of the fleet within `horizon` values) ≤ `alpha`.
-        margin: ε of the floor that a new version is held to.
+        tolerance: a fall of the mean by less is none; `tolerances`: of authors who said so.
+        by_day: whether values of a day may depend on each other; not where a value is settled as
+            soon as it is there (`TWIN_READER_DAYS=at_once`).
     """
 
     batches: Batches = field(default_factory=Batches)
     horizon: int = HORIZON
     alpha: float = ALPHA
-    margin: float = MARGIN
+    tolerance: float = TOLERANCE
+    tolerances: Mapping[str, float] = field(default_factory=dict[str, float])
+    by_day: bool = True
+
+    def tolerance_of(self, author: str) -> float:
+        """The author's own, else the home's."""
+        return self.tolerances.get(author, self.tolerance)
 
 
 def rules_of(settings: Settings) -> LoopRules:
     """The rules of this home."""
     return LoopRules(
-        Batches(first=settings.baseline_values, second=settings.baseline_values_later),
+        Batches(shares_from(settings.baseline_values, settings.baseline_values_later)),
         horizon=settings.alarm_horizon,
         alpha=settings.alarm_rate,
-        margin=settings.margin,
+        tolerance=settings.fall_tolerance,
+        tolerances=fall_tolerances(settings),
+        by_day=settings.reader_days == "daily",
     )
 
 

@@ -7,16 +7,21 @@ Method: deploy/docs/architecture.md, The loop.
 
 All that is decided follows from the settled values and from the alarms that stand in the store. The
 rows of this module are what was computed from them so far: a row that is lost is computed again,
-and an alarm that is recorded restarts the detector where it did, without being raised again.
+and an alarm that is recorded restarts the detector where it did, without being raised again. So a
+watch of a release with other rules, or of another tolerance, is computed again, too; values after
+its last alarm are then judged by the rules of today.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 import sqlalchemy as sa
 
@@ -27,11 +32,18 @@ from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics import baseline as baselines
 from twin_resources.statistics import watch as watching
 from twin_resources.statistics.baseline import Baseline
+from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, Detector, threshold
 from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import followed, model_versions, moves, watches
+from twin_resources.storage.state.state_tables import (
+    followed,
+    lowered_floors,
+    model_versions,
+    moves,
+    watches,
+)
 
 AT_ONCE = 10_000  # values of an author that one call folds: about .3 CPU seconds
 
@@ -73,19 +85,14 @@ def follow(
     """
     author, version = stable.author, name_of(stable)
     with state.transaction() as connection:
-        read_to, streams = _followed(connection, author, version)
-        held = _watches(connection, author, version)
+        read_to, streams = _followed(connection, author, version, rules)
+        held = _watches(connection, author, version, rules)
         if set(streams) - set(held):  # rows were lost: from the start; known values change nothing
             read_to = 0
         last = settled_values.last_sequence_of(connection, author)
-        values = (
-            settled_values.of_version(
-                connection, author, version=version, after=read_to, limit=limit
-            )
-            if read_to < last
-            else []
+        values, read_to = _whole_days(
+            connection, stable, rules, after=read_to, last=last, limit=limit
         )
-        read_to = values[-1].sequence if len(values) == limit else last
         alarms: list[Alarm] = []
         for stream in sorted({value.stream for value in values} | set(held)):
             before = held.get(stream) or _started(connection, stable, stream, rules)
@@ -105,7 +112,8 @@ def follow(
 
 
 def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
-    """Author → watches of the version that is followed, by stream."""
+    """Author → watches of the version that is followed, by stream; without those of a release with
+    other rules, which the next tick computes again."""
     of_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
     )
@@ -116,23 +124,20 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
     )
     found: dict[str, list[Watch]] = {}
     for author, text in rows:
-        found.setdefault(str(author), []).append(Watch.from_json(text))
+        watch = Watch.from_json(text)
+        if watch.rules == watching.RULES:
+            found.setdefault(str(author), []).append(watch)
     return found
 
 
-def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Whether `follow` has anything to do for a stable version; two queries for the whole fleet."""
+def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVersion], bool]:
+    """Whether `follow` has anything to do for a stable version; four queries for a whole fleet."""
     last = settled_values.last_sequences(connection)
-    rows = connection.execute(sa.select(followed))
-    marks = {str(row.author): row for row in rows}
-    there: dict[str, set[str]] = {}
-    for author, stream in connection.execute(
-        sa.select(watches.c.author, watches.c.stream).join(
-            followed,
-            (watches.c.author == followed.c.author) & (watches.c.version == followed.c.version),
-        )
-    ):
-        there.setdefault(str(author), set()).add(str(stream))
+    marks = {str(row.author): row for row in connection.execute(sa.select(followed))}
+    there = {
+        author: {watch.stream for watch in held if _is_current(watch, rules)}
+        for author, held in watches_now(connection).items()
+    }
 
     def asked(stable: ModelVersion) -> bool:
         mark, author = marks.get(stable.author), stable.author
@@ -143,6 +148,33 @@ def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
         )
 
     return asked
+
+
+def lower_floor(
+    connection: sa.Connection, author: str, *, asked_by: str, reason: str, at: float
+) -> tuple[int, int]:
+    """What was settled for an author until now is history: every stream is certified anew, from
+    the next value on, and held to no earlier version; what alarms were open is closed.
+
+    Args:
+        at: seconds since the epoch.
+
+    Returns:
+        The last sequence number that is history, and how many alarms were closed.
+    """
+    after = settled_values.last_sequence_of(connection, author)
+    row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
+    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
+    now_followed = sa.select(followed.c.version).where(followed.c.author == author)
+    connection.execute(
+        sa.delete(watches).where(
+            watches.c.author == author, watches.c.version.in_(now_followed.scalar_subquery())
+        )
+    )
+    closed = alarm_records.close_open(
+        connection, author, message=f"{asked_by} lowered the floor: {reason}", at=at
+    )
+    return after, closed
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
@@ -178,44 +210,54 @@ class _Fold:
     alarm: Alarm | None = None
 
     def over(self, values: Sequence[SettledValue]) -> Watch:
-        """The watch after the values, up to the first new alarm, which is then in `alarm`."""
-        watch, batches = self.before, self.rules.batches
-        sequences = [value.sequence for value in values]
-        begin = bisect_right(sequences, watch.detector.last_sequence)
-        recorded = alarm_records.of_stream(
-            self.connection, watch.author, watch.stream, watch.version
-        )
-        due = watching.batch_due(watch, len(values) - begin, batches=batches)
+        """The watch after the values, up to the first day with a new alarm, then in `alarm`."""
+        watch = self.before
+        new = [value for value in values if value.sequence > watch.detector.last_sequence]
+        due = watching.batch_due(watch, len(new), batches=self.rules.batches)
         first = self._first(due) if due else ()
-        while begin < len(values) and self.alarm is None:
-            known = next((one for one in recorded if one.number > watch.detector.alarms), None)
-            end = len(values)
-            if known is not None:
-                end = max(begin, bisect_right(sequences, known.sequence))
-            elif not watch.armed:
-                # The value that completes a batch arms the stream: from the next on it counts in N.
-                ahead = [size - watch.seen for size in (batches.first, batches.second)]
-                end = min([begin + size for size in ahead if size > 0] + [end])
+        recorded = deque(
+            alarm
+            for alarm in alarm_records.of_stream(
+                self.connection, watch.author, watch.stream, watch.version
+            )
+            if alarm.number > watch.detector.alarms
+        )
+        days = deque(days_of(new))
+        while days and self.alarm is None:
+            day = days.popleft()
+            while recorded and recorded[0].sequence < day[0].sequence:
+                # At a value that lies before these: only its number is to be kept.
+                alarms = recorded.popleft().number
+                watch = replace(watch, detector=replace(watch.detector, alarms=alarms))
+            known = recorded[0] if recorded else None
+            if known is not None and known.sequence < day[-1].sequence:
+                # Raised within a day, by a release that bet on each value: it ended there.
+                end = bisect_right([value.sequence for value in day], known.sequence)
+                days.appendleft(day[end:])
+                day = day[:end]
             watch, self.alarm = watching.advance(
                 watch,
-                values[begin:end],
+                day,
                 first=first,
-                threshold=float("inf") if known is not None else self._threshold(watch),
-                batches=batches,
+                threshold=math.inf if recorded else self._threshold,
+                batches=self.rules.batches,
+                fleet=self._others + 1,
             )
-            if known is not None and end > begin and sequences[end - 1] >= known.sequence:
-                restarted = Detector(
-                    last_sequence=watch.detector.last_sequence, alarms=known.number
-                )
+            if known is not None and day[-1].sequence == known.sequence:
+                restarted = Detector(last_sequence=known.sequence, alarms=known.number)
                 watch = replace(watch, detector=restarted)
-            elif known is not None and end == begin:
-                # Recorded at a value that lies before these: only its number is to be kept.
-                watch = replace(watch, detector=replace(watch.detector, alarms=known.number))
-            begin = max(begin, end)
         return watch
 
-    def _threshold(self, watch: Watch) -> float:
-        others = (
+    @property
+    def _threshold(self) -> float:
+        rules = self.rules
+        return threshold(armed_streams=self._others + 1, horizon=rules.horizon, alpha=rules.alpha)
+
+    @cached_property
+    def _others(self) -> int:
+        """Armed streams of the home beside this one."""
+        watch = self.before
+        counted = (
             sa.select(sa.func.count())
             .select_from(watches)
             .where(
@@ -227,8 +269,7 @@ class _Fold:
                 ),
             )
         )
-        count = int(self.connection.execute(others).scalar_one()) + 1
-        return threshold(armed_streams=count, horizon=self.rules.horizon, alpha=self.rules.alpha)
+        return int(self.connection.execute(counted).scalar_one())
 
     def _first(self, count: int) -> list[SettledValue]:
         return settled_values.of_version(
@@ -236,32 +277,87 @@ class _Fold:
             self.before.author,
             version=self.before.version,
             stream=self.before.stream,
+            after=self.before.after,
             limit=count,
+            by_day=self.rules.by_day,
         )
 
 
-def _followed(connection: sa.Connection, author: str, version: str) -> tuple[int, list[str]]:
+def _whole_days(
+    connection: sa.Connection,
+    stable: ModelVersion,
+    rules: LoopRules,
+    *,
+    after: int,
+    last: int,
+    limit: int,
+) -> tuple[list[SettledValue], int]:
+    """New values of the stable version, and up to which number they are all.
+
+    A day is settled in one transaction. Where the limit cuts one, it is left for the next call; one
+    that is larger than the limit is read whole.
+    """
+    if after >= last:
+        return [], last
+    values = settled_values.of_version(
+        connection,
+        stable.author,
+        version=name_of(stable),
+        after=after,
+        limit=limit,
+        by_day=rules.by_day,
+    )
+    if len(values) < limit:
+        return values, last
+    cut = values[-1].day
+    if cut is None:
+        return values, values[-1].sequence
+    whole = list(values)
+    while whole and whole[-1].day == cut:
+        whole.pop()
+    if not whole:
+        return _whole_days(connection, stable, rules, after=after, last=last, limit=2 * limit)
+    return whole, whole[-1].sequence
+
+
+def _followed(
+    connection: sa.Connection, author: str, version: str, rules: LoopRules
+) -> tuple[int, list[str]]:
     """How far this version was followed; another one's watches are bet on no longer."""
     row = connection.execute(sa.select(followed).where(followed.c.author == author)).one_or_none()
     if row is not None and row.version == version:
         return int(row.read_to), list[str](row.streams)
     others = (watches.c.author == author) & (watches.c.version != version)
     connection.execute(sa.update(watches).where(others).values(armed=False))
-    for watch in _watches(connection, author, version).values():
+    for watch in _watches(connection, author, version, rules).values():
         _store(connection, watch)  # a version that is back is armed as it was
     return 0, []
 
 
-def _watches(connection: sa.Connection, author: str, version: str) -> dict[str, Watch]:
-    """The stored watches of a version, without those that a release before this one left unarmed
-    for ever (a forced version without a floor): they are made anew from the settled values."""
+def _is_current(watch: Watch, rules: LoopRules) -> bool:
+    """Whether a stored watch goes on; else it is made anew from the settled values.
+
+    Not one of a release with other rules, of another tolerance, or one that a release left unarmed
+    for ever (a forced version without a floor).
+    """
+    return (
+        watch.rules == watching.RULES
+        and watch.tolerance == rules.tolerance_of(watch.author)
+        and (watch.certifies or bool(watch.floor))
+    )
+
+
+def _watches(
+    connection: sa.Connection, author: str, version: str, rules: LoopRules
+) -> dict[str, Watch]:
+    """The stored watches of a version that go on."""
     rows = connection.execute(
         sa.select(watches.c.stream, watches.c.watch).where(
             watches.c.author == author, watches.c.version == version
         )
     )
     found = {str(stream): Watch.from_json(text) for stream, text in rows}
-    return {stream: watch for stream, watch in found.items() if watch.certifies or watch.floor}
+    return {stream: watch for stream, watch in found.items() if _is_current(watch, rules)}
 
 
 def _store(connection: sa.Connection, watch: Watch) -> None:
@@ -275,13 +371,15 @@ def _started(
     """The watch before its first value, held to what earlier versions were certified for."""
     entered = _first_stable(connection, stable.author)
     mine_ms = entered.get(stable.version)
+    after = _history_until(connection, stable.author)
     earlier = [
         found
         for number, at_ms in entered.items()
         if mine_ms is not None and number != stable.version and at_ms < mine_ms
-        if (found := _certified(connection, stable, f"v{number}", stream, mine_ms, rules))
+        if (found := _certified(connection, stable, number, stream, after, mine_ms, rules))
     ]
-    floor = baselines.floor_of(earlier, margin=rules.margin)
+    tolerance = rules.tolerance_of(stable.author)
+    floor = baselines.floor_of(earlier, tolerance=tolerance)
     return watching.start(
         author=stable.author,
         stream=stream,
@@ -291,7 +389,15 @@ def _started(
         # is nothing, as for an author's first, its own values are all that a fall can be seen by;
         # they are no floor for a later one (`_certified`).
         certifies=not stable.forced or not floor,
+        after=after,
+        tolerance=tolerance,
     )
+
+
+def _history_until(connection: sa.Connection, author: str) -> int:
+    """The sequence number at which a person lowered the floor last; 0: nobody did."""
+    newest = sa.select(sa.func.max(lowered_floors.c.after_sequence))
+    return int(connection.execute(newest.where(lowered_floors.c.author == author)).scalar() or 0)
 
 
 def _first_stable(connection: sa.Connection, author: str) -> dict[int, int]:
@@ -310,8 +416,9 @@ def _first_stable(connection: sa.Connection, author: str) -> dict[int, int]:
 def _certified(
     connection: sa.Connection,
     stable: ModelVersion,
-    version: str,
+    number: int,
     stream: str,
+    after: int,
     before_ms: int,
     rules: LoopRules,
 ) -> Baseline | None:
@@ -319,7 +426,6 @@ def _certified(
 
     Not from its watch: that one stands wherever the last tick before the move came to.
     """
-    number = int(version.removeprefix("v"))
     forced = sa.select(model_versions.c.forced).where(
         model_versions.c.author == stable.author, model_versions.c.version == number
     )
@@ -329,15 +435,12 @@ def _certified(
     values = settled_values.of_version(
         connection,
         stable.author,
-        version=version,
+        version=f"v{number}",
         stream=stream,
+        after=after,
         settled_before_ms=before_ms,
-        limit=batches.second,
+        limit=max(batches.shares),
+        by_day=rules.by_day,
     )
-    if len(values) < batches.first:
-        return None
-    found = baselines.certify(values[: batches.first], delta=batches.delta, fewest=batches.fewest)
-    if len(values) == batches.second:
-        later = baselines.certify(values, delta=batches.delta, fewest=batches.fewest)
-        found = baselines.raised(found, later)
-    return found
+    sizes = [size for size in batches.shares if size <= len(values)]
+    return watching.certified_by(values, sizes, batches=batches)

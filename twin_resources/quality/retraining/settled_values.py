@@ -8,7 +8,7 @@ Does not belong here: writing them (`ledger/`), what is concluded from them (`st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -19,7 +19,7 @@ from twin_resources.statistics.values import SettledValue
 
 RATE_DAYS = 28
 _TRACES = 5_000
-_COLUMNS = ("sequence", "author", "stream", "version", "prompt_class", "value")
+_COLUMNS = ("sequence", "author", "stream", "version", "prompt_class", "value", "day", "unit")
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
@@ -45,6 +45,7 @@ def of_version(
     settled_before_ms: int | None = None,
     limit: int,
     newest: bool = False,
+    by_day: bool = True,
 ) -> list[SettledValue]:
     """Values of one version in the order of settling.
 
@@ -53,6 +54,7 @@ def of_version(
         stream: None: all of them.
         settled_before_ms: only those settled before this instant.
         limit: the most; of more, the oldest, or the `newest`.
+        by_day: False: each value stands for itself (`LoopRules.by_day`).
     """
     query = sa.select(*(settled.c[name] for name in _COLUMNS)).where(
         settled.c.author == author, settled.c.version == version, settled.c.sequence > after
@@ -65,7 +67,8 @@ def of_version(
         query = query.where(settled.c.settled_ms < settled_before_ms)
     order = settled.c.sequence.desc() if newest else settled.c.sequence
     rows = connection.execute(query.order_by(order).limit(limit)).all()
-    return [SettledValue(*row) for row in (reversed(rows) if newest else rows)]
+    found = [SettledValue(*row) for row in (reversed(rows) if newest else rows)]
+    return found if by_day else [replace(value, day=None) for value in found]
 
 
 def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
@@ -84,19 +87,14 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
     return int(count) / max(1, today - int(first) + 1) if count else None
 
 
-def readers_of(connection: sa.Connection, values: Sequence[SettledValue]) -> dict[int, str]:
-    """Sequence number → hashed reader, of votes."""
-    if not values:
-        return {}
+def first_days(connection: sa.Connection, author: str, stream: str) -> dict[str, int]:
+    """Hashed reader → day of its first settled value in a stream of votes."""
     rows = connection.execute(
-        sa.select(settled.c.sequence, settled.c.unit).where(
-            settled.c.author == values[0].author,
-            settled.c.stream == values[0].stream,
-            settled.c.sequence >= values[0].sequence,
-            settled.c.sequence <= values[-1].sequence,
-        )
+        sa.select(settled.c.unit, sa.func.min(settled.c.day))
+        .where(settled.c.author == author, settled.c.stream == stream)
+        .group_by(settled.c.unit)
     )
-    return {int(sequence): str(reader) for sequence, reader in rows}
+    return {str(reader): int(day) for reader, day in rows}
 
 
 def answered_at(connection: sa.Connection, author: str, sequence: int) -> int:

@@ -171,6 +171,19 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
+# A person has lowered the floor: an author's values up to `after_sequence` are history, neither bet
+# on nor what later ones are held to.
+lowered_floors = sa.Table(
+    "lowered_floors",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("after_sequence", sa.BigInteger, nullable=False),
+    sa.Column("asked_by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+)
+
 # Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
 retrainings = sa.Table(
     "retrainings",

@@ -29,6 +29,7 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
     "TWIN_BASELINE_VALUES": "150",
+    "TWIN_BASELINE_VALUES_LATER": "150",  # one batch: all of delta is its own
     "TWIN_ALARM_HORIZON": "1000",
     "TWIN_READER_DAYS": "at_once",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training

@@ -1,0 +1,48 @@
+"""`twin lower-floor`: a person says that quality is judged anew from here on, with a reason.
+
+Belongs here: the command and what it says. Does not belong here: what becomes of the streams
+(`retraining/score_watch.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+
+from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.releases import actor
+from twin_cli.commands.subject import choose_author
+from twin_resources.errors import TwinError
+from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.retraining import score_watch
+from twin_resources.settings import Settings
+
+
+def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Console) -> int:
+    """Make all that was settled so far history; returns the exit code.
+
+    Args:
+        reason: kept in the state store, with who said so and when.
+
+    Raises:
+        TwinError: no reason.
+    """
+    reason = reason.strip()
+    if not reason:
+        raise TwinError("lower the floor", found="no reason", next_step='say why: --reason "…"')
+    chosen = choose_author(settings, author)
+    state = open_registry(settings).state
+    ledger_tables.open_tables(state)
+    with state.transaction() as connection:
+        values, alarms = score_watch.lower_floor(
+            connection, chosen.slug, asked_by=actor(), reason=reason, at=time.time()
+        )
+    closed = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
+    console.print(
+        f"{chosen.name}: {values:,} values so far are history{closed}. Every stream is certified "
+        "anew from the next value on, and a new version is held to no earlier one.",
+        markup=False,
+    )
+    return 0
