@@ -1,6 +1,11 @@
 """The loop: false retrainings, delays, releases; beside the triggers that others use.
 
     python tests/bench/bench_loop.py --quick|--full [--only NAME …] [--json FILE]
+    python tests/bench/bench_loop.py --streams FILE.parquet
+
+The second folds any streams through the production path and prints alarms, causes and decisions; a
+row of the file is a settled value: stream, author, version, class, reader, day, value, kind (`vote`
+or `judge`; other kinds are counted and left out), in the order of settling.
 
 Everything runs on seeded streams; a second run gives the same figures. Peers see the same settled
 values as our detector. Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
@@ -20,6 +25,7 @@ from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
 from tests.bench.retraining.releases import anchor, candidates, judges, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
+from tests.bench.retraining.stream_files import told
 from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {
@@ -39,9 +45,13 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="fewer streams, at most a minute")
     form.add_argument("--full", action="store_true")
+    form.add_argument("--streams", type=Path, metavar="FILE.parquet", help="any settled values")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.streams:
+        print("\n".join(told(options.streams)))
+        return 0
     print(heading())
     rows: list[Row] = []
     for name in options.only:

@@ -30,6 +30,7 @@ from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 FIRST_BATCH = 500  # of a version that is compared with others (`release/certified.py`)
 FEWEST = 60  # values of a class with a bound; rarer ones are not bet on
+FEWEST_READERS = 5  # of whom something follows for others
 HIGHEST = 0.99  # λ = .9·r/(1 − m) needs m < 1
 DELTA = 0.05
 MARGIN = (
@@ -74,7 +75,8 @@ def class_bounds(
     """A lower bound for each class of a batch, at confidence 1 − delta for all of them together.
 
     The lowest of the bound for any distribution and those for values that go together by day and
-    by reader (`bounds.clustered_lower`). Classes with under `fewest` values have none. Bounds are
+    by reader (`bounds.clustered_lower`). Fewer than five readers are a circle of their own: what is
+    certified is what these readers say, and nothing is known of others. Classes with under `fewest` values have none. Bounds are
     at most .99.
     """
     by_class: dict[str, list[SettledValue]] = {}
@@ -92,12 +94,10 @@ def class_bounds(
 def _lower(values: Sequence[SettledValue], *, delta: float) -> float:
     said = [one.value for one in values]
     found = [lower_bound(said, delta=delta)]
-    clusterings: list[list[Hashable]] = [
-        [one.day if one.day is not None else f"value {one.sequence}" for one in values],
-        [one.reader or f"value {one.sequence}" for one in values],
-    ]
-    for clusters in clusterings:
-        if len(set(clusters)) < len(values):
+    days: list[Hashable] = [one.sequence if one.day is None else f"day {one.day}" for one in values]
+    readers: list[Hashable] = [one.reader or one.sequence for one in values]
+    for clusters, fewest in ((days, 1), (readers, FEWEST_READERS)):
+        if fewest <= len(set(clusters)) < len(values):
             found.append(clustered_lower(said, clusters, delta=delta))
     return min(found)
 

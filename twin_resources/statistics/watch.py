@@ -32,9 +32,10 @@ SHARES = {100: 0.05, 200: 0.05, 500: 0.25, 1_000: 0.3, 2_000: 0.2, 4_000: 0.1, 8
 
 
 def shares_from(first: int, last: int) -> dict[int, float]:
-    """`SHARES` above `first` up to `last`; the first batch takes what is left."""
+    """`SHARES` above `first` up to `last`; the first batch takes what is left of 1, or .05."""
     later = {size: share for size, share in SHARES.items() if first < size <= last}
-    return {first: 1.0 - math.fsum(later.values())} | later
+    found = {first: max(0.05, 1.0 - math.fsum(later.values()))} | later
+    return {size: share / math.fsum(found.values()) for size, share in found.items()}
 
 
 @dataclass(frozen=True)

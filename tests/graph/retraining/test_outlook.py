@@ -67,7 +67,7 @@ def test_before_a_baseline_it_says_both_how_long(world: LoopWorld) -> None:
     world.good("ada", 60, readers=FEW)
     world.tick()
     line = told(world)[0]
-    assert "3 a day; arming 60/500, about 5 months at your rate; a fall of .1 is found" in line
+    assert "3 a day; arming 60/100, about 13 days at your rate; a fall of .1 is found" in line
     world.good("bob", 5)
     world.tick()
     assert "from 20 values on it can be said what would be found" in told(world, "bob")[0]
@@ -82,8 +82,8 @@ def test_a_version_without_scores_has_no_lines(world: LoopWorld) -> None:
 def test_the_status_says_it_with_what_waits_and_is_not_heard(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("", "150"), ("_LATER", "600")):
-        monkeypatch.setenv(f"TWIN_BASELINE_VALUES{name}", value)
+    for name, value in (("BASELINE_VALUES", "150"), ("READER_DAYS", "at_once")):
+        monkeypatch.setenv(f"TWIN_{name}", value)
     world.limits = replace(world.limits, automatic=False)
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 60)

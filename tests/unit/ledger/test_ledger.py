@@ -176,13 +176,20 @@ def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> No
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
 
-def test_judgements_settle_at_once_each_trace_once(world: World) -> None:
+def test_judgements_settle_with_their_day_each_trace_once(world: World) -> None:
     world.answer(1, 2)
     for number in (1, 2):
         world.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
-    assert world.tick().settled == {"ann": 2}
+    assert world.tick().settled == {}
+    assert world.at(NEXT_DAY + timedelta(minutes=2)).sync().settled == {"ann": 2}
     assert values(world) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
     assert world.pass_time(hours=2).sync().settled == {}
+
+
+def test_the_demo_settles_a_judgement_at_once(world: World) -> None:
+    world.answer(1)
+    world.vote(1, 0.5, name="judge:topic@p1", reader="judge")
+    assert world.tick(closing="at_once").settled == {"ann": 1}
 
 
 def test_the_demo_closes_a_reader_at_once(world: World) -> None:

@@ -92,7 +92,7 @@ def test_what_cannot_be_told_is_not() -> None:
     ]
     watch = watching.start(author="ann", stream="thumbs", version="v1")
     watch = watching.advance(watch, scattered, first=scattered, threshold=C)[0]
-    too_few = watching.Batches(first=50, second=200, fewest=60)  # for a baseline of any class
+    too_few = watching.Batches({50: 0.5, 200: 0.5}, fewest=600)  # for a baseline of any class
     assert delays(watch, scattered, threshold=C, batches=too_few) == []
 
 

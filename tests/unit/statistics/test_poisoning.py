@@ -19,7 +19,8 @@ from twin_resources.statistics.poisoning import (
     admitted,
     carried_by,
     most_allowed,
-)from twin_resources.statistics.values import SettledValue
+)
+from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import advance, start
 
 BOUNDS = dict(certify(stream_of(thumbs(500, 0.8, seed=1))).bounds)
@@ -39,10 +40,10 @@ def test_forty_readers_are_all_admitted() -> None:
 def test_the_cap_is_a_twentieth_and_not_a_half() -> None:
     """A reader with half of the reader-days of a month beside 24 others: with a cap of .50 all of
     them would be settled."""
-    days = [["loud"] * 20 + [f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
-    found = settled_of(days)
-    loud = sum(yes for day, one in zip(days, found, strict=True) for name, yes in zip(day, one, strict=True) if name == "loud")
-    others = sum(map(sum, found)) - loud
+    twelve = [[f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
+    found = settled_of([["loud"] * 20 + others for others in twelve])
+    loud = sum(sum(day[:20]) for day in found)
+    others = sum(sum(day[20:]) for day in found)
     assert others == 240  # a loud reader silences nobody
     assert 10 <= loud <= 24
     assert most_allowed(400, readers=20) == 20
@@ -170,7 +171,9 @@ def test_new_readers_who_carry_it_alone_are_known(of: int) -> None:
     assert not carried_by(ledger[200:], steady, BOUNDS, before=ledger[:200]).by_few
 
 
-def poisoned(seed: int, *, keys: int, fall: float = 0.0) -> tuple[list[SettledValue], dict[str, int]]:
+def poisoned(
+    seed: int, *, keys: int, fall: float = 0.0
+) -> tuple[list[SettledValue], dict[str, int]]:
     """25 readers a day of 200, each first seen in one of ten weeks; from day 20 on `keys` keys that
     were made in one week give 0 each day. And the day on which each was first seen."""
     draw = random.Random(seed)
@@ -184,7 +187,8 @@ def poisoned(seed: int, *, keys: int, fall: float = 0.0) -> tuple[list[SettledVa
             mean = 0.8 - (fall if day >= 20 else 0.0)
             value = 0.0 if reader in evil else float(draw.random() < mean)
             number = len(values) + 1
-            values.append(SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader))
+            one = SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
+            values.append(one)
     return values, first
 
 
@@ -200,9 +204,7 @@ def looked_at(values: list[SettledValue], first: dict[str, int]) -> list[Evidenc
             drop = since_the_drop(since, held.bounds)
             readers = {one.sequence: one.reader for one in since}
             before = [one for one in since if one.sequence < drop[0].sequence]
-            found.append(
-                carried_by(drop, readers, held.bounds, before=before, first_days=first)
-            )
+            found.append(carried_by(drop, readers, held.bounds, before=before, first_days=first))
     return found
 
 

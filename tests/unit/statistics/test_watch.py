@@ -142,7 +142,7 @@ def test_the_first_values_are_read_when_a_batch_is_due() -> None:
 
 
 def test_steps_are_what_the_detector_saw() -> None:
-    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 12], per_day=6)
+    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 42, *[1.0] * 6], per_day=6)
     watch, found = watch_of(), list[DetectorStep]()
     for day in days_of(ledger):
         watch, seen = steps(watch, day, first=ledger, threshold=C, batches=SMALL)
@@ -150,7 +150,7 @@ def test_steps_are_what_the_detector_saw() -> None:
     after, alarms = followed(watch_of(), ledger)
     assert watch == after
     assert steps(watch, ledger[-6:], first=ledger, batches=SMALL) == (watch, [])
-    assert [step.sequence for step in found] == list(range(1, 73))
+    assert [step.sequence for step in found] == list(range(1, 109))
     assert {step.bound for step in found[:60]} == {None}
     assert watch.baseline is not None
     assert {step.bound for step in found[60:]} == set(watch.baseline.bounds.values())
