@@ -76,8 +76,8 @@ def class_bounds(
 
     The lowest of the bound for any distribution and those for values that go together by day and
     by reader (`bounds.clustered_lower`). Fewer than five readers are a circle of their own: what is
-    certified is what these readers say, and nothing is known of others. Classes with under `fewest` values have none. Bounds are
-    at most .99.
+    certified is what these readers say, and nothing is known of others. Classes with under
+    `fewest` values have none. Bounds are at most .99.
     """
     by_class: dict[str, list[SettledValue]] = {}
     for value in values:
