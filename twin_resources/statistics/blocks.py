@@ -28,7 +28,7 @@ INDEPENDENT = 1.2
 
 
 @dataclass(frozen=True)
-class Block:
+class DayBlock:
     """One bet.
 
     Attributes:
@@ -50,7 +50,7 @@ def days_of(values: Sequence[SettledValue]) -> Iterator[list[SettledValue]]:
         yield list(run)
 
 
-def blocks_of(day: Sequence[SettledValue], *, most: int | None) -> list[Block]:
+def blocks_of(day: Sequence[SettledValue], *, most: int | None) -> list[DayBlock]:
     """The bets of one day, in the order in which they were complete.
 
     Args:
@@ -61,14 +61,14 @@ def blocks_of(day: Sequence[SettledValue], *, most: int | None) -> list[Block]:
     classes: dict[str, list[SettledValue]] = {}
     for value in day:
         classes.setdefault(value.prompt_class, []).append(value)
-    found: list[Block] = []
+    found: list[DayBlock] = []
     for values in classes.values():
         count = len(values) if most is None else min(most, len(values))
         ends = [round(len(values) * part / count) for part in range(count + 1)]
         for begin, end in pairwise(ends):
             piece = values[begin:end]
             mean = _mean([one.value for one in piece])
-            found.append(Block(piece[0].sequence, piece[-1], mean, len(piece)))
+            found.append(DayBlock(piece[0].sequence, piece[-1], mean, len(piece)))
     return sorted(found, key=lambda block: block.last.sequence)
 
 

@@ -36,7 +36,7 @@ from functools import lru_cache
 from typing import Any
 
 from twin_resources.statistics.bets import BETS, FRACTIONS, STAKE
-from twin_resources.statistics.blocks import Block
+from twin_resources.statistics.blocks import DayBlock
 from twin_resources.statistics.values import ImpossibleValue
 
 NO_WEALTH = (0.0,) * BETS
@@ -176,7 +176,7 @@ def grown(wealth: tuple[float, ...], baseline: float, value: float) -> tuple[flo
 
 
 def fold(
-    state: Detector, block: Block, bounds: Mapping[str, float], *, threshold: float
+    state: Detector, block: DayBlock, bounds: Mapping[str, float], *, threshold: float
 ) -> tuple[Detector, Alarm | None]:
     """The state after one more block, and the alarm if this block raised one.
 

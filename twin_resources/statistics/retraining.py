@@ -65,7 +65,7 @@ class StreamProgress:
         armed: whether it is bet on.
         seen, needed: values of this version, and how many its next batch takes.
         per_day: settled values a day, lately; None: unknown.
-        e_value, threshold: mean_k M_k and C.
+        e_value, threshold: E and C.
     """
 
     stream: str

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.statistics.settled_values import stream_of, unit_interval
 from twin_resources.statistics.bets import BETS, FRACTIONS
-from twin_resources.statistics.blocks import Block, blocks_of
+from twin_resources.statistics.blocks import DayBlock, blocks_of
 from twin_resources.statistics.detector import Alarm, Detector, fold, mean_wealth, stakes, threshold
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
@@ -226,7 +226,7 @@ def test_evidence_grows_by_one_a_block_at_most_where_nothing_has_fallen() -> Non
             name, bound = [("a", 0.8), ("b", 0.4)][int(rng.integers(2))]
             mean = float(rng.binomial(size, bound)) / size
             last = SettledValue(number, "mara", "thumbs", "v1", name, mean)
-            block = Block(number, last, mean, size)
+            block = DayBlock(number, last, mean, size)
             state, _ = fold(state, block, {"a": 0.8, "b": 0.4}, threshold=1e300)
         ends[path] = state.e_value
     error = ends.std() / paths**0.5
