@@ -25,7 +25,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.blocks import MOST_BLOCKS, blocks_a_day
-from twin_resources.statistics.bounds import clustered_lower, lower_bound
+from twin_resources.statistics.bounds import clustered_lower, few_days_lower, lower_bound
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 FIRST_BATCH = 500  # of a version that is compared with others (`release/certified.py`)
@@ -96,9 +96,11 @@ def _lower(values: Sequence[SettledValue], *, delta: float) -> float:
     found = [lower_bound(said, delta=delta)]
     days: list[Hashable] = [one.sequence if one.day is None else f"day {one.day}" for one in values]
     readers: list[Hashable] = [one.reader or one.sequence for one in values]
-    for clusters, fewest in ((days, 1), (readers, FEWEST_READERS)):
-        if fewest <= len(set(clusters)) < len(values):
-            found.append(clustered_lower(said, clusters, delta=delta))
+    if len(set(days)) < len(values):
+        by_day = clustered_lower(said, days, delta=delta)
+        found.append(max(by_day, few_days_lower(said, days, delta=delta)))
+    if FEWEST_READERS <= len(set(readers)) < len(values):
+        found.append(clustered_lower(said, readers, delta=delta))
     return min(found)
 
 

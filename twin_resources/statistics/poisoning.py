@@ -14,6 +14,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_high
 
 from twin_resources.statistics.bets import FRACTIONS, factor
 from twin_resources.statistics.values import SettledValue
@@ -50,6 +51,28 @@ def admitted(readers: Sequence[str], counted: Counter[str]) -> list[bool]:
 
 
 @dataclass(frozen=True)
+class ReaderGroup:
+    """Readers who have something in common that is not what they said.
+
+    Attributes:
+        what: in words, after "readers ".
+        readers: how many.
+        of_values: their share of the values since the drop, in [0, 1].
+        others: log growth of the bet over the values of all others; above 0: they fell, too.
+    """
+
+    what: str
+    readers: int
+    of_values: float
+    others: float
+
+    @property
+    def carries(self) -> bool:
+        """Whether all that fell is theirs, beside as many values of others that did not."""
+        return self.readers > 0 and self.of_values <= MOST_EVIDENCE and self.others <= 0.0
+
+
+@dataclass(frozen=True)
 class EvidenceShares:
     """Who carries the evidence of an alarm.
 
@@ -60,9 +83,7 @@ class EvidenceShares:
         others: log growth of the same bet over the values of all others; above 0: they fell, too.
         of_values: share of the values since the drop that are those readers', in [0, 1].
         usual: share of the values before it; None: there are none.
-        week: readers who came first in the one week whose readers carry most of it.
-        week_of_values: share of the values since the drop that are theirs.
-        without_week: log growth of the same bet over the values of all others.
+        groups: readers by the week in which they came first, and by how often they came since.
     """
 
     share: float
@@ -71,16 +92,13 @@ class EvidenceShares:
     others: float = 0.0
     of_values: float = 0.0
     usual: float | None = None
-    week: int = 0
-    week_of_values: float = 0.0
-    without_week: float = 0.0
+    groups: tuple[ReaderGroup, ...] = ()
 
     @property
-    def by_one_week(self) -> bool:
-        """Whether all that fell came from readers who were first seen in one and the same week,
-        beside as many others who saw no fall: keys that were made for it look like that, however
-        many they are and however long they go on. A person looks, nothing is trained."""
-        return bool(self.week) and self.week_of_values <= 0.5 and self.without_week <= 0.0
+    def group(self) -> ReaderGroup | None:
+        """Readers of one week, or those who come most often, who alone saw a fall: keys that were
+        made for it look like that, however many they are. A person looks, nothing is trained."""
+        return next((one for one in self.groups if one.carries), None)
 
     @property
     def by_few(self) -> bool:
@@ -136,7 +154,10 @@ def carried_by(
     named = tuple(reader for reader, _ in heaviest)
     others = math.fsum(gain for reader, gain in best.items() if reader not in named)
     usual = sum(readers.get(value.sequence) in named for value in before)
-    of_week = _heaviest_week(best, first_days or {})
+    groups = (
+        ("who were first seen in one week", _heaviest_week(best, first_days or {})),
+        ("who came more often than most", _frequent(counts)),
+    )
     return EvidenceShares(
         min(1.0, share),
         named,
@@ -144,10 +165,24 @@ def carried_by(
         others,
         of_values=sum(counts[reader] for reader in named) / max(1, counts.total()),
         usual=usual / len(before) if before else None,
-        week=len(of_week),
-        week_of_values=sum(counts[reader] for reader in of_week) / max(1, counts.total()),
-        without_week=math.fsum(gain for reader, gain in best.items() if reader not in of_week),
+        groups=tuple(
+            ReaderGroup(
+                what,
+                len(group),
+                sum(counts[reader] for reader in group) / max(1, counts.total()),
+                math.fsum(gain for reader, gain in best.items() if reader not in group),
+            )
+            for what, group in groups
+        ),
     )
+
+
+def _frequent(counts: Mapping[str, int]) -> set[str]:
+    """Readers with more values than half of the readers have."""
+    if not counts:
+        return set()
+    usual = median_high(counts.values())
+    return {reader for reader, count in counts.items() if count > usual}
 
 
 def _heaviest_week(growth: Mapping[str, float], first_days: Mapping[str, int]) -> set[str]:

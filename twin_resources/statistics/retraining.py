@@ -217,12 +217,12 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
             "or those readers have just come: a person looks, nothing is trained"
         )
         return closed("held_back", why, "few_readers")
-    if situation.carried is not None and situation.carried.by_one_week:
+    if situation.carried is not None and (group := situation.carried.group):
         why = (
-            f"all that fell came from {situation.carried.week} readers who were first seen in one "
-            "week, and the others' values did not fall: a person looks, nothing is trained"
+            f"all that fell came from {group.readers} readers {group.what}, and the others' values "
+            "did not fall: a person looks, nothing is trained"
         )
-        return closed("held_back", why, "readers_of_a_week")
+        return closed("held_back", why, "reader_group")
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return closed("held_back", why, "outside_the_weights")

@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from rich.console import Console
 from twin_cli.commands.explain import explanation_tree
+from twin_cli.commands.lower_floor_command import run_lower_floor
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.releases import run_release, run_rollback, run_versions
 
@@ -21,6 +23,7 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, passages_of
 from twin_resources.registry.registry import GateClaim, MoveRefused, Registry, Verdict
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state_tables import lowered_floors
 from twin_resources.storage.tables.tables import Tables
 
 CHUNK = {
@@ -168,6 +171,20 @@ def test_a_rollback_brings_the_former_version_back(
         run_rollback(home, "v1", author="ada", reason="again", console=console)
     with pytest.raises(TwinError, match="v2"):
         run_rollback(home, "two", author="ada", reason="again", console=console)
+
+
+def test_lowering_the_floor_is_kept_with_who_and_why(
+    home: Settings, registry: Registry, console: Console
+) -> None:
+    register(registry, "one", "passed")
+    with pytest.raises(TwinError, match="no reason"):
+        run_lower_floor(home, author="", reason=" ", console=console)
+    assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
+    assert "0 values so far are history. Every stream is certified anew" in said(console)
+    with registry.state.reading() as connection:
+        [row] = connection.execute(sa.select(lowered_floors)).all()
+    assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")
+    assert row.asked_by.startswith("command:")
 
 
 def test_a_refused_version_is_released_by_hand_and_marked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -212,21 +213,49 @@ def test_keys_of_one_week_train_nothing_however_long_they_go_on() -> None:
     """Five of 30 readers a day: with the look at three readers alone some of it would train."""
     alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=5))]
     assert len(alarms) >= 6
-    assert all(one.by_few or one.by_one_week for one in alarms)
-    assert sum(one.by_one_week for one in alarms) >= 0.8 * len(alarms)
+    assert all(one.by_few or one.group for one in alarms)
+    of_a_week = [one.groups[0].carries for one in alarms]
+    assert sum(of_a_week) >= 0.8 * len(alarms)
 
 
 def test_a_fall_that_readers_of_all_weeks_see_is_no_attack() -> None:
     alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=0, fall=0.3))[:1]]
     assert len(alarms) == 6
-    assert not any(one.by_few or one.by_one_week for one in alarms)
+    assert not any(one.by_few or one.group for one in alarms)
 
 
 def test_where_everybody_came_in_the_same_week_it_says_nothing() -> None:
     values, first = poisoned(1, keys=0, fall=0.3)
     [one, *_] = looked_at(values, dict.fromkeys(first, 3))
-    assert one.week_of_values == 1.0
-    assert not one.by_one_week
+    assert one.groups[0].of_values == 1.0
+    assert one.group is None
+
+
+def test_keys_that_come_more_often_than_visitors_are_known() -> None:
+    """Visitors vote once ever, so that those of a week are all there is; five keys vote daily."""
+    number, values = 0, list[SettledValue]()
+    draw = random.Random(4)
+    for day in range(40):
+        readers = [f"once {day} {visitor}" for visitor in range(25)]
+        readers += [f"key {key}" for key in range(5)] if day >= 36 else []
+        for reader in draw.sample(readers, len(readers)):
+            number += 1
+            value = 0.0 if reader.startswith("key") else float(draw.random() < 0.8)
+            values.append(
+                SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
+            )
+    first: dict[str, int] = {}
+    for one in values:
+        first.setdefault(one.reader, one.day or 0)
+    drop = [one for one in values if (one.day or 0) >= 36]
+    readers_of = {one.sequence: one.reader for one in drop}
+    found = carried_by(drop, readers_of, BOUNDS, first_days=first)
+    assert not found.groups[0].carries
+    assert found.group is not None
+    assert (found.group.readers, found.group.what) == (5, "who came more often than most")
+    honest = [one for one in drop if not one.reader.startswith("key")]
+    fell = [replace(one, value=float(draw.random() < 0.5)) for one in honest]
+    assert carried_by(fell, readers_of, BOUNDS, first_days=first).group is None
 
 
 def test_judged_traces_have_no_reader_and_count_one_by_one() -> None:
