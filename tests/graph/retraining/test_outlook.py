@@ -38,7 +38,6 @@ def test_thumbs_of_few_readers_take_months_and_a_judge_days(world: LoopWorld) ->
     world.tick()
 
     line, sooner = told(world)
-    print(line)  # noqa: T201
 
     assert line.startswith("thumbs: 3 a day; a fall of .1 is found after about ")
     assert 60 < days_in(line, ".1") < 365
