@@ -9,7 +9,7 @@ An adapter is tried with random weights on every linear layer, because two thing
 a weight that GGUF stores otherwise, and an architecture whose graph in llama.cpp leaves adapters
 out. Then a trained adapter is merged into a GGUF file of its own (`BaseModel.adapters`).
 """
-# pyright: strict
+# pyright: strict, reportUnknownMemberType=false
 
 from __future__ import annotations
 

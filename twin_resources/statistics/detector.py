@@ -200,11 +200,11 @@ def fold(
         bets=state.bets + block.size,
         since=state.since or block.first,
         alarms=state.alarms,
-        classes=state.classes
-        | {
+        classes={
+            **state.classes,
             last.prompt_class: grown(
                 state.classes.get(last.prompt_class, NO_WEALTH), baseline, block.value
-            )
+            ),
         },
         of_classes=max(1, len(bounds)),
     )

@@ -195,5 +195,7 @@ def _heaviest_week(growth: Mapping[str, float], first_days: Mapping[str, int]) -
         if reader in first_days:
             weeks.setdefault(first_days[reader] // WEEK, set()).add(reader)
     return max(
-        weeks.values(), key=lambda week: math.fsum(growth[reader] for reader in week), default=set()
+        weeks.values(),
+        key=lambda week: math.fsum(growth[reader] for reader in week),
+        default=set[str](),
     )

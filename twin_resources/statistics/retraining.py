@@ -210,19 +210,9 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         )
         return closed("incident", why, "shared_cause")
     fallen = tuple(fall.prompt_class for fall in situation.falls)
-    if situation.carried is not None and situation.carried.by_few:
-        why = (
-            f"{len(situation.carried.readers)} of {situation.carried.of} readers carry "
-            f"{situation.carried.share:.0%} of the evidence, and the others' values did not fall, "
-            "or those readers have just come: a person looks, nothing is trained"
-        )
-        return closed("held_back", why, "few_readers")
-    if situation.carried is not None and (group := situation.carried.group):
-        why = (
-            f"all that fell came from {group.readers} readers {group.what}, and the others' values "
-            "did not fall: a person looks, nothing is trained"
-        )
-        return closed("held_back", why, "reader_group")
+    if readers := _by_some_readers(situation.carried):
+        cause, why = readers
+        return closed("held_back", f"{why}: a person looks, nothing is trained", cause)
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return closed("held_back", why, "outside_the_weights")
@@ -251,6 +241,23 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,
     )
+
+
+def _by_some_readers(carried: EvidenceShares | None) -> tuple[str, str] | None:
+    """Cause and reason where a few readers, or one group of them, made the whole alarm."""
+    if carried is not None and carried.by_few:
+        why = (
+            f"{len(carried.readers)} of {carried.of} readers carry {carried.share:.0%} of the "
+            "evidence, and the others' values did not fall, or those readers have just come"
+        )
+        return "few_readers", why
+    if carried is not None and (group := carried.group):
+        why = (
+            f"all that fell came from {group.readers} readers {group.what}, and the others' values "
+            "did not fall"
+        )
+        return "reader_group", why
+    return None
 
 
 def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:

@@ -347,7 +347,7 @@ def steps(
     after, alarm = advance(
         watch, day, first=first, threshold=threshold, batches=batches, fleet=fleet
     )
-    bounds = watch.baseline.bounds if watch.baseline is not None else {}
+    bounds = watch.baseline.bounds if watch.baseline is not None else dict[str, float]()
     e_value = after.detector.e_value if alarm is None else alarm.e_value
     found = [
         DetectorStep(value.sequence, value.value, bounds.get(value.prompt_class), e_value, None)

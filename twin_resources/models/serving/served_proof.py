@@ -12,7 +12,7 @@ already is the embedding, the output head or a norm, what differs later only is 
 attention. Compared are the five most probable tokens behind eight places of each prompt, with the
 server's cache between them, as in serving.
 """
-# pyright: strict
+# pyright: strict, reportUnknownMemberType=false
 
 from __future__ import annotations
 

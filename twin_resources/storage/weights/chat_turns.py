@@ -18,7 +18,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twin_resources.errors import TwinError
 
@@ -89,7 +89,7 @@ def ends_of(folder: Path, tokenizer: Any, turns: ChatTurns) -> tuple[str, ...]:
     listed: Any = []
     if path.is_file():
         listed = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") or []
-    ids = listed if isinstance(listed, list) else [listed]
+    ids = cast("list[int]", listed if isinstance(listed, list) else [listed])
     texts: list[str] = [str(text) for text in tokenizer.convert_ids_to_tokens(ids)]
     own = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
     return tuple(dict.fromkeys([turns.end_of_turn, *own, *texts]))

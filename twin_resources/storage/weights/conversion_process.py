@@ -115,7 +115,13 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
 
 
 def _model_class(folder: Path) -> Any:
-    from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
+    # the converter's own package, on the path by --converter
+    from conversion import (  # pyright: ignore[reportMissingImports]
+        ModelBase,
+        ModelType,
+        get_model_architecture,
+        get_model_class,
+    )
 
     architecture = get_model_architecture(ModelBase.load_hparams(folder, False), ModelType.TEXT)
     try:

@@ -307,9 +307,9 @@ def _shape_of(folder: Path, config: Mapping[str, Any]) -> Any:
     Where it leaves out nothing, as in the folder of the embedded model, transformers and torch are
     not imported for them: 4 CPU s of a first start.
     """
-    rope = config.get("rope_parameters")
-    plain = isinstance(rope, Mapping) and rope.get("rope_type") == "default"
-    if plain and "rope_theta" in rope and all(config.get(name) is not None for name in _SHAPE):
+    rope: Mapping[str, Any] = config.get("rope_parameters") or {}
+    plain = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
+    if plain and all(config.get(name) is not None for name in _SHAPE):
         return SimpleNamespace(rope_parameters=rope, **{name: config[name] for name in _SHAPE})
     from transformers import LlamaConfig
 

