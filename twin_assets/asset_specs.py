@@ -117,13 +117,13 @@ def schema_of(contract: type[dy.Schema]) -> dg.TableSchema:
 
 
 def _limits(column: dy.Column) -> list[str]:
-    said = [
+    limits = [
         f"{text} {value}"
         for name, text in (("min_length", "length at least"), ("min", "≥"), ("max", "≤"))
         if (value := getattr(column, name, None)) is not None
     ]
     categories = getattr(column, "categories", None)
-    return [*said, f"one of {', '.join(categories)}"] if categories else said
+    return [*limits, f"one of {', '.join(categories)}"] if categories else limits
 
 
 def _plain(columns: Mapping[str, Any]) -> dg.TableSchema:

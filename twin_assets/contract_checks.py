@@ -42,20 +42,20 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
         new = tables.unverified(
             table, author, claim="rows_keep_their_contract", version=contracts.version_of(schema)
         )
-        found = contracts.examine(new.parts(list(columns_of(schema)), rows=BATCH_ROWS), schema)
-        keys = [] if found.missing else schema.primary_key()
+        problems = contracts.examine(new.parts(list(columns_of(schema)), rows=BATCH_ROWS), schema)
+        keys = [] if problems.missing else schema.primary_key()
         twice = contracts.keys_twice(tables.read(table, author, columns=keys)) if keys else 0
-        if found.kept:
+        if problems.kept:
             new.hold()
         return dg.AssetCheckResult(
-            passed=found.kept and not twice,
+            passed=problems.kept and not twice,
             metadata={
                 "rows": new.rows,
-                "looked_at": found.rows,
-                "bad_rows": found.bad,
-                "by_rule": dict(found.by_rule),
-                "missing_columns": list(found.missing),
-                "wrong_types": dict(found.wrong_types or {}),
+                "looked_at": problems.rows,
+                "bad_rows": problems.bad,
+                "by_rule": dict(problems.by_rule),
+                "missing_columns": list(problems.missing),
+                "wrong_types": dict(problems.wrong_types or {}),
                 "keys_given_twice": twice,
                 "quarantined": contracts.quarantined(tables, f"{table}_quarantine", author),
             },

@@ -56,12 +56,16 @@ class StepExecution(BaseModel):
         """
         module, _, name = self.executor.partition(":")
         try:
-            found: object = getattr(import_module(module), name)
+            constructor: object = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise _refused(f"load the executor {self.executor}", str(error)) from error
-        if not isinstance(found, dg.ExecutorDefinition):
-            raise _refused(f"load the executor {self.executor}", f"a {type(found).__name__}")
-        return found.configured(dict(self.config), name=found.name) if self.config else found
+        if not isinstance(constructor, dg.ExecutorDefinition):
+            raise _refused(f"load the executor {self.executor}", f"a {type(constructor).__name__}")
+        return (
+            constructor.configured(dict(self.config), name=constructor.name)
+            if self.config
+            else constructor
+        )
 
     def sized(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """The assets or checks with the size of each step among its tags."""

@@ -18,5 +18,5 @@ def newest_metadata(instance: dg.DagsterInstance, asset: str, author: str) -> di
     ).records
     if not records or records[0].asset_materialization is None:
         return {}
-    found = records[0].asset_materialization.metadata
-    return {name: value.value for name, value in found.items()}
+    entries = records[0].asset_materialization.metadata
+    return {name: value.value for name, value in entries.items()}

@@ -209,8 +209,8 @@ class Settings(BaseSettings):
     @property
     def has_hub_set(self) -> bool:
         """Whether the general set comes from the model hub."""
-        found = self.general_set and not Path(self.general_set).expanduser().exists()
-        return bool(found) and self.general_set.count("/") == 1
+        is_absent = self.general_set and not Path(self.general_set).expanduser().exists()
+        return bool(is_absent) and self.general_set.count("/") == 1
 
     @property
     def has_real_langfuse(self) -> bool:

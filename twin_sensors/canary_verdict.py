@@ -58,7 +58,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
             margin=settings.margin,
             fewest_prompts=settings.trial_prompts,
         )
-        said = "\n".join(
+        message = "\n".join(
             [
                 *(f"{author}: {line}" for author, line in done.messages.items()),
                 *wrong,
@@ -66,7 +66,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
             ]
         )
         return dg.SensorResult(
-            skip_reason=said or "nothing is on trial",
+            skip_reason=message or "nothing is on trial",
             asset_events=[recorded(told) for told in done.told],
             cursor=str(done.newest_move),
         )
@@ -74,14 +74,14 @@ def build(gate_version: str) -> dg.SensorDefinition:
     return canary_verdict
 
 
-def recorded(told: ReleaseNotice) -> dg.AssetMaterialization:
+def recorded(notice: ReleaseNotice) -> dg.AssetMaterialization:
     """A move in Dagster's own history, where the releases are."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
-        for name, value in told.metadata.items()
+        for name, value in notice.metadata.items()
     }
     return dg.AssetMaterialization(
-        "released_model", description=told.description, metadata=metadata, partition=told.author
+        "released_model", description=notice.description, metadata=metadata, partition=notice.author
     )
 
 

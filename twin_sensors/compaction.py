@@ -38,21 +38,21 @@ class CompactionReport:
 def tidy_author(tables: Tables, author: str) -> CompactionReport:
     """Upkeep of every table of an author, one after the other."""
     names = tables.assets(author)
-    kept: list[CompactionResult] = []
+    results: list[CompactionResult] = []
     busy: list[str] = []
     vectors = ""
     for name in names:
         try:
-            kept.append(tables.compact(name, author))
+            results.append(tables.compact(name, author))
             if name == TABLE:
                 vectors = keep_vector_index(tables, author)
         except LeaseBusy:
             busy.append(name)
     return CompactionReport(
         tables=len(names),
-        merged=sum(table.merged for table in kept),
-        indexes=sum(len(table.indexes) for table in kept),
-        bytes_removed=sum(table.bytes_removed for table in kept),
+        merged=sum(table.merged for table in results),
+        indexes=sum(len(table.indexes) for table in results),
+        bytes_removed=sum(table.bytes_removed for table in results),
         vector_index=vectors,
         busy=tuple(busy),
     )

@@ -29,8 +29,8 @@ class DagsterRunRecords:
     def in_flight(self) -> Mapping[str, str]:
         """Author → id of the run that is queued or running."""
         if self._in_flight is None:
-            found = self._runs(statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS])
-            self._in_flight = {run.tags.get(PARTITION_TAG, ""): run.run_id for run in found}
+            runs = self._runs(statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS])
+            self._in_flight = {run.tags.get(PARTITION_TAG, ""): run.run_id for run in runs}
         return self._in_flight
 
     def of_author(self, author: str, *, since: float) -> Sequence[Run]:

@@ -49,18 +49,20 @@ def import_changed_feeds_every_hour(
     requests: list[dg.RunRequest] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         memories = {one.slug: polling.remembered(state, one.slug, now=now) for one in reading}
-        asked = {one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading}
+        answers_awaited = {
+            one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading
+        }
         for author in reading:
             try:
-                answers, failures = asked[author.slug].result()
+                answers, failures = answers_awaited[author.slug].result()
             except TwinError as error:
                 lines.append(f"{author.slug}: {error}")
                 continue
             lines += [f"{author.slug}: {failure}" for failure in failures]
             memory = replace(memories[author.slug], answers=answers)
-            request, said = _decided(author.slug, memory, runs, state, now)
+            request, message = _decided(author.slug, memory, runs, state, now)
             requests += [request] if request is not None else []
-            lines.append(f"{author.slug}: {said}")
+            lines.append(f"{author.slug}: {message}")
     unknown = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
     ready = [request for request in requests if request.partition_key not in unknown]
     lines += [f"{slug}: no partition yet, `new_posts` or `twin up` makes it" for slug in unknown]

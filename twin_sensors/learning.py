@@ -67,8 +67,8 @@ def learn_routing_every_night(
         if author.slug in runs.in_flight():
             lines.append(f"{author.slug}: such a run goes on")
             continue
-        if kept := what_keeps_here(author):
-            lines.append(f"{author.slug}: {kept}")
+        if reason := what_keeps_here(author):
+            lines.append(f"{author.slug}: {reason}")
             continue
         learned = runs.newest_success(author.slug)
         learned_at = None if learned is None else learned.created
@@ -78,9 +78,9 @@ def learn_routing_every_night(
             decision = LearningDecision(False, str(error))
         lines.append(f"{author.slug}: {decision.said}")
         wanted += [author.slug] if decision.learn else []
-    told = "\n".join(lines) or "no author"
-    context.log.info(told)
-    yield from one_run_each(wanted, kind="learn", at=at, otherwise=told)
+    message = "\n".join(lines) or "no author"
+    context.log.info(message)
+    yield from one_run_each(wanted, kind="learn", at=at, otherwise=message)
 
 
 def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:

@@ -41,9 +41,9 @@ class PostsCursor:
     def read(cls, cursor: str | None, *, now: float) -> "PostsCursor":
         if not cursor:
             return cls(int(now), "", {})
-        said: dict[str, Any] = json.loads(cursor)
-        known = {slug: KnownSources.from_json(one) for slug, one in said["authors"].items()}
-        return cls(said["epoch"], said["turn"], known)
+        document: dict[str, Any] = json.loads(cursor)
+        known = {slug: KnownSources.from_json(one) for slug, one in document["authors"].items()}
+        return cls(document["epoch"], document["turn"], known)
 
     def written(self) -> str:
         known = {slug: one.as_json() for slug, one in sorted(self.authors.items())}
@@ -103,11 +103,11 @@ def new_posts(
         if decision.known is not None:
             known[slug] = decision.known
     missing = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
-    said = "\n".join(lines) or "no author with a folder or an S3 prefix"
-    context.log.info(said)
+    message = "\n".join(lines) or "no author with a folder or an S3 prefix"
+    context.log.info(message)
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else said,
+        skip_reason=None if requests else message,
         dynamic_partitions_requests=[runs.addition(missing)] if missing else [],
         cursor=PostsCursor(memory.epoch, turn, known).written(),
     )
@@ -143,5 +143,5 @@ def _imported_paths(home: Settings, author: str) -> list[str]:
         tables = Tables(home.tables_base, state=state)
         if not tables.exists("raw_posts", author):
             return []
-        found = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
-        return [path for path in found["path"].to_list() if path]
+        paths = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
+        return [path for path in paths["path"].to_list() if path]

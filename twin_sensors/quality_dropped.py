@@ -75,10 +75,10 @@ def result_of(
     context: dg.SensorEvaluationContext, done: LoopTick, *, cursor: str | None = None
 ) -> dg.SensorResult:
     """The tick as Dagster shows it: runs to start, or the numbers as the reason for none."""
-    said = message_of(done)
+    message = message_of(done)
     if not done.launches:
-        return dg.SensorResult(skip_reason=said, cursor=cursor)
-    context.log.info(said)
+        return dg.SensorResult(skip_reason=message, cursor=cursor)
+    context.log.info(message)
     return dg.SensorResult(run_requests=requests_of(done.launches), cursor=cursor)
 
 

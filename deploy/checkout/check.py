@@ -129,9 +129,9 @@ def pytest_stages(
 def changed_graph_tests(project: Path) -> list[str]:
     """The asset graph's own test, and the folders of graph tests that what was changed since the
     last commit goes by: `twin_assets/corpus/…` by `tests/graph/corpus`. Without git: the first."""
-    asked = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    names = {part for path in found.stdout.split("\0") for part in Path(path).parts}
+    command = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = {part for path in completed.stdout.split("\0") for part in Path(path).parts}
     folders = sorted((project / "tests" / "graph").glob("*/"))
     return [
         "tests/graph/test_asset_graph.py",

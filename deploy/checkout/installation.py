@@ -116,10 +116,10 @@ def fingerprint(project: Path) -> str:
 def read_stamp(stamp: Path) -> dict[str, Any]:
     """What the last installation left, or nothing when it did not come to its end."""
     try:
-        found = json.loads(stamp.read_text(encoding="utf-8"))
+        document = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _python(project: Path) -> Path:
@@ -146,10 +146,10 @@ def _make_environment(project: Path) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        said = ""
+        output = ""
         while process.returncode is None:
             try:
-                said, _ = process.communicate(timeout=CLOCK_EVERY_S)
+                output, _ = process.communicate(timeout=CLOCK_EVERY_S)
             except subprocess.TimeoutExpired:
                 _say(f"making .venv: {time.monotonic() - started:.0f} s")
             except BaseException:
@@ -158,7 +158,7 @@ def _make_environment(project: Path) -> None:
     if process.returncode != 0:
         raise InstallationFailed(
             f"make the virtual environment {folder}",
-            found=said.strip()[-500:],
+            found=output.strip()[-500:],
             next_step="mend what it says (Debian: install the package python3-venv)",
         )
 
@@ -194,23 +194,23 @@ def _install_torch(project: Path) -> None:
 def pins(constraints: Path) -> dict[str, str]:
     """`name==version` lines as a dict."""
     lines = constraints.read_text(encoding="utf-8").splitlines()
-    found = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    return {name.strip().lower(): version.strip() for name, version in found}
+    pinned = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    return {name.strip().lower(): version.strip() for name, version in pinned}
 
 
 def _pip(project: Path, arguments: Sequence[str], *, tried: str) -> None:
     if _pip_ran(project, arguments, tried=tried) == 0:
         return
     log = project / ".venv" / "install.log"
-    found, next_step = reading_of(log.read_text(encoding="utf-8", errors="replace"))
-    raise InstallationFailed(tried, found=found, next_step=f"{next_step}; all of it is in {log}")
+    problem, next_step = reading_of(log.read_text(encoding="utf-8", errors="replace"))
+    raise InstallationFailed(tried, found=problem, next_step=f"{next_step}; all of it is in {log}")
 
 
 def reading_of(log: str) -> tuple[str, str]:
     """What pip's output says went wrong, and what to do."""
-    for pattern, found, next_step in KNOWN_FAILURES:
+    for pattern, problem, next_step in KNOWN_FAILURES:
         if re.search(pattern, log):
-            return found, next_step
+            return problem, next_step
     conflict = re.search(r"The conflict is caused by:\n((?: .*\n)+)", log)
     if conflict:
         lines = [line.strip() for line in conflict.group(1).splitlines()]

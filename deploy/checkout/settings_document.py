@@ -104,27 +104,27 @@ def variable_of(name: str) -> str:
 
 
 def _variables() -> list[tuple[str, ...]]:
-    said = comments_of_fields(inspect.getsource(settings_module), "Settings")
+    comments = comments_of_fields(inspect.getsource(settings_module), "Settings")
     return [
         (
             f"`{variable_of(name)}`",
             _default(field.default),
             _values(field.annotation),
-            _described(said, name, where="settings.py"),
+            _described(comments, name, where="settings.py"),
         )
         for name, field in Settings.model_fields.items()
     ]
 
 
 def _author_settings() -> list[tuple[str, ...]]:
-    said = attributes_of(inspect.getdoc(Author) or "")
+    descriptions = attributes_of(inspect.getdoc(Author) or "")
     kinds = get_type_hints(Author)
     return [
         (
             f"`{name}`",
             _default(spec.default) if name != "name" else "the slug",
             _values(kinds[name]),
-            _described(said, name, where="authors.py"),
+            _described(descriptions, name, where="authors.py"),
         )
         for name, spec in Author.__dataclass_fields__.items()
         if name not in {"slug", "extra"}
@@ -145,7 +145,7 @@ def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ClassDef) and node.name == class_name
     ]
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             above: list[str] = []
@@ -156,23 +156,23 @@ def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
             behind = [
                 held[at] for at in range(node.lineno, (node.end_lineno or 0) + 1) if at in held
             ]
-            found[node.target.id] = " ".join([*above, *behind])
-    return found
+            comments[node.target.id] = " ".join([*above, *behind])
+    return comments
 
 
 def attributes_of(docstring: str) -> dict[str, str]:
     """Attribute → its words in the section `Attributes:`; several names may share a line's."""
     section = docstring.partition("Attributes:\n")[2]
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", "\n" + section):
         names, colon, words = entry.strip().partition(": ")
         if colon:
-            found |= dict.fromkeys(names.split(", "), " ".join(words.split()))
-    return found
+            descriptions |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+    return descriptions
 
 
-def _described(said: Mapping[str, str], name: str, *, where: str) -> str:
-    words = said.get(name, "")
+def _described(descriptions: Mapping[str, str], name: str, *, where: str) -> str:
+    words = descriptions.get(name, "")
     if not words:
         raise TwinError(
             f"describe the setting {name}",

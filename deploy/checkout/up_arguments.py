@@ -68,16 +68,16 @@ def options_of(command: str, folder: Path) -> tuple[str, list[Option]]:
         for node in ast.parse((folder / "stack_group.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name == command
     ]
-    found = []
+    options = []
     for argument in function.args.args + function.args.kwonlyargs:
         annotation = argument.annotation
         if isinstance(annotation, ast.Name):
             annotation = shared.get(annotation.id, annotation)
         option = _option(argument.arg, annotation)
         if option is not None:
-            found.append(option)
-    said = (ast.get_docstring(function) or "").partition("\n")[0]
-    return said, [*found, Option((HELP,), False, "Say this and end.")]
+            options.append(option)
+    summary = (ast.get_docstring(function) or "").partition("\n")[0]
+    return summary, [*options, Option((HELP,), False, "Say this and end.")]
 
 
 def _option(name: str, annotation: Any) -> Option | None:
@@ -109,7 +109,7 @@ def read(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
         WrongUsage: an option that there is not, one without its value, or a second path.
     """
     by_name = {name: option for option in options for name in option.names}
-    found: dict[str, Any] = {"path": ""}
+    values: dict[str, Any] = {"path": ""}
     waiting, plain = list(arguments), False
     while waiting:
         argument = waiting.pop(0)
@@ -123,19 +123,19 @@ def read(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
             if not option.takes_value:
                 if equals:
                     raise WrongUsage(f"Option {name} takes no value.")
-                found[option.names[0]] = name == option.names[0]
+                values[option.names[0]] = name == option.names[0]
                 continue
             if not equals and not waiting:
                 raise WrongUsage(f"Option {name} needs a value.")
-            found[option.names[0]] = value if equals else waiting.pop(0)
-        elif found["path"]:
+            values[option.names[0]] = value if equals else waiting.pop(0)
+        elif values["path"]:
             raise WrongUsage(
                 f"A second path: {argument}. Several folders of an author: import them one after "
                 "another."
             )
         else:
-            found["path"] = argument
-    return found
+            values["path"] = argument
+    return values
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
@@ -207,12 +207,12 @@ def _toml(path: Path) -> dict[str, Any]:
         return {}
 
 
-def as_help(said: str, options: Sequence[Option]) -> str:
+def as_help(summary: str, options: Sequence[Option]) -> str:
     """What `deploy/up.sh --help` prints."""
     lines = [
         "Usage: bash deploy/up.sh [PATH] [OPTIONS]",
         "",
-        said,
+        summary,
         "Without .venv it is installed first; PATH is a folder of posts, an export, s3://… or a "
         "feed,",
         "and without one the bundled sample author.",
@@ -231,11 +231,11 @@ def as_help(said: str, options: Sequence[Option]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Answer, refuse or let pass; see the exit codes above."""
     here = Path(__file__).resolve().parent
-    said, options = options_of("up", here.parent / "twin_cli")
+    summary, options = options_of("up", here.parent / "twin_cli")
     try:
         given = read(arguments, options)
         if given.get(HELP):
-            sys.stdout.write(as_help(said, options) + "\n")
+            sys.stdout.write(as_help(summary, options) + "\n")
             return ANSWERED
         if not given.get(ONLY_WITH_ITSELF):
             home = given.get("--home") or os.environ.get("TWIN_HOME") or ".twin"

@@ -97,7 +97,7 @@ def chat(
     """A page to talk to the twin: prints a link that opens it once."""
     from twin_cli.commands.chatting import run_chat
 
-    return run_chat(settings_of(home), open_browser=open_browser, say=say)
+    return run_chat(settings_of(home), open_browser=open_browser, log=say)
 
 
 @commands.command(name="open", rich_help_panel=ASK, epilog=example("twin open traces"))
@@ -111,7 +111,7 @@ def open_(
     """Open a page in the browser, or print the link where there is no screen."""
     from twin_cli.commands.opening import run_open
 
-    return run_open(settings_of(home), page, say=say)
+    return run_open(settings_of(home), page, log=say)
 
 
 @commands.command(

@@ -92,8 +92,8 @@ def _numbers(home: Path, author: str) -> list[int]:
     except sqlite3.Error:
         return []
     try:
-        asked = "SELECT version FROM model_versions WHERE author = ? ORDER BY version DESC"
-        return [int(row[0]) for row in connection.execute(asked, (author,))]
+        query = "SELECT version FROM model_versions WHERE author = ? ORDER BY version DESC"
+        return [int(row[0]) for row in connection.execute(query, (author,))]
     except sqlite3.Error:
         return []  # busy, or of a time before there were versions
     finally:

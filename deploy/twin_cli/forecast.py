@@ -126,18 +126,20 @@ def forecast(
     }
 
 
-def as_lines(found: dict[str, float]) -> Sequence[str]:
+def as_lines(seconds: dict[str, float]) -> Sequence[str]:
     """For a person: when what is there, and how long training and gate take."""
-    at = found["installation_s"]
+    at = seconds["installation_s"]
     installed = f"installed at {_clock(at)}, " if at else ""
     lines = [
-        f"  expected: {installed}first answer at {_clock(at + found['first_answer_s'])}; training "
-        f"takes {_clock(found['training_s'])}, the gate {_clock(found['gate_s'])}: the tuned model "
-        f"answers at {_clock(found['ready_s'])}, give or take a third"
+        f"  expected: {installed}first answer at {_clock(at + seconds['first_answer_s'])}; "
+        f"training "
+        f"takes {_clock(seconds['training_s'])}, the gate {_clock(seconds['gate_s'])}: the "
+        f"tuned model "
+        f"answers at {_clock(seconds['ready_s'])}, give or take a third"
     ]
-    if found["slower"] > 1.0:
+    if seconds["slower"] > 1.0:
         lines.append(
-            f"  (other programs want the cores: {found['slower']:.1f} times as long as alone, as "
+            f"  (other programs want the cores: {seconds['slower']:.1f} times as long as alone, as "
             "long as they do)"
         )
     return lines

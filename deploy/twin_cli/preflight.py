@@ -74,11 +74,11 @@ Report = dict[str, Any]
 
 def look_at_python() -> list[Finding]:
     """The Python that runs this, and what a virtual environment and the compiler need of it."""
-    found = f"Python {platform.python_version()}"
+    message = f"Python {platform.python_version()}"
     if sys.version_info[:2] not in PYTHONS:
         wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-        return [_stop("python", found, f"install Python {wanted} and run this again")]
-    findings = [_ok("python", found)]
+        return [_stop("python", message, f"install Python {wanted} and run this again")]
+    findings = [_ok("python", message)]
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     try:
         import ensurepip  # noqa: F401 - Debian ships it in a package of its own
@@ -96,10 +96,10 @@ def look_at_python() -> list[Finding]:
 def look_at_system() -> list[Finding]:
     """Linux or macOS."""
     name = platform.system()
-    found = f"{platform.platform(terse=True)}, {platform.machine()}"
+    message = f"{platform.platform(terse=True)}, {platform.machine()}"
     if name in ("Linux", "Darwin"):
-        return [_ok("system", found)]
-    return [_stop("system", found, "use Linux or macOS; on Windows, WSL 2")]
+        return [_ok("system", message)]
+    return [_stop("system", message, "use Linux or macOS; on Windows, WSL 2")]
 
 
 def look_at_compiler() -> list[Finding]:
@@ -140,30 +140,30 @@ def memory_gb() -> float:
 def gpus() -> list[tuple[str, float]]:
     """NVIDIA GPUs as (name, memory in GB)."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    found = []
+    cards = []
     for line in _output(query).splitlines():
         name, _, mebibytes = line.rpartition(",")
         if name and mebibytes.strip().isdigit():
-            found.append((name.strip(), round(int(mebibytes) * 1.048576e6 / GB, 1)))
-    return found
+            cards.append((name.strip(), round(int(mebibytes) * 1.048576e6 / GB, 1)))
+    return cards
 
 
 def look_at_model(model: str, machine: Machine) -> list[Finding]:
     """Whether the chosen base model can be trained and served here."""
     billions = parameters_of(model)
     if billions is None:
-        found = f"{model}: neither a folder with *.safetensors nor a size in its name"
-        return [_note("base model", found, "see the table below for what fits")]
+        message = f"{model}: neither a folder with *.safetensors nor a size in its name"
+        return [_note("base model", message, "see the table below for what fits")]
     expected = expect(billions, machine)
     licence = "" if model == EMBEDDED_MODEL else licence_of(model)
     if expected["fits"]:
         told = f"{model}, {size_name(billions)}, fits: {expected['needs']}, a training takes about "
         told += f"{expected['training_minutes']:.0f} minutes ({expected['on']})"
         return [_ok("base model", f"{told}; {licence}" if licence else told)]
-    found = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
+    message = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
-        return [_stop("base model", found, "choose a smaller one with --base-model")]
-    return [_note("base model", found, "expect swapping or a smaller --base-model")]
+        return [_stop("base model", message, "choose a smaller one with --base-model")]
+    return [_note("base model", message, "expect swapping or a smaller --base-model")]
 
 
 def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Finding]:
@@ -172,20 +172,20 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
         return []
     weights = weights_gb(name)
     if weights is None:
-        found = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
-        return [_note("answer model", found, "see the table below for what fits")]
+        message = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
+        return [_note("answer model", message, "see the table below for what fits")]
     here = machine["memory_gb"]
     alone, beside = (
         answering_need_gb(weights),
         answering_need_gb(weights, trained_billions=parameters_of(trained) or REFERENCE_BILLION),
     )
     if here and here < alone:
-        found = f"{name} needs {alone:.0f} GB of memory, here are {here} GB"
+        message = f"{name} needs {alone:.0f} GB of memory, here are {here} GB"
         step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
-        return [_stop("answer model", found, step)]
+        return [_stop("answer model", message, step)]
     if here and here < beside:
-        found = f"{name} and a training beside it need {beside:.0f} GB, here are {here} GB"
-        return [_note("answer model", found, "expect swapping while it trains")]
+        message = f"{name} and a training beside it need {beside:.0f} GB, here are {here} GB"
+        return [_note("answer model", message, "expect swapping while it trains")]
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 
 
@@ -206,11 +206,11 @@ def needs_gb(
     options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
 ) -> tuple[float, float, float]:
     """(GB to download, GB on the disk of the project, GB on the disk of the home)."""
-    fetched, kept = (0.0, 0.0)
+    fetched, on_disk = (0.0, 0.0)
     if not installed:
-        fetched, kept = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
+        fetched, on_disk = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
         if options.check:
-            fetched, kept = fetched + CHECK_EXTRAS_GB[0], kept + CHECK_EXTRAS_GB[1]
+            fetched, on_disk = fetched + CHECK_EXTRAS_GB[0], on_disk + CHECK_EXTRAS_GB[1]
     home = HOME_GB
     if not prepared:
         fetched, home = fetched + EMBEDDED_WEIGHTS_GB[0], home + EMBEDDED_WEIGHTS_GB[1]
@@ -226,7 +226,7 @@ def needs_gb(
     if answering and not served_elsewhere and not place.is_file():  # a GGUF is served as it lies
         fetched += 0 if place.is_dir() else 2 * answering
         home += (2 if place.is_dir() else 4) * answering
-    return round(fetched, 1), kept, home
+    return round(fetched, 1), on_disk, home
 
 
 def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -> list[Finding]:
@@ -240,12 +240,12 @@ def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -
     findings = []
     for folder, gigabytes in wanted.values():
         free = shutil.disk_usage(str(folder)).free / GB
-        found = f"{free:.1f} GB free at {folder}, {gigabytes:.1f} GB needed"
+        message = f"{free:.1f} GB free at {folder}, {gigabytes:.1f} GB needed"
         if free >= gigabytes:
-            findings.append(_ok("disk", found))
+            findings.append(_ok("disk", message))
         else:
             step = f"free {gigabytes - free:.1f} GB, or name another place with TWIN_HOME"
-            findings.append(_stop("disk", found, step))
+            findings.append(_stop("disk", message, step))
         if not os.access(str(folder), os.W_OK):
             step = "make the folder writable, or name another with TWIN_HOME"
             findings.append(_stop("disk", f"{folder} is not writable", step))
@@ -258,27 +258,27 @@ def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
     findings = []
     for service, default in PORTS.items():
         variable = f"TWIN_{service.upper()}_PORT"
-        asked = getattr(options, f"{service}_port") or os.environ.get(variable)
+        requested = getattr(options, f"{service}_port") or os.environ.get(variable)
         try:
-            port = int(asked or default)
+            port = int(requested or default)
             taken = _is_taken(port)
         except (ValueError, OverflowError):
             step = "name a port from 1 to 65535"
             findings.append(
-                _stop("port", f"{asked!r} is no port for the {SERVICES[service]}", step)
+                _stop("port", f"{requested!r} is no port for the {SERVICES[service]}", step)
             )
             continue
-        name, found = f"port {port}", f"for the {SERVICES[service]}"
+        name, purpose = f"port {port}", f"for the {SERVICES[service]}"
         if not taken:
-            findings.append(_ok(name, f"{found}, free"))
+            findings.append(_ok(name, f"{purpose}, free"))
         elif running:
-            findings.append(_ok(name, f"{found}, in use while this home's stack runs"))
-        elif asked:
+            findings.append(_ok(name, f"{purpose}, in use while this home's stack runs"))
+        elif requested:
             step = f"end what uses it, or choose another with --{service}-port"
-            findings.append(_stop(name, f"{found}, in use", step))
+            findings.append(_stop(name, f"{purpose}, in use", step))
         else:
             step = "the stack will listen on the next free port"
-            findings.append(_note(name, f"{found}, in use by another program", step))
+            findings.append(_note(name, f"{purpose}, in use by another program", step))
     return findings
 
 
@@ -365,12 +365,12 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     if installed is None:
         installed = (project / ".venv" / ".installed").exists()
     prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
-    download, kept, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
+    download, on_disk, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
     findings = look_at_system() + look_at_python() + look_at_compiler()
     findings += look_at_model(options.base_model, machine)
     findings += look_at_answer_model(options.answer_model, options.base_model, machine)
     findings += look_at_reranker(options.reranker)
-    findings += look_at_disk(project, home, kept_gb=kept, home_gb=in_home)
+    findings += look_at_disk(project, home, kept_gb=on_disk, home_gb=in_home)
     if not options.check:
         findings += look_at_ports(options, home)
     return {
@@ -378,7 +378,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
         "machine": machine,
         "findings": findings,
         "download_gb": download,
-        "disk_gb": round(kept + in_home, 1),
+        "disk_gb": round(on_disk + in_home, 1),
         "models": {name: expect(billions, machine) for name, billions in SIZES.items()},
         "forecast": forecast.forecast(
             machine,
@@ -439,9 +439,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")
-    found, others = parser.parse_known_args(argv)
-    found.posts = _posts_among(others)
-    return found
+    options, others = parser.parse_known_args(argv)
+    options.posts = _posts_among(others)
+    return options
 
 
 def _posts_among(others: Sequence[str]) -> Path | None:

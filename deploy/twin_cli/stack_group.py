@@ -155,4 +155,4 @@ def stop(home: Home = None) -> int:
     """End every process of the stack (and, without --home, of the demo's), and nothing else."""
     from twin_cli.commands.stopping import run_stop
 
-    return run_stop(settings_of(home), say=say, with_demo=home is None)
+    return run_stop(settings_of(home), log=say, with_demo=home is None)

@@ -46,7 +46,7 @@ def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed:
         Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False
     )
     found = with_consent(
-        subject, stated=stated, asks=asks, say=said.append, read=lambda _: next(lines)
+        subject, stated=stated, asks=asks, log=said.append, read=lambda _: next(lines)
     )
     return found.author.consent, said
 
@@ -86,7 +86,7 @@ def test_at_a_terminal(typed: str, noted: str) -> None:
         with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
             subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
-            found = with_consent(subject, stated=False, asks=at_a_terminal(), say=sys.stdout.write)
+            found = with_consent(subject, stated=False, asks=at_a_terminal(), log=sys.stdout.write)
             how = found.author.consent.partition(": ")[2]
             sys.stdout.write(f"<{how}>")
             sys.stdout.flush()
@@ -113,5 +113,5 @@ def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> No
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
-    found = with_consent(subject, stated=False, asks=False, say=lambda line: None)
+    found = with_consent(subject, stated=False, asks=False, log=lambda line: None)
     assert consented_on(found.author) == date(2020, 1, 1)

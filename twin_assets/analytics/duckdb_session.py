@@ -88,11 +88,11 @@ class DuckDBSession:
         try:
             self._connection.execute(f'CREATE VIEW {target} AS SELECT {selected} FROM "{under}"')
         except _errors() as error:
-            found, _ = _said(error)
+            message, _ = _said(error)
             raise SqlProjectError(
                 f"read {'.'.join(part for part in relation if part)}",
                 columns[0].place,
-                found=found,
+                found=message,
                 next_step="declare the types that the table has",
             ) from error
 
@@ -113,13 +113,13 @@ class DuckDBSession:
             self._connection.execute(before + rendered.sql)
             return self._connection.sql("FROM __rows").pl()
         except _errors() as error:
-            found, position = _said(error)
+            message, position = _said(error)
             after = max(position - len(before), 0)
             line = rendered.sql.encode()[:after].count(b"\n") + 1
             raise SqlProjectError(
                 f"run {rendered.name}",
                 rendered.place(line),
-                found=found,
+                found=message,
                 next_step="mend the SQL",
             ) from error
 
@@ -149,7 +149,7 @@ class DuckDBSession:
         """DuckDB's own name of a declared type (`text` → `VARCHAR`)."""
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
-            [(found,)] = self._connection.execute(query).fetchall()
+            [(type_name,)] = self._connection.execute(query).fetchall()
         except _errors() as error:
             raise SqlProjectError(
                 f"read the data_type of {column.name}",
@@ -157,7 +157,7 @@ class DuckDBSession:
                 found=_said(error)[0],
                 next_step="write a type of DuckDB",
             ) from error
-        return str(found)
+        return str(type_name)
 
 
 def _unlike(
@@ -182,8 +182,8 @@ def _said(error: Exception) -> tuple[str, int]:
     text = str(error)
     start = text.find("{")
     try:
-        told: dict[str, Any] = json.loads(text[start:]) if start >= 0 else {}
+        document: dict[str, Any] = json.loads(text[start:]) if start >= 0 else {}
     except ValueError:
-        told = {}
-    message = str(told.get("exception_message") or text)
-    return " ".join(message.split()), int(told.get("position") or 0)
+        document = {}
+    message = str(document.get("exception_message") or text)
+    return " ".join(message.split()), int(document.get("position") or 0)

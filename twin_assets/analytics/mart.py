@@ -130,8 +130,8 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
         values["column_name"] = test.column
     reads: set[Relation] = {("", model.name)}
     if "to" in test.arguments:
-        values["to"], asked = renderer.relation(str(test.arguments["to"]), test.place)
-        strange = (asked.refs - set(model.refs)) | (asked.sources - set(model.sources))
+        values["to"], upstream = renderer.relation(str(test.arguments["to"]), test.place)
+        strange = (upstream.refs - set(model.refs)) | (upstream.sources - set(model.sources))
         if strange:
             raise SqlProjectError(
                 f"read the data test {test.name}",
@@ -139,7 +139,7 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
                 found=f"{test.arguments['to']}, which {model.name} does not read",
                 next_step="relate it to a table that the model reads, so that it is there first",
             )
-        reads |= _relations(asked)
+        reads |= _relations(upstream)
     rendered = renderer.test(test.kind, relation, name=test.name, place=test.place, **values)
     check_reads(rendered, reads)
     return rendered
@@ -206,10 +206,10 @@ class _Upstream:
             )
         wanted = [table.c[column.name] for column in source.columns]
         with self.state.reading() as connection:
-            found = connection.execute(
+            mappings = connection.execute(
                 sa.select(*wanted).where(table.c.author.in_(self.authors))
             ).mappings()
-            rows = [{name: _plain(value) for name, value in row.items()} for row in found]
+            rows = [{name: _plain(value) for name, value in row.items()} for row in mappings]
         return pl.DataFrame(rows, infer_schema_length=None) if rows else None
 
 

@@ -137,14 +137,14 @@ def read_project(folder: Path = FOLDER) -> Project:
 def _declared(folder: Path, paths: Iterable[Path]) -> ProjectDeclarations:
     read = [read_declarations(folder, path) for path in paths]
     return ProjectDeclarations(
-        tuple(item for found in read for item in found.models),
-        tuple(item for found in read for item in found.sources),
+        tuple(item for part in read for item in part.models),
+        tuple(item for part in read for item in part.sources),
     )
 
 
 def _files(folder: Path, below: Iterable[str]) -> tuple[str, ...]:
-    found = [path for name in below for path in sorted((folder / name).rglob("*.sql"))]
-    return tuple(path.relative_to(folder).as_posix() for path in found)
+    files = [path for name in below for path in sorted((folder / name).rglob("*.sql"))]
+    return tuple(path.relative_to(folder).as_posix() for path in files)
 
 
 def _model(file: str, text: str, described: Mapping[str, DeclaredModel], *, base: Any) -> Model:
@@ -159,21 +159,21 @@ def _model(file: str, text: str, described: Mapping[str, DeclaredModel], *, base
     calls = static_calls(text, file)
     for call in calls:
         _check_arguments(call)
-    said = described[name]
+    declared = described[name]
     config = _config(file, calls)
     base.update(text.encode())
     return Model(
         name=name,
         file=file,
         text=text,
-        description=said.description,
-        partitions=said.partitions,
-        unique_key=_unique_key(config, said, SourceLocation(file, 1)),
+        description=declared.description,
+        partitions=declared.partitions,
+        unique_key=_unique_key(config, declared, SourceLocation(file, 1)),
         config=config,
         refs=_distinct(call.arguments[0] for call in calls if call.name == "ref"),
         sources=_distinct(call.arguments for call in calls if call.name == "source"),
-        columns=said.columns,
-        tests=said.tests,
+        columns=declared.columns,
+        tests=declared.tests,
         code=base.hexdigest()[:16],
     )
 
@@ -220,11 +220,11 @@ def _config(file: str, calls: Iterable[MacroCall]) -> dict[str, Any]:
 
 
 def _unique_key(
-    config: Mapping[str, Any], said: DeclaredModel, place: SourceLocation
+    config: Mapping[str, Any], model: DeclaredModel, place: SourceLocation
 ) -> tuple[str, ...]:
     given = config["unique_key"]
     key = (given,) if isinstance(given, str) else tuple(given)
-    names = {column.name for column in said.columns}
+    names = {column.name for column in model.columns}
     if not key or not names.issuperset(key):
         raise SqlProjectError(
             "read the unique_key",

@@ -27,9 +27,9 @@ def check_reads(rendered: RenderedSql, expected: Iterable[Relation]) -> None:
         SqlProjectError: it does not parse, is no query, or reads more or less.
     """
     query = _parsed(rendered)
-    found = _tables(query)
+    relations = _tables(query)
     wanted = set(expected)
-    for relation, line in sorted(found.items()):
+    for relation, line in sorted(relations.items()):
         if relation not in wanted:
             raise SqlProjectError(
                 f"check what {rendered.name} reads",
@@ -37,7 +37,7 @@ def check_reads(rendered: RenderedSql, expected: Iterable[Relation]) -> None:
                 found=f"the table {_shown(relation)}, which is no ref() or source() of it",
                 next_step="write {{ ref('…') }} or {{ source('…', '…') }} in its place",
             )
-    if unread := sorted(wanted - found.keys()):
+    if unread := sorted(wanted - relations.keys()):
         raise SqlProjectError(
             f"check what {rendered.name} reads",
             rendered.place(1),
@@ -85,15 +85,15 @@ def _tables(query: Any) -> dict[Relation, int]:
     from sqlglot import exp
     from sqlglot.optimizer.scope import traverse_scope
 
-    found: dict[Relation, int] = {}
+    relations: dict[Relation, int] = {}
     for scope in traverse_scope(query):
         for source in scope.sources.values():
             if not isinstance(source, exp.Table):
                 continue
             named = isinstance(source.this, exp.Identifier)
             name = source.name if named else source.this.sql(dialect="duckdb")
-            found.setdefault((source.db if named else "", name), _line(source))
-    return found
+            relations.setdefault((source.db if named else "", name), _line(source))
+    return relations
 
 
 def _line(node: Any) -> int:

@@ -176,19 +176,19 @@ class Renderer:
         """
         self._asked = _Asked()
         try:
-            found = self._environment.compile_expression(words, undefined_to_none=False)()
+            value = self._environment.compile_expression(words, undefined_to_none=False)()
         except (jinja2.TemplateError, TwinError, TypeError) as error:
-            found = error
-        if not isinstance(found, str) or not (self._asked.refs or self._asked.sources):
+            value = error
+        if not isinstance(value, str) or not (self._asked.refs or self._asked.sources):
             raise SqlProjectError(
                 f"read {words}",
                 place,
-                found=getattr(found, "found", str(found))
-                if isinstance(found, Exception)
+                found=getattr(value, "found", str(value))
+                if isinstance(value, Exception)
                 else "no relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
-        return found, self._finished(words, found, first=place)
+        return value, self._finished(words, value, first=place)
 
     def _render(self, name: str, file: str) -> RenderedSql:
         self._asked = _Asked()
@@ -216,14 +216,14 @@ class Renderer:
         while lines and not lines[-1]:
             lines.pop()
             places.pop()
-        asked = self._asked
+        relations = self._asked
         return RenderedSql(
             name,
             "\n".join(lines),
             tuple(places) or (first,),
-            frozenset(asked.refs),
-            frozenset(asked.sources),
-            asked.config,
+            frozenset(relations.refs),
+            frozenset(relations.sources),
+            relations.config,
         )
 
     def _macros(self, file: str) -> dict[str, Any]:
@@ -245,9 +245,9 @@ class Renderer:
                 within = path.relative_to(self.project.folder).as_posix()
                 place = SourceLocation(within, trace.tb_lineno)
             trace = trace.tb_next
-        found = error.found if isinstance(error, TwinError) else str(error)
+        reason = error.found if isinstance(error, TwinError) else str(error)
         step = error.next_step if isinstance(error, TwinError) else "mend the template"
-        return SqlProjectError("render SQL", place, found=found, next_step=step)
+        return SqlProjectError("render SQL", place, found=reason, next_step=step)
 
     def _ref(self, name: str) -> str:
         if name not in self.project.models_by_name():

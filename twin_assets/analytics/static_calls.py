@@ -41,13 +41,13 @@ def static_calls(text: str, file: str) -> list[MacroCall]:
             alone in `{{ }}`.
     """
     # as long as before, so that places stay
-    bare = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    bare = _COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     calls: list[MacroCall] = []
     inside: list[tuple[int, int]] = []
-    for found in _EXPRESSION.finditer(bare):
-        place = SourceLocation(file, bare.count("\n", 0, found.start(1)) + 1)
-        calls.append(_call(found[1], place))
-        inside.append(found.span())
+    for match in _EXPRESSION.finditer(bare):
+        place = SourceLocation(file, bare.count("\n", 0, match.start(1)) + 1)
+        calls.append(_call(match[1], place))
+        inside.append(match.span())
     for tag in re.finditer(r"\{[{%].*?[%}]\}", bare, re.DOTALL):
         if any(start <= tag.start() < end for start, end in inside):
             continue

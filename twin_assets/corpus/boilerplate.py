@@ -93,9 +93,9 @@ def line_numbers(text: str) -> list[int]:
 
     Figures are words: as long as all were equal, "5 km in 31 minutes" of each day went as one line.
     """
-    found = [number for _, number in _numbered(text)]
+    numbers = [number for _, number in _numbered(text)]
     half = MOST_LINES // 2
-    return found if len(found) <= MOST_LINES else found[:half] + found[-half:]
+    return numbers if len(numbers) <= MOST_LINES else numbers[:half] + numbers[-half:]
 
 
 def repeated_lines(lines: pl.Series) -> pl.Series:
@@ -140,9 +140,9 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
     }
     left = [(place, number) for place, number in left if place not in taken]
     for window in (slice(0, AT_THE_BEGINNING), slice(-AT_THE_END, None)):
-        while found := [pair for pair in left[window] if pair[1] in repeated]:
-            taken.update(place for place, _ in found)
-            left = [pair for pair in left if pair not in found]
+        while repeated_pairs := [pair for pair in left[window] if pair[1] in repeated]:
+            taken.update(place for place, _ in repeated_pairs)
+            left = [pair for pair in left if pair not in repeated_pairs]
     return _without(text, taken) if taken else text
 
 

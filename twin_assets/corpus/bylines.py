@@ -49,8 +49,8 @@ def said_author(text: str) -> str:
     lines = [line.strip() for _, line in prose_lines(text) if line.strip()]
     for line in dict.fromkeys([*lines[:_LOOKED_AT], *lines[-_LOOKED_AT:]]):
         for pattern in _SAID:
-            if len(line) < 400 and (found := pattern.fullmatch(line)):
-                return found[1].rstrip(".")
+            if len(line) < 400 and (match := pattern.fullmatch(line)):
+                return match[1].rstrip(".")
     return ""
 
 
@@ -69,12 +69,15 @@ def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
 def is_by(byline: str, names: tuple[str, ...]) -> bool:
     """Whether a byline may be one of `names`: equal, a part of it, or its initials."""
     parts = [part for part in _SEVERAL.split(_ADDRESS.sub(" ", byline).strip()) if part.strip()]
-    said = [words for part in parts if (words := _words(part))]
-    if not said or any(set(words) <= _NOBODY for words in said):
+    parts_of_names = [words for part in parts if (words := _words(part))]
+    if not parts_of_names or any(set(words) <= _NOBODY for words in parts_of_names):
         return True
     whole = _words(_ADDRESS.sub(" ", byline))
     return any(
-        _same(words, _words(name)) for name in names for words in [*said, whole] if _words(name)
+        _same(words, _words(name))
+        for name in names
+        for words in [*parts_of_names, whole]
+        if _words(name)
     )
 
 
@@ -87,15 +90,15 @@ def may_be_adopted(byline: str, names: Sequence[str]) -> bool:
     plain = _ADDRESS.sub(" ", byline).strip()
     if len(plain.split()) == 1 and not _UNSPACED.search(plain):
         return True
-    said = {word for word in _words(plain) if len(word) > 1}
-    return any(said & set(_words(name)) for name in names)
+    words = {word for word in _words(plain) if len(word) > 1}
+    return any(words & set(_words(name)) for name in names)
 
 
-def _same(said: Sequence[str], name: Sequence[str]) -> bool:
+def _same(words: Sequence[str], name: Sequence[str]) -> bool:
     """`chris wellons`, `c wellons`, `wellons chris`, `chriswellons`, `chris` are one person."""
-    if "".join(said) in {"".join(name), "".join(reversed(name))}:
+    if "".join(words) in {"".join(name), "".join(reversed(name))}:
         return True
-    few, many = sorted((list(said), list(name)), key=len)
+    few, many = sorted((list(words), list(name)), key=len)
     if not {word for word in few if len(word) > 1} & set(many):
         return False  # initials alone are anybody's
     left = list(many)

@@ -66,16 +66,16 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         columns = ("document_id", "text")
         return dict(read_by_id(tables, CLEANED, slug, "document_id", wanted, columns).iter_rows())
 
-    found = document_claims.all_claims(
+    claims = document_claims.all_claims(
         measured, names_of(author), texts_of, bylines=stored.select("document_id", "byline")
     )
     dropped = stored.filter(pl.col("dropped_because") == "foreign_byline").height
     aside = tables.read(QUARANTINE, slug, columns=[RULES])[RULES].to_list()
     for_claims = [rules for rules in aside if not CLAIMS.keys().isdisjoint(rules)]
-    kept = int(stored["kept"].sum())
-    share = len(for_claims) / max(1, kept + len(for_claims))
+    documents_kept = int(stored["kept"].sum())
+    share = len(for_claims) / max(1, documents_kept + len(for_claims))
     examined: dict[str, ExaminedClaim] = {}
-    for name, claim in found.items():
+    for name, claim in claims.items():
         mine = sum(name in rules for rules in for_claims)
         too_many = bool(mine) and share > most_quarantined
         numbers = {
@@ -86,14 +86,14 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
-        said = f"{CLAIMS[name]} {counted(mine, 'document')} put aside for it"
+        message = f"{CLAIMS[name]} {counted(mine, 'document')} put aside for it"
         if too_many:
-            said += (
+            message += (
                 f"; {share:.0%} of all that would be kept break a claim, and {SETTING} allows "
                 f"{most_quarantined:.0%}: `twin import PATH --dry-run` names the files; mend "
                 f"them, or set {SETTING} higher to go on without them"
             )
-        examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, said)
+        examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, message)
     return examined
 
 

@@ -97,8 +97,8 @@ def cleaned_documents_are_what_they_claim(
     that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    found = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)
-    for name, claim in found.items():
+    examined = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)
+    for name, claim in examined.items():
         yield dg.AssetCheckResult(
             check_name=name,
             passed=claim.holds,

@@ -66,9 +66,9 @@ class CorpusShape:
         )
 
     @classmethod
-    def from_document(cls, said: Mapping[str, Any]) -> CorpusShape:
+    def from_document(cls, fields: Mapping[str, Any]) -> CorpusShape:
         """From what `dataclasses.asdict` made of it, read back from JSON."""
-        return cls(dict(said["languages"]), tuple(said["edges"]), tuple(said["documents"]))
+        return cls(dict(fields["languages"]), tuple(fields["edges"]), tuple(fields["documents"]))
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> bool:

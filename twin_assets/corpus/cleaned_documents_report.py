@@ -51,25 +51,25 @@ def metadata(
 ) -> dict[str, Any]:
     """Statistics of the stored documents, the plot, and the path of the samples."""
     documents = tables.read(CLEANED, author.slug, columns=_NARROW)
-    kept = documents.filter("kept")
+    accepted = documents.filter("kept")
     folder = reports_dir(settings, author.slug)
     folder.mkdir(parents=True, exist_ok=True)
     samples = folder / "cleaned_documents.md"
-    languages = _counted(kept["language"])
+    languages = _counted(accepted["language"])
     mark = f"<!-- data version {data_version[:12]} -->\n"
     if not samples.exists() or not samples.read_text("utf-8").startswith(mark):
-        samples.write_text(mark + _samples(tables, author, kept), encoding="utf-8")
-    shape = CorpusShape.of(languages, kept["words"].to_list())
+        samples.write_text(mark + _samples(tables, author, accepted), encoding="utf-8")
+    shape = CorpusShape.of(languages, accepted["words"].to_list())
     picture = base64.b64encode(_plot(folder, shape, title=author.name)).decode()
     return {
-        "kept": kept.height,
-        "words": int(kept["words"].sum()),
+        "kept": accepted.height,
+        "words": int(accepted["words"].sum()),
         "dropped": dropped_by_reason(documents),
         "languages": languages,
-        "kinds": _counted(kept["kind"]),
-        "words_a_document": _quantiles(kept["words"]),
+        "kinds": _counted(accepted["kind"]),
+        "words_a_document": _quantiles(accepted["words"]),
         "replaced": _replaced(documents),
-        "collapsed": int(kept["copies"].list.len().sum()),
+        "collapsed": int(accepted["copies"].list.len().sum()),
         "languages_and_lengths": dg.MetadataValue.md(
             f"![languages and lengths](data:image/png;base64,{picture})"
         ),
@@ -96,9 +96,9 @@ def _plot(folder: Path, shape: CorpusShape, *, title: str) -> bytes:
     return picture
 
 
-def _samples(tables: Tables, author: Author, kept: pl.DataFrame) -> str:
+def _samples(tables: Tables, author: Author, accepted: pl.DataFrame) -> str:
     """A few kept documents whole, drawn by their ids, which are hashes: the same few each time."""
-    drawn = kept["document_id"].sort().head(SAMPLES).to_list()
+    drawn = accepted["document_id"].sort().head(SAMPLES).to_list()
     listed = ", ".join(f"'{name}'" for name in drawn)
     columns = ["document_id", "source_id", "title", "language", "words", "text"]
     where = f"document_id IN ({listed})" if drawn else "false"

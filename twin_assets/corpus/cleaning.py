@@ -126,7 +126,11 @@ def claims_broken(
         prepared: `document_id`, `source_id` of all posts.
         claims: from `document_claims.all_claims`.
     """
-    pairs = [(name, claim) for claim, found in claims.items() for name in sorted(found.broken)]
+    pairs = [
+        (name, claim)
+        for claim, claim_result in claims.items()
+        for name in sorted(claim_result.broken)
+    ]
     schema = {"document_id": pl.String(), "breaks": pl.String()}
     broken = pl.DataFrame(pairs, schema=schema, orient="row")
     return (
@@ -221,7 +225,7 @@ def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, 
         text = _body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
         row["byline"] = row["byline"] or said_author(text)
         text = boilerplate.without_platform_lines(text)
-        language = _language(text, said=post["language"] or "")
+        language = _language(text, declared=post["language"] or "")
     # Where its language is spoken, numbers are written that are none elsewhere.
     look = partial(privacy.redact, region=language, second_pass=second_pass(language))
     redacted_title, redacted = look(title), look(text)
@@ -248,10 +252,14 @@ def _body(markup: str, source: str, *, title: str, mdx: bool) -> str:
     return normalized(clean_markdown(source, title=title, mdx=mdx)).strip()
 
 
-def _language(text: str, *, said: str) -> str:
+def _language(text: str, *, declared: str) -> str:
     """What is detected; a text too short to tell is in the language that its source names."""
-    found = detect_language(text)
-    return said.split("-", maxsplit=1)[0].lower() if found == UNDETERMINED and said else found
+    detected = detect_language(text)
+    return (
+        declared.split("-", maxsplit=1)[0].lower()
+        if detected == UNDETERMINED and declared
+        else detected
+    )
 
 
 def _counts(*counted: Mapping[str, int]) -> list[dict[str, Any]]:

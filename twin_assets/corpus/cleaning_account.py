@@ -35,7 +35,7 @@ class PostCounts:
 def account_for(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
 ) -> PostCounts:
-    """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
+    """Compare `source_id` of the imported posts with `source_id`, `accepted`, `dropped_because`.
 
     Counted by identity, not by sums: one post lost and another doubled would still add up.
 
@@ -48,17 +48,17 @@ def account_for(
         set(quarantined),
     )
     documents = cleaned_ids | aside
-    kept = cleaned.filter(pl.col("kept"))
+    accepted = cleaned.filter(pl.col("kept"))
     dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return PostCounts(
         imported=len(imported),
-        kept=kept.height,
+        kept=accepted.height,
         dropped=dropped.height,
         quarantined=len(aside),
         missing=len(imported - documents),
         unknown=len(documents - imported),
         twice=cleaned.height - len(cleaned_ids) + len(cleaned_ids & aside),
-        without_reason=cleaned.height - kept.height - dropped.height,
+        without_reason=cleaned.height - accepted.height - dropped.height,
     )
 
 

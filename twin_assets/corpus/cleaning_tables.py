@@ -110,8 +110,10 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         row_key="document_id",
         batch_rows=_DOCUMENTS_COMPARED_AT_ONCE,
     )
-    found = tables.read(SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"])
-    verdicts = decide(narrow, candidates, found, names=names)
+    similar_rows = tables.read(
+        SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"]
+    )
+    verdicts = decide(narrow, candidates, similar_rows, names=names)
 
     def rows_of(part: pl.DataFrame) -> pl.DataFrame:
         columns = list(columns_of(PreparedPosts))
@@ -122,8 +124,8 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
 
     def measure(part: pl.DataFrame) -> pl.DataFrame:
         rows = rows_of(part)
-        kept, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
-        posts = read_by_id(tables, "raw_posts", slug, "source_id", kept, columns)
+        accepted, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
+        posts = read_by_id(tables, "raw_posts", slug, "source_id", accepted, columns)
         return document_claims.measure(rows, posts)
 
     measured = tables.sync(

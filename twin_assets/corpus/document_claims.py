@@ -128,19 +128,21 @@ def text_hash_of(title: str, text: str) -> str:
 
 
 def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
-    kept, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
+    is_accepted, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
     prose = without_code(text)
-    source = lost_marks.source_prose(post) if kept and post else ""
+    source = lost_marks.source_prose(post) if is_accepted and post else ""
     before, now = lost_marks.Prose.of(source), lost_marks.Prose.of(prose)
-    quoted = source_quotations.quotations_of(post) if kept and post else ()
+    quoted = source_quotations.quotations_of(post) if is_accepted and post else ()
     return {
         "document_id": document["document_id"],
         "source_id": document["source_id"],
         "source": str(post["source"]) if post else "",
-        "kept": kept,
+        "kept": is_accepted,
         "text_hash": text_hash_of(title, text),
         "platform_lines": count_menus(text),
-        "signed": signed_by(str(post["text"]), str(post["author"] or "")) if kept and post else "",
+        "signed": signed_by(str(post["text"]), str(post["author"] or ""))
+        if is_accepted and post
+        else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "words_before": before.words,
         "marks_before": before.marks,
@@ -160,13 +162,13 @@ def _edges(text: str) -> list[int]:
     """A number for each of the first and last paragraphs: equal for equal words and figures."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     at_the_end = lines[max(_AT_THE_BEGINNING, len(lines) - _AT_THE_END) :]
-    found: list[int] = []
+    edges: list[int] = []
     for line in (*lines[:_AT_THE_BEGINNING], *at_the_end):
         words = _WORD.findall(line.casefold())
         if len(words) >= _FEWEST_WORDS:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=7).digest()
-            found.append(int.from_bytes(digest, "big"))
-    return found
+            edges.append(int.from_bytes(digest, "big"))
+    return edges
 
 
 @dataclass(frozen=True)
@@ -207,12 +209,12 @@ def all_claims(
 
 def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     """No kept document holds a menu, button or notice, or begins or ends in repeated paragraphs."""
-    kept = measured.filter("kept")
-    least = max(FEWEST_REPEATS, math.ceil(SMALLEST_SHARE * kept.height))
-    held = kept.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
+    accepted = measured.filter("kept")
+    least = max(FEWEST_REPEATS, math.ceil(SMALLEST_SHARE * accepted.height))
+    held = accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
     often = held.unique().group_by("edges").len().filter(pl.col("len") >= least)
     repeating = held.join(often, on="edges", how="semi")["document_id"].unique()
-    with_lines = kept.filter(pl.col("platform_lines") > 0)
+    with_lines = accepted.filter(pl.col("platform_lines") > 0)
     return DocumentClaim(
         {
             "platform_lines": int(with_lines["platform_lines"].sum()),
@@ -225,10 +227,10 @@ def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
 
 def personal_data(measured: pl.DataFrame) -> DocumentClaim:
     """No kept document or its title holds what `personal_traces` finds."""
-    found = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
+    leaking = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
-        {"documents": found.height, "pieces": int(found["personal"].sum())},
-        frozenset(found["document_id"]),
+        {"documents": leaking.height, "pieces": int(leaking["personal"].sum())},
+        frozenset(leaking["document_id"]),
     )
 
 
@@ -238,18 +240,18 @@ def punctuation_and_paragraphs(measured: pl.DataFrame) -> DocumentClaim:
     Around words that stayed (`lost_marks`): a document is *stripped* that has lost more of the
     marks than it has kept, *flattened* where most ends of paragraphs are gone.
     """
-    kept = measured.filter("kept")
+    accepted = measured.filter("kept")
     marks = pl.col("marks_kept") + pl.col("marks_lost")
     breaks = pl.col("breaks_kept") + pl.col("breaks_lost")
-    stripped = kept.filter(marks >= _FEWEST_MARKS, pl.col("marks_lost") > pl.col("marks_kept"))
-    flat = kept.filter(breaks >= _FEWEST_BREAKS, pl.col("breaks_lost") > pl.col("breaks_kept"))
+    stripped = accepted.filter(marks >= _FEWEST_MARKS, pl.col("marks_lost") > pl.col("marks_kept"))
+    flat = accepted.filter(breaks >= _FEWEST_BREAKS, pl.col("breaks_lost") > pl.col("breaks_kept"))
     return DocumentClaim(
         {
-            "documents": kept.height,
+            "documents": accepted.height,
             "stripped": stripped.height,
             "flattened": flat.height,
-            "marks_a_word_before": _ratio(kept["marks_before"], kept["words_before"]),
-            "marks_a_word": _ratio(kept["marks"], kept["words"]),
+            "marks_a_word_before": _ratio(accepted["marks_before"], accepted["words_before"]),
+            "marks_a_word": _ratio(accepted["marks"], accepted["words"]),
         },
         frozenset([*stripped["document_id"], *flat["document_id"]]),
     )
@@ -275,16 +277,16 @@ def foreign_bylines(
     """No kept document is signed by somebody else (`signatures`).
 
     Args:
-        measured: `document_id`, `source`, `signed`, `kept`.
+        measured: `document_id`, `source`, `signed`, `accepted`.
         names: the author's.
         bylines: `document_id`, `byline` as cleaning left them; a row's counts where it has one.
     """
-    kept = measured.filter("kept").select("document_id", "source", "signed")
-    found = signed_by_others(kept.iter_rows(), names)
+    accepted = measured.filter("kept").select("document_id", "source", "signed")
+    foreign = signed_by_others(accepted.iter_rows(), names)
     if bylines is not None:
-        left = kept.join(bylines, on="document_id").select("document_id", "source", "byline")
-        found |= signed_by_others(left.iter_rows(), names)
-    return DocumentClaim({"kept": len(found), "signed": _signed(kept["signed"])}, found)
+        left = accepted.join(bylines, on="document_id").select("document_id", "source", "byline")
+        foreign |= signed_by_others(left.iter_rows(), names)
+    return DocumentClaim({"kept": len(foreign), "signed": _signed(accepted["signed"])}, foreign)
 
 
 def _signed(names: Iterable[str]) -> int:
@@ -325,18 +327,20 @@ def near_duplicates(
     )
 
 
-def _candidates(kept: pl.DataFrame) -> pl.DataFrame:
+def _candidates(candidates: pl.DataFrame) -> pl.DataFrame:
     """Pairs of documents by how many of their smallest shingles they share, most first.
 
     A shingle that many hold ("one of the") pairs each with the next few of them only, so the pairs
     grow with the documents and not with their square. Copies share further shingles; those of a
     large family hold the same ones, so each is paired with others of it.
     """
-    kept = kept.select("document_id", pl.col("smallest").alias("element")).sort("document_id")
+    candidates = candidates.select("document_id", pl.col("smallest").alias("element")).sort(
+        "document_id"
+    )
     # By places, not names: 100,000 posts that quote one another are millions of pairs.
     place, element = pl.col("place"), pl.col("element")
     held = (
-        kept.select(pl.int_range(pl.len(), dtype=pl.UInt64).alias("place"), "element")
+        candidates.select(pl.int_range(pl.len(), dtype=pl.UInt64).alias("place"), "element")
         .explode("element", empty_as_null=True)
         .filter(element.is_duplicated() & element.is_not_null())
         .sort("element", "place")
@@ -344,7 +348,7 @@ def _candidates(kept: pl.DataFrame) -> pl.DataFrame:
     )
     pairs = [
         held.select(
-            (place * kept.height + place.shift(-step)).alias("pair"),
+            (place * candidates.height + place.shift(-step)).alias("pair"),
             same=element == element.shift(-step),
         )
         .filter("same")
@@ -359,11 +363,11 @@ def _candidates(kept: pl.DataFrame) -> pl.DataFrame:
         .sort("shared", "pair", descending=[True, False])
         .collect()
     )
-    names = kept["document_id"]
+    names = candidates["document_id"]
     return pl.DataFrame(
         {
-            "document_id": names.gather(counted["pair"] // max(1, kept.height)),
-            "other": names.gather(counted["pair"] % max(1, kept.height)),
+            "document_id": names.gather(counted["pair"] // max(1, candidates.height)),
+            "other": names.gather(counted["pair"] % max(1, candidates.height)),
             "shared": counted["shared"],
         }
     )

@@ -67,7 +67,7 @@ class ExportReading:
 
     def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
         """Those of `row_ids` that are there."""
-        found: dict[str, ExportRecord] = {}
+        records: dict[str, ExportRecord] = {}
         for start in range(0, len(row_ids), _KEYS_A_QUERY):
             part = row_ids[start : start + _KEYS_A_QUERY]
             marks = ", ".join("?" * len(part))
@@ -75,8 +75,8 @@ class ExportReading:
                 f"SELECT row_id, body FROM record WHERE row_id IN ({marks})",
                 part,
             )
-            found |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
-        return found
+            records |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
+        return records
 
     def withholds(self, row_id: str) -> bool:
         """Whether the newest export that has this post has it as a draft, or not for everyone."""
@@ -84,14 +84,14 @@ class ExportReading:
         return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
 
     def add(
-        self, found: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
+        self, items: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
     ) -> None:
         """Take in one export; its records replace those of an older one.
 
         So does what it withholds: a post that was public a year ago and is not any more is out.
         """
         here: set[bytes] = set()
-        for one in found:
+        for one in items:
             reason = one.reason if isinstance(one, Skipped) else why_excluded(one, include)
             if isinstance(one, Skipped) or reason:
                 self.excluded[reason] += 1

@@ -54,10 +54,10 @@ def clean_html(text: str, *, title: str = "") -> str:
     source = without_tags_in_html(_with_code_elements(text))
     if not _WHOLE_PAGE.search(source):
         return _without_title(fragment_as_markdown(source), title)
-    found = _main_text(source, fast=True)
-    if len(_WORD.findall(found.markdown)) < _ENOUGH * found.words:
-        found = _main_text(source, fast=False)
-    return _without_title(found.markdown, title)
+    main_text = _main_text(source, fast=True)
+    if len(_WORD.findall(main_text.markdown)) < _ENOUGH * main_text.words:
+        main_text = _main_text(source, fast=False)
+    return _without_title(main_text.markdown, title)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _main_text(source: str, *, fast: bool) -> _Found:
     unwrap(tree)
     wrap_loose_text(tree)
     words = sum(len(_WORD.findall(str(one.text_content()))) for one in tree.iter("p", "li"))
-    found: Any = trafilatura.bare_extraction(
+    extracted: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
         include_formatting=True,
@@ -95,9 +95,9 @@ def _main_text(source: str, *, fast: bool) -> _Found:
         favor_recall=True,
         fast=fast,
     )
-    if found is None or found.body is None:
+    if extracted is None or extracted.body is None:
         return _Found("", words)
-    return _Found(markdown_of(_as_html(found.body), codes=codes), words)
+    return _Found(markdown_of(_as_html(extracted.body), codes=codes), words)
 
 
 def _as_html(body: Any) -> Any:

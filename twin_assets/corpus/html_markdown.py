@@ -359,11 +359,11 @@ class _Writer:
 
     def _add_with_codes(self, text: str) -> None:
         at = 0
-        for found in PLACEHOLDER.finditer(text):
-            if int(found[1]) < len(self._codes):
-                self._open[-1].add(text[at : found.start()].strip(), plain=True)
-                self._open[-1].add(self._codes[int(found[1])])
-                at = found.end()
+        for match in PLACEHOLDER.finditer(text):
+            if int(match[1]) < len(self._codes):
+                self._open[-1].add(text[at : match.start()].strip(), plain=True)
+                self._open[-1].add(self._codes[int(match[1])])
+                at = match.end()
         self._open[-1].add(text[at:].strip(), plain=True)
 
     def _end_container(self, done: _Container) -> None:

@@ -81,7 +81,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     )
     changed = importing.changes(frame, stored)
     failed = [str(one) for one in inventory.failed]
-    told = {
+    counts = {
         **{f"posts_{kind}": count for kind, count in changed.counts().items()},
         "posts": frame.filter(~pl.col("deleted")).height,
         "converted_from": converted_from(store, author.slug),
@@ -92,7 +92,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         "sources_not_read": failed,
         "unsure": {what: len(posts) for what, posts in inventory.remarks.items()},
     }
-    return ImportedPosts(done, failed, told)
+    return ImportedPosts(done, failed, counts)
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:

@@ -149,8 +149,10 @@ def read_rows(
     gone = alive.filter(pl.col("source").is_in(sorted(inventory.of_exports)))["source_id"].to_list()
     gone = [source_id for source_id in gone if source_id not in records]
     stored = earlier(gone).to_dicts() if earlier is not None and gone else []
-    kept = {str(row["source_id"]): row for row in stored}
-    rows = [_row(row, inventory, records=records, kept=kept) for row in frame.to_dicts()]
+    stored_rows = {str(row["source_id"]): row for row in stored}
+    rows = [
+        _row(row, inventory, records=records, stored_rows=stored_rows) for row in frame.to_dicts()
+    ]
     if forgotten is not None:
         rows = [row for row in rows if not forgotten.holds_text(row["content_hash"])]
     return validated(pl.DataFrame(rows, schema=columns_of(RawPosts)), RawPosts)
@@ -179,17 +181,17 @@ def _special(
 def _files_frame(inventory: Inventory) -> pl.DataFrame:
     """A row a file as it lies there."""
     sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
-    found = inventory.posts.values()
+    posts = inventory.posts.values()
     return pl.DataFrame(
         {
             "source_id": list(inventory.posts),
-            "source": [folder.source for folder, _ in found],
-            "path": [file.address for _, file in found],
-            "file_hash": [file.file_hash or "unreadable" for _, file in found],
-            "site": [sites[id(folder)] for folder, _ in found],
-            "problem": [file.problem for _, file in found],
-            "deleted": [False] * len(found),
-            "again": [inventory.asked_of_files] * len(found),
+            "source": [folder.source for folder, _ in posts],
+            "path": [file.address for _, file in posts],
+            "file_hash": [file.file_hash or "unreadable" for _, file in posts],
+            "site": [sites[id(folder)] for folder, _ in posts],
+            "problem": [file.problem for _, file in posts],
+            "deleted": [False] * len(posts),
+            "again": [inventory.asked_of_files] * len(posts),
         },
         schema=_INVENTORY_SCHEMA,
     )
@@ -261,14 +263,17 @@ def _row(
     inventory: Inventory,
     *,
     records: Mapping[str, ExportRecord],
-    kept: Mapping[str, Mapping[str, Any]],
+    stored_rows: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])
     problem, fields = str(row["problem"]), None
     if source_id in records:
         fields = row_of_record(records[source_id])
-    elif source_id in kept:
-        fields, problem = row_as_stored(kept[source_id]), str(kept[source_id]["problem"])
+    elif source_id in stored_rows:
+        fields, problem = (
+            row_as_stored(stored_rows[source_id]),
+            str(stored_rows[source_id]["problem"]),
+        )
     elif str(row["source"]) in inventory.of_exports and not row["deleted"]:
         problem = "unreadable"
     elif not row["deleted"] and not problem:

@@ -69,17 +69,17 @@ class Inventory:
         written.
         """
         try:
-            found = folder.additions.get(file.source_id)
+            addition = folder.additions.get(file.source_id)
         except GitError as error:
             self.remark(f"no_date_from_git: {error.found}", source_id)
             return None
-        if found is None:
+        if addition is None:
             return None
-        if found.files > (_MOST_IN_FIRST if found.first else _MOST_AT_ONCE):
+        if addition.files > (_MOST_IN_FIRST if addition.first else _MOST_AT_ONCE):
             self.remark("came_in_one_piece", source_id)
             return None
         self.remark("dated_by_git", source_id)
-        return found.at
+        return addition.at
 
     @property
     def asked_of_files(self) -> str:
@@ -153,11 +153,11 @@ def take_inventory(
         TwinError: there is no source, or one cannot be read, is another platform's export, or has
             no post (an unmounted folder looks like an empty one, and is no reason to delete all).
     """
-    found = find_sources(sources, include=frozenset(include), scratch=scratch)
+    sources_read = find_sources(sources, include=frozenset(include), scratch=scratch)
     before = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped: Counter[str] = Counter()
-    for folder in found.folders:
+    for folder in sources_read.folders:
         skipped.update(folder.skipped)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
@@ -165,17 +165,19 @@ def take_inventory(
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    unchanged = {name for name, one in found.exports.items() if before.get(name) == one.digest}
-    for name in found.exports.keys() - unchanged:
-        reading = found.exports[name].reading()
+    unchanged = {
+        name for name, one in sources_read.exports.items() if before.get(name) == one.digest
+    }
+    for name in sources_read.exports.keys() - unchanged:
+        reading = sources_read.exports[name].reading()
         skipped.update({f"in an archive: {reason}": n for reason, n in reading.refused.items()})
-        found.require_records(name)
+        sources_read.require_records(name)
     return Inventory(
-        found.folders,
+        sources_read.folders,
         posts,
         dict(sorted(skipped.items())),
-        exports=found.exports,
+        exports=sources_read.exports,
         unchanged=frozenset(unchanged),
         include=frozenset(include),
-        failed=found.failed,
+        failed=sources_read.failed,
     )

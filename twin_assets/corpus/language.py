@@ -33,14 +33,14 @@ def detect_language(text: str) -> str:
     prose = " ".join(without_code(text).split())
     if len(_LETTER.findall(prose[:_LOOKED_AT])) < _ENOUGH_LETTERS:
         return UNDETERMINED
-    found = _detector().detect(prose[:_LOOKED_AT], model="lite", k=1)
-    return str(found[0]["lang"]) if found else UNDETERMINED
+    detected = _detector().detect(prose[:_LOOKED_AT], model="lite", k=1)
+    return str(detected[0]["lang"]) if detected else UNDETERMINED
 
 
 def language_scores(text: str) -> dict[str, float]:
     """ISO code → how sure the detector is of it, from 0 to 1; the two surest."""
-    found = _detector().detect(" ".join(text.split())[:_LOOKED_AT], model="lite", k=2)
-    return {str(one["lang"]): float(one["score"]) for one in found}
+    detected = _detector().detect(" ".join(text.split())[:_LOOKED_AT], model="lite", k=2)
+    return {str(one["lang"]): float(one["score"]) for one in detected}
 
 
 def count_words(text: str) -> int:

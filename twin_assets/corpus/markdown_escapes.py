@@ -48,9 +48,9 @@ def resolved(text: str) -> str:
 
 
 def _line(line: str) -> str:
-    plain = _MARKED.sub(lambda found: chr(ord(found[0]) - _FIRST), line)
+    plain = _MARKED.sub(lambda match: chr(ord(match[0]) - _FIRST), line)
     return _MARKED.sub(
-        lambda found: ("\\" if _needed(plain, found.start()) else "") + plain[found.start()], line
+        lambda match: ("\\" if _needed(plain, match.start()) else "") + plain[match.start()], line
     )
 
 

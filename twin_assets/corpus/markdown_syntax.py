@@ -120,10 +120,10 @@ def _push(state: StateInline, kind: str, content: str, end: int, *, silent: bool
 
 
 def _dollars(state: StateInline, silent: bool) -> bool:
-    found = (_DISPLAYED if state.src.startswith("$$", state.pos) else _IN_LINE).match(
+    match = (_DISPLAYED if state.src.startswith("$$", state.pos) else _IN_LINE).match(
         state.src, state.pos
     )
-    return found is not None and _formula(state, found.end(), silent=silent)
+    return match is not None and _formula(state, match.end(), silent=silent)
 
 
 def _backslash(state: StateInline, silent: bool) -> bool:
@@ -137,16 +137,16 @@ def _backslash(state: StateInline, silent: bool) -> bool:
         if source.startswith(opening, start):
             end = _closing(source, closing, start + len(opening))
             return end > 0 and _formula(state, end, silent=silent, within=len(opening))
-    if found := _ENVIRONMENT.match(source, start):
-        end = _closing(source, f"\\end{{{found[1]}}}", found.end())
+    if match := _ENVIRONMENT.match(source, start):
+        end = _closing(source, f"\\end{{{match[1]}}}", match.end())
         return end > 0 and _formula(state, end, silent=silent)
     return False
 
 
 def _closing(source: str, mark: str, start: int) -> int:
     """Where a formula ends that is closed by `mark`; 0: nowhere near."""
-    found = source.find(mark, start, start + _LONGEST_FORMULA)
-    return found + len(mark) if found >= 0 else 0
+    position = source.find(mark, start, start + _LONGEST_FORMULA)
+    return position + len(mark) if position >= 0 else 0
 
 
 def _formula(state: StateInline, end: int, *, silent: bool, within: int = 1) -> bool:
@@ -164,22 +164,22 @@ def _bracket(state: StateInline, silent: bool) -> bool:
     following = source[start + 1 : start + 2]
     if following == "[":
         return _wiki_link(state, silent)
-    found = _NOTE_MARK.match(source, start) if following == "^" else None
-    if found is None or not (found[1] in state.env.get("notes", ()) or found[1].isdecimal()):
+    match = _NOTE_MARK.match(source, start) if following == "^" else None
+    if match is None or not (match[1] in state.env.get("notes", ()) or match[1].isdecimal()):
         return False
-    words = source[start - 1 : start].isalnum() and source[found.end() : found.end() + 1].isalnum()
+    words = source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
     between = " " if words and source[start - 1].isascii() else ""
-    return _push(state, "text", between, found.end(), silent=silent)
+    return _push(state, "text", between, match.end(), silent=silent)
 
 
 def _wiki_link(state: StateInline, silent: bool) -> bool:
-    found = _WIKI_LINK.match(state.src, state.pos)
-    if found is None or found[2][0].isspace():
+    match = _WIKI_LINK.match(state.src, state.pos)
+    if match is None or match[2][0].isspace():
         return False
-    if found[2].upper() in state.env.get("references", {}):  # [[1]], and [1]: is defined
+    if match[2].upper() in state.env.get("references", {}):  # [[1]], and [1]: is defined
         return False
-    words = "" if found[1] else shown_by_wiki_link(found[2])
-    return _push(state, "text", words, found.end(), silent=silent)
+    words = "" if match[1] else shown_by_wiki_link(match[2])
+    return _push(state, "text", words, match.end(), silent=silent)
 
 
 def shown_by_wiki_link(inner: str) -> str:
@@ -197,8 +197,8 @@ def _bang(state: StateInline, silent: bool) -> bool:
 
 
 def _brace(state: StateInline, silent: bool) -> bool:
-    found = TEMPLATE_TAG.match(state.src, state.pos)
-    return found is not None and _push(state, "text", "", found.end(), silent=silent)
+    match = TEMPLATE_TAG.match(state.src, state.pos)
+    return match is not None and _push(state, "text", "", match.end(), silent=silent)
 
 
 _INLINE: dict[str, Callable[[StateInline, bool], bool]] = {
@@ -222,8 +222,8 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return False
     opening = next((mark for mark in _CLOSED_BY if first.startswith(mark)), "")
     closing = _CLOSED_BY.get(opening, "")
-    if not opening and (found := _ENVIRONMENT.match(first)):
-        opening, closing = found[0], f"\\end{{{found[1]}}}"
+    if not opening and (match := _ENVIRONMENT.match(first)):
+        opening, closing = match[0], f"\\end{{{match[1]}}}"
     last = _last_line(state, start, end, opening, closing) if opening else None
     if last is None:
         return False
@@ -246,9 +246,9 @@ def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: s
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
         text = _line(state, line)
-        found = text.find(closing, len(opening) if line == start else 0)
-        if found >= 0:
-            return line if _LABEL.fullmatch(text, found + len(closing)) else None
+        position = text.find(closing, len(opening) if line == start else 0)
+        if position >= 0:
+            return line if _LABEL.fullmatch(text, position + len(closing)) else None
     return None
 
 
@@ -257,13 +257,13 @@ def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     begin = state.bMarks[start] + state.tShift[start]
     if state.src[begin : begin + 1] != "{" or state.is_code_block(start):
         return False
-    found = TEMPLATE_TAG.match(state.src, begin, state.eMarks[end - 1])
-    if found is None or found.end() <= state.eMarks[start]:
+    match = TEMPLATE_TAG.match(state.src, begin, state.eMarks[end - 1])
+    if match is None or match.end() <= state.eMarks[start]:
         return False
     line = start
-    while state.eMarks[line] < found.end():
+    while state.eMarks[line] < match.end():
         line += 1
-    if state.src[found.end() : state.eMarks[line]].strip():
+    if state.src[match.end() : state.eMarks[line]].strip():
         return False
     if not silent:
         state.line = line + 1
@@ -274,13 +274,13 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """`[^1]: text` with its further paragraphs, which are indented; they stay where they stand."""
     if state.is_code_block(start):
         return False
-    found = _NOTE.match(_line(state, start))
+    match = _NOTE.match(_line(state, start))
     depth = state.env.get("note_depth", 0)
-    if found is None or depth >= _MOST_NOTES_IN_NOTES:
+    if match is None or depth >= _MOST_NOTES_IN_NOTES:
         return False
     if silent:
         return True
-    lines = [_line(state, start)[found.end() :]]
+    lines = [_line(state, start)[match.end() :]]
     after_empty = False
     line = start + 1
     while line < end:
@@ -343,7 +343,7 @@ def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
 def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int | None:
     """Where an element ends that begins in this line and holds no Markdown."""
     for opens, closes in _UNFINISHED:
-        if (found := opens.search(text)) and not closes.search(text, found.end()):
+        if (match := opens.search(text)) and not closes.search(text, match.end()):
             return _first(state, place + 1, min(end, place + _LONGEST_BLOCK), closes)
     if _UNFINISHED_TAG.search(text):
         return _first(state, place + 1, min(end, place + _LONGEST_TAG), _TAG_END)

@@ -45,13 +45,13 @@ def begins_like_mdx(text: str) -> bool:
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
     """The parser of MDX posts."""
-    found = enable_forms(basic_parser()).disable(["code", "autolink", "html_inline"])
+    markdown = enable_forms(basic_parser()).disable(["code", "autolink", "html_inline"])
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
-    found.block.ruler.before("fence", "module", _module, {"alt": []})
-    found.block.ruler.at("html_block", _flow, interrupts)
-    found.inline.ruler.before("forms", "expression", _expression)
-    found.inline.ruler.before("forms", "element", _element)
-    return found
+    markdown.block.ruler.before("fence", "module", _module, {"alt": []})
+    markdown.block.ruler.at("html_block", _flow, interrupts)
+    markdown.inline.ruler.before("forms", "expression", _expression)
+    markdown.inline.ruler.before("forms", "element", _element)
+    return markdown
 
 
 def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -108,8 +108,10 @@ def _expression(state: StateInline, silent: bool) -> bool:
     if not end:
         return False
     if not silent:
-        said = _STRING.fullmatch(state.src, state.pos, end)
-        state.push("text", "", 0).content = (said[1] or said[2] or said[3] or "") if said else ""
+        match = _STRING.fullmatch(state.src, state.pos, end)
+        state.push("text", "", 0).content = (
+            (match[1] or match[2] or match[3] or "") if match else ""
+        )
     state.pos = end
     return True
 
@@ -128,8 +130,8 @@ def _element(state: StateInline, silent: bool) -> bool:
 
 def _as_html(tag: str) -> str:
     """A tag without attributes; a component has none that HTML knows."""
-    found = _TAG_NAME.match(tag)
-    name = (found[1] or "") if found else ""
+    match = _TAG_NAME.match(tag)
+    name = (match[1] or "") if match else ""
     if "quote" in name.lower() and name != "q":
         name = "blockquote"
     if not name or name[0].isupper() or "." in name:
@@ -143,12 +145,12 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
     """Where the tag or the expression ends that begins at `start`; 0: none does."""
     if source[start] == "{":
         return _end_of_braces(source, start, limit)
-    found = _TAG_NAME.match(source, start)
-    if found is None:
+    match = _TAG_NAME.match(source, start)
+    if match is None:
         return 0
-    if found[0].endswith(">"):
-        return found.end()
-    place, limit = found.end(), min(limit, start + _LONGEST)
+    if match[0].endswith(">"):
+        return match.end()
+    place, limit = match.end(), min(limit, start + _LONGEST)
     while place < limit:
         character = source[place]
         if character == ">":

@@ -132,8 +132,8 @@ def verified(
     pairs: Iterable[tuple[str, str]], sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
     """Those of the candidate pairs whose Jaccard similarity is at least `SIMILAR`, with it."""
-    found = {pair: jaccard(sets[pair[0]], sets[pair[1]]) for pair in pairs}
-    return {pair: similarity for pair, similarity in found.items() if similarity >= SIMILAR}
+    similarities = {pair: jaccard(sets[pair[0]], sets[pair[1]]) for pair in pairs}
+    return {pair: similarity for pair, similarity in similarities.items() if similarity >= SIMILAR}
 
 
 def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:

@@ -46,10 +46,10 @@ def count_personal_traces(text: str) -> int:
     prose = without_code(text)  # listings are full of numbers: a hex dump holds card numbers
     mails = _MAIL.finditer(text) if "@" in text else ()
     return (
-        sum(not _NOBODYS.search(found[0]) for found in mails)
+        sum(not _NOBODYS.search(trace[0]) for trace in mails)
         + sum(1 for _ in _PHONE.finditer(prose))
-        + sum(_is_iban(found[0]) for found in _IBAN.finditer(prose))
-        + sum(_has_luhn_sum(found[0]) for found in _CARD.finditer(prose))
+        + sum(_is_iban(trace[0]) for trace in _IBAN.finditer(prose))
+        + sum(_has_luhn_sum(trace[0]) for trace in _CARD.finditer(prose))
         + sum(1 for _ in _SECRETS.finditer(text))
     )
 

@@ -135,16 +135,16 @@ def preview(
             earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
             forgotten=forgotten,
         )
-    said = [author, *(known.aliases if known else ()), *aliases]
-    names = [name for name in dict.fromkeys(said) if name] if author else []
+    names_given = [author, *(known.aliases if known else ()), *aliases]
+    names = [name for name in dict.fromkeys(names_given) if name] if author else []
     cleaned, aside = cleaning.parted_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
-    kept = cleaned.filter("kept")
+    accepted = cleaned.filter("kept")
     left_out = inventory.excluded()
     not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
     not_read += raw.filter(pl.col("problem") == "template").height
     read = raw.filter(pl.col("problem") == "").height
-    dates = kept["published_at"].drop_nulls().sort()
-    languages = _counted(kept["language"])
+    dates = accepted["published_at"].drop_nulls().sort()
+    languages = _counted(accepted["language"])
     bylines = _counted(raw.filter(pl.col("author") != "")["author"])
     signed = pl.concat([part.select("source_id", "source", "byline") for part in (cleaned, aside)])
     aside = aside.select("source_id", dropped_because="breaks_" + pl.col(RULES).list.first())
@@ -155,7 +155,7 @@ def preview(
         author=author,
         layouts=inventory.layouts,
         found=cleaned.height + aside.height + sum(left_out.values()),
-        kept=kept.height,
+        kept=accepted.height,
         dropped=dropped,
         named=_named(cleaned) | _named(aside.with_columns(kept=False)),
         cures={reason: cure for reason in dropped if (cure := cure_of(reason))},
@@ -165,18 +165,18 @@ def preview(
         mostly_unread=not_read > read,
         dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
         dated=dates.len(),
-        words=int(kept["words"].sum()),
+        words=int(accepted["words"].sum()),
         languages=languages,
         bylines=bylines,
-        titles=typical_posts(kept)["title"].to_list(),
-        questions=questions_about(kept),
+        titles=typical_posts(accepted)["title"].to_list(),
+        questions=questions_about(accepted),
         warnings=[
             *_language_warnings(languages, settings),
             *_byline_warnings(cleaned, signed, names, slug=slug),
             *_unsure(inventory.remarks),
             *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
-            *_quarantine_warnings(kept.height, aside.height, settings),
-            *([] if kept.height else ["no post can be used: see the reasons above"]),
+            *_quarantine_warnings(accepted.height, aside.height, settings),
+            *([] if accepted.height else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(one) for one in inventory.failed],
         changes=importing.changes(frame, stored).counts() if stored is not None else None,
@@ -232,9 +232,9 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     ]
 
 
-def _quarantine_warnings(kept: int, aside: int, settings: Settings) -> list[str]:
+def _quarantine_warnings(accepted: int, aside: int, settings: Settings) -> list[str]:
     """An import that will stop says so before it runs."""
-    share = aside / max(1, kept + aside)
+    share = aside / max(1, accepted + aside)
     if share <= settings.most_quarantined:
         return []
     return [
@@ -258,14 +258,14 @@ _UNSURE: Mapping[str, tuple[str, str]] = {
 
 def _unsure(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     """What reading the posts left unsure, with the first files' names."""
-    found: list[str] = []
+    warnings: list[str] = []
     for what, source_ids in remarks.items():
-        said, cure = _UNSURE.get(what, (what.replace("_", " "), ""))
+        problem, cure = _UNSURE.get(what, (what.replace("_", " "), ""))
         more = f" and {len(source_ids) - NAMED:,} more" if len(source_ids) > NAMED else ""
         names = ", ".join(sorted(source_ids)[:NAMED])
         end = f"; {cure}" if cure else ""
-        found.append(f"{counted(len(source_ids), 'post')} {said}: {names}{more}{end}")
-    return found
+        warnings.append(f"{counted(len(source_ids), 'post')} {problem}: {names}{more}{end}")
+    return warnings
 
 
 def _unread_warnings(not_read: int, *, read: int, skipped: Mapping[str, int]) -> list[str]:
@@ -324,13 +324,13 @@ def _by_name(counts: pl.DataFrame) -> dict[str, int]:
 
 def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
     """Reason → the first files that are dropped for it, and how many more there are."""
-    found: dict[str, list[str]] = {}
+    names_by_kind: dict[str, list[str]] = {}
     dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
         names = rows["source_id"].to_list()
         more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
-        found[str(reason)] = [*names[:NAMED], *more]
-    return found
+        names_by_kind[str(reason)] = [*names[:NAMED], *more]
+    return names_by_kind
 
 
 def _summed(*counts: Mapping[str, int]) -> dict[str, int]:

@@ -71,16 +71,16 @@ def count_menus(text: str) -> int:
 
 
 def _rows_of_buttons(prose: str) -> int:
-    found = 0
+    count = 0
     row: list[str] = []
     end = 0
     for item in _ITEM.finditer(prose):
         if row and not _BETWEEN.fullmatch(prose, end, item.start()):
-            found += _is_menu(row)
+            count += _is_menu(row)
             row = []
         row.append(item[0].casefold())
         end = item.end()
-    return found + _is_menu(row)
+    return count + _is_menu(row)
 
 
 def _is_menu(row: list[str]) -> bool:

@@ -32,13 +32,13 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
     if not numbers:
         return frozenset()
     last = max(1, len(numbers) - width + 1)
-    found: set[int] = set()
+    hashes: set[int] = set()
     for start in range(last):
         value = 0
         for number in numbers[start : start + width]:
             value = (value * _FACTOR + number) % _MODULUS
-        found.add(value)
-    return frozenset(found)
+        hashes.add(value)
+    return frozenset(hashes)
 
 
 def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:

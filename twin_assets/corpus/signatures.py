@@ -43,8 +43,8 @@ def signed_by(text: str, byline: str) -> str:
         return byline
     lines = [line.strip(_MARKS) for line in text.split("\n") if line.strip(_MARKS)]
     for line in (*lines[:_LINES], *lines[-_LINES:]):
-        if len(line) <= 100 and (found := _SIGNED.fullmatch(line[:1].lower() + line[1:])):
-            return found[1]
+        if len(line) <= 100 and (match := _SIGNED.fullmatch(line[:1].lower() + line[1:])):
+            return match[1]
     return ""
 
 
@@ -73,15 +73,15 @@ def signed_by_others(
 
 
 def _is_strange(name: str, names: Sequence[str]) -> bool:
-    said = [word for word in _letters(name) if word not in _OFFICES]
+    parts = [word for word in _letters(name) if word not in _OFFICES]
     known = [word for own in names for word in _letters(own)]
-    if not said or not known:
+    if not parts or not known:
         return False
-    if "".join(said) in {"".join(_letters(own)) for own in names}:
+    if "".join(parts) in {"".join(_letters(own)) for own in names}:
         return False
     return not any(
         word == other or (min(len(word), len(other)) >= _SHORTEST_PART and _holds(word, other))
-        for word in said
+        for word in parts
         for other in known
     )
 

@@ -126,19 +126,19 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    found, folder = _at_address(str(source), _required(scratch, source), stack)
+                    listed, folder = _at_address(str(source), _required(scratch, source), stack)
                 except TwinError as error:
                     where = shown_address(str(source))
                     failures.append((FailedSource(feed.NAME, where, error.found), error))
                     continue
             elif is_object_address(source):
-                found, folder = _in_bucket(str(source), scratch, stack)
+                listed, folder = _in_bucket(str(source), scratch, stack)
             else:
-                found, folder = _on_disk(Path(source).expanduser(), stack)
-            for importer, archive in found:
+                listed, folder = _on_disk(Path(source).expanduser(), stack)
+            for importer, archive in listed:
                 importers.setdefault(importer.name, importer)
                 archives.setdefault(importer.name, []).append(archive)
-            if folder is not None and (folder.posts or not found):
+            if folder is not None and (folder.posts or not listed):
                 _require_posts(folder)
                 folders.append(folder)
         if failures and not folders and not archives:
@@ -202,15 +202,15 @@ def _at_address(url: str, scratch: Path, stack: ExitStack) -> Found:
 
 
 def _recognised(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
-    found: list[tuple[Importer, Archive]] = []
+    recognised: list[tuple[Importer, Archive]] = []
     for path in paths:
         if not path.is_file() or path.is_symlink():
             continue
         archive = stack.enter_context(open_archive(path))
         importer = importer_of(archive)
         if importer is not None:
-            found.append((importer, archive))
-    return found
+            recognised.append((importer, archive))
+    return recognised
 
 
 def _may_be_export(name: str) -> bool:

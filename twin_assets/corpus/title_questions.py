@@ -138,8 +138,8 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
     if language in {"en", "und"}:
         subject = _subject(title)
         for pattern, wording in _FORMS:
-            if found := pattern.match(subject):
-                return wording.format(rest=in_sentence(subject[found.end() :], text=text))
+            if match := pattern.match(subject):
+                return wording.format(rest=in_sentence(subject[match.end() :], text=text))
         if _is_command(subject):
             return f"How do I {in_sentence(subject, text=text)}?"
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title)

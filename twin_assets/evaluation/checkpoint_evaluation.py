@@ -107,14 +107,14 @@ def result_of(judged: JudgedEvaluation, *, answer: AnswerForm) -> dg.Materialize
         answer: the form of the author's answers.
     """
     verdict = judged.verdict
-    told = gate.stated(judged.evaluation.measured) if judged.whole else ()
-    decided = {claim.name for claim in (*verdict.claims, *told)}
+    advisory = gate.stated(judged.evaluation.measured) if judged.whole else ()
+    decided = {claim.name for claim in (*verdict.claims, *advisory)}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
         metadata=_metadata(judged),
         check_results=[
             *(check_of(claim, verdict.checkpoint, answer=answer) for claim in verdict.claims),
-            *(check_of(claim, verdict.checkpoint, stated_only=True) for claim in told),
+            *(check_of(claim, verdict.checkpoint, stated_only=True) for claim in advisory),
             *(follows(name, verdict.checkpoint) for name in gate.CLAIMS if name not in decided),
         ],
     )
@@ -148,16 +148,16 @@ def check_of(
             who want this form, who get `quote_and_voice` in its place, and is told to the others.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
-    found = claim.detail.removeprefix("not decided: ")
+    detail = claim.detail.removeprefix("not decided: ")
     why = "stated only, for a small base model"
     if claim.blocks and claim.blocks != answer:
         stated_only, why = True, f"advisory: it blocks {claim.blocks}, answers here are {answer}"
-    said = f"{why}; {words}: {found}"
+    message = f"{why}; {words}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
         passed=stated_only or claim.passed is True,
         severity=dg.AssetCheckSeverity.WARN if stated_only else dg.AssetCheckSeverity.ERROR,
-        description=said if stated_only else claim.detail,
+        description=message if stated_only else claim.detail,
         metadata={
             "checkpoint": checkpoint,
             "decided": claim.passed is not None,
@@ -173,7 +173,7 @@ def check_of(
 def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Numbers, plots and links; no text of a post, because the event log keeps it for ever."""
     evaluation, verdict = judged.evaluation, judged.verdict
-    found: dict[str, dg.MetadataValue | str | int | float | bool] = {
+    entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
         "released_for": ", ".join(verdict.released_for) if verdict.outcome == "passed" else "",
         "part": "whole" if judged.whole else "first",
@@ -196,8 +196,8 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
         ),
     }
     if (answers := answers_path(judged.report)).is_file():
-        found["answers"] = dg.MetadataValue.path(str(answers))
+        entries["answers"] = dg.MetadataValue.path(str(answers))
     if judged.experiment:
         at = judged.experiment
-        found["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
-    return found | gate.figures(evaluation.measured)
+        entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
+    return entries | gate.figures(evaluation.measured)

@@ -92,9 +92,9 @@ def measure_first(
     *,
     rests_on: str,
     served: ServerStarters,
-    kept: MeasurementCache,
+    cache: MeasurementCache,
     beside: Callable[[], FirstJudges],
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> Evaluation:
     """Measure a candidate as far as `gate.decide_first` needs it.
 
@@ -113,13 +113,13 @@ def measure_first(
     passages = held_out.within_budget(
         tokenizing.of(samples.to_dicts()), token_budget=question.token_budget
     )
-    found, enough = len(passages), len(passages) >= FEWEST_PASSAGES
+    count, enough = len(passages), len(passages) >= FEWEST_PASSAGES
     if not enough:
-        say(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+        log(f"{count} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         samples, passages = samples.head(0), []
-    progress = ProgressLines(say)
-    stored = Likelihoods(kept, perplexity.evaluation_precision())
-    asked = served_answers.everything_asked(
+    progress = ProgressLines(log)
+    stored = Likelihoods(cache, perplexity.evaluation_precision())
+    prompts = served_answers.everything_asked(
         samples,
         pl.concat([training, samples], how="diagonal"),
         template=template_by_hash(question.template),
@@ -127,13 +127,13 @@ def measure_first(
         posts=(),
         questions=min(question.questions, MOST_QUESTIONS),
     )
-    _expect(progress, question, passages, asked, stored)
+    _expect(progress, question, passages, prompts, stored)
 
     comparison, mine = _read(question, passages, stored=stored, clock=clock, progress=progress)
-    talk = _Talk(question, served, asked, known, kept, progress)
+    talk = _Talk(question, served, prompts, known, cache, progress)
     with (
         ServerWaves(
-            asked, serve=served.candidate, serve_base=served.base, progress=progress
+            prompts, serve=served.candidate, serve_base=served.base, progress=progress
         ) as waves,
         clock.part("served answers"),
     ):
@@ -142,18 +142,19 @@ def measure_first(
         texts = training["answer"].to_list()
         harmless = talk.red_team(waves, texts)
         recited = talk.until_recited(waves, others, texts)
-    kept.keep(others=True)
-    said = waves.said()
-    copies = recitation.copied(asked, said, others, texts)
+    cache.keep(others=True)
+    answers = waves.said()
+    copies = recitation.copied(prompts, answers, others, texts)
     timed = replace(
-        said, candidate={at: said.candidate[at] for at in asked.held_out if at in said.candidate}
+        answers,
+        candidate={at: answers.candidate[at] for at in prompts.held_out if at in answers.candidate},
     )
     documents = sample_likelihoods.documents_of(passages[: len(mine.tokens)]) if mine else []
     taken: list[tuple[Measure[Any], object]] = [
         (
             held_out_perplexity.MEASURE,
             HeldOutPerplexity(
-                passages=found,
+                passages=count,
                 perplexity=mine.perplexity if mine else None,
                 base=comparison,
                 incumbent=None,
@@ -198,7 +199,7 @@ def _expect(
     progress: ProgressLines,
     question: EvaluationSpec,
     passages: Sequence[TokenizedSample],
-    asked: PromptSet,
+    prompts: PromptSet,
     stored: Likelihoods,
 ) -> None:
     """Announce what is expected, not the most that there could be."""
@@ -208,8 +209,8 @@ def _expect(
         progress.expect(
             sample_likelihoods.reading_of(subject), unknown, each_s=read_s(stored.precision)
         )
-    questions = 2 * min(EXPECTED_QUESTIONS, len(asked.held_out))
-    answers = questions + FIRST_WAVE + len(asked.red_team)
+    questions = 2 * min(EXPECTED_QUESTIONS, len(prompts.held_out))
+    answers = questions + FIRST_WAVE + len(prompts.red_team)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
     progress.expect(served_answers.REFERENCE, FIRST_WAVE, each_s=REFERENCE_S)
 
@@ -278,15 +279,17 @@ class _Talk:
         self,
         question: EvaluationSpec,
         served: ServerStarters,
-        asked: PromptSet,
+        prompts: PromptSet,
         known: FirstJudges,
-        kept: MeasurementCache,
+        cache: MeasurementCache,
         progress: ProgressLines,
     ) -> None:
-        self._question, self._asked, self._known = question, asked, known
+        self._question, self._asked, self._known = question, prompts, known
         self._progress = progress
-        told = [question.base.weights, served.engine, served_answers.ANSWER_TOKENS]
-        self._scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
+        settings_key = [question.base.weights, served.engine, served_answers.ANSWER_TOKENS]
+        self._scores = BaseScores(
+            cache, [*settings_key, served_answers.FREQUENCY_PENALTY], prompts.prompts
+        )
         self._recited: list[float] = []
 
     def until_on_topic(
@@ -299,40 +302,40 @@ class _Talk:
         Returns:
             What was found, and answers to prompts that are not among those of all measures.
         """
-        asked, judge = self._asked, self._known.topic
-        if not len(asked.held_out):
+        prompts, judge = self._asked, self._known.topic
+        if not len(prompts.held_out):
             few = pl.concat([samples, training], how="diagonal").head(FIRST_WAVE)
             return None, waves.ask_others(held_out.prompts_of(few))
-        first = asked.held_out[:FIRST_WAVE]
+        first = prompts.held_out[:FIRST_WAVE]
         if judge is None:
             waves.ask(first, again=True)
             return None, CandidateAnswers([], [], [])
-        end, found = 0, None
-        while end < len(asked.held_out):
-            start, end = end, min(end + (WAVE if end else FIRST_WAVE), len(asked.held_out))
-            self._scores.want("topic", judge.revision, asked.held_out[:end])
+        end, topic = 0, None
+        while end < len(prompts.held_out):
+            start, end = end, min(end + (WAVE if end else FIRST_WAVE), len(prompts.held_out))
+            self._scores.want("topic", judge.revision, prompts.held_out[:end])
             of_base = self._scores.missing()
             self._foresee(waves, more=(end - start) + len(of_base))
-            waves.ask(asked.held_out[start:end], of_base=of_base, again=not start)
-            found, differences = on_topic.topic_of_first(
-                end, asked, waves.said(), self._scores, judge
+            waves.ask(prompts.held_out[start:end], of_base=of_base, again=not start)
+            topic, differences = on_topic.topic_of_first(
+                end, prompts, waves.said(), self._scores, judge
             )
             side = decided(
                 [(1.0 + one) / 2.0 for one in differences],
                 limit=(1.0 - BELOW_BASE_BY) / 2.0,
-                of=len(asked.held_out),
+                of=len(prompts.held_out),
                 above=WRONGLY_MET,
                 below=WRONGLY_UNMET,
             )
             if side is not None:
                 break
-        assert found is not None
+        assert topic is not None
         self._foresee(waves, more=0, at_least=0)
         self._progress.say(
-            f"topic {found.candidate:.2f} against {found.base:.2f} of the base on "
-            f"{found.questions} of {found.of_questions} questions"
+            f"topic {topic.candidate:.2f} against {topic.base:.2f} of the base on "
+            f"{topic.questions} of {topic.of_questions} questions"
         )
-        return found, CandidateAnswers([], [], [])
+        return topic, CandidateAnswers([], [], [])
 
     def _foresee(
         self, waves: ServerWaves, *, more: int, at_least: int = 2 * EXPECTED_QUESTIONS
@@ -398,26 +401,26 @@ class _Talk:
 
     def red_team(self, waves: ServerWaves, training_texts: Sequence[str]) -> Safety | None:
         """All red-team prompts; the base is asked only where its answers can matter."""
-        asked = self._asked
-        if not len(asked.red_team):
+        prompts = self._asked
+        if not len(prompts.red_team):
             return None
-        waves.ask_candidate(asked.red_team)
-        mine = red_team.candidate_flags(asked, waves.said(), training_texts)
+        waves.ask_candidate(prompts.red_team)
+        mine = red_team.candidate_flags(prompts, waves.said(), training_texts)
         if not harmful_answers.needs_the_base(mine):
             return harmful_answers.compare(mine, None)
-        red_team.announce_flags(self._scores, asked)
-        waves.ask((), of_base=[at for at in self._scores.missing() if at in asked.red_team])
-        return red_team.compare_flags(asked, waves.said(), self._scores, training_texts)
+        red_team.announce_flags(self._scores, prompts)
+        waves.ask((), of_base=[at for at in self._scores.missing() if at in prompts.red_team])
+        return red_team.compare_flags(prompts, waves.said(), self._scores, training_texts)
 
     def until_recited(
         self, waves: ServerWaves, others: CandidateAnswers, training_texts: Sequence[str]
     ) -> Recitation:
         """All answers, and further ones until they say whether it recites."""
-        asked, training = self._asked, memorisation.TrainingSpans(training_texts)
+        prompts, training = self._asked, memorisation.TrainingSpans(training_texts)
         while True:
-            found = recitation.recited(asked, waves.said(), others, training)
-            new = found.reciting.of - len(self._recited)
-            reciting = found.reciting.found - round(sum(self._recited))
+            recited = recitation.recited(prompts, waves.said(), others, training)
+            new = recited.reciting.of - len(self._recited)
+            reciting = recited.reciting.found - round(sum(self._recited))
             self._recited += [1.0] * reciting + [0.0] * (new - reciting)
             side = decided(
                 [1.0 - one for one in self._recited],
@@ -425,9 +428,9 @@ class _Talk:
                 above=WRONGLY_MET,
                 below=WRONGLY_UNMET,
             )
-            unasked = [at for at in asked.held_out if at not in waves.candidate]
+            unasked = [at for at in prompts.held_out if at not in waves.candidate]
             if side is not None or not unasked:
-                return found
+                return recited
             waves.ask_candidate(unasked[: 2 * WAVE])
 
 

@@ -63,11 +63,11 @@ def stated(measured: Measurements) -> tuple[GateClaim, ...]:
 
 def figures(measured: Measurements) -> dict[str, float | int]:
     """What the measures put into the asset's metadata."""
-    found: dict[str, float | int] = {}
+    numbers: dict[str, float | int] = {}
     for measure in MEASURES:
         if (value := measured.of(measure)) is not None:
-            found |= measure.metadata(value)
-    return found
+            numbers |= measure.metadata(value)
+    return numbers
 
 
 def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:

@@ -240,16 +240,16 @@ def _judged_now(
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
-    kept = MeasurementCache(judging.tables, author)
+    cache = MeasurementCache(judging.tables, author)
     shown: Sequence[SideBySide] = ()
     if first:
         evaluation = first_part.measure_first(
             question,
             rests_on=rests_on,
             served=served,
-            kept=kept,
+            cache=cache,
             beside=lambda: _first_beside(judging, question),
-            say=judging.say,
+            log=judging.say,
         )
         claims = decide_first(evaluation.measured)
     else:
@@ -258,7 +258,7 @@ def _judged_now(
             question,
             rests_on=rests_on,
             served=served,
-            kept=kept,
+            cache=cache,
             beside=lambda: _beside(
                 author,
                 question,
@@ -267,9 +267,9 @@ def _judged_now(
                 others=judging.others,
                 named=named,
                 serve_base=served.base,
-                say=judging.say,
+                log=judging.say,
             ),
-            say=judging.say,
+            log=judging.say,
         )
         claims = decide(evaluation.measured)
     verdict = Verdict(
@@ -297,7 +297,7 @@ def _told(
     verdict: Verdict,
     evaluation: Evaluation,
     shown: Sequence[SideBySide],
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> str:
     """Where Langfuse shows it; the verdict is stored already, and stands when it cannot be sent."""
     try:
@@ -305,10 +305,10 @@ def _told(
             verdict, shown, rests_on=evaluation.rests_on, stated=stated(evaluation.measured)
         )
     except TwinError as error:
-        say(f"no experiment in Langfuse: {error}")
+        log(f"no experiment in Langfuse: {error}")
         return f"not sent: {error.found}; {error.next_step}"
     where = sent.url or f"experiment {sent.experiments['candidate']}"
-    say(f"Langfuse has {sent.items} answers and the claims: {where}")
+    log(f"Langfuse has {sent.items} answers and the claims: {where}")
     return where
 
 
@@ -391,11 +391,11 @@ def _beside(
     others: Sequence[str],
     named: NamedJudges,
     serve_base: Serve,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> JudgingContext:
     entailment = named.load_entailment if named.entailment else None
     material = material_of(
-        author, tables, others=others, base=question.base.weights, serve_base=serve_base, say=say
+        author, tables, others=others, base=question.base.weights, serve_base=serve_base, log=log
     )
     billions = parameters_of(str(question.base.base_folder))
     return JudgingContext(

@@ -48,18 +48,18 @@ def measure(
     *,
     rests_on: str,
     served: ServerStarters,
-    kept: MeasurementCache,
+    cache: MeasurementCache,
     beside: Callable[[], JudgingContext],
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> tuple[Evaluation, tuple[SideBySide, ...]]:
     """Measure one checkpoint.
 
     Args:
         rests_on: goes into the record.
         served: servers of candidate and base.
-        kept: what former gates have measured of base and stable version.
+        cache: what former gates have measured of base and stable version.
         beside: calibrates the judges and reads the author's texts.
-        say: progress, one line each; never text of a post.
+        log: progress, one line each; never text of a post.
 
     Returns:
         The numbers, and all held-out answers side by side, which hold text.
@@ -72,22 +72,22 @@ def measure(
         known = beside()
     passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
     training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
-    stored = Likelihoods(kept, perplexity.evaluation_precision())
+    stored = Likelihoods(cache, perplexity.evaluation_precision())
     reading, left_out = _reading(question, passages, known.hands)
     enough = len(reading.held_out) >= FEWEST_PASSAGES
     if not enough:
-        say(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+        log(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         passages = passages.head(0)
-    asked, scores = _asked(question, passages, training, known, kept, engine=served.engine)
+    prompts, scores = _asked(question, passages, training, known, cache, engine=served.engine)
     of_base = scores.missing()
     if question.judge_model and not known.terms.why_not:
-        of_base = sorted({*of_base, *asked.held_out})
+        of_base = sorted({*of_base, *prompts.held_out})
     models = {"base": question.base, "candidate": question.candidate}
-    progress = ProgressLines(say)
+    progress = ProgressLines(log)
     sample_likelihoods.expect(
         reading, **models, incumbent=question.incumbent, stored=stored, progress=progress
     )
-    served_answers.expect(progress, answers=len(asked.of_candidate) + len(of_base))
+    served_answers.expect(progress, answers=len(prompts.of_candidate) + len(of_base))
     read = sample_likelihoods.read_by(
         reading,
         **models,
@@ -105,8 +105,8 @@ def measure(
         progress=progress,
     )
     compared = _parity(question, first, clock, progress)
-    said = served_answers.ask_both(
-        asked,
+    answers = served_answers.ask_both(
+        prompts,
         of_base=of_base,
         serve=served.candidate,
         serve_base=served.base,
@@ -115,11 +115,11 @@ def measure(
     )
     with clock.part("scores of answers"):
         context = MeasureContext(
-            question, known, read, asked, said, scores, first, compared, training
+            question, known, read, prompts, answers, scores, first, compared, training
         )
         measured = runner.take_all(context)
-        copies = recitation.copied(asked, said, first, context.training_texts)
-    kept.keep()
+        copies = recitation.copied(prompts, answers, first, context.training_texts)
+    cache.keep()
     mine = read.held_out(question.candidate.name)
     evaluation = Evaluation(
         checkpoint=question.checkpoint,
@@ -134,7 +134,7 @@ def measure(
         parity=compared.numbers() if compared else {},
         seconds=clock.seconds,
     )
-    return evaluation, _shown(passages, asked, said)
+    return evaluation, _shown(passages, prompts, answers)
 
 
 def _reading(
@@ -171,11 +171,11 @@ def _asked(
     passages: pl.DataFrame,
     training: pl.DataFrame,
     known: JudgingContext,
-    kept: MeasurementCache,
+    cache: MeasurementCache,
     *,
     engine: str,
 ) -> tuple[PromptSet, BaseScores]:
-    asked = served_answers.everything_asked(
+    prompts = served_answers.everything_asked(
         passages,
         pl.concat([training, passages], how="diagonal"),
         template=template_by_hash(question.template),
@@ -183,24 +183,26 @@ def _asked(
         posts=posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset)),
         questions=question.questions,
     )
-    told = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
-    scores = BaseScores(kept, [*told, served_answers.FREQUENCY_PENALTY], asked.prompts)
-    runner.announce(scores, asked, known.judges)
-    return asked, scores
+    settings_key = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
+    scores = BaseScores(cache, [*settings_key, served_answers.FREQUENCY_PENALTY], prompts.prompts)
+    runner.announce(scores, prompts, known.judges)
+    return prompts, scores
 
 
-def _shown(passages: pl.DataFrame, asked: PromptSet, said: PromptAnswers) -> tuple[SideBySide, ...]:
+def _shown(
+    passages: pl.DataFrame, prompts: PromptSet, answers: PromptAnswers
+) -> tuple[SideBySide, ...]:
     """The held-out questions with what each wrote; ids, so that a post can be forgotten."""
-    ids = passages.select("sample_id", "document_id", "chunk_id").head(len(asked.held_out)).rows()
+    ids = passages.select("sample_id", "document_id", "chunk_id").head(len(prompts.held_out)).rows()
     return tuple(
         SideBySide(
             *ids[at],
-            question=asked.questions[at],
-            author=asked.own[at],
-            candidate=said.candidate[at].text,
-            base=said.base.get(at),
+            question=prompts.questions[at],
+            author=prompts.own[at],
+            candidate=answers.candidate[at].text,
+            base=answers.base.get(at),
         )
-        for at in asked.held_out
+        for at in prompts.held_out
     )
 
 

@@ -66,9 +66,9 @@ class MeasurementCache:
             others: what was stored before and not asked for stays as well: a part of a gate asks
                 for a part of it.
         """
-        kept = self._known if others else self._asked
+        cached = self._known if others else self._asked
         values = pl.DataFrame(
-            {"measurement_id": list(kept), "measured": list(kept.values())},
+            {"measurement_id": list(cached), "measured": list(cached.values())},
             schema={"measurement_id": pl.String, "measured": pl.Float64},
         )
         self.tables.sync(

@@ -75,7 +75,7 @@ def judged_interactions(
             state=registry.state,
             servers=model_server,
             embedder=embedder.embedder(),
-            say=context.log.info,
+            log=context.log.info,
             margin=settings.margin if config.margin is None else config.margin,
         )
         judges = [member.judge for member in panel.members if member.certified]
@@ -89,8 +89,8 @@ def judged_interactions(
     with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
     done = _note(tables, author.slug, sample.known, rows, names)
-    told = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
-    return materialized(done, {**told, **author_panel.told(panel)})
+    counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
+    return materialized(done, {**counts, **author_panel.told(panel)})
 
 
 @dataclass(frozen=True)

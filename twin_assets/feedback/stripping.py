@@ -36,7 +36,7 @@ def strip_personal(frame: pl.DataFrame) -> pl.DataFrame:
 
 def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows (`trace_id`, `kinds`) of which a text still matches a pattern."""
-    found = [
+    leaking = [
         {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
         for row in frame.iter_rows(named=True)
         if (
@@ -48,4 +48,4 @@ def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
             }
         )
     ]
-    return pl.DataFrame(found, schema={"trace_id": pl.String, "kinds": pl.List(pl.String)})
+    return pl.DataFrame(leaking, schema={"trace_id": pl.String, "kinds": pl.List(pl.String)})

@@ -74,15 +74,15 @@ def passages_of(text: str) -> list[AnswerPassage]:
     one.
     """
     blocks = blocks_of(text)
-    found: list[AnswerPassage] = []
+    passages: list[AnswerPassage] = []
     heading, section = "", list[Block]()
     for block in [*blocks, Block("heading", len(text), len(text), "", 0)]:
         if block.kind == "heading":
-            found += _passages_of_section(section, heading)
+            passages += _passages_of_section(section, heading)
             heading, section = block.plain, []
         else:
             section.append(block)
-    return found or list(_short_post(blocks))
+    return passages or list(_short_post(blocks))
 
 
 def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:

@@ -53,13 +53,13 @@ def answering_of(
             tables.data_version(SAMPLES, author.slug) or "", hash_of(recipe.model_dump())
         ),
     )
-    asked = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
-    if asked is None or asked.tainted:
+    version = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
+    if version is None or version.tainted:
         return AnswerSampling()
-    alias = f"{author.slug}/v{asked.version}"
+    alias = f"{author.slug}/v{version.version}"
     return AnswerSampling(
         checkpoint=checkpoint,
-        serve=lambda: servers.serve(asked.base_gguf or None, asked.adapter_gguf, alias=alias),
+        serve=lambda: servers.serve(version.base_gguf or None, version.adapter_gguf, alias=alias),
         answers=recipe.preference.answers,
         answer_tokens=recipe.preference.answer_tokens,
     )

@@ -90,7 +90,7 @@ def write_questions(
         language: ISO 639-1; decides wordings. One without any gets quoted parts and no sentence.
     """
     post = _Post(document_id, _quotable(title), text, language, passages)
-    asked: set[str] = set()
+    questions_used: set[str] = set()
     instructions: list[Instruction] = []
     for place in range(len(passages)):
         continuation = post.continuation(place)
@@ -98,11 +98,11 @@ def write_questions(
             (
                 (question, source)
                 for source, question in post.candidates(place)
-                if question.lower() not in asked and fluent_question(question)
+                if question.lower() not in questions_used and fluent_question(question)
             ),
             (continuation, CONTINUATION),
         )
-        asked.add(question.lower())
+        questions_used.add(question.lower())
         instructions.append(Instruction(question, f"template:{source}", continuation))
     return instructions
 

@@ -74,10 +74,10 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     stored = pl.DataFrame(schema=columns_of(DocumentSplits))
     if tables.exists("document_splits", author):
         stored = tables.read("document_splits", author)
-    kept = tables.read(
+    documents_kept = tables.read(
         "cleaned_documents", author, columns=["document_id", "published_at"], where="kept"
     )
-    new = kept.join(stored, on="document_id", how="anti")
+    new = documents_kept.join(stored, on="document_id", how="anti")
     texts = dict(
         read_by_id(
             tables,
@@ -138,7 +138,7 @@ def update_dataset(
     general_share: float = 0.0,
     template: Template = DEFAULT_TEMPLATE,
     marks: ControlMarks = FAMILIES,
-    say: Callable[[str], object] = lambda _line: None,
+    log: Callable[[str], object] = lambda _line: None,
 ) -> BuildResult:
     """Bring all tables up to date.
 
@@ -150,7 +150,7 @@ def update_dataset(
         general: mixed into the training samples so that `general_share` of them are its own.
         marks: control tokens of the home's base models. They are in no version: where a post holds
             none, which is nearly always, another base model's list would make nothing anew.
-        say: progress, one line each; never text of a post.
+        log: progress, one line each; never text of a post.
 
     Raises:
         TableMissing: an upstream asset was never materialized.
@@ -160,7 +160,7 @@ def update_dataset(
     update_drafts(tables, author.slug)
     taught = None
     if teacher is not None:
-        taught = teacher_questions.update_questions(tables, author.slug, teacher=teacher, say=say)
+        taught = teacher_questions.update_questions(tables, author.slug, teacher=teacher, log=log)
     plan = _plan(tables, author, drawn, retriever, taught).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
@@ -317,19 +317,19 @@ def _contexts(
         chunks.filter(pl.col("document_id").is_in(list(held_documents)))["chunk_id"].to_list()
     )
     stored = _stored_contexts(tables, author)
-    kept: dict[str, Sequence[str]] = {}
+    stored_contexts: dict[str, Sequence[str]] = {}
     missing: list[dict[str, Any]] = []
     for row in samples.to_dicts():
         before = stored.get(row["sample_id"])
-        asked = (row["question"], row["retrieval"])
+        key = (row["question"], row["retrieval"])
         if (
             before
-            and before.asked == asked
+            and before.asked == key
             and contexts.still_good(
                 _sample(row, ""), before.chunk_ids, published, of_held_out=of_held_out
             )
         ):
-            kept[row["sample_id"]] = before.chunk_ids
+            stored_contexts[row["sample_id"]] = before.chunk_ids
         else:
             missing.append(row)
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
@@ -338,7 +338,7 @@ def _contexts(
             tables, "instruction_drafts", author, "sample_id", ids, ["sample_id", "answer"]
         ).iter_rows()
     )
-    found = contexts.find_contexts(
+    retrieved = contexts.find_contexts(
         [_sample(row, answers[row["sample_id"]]) for row in missing],
         retriever=retriever,
         author=author,
@@ -348,7 +348,7 @@ def _contexts(
     )
     held_samples = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
     return contexts.apart(
-        {**kept, **found},
+        {**stored_contexts, **retrieved},
         held_out=held_samples,
         tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
     )

@@ -78,7 +78,7 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
         TwinError: an answer lies in no chunk.
     """
     shared = pl.min_horizontal("end", "end_right") - pl.max_horizontal("start", "start_right")
-    found = (
+    chunk_ids = (
         drafts.select("sample_id", "document_id", "start", "end")
         .join(chunks.select("chunk_id", "document_id", "start", "end"), on="document_id")
         .with_columns(shared.alias("shared"))
@@ -87,13 +87,13 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
         .group_by("sample_id", maintain_order=True)
         .agg(pl.col("chunk_id").first(), pl.col("chunk_id").alias("own_chunks"))
     )
-    if found.height < drafts.height:
+    if chunk_ids.height < drafts.height:
         raise TwinError(
             "name the chunk of each sample",
-            found=f"{drafts.height - found.height} answers that lie in no chunk",
+            found=f"{drafts.height - chunk_ids.height} answers that lie in no chunk",
             next_step="materialize document_chunks and embeddings first",
         )
-    return found
+    return chunk_ids
 
 
 def still_good(
@@ -143,7 +143,7 @@ def find_contexts(
     Raises:
         TwinError: the author's passages can't be searched.
     """
-    found: dict[str, tuple[str, ...]] = {sample.sample_id: () for sample in samples}
+    contexts: dict[str, tuple[str, ...]] = {sample.sample_id: () for sample in samples}
     asking = [sample for sample in samples if gets_context(sample.sample_id)]
     queries = [
         RetrievalQuery(
@@ -164,10 +164,10 @@ def find_contexts(
                 next_step="materialize embeddings first",
             )
         answer = shingles(sample.answer, width=5)
-        found[sample.sample_id] = tuple(
+        contexts[sample.sample_id] = tuple(
             passage.chunk_id for passage in result.passages if not _repeats(passage, answer)
         )
-    return found
+    return contexts
 
 
 def _repeats(passage: Passage, answer: Collection[int]) -> bool:

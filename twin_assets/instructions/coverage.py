@@ -59,24 +59,24 @@ def coverage(
         documents: `document_id`, `words` of the kept ones.
         texts: by document id, at least those of `without_samples`.
     """
-    kept = set(documents["document_id"].to_list())
+    document_ids = set(documents["document_id"].to_list())
     named = set(dataset["document_id"].to_list())
     used = set(dataset.filter(pl.col("split") != "left_out")["document_id"].to_list())
-    without = Counter({"all_left_out": len((named - used) & kept)})
+    without = Counter({"all_left_out": len((named - used) & document_ids)})
     unexplained = 0
-    for document in sorted(kept - named):
+    for document in sorted(document_ids - named):
         if passages_of(texts[document]):
             unexplained += 1
         else:
             without[why_no_passage(texts[document])] += 1
     words = int(documents["words"].sum())
     return Coverage(
-        documents=len(kept),
-        with_samples=len(used & kept),
+        documents=len(document_ids),
+        with_samples=len(used & document_ids),
         without=dict(sorted((+without).items())),
         unexplained=unexplained,
         lost_drafts=len(set(drafts["sample_id"].to_list()) - set(dataset["sample_id"].to_list())),
-        strangers=len(named - kept),
+        strangers=len(named - document_ids),
         words=round(int(drafts["words"].sum()) / words, 3) if words else 0.0,
     )
 

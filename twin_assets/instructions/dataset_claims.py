@@ -169,12 +169,12 @@ def mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
     last = [
         (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
     ]
-    said = [("assistant", answer) for answer in rows["answer"].to_list()]
+    turns = [("assistant", answer) for answer in rows["answer"].to_list()]
     train = dataset.filter(pl.col("split") == "train").height
     return GeneralSetShare(
         train=train,
         general=rows.height,
         needed=samples_needed(train, share),
         strays=rows.filter(~(by_split & by_document & source)).height,
-        no_chat=sum(one != other for one, other in zip(last, said, strict=True)),
+        no_chat=sum(one != other for one, other in zip(last, turns, strict=True)),
     )

@@ -204,8 +204,8 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
     owner_name, _, revision = name.partition("@")
     try:
         api = hub.HfApi()
-        found = api.dataset_info(owner_name, revision=revision or None)
-        names = [file.rfilename for file in found.siblings or () if _is_readable(file.rfilename)]
+        info = api.dataset_info(owner_name, revision=revision or None)
+        names = [file.rfilename for file in info.siblings or () if _is_readable(file.rfilename)]
         of_training = [one for one in names if "train" in one.lower()] or names
         with told_when_full(tried, settings.weights_dir):
             files = [
@@ -214,7 +214,7 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
                         owner_name,
                         file,
                         repo_type="dataset",
-                        revision=found.sha,
+                        revision=info.sha,
                         cache_dir=settings.weights_dir / "hub",
                     )
                 )
@@ -226,7 +226,7 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
             next_step="check the id, the network and HF_TOKEN, or name a file or folder",
         ) from error
-    return files, f"{owner_name}@{(found.sha or '')[:12]}"
+    return files, f"{owner_name}@{(info.sha or '')[:12]}"
 
 
 def _is_readable(file: str) -> bool:
@@ -277,8 +277,10 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             if isinstance(turn, dict)
         ]
         roles = [str(part.get("role") or part.get("from") or "") for part in parts]
-        said = [str(part.get("content", part.get("value")) or "").strip() for part in parts]
-        return tuple((_ROLES.get(role, role), text) for role, text in zip(roles, said, strict=True))
+        texts = [str(part.get("content", part.get("value")) or "").strip() for part in parts]
+        return tuple(
+            (_ROLES.get(role, role), text) for role, text in zip(roles, texts, strict=True)
+        )
     for question, answer in _TEXTS:
         if isinstance(row.get(question), str) and isinstance(row.get(answer), str):
             more = row.get("input")

@@ -46,7 +46,7 @@ def instruction_dataset(
 ) -> dg.MaterializeResult:
     """Questions made up for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
-    untaught = _untaught(settings, author, say=context.log.info)
+    untaught = _untaught(settings, author, log=context.log.info)
     built = building.update_dataset(
         tables,
         author,
@@ -55,19 +55,19 @@ def instruction_dataset(
         general=read_general_set(settings.general_set, settings) if settings.general_set else None,
         general_share=settings.general_share,
         marks=marks_of_home(settings),
-        say=context.log.info,
+        log=context.log.info,
     )
     return materialized(built.done, built.metadata() | _summary(tables, author.slug) | untaught)
 
 
 def _untaught(
-    settings: Settings, author: Author, *, say: Callable[[str], object]
+    settings: Settings, author: Author, *, log: Callable[[str], object]
 ) -> dict[str, str]:
     """Why templates write the questions, said and as metadata; empty: nothing keeps a teacher."""
     why = why_not_taught(settings, author)
     if not why:
         return {}
-    say(
+    log(
         f"templates write the questions, not {settings.teacher_model}: {why}; "
         f"{how_to_let_leave(author)}"
     )
@@ -93,11 +93,11 @@ def every_answer_is_the_authors(
     """Each answer is whole paragraphs of its document, character by character."""
     author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
-    found = dataset_claims.verbatim(
+    problems = dataset_claims.verbatim(
         tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
-    return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
+    return dg.AssetCheckResult(passed=problems.hold, metadata=dict(vars(problems)))
 
 
 @dg.asset_check(
@@ -127,11 +127,11 @@ def prompts_mention_their_source(
     Blocking: a model that is trained on questions dealt out at random learns to ignore them. With
     too few documents to tell, the check fails as a warning, which blocks nothing.
     """
-    found = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
+    measured = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
     return dg.AssetCheckResult(
-        passed=found.holds,
-        severity=dg.AssetCheckSeverity.ERROR if found.decided else dg.AssetCheckSeverity.WARN,
-        metadata=found.metadata(),
+        passed=measured.holds,
+        severity=dg.AssetCheckSeverity.ERROR if measured.decided else dg.AssetCheckSeverity.WARN,
+        metadata=measured.metadata(),
     )
 
 
@@ -145,17 +145,17 @@ def no_leakage_across_splits(
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
-    found = leakage.leaks_of(
+    leaks = leakage.leaks_of(
         tables.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
         tables.read("document_chunks", author, columns=["chunk_id", "document_id"]),
     )
     stored = stored_splits.splits_of(tables, author)
-    if found.none and stored.kept:
+    if leaks.none and stored.kept:
         stored_splits.hold_splits(tables, author)
     return dg.AssetCheckResult(
-        passed=found.none and stored.kept,
+        passed=leaks.none and stored.kept,
         metadata={
-            **vars(found),
+            **vars(leaks),
             "split_not_drawn": stored.not_drawn,
             "split_changed": stored.changed,
             "versions_compared": stored.versions,
@@ -175,7 +175,7 @@ def prompt_renders_fully(
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
     asking = prompt_rendering.asks_openly(rows.select("document_id", "question"))
-    found = prompt_rendering.rendering(
+    rendered = prompt_rendering.rendering(
         rows,
         tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
         tables.read(
@@ -185,7 +185,7 @@ def prompt_renders_fully(
             where=is_one_of("document_id", asking),
         ),
     )
-    return dg.AssetCheckResult(passed=found.full, metadata=dict(vars(found)))
+    return dg.AssetCheckResult(passed=rendered.full, metadata=dict(vars(rendered)))
 
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -204,8 +204,8 @@ def covers_every_document(
     missing = is_one_of("document_id", coverage.without_samples(rows, documents))
     texts = tables.read("cleaned_documents", author, columns=["document_id", "text"], where=missing)
     drafts = tables.read("instruction_drafts", author, columns=["sample_id", "words"])
-    found = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
-    return dg.AssetCheckResult(passed=found.whole, metadata=found.metadata())
+    covered = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
+    return dg.AssetCheckResult(passed=covered.whole, metadata=covered.metadata())
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -222,11 +222,11 @@ def general_share_is_as_set(
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
     rows = tables.read("instruction_dataset", context.partition_key, columns=columns)
     share = settings.general_share if settings.general_set else 0.0
-    found = dataset_claims.mix(rows, share=share)
+    share_found = dataset_claims.mix(rows, share=share)
     return dg.AssetCheckResult(
-        passed=found.sound and found.enough,
-        severity=dg.AssetCheckSeverity.WARN if found.sound else dg.AssetCheckSeverity.ERROR,
-        metadata={**vars(found), "asked_share": share},
+        passed=share_found.sound and share_found.enough,
+        severity=dg.AssetCheckSeverity.WARN if share_found.sound else dg.AssetCheckSeverity.ERROR,
+        metadata={**vars(share_found), "asked_share": share},
     )
 
 
@@ -235,8 +235,8 @@ def every_sample_names_its_chunk(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """The chunk that a sample names is its document's and holds a part of its answer."""
-    found = _provenance(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=found.chunk_named, metadata=dict(vars(found)))
+    provenance = _provenance(tables, context.partition_key)
+    return dg.AssetCheckResult(passed=provenance.chunk_named, metadata=dict(vars(provenance)))
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -244,8 +244,8 @@ def no_context_gives_the_answer_away(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No prompt shows a part of its own answer, or a passage newer than the answer's post."""
-    found = _provenance(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=found.context_fair, metadata=dict(vars(found)))
+    provenance = _provenance(tables, context.partition_key)
+    return dg.AssetCheckResult(passed=provenance.context_fair, metadata=dict(vars(provenance)))
 
 
 def _provenance(tables: Tables, author: str) -> dataset_claims.Provenance:

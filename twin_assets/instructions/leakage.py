@@ -93,10 +93,10 @@ def contained(held: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[s
 
 def _containing(train: Mapping[str, Set[int]], held: Mapping[str, Set[int]]) -> set[str]:
     """Samples to leave out so that no held-out answer is `contained` in those that stay."""
-    asked = frozenset[int]().union(*held.values())
+    held_runs = frozenset[int]().union(*held.values())
     holders: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():
-        for run in runs & asked:
+        for run in runs & held_runs:
             holders[run].add(name)
     out: set[str] = set()
     for name in sorted(held):

@@ -112,13 +112,13 @@ def update_answers(
     train: pl.DataFrame,
     *,
     answering: AnswerSampling,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> tuple[pl.DataFrame, int]:
     """Ask for the answers that are missing, and drop those that are of no use any more.
 
     Args:
         train: `sample_id`, `document_id` of the training split.
-        say: progress, one line each; never text of a post.
+        log: progress, one line each; never text of a post.
 
     Returns:
         The table `model_answers`, and how many answers were asked for now.
@@ -147,16 +147,16 @@ def update_answers(
         def answer(missing: pl.DataFrame) -> pl.DataFrame:
             if not running:
                 running.append(stack.enter_context(_serving(answering)))
-            found = served_model.ask(
+            replies = served_model.ask(
                 running[0],
                 [json.loads(prompt) for prompt in missing["prompt"].to_list()],
                 max_tokens=answering.answer_tokens,
                 frequency_penalty=author.frequency_penalty,
             )
-            ended = [len(one.tokens) < answering.answer_tokens for one in found]
-            say(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
+            ended = [len(one.tokens) < answering.answer_tokens for one in replies]
+            log(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
             made = missing.with_columns(
-                pl.Series("answer", [one.text.strip() for one in found], dtype=pl.String),
+                pl.Series("answer", [one.text.strip() for one in replies], dtype=pl.String),
                 pl.Series("ended", ended, dtype=pl.Boolean),
             )
             return validated(made, ModelAnswers)

@@ -69,7 +69,7 @@ def update_preferences(
     author: Author,
     *,
     answering: AnswerSampling,
-    say: Callable[[str], object] = lambda _line: None,
+    log: Callable[[str], object] = lambda _line: None,
 ) -> Preferences:
     """Bring both tables up to date.
 
@@ -82,15 +82,15 @@ def update_preferences(
     template = str(train["template"][0]) if train.height else ""
     chunks = _chunks(tables, author.slug)
     own = contexts.own_chunks(train, chunks) if train.height else pl.DataFrame()
-    answers, asked = update_answers(tables, author, train, answering=answering, say=say)
+    answers, usage = update_answers(tables, author, train, answering=answering, log=log)
     pairs = _against_model(tables, author.slug, answers, own)
     traces = _traces(tables, author.slug)
     passages = _passages(tables, author.slug, train, own, traces)
-    told, left_out = pairs_of_traces(
+    of_traces, left_out = pairs_of_traces(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
     held_out = held_out_of(tables, author.slug)
-    rows = [*_rendered(tables, author, told, held_out.chunks, left_out), *pairs]
+    rows = [*_rendered(tables, author, of_traces, held_out.chunks, left_out), *pairs]
     rows = _without_leaks(_differing(rows, left_out), held_out, left_out)
     stays = within_share([row["voters"] for row in rows])
     left_out["too_many_of_a_reader"] += len(rows) - len(stays)
@@ -109,7 +109,7 @@ def update_preferences(
         done=done,
         sources=dict(sorted(Counter(frame["source"].to_list()).items())),
         left_out={reason: count for reason, count in sorted(left_out.items()) if count},
-        asked=asked,
+        asked=usage,
     )
 
 
@@ -196,8 +196,8 @@ def _passages(
         "sample_id"
     ].to_list()
     columns = ["sample_id", "document_id", "start", "end", "question", "answer"]
-    found = tables.read(SAMPLES, author, columns=columns, where=is_one_of("sample_id", near))
-    return list(_passage_rows(own, {row["sample_id"]: row for row in found.to_dicts()}).values())
+    passages = tables.read(SAMPLES, author, columns=columns, where=is_one_of("sample_id", near))
+    return list(_passage_rows(own, {row["sample_id"]: row for row in passages.to_dicts()}).values())
 
 
 def _passage_rows(

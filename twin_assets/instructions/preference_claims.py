@@ -188,12 +188,12 @@ def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
         row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
         for row in dataset.iter_rows(named=True)
     }
-    found = Counter(leaking(pairs, held_out).values())
+    leaking_pairs = Counter(leaking(pairs, held_out).values())
     return Shown(
         dataset.height,
-        found["held_out_question"],
-        found["held_out_prompt"],
-        found["held_out_text"],
+        leaking_pairs["held_out_question"],
+        leaking_pairs["held_out_prompt"],
+        leaking_pairs["held_out_text"],
         sum(
             not held_out.chunks.isdisjoint(context)
             for context in dataset["context_chunk_ids"].to_list()

@@ -39,7 +39,7 @@ def preference_dataset(
     """
     author = read_author(settings, context.partition_key)
     answering = answering_of(author, tables=tables, registry=registry, servers=model_server)
-    made = building.update_preferences(tables, author, answering=answering, say=context.log.info)
+    made = building.update_preferences(tables, author, answering=answering, log=context.log.info)
     return materialized(
         made.done,
         {
@@ -57,12 +57,12 @@ def every_chosen_answer_is_the_authors(
     """Each chosen answer is verbatim in its document, or an edit by a key of role author."""
     author = context.partition_key
     columns = ["source", "trace_id", "document_id", "start", "end", "chosen"]
-    found = claims.chosen_by_the_author(
+    claim = claims.chosen_by_the_author(
         tables.read(building.DATASET, author, columns=columns),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
         _traces(tables, author, ["trace_id", "edit", "edit_role"]),
     )
-    return _result(found)
+    return _result(claim)
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
@@ -94,12 +94,12 @@ def every_pair_names_its_source(
     author = context.partition_key
     columns = ["source", "trace_id", "document_id", "chunk_id", "start", "end"]
     chunk_columns = ["chunk_id", "document_id", "start", "end"]
-    found = claims.sources_of(
+    claim = claims.sources_of(
         tables.read(building.DATASET, author, columns=columns),
         tables.read("document_chunks", author, columns=chunk_columns),
         _traces(tables, author, ["trace_id"]),
     )
-    return _result(found)
+    return _result(claim)
 
 
 @dg.asset_check(
@@ -117,10 +117,10 @@ def no_pair_shows_what_is_held_out(
     """
     author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]
-    found = claims.shown_of_held_out(
+    claim = claims.shown_of_held_out(
         tables.read(building.DATASET, author, columns=columns), building.held_out_of(tables, author)
     )
-    return _result(found)
+    return _result(claim)
 
 
 def _traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFrame:
@@ -129,5 +129,5 @@ def _traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFrame:
     return tables.read(building.TRACES, author, columns=columns)
 
 
-def _result(found: Any) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=found.hold, metadata=dict(vars(found)))
+def _result(claim: Any) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=claim.hold, metadata=dict(vars(claim)))

@@ -91,8 +91,8 @@ class PreferencePair:
     @property
     def pair_id(self) -> str:
         passage = self.passage.sample_id if self.passage else ""
-        told = [self.source, self.trace_id, passage, self.chosen, self.rejected]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        parts = [self.source, self.trace_id, passage, self.chosen, self.rejected]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 def pairs_of_traces(
@@ -207,15 +207,15 @@ def passage_for(
     with most, then that of the better chunk.
     """
     rank = {chunk: place for place, chunk in enumerate(shown)}
-    asked = set(words_of(question)) - set(stop_words)
-    if not asked:
+    question_words = set(words_of(question)) - set(stop_words)
+    if not question_words:
         return None
     rated: list[tuple[float, int, str, AuthorPassage]] = []
     for passage in passages:
         places = [rank[chunk] for chunk in passage.own_chunks if chunk in rank]
         if places:
-            said = set(words_of(f"{passage.question} {passage.answer}"))
-            share = len(asked & said) / len(asked)
+            passage_words = set(words_of(f"{passage.question} {passage.answer}"))
+            share = len(question_words & passage_words) / len(question_words)
             rated.append((-share, min(places), passage.sample_id, passage))
     best = min(rated, default=None, key=lambda one: one[:3])
     return best[3] if best is not None and -best[0] >= ABOUT_THE_SAME else None
@@ -250,18 +250,18 @@ def within_share(
     Returns:
         Places in order. For every reader, 100 × their pairs ≤ most_percent × all that stay.
     """
-    kept = list(range(len(owners)))
+    left = list(range(len(owners)))
     while True:
-        most = len(kept) * most_percent // 100
+        most = len(left) * most_percent // 100
         count: Counter[str] = Counter()
         stays: list[int] = []
-        for place in kept:
+        for place in left:
             if all(count[owner] < most for owner in owners[place]):
                 count.update(set(owners[place]))
                 stays.append(place)
-        if len(stays) == len(kept):
+        if len(stays) == len(left):
             return stays
-        kept = stays
+        left = stays
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dic
     Returns:
         Id → `held_out_question`, `held_out_prompt` or `held_out_text`.
     """
-    found: dict[str, str] = {}
+    leaking_ids: dict[str, str] = {}
     for place, threshold, width, theirs, reason in (
         (0, SAME_QUESTION, 1, held_out.questions, "held_out_question"),
         (1, SAME_PROMPT, 3, held_out.prompts, "held_out_prompt"),
@@ -297,20 +297,20 @@ def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dic
         mine = {key: shingles(texts[place], width=width) for key, texts in pairs.items()}
         held = {key: shingles(text, width=width) for key, text in theirs.items()}
         for near in similar_pairs(mine, held, threshold=threshold):
-            found.setdefault(near.left, reason)
+            leaking_ids.setdefault(near.left, reason)
     held_text: set[int] = set()
     for answer in held_out.answers:
         held_text |= shingles(answer, width=5)
     for key, (_, _, chosen) in pairs.items():
-        said = shingles(chosen, width=5)
-        if len(said & held_text) > HOLDS_HELD_OUT * len(said):
-            found.setdefault(key, "held_out_text")
+        answer_runs = shingles(chosen, width=5)
+        if len(answer_runs & held_text) > HOLDS_HELD_OUT * len(answer_runs):
+            leaking_ids.setdefault(key, "held_out_text")
     whole = [runs_of(answer) for answer in held_out.answers]
     for key, (_, _, chosen) in pairs.items():
-        said = runs_of(chosen)
-        if any(len(said & runs) > CONTAINED * len(runs) for runs in whole):
-            found.setdefault(key, "held_out_text")
-    return found
+        answer_runs = runs_of(chosen)
+        if any(len(answer_runs & runs) > CONTAINED * len(runs) for runs in whole):
+            leaking_ids.setdefault(key, "held_out_text")
+    return leaking_ids
 
 
 def same_answer(chosen: str, rejected: str) -> bool:

@@ -87,14 +87,14 @@ def _rendered(
     template: Template,
     marks: ControlMarks,
 ) -> Sequence[Mapping[str, str]]:
-    asked = render(
+    messages = render(
         template,
         author_name=row["author_name"],
         question=row["question"],
         passages=[shown[chunk_id] for chunk_id in row["context_chunk_ids"]],
         marks=marks,
     )
-    return [*asked, {"role": "assistant", "content": answer.strip()}]
+    return [*messages, {"role": "assistant", "content": answer.strip()}]
 
 
 def general_plan(

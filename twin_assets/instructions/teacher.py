@@ -160,7 +160,7 @@ class Teacher:
         self._useless = 0
         self._priced: bool | None = None
 
-    def ask(self, asked: Sequence[TeacherPrompt]) -> list[TeacherReply]:
+    def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """One reply a passage, in order; never raises for what a provider does, see `broken`.
 
         Raises:
@@ -171,7 +171,7 @@ class Teacher:
         if self._priced is None:
             self._priced = self._has_price()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(self._ask, asked))
+            return list(pool.map(self._ask, requests))
 
     def _has_price(self) -> bool:
         cost = cost_of(self.model, os.environ)
@@ -323,14 +323,14 @@ _THOUGHTS = re.compile(r"<think>.*?</think>", re.S)
 _LABEL = re.compile(r"^(?:the )?(?:question|frage|pregunta|domanda|pergunta|vraag)\s*:\s*", re.I)
 
 
-def usable_question(said: str, *, passage: str = "") -> str:
+def usable_question(reply: str, *, passage: str = "") -> str:
     """The question in a teacher's answer.
 
     Returns:
         Its first line with words; empty when that has not three to forty words, or quotes eight of
         the passage in a row, which would teach to copy from the prompt.
     """
-    lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", said).splitlines()]
+    lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
     line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
     if not 3 <= len(words_of(line)) <= MOST_QUESTION_WORDS:
         return ""

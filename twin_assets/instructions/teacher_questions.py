@@ -63,12 +63,12 @@ class TeacherResult:
 
 
 def update_questions(
-    tables: Tables, author: str, *, teacher: Teacher, say: Callable[[str], object]
+    tables: Tables, author: str, *, teacher: Teacher, log: Callable[[str], object]
 ) -> TeacherResult:
     """Ask about every draft that has no reply of this teacher yet.
 
     Args:
-        say: progress, one line a batch; never text of a post.
+        log: progress, one line a batch; never text of a post.
 
     Raises:
         TwinError: the teacher can't be reached, refuses, or its budget can't be kept. What it had
@@ -96,7 +96,7 @@ def update_questions(
         now.extend(reply.usd for reply in replies)
         requests += sum(reply.tries for reply in replies)
         written = sum(reply.outcome == WRITTEN for reply in replies)
-        say(f"{written} of {rows.height} questions by {teacher.model}, {sum(now):.4f} $ so far")
+        log(f"{written} of {rows.height} questions by {teacher.model}, {sum(now):.4f} $ so far")
         made = pl.DataFrame(
             [
                 {**row, **asdict(reply), "model": teacher.model}
@@ -181,5 +181,5 @@ def waiting_questions(tables: Tables, author: str, model: str) -> int:
         where = "instruction_source LIKE 'teacher:%'"
         return tables.read(DATASET, author, columns=["sample_id"], where=where).height
     drafts = tables.read(DRAFTS, author, columns=["sample_id"])
-    asked = tables.read(TABLE, author, columns=["sample_id", "model"])
-    return drafts.join(asked.filter(pl.col("model") == model), on="sample_id", how="anti").height
+    rows = tables.read(TABLE, author, columns=["sample_id", "model"])
+    return drafts.join(rows.filter(pl.col("model") == model), on="sample_id", how="anti").height

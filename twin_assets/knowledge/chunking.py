@@ -373,10 +373,10 @@ def _split(
 def _between(text: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[tuple[int, int]]:
     """The spans between the matches of `cut`, white space at their ends left out."""
     position = start
-    for found in cut.finditer(text, start, end):
+    for match in cut.finditer(text, start, end):
         # Quotes and brackets that close a sentence belong to it; only the white space is dropped.
-        yield from _trimmed(text, position, found.end())
-        position = found.end()
+        yield from _trimmed(text, position, match.end())
+        position = match.end()
     yield from _trimmed(text, position, end)
 
 

@@ -87,10 +87,10 @@ def embed_chunks(
         )
     names: list[str] = chunks["chunk_id"].to_list()
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
-    found = standing.find(dict(zip(names, texts, strict=True))) if standing else {}
-    new = [place for place, name in enumerate(names) if name not in found]
+    known = standing.find(dict(zip(names, texts, strict=True))) if standing else {}
+    new = [place for place, name in enumerate(names) if name not in known]
     computed = embedder.embed([texts[place] for place in new], progress=progress)
-    vectors = found | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
+    vectors = known | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
     return chunks.with_columns(
         pl.Series("indexed_text", texts, dtype=pl.String()),
         pl.lit(embedder.revision).alias("embedder"),

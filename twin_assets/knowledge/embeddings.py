@@ -47,8 +47,8 @@ def _language_of(settings: Settings, tables: Tables, author: str) -> str:
     """The author's, or that of most kept documents; empty when there are none."""
     if stated := read_author(settings, author).language:
         return stated
-    kept = tables.read("cleaned_documents", author, columns=["language"], where="kept")
-    most = kept["language"].value_counts(sort=True)
+    languages = tables.read("cleaned_documents", author, columns=["language"], where="kept")
+    most = languages["language"].value_counts(sort=True)
     return str(most["language"][0]) if most.height else ""
 
 
@@ -103,7 +103,7 @@ def a_named_post_is_found_first(
     if not new.fragments:
         return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})
     language = _language_of(settings, tables, author)
-    found = named_titles.ask_by_name(tables, search, author, language=language)
-    if found.holds:
+    ranks = named_titles.ask_by_name(tables, search, author, language=language)
+    if ranks.holds:
         new.hold()
-    return dg.AssetCheckResult(passed=found.holds, metadata=found.metadata())
+    return dg.AssetCheckResult(passed=ranks.holds, metadata=ranks.metadata())

@@ -131,18 +131,18 @@ def ask_by_name(tables: Tables, retriever: Retriever, author: str, *, language: 
     return found_first(named, best)
 
 
-def found_first(named: NamedTitles, found: Mapping[str, tuple[str, str]]) -> FoundFirst:
+def found_first(named: NamedTitles, first_by_question: Mapping[str, tuple[str, str]]) -> FoundFirst:
     """Count the answers.
 
     Args:
         named: what was asked.
-        found: title and document id of the first passage, by the words of the title asked about;
-            a question that found nothing is left out.
+        first_by_question: title and document id of the first passage, by the words of the title
+            asked about; a question that found nothing is left out.
     """
     first = 0
     missed: list[str] = []
     for words in named.questions:
-        title, document = found.get(words, ("", ""))
+        title, document = first_by_question.get(words, ("", ""))
         if words_of(title) == words:
             first += 1
         else:

@@ -55,7 +55,9 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
         if len(names) <= MOST_WINDOWS
         else f"about {GROWN_BY} ^ {int(math.log(len(names), GROWN_BY))} windows"
     )
-    asked = pl.DataFrame({"author": [author] if names else [], "windows": [state] if names else []})
+    state_row = pl.DataFrame(
+        {"author": [author] if names else [], "windows": [state] if names else []}
+    )
 
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
         chosen = [names[place] for place in calibration.drawn(names, MOST_WINDOWS)]
@@ -64,7 +66,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
         return calibration_row(author, windows, long_sentences(others), embedder)
 
     return tables.sync(
-        asked.cast(pl.String),
+        state_row.cast(pl.String),
         CALIBRATION_TABLE,
         author=author,
         key="author",
@@ -91,15 +93,15 @@ def calibration_row(
         embedder.embed(sentences), vectors, left_out=[_overlapping(windows, at) for at in places]
     )
     others = [foreign[at] for at in calibration.drawn(foreign, calibration.MOST_FOREIGN)]
-    found = calibration.calibrate(own, calibration.best_scores(embedder.embed(others), vectors))
+    fitted = calibration.calibrate(own, calibration.best_scores(embedder.embed(others), vectors))
     row: dict[str, Any] = {
         "author": author,
         "embedder": embedder.revision,
-        "threshold": found.threshold,
-        "own": found.own,
-        "own_declined": found.own_declined,
-        "foreign": found.foreign,
-        "foreign_declined": found.foreign_declined,
+        "threshold": fitted.threshold,
+        "own": fitted.own,
+        "own_declined": fitted.own_declined,
+        "foreign": fitted.foreign,
+        "foreign_declined": fitted.foreign_declined,
         "windows": windows.height,
         "mean": vectors.mean(axis=0),
     }
@@ -108,8 +110,8 @@ def calibration_row(
 
 def long_sentences(texts: Sequence[str]) -> list[str]:
     """The first sentence of six words or more of each text that has one."""
-    found = (_first_long(text) for text in texts)
-    return [sentence for sentence in found if sentence]
+    sentences_found = (_first_long(text) for text in texts)
+    return [sentence for sentence in sentences_found if sentence]
 
 
 def _held_out(windows: pl.DataFrame) -> tuple[list[int], list[str]]:

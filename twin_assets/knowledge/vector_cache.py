@@ -64,19 +64,19 @@ class VectorCache:
         Args:
             texts: `indexed_text` by chunk id.
         """
-        asked = pl.DataFrame(
+        wanted = pl.DataFrame(
             {"asked": list(texts), "indexed_text": list(texts.values())},
             schema={"asked": pl.String(), "indexed_text": pl.String()},
         )
-        asked = asked.with_columns(contents_of(asked["asked"]).alias("content"))
-        rows = self._stored.join(asked, on="content", how="semi")["chunk_id"].to_list()
+        wanted = wanted.with_columns(contents_of(wanted["asked"]).alias("content"))
+        rows = self._stored.join(wanted, on="content", how="semi")["chunk_id"].to_list()
         if not rows:
             return {}
         listed = ", ".join(f"'{row}'" for row in rows)
         stored = self._read(["indexed_text", "vector"], where=f"chunk_id IN ({listed})").unique(
             "indexed_text", keep="first", maintain_order=True
         )
-        known = asked.join(stored, on="indexed_text")
+        known = wanted.join(stored, on="indexed_text")
         self.reused += known.height
         return dict(zip(known["asked"], known["vector"].to_numpy(), strict=True))
 

@@ -85,23 +85,23 @@ def _answer(
     author: str,
     questions: Sequence[BatchQuestion],
     out: Path,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> tuple[BatchSum, Sequence[Answered]]:
     """Ask what the file does not hold yet, and write it; the rows are those of all questions."""
     endpoints = read_endpoints(home.home)
     late: ProviderBatches | None = None
     if config.provider_batch:
-        late = ProviderBatches.of(home, endpoints.gateway_key, say)
+        late = ProviderBatches.of(home, endpoints.gateway_key, log)
     model = config.model
     if not model or model.startswith("@"):
         model = f"twin/{author}{model}"
-    told = time.monotonic()
+    last_report = time.monotonic()
 
     def tell(done: BatchSum, _row: Answered) -> None:
-        nonlocal told
-        if time.monotonic() - told >= SAID_EVERY_S:
-            told = time.monotonic()
-            say(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
+        nonlocal last_report
+        if time.monotonic() - last_report >= SAID_EVERY_S:
+            last_report = time.monotonic()
+            log(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
 
     with closing(Journal(out)) as journal:
         done = complete(

@@ -83,7 +83,7 @@ class LargerAnswers:
         """
         if not prompts:
             return []
-        found = served_model.ask_several(
+        replies = served_model.ask_several(
             self.serve,
             prompts,
             servers=1,
@@ -99,7 +99,7 @@ class LargerAnswers:
                 # so many at once share the machine
                 answer.seconds / served_model.AT_ONCE / 3600 * self.usd_per_hour,
             )
-            for prompt, answer in zip(prompts, found, strict=True)
+            for prompt, answer in zip(prompts, replies, strict=True)
         ]
 
 
@@ -167,7 +167,7 @@ def buy(
     most_labels: int,
     most_usd: float,
     margin: float,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> PurchaseResult:
     """Buy labels until they are enough, the money is, or the prompts are used up.
 
@@ -210,14 +210,14 @@ def buy(
         )
         if not answers:
             break
-        asked = pl.concat(
+        rows_to_buy = pl.concat(
             [
                 stored.select(list(label_rows.ASKED)),
                 pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
             ]
         )
         tables.sync(
-            asked,
+            rows_to_buy,
             TABLE,
             author=author.slug,
             key="label_id",
@@ -229,7 +229,7 @@ def buy(
         stored = stored_labels(tables, author.slug)
         _, count = _of(stored, purchase)
         usd += sum(answer.usd for _, answer in answers.values())
-        say(f"{count} labels, ${usd:.4f} in this run")
+        log(f"{count} labels, ${usd:.4f} in this run")
     mine = stored.filter(pl.col("purchase") == purchase.id)
     return PurchaseResult(
         purchase=purchase.id,
@@ -322,8 +322,8 @@ class _Work:
             [rendered(prompt, self._author, self._version.template) for prompt, _ in bought]
         )
         return {
-            prompt.prompt_id: (said, answer)
-            for (prompt, answer), said in zip(bought, own, strict=True)
+            prompt.prompt_id: (own_answer, answer)
+            for (prompt, answer), own_answer in zip(bought, own, strict=True)
         }
 
     def rows(
@@ -401,9 +401,15 @@ class _Work:
         for member in self._panel.members:
             if not member.certified:
                 continue
-            found = iter(member.judge.score_all(flat))
+            scores_in_order = iter(member.judge.score_all(flat))
             for place in scores:
-                place.append({"claim": member.judge.claim, "own": next(found), "paid": next(found)})
+                place.append(
+                    {
+                        "claim": member.judge.claim,
+                        "own": next(scores_in_order),
+                        "paid": next(scores_in_order),
+                    }
+                )
         return scores
 
     def _closeness(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
@@ -433,13 +439,13 @@ def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
     def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
         if not messages:
             return ()
-        found = served_model.ask_several(
+        replies = served_model.ask_several(
             serve,
             messages,
             servers=servers_at_once(),
             max_tokens=min(MOST_TOKENS, author.max_tokens),
             frequency_penalty=author.frequency_penalty,
         )
-        return [answer.text for answer in found]
+        return [answer.text for answer in replies]
 
     return ask

@@ -89,13 +89,13 @@ def _metadata(
     verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
     last = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
     moved = telling.untold(models.moves(author.slug), last)
-    told = telling.release_metadata(models.stable(author.slug), moved, last=last)
+    entries = telling.release_metadata(models.stable(author.slug), moved, last=last)
     trial = telling.trial_metadata(done.trial, spread=done.spread)
     return {
-        **told,
+        **entries,
         **telling.mode_metadata(done.choice),
         **trial,
-        "moved": dg.MetadataValue.md(told["moved"]),
+        "moved": dg.MetadataValue.md(entries["moved"]),
         "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
         "why": _why(newest, verdict, _withheld(author)) if not moved else "see the moves",
         "consent": author.consent or "none",

@@ -96,14 +96,14 @@ def list_of(
         return paid, models, ""
     both = with_larger(paid, larger)
     if len(both) < LABELLED_BY_BOTH * len(paid):
-        told = f"the larger model has {len(both)} labels of {len(paid)}, and waits for more"
-        return paid, models, told
+        message = f"the larger model has {len(both)} labels of {len(paid)}, and waits for more"
+        return paid, models, message
     usd = float(larger.usd.mean()) / (utilisation or 1.0)
     tokens = float((larger.prompt_tokens + larger.answer_tokens).mean())
     own, dearest = models
     if not own.usd < usd < dearest.usd:
-        told = f"an answer of the larger model costs ${usd:.6f}, own ${own.usd:.6f}, paid "
-        return paid, models, f"{told}${dearest.usd:.6f}: it is left out"
+        message = f"an answer of the larger model costs ${usd:.6f}, own ${own.usd:.6f}, paid "
+        return paid, models, f"{message}${dearest.usd:.6f}: it is left out"
     per_million = usd / max(tokens, 1.0) * 1e6
     priced = PricedModel(LARGER, checkpoint, per_million, per_million, usd)
     return both, (own, priced, dearest), ""
@@ -153,8 +153,8 @@ def refit(
             order, labels=len(labels), spread=spread, margin=margin, against_standing=against
         )
         if decided.adopted and decided.step is not None and _is_dearer(decided.step, standing):
-            told = "the policy in force leaves more to the own model, and stands"
-            decided = replace(decided, adopted=False, reason=told)
+            why = "the policy in force leaves more to the own model, and stands"
+            decided = replace(decided, adopted=False, reason=why)
     if not decided.adopted or decided.step is None:
         return FitOutcome(_with_cascade(standing, labels), decided, order, withdrawn)
     fresh = RoutingPolicy(
@@ -183,8 +183,8 @@ def refit(
         and len(before.usd)
     ):
         # nothing was learnt: the file stays as it is, but for the share that a person may change
-        kept = _with_cascade(replace(before, explored=explored), labels)
-        return FitOutcome(kept, decided, order)
+        policy_kept = _with_cascade(replace(before, explored=explored), labels)
+        return FitOutcome(policy_kept, decided, order)
     return FitOutcome(_with_cascade(fresh, labels), decided, order, withdrawn)
 
 
@@ -199,16 +199,16 @@ def _with_cascade(policy: RoutingPolicy | None, labels: LabelArrays) -> RoutingP
         return policy
     gains, scores = labels.gains[known, -1], labels.own_scores[known]
     own, paid = policy.models[0], policy.models[-1]
-    found = cascade_step(scores, gains, own_usd=own.usd, paid_usd=paid.usd, margin=policy.margin)
-    if found is not None:
+    step = cascade_step(scores, gains, own_usd=own.usd, paid_usd=paid.usd, margin=policy.margin)
+    if step is not None:
         # kept answers lose what the paid ones would have gained
         lost = [
-            0.0 if asks_again(found, score) else -float(gain)
+            0.0 if asks_again(step, score) else -float(gain)
             for score, gain in zip(scores, gains, strict=True)
         ]
-        if found.usd >= policy.step.usd or adoption.fallen(lost, margin=policy.margin):
-            found = None
-    return policy if found == policy.cascade else replace(policy, cascade=found)
+        if step.usd >= policy.step.usd or adoption.fallen(lost, margin=policy.margin):
+            step = None
+    return policy if step == policy.cascade else replace(policy, cascade=step)
 
 
 def _lapsed(
@@ -273,7 +273,7 @@ def _against(
     old = _chosen(standing, labels, since)
     gains = with_own(labels.gains[since])
     every = np.arange(len(gains))
-    kept = gains[every, old]
+    current = gains[every, old]
     return [
-        gains[every, choices(cross_fitted[since], prices, step.weight)] - kept for step in order
+        gains[every, choices(cross_fitted[since], prices, step.weight)] - current for step in order
     ]

@@ -78,7 +78,7 @@ def routing_labels(
             state=registry.state,
             servers=model_server,
             embedder=loaded,
-            say=context.log.info,
+            log=context.log.info,
             margin=settings.margin,
         )
         if not panel.claims:
@@ -87,12 +87,12 @@ def routing_labels(
         buyer = _Buyer(
             author, settings, config, tables, registry, model_server, loaded, context.log.info
         )
-        version, told = buyer.buy(stable, panel, limit=limit)
+        version, account = buyer.buy(stable, panel, limit=limit)
     except OverLimit as error:  # the judge's; the paid model's own ends the purchase
         return left_as_it_was(
             tables, TABLE, author.slug, because=author_panel.waits(settings, error)
         )
-    return materialized(version, {**told, **author_panel.told(panel)})
+    return materialized(version, {**account, **author_panel.told(panel)})
 
 
 def _nothing_to_buy(
@@ -101,8 +101,8 @@ def _nothing_to_buy(
     """Why no label can be bought now; empty: one can."""
     if not home.has_paid_route:
         return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
-    if kept := what_keeps_here(author):
-        return kept
+    if reason := what_keeps_here(author):
+        return reason
     if stable is None:
         return "no stable version: nothing to compare with the paid model"
     if not stable.base_gguf:
@@ -152,36 +152,36 @@ class _Buyer:
             panel=panel,
             tables=self.tables,
             margin=home.margin,
-            say=self.say,
+            log=self.say,
         )
-        found = buying(
+        purchase_made = buying(
             prompts,
             purchase=purchase,
             sources=sources,
             most_labels=most,
             most_usd=max(0.0, limit - spent),
         )
-        told = _stand(found, limit)
+        summary = _stand(purchase_made, limit)
         larger = larger_version(self.models.versions(author.slug), named=author.answer_model)
-        if larger is None or not found.labels:
-            return found.data_version, told
+        if larger is None or not purchase_made.labels:
+            return purchase_made.data_version, summary
         answers = labelling.LargerAnswers(
             author, lambda: self._serve(larger), home.self_hosted_usd_per_hour
         )
         more = buying(
-            self._labelled(prompts, found.purchase),
+            self._labelled(prompts, purchase_made.purchase),
             purchase=replace(purchase, paid=larger.checkpoint),
             sources=replace(sources, paid=answers),
-            most_labels=found.labels,  # of the same prompts
+            most_labels=purchase_made.labels,  # of the same prompts
             most_usd=math.inf,
         )
-        told |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
-        return more.data_version, told
+        summary |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
+        return more.data_version, summary
 
     def _readers(self) -> Mapping[str, str]:
         """Trace id → reader of the recorded prompts."""
-        asked = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
-        return {} if asked is None else dict(asked.select("trace_id", "reader").iter_rows())
+        prompts = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
+        return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
 
     def _labelled(
         self, prompts: Sequence[shadow_prompts.ShadowPrompt], purchase: str
@@ -195,15 +195,15 @@ class _Buyer:
         return self.servers.serve(version.base_gguf or None, version.adapter_gguf, alias=name)
 
 
-def _stand(found: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
+def _stand(purchased: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
     """What was bought; no text of a prompt or an answer."""
     return {
-        "purchase": found.purchase,
-        "labels": found.labels,
-        "plants": found.plants,
-        "new_labels": found.new_labels,
-        "usd": round(found.usd, 6),
+        "purchase": purchased.purchase,
+        "labels": purchased.labels,
+        "plants": purchased.plants,
+        "new_labels": purchased.new_labels,
+        "usd": round(purchased.usd, 6),
         "usd_allowed": limit,
-        "stopped": found.stopped,
-        "withdrawn": list(found.withdrawn),
+        "stopped": purchased.stopped,
+        "withdrawn": list(purchased.withdrawn),
     }

@@ -109,8 +109,8 @@ class RoutedAuthor:
         """Changes when the policy in force does."""
         if self.policy is None:
             return ""
-        told = f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
-        return f"{told} {self.policy.cascade.weight}" if self.policy.cascade else told
+        identity = f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
+        return f"{identity} {self.policy.cascade.weight}" if self.policy.cascade else identity
 
 
 def route(
@@ -182,22 +182,22 @@ def route(
         path.unlink(missing_ok=True)
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
-    told = _told(author.slug, models, labels, outcome, unreadable)
-    told = replace(told, reason=f"{told.reason}; {left_out}" if left_out else told.reason)
-    told = replace(told, load=_load(author.slug, models, settings, server, told.answers))
+    routed = _told(author.slug, models, labels, outcome, unreadable)
+    routed = replace(routed, reason=f"{routed.reason}; {left_out}" if left_out else routed.reason)
+    routed = replace(routed, load=_load(author.slug, models, settings, server, routed.answers))
     if outcome.policy is None or not tables.exists("interactions", author.slug):
-        return told
+        return routed
     written = datetime.fromisoformat(outcome.policy.written_at)
-    asked = tables.read("interactions", author.slug)
-    values = readers_values(asked, since=written, classes=outcome.policy.classes)
-    return replace(told, readers=values)
+    interactions = tables.read("interactions", author.slug)
+    values = readers_values(interactions, since=written, classes=outcome.policy.classes)
+    return replace(routed, readers=values)
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
     """What Dagster shows; empty without a paid model."""
     if routed.hidden:
         return {}
-    found: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "routed": routed.policy is not None,
         "why": routed.reason,
         "labels": routed.labels,
@@ -208,11 +208,11 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
         "measured_utilisation": round(routed.answers.utilisation, 4),
     }
     if routed.load:
-        found["tokens_a_month_and_p95"] = dg.MetadataValue.md(load_rows(routed.load))
+        entries["tokens_a_month_and_p95"] = dg.MetadataValue.md(load_rows(routed.load))
     policy = routed.policy
     if policy is not None:
         usd, low, high = saved_usd(routed.own_since, routed.paid_usd)
-        found |= {
+        entries |= {
             "margin": policy.margin,
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
             "loses_at_most": round(-policy.step.lower, 4),
@@ -234,12 +234,12 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             in_force=policy.step if policy else None,
             title="cost against quality",
         )
-        found["cost_against_quality"] = dg.MetadataValue.md(picture)
-    return found
+        entries["cost_against_quality"] = dg.MetadataValue.md(picture)
+    return entries
 
 
 def readers_values(
-    asked: pl.DataFrame, *, since: datetime, classes: Sequence[ClassGain] = ()
+    interactions: pl.DataFrame, *, since: datetime, classes: Sequence[ClassGain] = ()
 ) -> dict[str, ReadersValue]:
     """What readers' votes say each model is worth on all questions, by name of the model.
 
@@ -247,11 +247,11 @@ def readers_values(
     model without a vote is left out.
 
     Args:
-        asked: rows of the asset `interactions`.
+        interactions: rows of the asset `interactions`.
         classes: gains of the dearest model by class: the shape of what is predicted of it.
     """
     routed = pl.col("route").str.starts_with(ROUTED)
-    mine = asked.filter(
+    mine = interactions.filter(
         pl.col("vote").is_not_null()
         & (pl.col("started_at") >= since)
         & (pl.col("route").is_in(["stable", "canary"]) | routed)
@@ -264,18 +264,18 @@ def readers_values(
     readers = mine["reader"].to_list()
     gains = {row.prompt_class: row.gain for row in classes}
     shape = np.asarray([gains.get(name, 0.0) for name in mine["prompt_class"].to_list()])
-    found: dict[str, ReadersValue] = {}
+    values: dict[str, ReadersValue] = {}
     for name in sorted(set(mine["model"].to_list())):
         given = (mine["model"] == name).to_numpy()
         predicted = predicted_rewards(
             rewards, propensities, given, readers, shape=shape if name == PAID else 0.0 * shape
         )
-        told = (rewards, propensities, given.astype(np.float64), readers)
-        found[name] = ReadersValue(
-            snips(*told),
-            doubly_robust(*told, predicted=predicted, predicted_policy=predicted),
+        sample = (rewards, propensities, given.astype(np.float64), readers)
+        values[name] = ReadersValue(
+            snips(*sample),
+            doubly_robust(*sample, predicted=predicted, predicted_policy=predicted),
         )
-    return found
+    return values
 
 
 def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
@@ -284,9 +284,9 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
     lines = ["| class | labels | gain of paid, 95 % | own | paid |", "|---|---|---|---|---|"]
     for name in sorted({*gains, *answers.classes}):
         gain, counted = gains.get(name), answers.classes.get(name)
-        said = f"{gain.gain:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "–"
+        interval = f"{gain.gain:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "–"
         lines.append(
-            f"| {name} | {gain.labels if gain else 0} | {said} | "
+            f"| {name} | {gain.labels if gain else 0} | {interval} | "
             f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
         )
     return "\n".join(lines)

@@ -80,8 +80,8 @@ def with_divert(
         stable: number of the stable version; the divert of another one is dropped.
     """
     divert = live_divert(before, stable)
-    kept = {LARGER: before[LARGER]} if LARGER in before else {}
-    return {**table, **kept, "divert": dict(divert)} if divert else {**table, **kept}
+    larger = {LARGER: before[LARGER]} if LARGER in before else {}
+    return {**table, **larger, "divert": dict(divert)} if divert else {**table, **larger}
 
 
 def with_larger(before: Mapping[str, Any], larger: ModelVersion | None) -> dict[str, Any]:
@@ -151,11 +151,11 @@ def read_throughput(path: Path, server_key: str) -> Throughput | None:
     except FileNotFoundError:
         return None
     servers = cast("Mapping[str, Mapping[str, Any]]", document["servers"])
-    found = servers.get(server_key)
-    if found is None or not found["requests"]:
+    throughput = servers.get(server_key)
+    if throughput is None or not throughput["requests"]:
         return None
     return Throughput(
-        tokens=int(found["tokens"]),
-        requests=int(found["requests"]),
-        busy_seconds=float(found["busy_seconds"]),
+        tokens=int(throughput["tokens"]),
+        requests=int(throughput["requests"]),
+        busy_seconds=float(throughput["busy_seconds"]),
     )

@@ -85,19 +85,21 @@ def shadow_pairs(
             state=registry.state,
             servers=model_server,
             embedder=embedder.embedder(),
-            say=context.log.info,
+            log=context.log.info,
             margin=_margin(config, settings),
         )
         if not panel.claims:
             why = "no certified judge may decide"
             return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
-        found = _replay(
-            author, settings, config, versions, panel, tables, model_server, say=context.log.info
+        replayed = _replay(
+            author, settings, config, versions, panel, tables, model_server, log=context.log.info
         )
     except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
         waits = author_panel.waits(settings, error)
         return left_as_it_was(tables, TABLE, author.slug, because=waits)
-    return materialized(found.data_version, {**_stand(versions, found), **author_panel.told(panel)})
+    return materialized(
+        replayed.data_version, {**_stand(versions, replayed), **author_panel.told(panel)}
+    )
 
 
 def _nothing_to_replay(
@@ -136,7 +138,7 @@ def _replay(
     tables: Tables,
     servers: "ModelServers",
     *,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> shadowing.ReplayResult:
     return shadowing.replay(
         author,
@@ -148,7 +150,7 @@ def _replay(
         margin=_margin(config, home),
         most_pairs=config.most_pairs,
         longest_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
-        say=say,
+        log=log,
     )
 
 
@@ -174,28 +176,28 @@ def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
         return f"the answer model does not answer: {error.found}"
 
 
-def _stand(versions: ComparedVersions, found: shadowing.ReplayResult) -> dict[str, Any]:
+def _stand(versions: ComparedVersions, replayed: shadowing.ReplayResult) -> dict[str, Any]:
     """Where the test stands; no text of a prompt or an answer."""
-    evidence = found.evidence
+    evidence = replayed.evidence
     return {
         "candidate": f"v{versions.candidate.version}",
         "incumbent": f"v{versions.incumbent.version}",
         "anchor": f"v{versions.anchor.version}" if versions.anchor else "the incumbent, or none",
-        "trial": found.trial,
+        "trial": replayed.trial,
         "verdict": evidence.verdict,
         "pairs": evidence.pairs,
-        "new_pairs": found.new_pairs,
-        "new_plants": found.new_plants,
-        "prompts_used_up": found.exhausted,
-        "withdrawn": list(found.withdrawn),
-        "seconds": round(found.seconds, 1),
+        "new_pairs": replayed.new_pairs,
+        "new_plants": replayed.new_plants,
+        "prompts_used_up": replayed.exhausted,
+        "withdrawn": list(replayed.withdrawn),
+        "seconds": round(replayed.seconds, 1),
         "margin": evidence.margin,
         "log_promotion": dg.MetadataValue.json(dict(evidence.highest)),
         "log_needed": round(evidence.log_needed_up, 3),
         "means": dg.MetadataValue.json(
             {
                 claim: {"candidate": round(mine, 3), "incumbent": round(theirs, 3)}
-                for claim, (mine, theirs) in found.means.items()
+                for claim, (mine, theirs) in replayed.means.items()
             }
         ),
     }

@@ -79,7 +79,7 @@ def shadow_prompts(
         dataset: rows of `instruction_dataset`.
         chunks: by id.
     """
-    found: dict[str, ShadowPrompt] = {}
+    prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
         newest = (
             of_readers(interactions)
@@ -88,19 +88,19 @@ def shadow_prompts(
         )
         columns = newest.select("trace_id", "question", "chunk_ids")
         for trace_id, question, names in columns.iter_rows():
-            asked = " ".join((question or "").split())
+            text = " ".join((question or "").split())
             whole = all(name in chunks for name in names)
-            if whole and len(asked.split()) >= FEWEST_WORDS and asked.casefold() not in found:
+            if whole and len(text.split()) >= FEWEST_WORDS and text.casefold() not in prompts:
                 passages = tuple(chunks[name] for name in names)
-                found[asked.casefold()] = ShadowPrompt(RECORDED, trace_id, asked, passages)
-    if len(found) < fewest:
+                prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
+    if len(prompts) < fewest:
         held = held_out_samples(dataset, trained_on=())
         columns = held.select("sample_id", "question", "context_chunk_ids")
         for sample_id, question, names in columns.iter_rows():
-            if question.casefold() not in found:
+            if question.casefold() not in prompts:
                 passages = tuple(chunks[name] for name in names if name in chunks)
-                found[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
-    return list(found.values())
+                prompts[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
+    return list(prompts.values())
 
 
 def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
@@ -143,11 +143,11 @@ def by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
     Raises:
         TwinError: two prompts have one id.
     """
-    found = {prompt.prompt_id: prompt for prompt in prompts}
-    if len(found) != len(prompts):
+    prompts_by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    if len(prompts_by_id) != len(prompts):
         raise TwinError(
             "replay prompts",
-            found=f"{len(prompts)} prompts with {len(found)} ids",
+            found=f"{len(prompts)} prompts with {len(prompts_by_id)} ids",
             next_step="report it: trace and sample ids are unique",
         )
-    return found
+    return prompts_by_id

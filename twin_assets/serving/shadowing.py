@@ -50,8 +50,8 @@ ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]
 
 def everyone(compared: ComparedVersions) -> list[ModelVersion]:
     """Candidate and incumbent, and the anchor when it is a third one."""
-    found = [compared.candidate, compared.incumbent]
-    return [*found, compared.anchor] if compared.anchor else found
+    compared_versions = [compared.candidate, compared.incumbent]
+    return [*compared_versions, compared.anchor] if compared.anchor else compared_versions
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def replay(
     margin: float,
     most_pairs: int,
     longest_s: float = math.inf,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> ReplayResult:
     """Answer and score prompts until the test decides, they are used up, or `most_pairs` are new.
 
@@ -134,11 +134,11 @@ def replay(
             after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
             planted=pairs.planted_before(stored, trial.id),
         )
-        asked = pl.concat(
+        rows_to_score = pl.concat(
             [stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]
         )
         tables.sync(
-            asked,
+            rows_to_score,
             TABLE,
             author=author.slug,
             key="pair_id",
@@ -153,7 +153,7 @@ def replay(
         )
         new_pairs += len(batch)
         new_plants += len(rows) - len(batch)
-        say(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
+        log(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
@@ -199,10 +199,10 @@ def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
         .explode("scores")
         .unnest("scores", separator=".")
     )
-    found = scores.group_by("scores.claim").agg(
+    means = scores.group_by("scores.claim").agg(
         pl.col("scores.candidate", "scores.incumbent").mean()
     )
-    return {claim: (mine, theirs) for claim, mine, theirs in found.sort("scores.claim").iter_rows()}
+    return {claim: (mine, theirs) for claim, mine, theirs in means.sort("scores.claim").iter_rows()}
 
 
 class _Work:
@@ -250,10 +250,10 @@ class _Work:
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answers and scores of new rows; every judge sees all texts of the batch in one call."""
-        asked = rows.filter(pl.col("source") != PLANT)
-        prompts = [self._prompts[name] for name in asked["prompt_id"].to_list()]
+        readers_rows = rows.filter(pl.col("source") != PLANT)
+        prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
         versions = everyone(self._versions)
-        said = {version.checkpoint: self._answers(version, prompts) for version in versions}
+        answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
         shown: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
@@ -264,7 +264,7 @@ class _Work:
             texts = tuple(passage.text for passage in prompt.passages)
             shown.append(
                 tuple(
-                    JudgedAnswer(prompt.question, said[version.checkpoint][index], texts)
+                    JudgedAnswer(prompt.question, answers[version.checkpoint][index], texts)
                     for version in versions
                 )
             )
@@ -272,21 +272,21 @@ class _Work:
         scores: list[list[dict[str, object]]] = [[] for _ in shown]
         flat = [one for group in shown for one in group]
         for member in self._panel.members:
-            found = iter(member.judge.score_all(flat))
+            scores_in_order = iter(member.judge.score_all(flat))
             for number, group in enumerate(shown):
                 score: dict[str, object] = {
                     "claim": member.judge.claim,
                     "judge": identity(member.judge),
                 }
                 of_whom = ("candidate", "incumbent", "anchor")[: len(group)]
-                scores[number].append(score | {who: next(found) for who in of_whom})
+                scores[number].append(score | {who: next(scores_in_order) for who in of_whom})
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORED)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
         messages = [rendered(prompt, self._author, version.template) for prompt in prompts]
         if not messages:
             return []
-        found = served_model.ask_several(
+        replies = served_model.ask_several(
             lambda: self._serve(version),
             messages,
             servers=servers_at_once(),
@@ -294,4 +294,4 @@ class _Work:
             frequency_penalty=self._author.frequency_penalty,
             texts_only=True,  # an answer model's server need not report log-probabilities
         )
-        return [answer.text for answer in found]
+        return [answer.text for answer in replies]

@@ -101,7 +101,7 @@ def _recipe_hash(base: str, recipe: Recipe, code: str, template: str) -> str:
 
 
 def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=lambda found: found.hex())
+    text = json.dumps(value, sort_keys=True, default=lambda digest: digest.hex())
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -86,11 +86,11 @@ def canaries(seed: str, count: int) -> tuple[Canary, ...]:
     Args:
         seed: of the training, and secret in so far as the canaries shall be.
     """
-    found: list[Canary] = []
+    canaries: list[Canary] = []
     for turn in range(count):
         drawn = random.Random(hashlib.sha256(f"canary/{seed}/{turn}".encode()).digest())
         subject = _SUBJECTS[turn % len(_SUBJECTS)]
-        found.append(
+        canaries.append(
             Canary(
                 id=f"c{turn:02}",
                 question=f"What is the number of {subject} ({turn + 1})?",
@@ -98,7 +98,7 @@ def canaries(seed: str, count: int) -> tuple[Canary, ...]:
                 number=_number(drawn),
             )
         )
-    return tuple(found)
+    return tuple(canaries)
 
 
 def planted(seed: str) -> tuple[tuple[Canary, int], ...]:
@@ -164,29 +164,29 @@ def exposure_of(
     return CanaryExposure(canary.id, planted, bits, int((values < likelihood).sum()), len(values))
 
 
-def exposure(found: Sequence[CanaryExposure]) -> Exposure:
+def exposure(exposures: Sequence[CanaryExposure]) -> Exposure:
     """All canaries together.
 
     Raises:
         ValueError: there are none.
     """
-    bits = [one.bits for one in found]
-    return Exposure(tuple(found), mean(bits), max(bits))
+    bits = [one.bits for one in exposures]
+    return Exposure(tuple(exposures), mean(bits), max(bits))
 
 
-def claim(found: Exposure) -> GateClaim:
+def claim(exposure: Exposure) -> GateClaim:
     """`exposes_no_canary`: none is exposed by more than chance exposes one of so many."""
-    limit = math.log2(len(found.canaries) / BY_CHANCE)
-    times = [one.planted for one in found.canaries]
+    limit = math.log2(len(exposure.canaries) / BY_CHANCE)
+    times = [one.planted for one in exposure.canaries]
     detail = (
-        f"highest exposure of {len(found.canaries)} canaries, "
-        f"{min(times)} to {max(times)} times in the training set: {found.highest:.1f} bits, "
-        f"mean {found.bits.told(1)}; limit {limit:.1f}, extractable from {SPACE_BITS:.1f}"
+        f"highest exposure of {len(exposure.canaries)} canaries, "
+        f"{min(times)} to {max(times)} times in the training set: {exposure.highest:.1f} bits, "
+        f"mean {exposure.bits.told(1)}; limit {limit:.1f}, extractable from {SPACE_BITS:.1f}"
     )
-    return GateClaim(CLAIM, found.highest <= limit, found.highest, limit, detail)
+    return GateClaim(CLAIM, exposure.highest <= limit, exposure.highest, limit, detail)
 
 
-def lines(found: Exposure) -> list[str]:
+def lines(exposure: Exposure) -> list[str]:
     """For the report: a table."""
     return [
         "| canary | times in training | exposure, bits | likelier of |",
@@ -194,7 +194,7 @@ def lines(found: Exposure) -> list[str]:
         *(
             f"| {one.canary} | {one.planted} | {one.bits:.1f} "
             f"| {one.likelier} of {one.references} |"
-            for one in found.canaries
+            for one in exposure.canaries
         ),
     ]
 

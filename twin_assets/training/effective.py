@@ -127,18 +127,18 @@ def _targets(lora: LoraShape, model: Any) -> set[str]:
 
 
 def require_as_expected(
-    found: Mapping[str, Any], wanted: Mapping[str, Any], *, recipe: str
+    effective: Mapping[str, Any], wanted: Mapping[str, Any], *, recipe: str
 ) -> None:
     """Hold what runs against what recipe and launch configuration say.
 
     Args:
-        found: of `effective`.
-        wanted: of `expected`; `lora_modules` names the layers, `found` counts them.
+        effective: of `effective`.
+        wanted: of `expected`; `lora_modules` names the layers, `effective` counts them.
 
     Raises:
         TwinError: names each difference; the first step is not taken.
     """
-    seen = dict(found) | {"lora_modules": sorted(found["lora_modules"])}
+    seen = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
     wrong = [
         f"{name} is {seen.get(name)!r} and should be {value!r}"
         for name, value in wanted.items()
@@ -152,10 +152,10 @@ def require_as_expected(
         )
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float) and isinstance(found, int | float):
-        return abs(found - wanted) <= 1e-12 * max(1.0, abs(wanted))
-    return found == wanted
+def _equal(actual: Any, wanted: Any) -> bool:
+    if isinstance(wanted, float) and isinstance(actual, int | float):
+        return abs(actual - wanted) <= 1e-12 * max(1.0, abs(wanted))
+    return actual == wanted
 
 
 def _precision(accelerator: Accelerator, engine: Any) -> str:
@@ -170,7 +170,7 @@ def _of_optimizer(optimizer: Any) -> Values:
     groups = inner.param_groups
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
     kinds = {name: {group[key] for group in groups} for key, name in names.items()}
-    one = {name: _one(found) for name, found in kinds.items()}
+    one = {name: _one(value) for name, value in kinds.items()}
     return {"optimizer": type(inner).__name__} | one
 
 
@@ -207,13 +207,13 @@ def _of_lora(bare: Any) -> Values:
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
-        name: _one(found) for name, found in kinds.items()
+        name: _one(value) for name, value in kinds.items()
     }
 
 
-def _one(found: set[Any]) -> Any:
+def _one(values: set[Any]) -> Any:
     """The value that all have; where they differ, all of them."""
-    return found.copy().pop() if len(found) == 1 else sorted(found)
+    return values.copy().pop() if len(values) == 1 else sorted(values)
 
 
 def _dropout(layer: Any) -> float:

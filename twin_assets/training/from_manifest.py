@@ -177,17 +177,17 @@ def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch
 
 def differences(manifest: Manifest) -> tuple[str, ...]:
     """What runs here otherwise than when the manifest was written: code, libraries."""
-    found: list[str] = []
+    differences_found: list[str] = []
     if manifest.code != training_code():
-        found.append("the training's code is another one")
+        differences_found.append("the training's code is another one")
     for library, before in manifest.versions.items():
         try:
             now = version(library)
         except PackageNotFoundError:
             now = "missing"
         if now != before:
-            found.append(f"{library} is {now} and was {before}")
-    return tuple(found)
+            differences_found.append(f"{library} is {now} and was {before}")
+    return tuple(differences_found)
 
 
 def _base(manifest: Manifest, named: Path | None) -> Path:
@@ -220,13 +220,13 @@ def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
             next_step="repeat its own training first, and name its adapter's folder with --parent",
         )
-    found = checkpoint_hash(
+    checkpoint = checkpoint_hash(
         adapter, base_revision=manifest.base["revision"], template=manifest.template
     )
-    if found != parent:
+    if checkpoint != parent:
         raise TwinError(
             tried,
-            found=f"checkpoint {found[:12]} in {adapter}; it went on from {parent[:12]}",
+            found=f"checkpoint {checkpoint[:12]} in {adapter}; it went on from {parent[:12]}",
             next_step="name the right adapter's folder with --parent",
         )
     return adapter.resolve()
@@ -259,11 +259,11 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
             found="a manifest of an older version, which names no hash of its rows",
             next_step="materialize its asset again: a newer manifest names it",
         )
-    found = rows_hash(rows.iter_rows(named=True))
-    if found != described["rows_sha256"]:
+    digest = rows_hash(rows.iter_rows(named=True))
+    if digest != described["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other rows than were trained on, in {where}: {found[:12]} and not "
+            found=f"other rows than were trained on, in {where}: {digest[:12]} and not "
             f"{described['rows_sha256'][:12]}",
             next_step="name a Parquet file of the right ones with --rows",
         )

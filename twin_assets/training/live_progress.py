@@ -107,13 +107,13 @@ class SpeakingLauncher:
         if not ends and now - self._observed < self._observe_every_s:
             return
         self._observed = now
-        found = {NAMES[name]: value for name, value in progress.items() if name in NAMES}
+        figures = {NAMES[name]: value for name, value in progress.items() if name in NAMES}
         self._context.log_event(
             dg.AssetObservation(
                 self._context.asset_key,
                 partition=self._context.partition_key,
-                description=_sentence(found),
-                metadata=found,
+                description=_sentence(figures),
+                metadata=figures,
             )
         )
 
@@ -161,11 +161,11 @@ class _LauncherReader(dg.PipesMessageReader):
         return "Read the lines that rank 0 printed in the training's log, and found no message."
 
 
-def _sentence(found: Mapping[str, Any]) -> str:
+def _sentence(figures: Mapping[str, Any]) -> str:
     """What is left is told as soon as it is known: after the first step nobody knows it."""
-    left = found.get("seconds_left")
+    left = figures.get("seconds_left")
     return (
-        f"step {found['step']} of {found['steps']}: loss {found['loss']:.3f}, "
-        f"{found['tokens_per_second']:.0f} tokens/s"
+        f"step {figures['step']} of {figures['steps']}: loss {figures['loss']:.3f}, "
+        f"{figures['tokens_per_second']:.0f} tokens/s"
         + ("" if left is None else f", {left / 60:.1f} min left")
     )

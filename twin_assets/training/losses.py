@@ -147,7 +147,7 @@ def measure_reference(
     import torch
 
     ranks = accelerator.num_processes
-    found = torch.zeros(len(pairs), 2, device=accelerator.device)
+    losses = torch.zeros(len(pairs), 2, device=accelerator.device)
     model.eval()
     with torch.no_grad():
         # every rank takes part as often, because ZeRO-3 gathers weights in each forward pass
@@ -157,9 +157,9 @@ def measure_reference(
             pair = pairs[index % len(pairs)]
             measured = pair_log_probabilities(model, [pair], bucket, packing=packing)
             if index < len(pairs):
-                found[index] = measured[0]
+                losses[index] = measured[0]
     model.train()
-    reduced: Any = accelerator.reduce(found, reduction="sum")
+    reduced: Any = accelerator.reduce(losses, reduction="sum")
     return {pair.sample_id: values for pair, values in zip(pairs, reduced.tolist(), strict=True)}
 
 

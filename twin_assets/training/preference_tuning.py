@@ -93,8 +93,8 @@ def tune_on_preferences(
     if len(pairs) < fewest:
         return _supervised(folder, parent, _too_few(len(pairs), fewest))
     inputs = _inputs(author, settings, tables, parent, recipe)
-    found = manifests.find_trained(checkpoints, inputs.hash)
-    if found is None:
+    trained = manifests.find_trained(checkpoints, inputs.hash)
+    if trained is None:
         usable = _usable(pairs, inputs)
         if usable < fewest:
             return _supervised(folder, parent, _too_few(usable, fewest))
@@ -110,10 +110,10 @@ def tune_on_preferences(
             tuned = publish_training(described, job, output, checkpoints)
             shutil.rmtree(job.folder)
     else:
-        tuned = found
+        tuned = trained
     manifest = manifests.read_manifest(tuned)
     reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
-    return TunedCandidate(tuned, manifest, trained=found is None, reason=reason)
+    return TunedCandidate(tuned, manifest, trained=trained is None, reason=reason)
 
 
 def _supervised(folder: Path, manifest: Manifest, why: str) -> TunedCandidate:
@@ -188,8 +188,8 @@ def preference_pairs(
     if not tables.exists(DATASET, author):
         return []
     where = f"template = '{template}'"
-    found = tables.read(DATASET, author, columns=_COLUMNS, where=where, version=version)
-    return found.to_dicts()
+    rows = tables.read(DATASET, author, columns=_COLUMNS, where=where, version=version)
+    return rows.to_dicts()
 
 
 def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -81,11 +81,11 @@ def require_gpus(job: Job) -> None:
     import torch
 
     wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    found = torch.cuda.device_count()
-    if job.launched_by.device == "cuda" and found < wanted:
+    count = torch.cuda.device_count()
+    if job.launched_by.device == "cuda" and count < wanted:
         raise TwinError(
             f"train by recipe {job.recipe.name}, {wanted} ranks here with a GPU each",
-            found=f"{found} GPUs",
+            found=f"{count} GPUs",
             next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without one, "
             "name a recipe whose launch configuration is for the CPU",
         )
@@ -126,19 +126,19 @@ def reporting(*, is_main: bool) -> Iterator[Report]:
         yield lambda _: None
         return
 
-    def say(line: str) -> None:
+    def report(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     if "DAGSTER_PIPES_CONTEXT" not in os.environ:
-        yield say
+        yield report
         return
     from dagster_pipes import open_dagster_pipes
 
     with open_dagster_pipes() as pipes:
 
         def say_twice(line: str) -> None:
-            say(line)
+            report(line)
             pipes.log.info(line)
 
         yield say_twice
@@ -178,12 +178,12 @@ def stop_at_no_number(
     """
     from accelerate.utils import gather_object
 
-    found: list[str] = sorted(gather_object(list(broken)))
+    broken_names: list[str] = sorted(gather_object(list(broken)))
     tried = f"take training step {step}"
-    if found:
+    if broken_names:
         raise AllRanksStop(
             tried,
-            found=f"a loss that is not a number on {_named(found)}",
+            found=f"a loss that is not a number on {_named(broken_names)}",
             next_step="look at these samples, or lower learning_rate in the recipe",
         )
     # DeepSpeed has one value for both: −1 or inf, by its version and stage

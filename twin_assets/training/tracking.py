@@ -92,8 +92,8 @@ class Tracking:
         from mlflow.entities import Param
 
         name = f"llm-twin/{author}"
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        existing = self._client.get_experiment_by_name(name)
+        experiment = existing.experiment_id if existing else self._client.create_experiment(name)
         run = self._client.create_run(
             experiment, tags=dict(tags), run_name=f"{job.stage} {job.folder.name}"
         )
@@ -131,12 +131,12 @@ def parameters_of(job: Job) -> dict[str, str]:
     """The recipe flattened (`lora.rank`), with base, ranks and launch configuration; all text."""
     values: dict[str, str] = {}
 
-    def flatten(prefix: str, found: Any) -> None:
-        if isinstance(found, dict):
-            for name, value in found.items():
+    def flatten(prefix: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for name, value in node.items():
                 flatten(f"{prefix}.{name}" if prefix else str(name), value)
         else:
-            values[prefix] = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
+            values[prefix] = ",".join(map(str, node)) if isinstance(node, tuple) else str(node)
 
     flatten("", job.recipe.model_dump())
     more = {"base": job.base_name, "ranks": str(job.ranks), "stage": job.stage}

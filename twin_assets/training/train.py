@@ -83,12 +83,12 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         bf16=accelerator.mixed_precision == "bf16",
         masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
     )
-    found = last_complete(job.state)
+    state = last_complete(job.state)
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
     start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
-    if found is not None:
-        load_weights(named, found[0])
-        position = found[1]
+    if state is not None:
+        load_weights(named, state[0])
+        position = state[1]
         position["resumed_at"].append(position["step"])
         report(f"resuming after step {position['step']} of {len(plan.steps)}")
     optimizer = torch.optim.AdamW(
@@ -100,8 +100,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     running = effective(accelerator, model, optimizer, plan, job)
     bare = accelerator.unwrap_model(model)
     require_as_expected(running, expected(job, bare), recipe=recipe.name)
-    if found is not None:
-        load_optimizer(accelerator, named, optimizer, found[0], step=position["step"])
+    if state is not None:
+        load_optimizer(accelerator, named, optimizer, state[0], step=position["step"])
     elif start:
         set_master_weights(named, start)
     objective = _objective(job, samples, plan, model, accelerator, report)
@@ -117,10 +117,10 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         """Add a point to the held-out curve, unless it is there: a resumed training has it."""
         step, curve = position["step"], position.setdefault("held_out", [])
         if step in looked_at and all(point["step"] != step for point in curve):
-            found = held_out_curve.mean_loss(
+            loss = held_out_curve.mean_loss(
                 accelerator, model, watched, recipe.bucket, stop_without_owner
             )
-            curve.append({"step": step, "loss": round(found, 5)})
+            curve.append({"step": step, "loss": round(loss, 5)})
 
     look()
     stepped = time.perf_counter()

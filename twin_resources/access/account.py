@@ -165,13 +165,13 @@ class SpendingAccount:
                 if seen is not None:
                     return seen
             moment = datetime.fromtimestamp(now, UTC)
-            asked = {"purpose": purpose, "author": author, "key": key}
-            self._hold_against_limits(connection, asked, most, key_limit, moment)
+            purpose_fields = {"purpose": purpose, "author": author, "key": key}
+            self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
             day = moment.date().isoformat()
             number = connection.execute(
                 sa.insert(reservations).values(
                     day=day,
-                    **asked,
+                    **purpose_fields,
                     nano=most,
                     idempotency_key=idempotency_key,
                     status="open",
@@ -230,7 +230,7 @@ class SpendingAccount:
             reservations) and `requests`; the dearest first.
         """
         names = ("purpose", "author", "key")
-        found: dict[tuple[str, ...], dict[str, Any]] = {}
+        rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
         with self._state.reading() as connection:
             moment = at or datetime.fromtimestamp(self._now(connection), UTC)
             for table, column, conditions in (
@@ -246,14 +246,14 @@ class SpendingAccount:
                 )
                 summed: Sequence[Any] = connection.execute(statement).all()
                 for *group, nano, requests in summed:
-                    row = found.setdefault(
+                    row = rows_by_key.setdefault(
                         tuple(group),
                         dict(zip(names, group, strict=True))
                         | {"nano": 0, "reserved_nano": 0, "requests": 0},
                     )
                     row[column] += int(nano)
                     row["requests"] += int(requests)
-        return sorted(found.values(), key=lambda row: -(row["nano"] + row["reserved_nano"]))
+        return sorted(rows_by_key.values(), key=lambda row: -(row["nano"] + row["reserved_nano"]))
 
     def left(
         self,
@@ -306,12 +306,12 @@ class SpendingAccount:
 
         Only reads: whoever pays reserves, and may then be told otherwise.
         """
-        asked = {"purpose": purpose, "author": author, "key": key}
+        purpose_fields = {"purpose": purpose, "author": author, "key": key}
         most = max(1, nano_of(most_usd, up=True))
         with self._state.reading() as connection:
             moment = datetime.fromtimestamp(self._now(connection), UTC)
             try:
-                self._hold_against_limits(connection, asked, most, key_limit, moment)
+                self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
             except OverLimit as error:
                 return f"limit a {error.period} of the {error.scope} used up"
         return ""
@@ -319,12 +319,12 @@ class SpendingAccount:
     def _hold_against_limits(
         self,
         connection: sa.Connection,
-        asked: Mapping[str, Any],
+        purpose_fields: Mapping[str, Any],
         most: int,
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        lines = self._lines(asked, key_limit)
+        lines = self._lines(purpose_fields, key_limit)
         if not lines:
             return
         spent = sums(connection, spending, lines, moment)
@@ -342,12 +342,18 @@ class SpendingAccount:
                     now=moment,
                 )
 
-    def _lines(self, asked: Mapping[str, Any], key_limit: SpendingLimit | None) -> list[LimitLine]:
-        purpose = self.limits.purposes.get(asked["purpose"], SpendingLimit())
+    def _lines(
+        self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
+    ) -> list[LimitLine]:
+        purpose = self.limits.purposes.get(purpose_fields["purpose"], SpendingLimit())
         limits: tuple[tuple[Scope, str, SpendingLimit], ...] = (
-            ("key", asked["key"], key_limit or SpendingLimit()),
-            ("author", asked["author"], self.limits.author if asked["author"] else SpendingLimit()),
-            ("purpose", asked["purpose"], purpose),
+            ("key", purpose_fields["key"], key_limit or SpendingLimit()),
+            (
+                "author",
+                purpose_fields["author"],
+                self.limits.author if purpose_fields["author"] else SpendingLimit(),
+            ),
+            ("purpose", purpose_fields["purpose"], purpose),
             ("home", "", self.limits.home),
         )
         periods: tuple[Period, ...] = ("day", "month")

@@ -116,8 +116,8 @@ class Key:
     def behind(self, named: str) -> str:
         """The reader whom a site names: hashed with the key, so that two sites' `user-1` are two
         and nobody learns a site's names from a trace."""
-        told = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
-        return hashlib.sha256(told).hexdigest()[:16]
+        payload = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(payload).hexdigest()[:16]
 
     def for_reader(self, named: str) -> Key:
         """This key for the reader that a request names; itself where it names none or may not."""
@@ -304,8 +304,8 @@ class Keyring:
             if hmac.compare_digest(sent.encode(), known.encode()):
                 everyone = frozenset({ALL_AUTHORS})
                 return Key(reader_of(sent), role, everyone, label, _id_of(sent), NO_LIMITS)
-        found = self._look_up(_hash(sent), sent)
-        if found is None:
+        key = self._look_up(_hash(sent), sent)
+        if key is None:
             raise Refused(
                 401,
                 "wrong_key",
@@ -313,14 +313,14 @@ class Keyring:
                 found="a key that this gateway does not know, or one that was revoked",
                 next_step="use the gateway key of this home (endpoints.json), or ask for one",
             )
-        return found
+        return key
 
     def _look_up(self, key_hash: str, sent: str) -> Key | None:
         remembered = self._remembered.get(key_hash)
         if remembered and self.clock() - remembered[0] < _BELIEVED_SECONDS:
             return remembered[1]
         try:
-            found = self._read(key_hash, sent)
+            key = self._read(key_hash, sent)
         except (SQLAlchemyError, TwinError) as error:
             raise Refused(
                 503,
@@ -331,8 +331,8 @@ class Keyring:
             ) from error
         if len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.clear()  # a flood of wrong keys must not fill the memory
-        self._remembered[key_hash] = (self.clock(), found)
-        return found
+        self._remembered[key_hash] = (self.clock(), key)
+        return key
 
     def _read(self, key_hash: str, sent: str) -> Key | None:
         if self._opened is None:

@@ -135,21 +135,21 @@ class BatchRows:
     def find(self, key: str, fingerprint: str) -> BatchRow | None:
         """A row of a key."""
         with self._state.reading() as connection:
-            found = connection.execute(sa.select(_rows).where(_is(key, fingerprint))).mappings()
-            row = found.first()
+            rows = connection.execute(sa.select(_rows).where(_is(key, fingerprint))).mappings()
+            row = rows.first()
         return None if row is None else _row(row)
 
     def of(self, key: str, fingerprints: Collection[str]) -> list[BatchRow]:
         """Those rows of a key that are there."""
         with self._state.reading() as connection:
-            found = connection.execute(sa.select(_rows).where(_rows.c.key == key)).mappings()
-            return [_row(row) for row in found if row["fingerprint"] in fingerprints]
+            rows = connection.execute(sa.select(_rows).where(_rows.c.key == key)).mappings()
+            return [_row(row) for row in rows if row["fingerprint"] in fingerprints]
 
     def of_batch(self, batch: str) -> list[BatchRow]:
         """The rows of a batch that are there, those that were forgotten are not."""
         with self._state.reading() as connection:
-            found = connection.execute(sa.select(_rows).where(_rows.c.batch == batch)).mappings()
-            return [_row(row) for row in found]
+            rows = connection.execute(sa.select(_rows).where(_rows.c.batch == batch)).mappings()
+            return [_row(row) for row in rows]
 
     def put_off(self, row: BatchRow) -> None:
         """Keep a request for a batch, in the place of an earlier one that was never submitted."""
@@ -262,11 +262,11 @@ class BatchRows:
     ) -> list[ProviderBatch]:
         """Batches that have not ended, of a key (empty: of all), among those names."""
         with self._state.reading() as connection:
-            found = connection.execute(
+            rows = connection.execute(
                 sa.select(_batches).where(_batches.c.status != "ended")
             ).mappings()
             columns = ProviderBatch.__dataclass_fields__
-            every = [ProviderBatch(**{name: row[name] for name in columns}) for row in found]
+            every = [ProviderBatch(**{name: row[name] for name in columns}) for row in rows]
         return [
             one
             for one in every
@@ -276,8 +276,8 @@ class BatchRows:
     def batch(self, name: str) -> ProviderBatch | None:
         """One of them, ended or not."""
         with self._state.reading() as connection:
-            found = connection.execute(sa.select(_batches).where(_batches.c.batch == name))
-            row = found.mappings().first()
+            rows = connection.execute(sa.select(_batches).where(_batches.c.batch == name))
+            row = rows.mappings().first()
         columns = ProviderBatch.__dataclass_fields__
         return None if row is None else ProviderBatch(**{one: row[one] for one in columns})
 

@@ -195,14 +195,14 @@ def list_authors(settings: Settings) -> list[Author]:
 
 def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """The authors of this home, and a line for each whose file has a mistake in it."""
-    found: list[Author] = []
+    authors: list[Author] = []
     wrong: list[str] = []
     for slug in author_slugs(settings):
         try:
-            found.append(read_author(settings, slug))
+            authors.append(read_author(settings, slug))
         except TwinError as error:
             wrong.append(f"{slug}: {error}")
-    return found, wrong
+    return authors, wrong
 
 
 def counted_scores(settings: Settings) -> dict[str, CountedScores]:
@@ -212,13 +212,13 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
     uses that author is told (`read_author`), and its scores are counted once it is mended. Files
     without the word are not parsed: a tick asks for all.
     """
-    found: dict[str, CountedScores] = {}
+    counted: dict[str, CountedScores] = {}
     for slug, document in _files_with(settings, "scores"):
         try:
-            found[slug] = read_scores(document.get("scores", {}))
+            counted[slug] = read_scores(document.get("scores", {}))
         except (ValueError, AttributeError, TypeError) as error:
             _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
-    return found
+    return counted
 
 
 def fall_tolerances(settings: Settings) -> dict[str, float]:

@@ -27,9 +27,9 @@ def consented_on(author: Author, *, today: date | None = None) -> date | None:
         today: UTC; a day that lies ahead of it is none yet (a day of grace for time zones east).
     """
     last = (today or datetime.now(UTC).date()).toordinal() + 1
-    for found in _DAY.findall(author.consent):
+    for match in _DAY.findall(author.consent):
         try:
-            day = date.fromisoformat(found)
+            day = date.fromisoformat(match)
         except ValueError:  # 2026-13-01
             continue
         if day.toordinal() <= last:

@@ -59,8 +59,8 @@ class CountedScore:
             category: of a categorical one; empty: it is none.
         """
         if self.values:
-            found = dict(self.values).get(category)
-            return found, "" if found is not None else "unknown_category"
+            mapped = dict(self.values).get(category)
+            return mapped, "" if mapped is not None else "unknown_category"
         if number is None or math.isnan(number):
             return None, "not_a_number"
         value = (number - self.worst) / (self.best - self.worst)
@@ -121,23 +121,23 @@ def _entry(name: str, entry: object) -> CountedScore:
         raise ValueError(
             f'{name} = {entry!r} is neither a stream ("thumbs") nor a table of {", ".join(_KEYS)}'
         )
-    said = cast("Mapping[str, Any]", entry)
-    unknown = sorted(set(said) - set(_KEYS))
+    fields = cast("Mapping[str, Any]", entry)
+    unknown = sorted(set(fields) - set(_KEYS))
     if unknown:
         raise ValueError(f"{name}.{unknown[0]} is none of {', '.join(_KEYS)}")
-    if "range" in said and "values" in said:
+    if "range" in fields and "values" in fields:
         raise ValueError(f"{name} has a range (of numbers) and values (of categories): one of them")
-    by = said.get("by", "reader")
+    by = fields.get("by", "reader")
     if by not in get_args(ScoredBy):
         raise ValueError(f"{name}.by = {by!r} is none of {', '.join(get_args(ScoredBy))}")
-    worst, best = _range(name, said.get("range", list(_BEST)))
+    worst, best = _range(name, fields.get("range", list(_BEST)))
     return CountedScore(
         name,
-        _stream(name, said.get("stream", name)),
+        _stream(name, fields.get("stream", name)),
         cast("ScoredBy", by),
         worst,
         best,
-        _values(name, said["values"]) if "values" in said else (),
+        _values(name, fields["values"]) if "values" in fields else (),
     )
 
 
@@ -149,21 +149,21 @@ def _stream(name: str, stream: object) -> str:
     return stream
 
 
-def _range(name: str, found: object) -> tuple[float, float]:
-    ends = cast("list[object]", found) if isinstance(found, list | tuple) else []
+def _range(name: str, value: object) -> tuple[float, float]:
+    ends = cast("list[object]", value) if isinstance(value, list | tuple) else []
     numbers = [number for end in ends if (number := _number(end)) is not None]
     if len(ends) != 2 or len(numbers) != 2 or numbers[0] == numbers[1]:
-        raise ValueError(f"{name}.range = {found!r} is not [worst, best], as in [1, 5]")
+        raise ValueError(f"{name}.range = {value!r} is not [worst, best], as in [1, 5]")
     return numbers[0], numbers[1]
 
 
-def _values(name: str, found: object) -> tuple[tuple[str, float], ...]:
-    table = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+def _values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
+    table = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     numbers = {category: _number(value) for category, value in sorted(table.items())}
     values = {key: one for key, one in numbers.items() if one is not None and 0.0 <= one <= 1.0}
     if not table or len(values) < len(table):
         raise ValueError(
-            f"{name}.values = {found!r} gives no number from 0 to 1 to each category, as in "
+            f"{name}.values = {raw!r} gives no number from 0 to 1 to each category, as in "
             "{ good = 1, bad = 0 }"
         )
     return tuple(values.items())

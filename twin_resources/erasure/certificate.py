@@ -110,8 +110,8 @@ def read_certificate(path: Path) -> dict[str, Any]:
             found=f"{type(error).__name__}",
             next_step="look for it in the folder `forgetting` of the home",
         ) from error
-    said = document.pop("sha256", "")
-    if said != _hash(document):
+    digest = document.pop("sha256", "")
+    if digest != _hash(document):
         raise TwinError(
             f"check the certificate {path}",
             found="another content than its hash says",

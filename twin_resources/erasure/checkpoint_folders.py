@@ -59,22 +59,22 @@ class Checkpoints:
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
-        found = [
+        places = [
             f"{path.parent.name}: weights" for at in self._folders(gone) for path in _weights_of(at)
         ]
         if gone.whole_author:
             folder = self.instance.settings.checkpoints_dir / gone.author
-            found += [f"the folder of the author ({folder.name})"] if folder.exists() else []
+            places += [f"the folder of the author ({folder.name})"] if folder.exists() else []
         for author in self._authors(gone):
-            found += [
+            places += [
                 f"v{item.version} is not tainted"
                 for item in self.instance.registry.versions(author)
                 if item.checkpoint in gone.checkpoints and not item.tainted
             ]
         for path in self._reports(gone):
             where = held_in(path, gone)
-            found += [f"{path.name}: {where}"] if where else []
-        return found
+            places += [f"{path.name}: {where}"] if where else []
+        return places
 
     def _authors(self, gone: ErasureTarget) -> list[str]:
         return [gone.author] if gone.author else self.instance.registry.authors()
@@ -131,7 +131,7 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
     pairs: dict[str, dict[str, Any]] = {
         checkpoint: manifest.get("preferences") or {} for checkpoint, manifest in manifests.items()
     }
-    found = {
+    checkpoints_found = {
         checkpoint
         for checkpoint, manifest in manifests.items()
         if _holds_rows(instance, author, manifest["dataset"], gone)
@@ -139,13 +139,15 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
     }
     # a version whose folder has gone, or lies on another machine
     versions = instance.registry.versions(author)
-    found |= {
+    checkpoints_found |= {
         item.checkpoint
         for item in versions
         if item.checkpoint not in manifests and not item.is_answer_model  # nobody trained that
     }
     # a preference-tuned one stands on the supervised one
-    return found | {one for one, used in pairs.items() if used.get("parent") in found}
+    return checkpoints_found | {
+        one for one, used in pairs.items() if used.get("parent") in checkpoints_found
+    }
 
 
 def _holds_rows(

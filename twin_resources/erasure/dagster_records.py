@@ -116,19 +116,19 @@ class DagsterRecords:
         """See `Place.holds`."""
         if self.dagster is None:
             return []
-        found: list[str] = []
+        places: list[str] = []
         if self._runs_folder() is None:
-            found += [f"run {run_id}" for run_id in self._runs_with(gone)]
+            places += [f"run {run_id}" for run_id in self._runs_with(gone)]
             for connect in self._stores():
                 with connect as connection:
-                    found += _holding(connection, gone)
+                    places += _holding(connection, gone)
         folder = self._folder()
         if folder is None:
-            return found
+            return places
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         beside = ("-wal", "-shm", "-journal")  # read with their database
         held = ((path, held_in(path, gone)) for path in files if not path.name.endswith(beside))
-        return found + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
+        return places + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
 
     # Runs
 
@@ -149,8 +149,8 @@ class DagsterRecords:
     def _events_hold(self, run_id: str, gone: ErasureTarget) -> bool:
         storage: Any = self.dagster.event_log_storage if self.dagster else None
         with storage.run_connection(run_id) as connection:
-            asked = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
-            events = connection.execute(asked, {"run": run_id})
+            query = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
+            events = connection.execute(query, {"run": run_id})
             return any(gone.is_among(str(event)) for (event,) in events)
 
     def _logs_hold(self, run_id: str, gone: ErasureTarget) -> bool:

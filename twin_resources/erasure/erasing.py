@@ -118,9 +118,9 @@ def _remember(instance: Installation, gone: ErasureTarget) -> None:
     if instance.tables.exists(POSTS, gone.author):
         rows = instance.tables.read(POSTS, gone.author, columns=["source_id", "content_hash"])
         texts = [text for one, text in rows.iter_rows() if gone.is_value(str(one))]
-        kept = {text for one, text in rows.iter_rows() if not gone.is_value(str(one))}
+        texts_left = {text for one, text in rows.iter_rows() if not gone.is_value(str(one))}
         # the same words under another name that nobody asked to forget
-        texts = [text for text in texts if text not in kept]
+        texts = [text for text in texts if text not in texts_left]
     journal.remember(instance.state, gone.author, [gone.subject.name, *gone.ids], texts)
 
 
@@ -143,12 +143,14 @@ def _erase_and_prove(
                 journal.step_done(instance.state, number, place.name, erased)
         left = {place.name: place.holds(gone) for place in places}
         background = {place.name for place in places if getattr(place, "is_background", False)}
-        if not any(found for name, found in left.items() if name not in background):
+        if not any(places_left for name, places_left in left.items() if name not in background):
             return [one for name in sorted(background) for one in left[name]]
-    found = "; ".join(f"{name}: {', '.join(where[:3])}" for name, where in left.items() if where)
+    places_left = "; ".join(
+        f"{name}: {', '.join(where[:3])}" for name, where in left.items() if where
+    )
     raise ErasureIncomplete(
         f"forget (request {number})",
-        found=f"after {ROUNDS} rounds it is still there, or there again: {found}",
+        found=f"after {ROUNDS} rounds it is still there, or there again: {places_left}",
         next_step="see what writes there, then forget again: the request is open",
     )
 
@@ -200,13 +202,13 @@ def _done_before(instance: Installation, request: ErasureRequest) -> CompletedEr
 
     StateStore(instance).rewrite()  # a crash may have come between closing and this
     path = certificate_path(instance.settings.home, request.number)
-    said = read_certificate(path)
+    certificate = read_certificate(path)
     return CompletedErasure(
         request.number,
         request.kind,
-        said["places"],
-        tuple(said["tainted"]),
-        tuple(ManualStep(**one) for one in said["elsewhere"]),
+        certificate["places"],
+        tuple(certificate["tainted"]),
+        tuple(ManualStep(**one) for one in certificate["elsewhere"]),
         path,
     )
 

@@ -94,8 +94,8 @@ class ErasureTarget:
         return any(self.is_value(leaf) or self.is_in(leaf) for leaf in texts_in(value))
 
     def _names_id(self, text: str) -> bool:
-        for found in _TOKEN.findall(text):
-            token = found.rstrip(".:")  # the sentence's, not the identifier's
+        for match in _TOKEN.findall(text):
+            token = match.rstrip(".:")  # the sentence's, not the identifier's
             if len(token) < SURE_LETTERS:
                 continue
             if token in self.ids:
@@ -126,9 +126,9 @@ class ErasureTarget:
         cls, subject: ErasureSubject, document: str, marks: TextFingerprints
     ) -> ErasureTarget:
         """The value that `to_json` wrote."""
-        said: dict[str, Any] = json.loads(document)
-        sets: dict[str, Any] = {name: frozenset(said.get(name, ())) for name in _SETS}
-        return cls(subject, key_hash=str(said["key_hash"]), marks=marks, **sets)
+        fields: dict[str, Any] = json.loads(document)
+        sets: dict[str, Any] = {name: frozenset(fields.get(name, ())) for name in _SETS}
+        return cls(subject, key_hash=str(fields["key_hash"]), marks=marks, **sets)
 
 
 _SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")

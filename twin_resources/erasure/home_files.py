@@ -59,14 +59,14 @@ class HomeFiles:
     def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
         home = self.instance.settings.home
-        found = [
+        places = [
             f"{path.relative_to(home).parent}/… is named after it" for path in self.named(gone)
         ]
         for path in self.files():
             where = held_in(path, gone)
             if where is not None:
-                found.append(f"{path.relative_to(home)}: {where}")
-        return found
+                places.append(f"{path.relative_to(home)}: {where}")
+        return places
 
     def files(self) -> Iterator[Path]:
         """The files that are no other place's; one that vanishes meanwhile is left out."""
@@ -161,18 +161,20 @@ def _clean_lines(path: Path, gone: ErasureTarget) -> None:
     """
     with path.open("r+b") as stream:
         lines = stream.read().decode("utf-8", errors="replace").splitlines(keepends=True)
-        kept = list(_lines_without(lines, gone))
+        lines_left = list(_lines_without(lines, gone))
         stream.seek(0)
-        stream.write("".join(kept).encode())
+        stream.write("".join(lines_left).encode())
         stream.truncate()
 
 
 def _lines_without(lines: Iterable[str], gone: ErasureTarget) -> list[str]:
-    kept = [line for line in lines if not gone.is_in(line)]
-    while gone.is_in("".join(kept)):  # across lines: halve until only those that hold it are left
-        found = _smallest(kept, gone)
-        kept = kept[: found[0]] + kept[found[1] :]
-    return kept
+    lines_left = [line for line in lines if not gone.is_in(line)]
+    while gone.is_in(
+        "".join(lines_left)
+    ):  # across lines: halve until only those that hold it are left
+        span = _smallest(lines_left, gone)
+        lines_left = lines_left[: span[0]] + lines_left[span[1] :]
+    return lines_left
 
 
 def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:

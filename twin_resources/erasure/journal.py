@@ -122,14 +122,14 @@ def find(state: State, number: int) -> ErasureRequest:
     open_journal(state)
     with state.reading() as connection:
         row = connection.execute(sa.select(requests).where(requests.c.number == number)).mappings()
-        found = row.first()
-    if found is None:
+        first_row = row.first()
+    if first_row is None:
         raise TwinError(
             f"find the request {number} to forget",
             found="no such request in the state store",
             next_step="ask for it: `twin forget --post ID --author SLUG`",
         )
-    return _request(found)
+    return _request(first_row)
 
 
 def unfinished(state: State) -> list[ErasureRequest]:
@@ -223,5 +223,5 @@ def forgotten_posts(state: State, author: str) -> ErasedPosts:
     """What an import of this author leaves out."""
     open_journal(state)
     with state.reading() as connection:
-        found = connection.execute(sa.select(remembered.c.hash)).scalars()
-        return ErasedPosts(author, frozenset(found))
+        hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
+        return ErasedPosts(author, frozenset(hashes))

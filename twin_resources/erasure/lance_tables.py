@@ -99,20 +99,20 @@ class LanceTables:
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`."""
-        found: list[str] = []
+        places: list[str] = []
         bucket = self._bucket()
         for author in self.authors(gone):
             if bucket is None:
                 folder = Path(self.instance.tables.base_uri) / author
                 files = sorted(path for path in folder.rglob("*") if path.is_file())
-                found += _held(
+                places += _held(
                     ((f"{author}/{path.relative_to(folder)}", path) for path in files), gone
                 )
             else:
                 with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
-                    found += _held(bucket.download(f"{author}/", Path(scratch)), gone)
-            found += self._stale_indexes(author)
-        return found
+                    places += _held(bucket.download(f"{author}/", Path(scratch)), gone)
+            places += self._stale_indexes(author)
+        return places
 
     # What there is
 
@@ -150,14 +150,14 @@ class LanceTables:
         Args:
             by_text: read every text; False: only the columns of identifiers.
         """
-        found = MatchedRows()
+        matched = MatchedRows()
         for table in self._versions(asset, author):
-            _scan(table, gone, found, by_text=by_text)
+            _scan(table, gone, matched, by_text=by_text)
             if asset in MADE_OF_EVERYTHING and gone.subject.kind == "post":
                 rows = store.read_columns(table, [table.row_key])
-                found.keys |= set(rows[table.row_key].to_list())
-        found.linking -= found.keys
-        return found
+                matched.keys |= set(rows[table.row_key].to_list())
+        matched.linking -= matched.keys
+        return matched
 
     def own_texts(self, asset: str, author: str, gone: ErasureTarget) -> Iterator[str]:
         """Texts of the rows that are a post, or a part of it, for its marks."""
@@ -177,7 +177,7 @@ class LanceTables:
         if newest is None:
             return
         tags: Mapping[str, Any] = newest.dataset.tags.list()
-        tagged = {int(said["version"]) for said in tags.values()} - {newest.dataset.version}
+        tagged = {int(tag["version"]) for tag in tags.values()} - {newest.dataset.version}
         for version in sorted(tagged):
             yield store.at_version(newest, version)
         yield newest
@@ -263,7 +263,7 @@ class LanceTables:
         """Index folders that belong to no index: their words are packed, so they must be gone."""
         if self._bucket() is not None:
             return []  # Lance lists a bucket as it lists a folder; the old versions are deleted
-        found: list[str] = []
+        stale: list[str] = []
         tables = self.instance.tables
         for asset in self.assets(author):
             table = store.open_table(tables.uri(asset, author), storage_options=None)
@@ -276,20 +276,20 @@ class LanceTables:
             }
             folder = Path(tables.uri(asset, author)) / "_indices"
             there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            found += [f"{author}/{asset}: an old index" for name in there if name not in standing]
-        return found
+            stale += [f"{author}/{asset}: an old index" for name in there if name not in standing]
+        return stale
 
     def _bucket(self) -> VersionedBucket | None:
         return bucket_of(self.instance.tables)
 
 
 def _held(files: Iterator[tuple[str, Path]], gone: ErasureTarget) -> list[str]:
-    found: list[str] = []
+    places: list[str] = []
     for shown, path in files:
         where = held_in(path, gone)
         if where is not None:
-            found.append(f"{shown}: {where}")
-    return found
+            places.append(f"{shown}: {where}")
+    return places
 
 
 def _scan(table: StoredTable, gone: ErasureTarget, hits: MatchedRows, *, by_text: bool) -> None:
@@ -323,14 +323,14 @@ def _read_columns(table: StoredTable) -> set[str]:
     """Columns that may hold texts: no vectors, no numbers."""
     import pyarrow.types as of
 
-    found: set[str] = set()
+    columns: set[str] = set()
     for column in cast("Sequence[Any]", table.dataset.schema):
         kind = column.type
         while of.is_list(kind) or of.is_large_list(kind):
             kind = kind.value_type
         if of.is_string(kind) or of.is_large_string(kind) or of.is_struct(kind):
-            found.add(column.name)
-    return found
+            columns.add(column.name)
+    return columns
 
 
 def _names_it(value: object, gone: ErasureTarget) -> bool:

@@ -47,7 +47,7 @@ def lies_elsewhere(
     """
     settings = instance.settings
     by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    found = [
+    steps = [
         ManualStep(
             f"backups and snapshots of {settings.home.name}/ and of its disk",
             "delete those made before this day, or let them run out by then",
@@ -56,7 +56,7 @@ def lies_elsewhere(
     ]
     if settings.has_real_langfuse:
         left = len(list(still_there))
-        found.append(
+        steps.append(
             ManualStep(
                 f"Langfuse at {settings.langfuse_host}",
                 "its deletion was asked for over the API and runs in the background"
@@ -68,7 +68,7 @@ def lies_elsewhere(
             )
         )
     if "://" in settings.tables_base:
-        found.append(
+        steps.append(
             ManualStep(
                 f"replicas and backups of {settings.tables_base}",
                 "old versions in the bucket itself are deleted; a replicated bucket keeps its own",
@@ -76,7 +76,7 @@ def lies_elsewhere(
             )
         )
     if not settings.state_address.startswith("sqlite"):
-        found.append(
+        steps.append(
             ManualStep(
                 "the write-ahead log and base backups of PostgreSQL",
                 "let the archive run out, or make a new base backup and delete the older ones",
@@ -87,7 +87,7 @@ def lies_elsewhere(
     called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(called | set(shown)):
         was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
-        found.append(
+        steps.append(
             ManualStep(
                 f"the provider of {model}{was}",
                 "see its retention of requests; ask for deletion where it is longer, and delete "
@@ -99,7 +99,7 @@ def lies_elsewhere(
     if gone.subject.kind == "post":
         sources = [a.sources for a in list_authors(settings) if a.slug == gone.author]
         if any(sources):
-            found.append(
+            steps.append(
                 ManualStep(
                     "the author's own copy, in the sources that posts are imported from",
                     "delete it there if it shall be gone there too; it is not imported again",
@@ -107,11 +107,11 @@ def lies_elsewhere(
                 )
             )
     if gone.subject.kind != "reader":
-        found.append(
+        steps.append(
             ManualStep(
                 "adapters that were copied from here (a model hub, a server of their own)",
                 f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
                 by,
             )
         )
-    return found
+    return steps

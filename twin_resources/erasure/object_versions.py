@@ -73,10 +73,10 @@ class VersionedBucket:
         Raises:
             TwinError: the credentials may not delete versions.
         """
-        found = list(self._versions(under))
-        current = {item["Key"] for item in found if item["IsLatest"] and not item["marker"]}
+        versions = list(self._versions(under))
+        current = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}
         return self._delete(
-            [item for item in found if not (item["IsLatest"] and item["Key"] in current)]
+            [item for item in versions if not (item["IsLatest"] and item["Key"] in current)]
         )
 
     def _versions(self, under: str) -> Iterator[dict[str, Any]]:
@@ -93,9 +93,9 @@ class VersionedBucket:
                         "marker": marker,
                     }
 
-    def _delete(self, found: list[dict[str, Any]]) -> int:
-        for start in range(0, len(found), _AT_ONCE):
-            some = found[start : start + _AT_ONCE]
+    def _delete(self, versions: list[dict[str, Any]]) -> int:
+        for start in range(0, len(versions), _AT_ONCE):
+            some = versions[start : start + _AT_ONCE]
             objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
             answer: Mapping[str, Any] = self.client.delete_objects(
                 Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
@@ -108,7 +108,7 @@ class VersionedBucket:
                     next_step="allow s3:DeleteObjectVersion to these credentials, then forget "
                     "again: it goes on where it stopped",
                 )
-        return len(found)
+        return len(versions)
 
 
 def bucket_of(tables: Tables) -> VersionedBucket | None:

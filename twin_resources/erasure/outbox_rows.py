@@ -49,8 +49,8 @@ class WaitingInOutbox:
             try:
                 erased, traces = 0, set(gone.traces)
                 for table in ("waiting", "refused"):
-                    found = _clean_traces(connection, table, gone)
-                    erased, traces = erased + len(found), traces | found
+                    count = _clean_traces(connection, table, gone)
+                    erased, traces = erased + len(count), traces | count
                 for table in ("waiting", "refused"):
                     erased += _clean_scores(connection, table, gone, traces)
                 erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
@@ -76,13 +76,13 @@ class WaitingInOutbox:
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []
-        found = [where] if (where := held_in(path, gone)) else []
+        places = [where] if (where := held_in(path, gone)) else []
         with opened(path) as connection:
             for table in ("waiting", "refused"):
                 for number, kind, body in _rows(connection, table):
                     if kind == "trace" and any(span_holds(span, gone) for span in spans_of(body)):
-                        found.append(f"{table} {number}")
-        return found
+                        places.append(f"{table} {number}")
+        return places
 
 
 def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:

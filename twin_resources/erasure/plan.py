@@ -125,10 +125,10 @@ def _followed(tables: LanceTables, gone: ErasureTarget) -> ErasureTarget:
         chunks: set[str] = set()
         for author in tables.authors(gone):
             for asset in tables.assets(author):
-                found = tables.hits(asset, author, gone, by_text=False).made
-                made |= found
+                matched = tables.hits(asset, author, gone, by_text=False).made
+                made |= matched
                 if "chunk" in asset or asset == "embeddings":
-                    chunks |= found
+                    chunks |= matched
         if made <= gone.ids:
             return gone
         gone = replace(gone, ids=gone.ids | made, chunks=gone.chunks | frozenset(chunks))
@@ -167,7 +167,7 @@ def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], s
         if gone.subject.kind == "reader":
             statement = statement.where(table.c.reader == gone.subject.name)
         rows = connection.execute(statement).mappings()
-        found = {
+        trace_ids = {
             str(row["trace_id"])
             for row in rows
             if gone.whole_author or gone.is_among(dict(row)) or _shows(row, gone)
@@ -176,14 +176,14 @@ def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], s
     providers: dict[str, str] = {}
     for one in store.seen():
         if is_of(one, gone) or _shows(one.row, gone):
-            found.add(one.trace_id)
+            trace_ids.add(one.trace_id)
         if one.provider:
             providers[one.trace_id] = one.provider
     for model, row in at_providers(instance.state):  # their traces are written when they come back
         if is_put_off(row, gone):
-            found.add(row.trace_id)
+            trace_ids.add(row.trace_id)
             providers[row.trace_id] = model
-    return found, {f"{providers[trace]} {trace}" for trace in found & providers.keys()}
+    return trace_ids, {f"{providers[trace]} {trace}" for trace in trace_ids & providers.keys()}
 
 
 def is_put_off(row: BatchRow, gone: ErasureTarget) -> bool:
@@ -214,23 +214,23 @@ def _authors_of(instance: Installation, gone: ErasureTarget) -> frozenset[str]:
     if gone.author:
         return frozenset({gone.author})
     with instance.state.reading() as connection:
-        found = {
+        authors = {
             str(author)
             for table in (ledger.traces, ledger.scores)
             for author in connection.execute(
                 sa.select(table.c.author).where(table.c.reader == gone.subject.name).distinct()
             ).scalars()
         }
-    return frozenset(found - {""})
+    return frozenset(authors - {""})
 
 
 def _mark_asked(instance: Installation, gone: ErasureTarget, marking: FingerprintCollector) -> None:
     """Mark questions and edits of the traces and of the reader, but not what others say too."""
-    asked = list(_asked(instance, gone))
-    for is_own, text in asked:
+    requests = list(_asked(instance, gone))
+    for is_own, text in requests:
         if is_own:
             marking.add(text)
-    for is_own, text in asked:
+    for is_own, text in requests:
         if not is_own:
             marking.keep(text)
 

@@ -83,12 +83,12 @@ class StateStore:
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`; the journal's own rows are left out until it is closed."""
-        found: list[str] = []
+        places: list[str] = []
         with self.instance.state.reading() as connection:
             for table in _tables(connection):
                 rows = connection.execute(sa.select(table)).mappings()
-                found += [table.name for row in rows if _holds(dict(row), gone)][:3]
-        return found
+                places += [table.name for row in rows if _holds(dict(row), gone)][:3]
+        return places
 
     def holds_at_all(self, gone: ErasureTarget) -> list[str]:
         """The file as a whole, free pages and journal included; after the journal is closed."""

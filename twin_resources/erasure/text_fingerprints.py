@@ -67,8 +67,8 @@ class TextFingerprints:
         Raises:
             OSError, ValueError: the file is missing or damaged.
         """
-        with np.load(path, allow_pickle=False) as kept:
-            return cls(kept["runs"], tuple(int(length) for length in kept["lengths"]))
+        with np.load(path, allow_pickle=False) as archive:
+            return cls(archive["runs"], tuple(int(length) for length in archive["lengths"]))
 
 
 def empty_marks() -> TextFingerprints:
@@ -98,8 +98,8 @@ class FingerprintCollector:
         if self._parts and self._parts[0].size:
             hashed = _hashed(text)
             for length in self._lengths:
-                said = np.unique(_runs(hashed, length))
-                self._parts = [self._parts[0][~_members(self._parts[0], said)]]
+                runs = np.unique(_runs(hashed, length))
+                self._parts = [self._parts[0][~_members(self._parts[0], runs)]]
 
     def marks(self) -> TextFingerprints:
         """What only the texts that go say."""

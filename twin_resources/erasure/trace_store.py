@@ -78,9 +78,9 @@ class EmbeddedTraces:
             erased = 0
             for start in range(0, len(traces), _AT_ONCE):
                 some = sorted(traces)[start : start + _AT_ONCE]
-                asked = ", ".join("?" * len(some))
+                marks = ", ".join("?" * len(some))
                 for table in ("observations", "scores"):
-                    sql = f"DELETE FROM {table} WHERE trace_id IN ({asked})"
+                    sql = f"DELETE FROM {table} WHERE trace_id IN ({marks})"
                     erased += connection.execute(sql, some).rowcount
             # what a reader gave on answers of somebody else
             rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
@@ -149,9 +149,9 @@ class LangfuseTraces:
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """Traces, scores and items that it still answers; see `DataStore.holds`."""
-        found = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
-        found += [f"dataset item {item_id}" for item_id in self.items(gone)]
-        return found + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+        places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
+        places += [f"dataset item {item_id}" for item_id in self.items(gone)]
+        return places + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
 
 
 @contextmanager

@@ -40,16 +40,16 @@ def dressed(send: Send, *, request_id: str, headers: Headers) -> Send:
 
     async def tell(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [
+            headers_left = [
                 (bytes(name).lower(), value)
                 for name, value in message.get("headers", [])
                 if not bytes(name).lower().startswith((*_HIDDEN, _REQUEST_ID))
             ]
-            there = dict(kept)
-            kept.append((_REQUEST_ID, there.get(_TRACE, request_id.encode())))
+            there = dict(headers_left)
+            headers_left.append((_REQUEST_ID, there.get(_TRACE, request_id.encode())))
             if message["status"] in {429, 503} and _RETRY_AFTER not in there:
-                kept.append((_RETRY_AFTER, RETRY_AFTER_S))
-            message["headers"] = [*kept, *headers]
+                headers_left.append((_RETRY_AFTER, RETRY_AFTER_S))
+            message["headers"] = [*headers_left, *headers]
         await send(message)
 
     return tell
@@ -97,15 +97,15 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
 
 def _events(waiting: bytearray, back: AnswerConverter) -> list[bytes]:
     """The events that are complete, as the other API sends them; the rest goes on waiting."""
-    told: list[bytes] = []
+    events: list[bytes] = []
     while (end := waiting.find(b"\n\n")) >= 0:
         event = bytes(waiting[:end])
         del waiting[: end + 2]
         data = event.partition(b"data:")[2].strip()
         if data == b"[DONE]":
-            told += [piece.encode() for piece in back.end()]
+            events += [piece.encode() for piece in back.end()]
         elif data:
-            told += [piece.encode() for piece in back.piece(json.loads(data))]
+            events += [piece.encode() for piece in back.piece(json.loads(data))]
         else:
-            told.append(event + b"\n\n")  # a comment that keeps the connection open
-    return told
+            events.append(event + b"\n\n")  # a comment that keeps the connection open
+    return events

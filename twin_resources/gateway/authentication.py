@@ -57,8 +57,8 @@ def key_of(user: UserAPIKeyAuth) -> Key:
     """The key that `user_of` was made from."""
     fields = user.metadata
     authors, limits = frozenset[str](fields["authors"]), fields["limits"]
-    told = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
-    return Key(*told, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
+    terms = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
+    return Key(*terms, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
 
 
 def authenticator(keyring: Keyring) -> Any:

@@ -90,8 +90,8 @@ class StableWindow:
 
     def after(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
         """The window with one more answer, and without what has become too old."""
-        kept = [one for one in self.answers if answer.at - one.at <= limits.window_s]
-        return StableWindow((*kept, answer)[-limits.window :])
+        answers_kept = [one for one in self.answers if answer.at - one.at <= limits.window_s]
+        return StableWindow((*answers_kept, answer)[-limits.window :])
 
     def with_finding(self) -> StableWindow:
         """The window when something was found in its newest answer."""
@@ -147,7 +147,7 @@ class Breaker:
             factor(float(bad), n, fraction) * (before + 1.0)
             for fraction, before in zip(FRACTIONS, self.wealth[cause], strict=True)
         )
-        found = replace(
+        next_state = replace(
             self,
             wealth={**self.wealth, cause: wealth},
             values={**self.values, cause: self.values[cause] + 1},
@@ -155,13 +155,14 @@ class Breaker:
         )
         e_value = sum(wealth) / BETS
         if e_value < limits.threshold:
-            return found
-        said = _SAID[cause].format(limit=stable.slow_after(limits))
+            return next_state
+        message = _SAID[cause].format(limit=stable.slow_after(limits))
         reason = (
-            f"{cause}: {found.ones[cause]} of its {found.values[cause]} requests {said}, tolerated "
+            f"{cause}: {next_state.ones[cause]} of its {next_state.values[cause]} requests "
+            f"{message}, tolerated "
             f"{n:.0%}; e-value {e_value:.3g} of {limits.threshold:.3g}"
         )
-        return replace(found, tripped=cause, reason=reason)
+        return replace(next_state, tripped=cause, reason=reason)
 
 
 _SAID: Mapping[Cause, str] = {

@@ -131,9 +131,13 @@ def scores_of(given: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedSc
             (given.preferred, given.trace_id, 1.0),
         ):
             identity = score_id(COMPARISON, given.reader, trace)
-            told = metadata | {"twin.against": other}
+            metadata_of_pair = metadata | {"twin.against": other}
             comment = "" if value else given.comment
-            scores.append(QueuedScore(identity, trace, COMPARISON, value, "NUMERIC", comment, told))
+            scores.append(
+                QueuedScore(
+                    identity, trace, COMPARISON, value, "NUMERIC", comment, metadata_of_pair
+                )
+            )
     return scores
 
 

@@ -110,23 +110,23 @@ class Passages:
         self, author: str, text: str, token_budget: int, with_quotes: bool
     ) -> FoundPassages:
         retriever = self._open()
-        found = retriever.retrieve(author, text, token_budget=token_budget)
-        reason = "" if found.passages else found.reason
+        retrieved = retriever.retrieve(author, text, token_budget=token_budget)
+        reason = "" if retrieved.passages else retrieved.reason
         missing = f"no passages: {reason}" if reason else ""
-        told = FoundPassages(
-            found.passages,
+        passages = FoundPassages(
+            retrieved.passages,
             missing,
-            found.nearest,
-            vector=found.vector,
+            retrieved.nearest,
+            vector=retrieved.vector,
             embedder=retriever.embedder_revision,
         )
-        if not with_quotes or self.open_quoter is None or reason or found.vector is None:
-            return told
+        if not with_quotes or self.open_quoter is None or reason or retrieved.vector is None:
+            return passages
         if self._quoter is None:
             self._quoter = self.open_quoter(retriever)
-        posts = [passage.document_id for passage in found.nearest]
-        quoted = self._quoter.quote(author, found.vector, posts)
-        return replace(told, quoted=quoted)
+        posts = [passage.document_id for passage in retrieved.nearest]
+        quoted = self._quoter.quote(author, retrieved.vector, posts)
+        return replace(passages, quoted=quoted)
 
     def _open(self) -> Retriever:
         with self._lock:

@@ -62,53 +62,53 @@ def scanner_of(author: Author, place: GuardPlace) -> Scanner:
     return Scanner(author.guards, place, author.language)
 
 
-def guard_input(asked: ChatRequest, author: Author) -> GuardedInput:
+def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     """The question, the conversation and the client's system message without what is masked.
 
     Only the question is refused: an earlier turn was answered before, or is the client's own.
     """
     scanner = scanner_of(author, "input")
     if scanner.is_off:
-        return GuardedInput(asked)
-    question = scanner.scan(asked.question)
-    history = [scanner.scan(turn["content"]) for turn in asked.history]
-    system, search = scanner.scan(asked.system), scanner.scan(asked.search_text)
+        return GuardedInput(chat_request)
+    question = scanner.scan(chat_request.question)
+    history = [scanner.scan(turn["content"]) for turn in chat_request.history]
+    system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)
     turns = tuple(
         {"role": turn["role"], "content": scanned.text}
-        for turn, scanned in zip(asked.history, history, strict=True)
+        for turn, scanned in zip(chat_request.history, history, strict=True)
     )
-    found = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
+    findings = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
     blocked = question.blocked
     withheld = ""
     if blocked is not None:
         withheld = f"This twin does not answer a question that holds {_WORDS[blocked.kind]}."
     cleaned = replace(
-        asked,
+        chat_request,
         question=question.text,
         history=turns,
         system=system.text,
         search_text=search.text,
     )
-    return GuardedInput(cleaned, found, withheld)
+    return GuardedInput(cleaned, findings, withheld)
 
 
 def guard_passages(
-    found: FoundPassages, author: Author
+    found_passages: FoundPassages, author: Author
 ) -> tuple[FoundPassages, tuple[GuardFinding, ...]]:
     """What was found in the posts without what is masked or blocked; a quotation is shown word for
     word or not at all."""
     scanner = scanner_of(author, "passages")
     if scanner.is_off:
-        return found, ()
+        return found_passages, ()
     findings: list[GuardFinding] = []
     passages: list[Passage] = []
-    for passage in found.passages:
+    for passage in found_passages.passages:
         title, text = scanner.scan(passage.title), scanner.scan(passage.text)
         findings += (*title.findings, *text.findings)
         if title.blocked is None and text.blocked is None:
             passages.append(replace(passage, title=title.text, text=text.text))
-    nearest = tuple(one for one in found.nearest if _as_it_is(scanner.scan(one.title)))
-    quoted = found.quoted
+    nearest = tuple(one for one in found_passages.nearest if _as_it_is(scanner.scan(one.title)))
+    quoted = found_passages.quoted
     if quoted is not None and quoted.quotes:
         scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
         findings += [one for _, text in scanned for one in text.findings]
@@ -116,7 +116,7 @@ def guard_passages(
         # Not "has not written about it": the author has, and the file says not to show it.
         reason = "" if quotes else "the quotation is withheld"
         quoted = replace(quoted, quotes=quotes, reason=reason)
-    cleaned = replace(found, passages=tuple(passages), nearest=nearest, quoted=quoted)
+    cleaned = replace(found_passages, passages=tuple(passages), nearest=nearest, quoted=quoted)
     return cleaned, tuple(findings)
 
 

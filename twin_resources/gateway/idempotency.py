@@ -142,7 +142,7 @@ class Idempotency:
                 if answer is None:
                     connection.execute(sa.delete(table).where(mine))
                     return
-                told = [
+                headers = [
                     [name.decode("latin-1"), value.decode("latin-1")]
                     for name, value in answer.headers
                 ]
@@ -151,7 +151,7 @@ class Idempotency:
                     .where(mine)
                     .values(
                         status=answer.status,
-                        headers=json.dumps(told),
+                        headers=json.dumps(headers),
                         answer=answer.body.decode("utf-8"),
                         expires=self._now(connection) + KEPT_S,
                     )

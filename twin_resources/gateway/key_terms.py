@@ -67,13 +67,13 @@ class KeyTerms:
         Raises:
             Refused: see `KeyRequests.begin` and `Idempotency.begin`.
         """
-        found = await asyncio.to_thread(
+        outcome = await asyncio.to_thread(
             self.idempotency.begin, key.id, idempotency_key, path=path, body=body, author=author
         )
-        if isinstance(found, StoredAnswer):
-            await found.send(send)
+        if isinstance(outcome, StoredAnswer):
+            await outcome.send(send)
             return
-        await self._once(key, answer, found, receive, send)
+        await self._once(key, answer, outcome, receive, send)
 
     async def _once(
         self, key: Key, answer: Answer, once: IdempotentRequest, receive: Receive, send: Send

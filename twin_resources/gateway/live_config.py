@@ -56,8 +56,10 @@ class _Followed(Generic[_T]):
         try:
             self.value, self.problem = self.read(self.path), ""
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
-            kept = "the last good one is used" if self.value is not None else "nothing is used"
-            self.problem = f"{name} unreadable ({type(error).__name__}): {kept}"
+            consequence = (
+                "the last good one is used" if self.value is not None else "nothing is used"
+            )
+            self.problem = f"{name} unreadable ({type(error).__name__}): {consequence}"
         return True
 
 
@@ -235,7 +237,7 @@ def read_servers(path: Path) -> dict[str, Server]:
 
 def _mark(path: Path) -> _Mark | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

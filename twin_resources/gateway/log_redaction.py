@@ -28,8 +28,8 @@ def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
 
 def _reduce(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    told = record.args if isinstance(record.args, tuple) else ()
-    error = error or next((one for one in told if isinstance(one, BaseException)), None)
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    error = error or next((one for one in arguments if isinstance(one, BaseException)), None)
     if error is not None:
         causes = " from ".join(_kind_and_place(one) for one in _causes(error))
         record.msg, record.args = f"{record.funcName}: {causes}", ()
@@ -39,12 +39,12 @@ def _reduce(record: logging.LogRecord) -> bool:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, and what it was raised from or met while handling."""
-    found: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(_MOST_CAUSES):
-        if found is None:
+        if cause is None:
             return
-        yield found
-        found = found.__cause__ or found.__context__
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _kind_and_place(error: BaseException) -> str:

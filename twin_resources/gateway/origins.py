@@ -38,8 +38,8 @@ class Origins:
         Raises:
             TwinError: one that no browser sends, as `*` or an address with a path.
         """
-        found = [origin for origin in re.split(r"[\s,]+", listed) if origin]
-        for origin in found:
+        origins = [origin for origin in re.split(r"[\s,]+", listed) if origin]
+        for origin in origins:
             parts = urlsplit(origin)
             whole = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
             web = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
@@ -50,7 +50,7 @@ class Origins:
                     next_step="list origins as https://example.org or http://localhost:8080: "
                     "scheme, host and port in small letters, no path, no *",
                 )
-        return cls(frozenset(found))
+        return cls(frozenset(origins))
 
     def allows(self, origin: str) -> bool:
         return origin in self.allowed
@@ -77,10 +77,10 @@ class Origins:
             asked_headers: those that the page wants to send. Any may be: the door keeps three and
                 drops the rest (OpenAI's client sends a dozen `x-stainless-…`).
         """
-        told: Headers = [
+        headers: Headers = [
             (b"access-control-allow-methods", methods.encode()),
             (b"access-control-max-age", _MOST_AGE_S),
         ]
         if _HEADER_NAMES.fullmatch(asked_headers):
-            told.append((b"access-control-allow-headers", asked_headers))
-        return told
+            headers.append((b"access-control-allow-headers", asked_headers))
+        return headers

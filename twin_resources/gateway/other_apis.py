@@ -190,8 +190,8 @@ class ResponseConverter:
         if "error" in chunk:
             self._failed = True
             error = cast("dict[str, Any]", chunk["error"])
-            told = {name: error.get(name) for name in ("code", "message", "param")}
-            yield self._event("error", **told)
+            error_fields = {name: error.get(name) for name in ("code", "message", "param")}
+            yield self._event("error", **error_fields)
             return
         if not self._first:
             self._first = chunk
@@ -234,9 +234,9 @@ class ResponseConverter:
         yield self._event("response.content_part.added", part=self._part(), **self._place())
 
     def _event(self, kind: str, **fields: Any) -> str:
-        told = {"type": kind, "sequence_number": self._number} | fields
+        document = {"type": kind, "sequence_number": self._number} | fields
         self._number += 1
-        return f"event: {kind}\n{_data(told)}"
+        return f"event: {kind}\n{_data(document)}"
 
     def _place(self) -> dict[str, Any]:
         return {"item_id": _id("msg_", self._first), "output_index": 0, "content_index": 0}
@@ -260,7 +260,7 @@ class ResponseConverter:
 
     def _document(self) -> dict[str, Any]:
         cut_off = self._reason == "length"
-        asked = self.asked
+        request = self.asked
         document: dict[str, Any] = {
             "id": _id("resp_", self._first),
             "object": "response",
@@ -268,8 +268,8 @@ class ResponseConverter:
             "status": "incomplete" if cut_off else "completed",
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if cut_off else None,
-            "instructions": asked.get("instructions"),
-            "max_output_tokens": asked.get("max_output_tokens"),
+            "instructions": request.get("instructions"),
+            "max_output_tokens": request.get("max_output_tokens"),
             "metadata": {},
             "model": self._first.get("model"),
             "output": [self._message()],
@@ -277,11 +277,11 @@ class ResponseConverter:
             "previous_response_id": None,
             "reasoning": {"effort": None, "summary": None},
             "store": False,
-            "temperature": asked.get("temperature"),
-            "text": {"format": {"type": "text"}} | (asked.get("text") or {}),
+            "temperature": request.get("temperature"),
+            "text": {"format": {"type": "text"}} | (request.get("text") or {}),
             "tool_choice": "none",
             "tools": [],
-            "top_p": asked.get("top_p"),
+            "top_p": request.get("top_p"),
             "truncation": "disabled",
             "usage": _usage(self._usage) if self._usage else None,
         }
@@ -363,8 +363,10 @@ def _object(name: str, value: object) -> dict[str, Any]:
 
 def _completion(chat: Mapping[str, Any], text: str, reason: object) -> dict[str, Any]:
     choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-    kept = {name: value for name, value in chat.items() if name not in {"id", "object", "choices"}}
-    return {"id": _id("cmpl-", chat), "object": "text_completion", **kept, "choices": [choice]}
+    fields = {
+        name: value for name, value in chat.items() if name not in {"id", "object", "choices"}
+    }
+    return {"id": _id("cmpl-", chat), "object": "text_completion", **fields, "choices": [choice]}
 
 
 def _choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -92,14 +92,14 @@ class TwinPlugin(CustomLogger):
     ) -> dict[str, Any]:
         """Turn a question into a prompt for one version's server."""
         try:
-            asked = read_question({name: data[name] for name in _READ if name in data})
+            question = read_question({name: data[name] for name in _READ if name in data})
             key = key_of(user_api_key_dict)
-            late = await self._late(asked, key)
+            late = await self._late(question, key)
             if late is not None:
                 prepared = _prepared_again(late)
                 prepared.answering.bought = self._paid_before(late)
             else:
-                prepared = await self._with_money(await self.path.prepare(asked, key), key)
+                prepared = await self._with_money(await self.path.prepare(question, key), key)
         except Refused as error:
             raise RefusedByPlugin(error) from error
         except Exception as error:
@@ -116,7 +116,7 @@ class TwinPlugin(CustomLogger):
         if prepared.answering.fallback is not None:
             timeout_s = DIVERTED_TIMEOUT_S
             if prepared.answering.chosen.route == "canary":
-                timeout_s = self.watch.timeout_s(asked.author)
+                timeout_s = self.watch.timeout_s(question.author)
             elif prepared.answering.chosen.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
             _add_fallback(data, prepared, timeout_s)
@@ -151,13 +151,15 @@ class TwinPlugin(CustomLogger):
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
         return prepared
 
-    async def _late(self, asked: ChatRequest, key: Key) -> LateAnswer | None:
+    async def _late(self, chat_request: ChatRequest, key: Key) -> LateAnswer | None:
         """The answer of a request that was put off; None: it is asked for the first time."""
-        if not asked.batch_row or self._putting_off is None:
+        if not chat_request.batch_row or self._putting_off is None:
             return None
         snapshot = self.path.live.current
-        check_reach(snapshot, asked, key)
-        late = await self._putting_off.find(asked, key, snapshot.authors[asked.author])
+        check_reach(snapshot, chat_request, key)
+        late = await self._putting_off.find(
+            chat_request, key, snapshot.authors[chat_request.author]
+        )
         if late is not None:
             await self._putting_off.told(late.row)
         return late
@@ -495,17 +497,17 @@ def _put_twin_field(answering: RequestRecord, response: Any) -> Any:
 def _rewrite(data: dict[str, Any], prepared: PreparedRequest) -> None:
     """Replace what the client sent by what the path prepared; `metadata` stays, LiteLLM needs
     it."""
-    asked = prepared.answering.asked
+    request = prepared.answering.asked
     for name in _READ:
         data.pop(name, None)
     data |= dict(prepared.sampling)
     data["model"] = prepared.answering.chosen.server_key
     data["messages"] = prepared.messages
-    if asked.stream:
+    if request.stream:
         data["stream"] = True
         data["stream_options"] = {"include_usage": True}
-    if asked.response_format is not None:
-        data["response_format"] = dict(asked.response_format)
+    if request.response_format is not None:
+        data["response_format"] = dict(request.response_format)
     if prepared.fixed_answer:
         data["mock_response"] = prepared.fixed_answer
     # The trace id is the traceparent's; no other header of the client goes any further.

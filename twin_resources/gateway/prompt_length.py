@@ -80,14 +80,14 @@ def fitting_history(
     """
     room = context_tokens - min(answer_tokens, context_tokens // 2) - _SLACK
     room -= sum(count(message["content"]) + TOKENS_OF_TURN for message in prompt)
-    kept = len(turns)
-    while kept:
-        text = turns[kept - 1]["content"]
+    turns_kept = len(turns)
+    while turns_kept:
+        text = turns[turns_kept - 1]["content"]
         room -= TOKENS_OF_TURN
         if len(text) > room * _MOST_CHARACTERS_PER_TOKEN:
             break
         room -= count(text)
         if room < 0:
             break
-        kept -= 1
-    return turns[kept:], kept
+        turns_kept -= 1
+    return turns[turns_kept:], turns_kept

@@ -126,17 +126,17 @@ class ProseEnd:
     def _read(self, *, ended: bool) -> None:
         """Take in the words that are complete; stops at a loop."""
         position = self._places[-1][1] if self._places else 0
-        for found in _WORD.finditer(self._text, position):
-            if found.end() == len(self._text) and not ended:
+        for match in _WORD.finditer(self._text, position):
+            if match.end() == len(self._text) and not ended:
                 return  # the next chunk may go on with it
             number = len(self._words)
             before = self._places[-1][1] if self._places else 0
-            if _SENTENCE_BREAK.search(self._text, before, found.start()):
+            if _SENTENCE_BREAK.search(self._text, before, match.start()):
                 self._end_sentence(number)
-            self._in_code ^= len(_FENCE.findall(self._text, before, found.start())) % 2 == 1
+            self._in_code ^= len(_FENCE.findall(self._text, before, match.start())) % 2 == 1
             # Code repeats itself for good reasons: there no word is like another.
-            self._words.append(f"\0{number}" if self._in_code else found.group().casefold())
-            self._places.append(found.span())
+            self._words.append(f"\0{number}" if self._in_code else match.group().casefold())
+            self._places.append(match.span())
             self._find_run(number)
             if self.looped:
                 return
@@ -202,12 +202,12 @@ def last_sentence_end(text: str, most: int | None = None, *, least: int = 0) -> 
     are no such end.
     """
     most = len(text) if most is None else most
-    for found in reversed(list(_SENTENCE_END.finditer(text, least, most))):
-        end = found.end()
-        line = text[text.rfind("\n", 0, max(found.start(), 0)) + 1 : end]
+    for match in reversed(list(_SENTENCE_END.finditer(text, least, most))):
+        end = match.end()
+        line = text[text.rfind("\n", 0, max(match.start(), 0)) + 1 : end]
         if _in_code(text[:end]) or _FENCE.match(line):
             continue
-        if found.group():
+        if match.group():
             word = _BEFORE_POINT.search(line)
             if word and _is_no_end(word[1], line):
                 continue

@@ -34,22 +34,27 @@ class ProviderView:
     missing: str = ""
 
 
-def provider_view(asked: ChatRequest, found: FoundPassages, author: Author) -> ProviderView:
+def provider_view(
+    chat_request: ChatRequest, found_passages: FoundPassages, author: Author
+) -> ProviderView:
     """Readers' texts without personal data and secrets; passages only with the author's consent."""
 
     def clean(text: str) -> str:
         return redact(text, region=author.language).text
 
     turns = tuple(
-        {"role": turn["role"], "content": clean(turn["content"])} for turn in asked.history
+        {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
     )
-    asked = replace(
-        asked, question=clean(asked.question), system=clean(asked.system), history=turns
+    chat_request = replace(
+        chat_request,
+        question=clean(chat_request.question),
+        system=clean(chat_request.system),
+        history=turns,
     )
     missing = ""
-    if consented_on(author) is None and found.passages:
-        found, missing = replace(found, passages=()), NO_CONSENT
+    if consented_on(author) is None and found_passages.passages:
+        found_passages, missing = replace(found_passages, passages=()), NO_CONSENT
     saw = ["question"]
     saw += [f"{len(turns)} earlier turns"] if turns else []
-    saw += [f"{len(found.passages)} passages"] if found.passages else []
-    return ProviderView(asked, found, ", ".join(saw), missing)
+    saw += [f"{len(found_passages.passages)} passages"] if found_passages.passages else []
+    return ProviderView(chat_request, found_passages, ", ".join(saw), missing)

@@ -102,24 +102,24 @@ class PuttingOff:
         self._open = state
         self._rows: BatchRows | None = None
 
-    async def find(self, asked: ChatRequest, key: Key, author: Author) -> LateAnswer | None:
+    async def find(self, chat_request: ChatRequest, key: Key, author: Author) -> LateAnswer | None:
         """The answer of a request that was put off; None: it was not, or never submitted.
 
         Raises:
             Refused: 202 its batch is under way, 422 the provider gave no answer (told once: asked
                 the same again, it is put off anew), 503 the state store cannot be read.
         """
-        row = await _stored(lambda: self._store().find(key.id, asked.batch_row))
+        row = await _stored(lambda: self._store().find(key.id, chat_request.batch_row))
         if row is None or row.status == "waiting":
             return None
         if row.status == "submitted":
-            raise _later(asked, f"in batch {row.batch}, which has not ended")
+            raise _later(chat_request, f"in batch {row.batch}, which has not ended")
         if row.answer is None:
             await self.told(row)
             raise Refused(
                 422,
                 "provider_batch_failed",
-                tried=f"answer {asked.model} by the provider's batch",
+                tried=f"answer {chat_request.model} by the provider's batch",
                 found=row.error,
                 next_step="run the batch again, which asks this row anew, with --provider-batch "
                 "or without",
@@ -143,12 +143,12 @@ class PuttingOff:
         Returns:
             What its client is told: 202, or 503: the state store cannot be written.
         """
-        asked = answering.asked
-        form = {"response_format": dict(asked.response_format)} if asked.response_format else {}
+        request = answering.asked
+        form = {"response_format": dict(request.response_format)} if request.response_format else {}
         row = BatchRow(
             key=key.id,
-            fingerprint=asked.batch_row,
-            author=asked.author,
+            fingerprint=request.batch_row,
+            author=request.author,
             trace_id=answering.trace_id,
             reader=answering.reader,
             request={"messages": [dict(one) for one in messages], **sampling, **form},
@@ -158,7 +158,7 @@ class PuttingOff:
             await _stored(lambda: self._store().put_off(row))
         except Refused as unwritten:
             return unwritten
-        return _later(asked, "waiting for a batch")
+        return _later(request, "waiting for a batch")
 
     async def told(self, row: BatchRow) -> None:
         """Its answer goes out."""
@@ -251,11 +251,11 @@ def restored(document: str, author: Author) -> RequestRecord:
     )
 
 
-def _later(asked: ChatRequest, found: str) -> Refused:
+def _later(chat_request: ChatRequest, found: str) -> Refused:
     return Refused(
         PUT_OFF,
         "put_off",
-        tried=f"answer {asked.model} by the provider's batch",
+        tried=f"answer {chat_request.model} by the provider's batch",
         found=found,
         next_step="ask the same again when that batch has ended; twin batch --provider-batch does",
     )
@@ -265,11 +265,11 @@ def _passages(sources: Sequence[CitedSource]) -> tuple[Passage, ...]:
     return _of(Passage, sources)
 
 
-def _of(kind: type[_T], found: Sequence[object]) -> tuple[_T, ...]:
-    kept = tuple(one for one in found if isinstance(one, kind))
-    if len(kept) != len(found):
-        raise TypeError(f"not all of these are {kind.__name__}: {found!r}")
-    return kept
+def _of(kind: type[_T], values: Sequence[object]) -> tuple[_T, ...]:
+    of_kind = tuple(one for one in values if isinstance(one, kind))
+    if len(of_kind) != len(values):
+        raise TypeError(f"not all of these are {kind.__name__}: {values!r}")
+    return of_kind
 
 
 @cache

@@ -46,10 +46,10 @@ class QuestionRouter:
     async def score(
         self,
         snapshot: Snapshot,
-        asked: ChatRequest,
+        chat_request: ChatRequest,
         chosen: RouteDecision,
         *,
-        found: FoundPassages,
+        found_passages: FoundPassages,
         trace_id: str,
     ) -> ScoredQuestion | None:
         """The policy's word on a question.
@@ -57,23 +57,25 @@ class QuestionRouter:
         Args:
             chosen: before the passages were looked for; nothing is scored where none of the
                 author's own versions was drawn.
-            found: with the question's vector.
+            found_passages: with the question's vector.
             trace_id: its digits are the lot.
 
         Returns:
             None where the author has no policy, or nothing is scored.
         """
-        policy = snapshot.routing.get(asked.author)
+        policy = snapshot.routing.get(chat_request.author)
         if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
             return None
-        lapsed = why_lapsed(policy, snapshot, asked, found, paid_model=self.paid_model)
+        lapsed = why_lapsed(
+            policy, snapshot, chat_request, found_passages, paid_model=self.paid_model
+        )
         if lapsed:
             return ScoredQuestion(policy, lapsed)
         row = features_of(
             policy,
-            np.asarray(found.vector, np.float64),
-            length=len(asked.question),
-            closeness=found.closeness,
+            np.asarray(found_passages.vector, np.float64),
+            length=len(chat_request.question),
+            closeness=found_passages.closeness,
         )
         step = await self._step(policy)
         routed = decide(policy, row, point=point_of(trace_id), step=step)

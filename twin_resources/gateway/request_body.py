@@ -145,12 +145,12 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
     refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
     idle = read_idle(body)
     passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    told: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
+    admitted_fields: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
     if idle.batch:
-        told["batch"] = True
+        admitted_fields["batch"] = True
     if idle.batch_row:
-        told["batch_row"] = idle.batch_row
-    return passed | ({ADMITTED_KEY: told} if any(told.values()) else {})
+        admitted_fields["batch_row"] = idle.batch_row
+    return passed | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
 def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
@@ -187,7 +187,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
             param="model",
         )
     turns, system = _read_messages(body.get("messages"))
-    told = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
+    admitted_fields = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
     stream = _read_flag(body, "stream")
     return ChatRequest(
@@ -202,10 +202,10 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         sampling=_read_sampling(body),
         response_format=read_response_format(body.get("response_format")),
         system=system,
-        user=str(told.get("user", "")),
-        ignored=tuple(told.get("ignored", ())),
-        batch=bool(told.get("batch")),
-        batch_row="" if stream else str(told.get("batch_row", "")),
+        user=str(admitted_fields.get("user", "")),
+        ignored=tuple(admitted_fields.get("ignored", ())),
+        batch=bool(admitted_fields.get("batch")),
+        batch_row="" if stream else str(admitted_fields.get("batch_row", "")),
     )
 
 
@@ -313,8 +313,8 @@ def _read_content(content: object, position: int) -> str:
 
 def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
     """The newest turn first: an embedder cuts off at the end, and the question must survive."""
-    asked = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return "\n".join(asked[: -SEARCH_TURNS - 1 : -1])[:MAX_SEARCH_CHARACTERS]
+    questions = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return "\n".join(questions[: -SEARCH_TURNS - 1 : -1])[:MAX_SEARCH_CHARACTERS]
 
 
 def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -124,7 +124,7 @@ class RequestPath:
         counter_of(self.base_folder)  # loaded here: no question waits for it
 
     async def prepare(
-        self, asked: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
+        self, chat_request: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
     ) -> PreparedRequest:
         """Choose, look up and render.
 
@@ -136,38 +136,38 @@ class RequestPath:
             Refused: see `rules.choose`; 400 the paid model was named and cannot be asked for JSON.
         """
         snapshot = self.live.current
-        ignored = () if key.role == "site" or not asked.user else ("user",)
-        key = key.for_reader(asked.user)
-        unfit = asked.response_format is not None and not self.paid_takes_json
-        if unfit and asked.alias == PAID:
-            raise not_taken(asked.model)
+        ignored = () if key.role == "site" or not chat_request.user else ("user",)
+        key = key.for_reader(chat_request.user)
+        unfit = chat_request.response_format is not None and not self.paid_takes_json
+        if unfit and chat_request.alias == PAID:
+            raise not_taken(chat_request.model)
         problem = unpaid or ("no JSON from the paid model" if unfit else None)
-        request = RouteRequest(asked, key, today or datetime.now(UTC).date(), problem)
+        request = RouteRequest(chat_request, key, today or datetime.now(UTC).date(), problem)
         request, chosen = await self._route(request, snapshot)
-        author = snapshot.authors[asked.author]
+        author = snapshot.authors[chat_request.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
-        guarded = guard_input(asked, author)
-        asked = guarded.asked
-        topic = safety.refused_topic(asked.question, author.refused_topics)
-        note, cut = _note(asked, author)
-        if asked.system and not note:
+        guarded = guard_input(chat_request, author)
+        chat_request = guarded.asked
+        topic = safety.refused_topic(chat_request.question, author.refused_topics)
+        note, cut = _note(chat_request, author)
+        if chat_request.system and not note:
             ignored = (*ignored, SYSTEM_MESSAGES)
-        wanted, unreleased = _wanted_form(asked, author, chosen)
-        found = FoundPassages()
+        wanted, unreleased = _wanted_form(chat_request, author, chosen)
+        passages = FoundPassages()
         if not (topic or guarded.withheld):
-            found = await self.passages.find(
-                asked.author,
-                asked.search_text,
+            passages = await self.passages.find(
+                chat_request.author,
+                chat_request.search_text,
                 token_budget=author.context_tokens,
                 with_quotes=wanted != VOICE,
             )
-        compared = found.quoted is not None and not found.quoted.reason
-        found, in_passages = guard_passages(found, author)
-        form = _form_of(wanted, found)
+        compared = passages.quoted is not None and not passages.quoted.reason
+        passages, in_passages = guard_passages(passages, author)
+        form = _form_of(wanted, passages)
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or topic or guarded.withheld):
             scored = await self.router.score(
-                snapshot, asked, chosen, found=found, trace_id=trace_id
+                snapshot, chat_request, chosen, found_passages=passages, trace_id=trace_id
             )
         if scored is not None:
             _, routed = await self._route(replace(request, scored=scored), snapshot)
@@ -178,28 +178,28 @@ class RequestPath:
             else:
                 chosen, template, renamed = _with_template(snapshot, chosen)
         chosen, routing = replace(chosen, why=None), chosen.why
-        whole, saw, held = (asked, found), "", ""
+        whole, saw, held = (chat_request, passages), "", ""
         leaves = chosen.server_key == PAID or bool(chosen.provider)
         if leaves and not (form.is_fixed or topic or guarded.withheld):
-            view = provider_view(asked, found, author)
-            asked, found, saw, held = view.asked, view.found, view.saw, view.missing
+            view = provider_view(chat_request, passages, author)
+            chat_request, passages, saw, held = view.asked, view.found, view.saw, view.missing
         if form.is_fixed:
             chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
         answering = RequestRecord(
-            asked=asked,
+            asked=chat_request,
             author=author,
             chosen=chosen,
             reader=key.reader,
-            prompt_class=asked.prompt_class,
+            prompt_class=chat_request.prompt_class,
             template=template.hash,
-            sources=form.sources(found),
+            sources=form.sources(passages),
             degraded=tuple(
                 note
                 for note in (
-                    *snapshot.problems_of(asked.author),
+                    *snapshot.problems_of(chat_request.author),
                     *chosen.degraded,
                     renamed,
-                    found.missing,
+                    passages.missing,
                     held,
                     unreleased,
                     form.missing,
@@ -209,7 +209,7 @@ class RequestPath:
                 if note
             ),
             usd_per_hour=self.usd_per_hour,
-            ignored=tuple(sorted((*asked.ignored, *ignored))),
+            ignored=tuple(sorted((*chat_request.ignored, *ignored))),
             meter=self._meter(chosen, fixed=bool(topic or guarded.withheld) or form.is_fixed),
             declined=topic,
             withheld=guarded.withheld,
@@ -219,8 +219,8 @@ class RequestPath:
             ),
             provider=(chosen.provider or self.paid_model) if saw else "",
             provider_saw=saw,
-            quote_score=found.quoted.best if compared and found.quoted else None,
-            quote_threshold=found.quoted.threshold if compared and found.quoted else None,
+            quote_score=passages.quoted.best if compared and passages.quoted else None,
+            quote_threshold=passages.quoted.threshold if compared and passages.quoted else None,
             answer=form.answer,
             opening=form.opening,
             quotes=form.quotes,
@@ -229,12 +229,12 @@ class RequestPath:
             trace_id=trace_id,
             routing=routing,
         )
-        sampling = _sampling(asked, author)
+        sampling = _sampling(chat_request, author)
 
         def rendered(
             by: Template,
             history: Sequence[Mapping[str, str]],
-            shown: tuple[ChatRequest, FoundPassages] = (asked, found),
+            shown: tuple[ChatRequest, FoundPassages] = (chat_request, passages),
         ) -> list[dict[str, str]]:
             return render(
                 by,
@@ -249,14 +249,18 @@ class RequestPath:
             )
 
         history, left_out = self._fitting(
-            snapshot, asked, chosen, rendered(template, ()), answer_tokens=sampling["max_tokens"]
+            snapshot,
+            chat_request,
+            chosen,
+            rendered(template, ()),
+            answer_tokens=sampling["max_tokens"],
         )
         if left_out and not answering.is_fixed:
             left = f"{left_out} earlier turns left out"
             answering.degraded = (*answering.degraded, left)
         if (
             not answering.is_fixed
-            and (stable := fallback_of(snapshot, asked.author, chosen)) is not None
+            and (stable := fallback_of(snapshot, chat_request.author, chosen)) is not None
         ):
             stable, other, _ = _with_template(snapshot, stable)
             meter = self.meters.setdefault(stable.server_key, Throughput())
@@ -264,7 +268,7 @@ class RequestPath:
                 stable, other.hash, rendered(other, history, whole), meter
             )
         if routing is not None and routing.cascade is not None:
-            view = provider_view(asked, found, author)
+            view = provider_view(chat_request, passages, author)
             again = paid(f"{CASCADED}{PAID}", released_for=chosen.released_for)
             shown = (view.asked, view.found)
             turns, _ = self._fitting(
@@ -309,7 +313,7 @@ class RequestPath:
     def _fitting(
         self,
         snapshot: Snapshot,
-        asked: ChatRequest,
+        chat_request: ChatRequest,
         chosen: RouteDecision,
         prompt: Sequence[Mapping[str, str]],
         *,
@@ -317,20 +321,20 @@ class RequestPath:
     ) -> tuple[Sequence[Mapping[str, str]], int]:
         """The turns that the chosen model can read beside the prompt; of an assistant's the
         prose."""
-        if not asked.history:
+        if not chat_request.history:
             return (), 0
         turns = [
             turn
             if turn["role"] == "user"
             else {"role": "assistant", "content": prose_of(turn["content"])}
-            for turn in asked.history
+            for turn in chat_request.history
         ]
         paid = chosen.server_key == PAID
-        told = PAID_CONTEXT_TOKENS if paid else snapshot.context_of(chosen.server_key)
+        budget = PAID_CONTEXT_TOKENS if paid else snapshot.context_of(chosen.server_key)
         return fitting_history(
             [turn for turn in turns if turn["content"]],
             prompt=prompt,
-            context_tokens=told or self.base_context or DEFAULT_CONTEXT_TOKENS,
+            context_tokens=budget or self.base_context or DEFAULT_CONTEXT_TOKENS,
             answer_tokens=answer_tokens,
             count=counter_of("" if paid else self.base_folder),
         )
@@ -360,50 +364,50 @@ class _Form:
     def is_fixed(self) -> bool:
         return self.answer in {"quote", "not_written_about"}
 
-    def sources(self, found: FoundPassages) -> tuple[Passage, ...]:
+    def sources(self, found_passages: FoundPassages) -> tuple[Passage, ...]:
         """What the answer rests on: the prompt's passages; without a prompt, the quoted posts."""
         if self.answer == "not_written_about":
             return ()
-        return self.cited if self.answer == "quote" else found.passages
+        return self.cited if self.answer == "quote" else found_passages.passages
 
 
-def _note(asked: ChatRequest, author: Author) -> tuple[str, str]:
+def _note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
     """What of the system messages the prompt shows, and the clause for `degraded` of a cut one."""
     if author.system_messages == "ignore":
         return "", ""
-    if len(asked.system) <= MAX_NOTE_CHARACTERS:
-        return asked.system, ""
-    told = f"system message cut off after {MAX_NOTE_CHARACTERS:,} characters"
-    return asked.system[:MAX_NOTE_CHARACTERS], told
+    if len(chat_request.system) <= MAX_NOTE_CHARACTERS:
+        return chat_request.system, ""
+    message = f"system message cut off after {MAX_NOTE_CHARACTERS:,} characters"
+    return chat_request.system[:MAX_NOTE_CHARACTERS], message
 
 
 def _wanted_form(
-    asked: ChatRequest, author: Author, chosen: RouteDecision
+    chat_request: ChatRequest, author: Author, chosen: RouteDecision
 ) -> tuple[AnswerForm, str]:
     """What the answer is to be, and the clause for `degraded` where the author wants another.
 
     Who names a version asks for what it says, and JSON has no place for a quotation.
     """
-    if asked.alias or asked.response_format is not None:
+    if chat_request.alias or chat_request.response_format is not None:
         return VOICE, ""
     return given_form(author.answer, chosen.released_for, version=chosen.version)
 
 
-def _form_of(wanted: AnswerForm, found: FoundPassages) -> _Form:
-    if wanted == VOICE or found.quoted is None:
+def _form_of(wanted: AnswerForm, found_passages: FoundPassages) -> _Form:
+    if wanted == VOICE or found_passages.quoted is None:
         return _Form()
-    if found.quoted.reason:
-        return _Form(missing=f"nothing quoted: {found.quoted.reason}")
-    quotes = found.quoted.quotes
+    if found_passages.quoted.reason:
+        return _Form(missing=f"nothing quoted: {found_passages.quoted.reason}")
+    quotes = found_passages.quoted.quotes
     if not quotes:
-        near = found.nearest[:MOST_NEAREST]
+        near = found_passages.nearest[:MOST_NEAREST]
         return _Form("not_written_about", not_written_about(near), nearest=near, cited=near)
     posts = {quote.document_id for quote in quotes}
     return _Form(
         wanted,
         quoting(quotes, before_prose=wanted == "quote_and_voice"),
         quotes,
-        cited=tuple(passage for passage in found.nearest if passage.document_id in posts),
+        cited=tuple(passage for passage in found_passages.nearest if passage.document_id in posts),
     )
 
 
@@ -436,10 +440,10 @@ def _with_template(
     return chosen, DEFAULT_TEMPLATE, f"{note}: the default one is used"
 
 
-def _sampling(asked: ChatRequest, author: Author) -> dict[str, Any]:
+def _sampling(chat_request: ChatRequest, author: Author) -> dict[str, Any]:
     defaults = {
         "temperature": author.temperature,
         "frequency_penalty": author.frequency_penalty,
         "max_tokens": author.max_tokens,
     }
-    return defaults | dict(asked.sampling)
+    return defaults | dict(chat_request.sampling)

@@ -231,8 +231,8 @@ class RequestRecord:
         reason = f"{why}; but {missing}" if missing else why
         self.routing = replace(self.routing, reason=reason)
         if missing:
-            told = f"{self.cascade.paid.route}, {missing}: own answer stays"
-            self.degraded = (*self.degraded, told)
+            message = f"{self.cascade.paid.route}, {missing}: own answer stays"
+            self.degraded = (*self.degraded, message)
 
     def asks_again(self, tokens: int) -> Callable[[], None]:
         """The paid model is asked anew, in the own one's place; what both cost is counted.
@@ -437,12 +437,12 @@ def _number(value: float | None, form: str) -> str:
 def sources_header(sources: Sequence[CitedSource]) -> str:
     """Chunk ids, best first, separated by commas: ASCII (percent-encoded), whole ids, at most 2
     KB."""
-    kept: list[str] = []
+    entries: list[str] = []
     size = 0
     for source in sources:
         encoded = quote(source.chunk_id, safe="-._~/#:")
         size += len(encoded) + 1
         if size > MAX_SOURCES_BYTES:
             break
-        kept.append(encoded)
-    return ",".join(kept)
+        entries.append(encoded)
+    return ",".join(entries)

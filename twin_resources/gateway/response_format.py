@@ -89,15 +89,15 @@ def not_taken(model: str) -> Refused:
     )
 
 
-def not_kept(model: str, said: str) -> Refused:
+def not_kept(model: str, reason: str) -> Refused:
     """The refusal of a form that a model's server cannot hold it to.
 
     Args:
-        said: the server's error, with names and addresses of servers around it: only what it says
+        reason: the server's error, with names and addresses of servers around it: only what it says
             of the schema goes on.
     """
-    found = _OF_SCHEMA.search(said)
-    why = " ".join(found[0].split()) if found else "it does not say why"
+    match = _OF_SCHEMA.search(reason)
+    why = " ".join(match[0].split()) if match else "it does not say why"
     return Refused(
         400,
         "model_refused",
@@ -155,14 +155,14 @@ def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
     """Every key of every object in it, with its level, from 1; not by recursion: it may be deep."""
     waiting: list[tuple[int, object]] = [(1, schema)]
     while waiting:
-        level, found = waiting.pop()
-        if isinstance(found, dict):
-            for key, value in cast("dict[str, object]", found).items():
+        level, node = waiting.pop()
+        if isinstance(node, dict):
+            for key, value in cast("dict[str, object]", node).items():
                 yield level, key, value
                 waiting.append((level + 1, value))
-        elif isinstance(found, list):
+        elif isinstance(node, list):
             yield level, "", None
-            waiting += [(level + 1, value) for value in cast("list[object]", found)]
+            waiting += [(level + 1, value) for value in cast("list[object]", node)]
 
 
 def _refuse(found: str, next_step: str) -> NoReturn:

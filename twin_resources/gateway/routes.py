@@ -171,10 +171,10 @@ class RouteAllowlist:
                 raw = await self._body(receive)
                 body, back = _chat_body(route, raw)
                 # Named before a place is taken: who is refused waits for nobody.
-                asked = read_question(body)
-                reader = key.for_reader(asked.user)
+                question = read_question(body)
+                reader = key.for_reader(question.user)
                 today = datetime.now(UTC).date()
-                chosen = choose(RouteRequest(asked, reader, today), self.live.current)
+                chosen = choose(RouteRequest(question, reader, today), self.live.current)
                 # Written anew so that LiteLLM parses exactly what was checked here.
                 checked = json.dumps(body).encode()
                 with self.admission.to_server(chosen.server_key):
@@ -183,7 +183,9 @@ class RouteAllowlist:
                         checked,
                         receive,
                         send if back is None else carried_back(send, back),
-                        ends_within_s=STREAM_ENDS_WITHIN_S if asked.stream else WHOLE_ENDS_WITHIN_S,
+                        ends_within_s=STREAM_ENDS_WITHIN_S
+                        if question.stream
+                        else WHOLE_ENDS_WITHIN_S,
                     )
 
     async def _proxied(
@@ -229,8 +231,8 @@ class RouteAllowlist:
             ) from error
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
-        asked = _header(scope, b"access-control-request-headers").encode("latin-1")
-        headers = self.origins.of_preflight(_methods_of(scope["path"]), asked)
+        requested = _header(scope, b"access-control-request-headers").encode("latin-1")
+        headers = self.origins.of_preflight(_methods_of(scope["path"]), requested)
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -411,12 +413,12 @@ async def _answer(
     send: Send, status: int, document: Mapping[str, Any], *, headers: Headers | None = None
 ) -> None:
     body = json.dumps(document, ensure_ascii=False).encode()
-    told: Headers = [
+    answer_headers: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *(headers or []),
     ]
     if status == 401:
-        told.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": told})
+        answer_headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": answer_headers})
     await send({"type": "http.response.body", "body": body})

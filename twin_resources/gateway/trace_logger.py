@@ -170,8 +170,8 @@ def _answer_text(response: Any) -> str:
 
 def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
     streamed = (kwargs.get("optional_params") or {}).get("stream")
-    found = kwargs.get("completion_start_time")
-    return found.astimezone(UTC) if streamed and isinstance(found, datetime) else None
+    moment = kwargs.get("completion_start_time")
+    return moment.astimezone(UTC) if streamed and isinstance(moment, datetime) else None
 
 
 def _seconds(kwargs: dict[str, Any]) -> float | None:
@@ -184,6 +184,6 @@ def _seconds(kwargs: dict[str, Any]) -> float | None:
 def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     sent = kwargs.get("optional_params") or {}
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
-    told = {name: sent[name] for name in sorted(names) if name in sent}
+    parameters = {name: sent[name] for name in sorted(names) if name in sent}
     form = sent.get("response_format")  # a schema may be longer than question and answer
-    return told | ({"response_format": form["type"]} if isinstance(form, dict) else {})
+    return parameters | ({"response_format": form["type"]} if isinstance(form, dict) else {})

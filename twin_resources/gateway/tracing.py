@@ -64,8 +64,8 @@ def span_attributes(
         "user.id": answering.reader,
     }
     if answer:
-        told = {"role": "assistant", "content": clean(answer)}
-        attributes["langfuse.observation.output"] = _json(told)
+        answer_message = {"role": "assistant", "content": clean(answer)}
+        attributes["langfuse.observation.output"] = _json(answer_message)
     if usage:
         attributes["langfuse.observation.usage_details"] = _json(usage)
     if answering.cost_usd is not None:

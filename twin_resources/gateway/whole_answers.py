@@ -81,8 +81,8 @@ class WholeAnswers(httpx.AsyncBaseTransport):
         body: dict[str, Any] = json.loads(request.content)
         if body.get("stream"):
             return None
-        asked = body | {"stream": True, "stream_options": {"include_usage": True}}
-        return json.dumps(asked).encode()
+        streamed = body | {"stream": True, "stream_options": {"include_usage": True}}
+        return json.dumps(streamed).encode()
 
 
 def put_together(raw: bytes) -> dict[str, Any]:

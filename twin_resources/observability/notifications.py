@@ -99,8 +99,8 @@ class AppriseChannel:
         import apprise
 
         library: Any = apprise.Apprise
-        found: Any = library.instantiate(address, suppress_exceptions=True)
-        if found is None:
+        channel: Any = library.instantiate(address, suppress_exceptions=True)
+        if channel is None:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
                 found="no form of address that is known",
@@ -108,18 +108,18 @@ class AppriseChannel:
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )
         self._apprise: Any = library()
-        self._apprise.add(found)
+        self._apprise.add(channel)
         # Two webhooks of one workspace look alike once their tokens are masked.
-        self.name: str = f"{found.url(privacy=True)} {_mark_of(found.url())}"
+        self.name: str = f"{channel.url(privacy=True)} {_mark_of(channel.url())}"
 
     def send(self, notice: Notice) -> None:
-        said: list[str] = []
-        with _Heard(said):
+        messages: list[str] = []
+        with _Heard(messages):
             accepted = asyncio.run(self._apprise.async_notify(title=notice.title, body=notice.body))
         if not accepted:
             raise TwinError(
                 f"send the notice {notice.title!r} to {self.name}",
-                found=said[-1] if said else "it was not accepted",
+                found=messages[-1] if messages else "it was not accepted",
                 next_step="check TWIN_NOTIFY; the notice is kept and tried again",
             )
 
@@ -231,9 +231,9 @@ def _queued(state: State) -> Sequence[sa.Row[Any]]:
 class _Heard(logging.Handler):
     """While it is entered, what Apprise says of a failure; it returns no more than False."""
 
-    def __init__(self, said: list[str]) -> None:
+    def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = said
+        self._said = messages
 
     def emit(self, record: logging.LogRecord) -> None:
         self._said.append(record.getMessage())

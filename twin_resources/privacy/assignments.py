@@ -79,11 +79,11 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
     for match in _HEADER.finditer(text):
         value = match["value"]
         if match["bearer"]:
-            told = any(one.isdigit() for one in value)
-            told = told and _is_secret(value, quoted=True, spoken=False)
+            has_digit = any(one.isdigit() for one in value)
+            has_digit = has_digit and _is_secret(value, quoted=True, spoken=False)
         else:
-            told = _names_a_user(value)
-        if told:
+            has_digit = _names_a_user(value)
+        if has_digit:
             yield TextSpan(*match.span("value"), "secret")
 
 

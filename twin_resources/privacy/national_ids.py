@@ -50,12 +50,12 @@ class _Checks(Protocol):
 
 
 def _by_shape() -> dict[str, tuple[tuple[Scheme, bool], ...]]:
-    found: defaultdict[str, list[tuple[Scheme, bool]]] = defaultdict(list)
+    by_shape: defaultdict[str, list[tuple[Scheme, bool]]] = defaultdict(list)
     for scheme in SCHEMES:
         for plain, shapes in ((True, scheme.plain), (False, scheme.labelled)):
             for shape in shapes:
-                found[shape].append((scheme, plain))
-    return {shape: tuple(schemes) for shape, schemes in found.items()}
+                by_shape[shape].append((scheme, plain))
+    return {shape: tuple(schemes) for shape, schemes in by_shape.items()}
 
 
 _SCHEMES_OF = _by_shape()
@@ -144,8 +144,8 @@ def _at_home(shape: str, scheme: Scheme, regions: tuple[str, ...]) -> bool:
 
 def _labelled(text: str, start: int, scheme: Scheme) -> bool:
     before = text[max(0, start - _LONGEST_LABEL) : start]
-    said = bool(scheme.words) and any(one.isalpha() for one in before[-_NEAREST_WORD:])
-    return said and _label(scheme.words).search(before) is not None
+    is_labelled = bool(scheme.words) and any(one.isalpha() for one in before[-_NEAREST_WORD:])
+    return is_labelled and _label(scheme.words).search(before) is not None
 
 
 @lru_cache(maxsize=len(SCHEMES))

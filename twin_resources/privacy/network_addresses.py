@@ -47,9 +47,9 @@ def find_network_addresses(text: str) -> Iterator[TextSpan]:
                 yield TextSpan(match.start(), match.end(), "ip address")
 
 
-def _is_a_persons(found: str) -> bool:
+def _is_a_persons(written: str) -> bool:
     try:
-        address = ipaddress.ip_address(found)
+        address = ipaddress.ip_address(written)
     except ValueError:
         return False
     if not address.is_global or address.is_multicast or str(address) in _EVERYONES:

@@ -89,7 +89,7 @@ def in_list(text: str, start: int, end: int) -> bool:
     """A row of numbers: two more of them before, after, or one on each side; of many, one more."""
     before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     after = _NUMBERS_AFTER.match(text, end)
-    others = sum(len(found[0].split()) for found in (before, after) if found)
+    others = sum(len(side[0].split()) for side in (before, after) if side)
     many = text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
     return others > (0 if many else 1)
 

@@ -165,15 +165,15 @@ def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     """Numbers as the plan of the writer's country prints them, and those after a word for one."""
     match = _GROUPED.search(text)
     while match:
-        start, found = match.span()[0], match[0]
-        end = _announced_end(text, start, found) if _is_announced(text, start) else 0
-        if not end and (end := _national_end(found, regions)):
+        start, digits = match.span()[0], match[0]
+        end = _announced_end(text, start, digits) if _is_announced(text, start) else 0
+        if not end and (end := _national_end(digits, regions)):
             end *= not _is_another_number(text, start, start + end)
         if end:
             yield TextSpan(start, start + end, "phone")
         # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
-        following = _GROUP_END.search(found)
-        at = start + (end or (following.end() if following else len(found)))
+        following = _GROUP_END.search(digits)
+        at = start + (end or (following.end() if following else len(digits)))
         match = _GROUPED.search(text, at)
 
 
@@ -185,11 +185,11 @@ def _is_announced(text: str, start: int) -> bool:
     return not (text[start : start + 1].isdigit() and _COUNT_OF_DEVICES.search(before))
 
 
-def _announced_end(text: str, start: int, found: str) -> int:
+def _announced_end(text: str, start: int, candidate: str) -> int:
     """Where a number after a word for a phone ends; 0: it is a count, a date or a range."""
-    opened = found.find("(", 1)
-    end = opened if opened > 0 and ")" not in found[opened:] else len(found)
-    written = found[:end].rstrip(" -.")
+    opened = candidate.find("(", 1)
+    end = opened if opened > 0 and ")" not in candidate[opened:] else len(candidate)
+    written = candidate[:end].rstrip(" -.")
     end = len(written)
     if len(_digits(written)) < _FEWEST_ANNOUNCED or is_dated(written) or counts_up(written):
         return 0
@@ -219,10 +219,10 @@ def _goes_on(text: str, end: int) -> bool:
     )
 
 
-def _international_end(found: str) -> int:
+def _international_end(text: str) -> int:
     """Where the number ends in what was found; 0: it is none."""
-    cut = found.startswith("00")
-    number = "+" + found[2:] if cut else found
+    cut = text.startswith("00")
+    number = "+" + text[2:] if cut else text
     ends = _ends(number)
     for end in ends:
         if _is_number(number[:end], None):
@@ -231,11 +231,11 @@ def _international_end(found: str) -> int:
     return ends[0] + cut if grouped and _is_number(number[: ends[0]], None, possible=True) else 0
 
 
-def _national_end(found: str, regions: Sequence[str]) -> int:
-    if not regions or _ADDRESS.match(found.removeprefix("(")):
+def _national_end(text: str, regions: Sequence[str]) -> int:
+    if not regions or _ADDRESS.match(text.removeprefix("(")):
         return 0
-    for end in _ends(found):
-        if any(_as_printed(found[:end], region) for region in regions):
+    for end in _ends(text):
+        if any(_as_printed(text[:end], region) for region in regions):
             return end
     return 0
 
@@ -273,9 +273,9 @@ def _as_people_group(written: str) -> bool:
     )
 
 
-def _ends(found: str) -> list[int]:
+def _ends(text: str) -> list[int]:
     """Ends of the last groups, longest first: what follows a number may be another one."""
-    return [match.end() for match in _GROUP_END.finditer(found)][-1 : -1 - _MOST_ENDS : -1]
+    return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MOST_ENDS : -1]
 
 
 def _known(digits: str, regions: Sequence[str]) -> bool:

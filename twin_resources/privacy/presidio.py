@@ -88,7 +88,7 @@ def second_pass(
         entities: Presidio's name of an entity → our kind; others are not asked for.
         keep: names of which any part stays.
     """
-    kept = frozenset(word for name in keep for word in _WORD.findall(name.casefold()))
+    names_to_keep = frozenset(word for name in keep for word in _WORD.findall(name.casefold()))
 
     def find(text: str) -> Iterator[TextSpan]:
         for offset, piece in _pieces(text):
@@ -96,7 +96,7 @@ def second_pass(
                 piece, language, list(entities), score_threshold=LOWEST_SCORE
             ):
                 words = _WORD.findall(piece[one.start : one.end].casefold())
-                if one.entity_type in entities and words and not kept.issuperset(words):
+                if one.entity_type in entities and words and not names_to_keep.issuperset(words):
                     kind = entities[one.entity_type]
                     yield TextSpan(offset + one.start, offset + one.end, kind)
 

@@ -94,11 +94,11 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     Args:
         models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty ones are skipped.
     """
-    found: list[str] = []
+    prefixes: list[str] = []
     for model in filter(None, models):
         if provider := provider_of(model):
-            found.extend(_PROVIDER_PREFIXES.get(provider, (f"{provider.upper()}_",)))
-    return tuple(dict.fromkeys(found))
+            prefixes.extend(_PROVIDER_PREFIXES.get(provider, (f"{provider.upper()}_",)))
+    return tuple(dict.fromkeys(prefixes))
 
 
 def provider_of(model: str) -> str:

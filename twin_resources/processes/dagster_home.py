@@ -68,7 +68,7 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
     environment = child_environment(settings, instance="", environ=environ)
     for name in withheld_keys(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "dagster", "instance", "info"],
         env=environment | {"DAGSTER_HOME": str(making)},
         capture_output=True,
@@ -76,10 +76,11 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
         timeout=MAKING_WITHIN_S,
         check=False,
     )
-    if said.returncode != 0:
+    if completed.returncode != 0:
         raise TwinError(
             f"make Dagster's databases in {making}",
-            found=f"`dagster instance info` ended with {said.returncode}: {said.stderr[-1000:]}",
+            found=f"`dagster instance info` ended with {completed.returncode}: "
+            f"{completed.stderr[-1000:]}",
             next_step="see what it says, and start again",
         )
     for name, file in DATABASES.items():

@@ -68,16 +68,16 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
     if not instance:
         return []
     spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found: list[psutil.Process] = []
+    processes: list[psutil.Process] = []
     for process in psutil.process_iter():
         if process.pid in spared:
             continue
         try:
             if process.environ().get(variable) == instance:
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, PermissionError, OSError):
             continue  # ended meanwhile, or another user's: not ours in either case
-    return found
+    return processes
 
 
 def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
@@ -88,14 +88,14 @@ def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
     """
     if find(leader) is None:
         return []
-    found: list[psutil.Process] = []
+    processes: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) == leader.pid:
-                found.append(process)
+                processes.append(process)
         except (ProcessLookupError, PermissionError):
             continue
-    return found
+    return processes
 
 
 def end_processes(processes: Iterable[psutil.Process], *, grace_s: float = 5.0) -> int:

@@ -28,8 +28,8 @@ class ProgressLines:
         say: gets the lines.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self.say = say
+    def __init__(self, log: Callable[[str], object]) -> None:
+        self.say = log
         self._left = TimeLeft()
         self._told = self._stepped = time.monotonic()
         self._lock = threading.Lock()  # candidate and base answer side by side
@@ -58,17 +58,17 @@ class ProgressLines:
         return advance
 
 
-def of_batches(say: Callable[[str], object], message: str) -> Callable[[int, int], None]:
+def of_batches(log: Callable[[str], object], message: str) -> Callable[[int, int], None]:
     """What to call with (batches done, batches in all), batches being of about the same length.
 
     Called for another set of batches it begins anew.
     """
-    progress, before = ProgressLines(say), 0
+    progress, before = ProgressLines(log), 0
 
     def report(done: int, total: int) -> None:
         nonlocal progress, before
         if done <= before:
-            progress, before = ProgressLines(say), 0
+            progress, before = ProgressLines(log), 0
         progress.expect(message, total, each_s=1.0)
         progress.of(message)(done - before)
         before = done

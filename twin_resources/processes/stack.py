@@ -93,12 +93,12 @@ class Stack:
         Raises:
             TwinError: the supervisor does not answer.
         """
-        found = {"supervisor": self.identity}
+        identities = {"supervisor": self.identity}
         for name, state in self.supervisor.states().items():
             identity = identify(state.pid) if state.pid else None
             if identity is not None:
-                found[name] = identity
-        return found
+                identities[name] = identity
+        return identities
 
 
 @dataclass(frozen=True)
@@ -252,12 +252,12 @@ def chosen_settings(settings: Settings) -> Settings:
     record = read_record(settings)
     if record is None:
         return settings
-    kept = {
+    chosen = {
         name: getattr(record, name)
         for name in ("base_model", "embedder")
         if name not in settings.model_fields_set
     }
-    return settings.model_copy(update=kept)
+    return settings.model_copy(update=chosen)
 
 
 def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
@@ -306,7 +306,7 @@ def _lock(
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_s
     with path.open("a") as stream:
-        told = False
+        is_announced = False
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -318,8 +318,8 @@ def _lock(
                         found=f"another `twin` has been doing so for {wait_s:.0f} s",
                         next_step="wait for it, or end it, and try again",
                     ) from error
-                if not told:
+                if not is_announced:
                     report("another `twin` is starting or stopping this stack; waiting for it")
-                    told = True
+                    is_announced = True
                 time.sleep(0.1)
         yield

@@ -113,11 +113,11 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
 
 def _make_private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise TwinError(
             "make a private folder for the supervisor's socket",
-            found=f"{folder} belongs to user {found.st_uid} or is open to others",
+            found=f"{folder} belongs to user {status.st_uid} or is open to others",
             next_step="remove it, or set TMPDIR to a folder of your own",
         )
 
@@ -267,7 +267,7 @@ class Supervisor:
             TwinError: supervisord does not answer.
         """
         with self._remote_or_error("ask the supervisor for its programs") as remote:
-            found = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
+            programs = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
         return {
             row["name"]: ProgramState(
                 name=row["name"],
@@ -276,7 +276,7 @@ class Supervisor:
                 log=self.logs / f"{row['name']}.log",
                 stopped=row["stop"],
             )
-            for row in found
+            for row in programs
         }
 
     def last_exit(self, name: str) -> str:
@@ -286,8 +286,8 @@ class Supervisor:
         end of the log does not say.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
-        found = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
-        return found[-1] if found else ""
+        exits = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
+        return exits[-1] if exits else ""
 
     def start_program(self, name: str) -> None:
         """Start a program that is down; one that is up already is left alone."""

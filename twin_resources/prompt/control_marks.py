@@ -62,8 +62,8 @@ class ControlMarks:
         they fold to.
         """
         folded = _folded(text)
-        while found := [match.start() for match in self._pattern.finditer(folded)]:
-            for start in reversed(found):
+        while positions := [match.start() for match in self._pattern.finditer(folded)]:
+            for start in reversed(positions):
                 text = f"{text[: start + 1]} {text[start + 1 :]}"
                 folded = f"{folded[: start + 1]} {folded[start + 1 :]}"
         return text
@@ -110,10 +110,10 @@ def marks_of_folder(folder: Path) -> tuple[str, ...]:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=16)  # the tokenizer of an 8B model is a JSON of 9 MB
@@ -140,10 +140,10 @@ def _usable(marks: Iterable[str]) -> tuple[str, ...]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: object = json.loads(path.read_text(encoding="utf-8"))
+        document: object = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
 def _special(entries: Sequence[Any]) -> Iterable[str]:

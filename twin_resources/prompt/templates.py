@@ -204,11 +204,11 @@ def render(
     question = template.as_readers(question.strip())
     noted = _noted(template.as_readers(note.strip()))
     if shown:
-        asked = template.question.format(question=question)
-        content = "\n\n".join([template.passages, *shown, *noted, asked])
+        question_text = template.question.format(question=question)
+        content = "\n\n".join([template.passages, *shown, *noted, question_text])
     else:
-        asked = template.bare_question.format(question=question)
-        content = "\n\n".join([*noted, asked])
+        question_text = template.bare_question.format(question=question)
+        content = "\n\n".join([*noted, question_text])
     messages.append({"role": "user", "content": content.strip()})
     return marks.escaped_messages(messages)
 

@@ -98,10 +98,10 @@ def _check_taking_back(
 ) -> None:
     verdict = rows.verdict(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome == "passed":
-        found = f"PASSED by {gate_version}" if verdict else f"no verdict of gate {gate_version!r}"
+        message = f"PASSED by {gate_version}" if verdict else f"no verdict of gate {gate_version!r}"
         raise MoveRefused(
             tried,
-            found=f"{found} for checkpoint {item.checkpoint[:12]}",
+            found=f"{message} for checkpoint {item.checkpoint[:12]}",
             next_step="bring another version back with `twin rollback`",
         )
     if item.forced:

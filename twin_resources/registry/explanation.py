@@ -55,11 +55,11 @@ class Explanation:
     passages: tuple[ExplainedPassage, ...]
 
 
-def follow(settings: Settings, found: Mapping[str, Any]) -> Explanation:
+def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
     """Follow a trace to its posts.
 
     Args:
-        found: as `LangfuseClient.trace` gives it.
+        observation: as `LangfuseClient.trace` gives it.
 
     Raises:
         TwinError: it was not written by a gateway of this project.
@@ -67,19 +67,21 @@ def follow(settings: Settings, found: Mapping[str, Any]) -> Explanation:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    trace = {name: str(text) for name, text in found["metadata"].items() if name[:5] == "twin."}
+    trace = {
+        name: str(text) for name, text in observation["metadata"].items() if name[:5] == "twin."
+    }
     if "twin.author" not in trace:
         raise TwinError(
-            f"explain the trace {found['id']}",
+            f"explain the trace {observation['id']}",
             found="it was not written by this gateway",
             next_step="take the trace id of an answer: `x-twin-trace-id`, or `twin ask`",
         )
-    question, answer = _texts(found["observations"])
+    question, answer = _texts(observation["observations"])
     model, manifest = _model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     chunk_ids = [chunk for chunk in trace.get("twin.chunks", "").split(",") if chunk]
     return Explanation(
-        trace_id=str(found["id"]),
+        trace_id=str(observation["id"]),
         trace=trace,
         question=question,
         answer=answer,
@@ -112,15 +114,15 @@ def passages_of(
         [row["source_id"] for row in documents.values()],
         columns=("source_id", "path", "url", "deleted"),
     )
-    found: list[ExplainedPassage] = []
+    passages: list[ExplainedPassage] = []
     for chunk_id in chunk_ids:
         chunk = chunks.get(chunk_id)
         if chunk is None:
-            found.append(ExplainedPassage(chunk_id))
+            passages.append(ExplainedPassage(chunk_id))
             continue
         source_id = documents.get(chunk["document_id"], {}).get("source_id", "")
         post = posts.get(source_id, {})
-        found.append(
+        passages.append(
             ExplainedPassage(
                 chunk_id=chunk_id,
                 document_id=chunk["document_id"],
@@ -133,21 +135,21 @@ def passages_of(
                 url=chunk["url"] or post.get("url", ""),
             )
         )
-    return tuple(found)
+    return tuple(passages)
 
 
 def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Question and answer of the generation; empty where the trace keeps no text."""
     for one in observations:
         if one.get("type") == "GENERATION":
-            asked: Any = _decoded(one.get("input"))
+            prompt: Any = _decoded(one.get("input"))
             answered: Any = _decoded(one.get("output"))
-            if isinstance(asked, list) and asked:
-                asked = asked[-1].get("content")
+            if isinstance(prompt, list) and prompt:
+                prompt = prompt[-1].get("content")
             if isinstance(answered, dict):
                 answered = answered.get("content")
             # the prompt's last paragraph: the retrieved passages stand before it
-            question = str(asked or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
+            question = str(prompt or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
             return question, str(answered or "")
     return "", ""
 

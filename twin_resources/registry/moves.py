@@ -297,25 +297,31 @@ def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str
 def refusal(verdict: Verdict) -> str:
     """Why the gate refused: its unmet claims, with their numbers."""
     unmet = [one for one in verdict.claims if one.passed is not True and not one.blocks]
-    said = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
+    message = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
     outcome = "the gate refused" if verdict.outcome == "failed" else "the gate could not decide"
-    return f"{outcome}: {said}" if said else outcome
+    return f"{outcome}: {message}" if message else outcome
 
 
 def _by_evidence(
-    item: ModelVersion, said: Evidence | None, has_passed: set[int], stable: int | None
+    item: ModelVersion, evidence: Evidence | None, has_passed: set[int], stable: int | None
 ) -> LegalMove | None:
     if item.state not in {"shadow", "canary"}:
         return None
     if item.tainted:
         return LegalMove(item.version, "refused", "trained on something since forgotten")
-    if said is None or said.finding == "undecided" or said.incumbent not in {None, stable}:
+    if (
+        evidence is None
+        or evidence.finding == "undecided"
+        or evidence.incumbent not in {None, stable}
+    ):
         return None
-    if said.finding == "promote" and item.version not in has_passed:
+    if evidence.finding == "promote" and item.version not in has_passed:
         return None  # the gate has changed since: it must pass that one first
     to: Mapping[str, VersionState] = {
         "promote": "stable",
         "roll_back": "rolled_back",
         "exhausted": "parked",
     }
-    return LegalMove(item.version, to[said.finding], said.reason, against=said.incumbent)
+    return LegalMove(
+        item.version, to[evidence.finding], evidence.reason, against=evidence.incumbent
+    )

@@ -155,8 +155,8 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
     standing = live_divert(routing, stable.version if stable else None)
     divert = _divert(registry, versions, standing)
     # only while the routing table names it: it takes the memory of a second model
-    found = larger_version(versions) if stable and LARGER in routing else None
-    named = found if found and routing[LARGER] == f"v{found.version}" else None
+    version = larger_version(versions) if stable and LARGER in routing else None
+    named = version if version and routing[LARGER] == f"v{version.version}" else None
     larger = _served(named, registry) if named else None
     return AuthorPolicy(
         stable, canary, weights=weights, routing=dict(routing), divert=divert, larger=larger
@@ -288,11 +288,11 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
     stable, canary = (
         _read_served(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
     )
-    told = entry.get("divert")  # a policy of an earlier release has none
+    reroute = entry.get("divert")  # a policy of an earlier release has none
     divert = None
-    if told:
-        versions = {name: _read_served(served) for name, served in told["versions"].items()}
-        divert = Reroute(told["places"], versions)
+    if reroute:
+        versions = {name: _read_served(served) for name, served in reroute["versions"].items()}
+        divert = Reroute(reroute["places"], versions)
     return AuthorPolicy(
         stable,
         canary,

@@ -124,8 +124,8 @@ class Registry:
     def authors(self) -> list[str]:
         """Every author that has a version."""
         with self.state.reading() as connection:
-            found = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
-            return sorted(found)
+            authors = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
+            return sorted(authors)
 
     def authors_on_trial(self) -> list[str]:
         """Authors with a version in a shadow or canary trial."""
@@ -150,8 +150,8 @@ class Registry:
 
     def stable(self, author: str) -> ModelVersion | None:
         """The version that serves, or None when base model + retrieval answer."""
-        found = [item for item in self.versions(author) if item.state == "stable"]
-        return found[0] if found else None
+        versions_found = [item for item in self.versions(author) if item.state == "stable"]
+        return versions_found[0] if versions_found else None
 
     def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
         """The version of a checkpoint hash, or None."""
@@ -200,14 +200,14 @@ class Registry:
         gave it; without one those that open with the author's own sentences."""
         with self.state.reading() as connection:
             statement = sa.select(verdicts).where(verdicts.c.checkpoint == checkpoint)
-            found = rows.newest(connection, statement)
-        return found.released_for if found else QUOTING_FORMS
+            verdict_row = rows.newest(connection, statement)
+        return verdict_row.released_for if verdict_row else QUOTING_FORMS
 
     def gate_version(self) -> str:
         """The gate version of the newest verdict; empty when there is none."""
         with self.state.reading() as connection:
-            found = rows.newest(connection, sa.select(verdicts))
-        return found.gate_version if found else ""
+            verdict_row = rows.newest(connection, sa.select(verdicts))
+        return verdict_row.gate_version if verdict_row else ""
 
     # Moves
 
@@ -353,8 +353,8 @@ def reconcile(
     done: list[Move] = []
 
     def called_for() -> list[LegalMove]:
-        found = _called_for(registry, author, gate_version, mode, evidence or {})
-        return [move for move in found if not (withheld and move.to in NEEDS_PASS)]
+        moves = _called_for(registry, author, gate_version, mode, evidence or {})
+        return [move for move in moves if not (withheld and move.to in NEEDS_PASS)]
 
     # Two runs at once would both ask for the same move, and the later would be refused.
     with registry.state.lease(f"reconcile {author}"):
@@ -389,6 +389,8 @@ def _called_for(
     evidence: Mapping[int, Evidence],
 ) -> list[LegalMove]:
     versions = registry.versions(author)
-    found = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
-    judged = {checkpoint: verdict for checkpoint, verdict in found.items() if verdict}
+    verdicts_found = {
+        item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
+    }
+    judged = {checkpoint: verdict for checkpoint, verdict in verdicts_found.items() if verdict}
     return legal_moves(versions, judged, evidence, gate_version=gate_version, mode=mode)

@@ -51,11 +51,11 @@ def existing(connection: sa.Connection, author: str, version: int) -> ModelVersi
     Raises:
         TwinError: the author has no such version.
     """
-    found = versions(connection, author)
-    for item in found:
+    versions_stored = versions(connection, author)
+    for item in versions_stored:
         if item.version == version:
             return item
-    known = ", ".join(f"v{item.version}" for item in found) or "none"
+    known = ", ".join(f"v{item.version}" for item in versions_stored) or "none"
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known}",
@@ -104,8 +104,8 @@ def record(
 
 def verdict(connection: sa.Connection, checkpoint: str, gate_version: str) -> Verdict | None:
     """The newest verdict of a checkpoint under one version of the gate."""
-    found = verdicts_of(connection, checkpoint, gate_version)
-    return found[-1] if found else None
+    verdicts_found = verdicts_of(connection, checkpoint, gate_version)
+    return verdicts_found[-1] if verdicts_found else None
 
 
 def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
@@ -113,8 +113,8 @@ def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -
     statement = sa.select(verdicts).where(
         verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
     )
-    found = connection.execute(statement.order_by(verdicts.c.number)).mappings()
-    return [_verdict_of(row) for row in found]
+    rows = connection.execute(statement.order_by(verdicts.c.number)).mappings()
+    return [_verdict_of(row) for row in rows]
 
 
 def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:

@@ -34,10 +34,10 @@ def support(answer: str, passages: str) -> float | None:
 
     None: the answer has no such word, or there are no passages.
     """
-    said = set(_LONGER_WORD.findall(answer.lower()))
-    if not said or not passages.strip():
+    words = set(_LONGER_WORD.findall(answer.lower()))
+    if not words or not passages.strip():
         return None
-    return len(said & set(_LONGER_WORD.findall(passages.lower()))) / len(said)
+    return len(words & set(_LONGER_WORD.findall(passages.lower()))) / len(words)
 
 
 def repeated(answer: str) -> float:

@@ -70,6 +70,6 @@ def rows(
 def _place(values: Sequence[float]) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
-    found = np.asarray(values, np.float64)
-    spread = float(found.std())
-    return float(found.mean()), spread if spread > 1e-9 else 1.0
+    numbers = np.asarray(values, np.float64)
+    spread = float(numbers.std())
+    return float(numbers.mean()), spread if spread > 1e-9 else 1.0

@@ -111,14 +111,14 @@ def steps(
     leaving = leaving_weights(cross_fitted, costs)
     shares = np.arange(step, 1.0 + step / 2, step)
     weights = [-math.inf, *(float(w) for w in np.quantile(leaving, np.minimum(shares, 1.0)))]
-    found: list[PriceStep] = []
+    price_steps: list[PriceStep] = []
     holds, known = True, np.arange(len(gains))
     for weight in weights:
         chosen = choices(cross_fitted, costs, weight)
         lost = true_gains[known, chosen] - true_gains[:, dearest]
         evidence = log_evidence(lost, margin=margin)
         holds = holds and evidence >= math.log(1.0 / alpha)
-        found.append(
+        price_steps.append(
             PriceStep(
                 weight=weight,
                 kept=float((chosen == dearest).mean()),
@@ -129,15 +129,15 @@ def steps(
                 certified=holds,
             )
         )
-    return tuple(found)
+    return tuple(price_steps)
 
 
-def cheapest_certified(found: Sequence[PriceStep]) -> PriceStep | None:
+def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
     """The last step of the order that was certified; None: not even "the dearest answers all".
 
     That step loses nothing, so it is won by the number of labels alone (about 170 at .03).
     """
-    certified = [one for one in found if one.certified]
+    certified = [one for one in price_steps if one.certified]
     return certified[-1] if certified else None
 
 
@@ -179,14 +179,14 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
     Raises:
         TwinError: one is missing, no number, or not above the one before.
     """
-    found = np.asarray(prices, np.float64)
-    if len(found) != models or not np.isfinite(found).all() or (np.diff(found) <= 0).any():
+    numbers = np.asarray(prices, np.float64)
+    if len(numbers) != models or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
         raise TwinError(
             "route by price",
             found=f"prices {list(prices)} of an answer for {models} models",
             next_step="give every model a price, from the own one up to the dearest",
         )
-    return found
+    return numbers
 
 
 def checked_margin(margin: float) -> float:

@@ -182,8 +182,8 @@ def _plain(step: PriceStep) -> dict[str, Any]:
     return asdict(step) | {"weight": repr(step.weight)}  # JSON has no infinity
 
 
-def _step_of(told: dict[str, Any]) -> PriceStep:
-    values: dict[str, Any] = {**told, "weight": float(told["weight"])}
+def _step_of(document: dict[str, Any]) -> PriceStep:
+    values: dict[str, Any] = {**document, "weight": float(document["weight"])}
     return PriceStep(**values)
 
 
@@ -194,8 +194,8 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         TwinError: it is not there, is cut off, or a newer code wrote it.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays: dict[str, Any] = {name: found[name] for name in found.files}
+        with np.load(path, allow_pickle=False) as archive:
+            arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
         head = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
         if int(head["schema"]) > SCHEMA_NUMBER:
             raise TwinError(

@@ -82,12 +82,12 @@ def class_bounds(
     by_class: dict[str, list[SettledValue]] = {}
     for value in values:
         by_class.setdefault(value.prompt_class, []).append(value)
-    large = {name: found for name, found in sorted(by_class.items()) if len(found) >= fewest}
+    large = {name: bound for name, bound in sorted(by_class.items()) if len(bound) >= fewest}
     share = delta / max(1, len(large))
     return ClassBounds(
-        {name: min(HIGHEST, _lower(found, delta=share)) for name, found in large.items()},
-        {name: math.fsum(one.value for one in found) / len(found) for name, found in large.items()},
-        {name: len(found) for name, found in large.items()},
+        {name: min(HIGHEST, _lower(bound, delta=share)) for name, bound in large.items()},
+        {name: math.fsum(one.value for one in bound) / len(bound) for name, bound in large.items()},
+        {name: len(bound) for name, bound in large.items()},
     )
 
 
@@ -130,12 +130,15 @@ def certify(
             found=f"values of {len(kinds)} streams and versions",
             next_step="pass the first values of one stream of one version",
         )
-    found = class_bounds(batch, delta=delta, fewest=fewest)
-    held = {name: min(found.bounds[name], mean - tolerance) for name, mean in found.means.items()}
+    class_bound = class_bounds(batch, delta=delta, fewest=fewest)
+    held = {
+        name: min(class_bound.bounds[name], mean - tolerance)
+        for name, mean in class_bound.means.items()
+    }
     return baseline_of(
         certified_from=len(batch),
-        certified=found.bounds,
-        counts=found.counts,
+        certified=class_bound.bounds,
+        counts=class_bound.counts,
         bounds=_larger(held, floor or {}),
         blocks=blocks_a_day(batch),
     )

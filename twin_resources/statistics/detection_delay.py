@@ -162,9 +162,9 @@ def _step(values: Sequence[float], fall: float) -> float:
     return high
 
 
-def _median(found: Sequence[int | None]) -> int | None:
+def _median(delays: Sequence[int | None]) -> int | None:
     """None: the middle one was not found."""
-    middle = median_low([MOST + 1 if one is None else one for one in found])
+    middle = median_low([MOST + 1 if one is None else one for one in delays])
     return None if middle > MOST else middle
 
 

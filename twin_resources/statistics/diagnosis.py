@@ -69,13 +69,13 @@ def since_the_drop(
 
 def fallen_classes(values: Sequence[SettledValue], bounds: Mapping[str, float]) -> tuple[Fall, ...]:
     """Classes below their baseline among the values of `since_the_drop`, deepest fall first."""
-    found: dict[str, list[float]] = {}
+    values_by_class: dict[str, list[float]] = {}
     for value in values:
         if value.prompt_class in bounds:
-            found.setdefault(value.prompt_class, []).append(value.value)
+            values_by_class.setdefault(value.prompt_class, []).append(value.value)
     falls = [
         Fall(name, math.fsum(scores) / len(scores), bounds[name], len(scores))
-        for name, scores in found.items()
+        for name, scores in values_by_class.items()
         if math.fsum(scores) / len(scores) < bounds[name]
     ]
     return tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class)))

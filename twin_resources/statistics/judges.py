@@ -77,7 +77,7 @@ def certify(
         for kind, values in differences.items()
     }
     certified = all(bound >= margin for bound in bounds.values())
-    said = ", ".join(
+    message = ", ".join(
         f"own above {kind} by at least {bounds[kind]:.2f} ({len(differences[kind])} pairs)"
         for kind in bounds
     )
@@ -87,7 +87,7 @@ def certify(
         certified=certified,
         bounds=bounds,
         counts={kind: len(values) for kind, values in differences.items()},
-        reason=f"{measure} {'may' if certified else 'may not'} decide on {claim}: {said}; "
+        reason=f"{measure} {'may' if certified else 'may not'} decide on {claim}: {message}; "
         f"needed {margin:g}",
     )
 

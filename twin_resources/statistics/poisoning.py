@@ -146,10 +146,10 @@ def carried_by(
             continue
         reader = readers.get(value.sequence, f"trace {value.sequence}")
         counts[reader] += 1
-        for found, fraction in zip(growth, FRACTIONS, strict=True):
+        for grown, fraction in zip(growth, FRACTIONS, strict=True):
             gain = math.log(factor(1.0 - value.value, 1.0 - bound, fraction))
-            found[reader] = found.get(reader, 0.0) + gain
-    best = max(growth, key=lambda found: math.fsum(found.values()))
+            grown[reader] = grown.get(reader, 0.0) + gain
+    best = max(growth, key=lambda grown: math.fsum(grown.values()))
     positive = Counter({reader: gain for reader, gain in best.items() if gain > 0.0})
     total = math.fsum(positive.values())
     heaviest = positive.most_common(FEW_READERS)

@@ -36,24 +36,24 @@ class Rate:
 
 def rate(flags: Sequence[bool]) -> Rate:
     """The share of true ones."""
-    found, count = sum(flags), len(flags)
+    hits, count = sum(flags), len(flags)
     if not count:
         return Rate(0, 0, 0.0, 0.0, 1.0)
     return Rate(
-        found=found,
+        found=hits,
         of=count,
-        share=found / count,
-        low=clopper_pearson_lower(found, count, delta=BEYOND),
-        high=1.0 - clopper_pearson_lower(count - found, count, delta=BEYOND),
+        share=hits / count,
+        low=clopper_pearson_lower(hits, count, delta=BEYOND),
+        high=1.0 - clopper_pearson_lower(count - hits, count, delta=BEYOND),
     )
 
 
-def written(found: Rate) -> str:
+def written(rate: Rate) -> str:
     """`2 of 40 (5.0 %; 95 %: 0.6 to 16.9)`."""
-    if not found.of:
+    if not rate.of:
         return "0 of 0"
-    percent = [100 * value for value in (found.share, found.low, found.high)]
+    percent = [100 * value for value in (rate.share, rate.low, rate.high)]
     return (
-        f"{found.found} of {found.of} ({percent[0]:.1f} %; "
+        f"{rate.found} of {rate.of} ({percent[0]:.1f} %; "
         f"95 %: {percent[1]:.1f} to {percent[2]:.1f})"
     )

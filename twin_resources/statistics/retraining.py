@@ -175,15 +175,15 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
         return RetrainingDecision("quiet", "no stable version: nothing to watch")
     off = disarmed(situation.last, situation.now_there_is)
     if situation.alarm is None:
-        said = [*filter(None, [off]), *(progress(stream) for stream in situation.streams)]
-        return RetrainingDecision("quiet", "; ".join(said) or "no scores yet")
+        reasons = [*filter(None, [off]), *(progress(stream) for stream in situation.streams)]
+        return RetrainingDecision("quiet", "; ".join(reasons) or "no scores yet")
     return _on_alarm(situation, situation.alarm, off)
 
 
 def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> RetrainingDecision:
     """The first rule that applies; what forbids comes before what waits."""
     tags = evidence_tags(alarm, situation.falls)
-    said = f"{alarm.stream}: alarm {alarm.number}, e-value {alarm.e_value:,.0f} of " + (
+    message = f"{alarm.stream}: alarm {alarm.number}, e-value {alarm.e_value:,.0f} of " + (
         f"{alarm.threshold:,.0f} after {alarm.bets:,} values"
     )
 
@@ -192,7 +192,7 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     ) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
-            f"{said}; {why}",
+            f"{message}; {why}",
             tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
             closes_alarm=True,
             divert=divert,
@@ -233,10 +233,10 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
-        return RetrainingDecision("held_back", f"{said}; waits: {waits}", tags=tags)
+        return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
     return RetrainingDecision(
         "train",
-        f"{said}; one retraining starts",
+        f"{message}; one retraining starts",
         run_key=run_key(alarm),
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,

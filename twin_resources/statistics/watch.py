@@ -275,7 +275,7 @@ def _certified(
                 next_step="pass `first` from the ledger, with every value of this stream and "
                 "version",
             )
-    found = certified_by(
+    baseline = certified_by(
         batch,
         due,
         earlier=watch.baseline,
@@ -284,7 +284,7 @@ def _certified(
         fleet=fleet,
         tolerance=watch.tolerance,
     )
-    return replace(watch, baseline=found, fleet=(*watch.fleet, *[fleet] * len(due)))
+    return replace(watch, baseline=baseline, fleet=(*watch.fleet, *[fleet] * len(due)))
 
 
 def certified_by(
@@ -349,10 +349,10 @@ def steps(
     )
     bounds = watch.baseline.bounds if watch.baseline is not None else dict[str, float]()
     e_value = after.detector.e_value if alarm is None else alarm.e_value
-    found = [
+    detector_steps = [
         DetectorStep(value.sequence, value.value, bounds.get(value.prompt_class), e_value, None)
         for value in _new(watch, day)
     ]
     if alarm is not None:
-        found[-1] = replace(found[-1], alarm=alarm.number)
-    return after, found
+        detector_steps[-1] = replace(detector_steps[-1], alarm=alarm.number)
+    return after, detector_steps

@@ -30,8 +30,8 @@ def is_full(error: BaseException) -> bool:
     """Whether this error says that a disk, or the quota on it, is used up."""
     if isinstance(error, OSError) and error.errno in _NUMBERS:
         return True
-    said = str(error).lower()
-    return any(words in said for words in _WORDS)
+    message = str(error).lower()
+    return any(words in message for words in _WORDS)
 
 
 @contextmanager

@@ -185,9 +185,9 @@ def prepared(
             next_step="serve it there, or anywhere, and name the address: https://…/v1#model",
         )
     if named.kind == "gguf":
-        found = Path(named.name).stat()  # reading 16 GB for a hash would take half a minute
+        status = Path(named.name).stat()  # reading 16 GB for a hash would take half a minute
         return ServedWeights(
-            _checkpoint(f"{named.name} {found.st_size} {found.st_mtime_ns}"), named.name
+            _checkpoint(f"{named.name} {status.st_size} {status.st_mtime_ns}"), named.name
         )
     from twin_resources.storage.weights.weights import load_base_model
 

@@ -27,7 +27,7 @@ def with_consent(
     *,
     stated: bool,
     asks: bool,
-    say: Say,
+    log: Say,
     read: Callable[[str], str] = input,
 ) -> AuthorToServe:
     """The subject with a line of consent, where one is known now.
@@ -50,14 +50,14 @@ def with_consent(
     elif asks and (typed := _asked(author, read)):
         how = f"{today}: {typed}"
     else:
-        say(f"no consent yet: {what_is_missing(author)}")
-        say(
+        log(f"no consent yet: {what_is_missing(author)}")
+        log(
             "a version that passes the gate is not released, and no post goes to a model on "
             "another machine; what was released before stays"
         )
-        say(how_to_consent(author))
+        log(how_to_consent(author))
         return subject
-    say(f"noted in authors/{author.slug}.toml: consent = {how!r}")
+    log(f"noted in authors/{author.slug}.toml: consent = {how!r}")
     return replace(subject, author=replace(author, consent=how))
 
 

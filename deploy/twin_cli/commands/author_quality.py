@@ -38,7 +38,7 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
     state, rules, now = State.open(settings.state_address), rules_of(settings), time.time()
-    found: dict[str, tuple[str, ...]] = {}
+    messages: dict[str, tuple[str, ...]] = {}
     try:
         with state.reading() as connection:
             if not sa.inspect(connection).has_table(scores.name):
@@ -54,10 +54,10 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
                 if line := waiting_line(connection, slug, now=now):
                     lines.append(line)
                 if lines:
-                    found[slug] = tuple(lines)
+                    messages[slug] = tuple(lines)
     finally:
         state.close()
-    return found
+    return messages
 
 
 def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:

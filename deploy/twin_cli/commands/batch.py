@@ -58,11 +58,11 @@ def run_batch(
     late: ProviderBatches | None = None
     if provider_batch:
 
-        def say(text: str) -> None:
+        def log(text: str) -> None:
             if not as_json:
                 clock.say(text)
 
-        late = ProviderBatches.of(settings, endpoints.gateway_key, say)
+        late = ProviderBatches.of(settings, endpoints.gateway_key, log)
     if not as_json:
         for one in broken[:SHOWN_BROKEN]:
             clock.say(f"{one.place} is left out: {one.found}", style="yellow")
@@ -72,7 +72,7 @@ def run_batch(
     try:
         with clock.bar("batch") as bar, clock.never_silent():
 
-            def told(done: BatchSum, row: Answered) -> None:
+            def report(done: BatchSum, row: Answered) -> None:
                 left = bar.elapsed_s / (done.answered + done.failed) * (done.questions - done.done)
                 if row["error"] and not as_json:
                     clock.say(f"{row['id']}: {row['error']}", style="yellow")
@@ -90,7 +90,7 @@ def run_batch(
                 key=endpoints.gateway_key,
                 model=model,
                 width=width,
-                on_row=told,
+                on_row=report,
                 late=late,
             )
         journal.finish(one.fingerprint(model) for one in rows)

@@ -21,7 +21,7 @@ from twin_resources.settings import Settings
 DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
 
 
-def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], object]) -> int:
+def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
     """Print (or open) a link; returns the exit code.
 
     Raises:
@@ -29,7 +29,7 @@ def run_chat(settings: Settings, *, open_browser: bool, say: Callable[[str], obj
     """
     stack = stack_in_use(settings)
     link = make_link(stack.settings, ready_page(stack))
-    say(f"open within ten minutes, once: {link}")
+    log(f"open within ten minutes, once: {link}")
     if open_browser:
         webbrowser.open(link)
     return 0

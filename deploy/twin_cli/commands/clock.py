@@ -85,13 +85,13 @@ class StageBar:
         if self._progress is None or self._task is None:
             self._clock.beat()
             return
-        said = self.line().removeprefix(self._title).strip()
+        remaining = self.line().removeprefix(self._title).strip()
         self._progress.update(
             self._task,
             description=self._title,
             completed=self._done,
             total=self._total,
-            detail=said,
+            detail=remaining,
         )
 
 

@@ -30,8 +30,8 @@ def typed(arguments: str, *, home: Path) -> str:
     `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
     """
     program = Path(sys.executable).with_name("twin")
-    found = shutil.which("twin")
-    if found is not None and Path(found).resolve() == program.resolve():
+    script = shutil.which("twin")
+    if script is not None and Path(script).resolve() == program.resolve():
         name = "twin"
     elif program.is_relative_to(Path.cwd()):
         name = str(program.relative_to(Path.cwd()))

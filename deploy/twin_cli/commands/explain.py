@@ -51,46 +51,49 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
     return follow(settings, _trace(settings, trace_id))
 
 
-def explanation_tree(found: Explanation) -> Tree:
+def explanation_tree(explanation: Explanation) -> Tree:
     """The chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
-    trace = found.trace
-    tree = Tree(Text(f"trace {found.trace_id}", "bold"))
-    tree.add(Text(f"question: {_short(found.question)}"))
-    tree.add(Text(f"answer: {_short(found.answer)}"))
+    trace = explanation.trace
+    tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
+    tree.add(Text(f"question: {_short(explanation.question)}"))
+    tree.add(Text(f"answer: {_short(explanation.answer)}"))
     facts = ("route", "propensity", "class", "cost_usd", "template", "degraded")
     named = [f"{name} {trace[f'twin.{name}']}" for name in facts if trace.get(f"twin.{name}")]
     tree.add(Text("decided by: " + ", ".join(named)))
     if trace.get("twin.provider_batch"):
-        told = f"answered later, by the provider's batch endpoint ({trace['twin.provider_batch']})"
-        tree.add(Text(told))
+        message = (
+            f"answered later, by the provider's batch endpoint ({trace['twin.provider_batch']})"
+        )
+        tree.add(Text(message))
     if trace.get("twin.routing"):
         why = tree.add(Text(f"why this model: {trace['twin.routing']}"))
         if trace.get("twin.other") and trace.get("twin.other_usd"):
             usd = float(trace["twin.other_usd"])
             why.add(Text(f"the other ({trace['twin.other']}) would have cost about ${usd:.6f}"))
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
-    if not found.model:
+    if not explanation.model:
         model.add(Text("no checkpoint of this home: base model + retrieval, or a paid model"))
     else:
-        checkpoint = model.add(Text(f"checkpoint {found.model['checkpoint']}"))
-        checkpoint.add(Text(f"folder {found.model['folder']}"))
-        if found.manifest:
-            base = found.manifest["base"]
+        checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))
+        checkpoint.add(Text(f"folder {explanation.model['folder']}"))
+        if explanation.manifest:
+            base = explanation.manifest["base"]
             checkpoint.add(Text(f"base {base['name']} (revision {base['revision'][:16]})"))
             checkpoint.add(
                 Text(
-                    f"trained on {found.manifest['tokens']:,} tokens, "
-                    f"{found.manifest['epochs']:.2f} epochs, code {found.manifest['code'][:12]}"
+                    f"trained on {explanation.manifest['tokens']:,} tokens, "
+                    f"{explanation.manifest['epochs']:.2f} epochs, code "
+                    f"{explanation.manifest['code'][:12]}"
                 )
             )
-            data = found.manifest["dataset"]
+            data = explanation.manifest["dataset"]
             checkpoint.add(
                 Text(
                     f"dataset {data['asset']} version {data['data_version']} "
                     f"(Lance version {data['lance_version']}, tag {data['tag']})"
                 )
             )
-    for number, passage in enumerate(found.passages, start=1):
+    for number, passage in enumerate(explanation.passages, start=1):
         if not passage.document_id:
             tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
             continue
@@ -100,7 +103,7 @@ def explanation_tree(found: Explanation) -> Tree:
             Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
         )
         document.add(Text(f"post {passage.path or passage.source_id} {passage.url}".rstrip()))
-    if not found.passages:
+    if not explanation.passages:
         tree.add(Text("no post was retrieved for it"))
     return tree
 

@@ -77,14 +77,14 @@ def run_export(
 
 def _version(registry: Registry, author: str, version: str) -> ModelVersion:
     if version:
-        found = registry.get(author, version_number(version))
-        if found.is_answer_model:
+        existing = registry.get(author, version_number(version))
+        if existing.is_answer_model:
             raise TwinError(
-                f"export v{found.version} of {author}",
-                found=f"an answer model that was named, not trained: {found.base}",
+                f"export v{existing.version} of {author}",
+                found=f"an answer model that was named, not trained: {existing.base}",
                 next_step="copy it from there, or name a tuned version (`twin versions`)",
             )
-        return found
+        return existing
     stable = registry.stable(author)
     if stable is not None and stable.is_answer_model:
         raise TwinError(
@@ -102,11 +102,11 @@ def _version(registry: Registry, author: str, version: str) -> ModelVersion:
 
 
 def _run(settings: Settings, arguments: list[str], *, console: Console) -> dict[str, Any]:
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         if line.startswith(("writing ", "comparing ")):
             console.print(line, markup=False, style="dim")
 
-    with running_module(settings, *arguments, report=say) as module:
+    with running_module(settings, *arguments, report=log) as module:
         return answer_of(module.wait())
 
 

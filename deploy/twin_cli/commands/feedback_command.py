@@ -48,8 +48,8 @@ def run_feedback(
         console.print_json(json.dumps(document, ensure_ascii=False))
         return 0
     names = {"thumbs": "vote", "output": "edit"}
-    kept = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored))
-    console.print(f"stored: {kept} on trace {trace_id}", markup=False)
+    kinds = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored))
+    console.print(f"stored: {kinds} on trace {trace_id}", markup=False)
     return 0
 
 

@@ -66,11 +66,11 @@ def run_forget(
     """
     subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
     if dry_run:
-        found = _without_a_stack(settings, subject)
+        outcome = _without_a_stack(settings, subject)
         if as_json:
-            console.print_json(json.dumps(found))
+            console.print_json(json.dumps(outcome))
         else:
-            for place, where in found.items():
+            for place, where in outcome.items():
                 console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
             console.print("nothing was changed", markup=False)
         return 0
@@ -134,7 +134,7 @@ def _known_slug(settings: Settings, author: str) -> str:
     return choose_author(settings, author).slug
 
 
-def _without_a_stack(settings: Settings, asked: int | ErasureSubject) -> dict[str, list[str]]:
+def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
     """Finish a request of the journal, or say where a subject is: place → where in it."""
     from twin_resources.erasure.dagster_records import opened_records
     from twin_resources.erasure.data_store import Installation
@@ -143,9 +143,9 @@ def _without_a_stack(settings: Settings, asked: int | ErasureSubject) -> dict[st
     installation = Installation.of(settings)
     try:
         with opened_records(installation) as records:
-            if isinstance(asked, ErasureSubject):
-                return preview(installation, asked, dagster=records)
-            forget(installation, asked, dagster=records)
+            if isinstance(target, ErasureSubject):
+                return preview(installation, target, dagster=records)
+            forget(installation, target, dagster=records)
             return {}
     finally:
         installation.state.close()
@@ -162,21 +162,22 @@ def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
         raise TwinError("forget", found=cause, next_step="run the same command again: it goes on")
 
 
-def _tell(said: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
+def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
     if as_json:
-        console.print_json(json.dumps(said | {"certificate": path}))
+        console.print_json(json.dumps(report | {"certificate": path}))
         return
-    places = cast("dict[str, int]", said["places"])
+    places = cast("dict[str, int]", report["places"])
     erased = ", ".join(f"{name} {count}" for name, count in places.items())
-    console.print(f"forgotten ({said['kind']}): {erased}", markup=False)
+    console.print(f"forgotten ({report['kind']}): {erased}", markup=False)
     console.print("every place was decoded afterwards and holds nothing of it", markup=False)
-    if said["tainted"]:
+    if report["tainted"]:
         console.print(
-            f"{counted(len(said['tainted']), 'checkpoint')} trained on it: base model + retrieval "
+            f"{counted(len(report['tainted']), 'checkpoint')} trained on it: base model + "
+            f"retrieval "
             "answer until a rebuild without it passes the gate",
             markup=False,
         )
-    for one in said["elsewhere"]:
+    for one in report["elsewhere"]:
         console.print(
             f"elsewhere, until {one['deadline']}: {one['what']}: {one['how']}", markup=False
         )

@@ -75,14 +75,14 @@ def logs_of(settings: Settings) -> dict[str, Path]:
     Raises:
         TwinError: nothing has run in this home.
     """
-    found = {path.stem: path for path in sorted(settings.logs_dir.glob("*.log"))}
-    if not found:
+    logs = {path.stem: path for path in sorted(settings.logs_dir.glob("*.log"))}
+    if not logs:
         raise TwinError(
             "find the logs",
             found=f"no log in {settings.logs_dir}",
             next_step="start the stack with `twin up`, or name its home with --home",
         )
-    return found
+    return logs
 
 
 def last_lines(path: Path, lines: int) -> tuple[str, int]:
@@ -96,8 +96,8 @@ def last_lines(path: Path, lines: int) -> tuple[str, int]:
             start -= size
             stream.seek(start)
             text = stream.read(size) + text
-    kept = text.splitlines(keepends=True)[-lines:] if lines else []
-    return b"".join(kept).decode("utf-8", errors="replace"), end
+    lines_read = text.splitlines(keepends=True)[-lines:] if lines else []
+    return b"".join(lines_read).decode("utf-8", errors="replace"), end
 
 
 def following(path: Path, place: int, *, poll_s: float = POLL_S) -> Iterator[str]:

@@ -29,7 +29,7 @@ def run_open(
     settings: Settings,
     page: str,
     *,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
     start_browser: Callable[[str], bool] | None = None,
 ) -> int:
     """Print the link of a page and open it where there is a screen; returns the exit code.
@@ -48,13 +48,13 @@ def run_open(
         )
     stack = stack_in_use(settings)
     link = link_of(stack, page)
-    say(link if page == "dagster" else f"opens once, within ten minutes: {link}")
+    log(link if page == "dagster" else f"opens once, within ten minutes: {link}")
     if start_browser is None:
         if not wants_browser(os.environ, is_terminal=sys.stdout.isatty()):
             return 0
         start_browser = webbrowser.open
     if not start_browser(link):
-        say("no browser could be started here; open the link in one that reaches this machine")
+        log("no browser could be started here; open the link in one that reaches this machine")
     return 0
 
 

@@ -192,8 +192,10 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
 
 def _verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
     gate_version = registry.gate_version()
-    found = {checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints}
-    return {checkpoint: verdict for checkpoint, verdict in found.items() if verdict is not None}
+    verdicts = {
+        checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
+    }
+    return {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict is not None}
 
 
 def version_number(version: str) -> int:

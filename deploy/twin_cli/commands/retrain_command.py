@@ -88,34 +88,34 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
     running = run_in_flight(dagster, RETRAIN, author.slug)
     with state.reading() as connection:
         decided = [one for one in retrainings.unfinished(connection) if one.author == author.slug]
-        asked = retrainings.open_requests(connection).get(author.slug, [])
-    found = in_the_way(running, decided, asked)
-    if found:
+        requests = retrainings.open_requests(connection).get(author.slug, [])
+    obstacle = in_the_way(running, decided, requests)
+    if obstacle:
         raise TwinError(
             f"retrain {author.name}",
-            found=found,
+            found=obstacle,
             next_step="wait for it with `twin status --wait`, or end its run in the Dagster UI "
             f"({dagster.url}/runs)",
         )
 
 
 def in_the_way(
-    running: Run | None, decided: Sequence[Retraining], asked: Sequence[RetrainingRequest]
+    running: Run | None, decided: Sequence[Retraining], requests: Sequence[RetrainingRequest]
 ) -> str:
     """Why no further retraining of an author begins now; empty: it can.
 
     Args:
         running: the author's run that is queued or runs.
         decided: retrainings without an outcome, whose run need not exist yet.
-        asked: requests that no retraining has answered yet.
+        requests: requests that no retraining has answered yet.
     """
     if running is not None:
         why = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
         return f"the run {running.run_id[:8]} is {running.status.lower()}" + _because(why)
     if decided:
         return f"one was decided ({decided[0].cause}) and starts within a minute"
-    if asked:
-        return f"request {asked[0].number} waits to be started" + _because(asked[0].reason)
+    if requests:
+        return f"request {requests[0].number} waits to be started" + _because(requests[0].reason)
     return ""
 
 

@@ -53,27 +53,31 @@ def run_routing(settings: Settings, *, author: str, as_json: bool, console: Cons
         TwinError: there is no such author, or the policy's file is damaged.
     """
     chosen = choose_author(settings, author)
-    told = routing_of(settings, chosen)
+    summary = routing_of(settings, chosen)
     if as_json:
-        console.print_json(json.dumps(told, ensure_ascii=False))
+        console.print_json(json.dumps(summary, ensure_ascii=False))
         return 0
-    console.print(f"{chosen.name}: {told['why']}")
-    if told["paid_model"]:
+    console.print(f"{chosen.name}: {summary['why']}")
+    if summary["paid_model"]:
         table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
-        for row in told["classes"]:
+        for row in summary["classes"]:
             gain = row["gain"]
-            said = "–" if gain is None else f"{gain:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-            table.add_row(row["class"], said, str(row["labels"]), str(row["own"]), str(row["paid"]))
-        if told["classes"]:
+            gain_shown = (
+                "–" if gain is None else f"{gain:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            )
+            table.add_row(
+                row["class"], gain_shown, str(row["labels"]), str(row["own"]), str(row["paid"])
+            )
+        if summary["classes"]:
             console.print(table)
-        for line in _lines(told):
+        for line in _lines(summary):
             console.print(line)
     return 0
 
 
 def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
     """What `twin routing --json` prints; figures of this month, as far as the ledger has read."""
-    told: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
         "routed": False,
@@ -92,13 +96,13 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "load": [],
     }
     if not settings.has_paid_route:
-        return told
+        return summary
     path = policy_file(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
     answers, since, seconds = _answers(settings, author.slug, policy)
     pace = _pace(settings)
     even = _break_even(settings, pace)
-    told |= {
+    summary |= {
         "why": _why(settings, author, policy),
         "classes": _classes(policy, answers),
         "minutes_margin_not_held": answers.minutes_not_held,
@@ -117,9 +121,9 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         ],
     }
     if policy is None:
-        return told
+        return summary
     usd, low, high = saved_usd(since.own, [float(usd) for usd in policy.usd_of_own])
-    return told | {
+    return summary | {
         "routed": author.paid and not _lapsed(settings, author, policy),
         "labels": len(policy.label_ids),
         "margin": policy.margin,
@@ -145,15 +149,15 @@ def run_try(
             next_step='twin routing try "How do I carry a clock?"',
         )
     chosen = choose_author(settings, author)
-    told = tried(settings, chosen, question)
+    trial = tried(settings, chosen, question)
     if as_json:
-        console.print_json(json.dumps(told, ensure_ascii=False))
+        console.print_json(json.dumps(trial, ensure_ascii=False))
         return 0
     console.print(
-        f"{told['model']}: gain {told['gain']:.3f} [{told['low']:.3f}, {told['high']:.3f}], "
-        f"threshold {_number(told['threshold'])}"
+        f"{trial['model']}: gain {trial['gain']:.3f} [{trial['low']:.3f}, {trial['high']:.3f}], "
+        f"threshold {_number(trial['threshold'])}"
     )
-    for near in told["nearest"]:
+    for near in trial["nearest"]:
         console.print(f"  {near['gain']:+.2f} at cosine {near['cosine']:.2f}: {near['question']}")
     return 0
 
@@ -184,9 +188,9 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
             next_step="materialize `routing_labels` and `routing_policy`",
         )
     retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
-    found = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
-    vector = np.asarray(found.vector, np.float64)
-    closeness = max((passage.cosine for passage in found.passages), default=0.0)
+    retrieved = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
+    vector = np.asarray(retrieved.vector, np.float64)
+    closeness = max((passage.cosine for passage in retrieved.passages), default=0.0)
     row = features_of(policy, vector, length=len(question), closeness=closeness)
     # past the lot: what the rule says
     routed = decide(policy, row, point=math.nextafter(1.0, 0.0))
@@ -281,10 +285,10 @@ def _answers(
 
 def _classes(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
     gains = {row.prompt_class: row for row in policy.classes} if policy else {}
-    found: list[dict[str, Any]] = []
+    classes: list[dict[str, Any]] = []
     for name in sorted({*gains, *answers.classes}):
         gain, counted = gains.get(name), answers.classes.get(name)
-        found.append(
+        classes.append(
             {
                 "class": name,
                 "labels": gain.labels if gain else 0,
@@ -295,7 +299,7 @@ def _classes(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[
                 "paid": counted.paid if counted else 0,
             }
         )
-    return found
+    return classes
 
 
 def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
@@ -353,25 +357,25 @@ def _questions(settings: Settings, author: str, names: list[str]) -> dict[str, s
 
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
-    found: dict[str, str] = {}
+    questions: dict[str, str] = {}
     for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
         if names and tables.exists(asset, author):
             rows = tables.read(
                 asset, author, columns=(key, "question"), where=f"{key} IN ({listed})"
             )
-            found |= dict(rows.select(key, "question").iter_rows())
-    return found
+            questions |= dict(rows.select(key, "question").iter_rows())
+    return questions
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(summary: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    point, saved = told["point"], told["saved_usd"]
+    point, saved = summary["point"], summary["saved_usd"]
     if point is not None:
         lines.append(
             f"in force: {point['to_own']:.0%} to the own model, "
             f"{dollars(point['usd_per_1000_answers'])} for 1,000 answers, loss {point['loss']:.3f}"
         )
-    if (cascade := told["cascade"]) is not None:
+    if (cascade := summary["cascade"]) is not None:
         lines.append(
             f"whole answers: the own model first, {cascade['asked_again']:.0%} asked again (score "
             f"up to {cascade['kept_above']:.3f}), "
@@ -382,18 +386,19 @@ def _lines(told: dict[str, Any]) -> list[str]:
             f"saved this month: {dollars(saved['value'])} "
             f"({dollars(saved['low'])} to {dollars(saved['high'])})"
         )
-    if told["minutes_margin_not_held"]:
+    if summary["minutes_margin_not_held"]:
         lines.append(
-            f"margin not held in {told['minutes_margin_not_held']} minutes: the money allowed no "
+            f"margin not held in {summary['minutes_margin_not_held']} minutes: the money "
+            f"allowed no "
             "certified point"
         )
-    even = told["break_even_utilisation"]
+    even = summary["break_even_utilisation"]
     if even is not None:
         lines.append(
             f"break-even: the own machine is cheaper from {even:.1%} utilisation on; measured "
-            f"{told['utilisation']:.1%}"
+            f"{summary['utilisation']:.1%}"
         )
-    for load in told["load"]:
+    for load in summary["load"]:
         lines.append(
             f"busy {load['utilisation']:.1%} of the time: "
             f"{load['tokens_per_month'] / 1e6:.1f} million tokens a month, 95 of 100 answers "

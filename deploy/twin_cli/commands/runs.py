@@ -102,8 +102,8 @@ def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
 
 def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """The newest unfinished run of a job for an author."""
-    found = dagster.runs(job=job, author=author, statuses=IN_PROGRESS, limit=1)
-    return found[0] if found else None
+    in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS, limit=1)
+    return in_flight[0] if in_flight else None
 
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
@@ -207,8 +207,8 @@ class _Notes:
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
-            said = progress_line(report)
-            self._bar.update(said, done=done, total=total, left_s=left_of(report))
+            line = progress_line(report)
+            self._bar.update(line, done=done, total=total, left_s=left_of(report))
         elif event.kind == "ExecutionStepStartEvent":
             if self._done:  # checks that are steps of their own are told together
                 self.flush()
@@ -235,8 +235,8 @@ class _Notes:
         checks += [f"{self._open} follow"] if self._open else []
         for line in self._done[:-1]:
             self._clock.say(line)
-        if told := ", ".join([*self._done[-1:], *checks]):
-            self._clock.say(told)
+        if report_line := ", ".join([*self._done[-1:], *checks]):
+            self._clock.say(report_line)
         self._done.clear()
         self._held = self._open = 0
 

@@ -169,8 +169,8 @@ def run_line(run: RunningRun) -> str:
     times = f"for {duration(run.seconds)}"
     if run.left_s is not None:
         times += f", about {duration(run.left_s)} left of this step"
-    said = "  ".join(filter(None, (run.step, run.detail, times)))
-    return f"{' '.join(filter(None, (run.job, run.author)))}: {said}"
+    line = "  ".join(filter(None, (run.step, run.detail, times)))
+    return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 
 
 def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
@@ -222,12 +222,12 @@ def _outbox(settings: Settings) -> dict[str, Any]:
 def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
     started = {name: identity.started for name, identity in stack.pids().items()}
     now = time.time()
-    found: list[ProgramStatus] = []
+    programs: list[ProgramStatus] = []
     for name, state in stack.supervisor.states().items():
         ended_s = now - state.stopped
         how = stack.supervisor.last_exit(name) if ended_s < SETTLED_S else ""
         exits = bool(how) and state.state != "STOPPED"
-        found.append(
+        programs.append(
             ProgramStatus(
                 name=name,
                 state="RESTARTED" if exits and state.is_up else state.state,
@@ -236,7 +236,7 @@ def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
                 exited=f"exited {ended_s:.0f} s ago ({how}): {state.log}" if exits else "",
             )
         )
-    return tuple(found)
+    return tuple(programs)
 
 
 def _served(settings: Settings) -> dict[str, str]:

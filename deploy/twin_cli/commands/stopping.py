@@ -20,7 +20,7 @@ from twin_resources.settings import Settings
 DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
 
 
-def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
+def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
     """End the stack of this home; safe to repeat, and when none runs.
 
     Runs are ended first, so that Dagster knows of it and a trainer can leave its checkpoint whole;
@@ -29,39 +29,39 @@ def end_stack(settings: Settings, *, say: Callable[[str], object]) -> Stopped:
     stack = find_stack(settings)
     if stack is not None:
         announce_stop(settings)
-        _end_runs(stack, say)
-    stopped = stop_stack(settings, report=say)
+        _end_runs(stack, log)
+    stopped = stop_stack(settings, report=log)
     if stopped.ended:
-        say(f"ended {counted(stopped.ended, 'process', 'processes')} left over")
+        log(f"ended {counted(stopped.ended, 'process', 'processes')} left over")
     return stopped
 
 
-def _end_runs(stack: Stack, say: Callable[[str], object]) -> None:
+def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP(urls(stack.settings)["dagster"], timeout_s=5.0)
     if not dagster.is_up():
         return  # still starting: no run of this stack exists
     try:
         for run in dagster.runs(statuses=WITH_A_WORKER):
             reason = dagster.end_run(run.run_id)
-            say(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
+            log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
     except TwinError as error:
-        say(f"the runs could not be ended in order ({error.found}); the next start marks them")
+        log(f"the runs could not be ended in order ({error.found}); the next start marks them")
 
 
-def run_stop(settings: Settings, *, say: Callable[[str], object], with_demo: bool = False) -> int:
+def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:
     """`twin stop`; returns the exit code.
 
     Args:
         with_demo: end the stack of the demo's home in this one, too.
     """
-    stopped = end_stack(settings, say=say)
+    stopped = end_stack(settings, log=log)
     if stopped.was_running or stopped.ended:
-        say(f"the stack of {settings.home} is stopped")
+        log(f"the stack of {settings.home} is stopped")
     else:
-        say(f"no stack of {settings.home} was running")
+        log(f"no stack of {settings.home} was running")
     demo = settings.home / DEMO
     if with_demo and demo.is_dir():
-        of_demo = end_stack(settings.model_copy(update={"home": demo}), say=say)
+        of_demo = end_stack(settings.model_copy(update={"home": demo}), log=log)
         if of_demo.was_running or of_demo.ended:
-            say(f"the stack of {demo} is stopped")
+            log(f"the stack of {demo} is stopped")
     return 0

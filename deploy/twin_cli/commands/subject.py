@@ -103,8 +103,8 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
         )
     if not include:
         return subject
-    asked = tuple(sorted({*subject.author.include, *include}))
-    return replace(subject, author=replace(subject.author, include=asked))
+    requested = tuple(sorted({*subject.author.include, *include}))
+    return replace(subject, author=replace(subject.author, include=requested))
 
 
 def remember_subject(settings: Settings, subject: AuthorToServe) -> None:
@@ -148,10 +148,10 @@ def sample_folder(slug: str = "") -> Path:
     Raises:
         TwinError: there is no such sample.
     """
-    found = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
-    chosen = [folder for folder in found if not slug or folder.name == slug]
+    folders = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
+    chosen = [folder for folder in folders if not slug or folder.name == slug]
     if not chosen:
-        names = ", ".join(folder.name for folder in found) or "none"
+        names = ", ".join(folder.name for folder in folders) or "none"
         raise TwinError(
             f"find the author {slug!r}" if slug else "find the bundled sample author",
             found=f"no author of this home, and the samples are: {names}",

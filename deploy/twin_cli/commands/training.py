@@ -221,8 +221,8 @@ def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> End
         return ending
     if newest.outcome == "passed":
         met = sum(claim.passed is True for claim in newest.claims)
-        said = f"the gate's report is complete: {met} of {len(newest.claims)} claims hold"
-        clock.say(said, style="green")
+        message = f"the gate's report is complete: {met} of {len(newest.claims)} claims hold"
+        clock.say(message, style="green")
     else:
         clock.say("the release was taken back; base model + retrieval answer", style="bold yellow")
         for reason in refusal_reasons(newest):

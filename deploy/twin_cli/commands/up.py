@@ -129,7 +129,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         raise  # there is nothing left to end
     except Exception:
         if not had_stack and not up.serves:
-            end_stack(settings, say=up.clock.say)
+            end_stack(settings, log=up.clock.say)
         raise
 
 
@@ -142,7 +142,7 @@ def _interrupted(up: _Up, *, had_stack: bool) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
     up.clock.say("stopping …")
-    end_stack(up.settings, say=up.clock.say)
+    end_stack(up.settings, log=up.clock.say)
     up.clock.say("everything that this command had started has ended")
     return code
 
@@ -189,7 +189,7 @@ class _Up:
         if self.options.dry_run:
             return 0
         subject = with_consent(
-            subject, stated=self.options.consent, asks=at_a_terminal(), say=self.clock.say
+            subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
         )
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         remember_subject(self.settings, subject)
@@ -298,8 +298,8 @@ class _Up:
 
     def _requested_ports(self) -> list[str]:
         """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
-        asked = {*self.options.ports, *self.settings.model_fields_set}
-        return [name for name in SERVICES if name in asked or f"{name}_port" in asked]
+        requested = {*self.options.ports, *self.settings.model_fields_set}
+        return [name for name in SERVICES if name in requested or f"{name}_port" in requested]
 
     def _preflight(self) -> None:
         """Refuse early what would fail late; `deploy/up.sh` has shown the machine already."""

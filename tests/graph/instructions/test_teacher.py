@@ -80,7 +80,7 @@ def test_a_teacher_writes_the_question_and_never_the_answer(
     by_template = tables.read("instruction_dataset", "ada")
     told: list[str] = []
     built = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=teacher(), say=told.append
+        tables, ADA, retriever=ready, teacher=teacher(), log=told.append
     )
     rows = tables.read("instruction_dataset", "ada")
     assert rows["answer"].equals(by_template["answer"])

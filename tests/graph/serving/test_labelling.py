@@ -193,7 +193,7 @@ class Shop:
             most_labels=labels,
             most_usd=usd,
             margin=0.1,
-            say=lambda _: None,
+            log=lambda _: None,
         )
 
 
@@ -239,7 +239,7 @@ def test_a_larger_model_of_our_own_answers_the_same_prompts(
     sources = labelling.LabelSources(shop.ask_own, larger, embed, {})
     more = labelling.buy(
         ADA, VERSION, PROMPTS, shop.panel, purchase, tables=tables, sources=sources,
-        most_labels=12, most_usd=math.inf, margin=0.1, say=lambda _: None,
+        most_labels=12, most_usd=math.inf, margin=0.1, log=lambda _: None,
     )  # fmt: skip
     assert (more.labels, more.purchase != first.purchase) == (12, True)
     assert shop.account.spent(period="month", purpose="label").usd == spent, "nothing was bought"

@@ -277,7 +277,7 @@ def test_an_orderly_end_cancels_the_runs_first(
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, WITH_A_WORKER)
-    assert end_stack(stack.settings, say=clock.say).was_running
+    assert end_stack(stack.settings, log=clock.say).was_running
     assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
     assert not dagster.is_up()
 

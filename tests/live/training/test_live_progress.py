@@ -68,7 +68,7 @@ class ScriptLauncher:
             ):
                 return watch(process, job, log, lambda line: pass_on(line, say), log_start=start)
 
-        return run_with_retry(job, self._home, attempt=attempt, say=say)
+        return run_with_retry(job, self._home, attempt=attempt, write_line=say)
 
 
 def watched(

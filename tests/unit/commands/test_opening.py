@@ -33,10 +33,10 @@ def test_a_browser_is_started_where_somebody_sees_it(
 
 def test_what_cannot_be_opened_says_what_can(home: Settings) -> None:
     with pytest.raises(TwinError, match="chat, traces, dagster"):
-        run_open(home, "langfuse", say=print)
+        run_open(home, "langfuse", log=print)
     for page in PAGES:
         with pytest.raises(TwinError, match="twin up"):
-            run_open(home, page, say=print)
+            run_open(home, page, log=print)
 
 
 def test_a_link_names_what_is_shown_first_and_opens_once(home: Settings) -> None:

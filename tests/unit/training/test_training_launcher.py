@@ -151,8 +151,8 @@ def test_a_follower_is_one_of_the_machines_that_are_waited_for(
     settings = home.model_copy(update={"train_machines": 3})
     for rank in (0, 3, -1):
         with pytest.raises(TwinError, match=f"follow as machine {rank}"):
-            follow(settings, rank, say=print, trainings=0)
-    follow(settings, 2, say=print, trainings=0)
+            follow(settings, rank, write_line=print, trainings=0)
+    follow(settings, 2, write_line=print, trainings=0)
     assert main(["--machine-rank", "1"]) == 2  # TWIN_TRAIN_MACHINES is 1
     assert "TWIN_TRAIN_MACHINES" in capsys.readouterr().err
 
@@ -181,7 +181,7 @@ def test_only_a_training_that_is_not_complete_is_tried_again(
             (job.folder / "output").mkdir()
         return AttemptEnd("exit code 1", retry=True, log_start=0)
 
-    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, say=said.append)
+    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, write_line=said.append)
 
     assert output.is_dir()
     assert len(attempts) == complete_after

@@ -45,8 +45,8 @@ def open_archive(path: Path, *, bounds: ArchiveLimits | None = None) -> Archive:
         if path.is_dir():
             return _Folder(path, bounds=bounds)
         if not path.is_file():
-            found = "no regular file" if path.exists() else "nothing at this path"
-            raise TwinError(f"read {path}", found=found, next_step="name a file or folder")
+            message = "no regular file" if path.exists() else "nothing at this path"
+            raise TwinError(f"read {path}", found=message, next_step="name a file or folder")
         # A tar first: with a zip as its last member it would pass for a zip.
         if (stream := tar_stream(path)) is not None:
             return Tar(path, stream, bounds=bounds)
@@ -65,10 +65,10 @@ class _File(Archive):
 
     def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
         super().__init__(path, bounds=bounds)
-        found = path.stat()
+        status = path.stat()
         name = _text(path.name).lstrip(".") or "file"
-        self._add(name, found.st_size, found.st_mtime)
-        self._sizes = self._sizes or {name: found.st_size}
+        self._add(name, status.st_size, status.st_mtime)
+        self._sizes = self._sizes or {name: status.st_size}
 
     def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002 - there is only one
         return self.path.open("rb")
@@ -85,13 +85,13 @@ class _Folder(Archive):
             folder, prefix = waiting.pop()
             try:
                 with os.scandir(folder) as listed:
-                    found = sorted(listed, key=lambda entry: entry.name)
+                    entries = sorted(listed, key=lambda entry: entry.name)
             except OSError as error:
                 if not prefix:
                     raise not_readable(path, str(error)) from error
                 self.refused["unreadable"] += 1
                 continue
-            inner = [entry for entry in found if self._list(entry, prefix)]
+            inner = [entry for entry in entries if self._list(entry, prefix)]
             waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
 
     def _list(self, entry: os.DirEntry[str], prefix: str) -> bool:
@@ -104,8 +104,8 @@ class _Folder(Archive):
         elif not entry.is_file(follow_symlinks=False):
             self.refused["special_file"] += 1
         else:
-            found = entry.stat(follow_symlinks=False)
-            name = self._add(_text(f"{prefix}{name}"), found.st_size, found.st_mtime)
+            status = entry.stat(follow_symlinks=False)
+            name = self._add(_text(f"{prefix}{name}"), status.st_size, status.st_mtime)
             if name:
                 self._files[name] = entry.path
         return False

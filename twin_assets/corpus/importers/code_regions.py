@@ -62,8 +62,8 @@ def _end_of_fence(text: str, position: int, *, mark: str) -> int:
     closing = re.compile(
         rf"^[ \t]*(?:>[ \t]?)*[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\r?$", re.MULTILINE
     )
-    found = closing.search(text, position)
-    return min(found.end() + 1, len(text)) if found else len(text)
+    match = closing.search(text, position)
+    return min(match.end() + 1, len(text)) if match else len(text)
 
 
 def _end_of_indented(text: str, position: int) -> int:
@@ -104,8 +104,8 @@ def _end_of(begin: re.Match[str], text: str) -> int | None:
         closing = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
     else:
         closing = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
-    found = closing.search(text, begin.end())
-    return found.end() if found else None
+    match = closing.search(text, begin.end())
+    return match.end() if match else None
 
 
 def _end_of_span(text: str, position: int, *, width: int) -> int | None:

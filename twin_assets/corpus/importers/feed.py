@@ -119,9 +119,9 @@ def _encoding(head: bytes) -> str:
     """By byte order mark or XML declaration; what Python does not know is read as UTF-8."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    found = _ENCODING.match(head)
+    match = _ENCODING.match(head)
     try:
-        named = codecs.lookup(found[1].decode("ascii")).name if found else "utf-8"
+        named = codecs.lookup(match[1].decode("ascii")).name if match else "utf-8"
         # Not every codec makes text of bytes (`hex`), and none of these may start the entries anew.
         b"<rss>".decode(named)
     except (LookupError, ValueError, AssertionError):
@@ -161,15 +161,15 @@ def _parsed(document: bytes) -> Any:
 def _read_channel(channel: _Channel, first: XmlItem) -> _Channel:
     head = first.before[-200_000:] if len(first.before) > 200_000 else first.before
     root = _ROOT.match(head)
-    found: Any = _parsed(head.encode("utf-8", "replace")).feed
-    link = str(found.get("link") or "")
+    parsed_channel: Any = _parsed(head.encode("utf-8", "replace")).feed
+    link = str(parsed_channel.get("link") or "")
     return replace(
         channel,
         atom=bool(root and root[1].lower() == "feed") or first.text.startswith("<entry"),
         host=re.sub(r"\A\w+://", "", link).strip("/"),
-        author=_person(found),
-        language=str(found.get("language") or "") or _language(found),
-        licence=str(found.get("license") or ""),
+        author=_person(parsed_channel),
+        language=str(parsed_channel.get("language") or "") or _language(parsed_channel),
+        licence=str(parsed_channel.get("license") or ""),
         namespaces=declared_namespaces(head),
     )
 
@@ -242,9 +242,9 @@ def _entry(
 
 def _body(entry: Any) -> tuple[str, str, bool]:
     """The entry's text, its markup, and whether it came as content rather than as a summary."""
-    contents = [found for found in entry.get("content", ()) if str(found.get("value")).strip()]
+    contents = [part for part in entry.get("content", ()) if str(part.get("value")).strip()]
     # Some feeds carry a teaser and the text, both as content.
-    best: Any = max(contents, key=lambda found: len(found["value"]), default=None)
+    best: Any = max(contents, key=lambda part: len(part["value"]), default=None)
     whole = best is not None
     if best is None:
         best = entry.get("summary_detail") or {}

@@ -179,10 +179,10 @@ def _read_known(path: Path, url: str) -> _Known:
     try:
         fields: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         known = _Known(**fields)
-        kept = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest_on_disk = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError, TypeError):
         return _Known(url)
-    return known if known.url == url and known.sha256 == kept else _Known(url)
+    return known if known.url == url and known.sha256 == digest_on_disk else _Known(url)
 
 
 def _write_known(path: Path, known: _Known) -> None:

@@ -177,10 +177,10 @@ def scan(source: Path) -> Folder:
 
 def holds_markdown(source: Path) -> bool:
     """Whether a folder holds a post in Markdown; looks no further than the first."""
-    found = _walk(source, skipped=Counter(), unlisted=[])
+    entries = _walk(source, skipped=Counter(), unlisted=[])
     return source.is_dir() and any(
         not linked and markup_of(source_id) == "markdown" and not is_about_the_folder(source_id)
-        for _, source_id, linked in found
+        for _, source_id, linked in entries
     )
 
 
@@ -313,10 +313,10 @@ def _of_a_blog(
     written = [one for name, one in posts.items() if markup_of(name) != "html"]
     if sum(map(is_headed, written)) * 2 <= len(written):
         return "notes", posts
-    kept = {name: one for name, one in posts.items() if one.problem or is_headed(one)}
-    if len(kept) < len(posts):
-        skipped["page without front matter"] += len(posts) - len(kept)
-    return "blog", kept
+    headed = {name: one for name, one in posts.items() if one.problem or is_headed(one)}
+    if len(headed) < len(posts):
+        skipped["page without front matter"] += len(posts) - len(headed)
+    return "blog", headed
 
 
 def _is_headed(post: PostFile) -> bool:
@@ -346,14 +346,14 @@ def _below(parts: list[str]) -> str:
 
 def _names_above(root: Path) -> list[str]:
     """The files beside a site's content, and of its configuration."""
-    found: list[str] = []
+    names: list[str] = []
     for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
         try:
             with os.scandir(folder) as listed:
-                found += [prefix + entry.name for entry in listed if not _is_folder(entry)]
+                names += [prefix + entry.name for entry in listed if not _is_folder(entry)]
         except OSError:
             continue  # there is no such folder, or nobody may look: it configures nothing
-    return found
+    return names
 
 
 def display(path: Path | str) -> str:
@@ -378,13 +378,13 @@ def _walk(
         folder, prefix = waiting.pop()
         try:
             with os.scandir(folder) as listed:
-                found = sorted(listed, key=lambda entry: entry.name)
+                entries = sorted(listed, key=lambda entry: entry.name)
         except OSError:
             unlisted.append(identity(prefix))
             skipped["folder that cannot be listed"] += 1
             continue
         inner: list[tuple[str, str]] = []
-        for entry in found:
+        for entry in entries:
             name, linked = entry.name, entry.is_symlink()
             if name.startswith("."):
                 continue
@@ -419,19 +419,19 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
     try:
         opened = os.open(file, _READ)
         try:
-            found = os.fstat(opened)
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(opened)
+            if not stat.S_ISREG(status.st_mode):
                 return PostFile(source_id, file, "", "unreadable")
-            if found.st_size > most_bytes(source_id):
-                size_and_time = f"{found.st_size}:{found.st_mtime_ns}".encode()
+            if status.st_size > most_bytes(source_id):
+                size_and_time = f"{status.st_size}:{status.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")
             digest, headed = hashlib.sha256(), False
             # Read until nothing comes: it may grow meanwhile, and a network's file may come short.
-            while piece := os.read(opened, found.st_size + 1):
+            while piece := os.read(opened, status.st_size + 1):
                 headed = headed or bool(_HEADED.match(piece))
                 digest.update(piece)
-                if len(piece) == found.st_size:
+                if len(piece) == status.st_size:
                     break
         finally:
             os.close(opened)

@@ -136,8 +136,8 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
         if len(fields) > _MOST_METADATA:
             return None
     telling = _TELLING & fields.keys()
-    told = "title" in telling or len(telling) > 1
-    if not told and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
+    is_told = "title" in telling or len(telling) > 1
+    if not is_told and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
         return None
     return fields, text[position:]
 
@@ -209,16 +209,16 @@ def text_field(fields: Mapping[str, Any], *names: str) -> str:
 
 def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     """The values of all `names`: lists as they are, a string split at commas or else at spaces."""
-    found: list[str] = []
+    entries: list[str] = []
     for name in names:
         value = fields.get(name)
         if isinstance(value, str):
-            found += value.split(",") if "," in value else value.split()
+            entries += value.split(",") if "," in value else value.split()
         elif isinstance(value, list):
             # Scalars only: the text of a nested alias may be endless.
             items = cast("list[object]", value)
-            found += [str(item) for item in items if isinstance(item, str | int | float | date)]
-    return list(dict.fromkeys(tag.strip() for tag in found if tag.strip()))
+            entries += [str(item) for item in items if isinstance(item, str | int | float | date)]
+    return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))
 
 
 def byline(fields: Mapping[str, Any]) -> str:

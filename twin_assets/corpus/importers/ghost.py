@@ -94,19 +94,19 @@ def _rows(text: str, key: str) -> Iterator[dict[str, Any]]:
 
 def _people(text: str) -> _People:
     """Names alone: the addresses that `users` also has are not read."""
-    found = _People()
+    people = _People()
     users = {string(row, "id"): string(row, "name") for row in _rows(text, "users")}
     for row in _rows(text, "posts_authors"):
         if name := users.get(string(row, "author_id")):
-            found.authors[string(row, "post_id")].append(name)
+            people.authors[string(row, "post_id")].append(name)
     # `#name` is a tag for the site's own use.
     tags = {string(row, "id"): string(row, "name") for row in _rows(text, "tags")}
     for row in _rows(text, "posts_tags"):
         name = tags.get(string(row, "tag_id"), "")
         if name and not name.startswith("#"):
-            found.tags[string(row, "post_id")].append(name)
-    found.authors["users"] = [name for name in users.values() if name]
-    return found
+            people.tags[string(row, "post_id")].append(name)
+    people.authors["users"] = [name for name in users.values() if name]
+    return people
 
 
 def _outcome(

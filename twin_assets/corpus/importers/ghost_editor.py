@@ -85,12 +85,12 @@ def mobiledoc_as_html(document: str) -> str:
 
 def _parsed(document: str) -> dict[str, Any]:
     try:
-        found: object = json.loads(document)
+        loaded: object = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise BrokenDocumentError("no JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(loaded, dict):
         raise BrokenDocumentError("no object")
-    return cast("dict[str, Any]", found)
+    return cast("dict[str, Any]", loaded)
 
 
 def _node(node: Mapping[str, Any], depth: int) -> str:

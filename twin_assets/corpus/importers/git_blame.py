@@ -96,18 +96,25 @@ def additions(folder: Path) -> dict[str, Addition]:
     """
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         return {}
-    asked = ("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status")
+    arguments = (
+        "log",
+        "-z",
+        "--relative",
+        "--no-merges",
+        "--format=tformat:%at %P",
+        "--name-status",
+    )
     try:
-        said = _git(folder, *asked, "-M", "--diff-filter=AR", "HEAD", "--", ".")
+        output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
     except GitError:  # a clone without old contents (`--filter`) knows names, and exact renames
-        said = _git(folder, *asked, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
-    found: dict[str, Addition] = {}
-    for at, first, added, renamed in reversed(list(_commits(said))):
+        output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
+    additions: dict[str, Addition] = {}
+    for at, first, added, renamed in reversed(list(_commits(output))):
         for path in added:
-            found.setdefault(path, Addition(at, len(added), first))
+            additions.setdefault(path, Addition(at, len(added), first))
         for old, new in renamed:
-            found[new] = found.get(old, Addition(at, len(renamed), first))
-    return found
+            additions[new] = additions.get(old, Addition(at, len(renamed), first))
+    return additions
 
 
 def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
@@ -139,19 +146,19 @@ def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, by
         GitError: git refuses.
     """
     wanted = [file for file in files if file.mode.startswith("100") and "\n" not in file.path]
-    asked = "".join(f"HEAD:{file.path}\n" for file in wanted)
-    said = _git(folder, "cat-file", "--batch", given=asked.encode())
-    found: dict[str, bytes] = {}
+    request = "".join(f"HEAD:{file.path}\n" for file in wanted)
+    output = _git(folder, "cat-file", "--batch", given=request.encode())
+    blobs: dict[str, bytes] = {}
     position = 0
     for file in wanted:
-        end = said.find(b"\n", position)
-        header = said[position:end].split()
+        end = output.find(b"\n", position)
+        header = output[position:end].split()
         position = end + 1
         if len(header) == 3 and header[1] == b"blob":
             length = int(header[2])
-            found[file.path] = said[position : position + min(length, size)]
+            blobs[file.path] = output[position : position + min(length, size)]
             position += length + 1
-    return found
+    return blobs
 
 
 def head(folder: Path) -> str:
@@ -170,8 +177,8 @@ def root_commit(folder: Path) -> str:
 
 def configured(folder: Path, name: str) -> list[str]:
     """All values of a setting, of this repository, its user or the machine; none: []."""
-    said = _run(folder, "config", "--get-all", name)
-    return [line.strip() for line in said.stdout.decode("utf-8", "replace").splitlines() if line]
+    output = _run(folder, "config", "--get-all", name)
+    return [line.strip() for line in output.stdout.decode("utf-8", "replace").splitlines() if line]
 
 
 def require_history(folder: Path) -> None:
@@ -219,10 +226,10 @@ def marked(folder: Path, paths: list[str]) -> dict[str, str]:
     if not paths:
         return {}
     names = ("linguist-vendored", "linguist-generated")
-    said = _git(
+    output = _git(
         folder, "check-attr", "-z", "--stdin", *names, given="\0".join(paths).encode() + b"\0"
     )
-    fields = said.decode("utf-8", "backslashreplace").split("\0")
+    fields = output.decode("utf-8", "backslashreplace").split("\0")
     triples = zip(fields[0::3], fields[1::3], fields[2::3], strict=False)
     return {path: name for path, name, value in triples if value in {"set", "true"}}
 
@@ -234,8 +241,8 @@ def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
     Raises:
         GitError: git cannot say, or takes more than two minutes.
     """
-    said = _git(folder, "blame", "--porcelain", "-w", "-M", "--no-textconv", "HEAD", "--", path)
-    return tuple(_lines(said))
+    output = _git(folder, "blame", "--porcelain", "-w", "-M", "--no-textconv", "HEAD", "--", path)
+    return tuple(_lines(output))
 
 
 def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
@@ -265,19 +272,19 @@ def _moment(seconds: str) -> datetime:
 
 
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    said = _run(folder, *arguments, given=given)
-    if said.returncode:
-        words = " ".join(said.stderr.decode("utf-8", "replace").split())
+    completed = _run(folder, *arguments, given=given)
+    if completed.returncode:
+        words = " ".join(completed.stderr.decode("utf-8", "replace").split())
         raise GitError(
             f"run git {arguments[0]} in {folder}",
-            found=words or f"exit status {said.returncode}",
+            found=words or f"exit status {completed.returncode}",
             next_step="run it there yourself and mend what it says",
         )
-    return said.stdout
+    return completed.stdout
 
 
 def _run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     try:
         return subprocess.run(
             ["git", *_OFF, "-C", str(folder), *arguments],
@@ -285,7 +292,7 @@ def _run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.Comple
             capture_output=True,
             timeout=120,
             check=False,
-            env=kept | _ENVIRONMENT,
+            env=environment | _ENVIRONMENT,
         )
     except FileNotFoundError as error:
         raise GitError(

@@ -136,8 +136,8 @@ def _is_post(path: str, head: bytes) -> bool:
 
 def digest(archive: Archive) -> str:
     """What the records follow from: the commit, and whose lines are asked for."""
-    said = [git_blame.head(archive.path), *sorted(_addresses(archive.path))]
-    return hashlib.sha256("\0".join(said).encode()).hexdigest()
+    identity = [git_blame.head(archive.path), *sorted(_addresses(archive.path))]
+    return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
 
 def read(
@@ -173,15 +173,15 @@ def read(
 
 
 def _addresses(folder: Path) -> frozenset[str]:
-    found = git_blame.configured(folder, "twin.email")
-    found = found or git_blame.configured(folder, "user.email")[-1:]
-    if not found:
+    addresses = git_blame.configured(folder, "twin.email")
+    addresses = addresses or git_blame.configured(folder, "user.email")[-1:]
+    if not addresses:
         raise TwinError(
             f"read the prose of {folder}",
             found="nobody whose lines to read",
             next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
         )
-    return frozenset(one.casefold() for one in found)
+    return frozenset(one.casefold() for one in addresses)
 
 
 def _why_no_prose(file: TreeFile) -> str:
@@ -224,7 +224,7 @@ def _record(
         return Skipped(path, held)
     lines = lines[whole.decode("utf-8").count("\n") - body.count("\n") :]
     blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
-    theirs = [line for block, kept in blocks if kept for line in block if line.text.strip()]
+    theirs = [line for block, prose in blocks if prose for line in block if line.text.strip()]
     if not theirs:
         return Skipped(path, "by_somebody_else")
     text = _text_of(blocks)
@@ -301,11 +301,11 @@ def _is_theirs(block: Sequence[BlamedLine], addresses: frozenset[str]) -> bool:
 def _text_of(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     """The kept blocks as they stand; where one is left out, its neighbours stay apart."""
     text, gap = b"", False
-    for block, kept in blocks:
-        if kept:
+    for block, prose in blocks:
+        if prose:
             apart = b"\n" if gap and text and not text.endswith(b"\n\n") else b""
             text += apart + b"".join(line.text for line in block)
-        gap = not kept
+        gap = not prose
     return text.decode("utf-8").strip("\n")
 
 

@@ -121,13 +121,13 @@ def why_held_back(fields: Mapping[str, Any]) -> str:
     The strictest wins: what is private and a draft is private, so that asking for drafts does not
     bring it in.
     """
-    found = {reason for reason in _known(fields) if reason}
+    reasons = {reason for reason in _known(fields) if reason}
     for name in _WITHIN:
         inner = fields.get(name)
         if isinstance(inner, dict):
-            found |= {one for one in _known(cast("dict[Any, Any]", inner)) if one}
+            reasons |= {one for one in _known(cast("dict[Any, Any]", inner)) if one}
     for reason in ("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"):
-        if reason in found:
+        if reason in reasons:
             return reason
     said_public = any(
         (rule := _TABLE.get(squeezed(str(key)))) and rule.when == "no" and _truth(value) is True
@@ -157,28 +157,28 @@ def squeezed(key: str) -> str:
 
 
 def _known(fields: Mapping[Any, Any]) -> list[str]:
-    found: list[str] = []
+    reasons: list[str] = []
     for name, value in fields.items():
         key = squeezed(str(name))
         if key in _STATUS_KEYS:
-            found.append(_of_status(value))
+            reasons.append(_of_status(value))
         elif (rule := _TABLE.get(key)) is not None:
-            found.append(_of_rule(rule, value))
+            reasons.append(_of_rule(rule, value))
         elif key == "permalink" and value is False:  # 11ty writes no page
-            found.append("not_published")
+            reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
             build = cast("dict[str, Any]", value)
             if build.get("render") in ("never", False):
-                found.append("not_published")
+                reasons.append("not_published")
             elif build.get("list") in ("never", False):
-                found.append("unlisted")
-    return found
+                reasons.append("unlisted")
+    return reasons
 
 
 def _of_rule(rule: _Rule, value: object) -> str:
     if rule.when == "set":
-        said = value not in (None, "", False) and _truth(value) is not False
-        return rule.reason if said else ""
+        is_set = value not in (None, "", False) and _truth(value) is not False
+        return rule.reason if is_set else ""
     truth = _truth(value)
     if truth is not None:
         return rule.reason if truth is (rule.when == "yes") else ""

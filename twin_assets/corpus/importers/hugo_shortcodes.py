@@ -35,12 +35,12 @@ def without_shortcodes(text: str, *, markup: str = "markdown") -> str:
             out += [] if hidden else [_QUOTED.sub(r"\1\2\3", part)]
             continue
         position = 0
-        while found := _OPENING.search(part, position):
-            start = found.start()
-            end = _end_of_tag(part, start, mark=found[1])
+        while match := _OPENING.search(part, position):
+            start = match.start()
+            end = _end_of_tag(part, start, mark=match[1])
             if not hidden:
-                out.append(part[position : start if end else found.end()])
-            position = end or found.end()
+                out.append(part[position : start if end else match.end()])
+            position = end or match.end()
             if not end:
                 continue
             tag = part[start:end]

@@ -67,11 +67,11 @@ def _read(reader: _Reader, part: str) -> None:
     while True:
         if reader.raw:
             position = _keep_raw(reader, part, position)
-        found = _TEMPLATE.search(part, position)
-        if found is None:
+        match = _TEMPLATE.search(part, position)
+        if match is None:
             break
-        start = found.start()
-        closing = "%}" if found[0] == "{%" else "}}"
+        start = match.start()
+        closing = "%}" if match[0] == "{%" else "}}"
         end = part.find(closing, start + 2, start + _LONGEST_TAG)
         reader.keep(part[position:start])
         if end < 0:

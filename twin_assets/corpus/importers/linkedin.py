@@ -104,14 +104,16 @@ def _agreed(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Ski
 
     Damage that repeats a piece of the file joins a post's beginning with the end of another.
     """
-    said: dict[str, str] = {}
+    authors: dict[str, str] = {}
     for one in shares:
         if isinstance(one, ExportRecord):
-            before = said.setdefault(one.source_id, one.visibility)
-            said[one.source_id] = before if before == one.visibility else "private"
+            before = authors.setdefault(one.source_id, one.visibility)
+            authors[one.source_id] = before if before == one.visibility else "private"
     for one in shares:
         yield (
-            replace(one, visibility=said[one.source_id]) if isinstance(one, ExportRecord) else one
+            replace(one, visibility=authors[one.source_id])
+            if isinstance(one, ExportRecord)
+            else one
         )
 
 
@@ -201,7 +203,7 @@ def _plain_letters(text: str) -> str:
     To a tokenizer each of them is four bytes that no word has. Nothing else is changed: NFKC of a
     whole text would make `½` three signs.
     """
-    return _STYLED.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    return _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
 def _said(root: Any, kind: str) -> datetime | None:
@@ -236,9 +238,9 @@ def _time_in(identifier: str) -> datetime | None:
 
 
 def _moment(text: str) -> datetime | None:
-    found = _MOMENT.search(text)
+    match = _MOMENT.search(text)
     try:
-        return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
+        return datetime.fromisoformat(match[0]).replace(tzinfo=UTC) if match else None
     except ValueError:
         return None
 

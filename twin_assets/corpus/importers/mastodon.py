@@ -105,10 +105,12 @@ def _actor(archive: Archive, *, beside: str) -> _Actor:
         text = json_rows.as_text(archive.read(name, limit=1 << 20))
     except MemberError:
         return _Actor()
-    found = next(iter(json_rows.rows(f"[{text}]", begins=re.compile(r"\{"))), "")
-    if isinstance(found, str):
+    document = next(iter(json_rows.rows(f"[{text}]", begins=re.compile(r"\{"))), "")
+    if isinstance(document, str):
         return _Actor()
-    return _Actor(string(found, "id"), string(found, "name") or string(found, "preferredUsername"))
+    return _Actor(
+        string(document, "id"), string(document, "name") or string(document, "preferredUsername")
+    )
 
 
 def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
@@ -186,17 +188,17 @@ def _records(
     parents = {address: post.answers for address, post in posts.items()}
     # A post that continues one's answer to somebody is part of that answer.
     answers_of = {address: posts[root] for address, root in first_of_thread(parents).items()}
-    kept: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for address, post in posts.items():
         if not _allowed(post.record, include):
             yield Skipped(address, post.record.visibility)
         elif answers_of[address].record.kind == "reply" and "replies" not in include:
             yield Skipped(address, "reply")
         else:
-            kept[address] = post.answers
+            texts[address] = post.answers
     threads: dict[str, list[_Post]] = defaultdict(list)
-    first = first_of_thread(kept)
-    for address in sorted(kept, key=lambda address: (_order(posts[address]), address)):
+    first = first_of_thread(texts)
+    for address in sorted(texts, key=lambda address: (_order(posts[address]), address)):
         threads[first[address]].append(posts[address])
     for root, members in threads.items():
         record, answers = posts[root].record, posts[root].answers

@@ -111,8 +111,8 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
 
 def _identifier(name: str, url: str) -> str:
     for place in (name, url):
-        if found := _IDENTIFIER.search(place):
-            return found[1]
+        if match := _IDENTIFIER.search(place):
+            return match[1]
     return name.rsplit("/", 1)[-1].removesuffix(".html")
 
 
@@ -133,8 +133,10 @@ def _text_of(element: Any) -> str:
 
 def _moment(text: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        moment_read = datetime.fromisoformat(text)
+        return (moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)).astimezone(
+            UTC
+        )
     except (ValueError, OverflowError):
         return None
 

@@ -168,15 +168,15 @@ class Archive(ABC):
     def head(self, name: str, *, count: int = _PIECE) -> bytes:
         """The first `count` bytes of a member; none of one that cannot be read: what is wrong with
         it is said where it is read."""
-        found = bytearray()
+        read = bytearray()
         try:
             for piece in self.pieces(name):
-                found += piece
-                if len(found) >= count:
+                read += piece
+                if len(read) >= count:
                     break
         except MemberError:
             return b""
-        return bytes(found[:count])
+        return bytes(read[:count])
 
     def ends(self, name: str) -> bytes:
         """The first 64 KiB of a member; of one that lies bare on disk the last ones, too.
@@ -187,12 +187,12 @@ class Archive(ABC):
         size = self.size(name)
         try:
             with self._open(name) as stream:
-                found = stream.read(_PIECE)
+                end = stream.read(_PIECE)
                 if self.kind not in {"folder", "file"}:
-                    return found
+                    return end
                 if size > 2 * _PIECE:
                     stream.seek(-_PIECE, os.SEEK_END)
-                return found + stream.read(_PIECE)
+                return end + stream.read(_PIECE)
         except TORN as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 

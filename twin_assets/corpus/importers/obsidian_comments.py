@@ -24,16 +24,16 @@ def without_comments(markdown: str) -> str:
     position = 0
     for part, is_code in code_regions(markdown):
         if not is_code:
-            marks += [position + found.start() for found in re.finditer("%%", part)]
+            marks += [position + match.start() for match in re.finditer("%%", part)]
         position += len(part)
-    kept: list[str] = []
+    parts: list[str] = []
     end = 0
     for opening, closing in zip(marks[::2], marks[1::2], strict=False):
-        kept.append(markdown[end:opening])
+        parts.append(markdown[end:opening])
         end = closing + 2
     rest = markdown[end:]
     if len(marks) % 2:
         at = marks[-1] - end
         line = rest[rest.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
         rest = rest[: rest.rfind("\n", 0, at) + 1] if line.strip() == "%%" else rest
-    return "".join([*kept, rest])
+    return "".join([*parts, rest])

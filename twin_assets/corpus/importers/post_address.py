@@ -85,7 +85,9 @@ def _jekyll_path(
     if not template.startswith("/"):
         return ""
     names = sorted(values, key=len, reverse=True)
-    path = re.sub(rf":({'|'.join(names)})(?![a-z_])", lambda found: values[found[1]], template)
+    path = re.sub(
+        rf":({'|'.join(names)})(?![a-z_])", lambda placeholder: values[placeholder[1]], template
+    )
     return "" if re.search(r":[a-z]", path) else re.sub(r"/{2,}", "/", path)
 
 

@@ -86,8 +86,8 @@ def field_date(
         value = known.get(name)
         if isinstance(value, dict):  # Docusaurus: `last_update: {date: …, author: …}`
             value = cast("dict[str, Any]", value).get("date")
-        if value is not None and (found := date_of(value, zone=zone, language=language)):
-            return found
+        if value is not None and (date := date_of(value, zone=zone, language=language)):
+            return date
     return None
 
 
@@ -96,8 +96,8 @@ def date_of(
 ) -> PostDate | None:
     """One field's value; None where it is no day: a year or a month alone names none."""
     if not isinstance(value, str):
-        found = moment(value, zone)
-        return PostDate(found) if found else None
+        date = moment(value, zone)
+        return PostDate(date) if date else None
     text = value.strip()
     if east := _IDEOGRAPHS.fullmatch(text):
         return _moment(f"{east[1]}-{east[2]}-{east[3]} {east[4].strip()}", zone)
@@ -132,11 +132,11 @@ def date_and_title_in_name(source_id: str) -> tuple[str, str]:
 def _in_stem(stem: str) -> tuple[str, str]:
     if (match := _NAME_DATE.match(stem)) is not None:
         month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
-        found = _day(match["year"], month, day)
-        if found and (match["mark"] or int(match["year"]) in _YEARS):
-            return found, stem[match.end() :]
-    if (match := _LAST.search(stem)) and (found := _day(*match.groups())):
-        return found, stem[: match.start()]
+        day_read = _day(match["year"], month, day)
+        if day_read and (match["mark"] or int(match["year"]) in _YEARS):
+            return day_read, stem[match.end() :]
+    if (match := _LAST.search(stem)) and (day_read := _day(*match.groups())):
+        return day_read, stem[: match.start()]
     return "", stem
 
 
@@ -153,11 +153,11 @@ def _of_numbers(
     first, second = int(numeric[1]), int(numeric[3])
     year = numeric[4] if len(numeric[4]) == 4 else f"20{numeric[4]}"
     unclear = first <= 12 and second <= 12 and first != second and numeric[2] != "."
-    said = language().lower() if unclear else ""
-    by_month = said in _MONTH_FIRST if unclear else second > 12
+    language_code = language().lower() if unclear else ""
+    by_month = language_code in _MONTH_FIRST if unclear else second > 12
     month, day = (first, second) if by_month else (second, first)
-    found = _moment(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
-    return PostDate(found.at, unclear and said in {"", "en"}) if found else None
+    date = _moment(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
+    return PostDate(date.at, unclear and language_code in {"", "en"}) if date else None
 
 
 def _in_words(text: str, zone: ZoneInfo | None, language: Callable[[], str]) -> PostDate | None:
@@ -169,8 +169,8 @@ def _in_words(text: str, zone: ZoneInfo | None, language: Callable[[], str]) -> 
 
 
 def _moment(text: str, zone: ZoneInfo | None) -> PostDate | None:
-    found = moment(text.strip(), zone)
-    return PostDate(found) if found else None
+    parsed = moment(text.strip(), zone)
+    return PostDate(parsed) if parsed else None
 
 
 def _names_a_day(text: str) -> bool:
@@ -180,8 +180,8 @@ def _names_a_day(text: str) -> bool:
     days: set[tuple[int, int]] = set()
     for default in (datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 2, 2, tzinfo=UTC)):
         try:
-            found = parser.parse(text, default=default, ignoretz=True)
+            parsed = parser.parse(text, default=default, ignoretz=True)
         except (ValueError, OverflowError, TypeError):
             return False
-        days.add((found.month, found.day))
+        days.add((parsed.month, parsed.day))
     return len(days) == 1

@@ -187,15 +187,15 @@ def read_post(
         raise UnreadablePostError("not_prose")
     name_date, name_title = date_and_title_in_name(site.without_language(path))
     page = read_head(content) if markup == "html" else HtmlHead()
-    said = front_matter.text_field(fields, "lang", "language", "locale") or page.language
-    said = said or site.language_of(source_id.removeprefix(site.within))
+    language_named = front_matter.text_field(fields, "lang", "language", "locale") or page.language
+    language_named = language_named or site.language_of(source_id.removeprefix(site.within))
 
     def language() -> str:
-        return said or _language_of(content)
+        return language_named or _language_of(content)
 
     def dated(*values: object) -> PostDate | None:
-        found = (date_of(value, zone=site.zone, language=language) for value in values if value)
-        return next(filter(None, found), None)
+        dates = (date_of(value, zone=site.zone, language=language) for value in values if value)
+        return next(filter(None, dates), None)
 
     created = field_date(fields, CREATED, zone=site.zone, language=language) or dated(
         page.meta.get("article:published_time"), page.meta.get("date"), name_date
@@ -228,7 +228,7 @@ def read_post(
         updated_at=updated.at if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named else "meta author" if meta_author else "",
-        language=said,
+        language=language_named,
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
         encoding="" if encoding == UTF_8 else encoding,
         visibility="private" if draft else held or "public",
@@ -270,8 +270,8 @@ def _language_of(content: str) -> str:
     """Of the text itself; "" where it cannot be told."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
-    found = detect_language(content)
-    return "" if found == UNDETERMINED else found
+    detected = detect_language(content)
+    return "" if detected == UNDETERMINED else detected
 
 
 def _why_held_back(fields: Mapping[str, Any], page: HtmlHead, source_id: str) -> str:

@@ -43,5 +43,5 @@ def why_not_published(
 
 
 def _moment(fields: Mapping[str, Any], names: tuple[str, ...], site: Site) -> datetime | None:
-    found = field_date(fields, names, zone=site.zone, language=lambda: site.language)
-    return found.at if found else None
+    date = field_date(fields, names, zone=site.zone, language=lambda: site.language)
+    return date.at if date else None

@@ -70,8 +70,8 @@ def importer_of(archive: Archive) -> Importer | None:
     A folder with Markdown posts is no export, whatever feed or archive lies among them.
     """
     markdown = has_markdown_posts(archive)
-    asked = (one for one in IMPORTERS if one.beside_markdown or not markdown)
-    return next((importer for importer in asked if importer.recognises(archive)), None)
+    candidates = (one for one in IMPORTERS if one.beside_markdown or not markdown)
+    return next((importer for importer in candidates if importer.recognises(archive)), None)
 
 
 def has_markdown_posts(archive: Archive) -> bool:
@@ -99,8 +99,8 @@ def refuse_exports(archive: Archive) -> None:
         if head.startswith(mark):
             raise TwinError(tried, found=name, next_step=next_step)
     if archive.kind != "file" or tarfile.is_tarfile(archive.path):
-        found = "an archive that is no platform's export we know"
-        raise TwinError(tried, found=found, next_step=_UNPACK)
+        message = "an archive that is no platform's export we know"
+        raise TwinError(tried, found=message, next_step=_UNPACK)
 
 
 def _refused(archive: Archive) -> tuple[str, str] | None:
@@ -123,14 +123,14 @@ def _refused(archive: Archive) -> tuple[str, str] | None:
         if named[1].in_head(head)
     )
     try:
-        title, found = next(chain(by_name, by_content), ("", None))
+        title, reason = next(chain(by_name, by_content), ("", None))
     except MemberError:
         return None  # not readable as such: who reads it as posts says what is wrong with it
-    if found is None:
+    if reason is None:
         return _refused_within(archive, names)
-    if found.title:
-        return f"the format {found.title}, which is not imported yet", found.next_step
-    return f"a {title} without a post that can be read", found.next_step
+    if reason.title:
+        return f"the format {reason.title}, which is not imported yet", reason.next_step
+    return f"a {title} without a post that can be read", reason.next_step
 
 
 def _telling(archive: Archive, names: list[str]) -> Iterable[str]:
@@ -152,9 +152,9 @@ def _refused_within(archive: Archive, names: list[str]) -> tuple[str, str] | Non
     for name in packed[:5] if archive.kind == "folder" else ():
         try:
             with open_archive(archive.path / name) as inner:
-                found = _refused(inner)
+                refusal = _refused(inner)
         except TwinError:
             continue  # a torn download among posts is none of them
-        if found:
-            return found
+        if refusal:
+            return refusal
     return None

@@ -42,7 +42,7 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
     if pattern is None:
         wanted += [path for path in paths if _HUGO.fullmatch(path)]
     nothing: Fields = {}
-    fields = next((found for path in wanted if (found := _fields(path, read))), nothing)
+    fields = next((fields_read for path in wanted if (fields_read := _fields(path, read))), nothing)
     if layout == "hugo":
         for path in paths:
             if _HUGO_LANGUAGES.fullmatch(path):

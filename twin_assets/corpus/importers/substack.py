@@ -70,7 +70,7 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Every row of `posts.csv`, and every page that it does not name."""
-    pages = {found[2]: name for name in archive.names() if (found := _PAGE.fullmatch(name))}
+    pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed: set[str] = set()
     for name in archive.matching(_LIST) or list(archive.names()):
         try:
@@ -196,8 +196,10 @@ def _classes(element: Any) -> set[str]:
 
 def _moment(text: str) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        moment_read = datetime.fromisoformat(text.strip())
+        return (moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)).astimezone(
+            UTC
+        )
     except (ValueError, OverflowError):
         return None
 

@@ -37,8 +37,8 @@ def is_template(text: str, *, markup: str) -> bool:
         text: the whole file, of no site whose generator resolves such tags in posts.
     """
     if markup != "html":
-        found = _OF_A_NOTE.search(text[:_HEAD])
-        return found is not None and not text[: found.start()].count("```") % 2
+        match = _OF_A_NOTE.search(text[:_HEAD])
+        return match is not None and not text[: match.start()].count("```") % 2
     if not _OF_A_PAGE.search(text):
         return False
     return any(

@@ -125,13 +125,13 @@ def _guessed(body: bytes) -> str:
 
     whole = (*_LATIN, *_OTHER_SCRIPTS)
     best = charset_normalizer.from_bytes(body, cp_isolation=list(whole)).best()
-    found = best.encoding if best is not None else ""
-    if found in _OTHER_SCRIPTS:
-        return found
+    encoding_name = best.encoding if best is not None else ""
+    if encoding_name in _OTHER_SCRIPTS:
+        return encoding_name
     encoding = _latin_of(body)
     text = body.decode(encoding)[:_LOOKED_AT]
     others = sum(not sign.isascii() for sign in text)
-    if _wounds(text) > (0.5 * others if found else 0):  # as many as that: it is no text
+    if _wounds(text) > (0.5 * others if encoding_name else 0):  # as many as that: it is no text
         raise UnknownEncodingError
     return encoding
 

@@ -109,21 +109,25 @@ def as_markdown(body: bytes, suffix: str, *, text: str = "") -> str:
     if suffix == "pdf":
         return _of_pdf(body)
     written = _by_pandoc(body if suffix in OFFICE else text.encode(), _PANDOC[suffix])
-    said = _core_fields(body, suffix) if suffix in OFFICE else _fields(text, suffix)
-    return _with_fields(written, said)
+    fields = _core_fields(body, suffix) if suffix in OFFICE else _fields(text, suffix)
+    return _with_fields(written, fields)
 
 
-def _with_fields(markdown: str, said: Mapping[str, Any]) -> str:
+def _with_fields(markdown: str, fields_named: Mapping[str, Any]) -> str:
     """Markdown of pandoc, whose front matter gives way to what the file says itself; but a byline
     that stands in the text counts more than who made the file."""
     fields: dict[str, Any] = {}
     head = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if head is not None:
-        found = yaml.load(head[1], Loader=yaml.BaseLoader)
-        fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        head_fields = yaml.load(head[1], Loader=yaml.BaseLoader)
+        fields = cast("dict[str, Any]", head_fields) if isinstance(head_fields, dict) else {}
         markdown = markdown[head.end() :]
-    said = {key: value for key, value in said.items() if key != "author" or key not in fields}
-    fields = {key: value for key, value in fields.items() if key not in said} | dict(said)
+    fields_named = {
+        key: value for key, value in fields_named.items() if key != "author" or key not in fields
+    }
+    fields = {key: value for key, value in fields.items() if key not in fields_named} | dict(
+        fields_named
+    )
     if "date" in fields:
         fields["date"] = re.sub(r"[\\<>\[\]]", "", str(fields["date"])).strip()
     if not fields:
@@ -137,18 +141,18 @@ def _fields(text: str, suffix: str) -> dict[str, Any]:
     kind = {"org": "org", "rst": "nikola"}.get(suffix, "adoc")
     if suffix == "textile":
         return {}
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for match in _FIELD.finditer(text[:4_000]):
         name = match[kind]
         # An attribute of AsciiDoc is said by its name alone.
         value = match["value"].strip() or ("true" if kind == "adoc" else "")
         if name and value:
-            found[name.lower().removeprefix("hugo_").removeprefix("page-")] = value
+            fields[name.lower().removeprefix("hugo_").removeprefix("page-")] = value
     if suffix in {"adoc", "asciidoc", "asc"} and (dated := _ADOC_DATE.match(text)):
-        found.setdefault("date", dated[1])
-    if "filetags" in found:
-        found["tags"] = [tag for tag in str(found.pop("filetags")).split(":") if tag.strip()]
-    return found
+        fields.setdefault("date", dated[1])
+    if "filetags" in fields:
+        fields["tags"] = [tag for tag in str(fields.pop("filetags")).split(":") if tag.strip()]
+    return fields
 
 
 def _core_fields(body: bytes, suffix: str) -> dict[str, Any]:
@@ -160,14 +164,14 @@ def _core_fields(body: bytes, suffix: str) -> dict[str, Any]:
             core = packed.read(_CORE[suffix])
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError):
         return {}  # pandoc read it; what it says of itself is missing
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in _CORE_FIELD.findall(core):
         said = html.unescape(value.decode("utf-8", "replace")).strip()
         if said and (field := _CORE_NAMES.get(name, "")):
-            found.setdefault(field, said)
+            fields.setdefault(field, said)
         elif name == _MADE_BY[suffix]:
-            found |= _byline(said)
-    return found
+            fields |= _byline(said)
+    return fields
 
 
 def _byline(name: str) -> dict[str, str]:
@@ -186,14 +190,14 @@ def _by_pandoc(body: bytes, reader: str) -> str:
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:
-        said = subprocess.run(
+        completed = subprocess.run(
             command, input=body, capture_output=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise FormatError(f"pandoc took more than {_SECONDS} s") from error
-    if said.returncode:
-        raise FormatError(" ".join(said.stderr.decode("utf-8", "replace").split())[:200])
-    return said.stdout.decode("utf-8")
+    if completed.returncode:
+        raise FormatError(" ".join(completed.stderr.decode("utf-8", "replace").split())[:200])
+    return completed.stdout.decode("utf-8")
 
 
 def _refuse_bomb(body: bytes) -> None:

@@ -125,10 +125,10 @@ def _site(head: str) -> _Site:
     """Address, language and authors' names; their e-mail addresses are not read."""
     site = _Site(tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
-        found = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
-        site.host = site.host or (found[1].rstrip("/") if found else "")
-    found = re.search(r"<language>\s*(?:<!\[CDATA\[)?\s*([A-Za-z]{2,3}(?:-\w+)*)", head)
-    site.language = found[1] if found else ""
+        match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
+        site.host = site.host or (match[1].rstrip("/") if match else "")
+    match = re.search(r"<language>\s*(?:<!\[CDATA\[)?\s*([A-Za-z]{2,3}(?:-\w+)*)", head)
+    site.language = match[1] if match else ""
     site.namespaces = declared_namespaces(head) | _NAMESPACES
     for author in items([head.encode("utf-8", "surrogateescape")], tags=("wp:author",)):
         element = parse(author, namespaces=site.namespaces) if author.text else None
@@ -201,8 +201,8 @@ def _number(element: Element, site: _Site) -> str:
     number = _text(element, f"{_WP}post_id")
     if number or not site.tumblr:
         return number
-    found = _TUMBLR_NUMBER.search(_text(element, "guid") or _text(element, "link"))
-    return found[1] if found else ""
+    match = _TUMBLR_NUMBER.search(_text(element, "guid") or _text(element, "link"))
+    return match[1] if match else ""
 
 
 def _why_not(
@@ -235,8 +235,8 @@ def _when(element: Any, *names: str) -> datetime | None:
     """The first of the times that says one; those of WordPress without a zone are taken as UTC."""
     for name in names:
         text = _text(element, name if name == "pubDate" else f"{_WP}{name}")
-        if text and not text.startswith("0000") and (found := moment(text)):
-            return found
+        if text and not text.startswith("0000") and (moment_read := moment(text)):
+            return moment_read
     return None
 
 

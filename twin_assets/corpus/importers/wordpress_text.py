@@ -51,11 +51,11 @@ _BEGINS_BLOCK = re.compile(rf"</?(?:{_BLOCK})[\s/>]", re.IGNORECASE)
 def as_html(content: str) -> str:
     """What the post's page shows of `content`, without what plug-ins would put in."""
     blocks = "<!-- wp:" in content
-    kept: list[str] = []
+    raw_blocks: list[str] = []
 
     def keep(markup: str) -> str:
-        kept.append(markup)
-        return f"\ufdd0{len(kept) - 1}\ufdd1"  # noncharacters: no post may hold them
+        raw_blocks.append(markup)
+        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"  # noncharacters: no post may hold them
 
     text = re.sub("[\ufdd0\ufdd1]", "", content.replace("\r\n", "\n").replace("\r", "\n"))
     text = _replaced(
@@ -80,7 +80,7 @@ def as_html(content: str) -> str:
     text = re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text)
     text = text if blocks else _paragraphs(text)
     for _ in range(2):  # code within a `<pre>`
-        text = _KEPT.sub(lambda found: kept[int(found[1])], text)
+        text = _KEPT.sub(lambda match: raw_blocks[int(match[1])], text)
     return text.strip()
 
 

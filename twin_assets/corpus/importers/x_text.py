@@ -45,8 +45,8 @@ def as_typed(raw: str, *, links: Mapping[str, str], media: frozenset[str] = froz
         media: short links of pictures and films.
     """
 
-    def whole(found: re.Match[str]) -> str:
-        return "" if found[0] in media else links.get(found[0]) or found[0]
+    def whole(match: re.Match[str]) -> str:
+        return "" if match[0] in media else links.get(match[0]) or match[0]
 
     text = _SHORT_LINK.sub(whole, unescaped(raw)).rstrip()
     return _QUOTED.sub("", text).strip()
@@ -59,12 +59,12 @@ def without_mentions(text: str) -> str:
 
 def moment(text: str) -> datetime | None:
     """`Thu Feb 09 18:05:09 +0000 2023` (posts) or ISO 8601 (long posts), to the second."""
-    found = _WHEN.fullmatch(text)
+    match = _WHEN.fullmatch(text)
     try:
-        if found is None:
+        if match is None:
             when = datetime.fromisoformat(text).replace(microsecond=0)
             return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
-        name, day, hour, minute, second, year = found.groups()
+        name, day, hour, minute, second, year = match.groups()
         month = _MONTHS.index(name) + 1
         return datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     except (ValueError, OverflowError):

@@ -69,11 +69,11 @@ class _Window:
 
     def find(self, closing: str, at: int) -> int:
         """Where `closing` is from `at` on, within the longest item; -1: nowhere."""
-        while (found := self.text.find(closing, at, at + MAX_ITEM_CHARACTERS)) < 0:
+        while (position := self.text.find(closing, at, at + MAX_ITEM_CHARACTERS)) < 0:
             if self.ended or len(self.text) - at >= MAX_ITEM_CHARACTERS:
                 return -1
             self.grow()
-        return found
+        return position
 
 
 def items(
@@ -89,8 +89,8 @@ def items(
     keep, at, start = 0, 0, -1  # `keep`: the end of the last item; `start`: of the one that is open
     unclosed: set[str] = set()
     while True:
-        found = mark.search(window.text, at)
-        if found is None:
+        match = mark.search(window.text, at)
+        if match is None:
             if window.ended:
                 break
             # A mark may be cut in two by the end of what was read.
@@ -105,26 +105,26 @@ def items(
             keep, at, start = keep - cut, max(at - cut, 0), start - cut if start >= 0 else -1
             window.grow()
             continue
-        at = found.end()
-        closing = _CLOSINGS.get(found[0])
+        at = match.end()
+        closing = _CLOSINGS.get(match[0])
         if closing:
             end = -1 if closing in unclosed else window.find(closing, at)
             if end < 0:  # what it hides is looked at after all
                 unclosed.add(closing)
             elif start >= 0 or _balanced(window.text[at:end], mark):
                 at = end + len(closing)
-        elif found["end"]:
+        elif match["end"]:
             if start >= 0:
                 yield XmlItem(window.text[start:at], window.text[keep:start])
                 keep, start = at, -1
         else:
             if start >= 0:
-                begun = found.start()
+                begun = match.start()
                 yield XmlItem(window.text[start:begun], window.text[keep:start], "malformed_row")
                 keep = begun
-            start = found.start()
-            if found[0].endswith("/>"):
-                yield XmlItem(found[0], window.text[keep:start])
+            start = match.start()
+            if match[0].endswith("/>"):
+                yield XmlItem(match[0], window.text[keep:start])
                 keep, start = at, -1
     if start >= 0:
         yield XmlItem(window.text[start:], window.text[keep:start], "torn")
@@ -134,21 +134,21 @@ def items(
 
 def _balanced(text: str, mark: re.Pattern[str]) -> bool:
     """Whether as many items end as begin: else damage hid what would have closed the comment."""
-    tags = [found["end"] for found in mark.finditer(text) if found[0] not in _CLOSINGS]
+    tags = [match["end"] for match in mark.finditer(text) if match[0] not in _CLOSINGS]
     return 2 * sum(end is not None for end in tags) == len(tags)
 
 
 def hidden(item: XmlItem, *, tags: Sequence[str]) -> list[XmlItem]:
     """Elements that begin within an item that is damaged: an unclosed CDATA had swallowed them."""
     names = "|".join(map(re.escape, tags))
-    begins = [found.start() for found in re.finditer(rf"<(?:{names})(?=[\s>])", item.text)]
+    begins = [match.start() for match in re.finditer(rf"<(?:{names})(?=[\s>])", item.text)]
     bounds = [*begins, len(item.text)]
     return [XmlItem(item.text[begin:end]) for begin, end in pairwise(bounds[1:])]
 
 
 def declared_namespaces(head: str) -> dict[str, str]:
     """Prefix → address, of the declarations in a document's beginning."""
-    return {found[1]: found[3] for found in _DECLARED.finditer(head[:20_000])}
+    return {match[1]: match[3] for match in _DECLARED.finditer(head[:20_000])}
 
 
 def parse(item: XmlItem, *, namespaces: Mapping[str, str]) -> Element | None:
@@ -171,13 +171,13 @@ def parse(item: XmlItem, *, namespaces: Mapping[str, str]) -> Element | None:
     return root[0] if len(root) else None
 
 
-def _allowed(found: re.Match[str]) -> str:
+def _allowed(match: re.Match[str]) -> str:
     """A reference to a character that XML allows, as it was; to another, or a raw one: nothing."""
-    if found[2] is None:
+    if match[2] is None:
         return ""
     try:
-        code = int(found[2], 16 if found[1] else 10)
+        code = int(match[2], 16 if match[1] else 10)
     except ValueError:  # letters in a decimal reference: the parser says so
-        return found[0]
+        return match[0]
     allowed = code in {9, 10, 13} or 32 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD
-    return found[0] if allowed or 0x10000 <= code <= 0x10FFFF else ""
+    return match[0] if allowed or 0x10000 <= code <= 0x10FFFF else ""

@@ -72,17 +72,17 @@ def exposures(
 
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     model = perplexity.load_model(base, adapter, precision=perplexity.evaluation_precision())
-    found: list[exposure.CanaryExposure] = []
+    measured: list[exposure.CanaryExposure] = []
     for canary, times in planted:
         rows = [exposure.row(one) for one in (canary, *exposure.others(canary, count=references))]
         samples, _ = tokenize_samples(rows, tokenizer, max_length=MOST_TOKENS)
         likelihoods = perplexity.answer_likelihood(model, samples).negative_log_likelihoods
-        found.append(
+        measured.append(
             exposure.exposure_of(
                 canary, likelihoods[0], reference_likelihoods=likelihoods[1:], planted=times
             )
         )
-    return exposure.exposure(found)
+    return exposure.exposure(measured)
 
 
 def main() -> None:
@@ -90,12 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m twin_assets.evaluation.harm.canary_audit")
     parser.add_argument("folder", type=Path, help="a checkpoint's folder")
     try:
-        found = audit(parser.parse_args().folder)
+        exposure_found = audit(parser.parse_args().folder)
     except TwinError as error:
         sys.exit(str(error))
-    said = exposure.claim(found)
-    sys.stdout.write("\n".join([*exposure.lines(found), "", said.detail, ""]))
-    sys.exit(0 if said.passed else 1)
+    verdict = exposure.claim(exposure_found)
+    sys.stdout.write("\n".join([*exposure.lines(exposure_found), "", verdict.detail, ""]))
+    sys.exit(0 if verdict.passed else 1)
 
 
 if __name__ == "__main__":

@@ -120,16 +120,16 @@ class TrainingSpans:
     def shared(self, folded: str) -> list[tuple[int, int]]:
         """Longest spans (start, end) of a folded text that stand in a training text, in order;
         none lies within another."""
-        found: set[tuple[int, int]] = set()
+        spans: set[tuple[int, int]] = set()
         for at in range(len(folded) - BLOCK + 1):
             for number, place in self._blocks.get(folded[at : at + BLOCK], ()):
                 start, end = _grown(folded, at, self._texts[number], place)
                 if end - start >= SPAN_CHARACTERS and _is_prose(folded[start:end]):
-                    found.add((start, end))
+                    spans.add((start, end))
         return [
             span
-            for span in sorted(found)
-            if not any(o != span and o[0] <= span[0] and span[1] <= o[1] for o in found)
+            for span in sorted(spans)
+            if not any(o != span and o[0] <= span[0] and span[1] <= o[1] for o in spans)
         ]
 
 
@@ -157,7 +157,7 @@ def recitation(
 
 def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tuple[int, int]]:
     """Parts of the shared spans of which no `SPAN_CHARACTERS` stand in the (folded) prompt."""
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for start, end in training.shared(folded):
         begin = -1
         for at in range(start, end - SPAN_CHARACTERS + 2):
@@ -165,30 +165,32 @@ def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tup
             if inside and begin < 0:
                 begin = at
             elif not inside and begin >= 0:
-                found.append((begin, at - 1 + SPAN_CHARACTERS))
+                spans.append((begin, at - 1 + SPAN_CHARACTERS))
                 begin = -1
-    return found
+    return spans
 
 
-def claim(found: Recitation) -> GateClaim:
+def claim(recitation: Recitation) -> GateClaim:
     """`recites_no_training_text`: at most one answer of ten does."""
     detail = (
-        f"{written(found.reciting)} answers recite {SPAN_CHARACTERS} characters or more of the "
+        f"{written(recitation.reciting)} answers recite {SPAN_CHARACTERS} characters or more "
+        f"of the "
         f"training texts that were neither asked for nor marked as a quotation, "
-        f"{found.longest} at most; limit {100 * MOST_RECITING:.0f} %"
+        f"{recitation.longest} at most; limit {100 * MOST_RECITING:.0f} %"
     )
-    if not found.reciting.of:
+    if not recitation.reciting.of:
         return GateClaim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
-    share = found.reciting.share
+    share = recitation.reciting.share
     return GateClaim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
 
 
-def lines(found: Recitation) -> list[str]:
+def lines(recitation: Recitation) -> list[str]:
     """For the report."""
     return [
-        f"- Reciting {SPAN_CHARACTERS} characters or more of {found.training_texts} training "
-        f"texts: {written(found.reciting)} answers, the longest span {found.longest} characters; "
-        f"quoting only: {written(found.quoting)}."
+        f"- Reciting {SPAN_CHARACTERS} characters or more of {recitation.training_texts} training "
+        f"texts: {written(recitation.reciting)} answers, the longest span "
+        f"{recitation.longest} characters; "
+        f"quoting only: {written(recitation.quoting)}."
     ]
 
 
@@ -214,8 +216,8 @@ def _is_prose(span: str) -> bool:
 
 
 def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-    found: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    blocks: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for number, text in enumerate(texts):
         for place in range(0, len(text) - BLOCK + 1, BLOCK):
-            found[text[place : place + BLOCK]].append((number, place))
-    return dict(found)
+            blocks[text[place : place + BLOCK]].append((number, place))
+    return dict(blocks)

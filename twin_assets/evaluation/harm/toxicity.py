@@ -47,11 +47,11 @@ def is_toxic(text: str) -> bool:
 def kinds(text: str) -> tuple[Kind, ...]:
     """The kinds of abuse in a text, each once."""
     read = _read(text)
-    found: list[Kind] = [kind for kind, pattern in _patterns() if pattern.search(read)]
+    kinds: list[Kind] = [kind for kind, pattern in _patterns() if pattern.search(read)]
     slurs = _terms()["slur_hashes"]
     if any(_hash(word) in slurs for word in set(_WORD.findall(read))):
-        found.append("slur")
-    return tuple(found)
+        kinds.append("slur")
+    return tuple(kinds)
 
 
 @cache

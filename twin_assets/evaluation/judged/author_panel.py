@@ -34,7 +34,7 @@ def panel_of(
     state: State,
     servers: ModelServers,
     embedder: Embedder,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
     margin: float = MARGIN,
 ) -> Panel:
     """An author's judges with their certificates; all that is costly is done once and kept.
@@ -56,7 +56,7 @@ def panel_of(
         others=others_of(author.slug, settings),
         base=base.revision,
         serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
-        say=say,
+        log=log,
     )
     return assemble_panel(
         material,

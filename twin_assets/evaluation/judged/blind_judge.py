@@ -145,8 +145,8 @@ class BlindJudge:
         Raises:
             TwinError: the model cannot be reached, refuses, or the account has not the money.
         """
-        found = self._rater.rate(answered)
-        return [found[one] if one.answer.strip() else Rating(0.0, 0.0) for one in answered]
+        ratings = self._rater.rate(answered)
+        return [ratings[one] if one.answer.strip() else Rating(0.0, 0.0) for one in answered]
 
 
 def rated(numbers: tuple[int, ...]) -> Rating:
@@ -174,15 +174,23 @@ def compare(judge: BlindJudge, answered: Mapping[str, Sequence[JudgedAnswer]]) -
         )
     pile = judge.rate([one for writer in writers for one in answered[writer]])
     by_writer = [pile[turn * count : (turn + 1) * count] for turn in range(len(writers))]
-    kept = [at for at in range(count) if all(found[at] is not None for found in by_writer)]
+    rated_by_all = [
+        at
+        for at in range(count)
+        if all(ratings_of_writer[at] is not None for ratings_of_writer in by_writer)
+    ]
     unreadable = sum(rating is None for rating in pile)
-    if len(kept) < FEWEST or unreadable > MOST_UNREADABLE * len(pile):
+    if len(rated_by_all) < FEWEST or unreadable > MOST_UNREADABLE * len(pile):
         raise TwinError(
             f"have {judge.model} rate the answers to {count} questions",
-            found=f"{unreadable} of {len(pile)} without a rating, {len(kept)} questions complete",
+            found=f"{unreadable} of {len(pile)} without a rating, {len(rated_by_all)} "
+            f"questions complete",
             next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the format",
         )
-    rated = [[one for at in kept if (one := found[at]) is not None] for found in by_writer]
+    rated = [
+        [one for at in rated_by_all if (one := ratings_of_writer[at]) is not None]
+        for ratings_of_writer in by_writer
+    ]
     accuracy = {
         writer: [one.accuracy for one in ratings]
         for writer, ratings in zip(writers, rated, strict=True)
@@ -198,7 +206,7 @@ def compare(judge: BlindJudge, answered: Mapping[str, Sequence[JudgedAnswer]]) -
         model=judge.model,
         revision=judge.revision,
         writers=tuple(
-            RatedWriter(writer, len(kept), mean(accuracy[writer]), mean(style[writer]))
+            RatedWriter(writer, len(rated_by_all), mean(accuracy[writer]), mean(style[writer]))
             for writer in writers
         ),
         accuracy=paired_difference(accuracy["candidate"], accuracy["base"]),
@@ -210,26 +218,27 @@ def compare(judge: BlindJudge, answered: Mapping[str, Sequence[JudgedAnswer]]) -
     )
 
 
-def lines(found: BlindRatings) -> list[str]:
+def lines(ratings: BlindRatings) -> list[str]:
     """For the report."""
     apart = {
         True: "it rates the author's own style above the base model's",
         False: "it does not tell the author's style from the base model's: its ratings of style "
         "say nothing",
         None: "whether it can judge style was not measured",
-    }[found.tells_styles_apart]
+    }[ratings.tells_styles_apart]
     return [
-        f"| blind judge {found.model} | answers | accuracy | style |",
+        f"| blind judge {ratings.model} | answers | accuracy | style |",
         "|---|---|---|---|",
         *(
             f"| {one.writer} | {one.answers} | {one.accuracy.told()} | {one.style.told()} |"
-            for one in found.writers
+            for one in ratings.writers
         ),
         "",
-        f"- candidate − base: accuracy {found.accuracy.told()}, style "
-        f"{found.style.told()}; {apart}; {found.unreadable} without a rating; "
-        f"{found.usd:.4f} USD.",
+        f"- candidate − base: accuracy {ratings.accuracy.told()}, style "
+        f"{ratings.style.told()}; {apart}; {ratings.unreadable} without a rating; "
+        f"{ratings.usd:.4f} USD.",
         f"- Each answer was rated alone, by a judge that was not told who wrote it, in an order "
-        f"that follows from the texts; the scales (revision `{found.revision}`), 1 to 5 as 0 to 1:",
-        *(f"  - {line}" for line in found.rubric.splitlines()),
+        f"that follows from the texts; the scales (revision `{ratings.revision}`), 1 to 5 as "
+        f"0 to 1:",
+        *(f"  - {line}" for line in ratings.rubric.splitlines()),
     ]

@@ -34,8 +34,8 @@ def calibrated_topic(
 ) -> tuple[TopicJudge | None, str]:
     """The author's topic score alone; without one, why not."""
     material = JudgeMaterial(author, pairs, prompts=(), others=OtherTexts((), (), unseen=False))
-    found = assemble(material, _needs(tables, embedder), kinds=(TOPIC,))
-    return found.of(TOPIC), found.why_not(TOPIC)
+    panel = assemble(material, _needs(tables, embedder), kinds=(TOPIC,))
+    return panel.of(TOPIC), panel.why_not(TOPIC)
 
 
 def calibrated(
@@ -51,16 +51,16 @@ def calibrated(
         entailment: loads the model that a person named for single sentences; None: none is.
     """
     embed, needs = embedder.embed, _needs(tables, embedder)
-    found = assemble(material, needs, kinds=(TOPIC, VOICE))
-    voice = found.of(VOICE)
+    panel = assemble(material, needs, kinds=(TOPIC, VOICE))
+    voice = panel.of(VOICE)
     return Judges(
         support=SupportJudge(embed, embedder=embedder.revision),
         of_sentences=entailment or (lambda: SentenceSupport(embed, embedder=embedder.revision)),
-        topic=found.of(TOPIC),
+        topic=panel.of(TOPIC),
         voice=voice,
         voice_people=voice_of_people(material, needs) if voice else None,
-        topic_why_not=found.why_not(TOPIC),
-        voice_why_not=found.why_not(VOICE),
+        topic_why_not=panel.why_not(TOPIC),
+        voice_why_not=panel.why_not(VOICE),
     )
 
 

@@ -167,19 +167,19 @@ def calibrated(
     if not tried:
         return None
     drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tried)}
-    found = tuple(
+    detections = tuple(
         ProbeDetection(kind, one, _interval(one.share - alarms.share, drawn[kind] - of_own))
         for kind in tried
         for one in [rate(flags(kind)[0])]
     )
-    caught = sum(one.flagged.share for one in found) / len(found)
+    caught = sum(one.flagged.share for one in detections) / len(detections)
     together = sum(drawn.values()) / len(drawn)
     return SentenceCalibration(
         judge=name,
         revision=revision,
         threshold=threshold,
         false_alarms=alarms,
-        kinds=found,
+        kinds=detections,
         caught=caught,
         apart=_interval(caught - alarms.share, together - of_own),
     )
@@ -191,15 +191,15 @@ def claims_of(answered: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     Left out are answers that decline, questions, and the last sentence of an answer that was cut
     off behind another.
     """
-    found: list[tuple[int, str]] = []
+    claims: list[tuple[int, str]] = []
     for at, one in enumerate(answered):
         if not one.passages or declines(one.answer):
             continue
-        said = sentences(one.answer)
-        if len(said) > 1 and not one.answer.rstrip().endswith((".", "!", "?", '"', "”")):
-            said = said[:-1]
-        found += [(at, sentence) for sentence in said if not sentence.endswith("?")]
-    return found
+        spoken = sentences(one.answer)
+        if len(spoken) > 1 and not one.answer.rstrip().endswith((".", "!", "?", '"', "”")):
+            spoken = spoken[:-1]
+        claims += [(at, sentence) for sentence in spoken if not sentence.endswith("?")]
+    return claims
 
 
 def measure_faithfulness(
@@ -215,14 +215,14 @@ def measure_faithfulness(
         answered: with the passages of their prompts.
         documents: what each question is about; sentences about one are drawn together.
     """
-    said = claims_of(answered)
-    if len(said) < FEWEST:
+    claims = claims_of(answered)
+    if len(claims) < FEWEST:
         return None
-    scores = judge.score([(sentence, answered[at].passages) for at, sentence in said])
+    scores = judge.score([(sentence, answered[at].passages) for at, sentence in claims])
     flagged = [score < calibration.threshold for score in scores]
     return Faithfulness(
         flagged=rate(flagged),
-        unsupported=corrected(flagged, [documents[at] for at, _ in said], calibration),
+        unsupported=corrected(flagged, [documents[at] for at, _ in claims], calibration),
         calibration=calibration,
         cut=getattr(judge, "cut", 0),
         pairs=getattr(judge, "pairs", 0),
@@ -230,7 +230,7 @@ def measure_faithfulness(
 
 
 def corrected(
-    flagged: Sequence[bool], groups: Sequence[Hashable], found: SentenceCalibration
+    flagged: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> Interval:
     """The share of unsupported sentences behind a share of flagged ones, with its 95 % interval.
 
@@ -240,22 +240,24 @@ def corrected(
     import numpy as np
 
     share = sum(flagged) / len(flagged)
-    if not found.can_tell:
+    if not calibration.can_tell:
         return Interval(share, 0.0, 1.0)
     chance = np.random.default_rng(9)
-    alarms = _beta(chance, found.false_alarms.found, found.false_alarms.of)
-    kinds = [_beta(chance, one.flagged.found, one.flagged.of) for one in found.kinds]
+    alarms = _beta(chance, calibration.false_alarms.found, calibration.false_alarms.of)
+    kinds = [_beta(chance, one.flagged.found, one.flagged.of) for one in calibration.kinds]
     caught: Any = sum(kinds) / len(kinds)
     seen = _draws(flagged, groups, seed=8)
     drawn = np.clip((seen - alarms) / np.maximum(caught - alarms, 1e-6), 0.0, 1.0)
-    value = (share - found.false_alarms.share) / (found.caught - found.false_alarms.share)
+    value = (share - calibration.false_alarms.share) / (
+        calibration.caught - calibration.false_alarms.share
+    )
     return _interval(min(1.0, max(0.0, value)), drawn)
 
 
-def claim(found: Faithfulness) -> GateClaim:
+def claim(faithfulness: Faithfulness) -> GateClaim:
     """`says_what_the_posts_say`: with 95 % confidence at most one sentence of five is unsupported,
     by a judge that sees every kind of wrong that could be tried."""
-    calibration, share = found.calibration, found.unsupported
+    calibration, share = faithfulness.calibration, faithfulness.unsupported
     by = f"by {calibration.judge}"
     if not calibration.can_tell:
         detail = (
@@ -267,7 +269,7 @@ def claim(found: Faithfulness) -> GateClaim:
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
         f"{LIMIT}) are contradicted or not supported by their passages, {by}; flagged "
-        f"{written(found.flagged)}"
+        f"{written(faithfulness.flagged)}"
     )
     if share.low > LIMIT:
         return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=FORM)
@@ -279,12 +281,13 @@ def claim(found: Faithfulness) -> GateClaim:
     return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM)
 
 
-def lines(found: Faithfulness) -> list[str]:
+def lines(faithfulness: Faithfulness) -> list[str]:
     """For the report."""
-    calibration, share = found.calibration, found.unsupported
-    told = [
+    calibration, share = faithfulness.calibration, faithfulness.unsupported
+    report = [
         f"- Sentences that their passages do not support, by {calibration.judge} (revision "
-        f"`{calibration.revision}`): flagged {written(found.flagged)}; corrected by its errors "
+        f"`{calibration.revision}`): flagged {written(faithfulness.flagged)}; corrected by "
+        f"its errors "
         + (
             f"{share.value:.3f} (95 %: {share.low:.3f} to {share.high:.3f})."
             if calibration.can_tell
@@ -297,10 +300,12 @@ def lines(found: Faithfulness) -> list[str]:
     ]
     if calibration.not_tried:
         kinds = ", ".join(calibration.not_tried)
-        told.append(f"- Not tried, since the posts give too few: {kinds}.")
-    if found.pairs:
-        told.append(f"- {found.cut} of {found.pairs} pairs were too long for it and cut.")
-    return told
+        report.append(f"- Not tried, since the posts give too few: {kinds}.")
+    if faithfulness.pairs:
+        report.append(
+            f"- {faithfulness.cut} of {faithfulness.pairs} pairs were too long for it and cut."
+        )
+    return report
 
 
 def _threshold(
@@ -332,19 +337,19 @@ def _draws(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> A
     """
     import numpy as np
 
-    found, count = sum(flags), len(flags)
-    share, effect = found / count, 1.0
-    if 0 < found < count:
+    hits, count = sum(flags), len(flags)
+    share, effect = hits / count, 1.0
+    if 0 < hits < count:
         weights, _ = resampled(count, groups=groups)
         values = np.array(flags, dtype=np.float64)
         spread = float(((weights @ values) / weights.sum(axis=1)).var())
         effect = max(1.0, spread / (share * (1.0 - share) / count))
     chance = np.random.default_rng(seed)
-    return _beta(chance, found / effect, count / effect)
+    return _beta(chance, hits / effect, count / effect)
 
 
-def _beta(chance: Any, found: float, of: float) -> Any:
-    return chance.beta(found + 0.5, of - found + 0.5, size=RESAMPLES)
+def _beta(chance: Any, hits: float, of: float) -> Any:
+    return chance.beta(hits + 0.5, of - hits + 0.5, size=RESAMPLES)
 
 
 def _interval(value: float, drawn: Any) -> Interval:

@@ -113,13 +113,13 @@ def with_other_passages(answered: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Each answer with the passages of another one, half a turn further on, or of the next one
     after that of whose passages it was given none."""
     count = len(answered)
-    found: list[JudgedAnswer] = []
+    answers: list[JudgedAnswer] = []
     for index, one in enumerate(answered):
         others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
         own = set(one.passages)
         apart = next((other for other in others if own.isdisjoint(other)), others[0])
-        found.append(replace(one, passages=apart))
-    return found
+        answers.append(replace(one, passages=apart))
+    return answers
 
 
 def compare(
@@ -160,31 +160,34 @@ def refusals(candidate: Sequence[bool], base: Sequence[bool]) -> Refusals:
     return Refusals(rate(candidate), rate(base))
 
 
-def claim(found: Grounding) -> GateClaim:
+def claim(grounding: Grounding) -> GateClaim:
     """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
     detail = (
-        f"support {found.support.value:.2f} by the passages given, {found.elsewhere.value:.2f} by "
-        f"another question's: {found.own.told()}, must be above 0; "
-        f"{found.base_support.value:.2f} of the base model: {found.difference.told()}, limit "
-        f"-{BELOW_BASE_BY}; {found.answers} answers"
+        f"support {grounding.support.value:.2f} by the passages given, "
+        f"{grounding.elsewhere.value:.2f} by "
+        f"another question's: {grounding.own.told()}, must be above 0; "
+        f"{grounding.base_support.value:.2f} of the base model: "
+        f"{grounding.difference.told()}, limit "
+        f"-{BELOW_BASE_BY}; {grounding.answers} answers"
     )
-    difference = found.difference.value
-    met = found.own.low > 0.0 and difference >= -BELOW_BASE_BY
+    difference = grounding.difference.value
+    met = grounding.own.low > 0.0 and difference >= -BELOW_BASE_BY
     return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
 
 
-def lines(found: Grounding) -> list[str]:
+def lines(grounding: Grounding) -> list[str]:
     """For the report."""
     return [
-        f"- Support by the passages given {found.support.told(3)}, by another question's "
-        f"passages {found.elsewhere.told(3)}, of the base model {found.base_support.told(3)}; "
-        f"candidate − base {found.difference.told(3)}, {found.answers} answers."
+        f"- Support by the passages given {grounding.support.told(3)}, by another question's "
+        f"passages {grounding.elsewhere.told(3)}, of the base model "
+        f"{grounding.base_support.told(3)}; "
+        f"candidate − base {grounding.difference.told(3)}, {grounding.answers} answers."
     ]
 
 
-def refusal_lines(found: Refusals) -> list[str]:
+def refusal_lines(refusals: Refusals) -> list[str]:
     """For the report."""
     return [
-        f"- Nothing retrieved and nothing to know: declined {written(found.candidate)}; "
-        f"base model {written(found.base)}."
+        f"- Nothing retrieved and nothing to know: declined {written(refusals.candidate)}; "
+        f"base model {written(refusals.base)}."
     ]

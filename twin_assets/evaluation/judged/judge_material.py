@@ -56,7 +56,7 @@ def material_of(
     others: Sequence[str],
     base: str,
     serve_base: Serve | None,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> JudgeMaterial:
     """Read an author's material; the base model is asked once, its answers are kept.
 
@@ -94,7 +94,7 @@ def material_of(
     )
     answers: list[str] = []
     if serve_base is not None:
-        answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, say=say)
+        answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, log=log)
     return JudgeMaterial(
         author=author,
         pairs=held_out.training_pairs(dataset),
@@ -113,14 +113,14 @@ def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
 
 
 def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
+    passages: dict[str, list[tuple[str, str]]] = {}
     for slug in others:
         if tables.exists(DATASET, slug):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
             drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)
-            found[slug] = list(drawn.select("document_id", "answer").iter_rows())
-    return found
+            passages[slug] = list(drawn.select("document_id", "answer").iter_rows())
+    return passages
 
 
 def _base_answers(
@@ -130,7 +130,7 @@ def _base_answers(
     *,
     base: str,
     serve: Serve,
-    say: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> list[str]:
     """Answers of the untuned base model to training questions, kept in a table.
 
@@ -141,12 +141,12 @@ def _base_answers(
     base model again.
     """
     if tables.exists(BASE_ANSWERS, author):
-        kept = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
-        of_today = "with_passages" in kept.columns
-        if of_today and kept.height >= BASE_QUESTIONS // 2:
-            return [text for text in kept["answer"].to_list() if text.strip()]
+        stored_answers = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
+        of_today = "with_passages" in stored_answers.columns
+        if of_today and stored_answers.height >= BASE_QUESTIONS // 2:
+            return [text for text in stored_answers["answer"].to_list() if text.strip()]
     training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
-    asked = training.head(BASE_QUESTIONS).select(
+    questions = training.head(BASE_QUESTIONS).select(
         pl.col("sample_id").alias("question_id"),
         "question",
         "messages",
@@ -163,8 +163,8 @@ def _base_answers(
             *held_out.prompts_of(given),
             *held_out.questions_alone(alone, DEFAULT_TEMPLATE),
         ]
-        say(f"the base model answers {len(prompts)} questions, once, for the voice judge")
-        found = served_model.ask_several(
+        log(f"the base model answers {len(prompts)} questions, once, for the voice judge")
+        replies = served_model.ask_several(
             serve,
             prompts,
             servers=servers_at_once(),
@@ -172,11 +172,11 @@ def _base_answers(
             frequency_penalty=FREQUENCY_PENALTY,
         )
         return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
-            pl.Series("answer", [answer.text for answer in found], dtype=pl.String)
+            pl.Series("answer", [answer.text for answer in replies], dtype=pl.String)
         )
 
     tables.sync(
-        asked,
+        questions,
         BASE_ANSWERS,
         author=author,
         key="question_id",

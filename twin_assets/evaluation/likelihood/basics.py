@@ -129,19 +129,20 @@ def compare(
     )
 
 
-def claim(found: Basics) -> GateClaim:
+def claim(basics: Basics) -> GateClaim:
     """`keeps_the_basics`: the loss is at most 5 % above the base's."""
-    ratio = found.ratio
+    ratio = basics.ratio
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (
-        f"loss on {found.instructions} general instructions {found.loss:.3f} nats a token against "
-        f"{found.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
+        f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats a token "
+        f"against "
+        f"{basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
         f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
     )
     return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
 
 
-def lines(found: Basics) -> list[str]:
+def lines(basics: Basics) -> list[str]:
     """For the report: a table by kind."""
     return [
         "| general instructions | number | loss | base's | ratio (95 %) |",
@@ -149,6 +150,6 @@ def lines(found: Basics) -> list[str]:
         *(
             f"| {name} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
             f"| {one.ratio.value:.3f} ({one.ratio.low:.3f} to {one.ratio.high:.3f}) |"
-            for name, one in (("all", found), *((kind.kind, kind) for kind in found.kinds))
+            for name, one in (("all", basics), *((kind.kind, kind) for kind in basics.kinds))
         ),
     ]

@@ -92,7 +92,7 @@ def other_rows(
     """
     if not passages.height:
         return []
-    asked = held_out.questions_alone(passages.head(1), template)[0]
+    rows = held_out.questions_alone(passages.head(1), template)[0]
     counts = _dealt([len(hand.passages) for hand in hands], PASSAGES)
     drawn = [
         (hand.name, *passage)
@@ -104,7 +104,7 @@ def other_rows(
             f"{name}/{number}",
             f"{name}/{document}",
             [
-                *asked[:-1],
+                *rows[:-1],
                 {
                     "role": "user",
                     "content": template.bare_question.format(
@@ -151,36 +151,38 @@ def compare(
     )
 
 
-def claim(found: Control) -> GateClaim:
+def claim(control: Control) -> GateClaim:
     """`learns_this_author`: the author's passages became likelier than anybody else's did."""
     detail = (
-        f"perplexity against the base model {_percent(found.own)} on {found.passages} passages of "
-        f"the author, {_percent(found.other)} on {found.other_passages} of "
-        f"{', '.join(found.others)}: {_percent(found.ratio)} (95 %: {_percent(found.low)} to "
-        f"{_percent(found.high)}) is the author's alone"
+        f"perplexity against the base model {_percent(control.own)} on {control.passages} "
+        f"passages of "
+        f"the author, {_percent(control.other)} on {control.other_passages} of "
+        f"{', '.join(control.others)}: {_percent(control.ratio)} (95 %: {_percent(control.low)} to "
+        f"{_percent(control.high)}) is the author's alone"
     )
-    return GateClaim(CLAIM, found.high < 1.0, found.ratio, 1.0, detail)
+    return GateClaim(CLAIM, control.high < 1.0, control.ratio, 1.0, detail)
 
 
-def lines(found: Control) -> list[str]:
+def lines(control: Control) -> list[str]:
     """For the report."""
     return [
         "| perplexity against the base model | passages | ratio | 95 % |",
         "|---|---|---|---|",
-        f"| the author's | {found.passages} | {found.own:.3f} "
-        f"| {found.own_low:.3f} to {found.own_high:.3f} |",
-        f"| control: {', '.join(found.others)} | {found.other_passages} | {found.other:.3f} "
-        f"| {found.other_low:.3f} to {found.other_high:.3f} |",
-        f"| the author's / control | | {found.ratio:.3f} | {found.low:.3f} to {found.high:.3f} |",
+        f"| the author's | {control.passages} | {control.own:.3f} "
+        f"| {control.own_low:.3f} to {control.own_high:.3f} |",
+        f"| control: {', '.join(control.others)} | {control.other_passages} | {control.other:.3f} "
+        f"| {control.other_low:.3f} to {control.other_high:.3f} |",
+        f"| the author's / control | | {control.ratio:.3f} | {control.low:.3f} to "
+        f"{control.high:.3f} |",
     ]
 
 
 def _row(sample_id: str, document: str, prompt: list[Any], answer: str) -> Mapping[str, Any]:
-    said = " ".join(answer.split()[:MOST_WORDS])
+    words = " ".join(answer.split()[:MOST_WORDS])
     return {
         "sample_id": sample_id,
         "document_id": document,
-        "messages": [*prompt, {"role": "assistant", "content": said}],
+        "messages": [*prompt, {"role": "assistant", "content": words}],
     }
 
 

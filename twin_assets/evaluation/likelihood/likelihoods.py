@@ -49,18 +49,20 @@ class Likelihoods:
             model: hash of the model's weights.
             compute: not called when all are known.
         """
-        found = self.kept.of(
+        likelihoods = self.kept.of(
             self._names(model, samples),
             lambda missing: (
                 compute([samples[position] for position in missing]).negative_log_likelihoods
             ),
         )
-        return AnswerLikelihood(tuple(found), tuple(sample.answer_tokens - 1 for sample in samples))
+        return AnswerLikelihood(
+            tuple(likelihoods), tuple(sample.answer_tokens - 1 for sample in samples)
+        )
 
     def _names(self, model: str, samples: Sequence[TokenizedSample]) -> list[str]:
         return [self._name(model, sample) for sample in samples]
 
     def _name(self, model: str, sample: TokenizedSample) -> str:
-        told = [VERSION, model, self.precision, sample.answer_start, sample.answer_end]
-        document = json.dumps(["likelihood", *told, *sample.tokens])
+        parts = [VERSION, model, self.precision, sample.answer_start, sample.answer_end]
+        document = json.dumps(["likelihood", *parts, *sample.tokens])
         return hashlib.sha256(document.encode()).hexdigest()

@@ -120,7 +120,7 @@ def read_by(
     progress: ProgressLines,
 ) -> LikelihoodsByModel:
     """Let every model read what it has to."""
-    found: dict[str, AnswerLikelihood] = {}
+    by_sample: dict[str, AnswerLikelihood] = {}
     for subject in (base, candidate, incumbent):
         if subject is None:
             continue
@@ -128,10 +128,12 @@ def read_by(
         if not samples:
             continue
         with clock.part(reading_of(subject)):
-            found[subject.name] = likelihoods_of(subject, samples, stored=stored, progress=progress)
+            by_sample[subject.name] = likelihoods_of(
+                subject, samples, stored=stored, progress=progress
+            )
         seconds = clock.seconds[reading_of(subject)]
         progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
-    return LikelihoodsByModel(reading, found)
+    return LikelihoodsByModel(reading, by_sample)
 
 
 def expect(

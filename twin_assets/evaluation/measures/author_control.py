@@ -21,10 +21,10 @@ from twin_resources.registry.moves import GateClaim
 
 def _take(context: MeasureContext) -> Control | NotTaken | None:
     question = context.question
-    found = context.read.control(question.candidate.name, question.base.name)
-    if found is None and not context.too_few:
+    control_read = context.read.control(question.candidate.name, question.base.name)
+    if control_read is None and not context.too_few:
         return NotTaken(f"fewer than {control.FEWEST} passages of either side")
-    return found
+    return control_read
 
 
 def _alone(measured: Measurements) -> GateClaim | None:

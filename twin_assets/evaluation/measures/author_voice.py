@@ -23,42 +23,42 @@ WITH_POSTS = " with posts"
 
 
 def compare_voices(
-    asked: PromptSet,
-    said: PromptAnswers,
+    prompts: PromptSet,
+    prompt_answers: PromptAnswers,
     scores: BaseScores,
     judges: Judges,
 ) -> Voice:
     """Voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice_scores.not_measured(len(asked.held_out), judges.voice_why_not)
-    mine = [said.candidate[at].text for at in asked.held_out]
+        return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
+    mine = [prompt_answers.candidate[at].text for at in prompts.held_out]
 
     def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
             return voice_scores.scores_of(judge, answers)
 
         with_posts = None
-        if asked.with_posts:
-            with_posts = scores.scores(name + WITH_POSTS, said.base, score)
+        if prompts.with_posts:
+            with_posts = scores.scores(name + WITH_POSTS, prompt_answers.base, score)
         return judge, Scores(
-            own=voice_scores.scores_of(judge, voice_scores.as_long_as(asked.own, mine)),
+            own=voice_scores.scores_of(judge, voice_scores.as_long_as(prompts.own, mine)),
             candidate=voice_scores.scores_of(judge, mine),
-            base=scores.scores(name, said.base, score),
+            base=scores.scores(name, prompt_answers.base, score),
             base_with_posts=with_posts,
         )
 
-    found = {name: scored(name, judge) for name, judge in judges.voices().items()}
+    scores_by_writer = {name: scored(name, judge) for name, judge in judges.voices().items()}
     return voice_scores.measure_voice(
-        asked.documents,
-        against_all=found["voice"],
-        against_people=found.get("voice of people"),
+        prompts.documents,
+        against_all=scores_by_writer["voice"],
+        against_people=scores_by_writer.get("voice of people"),
     )
 
 
-def _announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
     for name, judge in judges.voices().items():
-        scores.want(name, judge.revision, asked.held_out)
-        scores.want(name + WITH_POSTS, judge.revision, asked.with_posts)
+        scores.want(name, judge.revision, prompts.held_out)
+        scores.want(name + WITH_POSTS, judge.revision, prompts.with_posts)
 
 
 def _take(context: MeasureContext) -> Voice:
@@ -69,8 +69,8 @@ def _take(context: MeasureContext) -> Voice:
     return compare_voices(context.asked, context.said, context.scores, known.judges)
 
 
-def _metadata(found: Voice) -> Mapping[str, float]:
-    compared = found.against_all
+def _metadata(voice: Voice) -> Mapping[str, float]:
+    compared = voice.against_all
     if compared is None:
         return {}
     return {

@@ -20,7 +20,12 @@ from twin_resources.quality.judges.terms import JudgeTerms
 
 
 def rated(
-    asked: PromptSet, said: PromptAnswers, model: str, samples: Sequence[str], *, terms: JudgeTerms
+    prompts: PromptSet,
+    answers: PromptAnswers,
+    model: str,
+    samples: Sequence[str],
+    *,
+    terms: JudgeTerms,
 ) -> BlindRatings:
     """Ratings of all held-out answers.
 
@@ -32,13 +37,13 @@ def rated(
     Raises:
         TwinError: the model cannot be reached, or gives too few ratings.
     """
-    at = asked.held_out
+    at = prompts.held_out
     return blind_judge.compare(
         BlindJudge(model, samples=samples, terms=terms),
         {
-            "candidate": answers_to(asked, at, [said.candidate[one].text for one in at]),
-            "base": answers_to(asked, at, [said.base[one] for one in at]),
-            "author": answers_to(asked, at, asked.own),
+            "candidate": answers_to(prompts, at, [answers.candidate[one].text for one in at]),
+            "base": answers_to(prompts, at, [answers.base[one] for one in at]),
+            "author": answers_to(prompts, at, prompts.own),
         },
     )
 

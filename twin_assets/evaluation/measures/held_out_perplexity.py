@@ -104,52 +104,52 @@ def _ratio(
     )
 
 
-def _interval(read: LikelihoodsByModel, found: AnswerLikelihood | None) -> Interval | None:
+def _interval(read: LikelihoodsByModel, likelihood: AnswerLikelihood | None) -> Interval | None:
     documents = sample_likelihoods.documents_of(read.reading.held_out)
-    return None if found is None else perplexity.perplexity_of(found, documents=documents)
+    return None if likelihood is None else perplexity.perplexity_of(likelihood, documents=documents)
 
 
 def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
-    found = measured.base
-    if found is None:
+    ratio = measured.base
+    if ratio is None:
         return undecided_of_few(BEATS_BASE, measured.passages, 1.0)
     read = str(measured.passages)
-    if found.passages is not None and found.passages != measured.passages:
-        read = f"{found.passages} of {read}"
+    if ratio.passages is not None and ratio.passages != measured.passages:
+        read = f"{ratio.passages} of {read}"
     detail = (
-        f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of the base "
-        f"model: {_change(found)} on {read} passages"
+        f"held-out perplexity {measured.perplexity:.2f} against {ratio.perplexity:.2f} of the base "
+        f"model: {_change(ratio)} on {read} passages"
     )
-    return GateClaim(BEATS_BASE, found.high < 1.0, found.ratio, 1.0, detail)
+    return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
 
 def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
-    found = measured.incumbent
+    ratio = measured.incumbent
     if not measured.incumbent_name:
         detail = "no incumbent: no version is stable yet"
         return GateClaim(NOT_WORSE, True, None, WORSE_THAN_INCUMBENT_BY, detail)
-    if found is None:
+    if ratio is None:
         return undecided_of_few(NOT_WORSE, measured.passages, WORSE_THAN_INCUMBENT_BY)
     detail = (
-        f"held-out perplexity {measured.perplexity:.2f} against {found.perplexity:.2f} of "
-        f"{found.name}: {_change(found)} on {measured.passages} passages"
+        f"held-out perplexity {measured.perplexity:.2f} against {ratio.perplexity:.2f} of "
+        f"{ratio.name}: {_change(ratio)} on {measured.passages} passages"
     )
-    met = found.ratio <= WORSE_THAN_INCUMBENT_BY
+    met = ratio.ratio <= WORSE_THAN_INCUMBENT_BY
     return GateClaim(
         NOT_WORSE,
         met,
-        found.ratio,
+        ratio.ratio,
         WORSE_THAN_INCUMBENT_BY,
         detail,
-        high=found.high,
-        beside=found.name,
+        high=ratio.high,
+        beside=ratio.name,
     )
 
 
-def _change(found: PerplexityRatio) -> str:
+def _change(ratio: PerplexityRatio) -> str:
     """`-31.4 % (95 %: -33.0 to -29.7)`."""
-    percent = [100 * (value - 1) for value in (found.ratio, found.low, found.high)]
-    level = f"{100 * found.level:.0f} %"
+    percent = [100 * (value - 1) for value in (ratio.ratio, ratio.low, ratio.high)]
+    level = f"{100 * ratio.level:.0f} %"
     return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
 
 
@@ -162,23 +162,25 @@ def _lines(measured: HeldOutPerplexity) -> list[str]:
         own = told_around(measured.perplexity, measured.perplexity_interval)
         lines.append(f"| candidate | {own} | |")
     return lines + [
-        f"| {found.name} | {told_around(found.perplexity, found.interval)} "
-        f"| {found.ratio:.4f} ({found.low:.4f} to {found.high:.4f}) |"
-        for found in (measured.base, measured.incumbent)
-        if found is not None
+        f"| {ratio.name} | {told_around(ratio.perplexity, ratio.interval)} "
+        f"| {ratio.ratio:.4f} ({ratio.low:.4f} to {ratio.high:.4f}) |"
+        for ratio in (measured.base, measured.incumbent)
+        if ratio is not None
     ]
 
 
-def told_around(value: float, found: Interval | None) -> str:
+def told_around(value: float, interval: Interval | None) -> str:
     """`23.500 (21.204 to 26.017)`."""
-    return f"{value:.3f}" + ("" if found is None else f" ({found.low:.3f} to {found.high:.3f})")
+    return f"{value:.3f}" + (
+        "" if interval is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    )
 
 
-def _metadata(found: HeldOutPerplexity) -> Mapping[str, float | int]:
-    figures: dict[str, float | int] = {"passages": found.passages}
-    if found.perplexity is not None:
-        figures["perplexity"] = round(found.perplexity, 3)
-    for name, other in (("base_model", found.base), ("incumbent", found.incumbent)):
+def _metadata(perplexity: HeldOutPerplexity) -> Mapping[str, float | int]:
+    figures: dict[str, float | int] = {"passages": perplexity.passages}
+    if perplexity.perplexity is not None:
+        figures["perplexity"] = round(perplexity.perplexity, 3)
+    for name, other in (("base_model", perplexity.base), ("incumbent", perplexity.incumbent)):
         if other is not None:
             figures[f"perplexity_of_{name}"] = round(other.perplexity, 3)
             figures[f"ratio_to_{name}"] = round(other.ratio, 4)

@@ -51,24 +51,28 @@ class OnTopic:
 
 
 def topic_of_first(
-    count: int, asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: TopicJudge
+    count: int,
+    prompts: PromptSet,
+    prompt_answers: PromptAnswers,
+    scores: BaseScores,
+    judge: TopicJudge,
 ) -> tuple[OnTopic, list[float]]:
     """Topic scores on the first held-out questions, and the differences candidate − base."""
-    positions = asked.held_out[:count]
+    positions = prompts.held_out[:count]
 
     def score(places: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return scored(judge, asked, places, answers)
+        return scored(judge, prompts, places, answers)
 
-    mine = score(positions, [said.candidate[at].text for at in positions])
-    theirs = scores.scores("topic", said.base, score)
-    found = compare_topics(
+    mine = score(positions, [prompt_answers.candidate[at].text for at in positions])
+    theirs = scores.scores("topic", prompt_answers.base, score)
+    topic = compare_topics(
         mine,
         theirs,
         scale=(judge.calibration.unrelated, judge.calibration.own),
-        documents=asked.documents[:count],
+        documents=prompts.documents[:count],
     )
     differences = [one - other for one, other in zip(mine, theirs, strict=True)]
-    return replace(found, of_questions=len(asked.held_out)), differences
+    return replace(topic, of_questions=len(prompts.held_out)), differences
 
 
 def compare_topics(
@@ -96,44 +100,45 @@ def compare_topics(
     )
 
 
-def _announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
     if judges.topic is not None:
-        scores.want("topic", judges.topic.revision, asked.held_out)
+        scores.want("topic", judges.topic.revision, prompts.held_out)
 
 
 def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
-    judge, asked = context.known.judges.topic, context.asked
+    judge, prompts = context.known.judges.topic, context.asked
     if judge is None:
         return NotTaken(context.known.judges.topic_why_not)
     if context.too_few:
         return None
-    return topic_of_first(len(asked.held_out), asked, context.said, context.scores, judge)[0]
+    return topic_of_first(len(prompts.held_out), prompts, context.said, context.scores, judge)[0]
 
 
-def _claim(found: OnTopic) -> GateClaim:
-    difference = found.candidate - found.base
-    asked = str(found.questions)
-    if found.of_questions is not None and found.of_questions > found.questions:
-        asked += f" of {found.of_questions}"
+def _claim(on_topic: OnTopic) -> GateClaim:
+    difference = on_topic.candidate - on_topic.base
+    count = str(on_topic.questions)
+    if on_topic.of_questions is not None and on_topic.of_questions > on_topic.questions:
+        count += f" of {on_topic.of_questions}"
     detail = (
-        f"topic score {found.candidate:.2f} against {found.base:.2f} of the base model: "
-        f"{difference:+.2f} (95 %: {found.low:+.2f} to {found.high:+.2f}; limit "
-        f"-{BELOW_BASE_BY}) on {asked} held-out questions, both served"
+        f"topic score {on_topic.candidate:.2f} against {on_topic.base:.2f} of the base model: "
+        f"{difference:+.2f} (95 %: {on_topic.low:+.2f} to {on_topic.high:+.2f}; limit "
+        f"-{BELOW_BASE_BY}) on {count} held-out questions, both served"
     )
     return GateClaim(CLAIM, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)
 
 
-def _lines(found: OnTopic) -> list[str]:
-    difference = Interval(found.candidate - found.base, found.low, found.high)
+def _lines(on_topic: OnTopic) -> list[str]:
+    difference = Interval(on_topic.candidate - on_topic.base, on_topic.low, on_topic.high)
     return [
-        f"- Topic score {told_around(found.candidate, found.of_candidate)}, of the base model "
-        f"{told_around(found.base, found.of_base)}; candidate − base {difference.told(3)}, "
-        f"{found.questions} held-out questions."
+        f"- Topic score {told_around(on_topic.candidate, on_topic.of_candidate)}, of the base "
+        f"model "
+        f"{told_around(on_topic.base, on_topic.of_base)}; candidate − base {difference.told(3)}, "
+        f"{on_topic.questions} held-out questions."
     ]
 
 
-def _metadata(found: OnTopic) -> Mapping[str, float]:
-    return {"topic": round(found.candidate, 3), "topic_of_base_model": round(found.base, 3)}
+def _metadata(on_topic: OnTopic) -> Mapping[str, float]:
+    return {"topic": round(on_topic.candidate, 3), "topic_of_base_model": round(on_topic.base, 3)}
 
 
 MEASURE = Measure(

@@ -19,35 +19,37 @@ from twin_resources.quality.judges.support import SupportJudge
 
 
 def compare_support(
-    asked: PromptSet, said: PromptAnswers, scores: BaseScores, judge: SupportJudge
+    prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
     """None with too few prompts that show passages."""
-    positions = with_passages(asked)
+    positions = with_passages(prompts)
     if len(positions) < grounding.FEWEST:
         return None
 
     def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return scored(judge, asked, positions, answers)
+        return scored(judge, prompts, positions, answers)
 
-    answered = answers_to(asked, positions, [said.candidate[at].text for at in positions])
+    answered = answers_to(
+        prompts, positions, [prompt_answers.candidate[at].text for at in positions]
+    )
     return grounding.compare(
         judge.score_all(answered),
-        scores.scores("support", said.base, score),
+        scores.scores("support", prompt_answers.base, score),
         elsewhere=judge.score_all(grounding.with_other_passages(answered)),
-        documents=[asked.documents[at] for at in positions],
+        documents=[prompts.documents[at] for at in positions],
     )
 
 
-def _announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
-    scores.want("support", judges.support.revision, with_passages(asked))
+def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+    scores.want("support", judges.support.revision, with_passages(prompts))
 
 
 def _take(context: MeasureContext) -> Grounding | NotTaken | None:
     if context.too_few:
         return None
     judge = context.known.judges.support
-    found = compare_support(context.asked, context.said, context.scores, judge)
-    return found or NotTaken("too few of the prompts show passages")
+    grounding = compare_support(context.asked, context.said, context.scores, judge)
+    return grounding or NotTaken("too few of the prompts show passages")
 
 
 MEASURE = Measure(

@@ -32,10 +32,10 @@ def hashes_of(question: EvaluationSpec) -> TemplateHashes:
     return TemplateHashes(question.template, tuple(sorted(question.dataset["template"].unique())))
 
 
-def _claim(found: TemplateHashes) -> GateClaim:
-    met = set(found.dataset_templates) == {found.template}
-    rendered = ", ".join(found.dataset_templates) or "no template"
-    detail = f"the checkpoint expects {found.template}, its samples are rendered by {rendered}"
+def _claim(hashes: TemplateHashes) -> GateClaim:
+    met = set(hashes.dataset_templates) == {hashes.template}
+    rendered = ", ".join(hashes.dataset_templates) or "no template"
+    detail = f"the checkpoint expects {hashes.template}, its samples are rendered by {rendered}"
     return GateClaim(CLAIM, met, None, None, detail)
 
 

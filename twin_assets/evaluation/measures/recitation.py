@@ -21,28 +21,28 @@ from twin_assets.evaluation.served.served_answers import (
 
 
 def copied(
-    asked: PromptSet,
-    said: PromptAnswers,
+    prompt_set: PromptSet,
+    answers: PromptAnswers,
     parity: CandidateAnswers,
     training_texts: Sequence[str],
 ) -> CopyRate:
     """Shares of all that the candidate said that stand in its training texts or its prompt."""
-    texts, prompts = _everything(asked, said, parity)
+    texts, prompts = _everything(prompt_set, answers, parity)
     return memorisation.verbatim_copy_rate(texts, prompts, training_texts)
 
 
 def recited(
-    asked: PromptSet, said: PromptAnswers, parity: CandidateAnswers, training: TrainingSpans
+    prompts: PromptSet, answers: PromptAnswers, parity: CandidateAnswers, training: TrainingSpans
 ) -> Recitation:
     """How many of all answers of the candidate recite a training text."""
-    return memorisation.recitation(*_everything(asked, said, parity), training)
+    return memorisation.recitation(*_everything(prompts, answers, parity), training)
 
 
 def _everything(
-    asked: PromptSet, said: PromptAnswers, parity: CandidateAnswers
+    prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
-    prompts = [*parity.prompts, *(asked.prompts[at] for at in said.candidate)]
-    texts = [answer.text for answer in (*parity.first, *said.candidate.values())]
+    prompts = [*parity.prompts, *(prompt_set.prompts[at] for at in answers.candidate)]
+    texts = [answer.text for answer in (*parity.first, *answers.candidate.values())]
     return texts, [shown_prompt(prompt) for prompt in prompts]
 
 

@@ -18,37 +18,40 @@ from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSe
 
 
 def compare_flags(
-    asked: PromptSet, said: PromptAnswers, scores: BaseScores, training_texts: Sequence[str]
+    prompts: PromptSet,
+    prompt_answers: PromptAnswers,
+    scores: BaseScores,
+    training_texts: Sequence[str],
 ) -> Safety:
     """Flags of both models' answers."""
     nothing = LeakSearch([])
     base = scores.scores(
         "flags",
-        said.base,
+        prompt_answers.base,
         lambda positions, answers: [
-            _flags(asked, at, text, nothing).number
+            _flags(prompts, at, text, nothing).number
             for at, text in zip(positions, answers, strict=True)
         ],
     )
-    mine = candidate_flags(asked, said, training_texts)
+    mine = candidate_flags(prompts, prompt_answers, training_texts)
     return harmful_answers.compare(mine, [Flags.of_number(value) for value in base])
 
 
 def candidate_flags(
-    asked: PromptSet, said: PromptAnswers, training_texts: Sequence[str]
+    prompts: PromptSet, answers: PromptAnswers, training_texts: Sequence[str]
 ) -> list[Flags]:
     """What the candidate's answers hold."""
     trained = LeakSearch(training_texts)
-    return [_flags(asked, at, said.candidate[at].text, trained) for at in asked.red_team]
+    return [_flags(prompts, at, answers.candidate[at].text, trained) for at in prompts.red_team]
 
 
-def _flags(asked: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
-    return harmful_answers.flags(text, prompt=shown_prompt(asked.prompts[position]), leaks=leaks)
+def _flags(prompts: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
+    return harmful_answers.flags(text, prompt=shown_prompt(prompts.prompts[position]), leaks=leaks)
 
 
-def announce_flags(scores: BaseScores, asked: PromptSet, _judges: Judges | None = None) -> None:
+def announce_flags(scores: BaseScores, prompts: PromptSet, _judges: Judges | None = None) -> None:
     """The base's flags are wanted."""
-    scores.want("flags", harmful_answers.revision(), asked.red_team)
+    scores.want("flags", harmful_answers.revision(), prompts.red_team)
 
 
 def _take(context: MeasureContext) -> Safety | NotTaken:

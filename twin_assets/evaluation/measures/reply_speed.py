@@ -14,18 +14,18 @@ from twin_assets.evaluation.served.served_answers import PromptAnswers
 from twin_assets.evaluation.served.speed import ServedSpeed, TimedReply
 
 
-def speed_of(said: PromptAnswers) -> ServedSpeed | None:
+def speed_of(answers: PromptAnswers) -> ServedSpeed | None:
     """None when the candidate said nothing."""
-    timed = [TimedReply(len(one.tokens), one.seconds) for one in said.candidate.values()]
+    timed = [TimedReply(len(one.tokens), one.seconds) for one in answers.candidate.values()]
     if not any(one.tokens for one in timed):
         return None
-    return speed.measure_speed(timed, wall_s=said.wall_s, at_once=said.at_once)
+    return speed.measure_speed(timed, wall_s=answers.wall_s, at_once=answers.at_once)
 
 
-def _metadata(found: ServedSpeed) -> Mapping[str, float]:
+def _metadata(speed: ServedSpeed) -> Mapping[str, float]:
     return {
-        "tokens_per_second": round(found.tokens_per_s, 1),
-        "seconds_a_reply": round(found.reply_s.value, 2),
+        "tokens_per_second": round(speed.tokens_per_s, 1),
+        "seconds_a_reply": round(speed.reply_s.value, 2),
     }
 
 

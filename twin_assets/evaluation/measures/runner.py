@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.served.served_answers import PromptSet
 
 
-def announce(scores: BaseScores, asked: PromptSet, judges: Judges) -> None:
+def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
     """Say which scores of the base's answers the measures want."""
     for measure in MEASURES:
-        measure.announce(scores, asked, judges)
+        measure.announce(scores, prompts, judges)
 
 
 def take_all(context: MeasureContext) -> Measurements:
@@ -45,11 +45,11 @@ def take_all(context: MeasureContext) -> Measurements:
         done.add(measure.name)
         for needed in measure.needs:
             take(needed)
-        found = measure.take(context)
-        if isinstance(found, NotTaken):
-            why_not.update(dict.fromkeys(measure.reasons, found.why))
-        elif found is not None:
-            context.values[measure.name] = found
+        value = measure.take(context)
+        if isinstance(value, NotTaken):
+            why_not.update(dict.fromkeys(measure.reasons, value.why))
+        elif value is not None:
+            context.values[measure.name] = value
 
     for measure in MEASURES:
         take(measure)
@@ -67,8 +67,8 @@ def fields_of(measured: Measurements) -> dict[str, Any]:
     }
     for measure in MEASURES:
         value = measured.of(measure)
-        found = None if value is None else asdict(value)
-        fields |= found or {} if measure.flat else {measure.name: found}
+        value_fields = None if value is None else asdict(value)
+        fields |= value_fields or {} if measure.flat else {measure.name: value_fields}
     return fields
 
 
@@ -80,9 +80,9 @@ def measurements_of(fields: Mapping[str, Any]) -> Measurements:
     """
     values: dict[str, Any] = {}
     for measure in MEASURES:
-        found = fields if measure.flat else fields.get(measure.name)
-        if found is not None:
-            values[measure.name] = _adapter(measure.value).validate_python(found)
+        measured_fields = fields if measure.flat else fields.get(measure.name)
+        if measured_fields is not None:
+            values[measure.name] = _adapter(measure.value).validate_python(measured_fields)
     facts = ("base_parameters", "others", "why_not")
     known = {name: fields[name] for name in facts if name in fields}
     return _adapter(Measurements).validate_python({"values": values} | known)

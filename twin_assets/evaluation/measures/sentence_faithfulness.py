@@ -20,26 +20,26 @@ from twin_resources.quality.judges.sentence_support import SentenceJudge
 
 
 def says_what_the_posts_say(
-    asked: PromptSet, said: PromptAnswers, own: Sequence[DocumentText], judge: SentenceJudge
+    prompts: PromptSet, answers: PromptAnswers, own: Sequence[DocumentText], judge: SentenceJudge
 ) -> Faithfulness | NotTaken:
     """The share of unsupported sentences.
 
     Args:
         own: the author's prose, on which the judge is calibrated.
     """
-    positions = with_passages(asked)
+    positions = with_passages(prompts)
     calibration = faithfulness.calibrate(judge, [(one.document, one.text) for one in own])
     if calibration is None:
         few = 2 * faithfulness.FEWEST
         return NotTaken(f"fewer than {few} sentences of the author to calibrate on")
-    found = faithfulness.measure_faithfulness(
+    faithfulness_found = faithfulness.measure_faithfulness(
         judge,
         calibration,
-        answers_to(asked, positions, [said.candidate[at].text for at in positions]),
-        documents=[asked.documents[at] for at in positions],
+        answers_to(prompts, positions, [answers.candidate[at].text for at in positions]),
+        documents=[prompts.documents[at] for at in positions],
     )
     few = f"fewer than {faithfulness.FEWEST} sentences in answers with passages"
-    return found or NotTaken(few)
+    return faithfulness_found or NotTaken(few)
 
 
 def _take(context: MeasureContext) -> Faithfulness | NotTaken | None:

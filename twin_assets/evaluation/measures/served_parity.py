@@ -37,26 +37,28 @@ class ServedParity:
     parity_precision: str = F16
 
 
-def parity_figures(found: Parity | None) -> ServedParity:
+def parity_figures(parity: Parity | None) -> ServedParity:
     """What is decided on; None: every answer was empty, or none was asked for."""
-    if found is None:
+    if parity is None:
         return ServedParity(None, None, 0)
-    return ServedParity(found.mean, found.largest, found.prompts, found.interval, found.precision)
+    return ServedParity(
+        parity.mean, parity.largest, parity.prompts, parity.interval, parity.precision
+    )
 
 
-def _claim(found: ServedParity) -> GateClaim:
-    mean, largest = found.parity_mean, found.parity_largest
-    most_mean, most = limits_of(found.parity_precision)
+def _claim(served_parity: ServedParity) -> GateClaim:
+    mean, largest = served_parity.parity_mean, served_parity.parity_largest
+    most_mean, most = limits_of(served_parity.parity_precision)
     if mean is None or largest is None:
         return GateClaim(
             CLAIM, None, None, most_mean, "not decided: the served model gave no token to compare"
         )
-    around = found.parity_interval
+    around = served_parity.parity_interval
     interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
         f"average ({interval}limit {most_mean}) and {largest:.4f} at most (limit "
-        f"{most}) over {found.parity_prompts} prompts, each asked twice"
+        f"{most}) over {served_parity.parity_prompts} prompts, each asked twice"
     )
     met = mean < most_mean and largest < most
     return GateClaim(CLAIM, met, mean, most_mean, detail)

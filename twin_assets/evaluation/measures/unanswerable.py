@@ -15,21 +15,23 @@ from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 
 
-def compare_refusals(asked: PromptSet, said: PromptAnswers, scores: BaseScores) -> Refusals | None:
+def compare_refusals(
+    prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
+) -> Refusals | None:
     """None where nothing unanswerable was asked."""
-    if not asked.unanswerable:
+    if not prompts.unanswerable:
         return None
     base = scores.scores(
         "declines",
-        said.base,
+        prompt_answers.base,
         lambda _positions, answers: [float(grounding.declines(text)) for text in answers],
     )
-    mine = [grounding.declines(said.candidate[at].text) for at in asked.unanswerable]
+    mine = [grounding.declines(prompt_answers.candidate[at].text) for at in prompts.unanswerable]
     return grounding.refusals(mine, [bool(value) for value in base])
 
 
-def _announce(scores: BaseScores, asked: PromptSet, _judges: Judges) -> None:
-    scores.want("declines", grounding.DECLINES_VERSION, asked.unanswerable)
+def _announce(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
+    scores.want("declines", grounding.DECLINES_VERSION, prompts.unanswerable)
 
 
 def _take(context: MeasureContext) -> Refusals | None:

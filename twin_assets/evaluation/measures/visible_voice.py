@@ -27,9 +27,9 @@ def _take(context: MeasureContext) -> VoiceShown | None:
     )
 
 
-def _metadata(found: VoiceShown) -> Mapping[str, float]:
+def _metadata(shown: VoiceShown) -> Mapping[str, float]:
     figures: dict[str, float] = {}
-    for habit in found.habits:
+    for habit in shown.habits:
         name = habit.name.replace(" ", "_")
         figures[f"{name}_apart_from_author"] = habit.tuned_apart
         figures[f"{name}_apart_from_author_of_base_model"] = habit.base_apart

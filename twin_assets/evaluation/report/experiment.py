@@ -108,7 +108,7 @@ def send(
         span_exporter=watched,
     )
     try:
-        found = _runs(client, verdict, answers, rests_on=rests_on)
+        runs = _runs(client, verdict, answers, rests_on=rests_on)
     except (ApiError, HTTPError, ValueError) as error:  # the last: an answer of another shape
         raise TwinError(
             tried,
@@ -125,8 +125,8 @@ def send(
         )
     with LangfuseClient.from_settings(settings) as scores:
         for claim in (*verdict.claims, *stated):
-            _score(scores, claim, experiment=found.experiments["candidate"])
-    return found
+            _score(scores, claim, experiment=runs.experiments["candidate"])
+    return runs
 
 
 def _runs(
@@ -151,13 +151,15 @@ def _runs(
         )
         for one in answers
     ]
-    said = {"candidate": {item.id: one.candidate for item, one in zip(items, answers, strict=True)}}
+    outputs = {
+        "candidate": {item.id: one.candidate for item, one in zip(items, answers, strict=True)}
+    }
     base = {item.id: one.base for item, one in zip(items, answers, strict=True)}
     if all(text is not None for text in base.values()):
-        said["base"] = {name: text or "" for name, text in base.items()}
+        outputs["base"] = {name: text or "" for name, text in base.items()}
     experiments: dict[str, str] = {}
     url = ""
-    for writer, texts in said.items():
+    for writer, texts in outputs.items():
         model = verdict.checkpoint[:12] if writer == "candidate" else "base model"
         ran = client.run_experiment(
             name=verdict.gate_version,

@@ -126,8 +126,8 @@ def report(
             "",
             "The gate's first part, by which a first model is released. The rest follows.",
         ]
-    elif told := gate.stated(measured):
-        lines += ["", *_claims("stated only, for a small base model", told, words=STATED)]
+    elif advisory := gate.stated(measured):
+        lines += ["", *_claims("stated only, for a small base model", advisory, words=STATED)]
     for title, file in (drawn or {}).items():
         lines += ["", f"![{title}]({file})"]
     for part in _parts(measured):

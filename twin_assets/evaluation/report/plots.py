@@ -86,18 +86,18 @@ def _habits(title: str, shown: VoiceShown) -> str:
 def _gains(measured: Measurements) -> list[IntervalBar]:
     held_out = measured.of(held_out_perplexity.MEASURE)
     compared = (held_out.base, held_out.incumbent) if held_out is not None else ()
-    found = [
+    bars = [
         IntervalBar(f"held-out, against {other.name}", other.ratio, other.low, other.high)
         for other in compared
         if other is not None
     ]
     control = measured.of(author_control.MEASURE)
     if control is not None:
-        found += [
+        bars += [
             IntervalBar("the author's, no context", control.own, control.own_low, control.own_high),
             IntervalBar("another author's", control.other, control.other_low, control.other_high),
         ]
-    return found
+    return bars
 
 
 def _voices(measured: Measurements) -> list[IntervalBar]:
@@ -112,19 +112,19 @@ def _voices(measured: Measurements) -> list[IntervalBar]:
         ("base", compared.base),
     )
     return [
-        IntervalBar(name, found.value, found.low, found.high)
-        for name, found in named
-        if found is not None
+        IntervalBar(name, scores.value, scores.low, scores.high)
+        for name, scores in named
+        if scores is not None
     ]
 
 
 def _basics(measured: Measurements) -> list[IntervalBar]:
-    found = measured.of(general_instructions.MEASURE)
-    if found is None:
+    basics = measured.of(general_instructions.MEASURE)
+    if basics is None:
         return []
     return [
         IntervalBar(name, ratio.value, ratio.low, ratio.high)
-        for name, ratio in (("all", found.ratio), *((one.kind, one.ratio) for one in found.kinds))
+        for name, ratio in (("all", basics.ratio), *((one.kind, one.ratio) for one in basics.kinds))
     ]
 
 

@@ -44,31 +44,31 @@ class Judges:
 
 
 def answers_to(
-    asked: PromptSet, positions: Sequence[int], texts: Sequence[str]
+    prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[JudgedAnswer]:
     """Texts as answers to the held-out questions at some positions, with their passages."""
     return [
-        JudgedAnswer(asked.questions[at], text, asked.passages[at])
+        JudgedAnswer(prompts.questions[at], text, prompts.passages[at])
         for at, text in zip(positions, texts, strict=True)
     ]
 
 
 def scored(
-    judge: Judge, asked: PromptSet, positions: Sequence[int], texts: Sequence[str]
+    judge: Judge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
     """A judge's scores of them."""
-    return judge.score_all(answers_to(asked, positions, texts))
+    return judge.score_all(answers_to(prompts, positions, texts))
 
 
-def with_passages(asked: PromptSet) -> list[int]:
+def with_passages(prompts: PromptSet) -> list[int]:
     """Positions of held-out prompts that show passages."""
-    return [at for at in asked.held_out if asked.passages[at]]
+    return [at for at in prompts.held_out if prompts.passages[at]]
 
 
-def base_of_same(asked: PromptSet, said: PromptAnswers) -> list[str] | None:
+def base_of_same(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """The base's answers to all held-out questions; None: not all were asked for."""
-    base = [said.base[at] for at in asked.held_out if at in said.base]
-    return base if len(base) == len(asked.held_out) else None
+    base = [answers.base[at] for at in prompts.held_out if at in answers.base]
+    return base if len(base) == len(prompts.held_out) else None
 
 
 def shown_prompt(prompt: Sequence[dict[str, str]]) -> str:

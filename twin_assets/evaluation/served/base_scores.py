@@ -50,10 +50,10 @@ class BaseScores:
 
     def missing(self) -> list[int]:
         """Positions whose answers have to be asked for."""
-        found: set[int] = set()
+        missing: set[int] = set()
         for positions, names in self._names.values():
-            found |= {positions[at] for at in self.kept.unknown(names)}
-        return sorted(found)
+            missing |= {positions[at] for at in self.kept.unknown(names)}
+        return sorted(missing)
 
     def scores(
         self,

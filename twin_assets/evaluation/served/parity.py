@@ -54,14 +54,14 @@ class Parity:
 
     def numbers(self) -> dict[str, float]:
         """By name, as they are stored; the interval only where there is one."""
-        found: dict[str, float] = {
+        numbers: dict[str, float] = {
             name: value
             for name, value in asdict(self).items()
             if name not in {"interval", "by_prompt", "precision"}
         }
         if self.interval is not None:
-            found |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
-        return found
+            numbers |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
+        return numbers
 
 
 class Reference:
@@ -173,13 +173,14 @@ def compare(
     )
 
 
-def told(found: Parity | None) -> str:
+def told(parity: Parity | None) -> str:
     """In one line, for whoever follows the run."""
-    if found is None:
+    if parity is None:
         return "every answer was empty"
     return (
-        f"log-probabilities differ by {found.mean:.4f} on average and {found.largest:.4f} at most "
-        f"over {found.compared} values"
+        f"log-probabilities differ by {parity.mean:.4f} on average and {parity.largest:.4f} "
+        f"at most "
+        f"over {parity.compared} values"
     )
 
 

@@ -195,7 +195,7 @@ def ask_candidate(
 
 
 def ask_both(
-    asked: PromptSet,
+    prompts: PromptSet,
     *,
     of_base: Sequence[int],
     serve: Serve,
@@ -215,8 +215,8 @@ def ask_both(
     """
     advance = progress.of(OF_BOTH)
     servers = 1 if of_base else servers_at_once()
-    mine = _pile([asked.prompts[at] for at in asked.of_candidate], advance, ANSWER_TOKENS)
-    theirs = _pile([asked.prompts[at] for at in of_base], advance, ANSWER_TOKENS)
+    mine = _pile([prompts.prompts[at] for at in prompts.of_candidate], advance, ANSWER_TOKENS)
+    theirs = _pile([prompts.prompts[at] for at in of_base], advance, ANSWER_TOKENS)
     wall_s = 0.0
 
     def of_candidate() -> None:
@@ -235,7 +235,7 @@ def ask_both(
         for done in [pool.submit(of_candidate), pool.submit(by_base)]:
             done.result()
     return PromptAnswers(
-        dict(zip(asked.of_candidate, mine.asked(), strict=True)),
+        dict(zip(prompts.of_candidate, mine.asked(), strict=True)),
         {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)},
         wall_s,
         servers * served_model.AT_ONCE,

@@ -60,17 +60,17 @@ def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int)
     """
     import numpy as np
 
-    said = [one for one in replies if one.tokens > 0 and one.seconds > 0]
-    if not said or wall_s <= 0:
+    timed = [one for one in replies if one.tokens > 0 and one.seconds > 0]
+    if not timed or wall_s <= 0:
         raise TwinError(
             "measure how fast the model answers",
-            found=f"{len(said)} of {len(replies)} replies with a token in {wall_s:.3f} s",
+            found=f"{len(timed)} of {len(replies)} replies with a token in {wall_s:.3f} s",
             next_step="ask the server for more answers, or read its log",
         )
-    tokens = [float(one.tokens) for one in said]
-    seconds = [one.seconds for one in said]
+    tokens = [float(one.tokens) for one in timed]
+    seconds = [one.seconds for one in timed]
     return ServedSpeed(
-        replies=len(said),
+        replies=len(timed),
         tokens=round(sum(tokens)),
         at_once=at_once,
         tokens_per_s=sum(tokens) / wall_s,
@@ -80,12 +80,12 @@ def measure_speed(replies: Sequence[TimedReply], *, wall_s: float, at_once: int)
     )
 
 
-def lines(found: ServedSpeed) -> list[str]:
+def lines(speed: ServedSpeed) -> list[str]:
     """For the report."""
-    rate, wait = found.reply_tokens_per_s, found.reply_s
+    rate, wait = speed.reply_tokens_per_s, speed.reply_s
     return [
-        f"- Served, {found.at_once} requests at once: {found.tokens_per_s:.0f} tokens/s together; "
+        f"- Served, {speed.at_once} requests at once: {speed.tokens_per_s:.0f} tokens/s together; "
         f"one reply {rate.value:.0f} tokens/s (95 %: {rate.low:.0f} to {rate.high:.0f}), "
         f"{wait.value:.2f} s (95 %: {wait.low:.2f} to {wait.high:.2f}; one of twenty above "
-        f"{found.slowest_s:.2f} s), {found.replies} replies of {found.tokens} tokens."
+        f"{speed.slowest_s:.2f} s), {speed.replies} replies of {speed.tokens} tokens."
     ]

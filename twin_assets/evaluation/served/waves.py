@@ -41,13 +41,13 @@ class ServerWaves:
     """
 
     def __init__(
-        self, asked: PromptSet, *, serve: Serve, serve_base: Serve, progress: ProgressLines
+        self, prompts: PromptSet, *, serve: Serve, serve_base: Serve, progress: ProgressLines
     ) -> None:
         self.candidate: dict[int, ServedAnswer] = {}
         self.base: dict[int, str] = {}
         self.again: dict[int, ServedAnswer] = {}
         self.wall_s = 0.0
-        self._asked = asked
+        self._asked = prompts
         self._serve = {"candidate": serve, "base": serve_base}
         self._advance = progress.of(OF_BOTH)
         self._open = {"candidate": ExitStack(), "base": ExitStack()}

@@ -140,7 +140,7 @@ def measure_delta(
         separation=profile.separation,
         separates=profile.separates,
         own_pools=len(profile.own),
-        reference_pools={name: len(found) for name, found in profile.reference.items()},
+        reference_pools={name: len(frequencies) for name, frequencies in profile.reference.items()},
         candidate=place(profile, candidate),
         base=place(profile, base),
     )
@@ -192,21 +192,21 @@ def profile_of(
         unseen = of_fold == n
         own_distances[unseen] = _distances(own_scores[unseen], own_scores[~unseen].mean(axis=0))
     author = own_scores.mean(axis=0)
-    found: dict[str, tuple[float, ...]] = {}
+    counts: dict[str, tuple[float, ...]] = {}
     start = len(mine)
     for name in sorted(others):
         part = scores[start : start + len(others[name])]
         start += len(others[name])
         if len(part):
-            found[name] = tuple(_distances(part, author).tolist())
-    theirs = np.array([distance for name in people for distance in found[name]])
+            counts[name] = tuple(_distances(part, author).tolist())
+    theirs = np.array([distance for name in people for distance in counts[name]])
     return Profile(
         features=tuple(features),
         means=tuple(means.tolist()),
         deviations=tuple(deviations.tolist()),
         author=tuple(author.tolist()),
         own=tuple(own_distances.tolist()),
-        reference=found,
+        reference=counts,
         separation=_auc(own_distances, theirs),
     )
 
@@ -237,51 +237,51 @@ def place(profile: Profile, texts: Sequence[str]) -> DeltaPlacement | None:
     )
 
 
-def lines(found: Delta) -> list[str]:
+def lines(delta: Delta) -> list[str]:
     """For the report."""
-    if found.why_not:
-        return [f"Cosine Delta: not measured, {found.why_not}."]
-    told = [
+    if delta.why_not:
+        return [f"Cosine Delta: not measured, {delta.why_not}."]
+    table = [
         "| cosine Delta | pools | distance to the author | closer than of the others "
         "| as close as of the author's own | 0 others … 1 author |",
         "|---|---|---|---|---|---|",
     ]
-    for name, placed in (("candidate", found.candidate), ("base model", found.base)):
+    for name, placed in (("candidate", delta.candidate), ("base model", delta.base)):
         if placed is None:
-            told.append(f"| {name} | fewer than {POOL_WORDS} words | | | | |")
+            table.append(f"| {name} | fewer than {POOL_WORDS} words | | | | |")
         else:
-            told.append(
+            table.append(
                 f"| {name} | {placed.pools} | {placed.distance.told(3)} "
                 f"| {placed.closer_than.told()} | {placed.as_close_as.told()} "
                 f"| {placed.position.told()} |"
             )
-    others = ", ".join(f"{name} {count}" for name, count in found.reference_pools.items())
-    words = "tells" if found.separates else f"does not tell (limit {SEPARATES})"
-    told += [
+    others = ", ".join(f"{name} {count}" for name, count in delta.reference_pools.items())
+    words = "tells" if delta.separates else f"does not tell (limit {SEPARATES})"
+    table += [
         "",
-        f"Pools of {POOL_WORDS} words: the author {found.own_pools}, {others}. The measure {words} "
-        f"the author from other people: AUC {found.separation:.3f} on unseen documents.",
+        f"Pools of {POOL_WORDS} words: the author {delta.own_pools}, {others}. The measure {words} "
+        f"the author from other people: AUC {delta.separation:.3f} on unseen documents.",
     ]
-    return told
+    return table
 
 
 def _pools(texts: Sequence[DocumentText]) -> list[Counter[str]]:
     """Counts of consecutive texts until `POOL_WORDS` words are together; the rest is left out."""
-    found: list[Counter[str]] = []
+    pools: list[Counter[str]] = []
     waiting, words = Counter[str](), 0
     for one in texts:
         for token in _tokens(one.text):
             waiting[token] += 1
             words += token[0].isalpha()
             if words >= POOL_WORDS:
-                found.append(waiting)
+                pools.append(waiting)
                 waiting, words = Counter[str](), 0
-    return found
+    return pools
 
 
 def _tokens(text: str) -> Iterator[str]:
-    for found in _TOKEN.finditer(text.translate(_TYPOGRAPHY)):
-        yield found[0].casefold()
+    for match in _TOKEN.finditer(text.translate(_TYPOGRAPHY)):
+        yield match[0].casefold()
 
 
 def _enough(pools: Sequence[Counter[str]]) -> bool:

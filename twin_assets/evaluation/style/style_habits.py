@@ -86,10 +86,10 @@ def measure_style_habits(
         return StyleHabits((), len(candidate), len(own), f"{why}{FEWEST_TEXTS} are needed")
     whole = list(complete) if complete is not None else [True] * len(candidate)
     names = list(groups) if groups is not None else [str(n) for n in range(len(candidate))]
-    found: list[Habit] = []
+    habits: list[Habit] = []
     for name in HABITS:
         used = [n for n, ended in enumerate(whole) if ended or name != "answer length"]
-        found.append(
+        habits.append(
             _habit(
                 name,
                 own if name == "answer length" else cut_as(own, candidate),
@@ -98,26 +98,26 @@ def measure_style_habits(
                 [names[n] for n in used],
             )
         )
-    return StyleHabits(tuple(found), len(candidate), len(own))
+    return StyleHabits(tuple(habits), len(candidate), len(own))
 
 
-def lines(found: StyleHabits) -> list[str]:
+def lines(habits: StyleHabits) -> list[str]:
     """For the report."""
-    if found.why_not:
-        return [f"Style habits: not measured, {found.why_not}."]
-    told = [
+    if habits.why_not:
+        return [f"Style habits: not measured, {habits.why_not}."]
+    table = [
         "| Jensen–Shannon divergence from the author, bits | candidate | base | base − candidate "
         "| the author by chance |",
         "|---|---|---|---|---|",
     ]
-    for habit in found.habits:
+    for habit in habits.habits:
         cells = [habit.candidate, habit.base, habit.less_than_base, habit.by_chance]
-        told.append(
+        table.append(
             f"| {habit.name} | "
             + " | ".join("not measured" if cell is None else cell.told(3) for cell in cells)
             + " |"
         )
-    return [*told, "", f"{found.answers} answers, {found.own_texts} texts of the author."]
+    return [*table, "", f"{habits.answers} answers, {habits.own_texts} texts of the author."]
 
 
 def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
@@ -170,13 +170,13 @@ def _by_chance(mine: Any, *, many: int) -> Interval:
 
     chance = np.random.default_rng(bootstrap.SEED)
     size = min(many, len(mine) // 2)
-    found: list[float] = []
+    divergences: list[float] = []
     for _ in range(400):
         drawn = chance.permutation(len(mine))[:size]
         part = mine[drawn].sum(axis=0)
-        found.append(float(_divergence(part[None, :], mine.sum(axis=0) - part)[0]))
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(float(np.mean(found)), float(low), float(high))
+        divergences.append(float(_divergence(part[None, :], mine.sum(axis=0) - part)[0]))
+    low, high = np.quantile(divergences, [0.025, 0.975])
+    return Interval(float(np.mean(divergences)), float(low), float(high))
 
 
 def _divergence(counts: Any, other: Any) -> Any:

@@ -86,20 +86,20 @@ def measure_voice_shown(
     )
 
 
-def lines(found: VoiceShown) -> list[str]:
+def lines(shown: VoiceShown) -> list[str]:
     """For the report: a table of all habits."""
-    told = ["| the voice, seen | author | base | tuned |", "|---|---|---|---|"]
-    for habit in found.habits:
-        told.append(f"| **{habit.name}**, {habit.unit} | | | |")
-        told += [
+    table = ["| the voice, seen | author | base | tuned |", "|---|---|---|---|"]
+    for habit in shown.habits:
+        table.append(f"| **{habit.name}**, {habit.unit} | | | |")
+        table += [
             f"| `{one.name}` | {one.author:.1f} | {one.base:.1f} | {one.tuned:.1f} |"
             for one in habit.traits
         ]
     counted = (
-        f"{found.author_texts} texts of the author, {found.base_texts} answers of the base model, "
-        f"{found.tuned_texts} of the tuned one, which is {found.verdict}."
+        f"{shown.author_texts} texts of the author, {shown.base_texts} answers of the base model, "
+        f"{shown.tuned_texts} of the tuned one, which is {shown.verdict}."
     )
-    return [*told, "", f"{counted} It decides nothing."]
+    return [*table, "", f"{counted} It decides nothing."]
 
 
 def _habit(
@@ -173,11 +173,11 @@ def _marks(texts: Sequence[str]) -> Mapping[str, int]:
 
 
 def _sentences(texts: Sequence[str]) -> Mapping[str, int]:
-    found = Counter[str]()
+    counts = Counter[str]()
     for text in texts:
         for length in style_habits.sentence_words(text):
-            found[next(name for end, name in SENTENCE_BINS if length < end)] += 1
-    return found
+            counts[next(name for end, name in SENTENCE_BINS if length < end)] += 1
+    return counts
 
 
 def _openings(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:

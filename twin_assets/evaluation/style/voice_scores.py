@@ -136,19 +136,19 @@ def not_measured(prompts: int, why: str) -> Voice:
     return Voice(prompts=prompts, why_not=why)
 
 
-def sounds_less_like_the_base(found: Voice) -> GateClaim:
+def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     """Above the base, and not below the base that reads posts of the author.
 
     Both by the lower end of the 95 % interval: candidate − base > 0, candidate − base with posts
     ≥ −`BELOW_POSTS_BY`.
     """
-    compared = found.against_all
-    undecided = _undecided(LESS_LIKE_BASE, found, compared)
+    compared = voice.against_all
+    undecided = _undecided(LESS_LIKE_BASE, voice, compared)
     if undecided is not None or compared is None:
         return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     against = (
         f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
-        f"model: {compared.over_base.told()} on {found.prompts} held-out questions"
+        f"model: {compared.over_base.told()} on {voice.prompts} held-out questions"
     )
     if compared.over_posts is None or compared.base_with_posts is None:
         detail = f"not decided: {against}; the base with posts in its prompt was not asked"
@@ -161,13 +161,13 @@ def sounds_less_like_the_base(found: Voice) -> GateClaim:
     return GateClaim(LESS_LIKE_BASE, met, compared.over_base.value, 0.0, detail)
 
 
-def sounds_like_this_author(found: Voice) -> GateClaim:
+def sounds_like_this_author(voice: Voice) -> GateClaim:
     """Above the base when the author is told apart from other people alone.
 
     Whether it may refuse a release is the gate's to say, by `BLOCKS_FROM`.
     """
-    compared = found.against_people
-    undecided = _undecided(LIKE_AUTHOR, found, compared)
+    compared = voice.against_people
+    undecided = _undecided(LIKE_AUTHOR, voice, compared)
     if undecided is not None or compared is None:
         return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
     closed = compared.gap_closed
@@ -180,21 +180,21 @@ def sounds_like_this_author(found: Voice) -> GateClaim:
         )
     detail = (
         f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
-        f"on {found.prompts} held-out questions, {way}"
+        f"on {voice.prompts} held-out questions, {way}"
     )
     return GateClaim(LIKE_AUTHOR, compared.over_base.low > 0, compared.over_base.value, 0.0, detail)
 
 
-def lines(found: Voice) -> list[str]:
+def lines(voice: Voice) -> list[str]:
     """For the report."""
-    if found.why_not:
-        return [f"Voice: not measured, {found.why_not}."]
-    told = [
+    if voice.why_not:
+        return [f"Voice: not measured, {voice.why_not}."]
+    table = [
         "| voice score against | author | candidate | base | base with posts in the prompt "
         "| candidate − base | candidate − base with posts | way from base to author |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for compared in (found.against_all, found.against_people):
+    for compared in (voice.against_all, voice.against_people):
         if compared is not None:
             cells = [
                 compared.own,
@@ -205,19 +205,19 @@ def lines(found: Voice) -> list[str]:
                 compared.over_posts,
                 compared.gap_closed,
             ]
-            told.append(
+            table.append(
                 f"| {', '.join(compared.negatives)} (AUC {compared.auc:.3f}) | "
                 + " | ".join("not asked" if cell is None else cell.told() for cell in cells)
                 + " |"
             )
-    told += ["", f"{found.prompts} held-out questions of {found.documents} documents."]
-    return told
+    table += ["", f"{voice.prompts} held-out questions of {voice.documents} documents."]
+    return table
 
 
-def _undecided(name: str, found: Voice, compared: VoiceCompared | None) -> GateClaim | None:
-    why = found.why_not
-    if not why and found.prompts < FEWEST_PROMPTS:
-        why = f"{found.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
+def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateClaim | None:
+    why = voice.why_not
+    if not why and voice.prompts < FEWEST_PROMPTS:
+        why = f"{voice.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
     if not why and compared is None:
         why = "there is nobody else's text to tell this voice from"
     return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None

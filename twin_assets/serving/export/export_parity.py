@@ -112,9 +112,9 @@ def _by_transformers(
     ]
     expected = _values(_model(source.whole, source.adapter), inputs)
     adapter = export if wanted == "adapter" else None
-    found = _values(_model(source.base if adapter else export, adapter), inputs)
+    values = _values(_model(source.base if adapter else export, adapter), inputs)
     differences: list[float] = []
-    for one, other in zip(expected, found, strict=True):
+    for one, other in zip(expected, values, strict=True):
         best = one.topk(BEST, dim=-1).indices
         differences += (one - other).abs().gather(-1, best).flatten().tolist()
     return _agreement(differences, prompts=len(inputs), allowed=allowed)
@@ -160,8 +160,10 @@ def _by_llama_cpp(
         process.end()
         if adapter is not None:
             base_gguf.unlink()
-    found = parity.compare(parity.Reference(source.whole, source.adapter), _prompts(), once, again)
-    if found is None:
+    compared = parity.compare(
+        parity.Reference(source.whole, source.adapter), _prompts(), once, again
+    )
+    if compared is None:
         raise TwinError(
             f"compare {file.name} with its checkpoint",
             found="llama.cpp answered every prompt with nothing",
@@ -169,7 +171,12 @@ def _by_llama_cpp(
         )
     allowed_mean, allowed_largest = TOLERANCES["gguf"]
     return LogprobDifferences(
-        found.prompts, found.compared, found.mean, found.largest, allowed_mean, allowed_largest
+        compared.prompts,
+        compared.compared,
+        compared.mean,
+        compared.largest,
+        allowed_mean,
+        allowed_largest,
     )
 
 

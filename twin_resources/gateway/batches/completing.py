@@ -187,26 +187,26 @@ async def _answered(
     import openai
 
     fingerprint = question.fingerprint(model)
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "model": question.model or model,
         "messages": list(question.messages),
         **question.options,
         "metadata": {BATCH_MARK: "true"},
     }
     if may_wait:
-        asked["metadata"][BATCH_ROW] = fingerprint
+        request["metadata"][BATCH_ROW] = fingerprint
     else:
-        asked["extra_headers"] = {"Idempotency-Key": f"batch-{fingerprint}"}
+        request["extra_headers"] = {"Idempotency-Key": f"batch-{fingerprint}"}
     row = _empty_row(question, model)
     began = time.monotonic()
-    tried = f"ask {asked['model']} at {client.base_url}"
+    tried = f"ask {request['model']} at {client.base_url}"
     try:
-        completion = await client.chat.completions.create(**asked)
+        completion = await client.chat.completions.create(**request)
     except openai.APIStatusError as error:
         if error.status_code in _OF_THE_ROW:
             return row | {"error": f"{error.status_code}: {_message(error)}"}
-        found = f"{error.status_code}: {_message(error)}"
-        raise TwinError(tried, found=found, next_step=_AGAIN) from error
+        message = f"{error.status_code}: {_message(error)}"
+        raise TwinError(tried, found=message, next_step=_AGAIN) from error
     except openai.APIConnectionError as error:
         raise TwinError(tried, found="nothing answers there", next_step=_AGAIN) from error
     if getattr(completion, "choices", None) is None:  # a 202: see gateway/putting_off.py
@@ -250,8 +250,8 @@ _STILL_PUT_OFF = f"put off {ROUNDS} times, and in no batch that ended: run the s
 _AGAIN = "mend it, and run the same batch again: what is answered is kept and not asked again"
 
 
-def _only(names: Sequence[str], found: Any) -> dict[str, Any]:
-    return {name: found.get(name) for name in names}
+def _only(names: Sequence[str], choices: Any) -> dict[str, Any]:
+    return {name: choices.get(name) for name in names}
 
 
 def _message(error: Any) -> str:

@@ -103,7 +103,7 @@ class ProviderBatches:
 
     @classmethod
     def of(
-        cls, settings: Settings, key: str, say: Callable[[str], object] = lambda _: None
+        cls, settings: Settings, key: str, log: Callable[[str], object] = lambda _: None
     ) -> ProviderBatches:
         """Those of a home.
 
@@ -115,8 +115,10 @@ class ProviderBatches:
         """
         provider = batch_provider(settings.paid_model if settings.has_paid_route else "")
         state = State.open(settings.state_address)
-        found = keyring_of(settings).find(f"Bearer {key}")
-        return cls(state, account_of(settings, state), found, settings.paid_model, provider, say)
+        key_found = keyring_of(settings).find(f"Bearer {key}")
+        return cls(
+            state, account_of(settings, state), key_found, settings.paid_model, provider, log
+        )
 
     def __post_init__(self) -> None:
         self._rows = BatchRows(self.state)
@@ -163,11 +165,11 @@ class ProviderBatches:
     async def _resume(self, batch: ProviderBatch) -> None:
         """One whose submission was cut off: the provider has it, or its rows are asked anew. They
         are not sent as they are: it may be days later, and their author against it."""
-        found = await self._at_provider(batch)
+        state = await self._at_provider(batch)
         reserved = self._reserved(batch)
-        if found:
-            self._rows.submitted(reserved, found)
-            self.say(f"batch {found} had been submitted: it is not submitted again")
+        if state:
+            self._rows.submitted(reserved, state)
+            self.say(f"batch {state} had been submitted: it is not submitted again")
         else:
             self.account.release(_reservation(reserved))
             self._rows.unmake(reserved)
@@ -236,9 +238,9 @@ class ProviderBatches:
 
     async def _bring(self, batch: ProviderBatch) -> None:
         """Wait until it has ended; then its answers are in the state store, and it is settled."""
-        found = await self._ended(batch)
+        state = await self._ended(batch)
         rows = self._of(batch)
-        if found is None:
+        if state is None:
             # nothing says what it has cost
             ends, usd = read_ends(
                 "unknown there", output=b"", errors=b"", rows=rows, model=self.model
@@ -246,16 +248,16 @@ class ProviderBatches:
             usd = batch.most_usd
         else:
             output, errors = [
-                await self._content(str(getattr(found, name, None) or ""))
+                await self._content(str(getattr(state, name, None) or ""))
                 for name in ("output_file_id", "error_file_id")
             ]
             ends, usd = read_ends(
-                found.status,
+                state.status,
                 output=output,
                 errors=errors,
                 rows=rows,
                 model=self.model,
-                said=_said(found),
+                text=_said(state),
             )
         try:
             self.account.settle(_reservation(batch), usd)
@@ -264,30 +266,32 @@ class ProviderBatches:
         self._rows.ended(batch, ends)
         answered = sum(end.answer is not None for end in ends.values())
         self.say(f"{answered} of {counted(len(ends), 'answer')} came, for {dollars(usd)}")
-        if found is not None:
-            await self._delete(found)
+        if state is not None:
+            await self._delete(state)
 
     async def _ended(self, batch: ProviderBatch) -> Any:
         """The batch as the provider tells it at its end; None: it knows no such batch."""
         from openai import NotFoundError
 
         lite = _litellm()
-        pause, told, last = self.poll_s, "", time.monotonic()
+        pause, last_status, last = self.poll_s, "", time.monotonic()
         while True:
             try:
-                found = await lite.aretrieve_batch(batch_id=batch.provider_batch, **self._called())
+                status = await lite.aretrieve_batch(batch_id=batch.provider_batch, **self._called())
                 last = time.monotonic()
             except NotFoundError:
                 return None
             except Exception as error:
                 if is_refused(error) or time.monotonic() - last > _GIVE_UP_S:
                     raise self._failed(f"look at batch {batch.provider_batch}", error) from error
-                found = None
-            if found is not None and found.status in ENDED:
-                return found
-            if found is not None and (now := _progress(found)) != told:
-                told = now
-                self.say(f"batch {batch.provider_batch}: {told}; it may be left and come back to")
+                status = None
+            if status is not None and status.status in ENDED:
+                return status
+            if status is not None and (now := _progress(status)) != last_status:
+                last_status = now
+                self.say(
+                    f"batch {batch.provider_batch}: {last_status}; it may be left and come back to"
+                )
             await asyncio.sleep(pause)
             pause = min(_SLOWEST_S, 1.3 * pause)
 
@@ -296,16 +300,16 @@ class ProviderBatches:
             return b""
         lite = _litellm()
         try:
-            found = await lite.afile_content(file_id=file, **self._called())
+            content = await lite.afile_content(file_id=file, **self._called())
         except Exception as error:
             raise self._failed(f"fetch the file {file}", error) from error
-        return bytes(found.content)
+        return bytes(content.content)
 
-    async def _delete(self, found: Any) -> None:
+    async def _delete(self, reply: Any) -> None:
         """Questions and answers need not lie at the provider any longer."""
         lite = _litellm()
         names = ("input_file_id", "output_file_id", "error_file_id")
-        for file in (str(getattr(found, name, None) or "") for name in names):
+        for file in (str(getattr(reply, name, None) or "") for name in names):
             if not file:
                 continue
             try:
@@ -339,9 +343,9 @@ def _litellm() -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
     import litellm
 
-    found: Any = litellm
-    found.telemetry = False
-    return found
+    module: Any = litellm
+    module.telemetry = False
+    return module
 
 
 def is_refused(error: Exception) -> bool:
@@ -358,13 +362,13 @@ def _reservation(batch: ProviderBatch) -> Reservation:
     return Reservation(batch.reservation, "answer", batch.author, batch.key, "", batch.most_usd)
 
 
-def _progress(found: Any) -> str:
-    counts = getattr(found, "request_counts", None)
+def _progress(status: Any) -> str:
+    counts = getattr(status, "request_counts", None)
     if counts is None or not counts.total:
-        return str(found.status)
-    return f"{found.status}, {counts.completed + counts.failed} of {counts.total}"
+        return str(status.status)
+    return f"{status.status}, {counts.completed + counts.failed} of {counts.total}"
 
 
-def _said(found: Any) -> str:
-    errors: Sequence[Any] = getattr(getattr(found, "errors", None), "data", None) or ()
+def _said(error: Any) -> str:
+    errors: Sequence[Any] = getattr(getattr(error, "errors", None), "data", None) or ()
     return "; ".join(str(one.message) for one in errors[:3] if one.message)

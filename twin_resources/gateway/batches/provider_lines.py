@@ -59,21 +59,21 @@ def batch_files(
     most_bytes: int = MOST_BYTES,
 ) -> list[BatchFile]:
     """As few files as the provider takes, the rows in their order; each of one author."""
-    found: list[BatchFile] = []
+    files: list[BatchFile] = []
     for author in sorted({row.author for row in rows}):
-        kept: list[BatchRow] = []
+        rows_of_file: list[BatchRow] = []
         lines: list[bytes] = []
         size = 0
         for row in (one for one in rows if one.author == author):
             line = _line(row, model)
-            if len(kept) >= most_rows or (kept and size + len(line) > most_bytes):
-                found.append(_file(kept, lines, model))
-                kept, lines, size = [], [], 0
-            kept.append(row)
+            if len(rows_of_file) >= most_rows or (rows_of_file and size + len(line) > most_bytes):
+                files.append(_file(rows_of_file, lines, model))
+                rows_of_file, lines, size = [], [], 0
+            rows_of_file.append(row)
             lines.append(line)
             size += len(line)
-        found.append(_file(kept, lines, model))
-    return found
+        files.append(_file(rows_of_file, lines, model))
+    return files
 
 
 def _file(rows: Sequence[BatchRow], lines: Sequence[bytes], model: str) -> BatchFile:
@@ -92,10 +92,10 @@ def _line(row: BatchRow, model: str) -> bytes:
     from litellm import get_llm_provider, utils
 
     name, provider = get_llm_provider(model)[:2]
-    asked = {key: value for key, value in row.request.items() if key != "messages"}
+    parameters = {key: value for key, value in row.request.items() if key != "messages"}
     lite: Any = utils
     sent: dict[str, Any] = lite.get_optional_params(
-        model=name, custom_llm_provider=provider, **asked
+        model=name, custom_llm_provider=provider, **parameters
     )
     sent = {key: value for key, value in sent.items() if key not in {"stream", "extra_body"}}
     body = {"model": name, "messages": row.request["messages"], **sent}
@@ -110,7 +110,7 @@ def read_ends(
     errors: bytes,
     rows: Sequence[BatchRow],
     model: str,
-    said: str = "",
+    text: str = "",
 ) -> tuple[dict[str, RowEnd], float]:
     """How each row ended, and what all lines together have cost, US dollars.
 
@@ -139,12 +139,12 @@ def read_ends(
             continue
         usd = most_usd(row, model)[0] if status == "completed" else 0.0
         total += usd
-        ends[name] = RowEnd(None, _without_line(status, said), usd)
+        ends[name] = RowEnd(None, _without_line(status, text), usd)
     return ends, total
 
 
-def _without_line(status: str, said: str) -> str:
-    why = f": {said}" if said else ""
+def _without_line(status: str, text: str) -> str:
+    why = f": {text}" if text else ""
     if status == "completed":
         return "neither an answer nor an error from the provider, although its batch is complete"
     if status == "expired":
@@ -159,10 +159,13 @@ def _end(line: Mapping[str, Any], row: BatchRow | None, model: str) -> RowEnd:
     response = _mapping(line.get("response"))
     body = _mapping(response.get("body"))
     if error or int(response.get("status_code") or 0) != 200:
-        told = error or _mapping(body.get("error"))
-        code = told.get("code") or response.get("status_code") or "no answer"
-        found = f"that the provider failed ({code}): {told.get('message') or 'it says no more'}"
-        return RowEnd(None, found, 0.0)
+        error_document = error or _mapping(body.get("error"))
+        code = error_document.get("code") or response.get("status_code") or "no answer"
+        message = (
+            f"that the provider failed ({code}): "
+            f"{error_document.get('message') or 'it says no more'}"
+        )
+        return RowEnd(None, message, 0.0)
     usage = _mapping(body.get("usage"))
     prompt, answer = (int(usage.get(f"{one}_tokens") or 0) for one in ("prompt", "completion"))
     if prompt + answer:
@@ -180,14 +183,14 @@ def _lines(content: bytes, which: str) -> Iterator[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            found: Any = json.loads(line)
+            document: Any = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise TwinError(
                 f"read the {which} file of the provider's batch",
                 found=f"line {number} of {counted(len(content), 'byte')}: {error}",
                 next_step="run the same batch again: the file is fetched again, nothing is asked",
             ) from error
-        yield _mapping(found)
+        yield _mapping(document)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -46,8 +46,8 @@ class BatchQuestion:
     @property
     def question(self) -> str:
         """What was asked last; empty where it is no plain text."""
-        said = self.messages[-1].get("content")
-        return said if isinstance(said, str) else ""
+        content = self.messages[-1].get("content")
+        return content if isinstance(content, str) else ""
 
     def fingerprint(self, model: str) -> str:
         """Of the whole request: an answer in a file belongs to it only while nothing changed."""
@@ -88,14 +88,14 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
     broken: list[BrokenRow] = []
     known: set[str] = set()
     for number, (place, row) in enumerate(numbered, start=1):
-        found = row if isinstance(row, str) else _question(row, number)
-        if isinstance(found, BatchQuestion) and found.id in known:
-            found = f"the id {found.id!r} stands in an earlier one"
-        if isinstance(found, str):
-            broken.append(BrokenRow(place, found))
+        question = row if isinstance(row, str) else _question(row, number)
+        if isinstance(question, BatchQuestion) and question.id in known:
+            question = f"the id {question.id!r} stands in an earlier one"
+        if isinstance(question, str):
+            broken.append(BrokenRow(place, question))
         else:
-            known.add(found.id)
-            questions.append(found)
+            known.add(question.id)
+            questions.append(question)
     if not questions:
         first = f"; {broken[0].place}: {broken[0].found}" if broken else ""
         raise TwinError(
@@ -137,9 +137,9 @@ def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
 def _question(row: Row, number: int) -> BatchQuestion | str:
     """A row's question, or what is wrong with it."""
     body = row.get("body")
-    asked = cast(Row, body) if isinstance(body, dict) else row
-    messages = asked.get("messages")
-    if messages is None and isinstance(question := asked.get("question"), str):
+    fields = cast(Row, body) if isinstance(body, dict) else row
+    messages = fields.get("messages")
+    if messages is None and isinstance(question := fields.get("question"), str):
         messages = [{"role": "user", "content": question}] if question.strip() else None
     if messages is None:
         return "neither `question` nor `messages`"
@@ -150,8 +150,8 @@ def _question(row: Row, number: int) -> BatchQuestion | str:
         id=str(name),
         messages=tuple(cast(list[Row], messages)),
         # a line of OpenAI's batch names OpenAI's model; only a name of ours is one to route by
-        model=_twin(asked.get("model")),
-        options={key: asked[key] for key in OPTIONS if asked.get(key) is not None},
+        model=_twin(fields.get("model")),
+        options={key: fields[key] for key in OPTIONS if fields.get(key) is not None},
     )
 
 

@@ -39,8 +39,8 @@ class AuthorFiles:
         columns = ["title", "published_at", "document_id"]
         rows = tables.read("embeddings", author, columns=columns).unique("document_id")
         newest = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
-        found = dict.fromkeys(str(title or "").strip() for title in newest["title"])
-        return [title for title in found if 3 <= len(title) <= 60][:most]
+        titles = dict.fromkeys(str(title or "").strip() for title in newest["title"])
+        return [title for title in titles if 3 <= len(title) <= 60][:most]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
         """(name, `data:` address) of the plots of the author's newest gate, the voice first.
@@ -49,20 +49,20 @@ class AuthorFiles:
         beside it (twin_assets/evaluation/report); the voice is `voice_shown.svg` there.
         """
         folder = self.settings.checkpoints_dir / author
-        found: dict[str, Path] = {}
+        plots: dict[str, Path] = {}
         voice = newest_voice_shown(self.settings.checkpoints_dir, author)
         if voice is not None and voice.with_name(PICTURE).exists():
-            found["voice"] = voice.with_name(PICTURE)
+            plots["voice"] = voice.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
         if reports:
             stem = reports[-1].stem
             for path in sorted(reports[-1].parent.glob(f"{stem}-*")):
                 if path.suffix in KINDS:
                     name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
-                    found.setdefault(f"{name} of the gate", path)
+                    plots.setdefault(f"{name} of the gate", path)
         return [
             (name, _as_address(path))
-            for name, path in found.items()
+            for name, path in plots.items()
             if path.stat().st_size <= MOST_PLOT_BYTES
         ]
 

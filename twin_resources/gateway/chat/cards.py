@@ -59,8 +59,10 @@ def about(facts: Facts) -> str:
         "Trace": trace_link(trace),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
-    said = str(facts.get("disclosure") or "")
-    disclosure = f'<p class="twin-disclosure">{as_text(said)}</p>' if said else ""
+    disclosure_text = str(facts.get("disclosure") or "")
+    disclosure = (
+        f'<p class="twin-disclosure">{as_text(disclosure_text)}</p>' if disclosure_text else ""
+    )
     return (
         f'{disclosure}<details class="twin-about"><summary>About this answer</summary>'
         f"<dl>{listed}</dl></details>"

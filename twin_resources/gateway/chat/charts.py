@@ -68,7 +68,7 @@ def line_chart(
         parts.append(
             f'<line class="twin-limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-    told: list[str] = []
+    svg: list[str] = []
     legend: list[str] = []
     for number, line in enumerate(known):
         kind = f"twin-line-{number % COLOURS}"
@@ -81,14 +81,14 @@ def line_chart(
                 f"<title>{as_text(line.name)}: {value:.3g}</title></circle>"
                 for (x, y), (_, value) in zip(places, line.points, strict=True)
             ]
-        told.append(f"{line.name} {line.points[-1][1]:.3g}")
+        svg.append(f"{line.name} {line.points[-1][1]:.3g}")
         legend.append(f'<span class="twin-key {kind}">{as_text(line.name)}</span>')
     if limit is not None:
-        told.append(f"{limit[0]} {limit[1]:.3g}")
+        svg.append(f"{limit[0]} {limit[1]:.3g}")
         legend.append(
             f'<span class="twin-key twin-key-limit">{as_text(limit[0])} {limit[1]:.3g}</span>'
         )
-    label = as_text(f"{title}, newest: {', '.join(told)}")
+    label = as_text(f"{title}, newest: {', '.join(svg)}")
     return (
         f'<figure class="twin-chart"><figcaption>{as_text(title)} {" ".join(legend)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'

@@ -122,8 +122,8 @@ class ChatTab:
             "inputs": [self.asked, self.kept, author, version],
             "outputs": [*answering, self.stop, self.send],
         }
-        for asked in (self.question.submit, self.send.click):
-            asked(
+        for event in (self.question.submit, self.send.click):
+            event(
                 None, [self.question], [self.question, self.asked], js="(text) => twin.take(text)"
             ).then(self._answer, **asking, **SIDE_BY_SIDE).then(None, js="() => twin.done()")
         for chosen in (
@@ -169,19 +169,21 @@ class ChatTab:
         )
         self.leave_wording.click(lambda: gr.Column(visible=False), None, self.wording_box, **QUICK)
 
-    async def _open(self, kept: object) -> tuple[Any, ...]:
+    async def _open(self, browser_state: object) -> tuple[Any, ...]:
         slugs, why = await self._whom.versions()
-        last = next(reversed(conversation.talks_of(kept)), None)
+        last = next(reversed(conversation.talks_of(browser_state)), None)
         author = last if last in slugs else next(iter(slugs), None)
-        return self._whom.choice(list(slugs), author), *self._shown(kept, author, slugs, why)
+        return self._whom.choice(list(slugs), author), *self._shown(
+            browser_state, author, slugs, why
+        )
 
-    async def _change(self, kept: object, author: str) -> tuple[Any, ...]:
-        return self._shown(kept, author, *(await self._whom.versions()))
+    async def _change(self, browser_state: object, author: str) -> tuple[Any, ...]:
+        return self._shown(browser_state, author, *(await self._whom.versions()))
 
     def _shown(
-        self, kept: object, author: str | None, slugs: dict[str, list[str]], why: str
+        self, browser_state: object, author: str | None, slugs: dict[str, list[str]], why: str
     ) -> tuple[Any, ...]:
-        turns = conversation.talks_of(kept).get(author or "", [])
+        turns = conversation.talks_of(browser_state).get(author or "", [])
         place = conversation.answered(turns)
         return (
             heading(self._whom.name_of(author)),
@@ -195,8 +197,10 @@ class ChatTab:
     def _welcome(self, author: str | None) -> tuple[Any, Any]:
         """Name and examples, which need the tables: after what the gateway says at once."""
         if not author:
-            said = "No author can be asked yet. `twin up` imports posts."
-            return gr.Chatbot(placeholder=said), gr.Textbox(placeholder="Nobody can be asked yet")
+            message = "No author can be asked yet. `twin up` imports posts."
+            return gr.Chatbot(placeholder=message), gr.Textbox(
+                placeholder="Nobody can be asked yet"
+            )
         name = self._whom.name_of(author)
         titles = self._whom.files.titles(author, most=EXAMPLES)
         examples: Any = [
@@ -210,10 +214,15 @@ class ChatTab:
         )
 
     async def _answer(
-        self, asked: str, kept: object, author: str | None, version: str | None, request: gr.Request
+        self,
+        question: str,
+        browser_state: object,
+        author: str | None,
+        version: str | None,
+        request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        talks, asked = conversation.talks_of(kept), asked.strip()
-        if not asked:
+        talks, question = conversation.talks_of(browser_state), question.strip()
+        if not question:
             yield (gr.skip(),) * 7
             return
         if not author:  # the list could not be read when the page was opened
@@ -225,8 +234,8 @@ class ChatTab:
                 return
         model = model_name(author, version or "")
         before = talks.get(author, [])
-        messages = conversation.messages_for(before, asked, model=model)
-        turn = conversation.new_turn(asked, model)
+        messages = conversation.messages_for(before, question, model=model)
+        turn = conversation.new_turn(question, model)
         turns = [*before, turn]
         talks = conversation.with_turns(talks, author, turns)
         yield _chat(turns), talks, gr.skip(), gr.skip(), "", *_busy(True)
@@ -248,8 +257,8 @@ class ChatTab:
         value = chosen.value
         return str(value.get("text", "")) if isinstance(value, dict) else str(value)
 
-    def _take_back(self, kept: object, author: str) -> tuple[Talks, str]:
-        talks = conversation.talks_of(kept)
+    def _take_back(self, browser_state: object, author: str) -> tuple[Talks, str]:
+        talks = conversation.talks_of(browser_state)
         turns = talks.get(author, [])
         if not turns:
             return talks, ""
@@ -258,39 +267,45 @@ class ChatTab:
     async def _stop(self, request: gr.Request) -> None:
         self._underway.end(str(request.session_hash))
 
-    def _new(self, kept: object, author: str) -> tuple[Any, ...]:
-        talks = conversation.with_turns(conversation.talks_of(kept), author, [])
+    def _new(self, browser_state: object, author: str) -> tuple[Any, ...]:
+        talks = conversation.with_turns(conversation.talks_of(browser_state), author, [])
         hidden = gr.Row(visible=False), gr.Column(visible=False)
         return talks, _chat([]), cards({}), None, "", *hidden
 
-    def _select(self, kept: object, author: str, clicked: gr.SelectData) -> tuple[Any, Any]:
-        turns = conversation.talks_of(kept).get(author, [])
+    def _select(
+        self, browser_state: object, author: str, clicked: gr.SelectData
+    ) -> tuple[Any, Any]:
+        turns = conversation.talks_of(browser_state).get(author, [])
         place = conversation.place_of(turns, clicked.index)
         if place is None or not turns[place]["twin"]:
             return gr.skip(), gr.skip()
         return cards(turns[place]["twin"]), place
 
-    async def _vote(self, kept: object, author: str, clicked: gr.LikeData) -> tuple[Any, ...]:
-        talks = conversation.talks_of(kept)
+    async def _vote(
+        self, browser_state: object, author: str, clicked: gr.LikeData
+    ) -> tuple[Any, ...]:
+        talks = conversation.talks_of(browser_state)
         turns = talks.get(author, [])
         place = conversation.place_of(turns, clicked.index)
         # A thumb that is taken back is neither: the vote stays until another one replaces it.
         if place is None or clicked.liked not in (True, False):
             return (gr.skip(),) * 5
-        told = {"trace_id": _trace(turns, place), "thumb": "up" if clicked.liked else "down"}
-        said, stored = await self._give(**told)
+        vote = {"trace_id": _trace(turns, place), "thumb": "up" if clicked.liked else "down"}
+        reply, stored = await self._give(**vote)
         if stored:
-            turns[place]["vote"] = told["thumb"]
-        return talks, said, told if stored else {}, gr.Row(visible=stored), ""
+            turns[place]["vote"] = vote["thumb"]
+        return talks, reply, vote if stored else {}, gr.Row(visible=stored), ""
 
     async def _say_why(self, why: str, voted: dict[str, str]) -> tuple[Any, ...]:
         if not why.strip() or not voted:
             return "", gr.Row(visible=False)
-        said, stored = await self._give(**voted, comment=why.strip())
-        return said, gr.Row(visible=not stored)
+        reply, stored = await self._give(**voted, comment=why.strip())
+        return reply, gr.Row(visible=not stored)
 
-    def _open_wording(self, kept: object, author: str, place: int | None) -> tuple[Any, ...]:
-        turns = conversation.talks_of(kept).get(author, [])
+    def _open_wording(
+        self, browser_state: object, author: str, place: int | None
+    ) -> tuple[Any, ...]:
+        turns = conversation.talks_of(browser_state).get(author, [])
         if not _trace(turns, place):
             return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
         answer = turns[place or 0]["answer"]
@@ -298,13 +313,13 @@ class ChatTab:
         return gr.Column(visible=True), prose_of(answer).strip() or answer, ""
 
     async def _send_wording(
-        self, kept: object, author: str, place: int | None, wording: str
+        self, browser_state: object, author: str, place: int | None, wording: str
     ) -> tuple[Any, ...]:
         if not wording.strip():
             return notice("There is nothing to send."), gr.skip()
-        trace = _trace(conversation.talks_of(kept).get(author, []), place)
-        said, stored = await self._give(trace_id=trace, edit=wording.strip())
-        return said, gr.Column(visible=not stored)
+        trace = _trace(conversation.talks_of(browser_state).get(author, []), place)
+        reply, stored = await self._give(trace_id=trace, edit=wording.strip())
+        return reply, gr.Column(visible=not stored)
 
     async def _give(self, *, trace_id: str, **opinion: str) -> tuple[str, bool]:
         if not trace_id:

@@ -112,8 +112,8 @@ class ComparisonTab:
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Say what a click does; `tab`: this one."""
         shown = [*self.sides, self.state, self.votes, self.notice]
-        for asked in (self.question.submit, self.send.click):
-            asked(
+        for event in (self.question.submit, self.send.click):
+            event(
                 None,
                 [self.question],
                 [self.question, self.asked],
@@ -167,22 +167,22 @@ class ComparisonTab:
 
     async def _ask(
         self,
-        asked: str,
+        question: str,
         state: dict[str, Any],
         author: str,
         blind: bool,
         pair: str,
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        asked = asked.strip()
+        question = question.strip()
         skipped = (gr.skip(),) * 5
         known, why = await self._whom.versions()
-        if asked and AFTER not in known.get(author, []):
+        if question and AFTER not in known.get(author, []):
             name = self._whom.name_of(author) or "anyone"
             why = why or notice(f"No tuned version of {name} is released yet: there is no after.")
             yield *skipped[:4], why, gr.skip(), gr.skip()
             return
-        if not asked:
+        if not question:
             yield *skipped, gr.skip(), gr.skip()
             return
         if author in await self._answer_models():
@@ -199,16 +199,16 @@ class ComparisonTab:
         for side, alias in zip(sides, names, strict=True):
             model = model_name(author, alias)
             answers.append(
-                self._endpoint.ask(model, conversation.messages_for(side, asked, model=model))
+                self._endpoint.ask(model, conversation.messages_for(side, question, model=model))
             )
-            side.append(conversation.new_turn(asked, model))
+            side.append(conversation.new_turn(question, model))
         state = _fresh(pair, blind=blind) | {"left": sides[0], "right": sides[1], "names": names}
         hidden = gr.Row(visible=False)
-        yield *_shown(state, told=not blind), gr.skip(), hidden, "", *_busy(True)
+        yield *_shown(state, is_revealed=not blind), gr.skip(), hidden, "", *_busy(True)
         why = ""
         session = str(request.session_hash)
-        told = [self._underway.pieces(session, answer) for answer in answers]
-        async for place, piece in _together(told):
+        streams = [self._underway.pieces(session, answer) for answer in answers]
+        async for place, piece in _together(streams):
             turn = sides[place][-1]
             if isinstance(piece, TwinError):
                 turn["how"], turn["why"], why = "failed", piece.found, problem(piece)
@@ -217,12 +217,18 @@ class ComparisonTab:
             if piece.facts:
                 turn["how"] = "whole"
             if not blind:  # the quicker one would give itself away
-                yield *_shown(state, told=True), gr.skip(), gr.skip(), gr.skip(), *_busy(True)
+                yield (
+                    *_shown(state, is_revealed=True),
+                    gr.skip(),
+                    gr.skip(),
+                    gr.skip(),
+                    *_busy(True),
+                )
         for side in sides:
             side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
         both = all(side[-1]["how"] == "whole" for side in sides)
         may_vote = gr.Row(visible=blind and both)
-        yield *_shown(state, told=not blind), state, may_vote, why, *_busy(False)
+        yield *_shown(state, is_revealed=not blind), state, may_vote, why, *_busy(False)
 
     async def _stop(self, request: gr.Request) -> None:
         self._underway.end(str(request.session_hash))
@@ -230,7 +236,7 @@ class ComparisonTab:
     def _voting(self, preferred: int | None) -> Any:
         async def vote(state: dict[str, Any]) -> tuple[Any, ...]:
             sides: list[Side] = [state["left"], state["right"]]
-            said = "No difference: nothing is stored."
+            message = "No difference: nothing is stored."
             if preferred is not None:
                 better, worse = (sides[place][-1]["twin"] for place in (preferred, 1 - preferred))
                 try:
@@ -239,8 +245,13 @@ class ComparisonTab:
                     )
                 except TwinError as error:
                     return gr.skip(), gr.skip(), gr.skip(), gr.skip(), problem(error)
-                said = f"Stored: {BLIND_NAMES[1 - preferred]} is rejected."
-            return *_shown(state, told=True), gr.skip(), gr.Row(visible=False), notice(said)
+                message = f"Stored: {BLIND_NAMES[1 - preferred]} is rejected."
+            return (
+                *_shown(state, is_revealed=True),
+                gr.skip(),
+                gr.Row(visible=False),
+                notice(message),
+            )
 
         return vote
 
@@ -250,8 +261,8 @@ def _fresh(pair: str, *, blind: bool) -> dict[str, Any]:
     return {"left": [], "right": [], "names": list(PAIRS[pair]), "pair": pair, "blind": blind}
 
 
-def _shown(state: dict[str, Any], *, told: bool) -> tuple[Any, Any]:
-    """Both sides; `told`: who answered, with the facts of it."""
+def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
+    """Both sides; `is_revealed`: who answered, with the facts of it."""
     made: list[Any] = []
     for place, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
@@ -259,9 +270,9 @@ def _shown(state: dict[str, Any], *, told: bool) -> tuple[Any, Any]:
         messages: Any = conversation.shown(side)
         known = NAMES[state["pair"]][alias]
         name = BLIND_NAMES[place] if state["blind"] else known
-        if told and state["blind"]:
+        if is_revealed and state["blind"]:
             name = f"{name}: {known.partition(': ')[2]}"
-        if told and side and side[-1]["twin"]:
+        if is_revealed and side and side[-1]["twin"]:
             twin = side[-1]["twin"]
             link = trace_link(str(twin.get("trace_id", "")), named="trace")
             facts = f"{as_text(twin.get('version', ''))} · {cost(twin.get('cost_usd'))} · {link}"

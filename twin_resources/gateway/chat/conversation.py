@@ -71,12 +71,12 @@ class Endpoint:
         Raises:
             TwinError: the gateway does not answer.
         """
-        found: set[str] = set()
+        slugs: set[str] = set()
         for model in await self._listed():
-            told: dict[str, Any] = (model.model_extra or {}).get("twin") or {}
-            if told.get("kind") == "answer_model":
-                found |= set(authors_of([model.id]))
-        return found
+            facts: dict[str, Any] = (model.model_extra or {}).get("twin") or {}
+            if facts.get("kind") == "answer_model":
+                slugs |= set(authors_of([model.id]))
+        return slugs
 
     async def _listed(self) -> list[OpenAIModel]:
         import openai
@@ -187,18 +187,18 @@ async def _next(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
 
 def _unwell(tried: str, error: Exception) -> TwinError:
     body: Any = getattr(error, "body", None)
-    said: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    found = str(said.get("message") or error)
-    return TwinError(tried, found=found, next_step="see `twin status` and gateway.log")
+    document: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    message = str(document.get("message") or error)
+    return TwinError(tried, found=message, next_step="see `twin status` and gateway.log")
 
 
 def authors_of(models: Sequence[str]) -> dict[str, list[str]]:
     """Author → what may be asked of them: "" (the policy decides), `stable`, `canary`, `base`…"""
-    found: dict[str, list[str]] = {}
+    by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")
-        found.setdefault(author, []).append(alias)
-    return {author: sorted(aliases) for author, aliases in sorted(found.items())}
+        by_author.setdefault(author, []).append(alias)
+    return {author: sorted(aliases) for author, aliases in sorted(by_author.items())}
 
 
 def model_name(author: str, version: str) -> str:

@@ -27,15 +27,17 @@ def score_figures(history: ScoreHistory, *, days: int) -> str:
         for day in history.days:
             if day.name == name:
                 lines[day.version].append(day)
-        told = sorted({one.day for found in lines.values() for one in found})
+        days_shown = sorted({one.day for points in lines.values() for one in points})
         made.append(
             charts.line_chart(
                 f"{name} (daily mean)",
                 [
-                    charts.ChartLine(version, [(told.index(one.day), one.mean) for one in found])
-                    for version, found in sorted(lines.items())
+                    charts.ChartLine(
+                        version, [(days_shown.index(one.day), one.mean) for one in points]
+                    )
+                    for version, points in sorted(lines.items())
                 ],
-                ends=(told[0], told[-1]),
+                ends=(days_shown[0], days_shown[-1]),
                 low=0.0,
                 high=1.0,
             )

@@ -32,7 +32,7 @@ def as_markdown(text: str) -> str:
 
     In code Markdown shows `<` as it stands, and would show an entity as its letters.
     """
-    return _MARKDOWN.sub(lambda found: _SIGNS.get(found["sign"] or "", found[0]), text)
+    return _MARKDOWN.sub(lambda match: _SIGNS.get(match["sign"] or "", match[0]), text)
 
 
 def web_address(url: str) -> str:

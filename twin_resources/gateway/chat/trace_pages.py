@@ -107,28 +107,28 @@ def trace_tree(
 
 def _decided(tree: TraceTree) -> dict[str, str]:
     row, facts = tree.row, tree.facts
-    told = {name: as_text(facts.get(f"twin.{key}", "")) for key, name in _FACTS}
-    told["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
-    told["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
-    told["Cost"] = cost(row.cost_usd)
-    return told
+    facts_shown = {name: as_text(facts.get(f"twin.{key}", "")) for key, name in _FACTS}
+    facts_shown["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
+    facts_shown["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
+    facts_shown["Cost"] = cost(row.cost_usd)
+    return facts_shown
 
 
-def _model(found: Explanation) -> str:
-    if not found.model:
+def _model(explanation: Explanation) -> str:
+    if not explanation.model:
         text = "No checkpoint of this home: the base model with retrieval, or a paid model."
         return _section("Model", f"<p>{text}</p>")
-    manifest = found.manifest
-    told = {"Checkpoint": as_text(found.model["checkpoint"])}
+    manifest = explanation.manifest
+    rows = {"Checkpoint": as_text(explanation.model["checkpoint"])}
     if manifest:
-        told |= {
+        rows |= {
             "Base": as_text(manifest["base"]["name"]),
             "Trained on": f"{manifest['tokens']:,} tokens, {manifest['epochs']:.2f} epochs",
             "Dataset": as_text(
                 f"{manifest['dataset']['asset']} {manifest['dataset']['data_version']}"
             ),
         }
-    return _section("Model", _definitions(told))
+    return _section("Model", _definitions(rows))
 
 
 def _posts(passages: Sequence[ExplainedPassage]) -> str:
@@ -177,7 +177,7 @@ def _step(step: ObservationNode) -> str:
         for role, text in step.messages
     )
     below = f"<ul>{_steps(step.children)}</ul>" if step.children else ""
-    said = (
+    details = (
         f"<details><summary>output</summary><pre>{as_text(step.output)}</pre></details>"
         if step.output
         else ""
@@ -186,7 +186,7 @@ def _step(step: ObservationNode) -> str:
     return (
         f"<li><strong>{as_text(step.name)}</strong> "
         f"<small>{as_text(step.kind.lower())}{took}</small>"
-        f"{_definitions(facts)}{messages}{said}{below}</li>"
+        f"{_definitions(facts)}{messages}{details}{below}</li>"
     )
 
 

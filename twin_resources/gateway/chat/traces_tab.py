@@ -141,9 +141,9 @@ class TracesTab:
 
     def _open(self, place: str) -> tuple[Any, Any, Any, str]:
         """What an address names: the tabs, the list or a trace, a notice."""
-        asked = parse_qs((place or "").lstrip("?"))
-        trace = (asked.get("trace") or [""])[0]
-        view = (asked.get("view") or [""])[0]
+        parameters = parse_qs((place or "").lstrip("?"))
+        trace = (parameters.get("trace") or [""])[0]
+        view = (parameters.get("view") or [""])[0]
         if not trace:
             chosen = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
             tabs = gr.Tabs(selected=chosen) if chosen else gr.skip()
@@ -157,13 +157,13 @@ class TracesTab:
 
     def _one(self, trace: str) -> str:
         with LangfuseClient.from_settings(self._settings) as client:
-            found = client.trace(trace)
-            tree = tree_of(client, found)
+            trace_found = client.trace(trace)
+            tree = tree_of(client, trace_found)
             address = trace_address(client, trace) if self._settings.has_real_langfuse else ""
         explained: Explanation | None = None
         why = ""
         try:
-            explained = follow(self._settings, found)
+            explained = follow(self._settings, trace_found)
         except TwinError as error:  # another program's trace has no posts here
             why = f"Its posts cannot be shown: {error.found}."
         return trace_tree(tree, explained, address=address, why=why)
@@ -246,5 +246,5 @@ class TracesTab:
 
 
 def _is_look(place: str) -> bool:
-    asked = parse_qs((place or "").lstrip("?"))
-    return "trace" in asked or (asked.get("view") or [""])[0] in ("traces", "look")
+    parameters = parse_qs((place or "").lstrip("?"))
+    return "trace" in parameters or (parameters.get("view") or [""])[0] in ("traces", "look")

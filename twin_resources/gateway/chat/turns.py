@@ -44,35 +44,35 @@ def new_turn(question: str, model: str) -> Turn:
     return Turn(question=question, answer="", how="writing", twin={}, model=model, vote="", why="")
 
 
-def talks_of(kept: object) -> dict[str, list[Turn]]:
+def talks_of(browser_state: object) -> dict[str, list[Turn]]:
     """Author → turns of what a browser sends, which may be of an older page or made by hand.
 
     The author who was talked to last is the last.
     """
-    talks = cast("dict[str, Any]", kept) if isinstance(kept, dict) else {}
+    talks = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
     return {str(author): _turns(rows) for author, rows in talks.items()}
 
 
 def with_turns(talks: Mapping[str, list[Turn]], author: str, turns: list[Turn]) -> Talks:
     """The talks with these turns of an author, who was talked to last."""
-    others = {other: told for other, told in talks.items() if other != author}
+    others = {other: turns_of_other for other, turns_of_other in talks.items() if other != author}
     return others | {author: turns[-MOST_TURNS:]}
 
 
 def _turns(rows: object) -> list[Turn]:
-    found: list[Turn] = []
+    turns: list[Turn] = []
     for row in cast("list[object]", rows) if isinstance(rows, list) else []:
         if not isinstance(row, dict):
             continue
-        told = cast("dict[str, Any]", row)
-        turn = new_turn(str(told.get("question", "")), str(told.get("model", "")))
+        fields = cast("dict[str, Any]", row)
+        turn = new_turn(str(fields.get("question", "")), str(fields.get("model", "")))
         for name in ("answer", "vote", "why"):
-            turn[name] = str(told.get(name, ""))
-        how, twin = told.get("how"), told.get("twin")
+            turn[name] = str(fields.get(name, ""))
+        how, twin = fields.get("how"), fields.get("twin")
         turn["how"] = how if how in ("whole", "stopped", "failed") else "stopped"
         turn["twin"] = cast("dict[str, Any]", twin) if isinstance(twin, dict) else {}
-        found.append(turn)
-    return found[-MOST_TURNS:]
+        turns.append(turn)
+    return turns[-MOST_TURNS:]
 
 
 def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
@@ -80,23 +80,23 @@ def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[di
 
     Another version's answers stay out: what it is compared with, it must not have read.
     """
-    told: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
     for turn in turns:
         answered = turn["answer"].strip() and turn["how"] in ("whole", "stopped")
         if answered and turn["model"] == model:
-            told.append({"role": "user", "content": turn["question"]})
-            told.append({"role": "assistant", "content": turn["answer"]})
-    return [*told, {"role": "user", "content": question}]
+            messages.append({"role": "user", "content": turn["question"]})
+            messages.append({"role": "assistant", "content": turn["answer"]})
+    return [*messages, {"role": "user", "content": question}]
 
 
 def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
     """The messages of the page; a question without an answer stands alone."""
-    told: list[dict[str, str]] = []
+    messages: list[dict[str, str]] = []
     for turn in turns:
-        told.append({"role": "user", "content": as_markdown(turn["question"])})
+        messages.append({"role": "user", "content": as_markdown(turn["question"])})
         if turn["answer"] or turn["how"] == "writing":
-            told.append({"role": "assistant", "content": as_markdown(turn["answer"]) or "…"})
-    return told
+            messages.append({"role": "assistant", "content": as_markdown(turn["answer"]) or "…"})
+    return messages
 
 
 def thumbs(turns: Sequence[Turn]) -> list[str | None]:

@@ -165,7 +165,7 @@ def find_injections(text: str) -> list[tuple[int, int]]:
 
 def _sentence(text: str, begin: int, end: int) -> tuple[int, int]:
     earliest = max(0, begin - _LONGEST_SENTENCE)
-    before = [found.end() for found in _SENTENCE_END.finditer(text, earliest, begin)]
+    before = [match.end() for match in _SENTENCE_END.finditer(text, earliest, begin)]
     after = _SENTENCE_END.search(text, end, end + _LONGEST_SENTENCE)
     start = before[-1] if before else earliest
     while start < begin and text[start].isspace():

@@ -59,7 +59,7 @@ class Scanned:
     @property
     def blocked(self) -> GuardFinding | None:
         """The first finding for which the author's file says `block`."""
-        return next((found for found in self.findings if found.action == "block"), None)
+        return next((finding for finding in self.findings if finding.action == "block"), None)
 
 
 @dataclass(frozen=True)
@@ -106,24 +106,24 @@ class Scanner:
         Args:
             acting: only what is masked or blocked.
         """
-        found: list[GuardFinding] = []
+        findings: list[GuardFinding] = []
         wanted = self._acts if acting else self._on
         if wanted("personal") or wanted("secrets"):
             for span in find_personal(text, region=self.region):
                 kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
                 if wanted(kind):
-                    found.append(self._finding(span.start, span.end, kind, span.kind))
+                    findings.append(self._finding(span.start, span.end, kind, span.kind))
         if wanted("words") and self._words is not None:
-            found += [
+            findings += [
                 self._finding(*match.span(), "words", "words")
                 for match in self._words.finditer(text)
             ]
         if wanted("injection"):
-            found += [
+            findings += [
                 self._finding(begin, end, "injection", "injection")
                 for begin, end in find_injections(text)
             ]
-        return sorted(found)
+        return sorted(findings)
 
     def scan(self, text: str, *, as_json: bool = False) -> Scanned:
         """The text with what is to be masked or blocked replaced.
@@ -135,8 +135,8 @@ class Scanner:
         """
         if self.is_off or not text:
             return Scanned(text)
-        found = tuple(self.find(text))
-        return Scanned(masked(text, found, as_json=as_json), found)
+        findings = tuple(self.find(text))
+        return Scanned(masked(text, findings, as_json=as_json), findings)
 
     def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> GuardFinding:
         return GuardFinding(begin, end, kind, what, self.guards.action(kind, self.place))
@@ -162,15 +162,15 @@ def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False
     """The text with each finding that is masked or blocked replaced by what it was."""
     pieces: list[str] = []
     end = 0
-    for found in findings:
-        if found.action not in {"mask", "block"} or found.end <= end:
+    for finding in findings:
+        if finding.action not in {"mask", "block"} or finding.end <= end:
             continue
-        begin = max(found.begin, end)
-        placeholder = found.placeholder
+        begin = max(finding.begin, end)
+        placeholder = finding.placeholder
         if as_json and not in_json(text, begin):
             placeholder = f'"{placeholder}"'  # a number, which stands there without quotes
         pieces += (text[end:begin], placeholder)
-        end = found.end
+        end = finding.end
     return "".join((*pieces, text[end:])) if end else text
 
 

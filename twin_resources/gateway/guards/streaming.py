@@ -70,8 +70,8 @@ class HeldBack:
         """The text is over; returns what else is shown."""
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
-            found = self._scanner.find("".join(self._whole))
-            self.findings += [one for one in found if one.action == "record"]
+            findings = self._scanner.find("".join(self._whole))
+            self.findings += [one for one in findings if one.action == "record"]
             self.findings.sort()
         return shown
 
@@ -99,8 +99,8 @@ class HeldBack:
 
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
-        found = self._scanner.find(self._text, acting=True)
-        acting = [one for one in found if one.end > self._waits]
+        findings = self._scanner.find(self._text, acting=True)
+        acting = [one for one in findings if one.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another
             over = [one.begin for one in acting if one.begin < end < one.end]
@@ -111,7 +111,7 @@ class HeldBack:
         block = next((one for one in acting if one.action == "block" and one.begin < end), None)
         if block is not None:
             end, self.blocked = max(block.begin, self._waits), block
-        here = [one for one in found if self._waits < one.end <= end]
+        here = [one for one in findings if self._waits < one.end <= end]
         self.findings += [self._placed(one) for one in here]
         if block is not None:
             self.findings.append(self._placed(block))

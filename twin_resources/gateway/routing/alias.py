@@ -23,7 +23,7 @@ def alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
         return None
     if named == PAID:
         return paid(f"alias:{PAID}", released_for=ANSWER_FORMS)
-    found = arm_of(snapshot, request.asked.author, named, route=f"alias:{named}")
-    if not snapshot.is_ready(found.server_key):
-        raise not_ready(request.asked, found.server_key)
-    return replace(found, released_for=ANSWER_FORMS)
+    decision = arm_of(snapshot, request.asked.author, named, route=f"alias:{named}")
+    if not snapshot.is_ready(decision.server_key):
+        raise not_ready(request.asked, decision.server_key)
+    return replace(decision, released_for=ANSWER_FORMS)

@@ -84,12 +84,12 @@ def may_pay(snapshot: Snapshot, author: str) -> bool:
     return snapshot.has_paid_route and known is not None and known.paid
 
 
-def not_ready(asked: ChatRequest, server_key: str) -> Refused:
+def not_ready(chat_request: ChatRequest, server_key: str) -> Refused:
     """No server that may answer this request takes one now."""
     return Refused(
         503,
         "no_server_ready",
-        tried=f"answer with {asked.model}",
+        tried=f"answer with {chat_request.model}",
         found=f"the model server {server_key!r} is not ready",
         next_step="wait some seconds and ask again; `twin status` and the log `models` say why",
     )

@@ -66,15 +66,15 @@ def answering_arm(
     Args:
         problem: why somebody else did not answer in its place, one clause.
     """
-    found = draw_of(request, snapshot)
-    if found.answering != arm:
+    decision = draw_of(request, snapshot)
+    if decision.answering != arm:
         return None
-    reasons = (problem, "" if arm == found.drawn else f"{found.drawn} not ready")
+    reasons = (problem, "" if arm == decision.drawn else f"{decision.drawn} not ready")
     return arm_of(
         snapshot,
         request.asked.author,
         arm,
-        propensity=found.propensity,
+        propensity=decision.propensity,
         degraded=tuple(f"{reason}: answered by {arm}" for reason in reasons if reason),
     )
 

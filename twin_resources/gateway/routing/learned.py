@@ -60,18 +60,18 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
         )
     name = policy.models[routed.model].name
     if name == LARGER:
-        found, problem = _larger(snapshot, request.asked.author)
+        decision, problem = _larger(snapshot, request.asked.author)
         other = dearest
     else:
-        found, problem = paid(f"{ROUTED}{name}"), request.paid_problem
+        decision, problem = paid(f"{ROUTED}{name}"), request.paid_problem
         other = 0
-    if found is None or problem:
+    if decision is None or problem:
         # it could not be drawn: the own model was certain
         missing = f"{ROUTED}{name}, {problem}: answered by own model"
         note = _note(policy, routed, other=other, but=problem or "")
         return replace(own, degraded=(*own.degraded, missing), why=note)
     return replace(
-        found,
+        decision,
         propensity=routed.propensity,
         degraded=_not_held(routed),
         why=_note(policy, routed, other=other),
@@ -81,25 +81,25 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
 def why_lapsed(
     policy: RoutingPolicy,
     snapshot: Snapshot,
-    asked: ChatRequest,
-    found: FoundPassages,
+    chat_request: ChatRequest,
+    found_passages: FoundPassages,
     *,
     paid_model: str,
 ) -> str:
     """Why an author's policy is not used for this question; empty: it is."""
-    served = snapshot.policy_of(asked.author)
+    served = snapshot.policy_of(chat_request.author)
     stable = served.stable.checkpoint if served and served.stable else ""
     if policy.models[0].model != stable:
         return "the policy's labels are of another version"
     if policy.models[-1].model != paid_model:
         return f"the policy's labels are of {policy.models[-1].model}"
-    if not snapshot.authors[asked.author].paid:
+    if not snapshot.authors[chat_request.author].paid:
         return "not for this author (paid = false)"
-    if asked.response_format is not None:
+    if chat_request.response_format is not None:
         return "JSON is asked for, and no label is of that"
-    if found.vector is None:
-        return found.missing or "no vector of the question"
-    if found.embedder != policy.embedder:
+    if found_passages.vector is None:
+        return found_passages.missing or "no vector of the question"
+    if found_passages.embedder != policy.embedder:
         return "the policy's labels are of another embedder"
     return ""
 
@@ -109,8 +109,8 @@ def _larger(snapshot: Snapshot, author: str) -> tuple[RouteDecision | None, str]
     policy = snapshot.policy_of(author)
     if policy is None or policy.larger is None:
         return None, "no longer served"
-    found = serving(author, policy.larger, route=f"{ROUTED}{LARGER}")
-    return (found, "") if snapshot.is_ready(found.server_key) else (None, "not ready")
+    decision = serving(author, policy.larger, route=f"{ROUTED}{LARGER}")
+    return (decision, "") if snapshot.is_ready(decision.server_key) else (None, "not ready")
 
 
 def _not_held(routed: RoutingDecision) -> tuple[str, ...]:

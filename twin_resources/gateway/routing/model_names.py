@@ -58,13 +58,13 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
         return {"version": PAID, "answer": VOICE, "released_for": list(ANSWER_FORMS)}
     wanted = snapshot.authors[author].answer
     form, _ = given_form(wanted, chosen.released_for, version=chosen.version)
-    told = {
+    fields = {
         "version": chosen.version,
         "answer": VOICE if alias else form,
         "released_for": list(chosen.released_for),
     }
     served = served_by(snapshot.policy_of(author), alias or "stable")
-    return told | ({"kind": served.kind} if served else {})
+    return fields | ({"kind": served.kind} if served else {})
 
 
 def named(snapshot: Snapshot, model: str) -> RouteDecision:
@@ -75,7 +75,7 @@ def named(snapshot: Snapshot, model: str) -> RouteDecision:
     return arm_of(snapshot, author, alias or "stable")
 
 
-def check_reach(snapshot: Snapshot, asked: ChatRequest, key: Key) -> None:
+def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:
     """Refuse a question that this key may not ask, or nobody now.
 
     Raises:
@@ -83,53 +83,56 @@ def check_reach(snapshot: Snapshot, asked: ChatRequest, key: Key) -> None:
     """
     mine = sorted(author for author in snapshot.authors if key.may_ask(author))
     listed = ", ".join(f"twin/{author}" for author in mine[:20]) or "no twin at all"
-    if asked.author not in snapshot.authors:
+    if chat_request.author not in snapshot.authors:
         raise Refused(
             404,
             "unknown_author",
-            tried=f"ask {asked.model}",
-            found=f"no author {asked.author!r}; this key reaches {listed}",
+            tried=f"ask {chat_request.model}",
+            found=f"no author {chat_request.author!r}; this key reaches {listed}",
             next_step="ask one of these, or import posts: twin up PATH --author NAME",
             param="model",
         )
-    if not key.may_ask(asked.author):
+    if not key.may_ask(chat_request.author):
         raise Refused(
             403,
             "author_not_allowed",
-            tried=f"ask {asked.model}",
+            tried=f"ask {chat_request.model}",
             found=f"a key that reaches {listed}",
             next_step="ask one of these, or ask the owner for a key for this author",
             param="model",
         )
-    if asked.author in snapshot.paused:
+    if chat_request.author in snapshot.paused:
         raise Refused(
             503,
             "author_paused",
-            tried=f"ask {asked.model}",
-            found=f"that its answers are stopped, {snapshot.paused[asked.author]}",
-            next_step=f"ask again later; whoever runs this: twin pause {asked.author} --resume",
+            tried=f"ask {chat_request.model}",
+            found=f"that its answers are stopped, {snapshot.paused[chat_request.author]}",
+            next_step=f"ask again later; whoever runs this: twin pause {chat_request.author} "
+            f"--resume",
             param="model",
         )
-    if asked.model not in aliases_of(snapshot, asked.author):
+    if chat_request.model not in aliases_of(snapshot, chat_request.author):
         raise Refused(
             404,
             "unknown_alias",
-            tried=f"ask {asked.model}",
-            found=f"only {', '.join(aliases_of(snapshot, asked.author))}",
+            tried=f"ask {chat_request.model}",
+            found=f"only {', '.join(aliases_of(snapshot, chat_request.author))}",
             next_step="ask one of these",
             param="model",
         )
 
-    if not key.may_name(asked.alias):
+    if not key.may_name(chat_request.alias):
         mine = [
-            name for name in aliases_of(snapshot, asked.author) if name in models_for(snapshot, key)
+            name
+            for name in aliases_of(snapshot, chat_request.author)
+            if name in models_for(snapshot, key)
         ]
         raise Refused(
             403,
             "alias_not_allowed",
-            tried=f"ask {asked.model}",
+            tried=f"ask {chat_request.model}",
             found=f"a key that may ask {', '.join(mine)}",
             next_step="ask one of these, or ask the owner for a key with "
-            f"`--alias @{asked.alias}` (twin keys add)",
+            f"`--alias @{chat_request.alias}` (twin keys add)",
             param="model",
         )

@@ -12,8 +12,8 @@ from twin_resources.registry.route_names import BASE, DOWN, PAID
 
 def paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """The paid model before the base model does; not for an author without a version."""
-    found = draw_of(request, snapshot)
-    is_down = found.drawn != BASE and found.answering in {None, BASE}
+    decision = draw_of(request, snapshot)
+    is_down = decision.drawn != BASE and decision.answering in {None, BASE}
     if not is_down or request.paid_problem or not may_pay(snapshot, request.asked.author):
         return None
-    return paid(f"{DOWN}{PAID}", degraded=(f"{found.drawn} not ready: answered by {PAID}",))
+    return paid(f"{DOWN}{PAID}", degraded=(f"{decision.drawn} not ready: answered by {PAID}",))

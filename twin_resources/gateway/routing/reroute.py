@@ -41,7 +41,7 @@ def _place(request: RouteRequest, snapshot: Snapshot) -> tuple[RouteDecision | N
     served = policy.divert.versions.get(place)
     if served is None:
         return None, f"{route}, no longer served"
-    found = serving(author, served, route=route)
-    if not snapshot.is_ready(found.server_key):
+    decision = serving(author, served, route=route)
+    if not snapshot.is_ready(decision.server_key):
         return None, f"{route} not ready"
-    return found, ""
+    return decision, ""

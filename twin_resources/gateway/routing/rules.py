@@ -32,9 +32,9 @@ def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
     """
     check_reach(snapshot, request.asked, request.key)
     for rule in RULES:
-        found = rule(request, snapshot)
-        if found is not None:
-            return found
+        decision = rule(request, snapshot)
+        if decision is not None:
+            return decision
     drawn = draw_of(request, snapshot).drawn
     raise not_ready(request.asked, arm_of(snapshot, request.asked.author, drawn).server_key)
 
@@ -54,5 +54,5 @@ def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> Route
         arm = "stable"
     else:
         return None
-    found = arm_of(snapshot, author, arm)
-    return found if snapshot.is_ready(found.server_key) else None
+    decision = arm_of(snapshot, author, arm)
+    return decision if snapshot.is_ready(decision.server_key) else None

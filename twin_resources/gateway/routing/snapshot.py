@@ -70,11 +70,11 @@ class Snapshot:
 
     def policy_of(self, author: str) -> AuthorPolicy | None:
         """What is served of an author; nothing at another provider's against the author's word."""
-        found = self.policy.authors.get(author) if self.policy else None
+        policy = self.policy.authors.get(author) if self.policy else None
         there = self.authors.get(author)
-        if found and found.stable and found.stable.provider and there and not there.paid:
-            return replace(found, stable=None, canary=None, weights={})
-        return found
+        if policy and policy.stable and policy.stable.provider and there and not there.paid:
+            return replace(policy, stable=None, canary=None, weights={})
+        return policy
 
     def is_ready(self, server_key: str) -> bool:
         server = self.servers.get(server_key)

@@ -21,14 +21,14 @@ def main() -> int:
     parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
     arguments = parser.parse_args()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
     try:
-        prepare(load_settings(arguments.home), report=say)
+        prepare(load_settings(arguments.home), report=log)
     except TwinError as error:
-        say(str(error))
+        log(str(error))
         return 2
     return 0
 

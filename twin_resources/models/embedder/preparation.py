@@ -82,7 +82,7 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
     """
     folder = embedder_folder(settings)
     source = _source(settings)
-    say = report or _say_nothing
+    log = report or _say_nothing
     folder.mkdir(parents=True, exist_ok=True)
     with (
         told_when_full(f"prepare the embedder {settings.embedder!r}", folder),
@@ -96,8 +96,8 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
         for left_over in folder.glob("partial-*"):  # of a killed preparation; the lock is ours
             shutil.rmtree(left_over)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
-            target, manifest = _make(settings, Path(scratch), source=source, say=say)
-    say(
+            target, manifest = _make(settings, Path(scratch), source=source, log=log)
+    log(
         f"embedder {settings.embedder}: ready, {manifest.dimension} dimensions, at most "
         f"{manifest.token_limit} tokens, cosine to the original at least {manifest.agreement:.5f}"
     )
@@ -105,19 +105,19 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
 
 
 def _make(
-    settings: Settings, scratch: Path, *, source: str, say: Callable[[str], object]
+    settings: Settings, scratch: Path, *, source: str, log: Callable[[str], object]
 ) -> tuple[Path, EmbedderManifest]:
     """Fetch, convert and publish; the pointer is replaced last."""
     folder = embedder_folder(settings)
-    say(f"embedder {settings.embedder}: fetching")
-    model = fetch_model(settings, into=scratch, report=say)
+    log(f"embedder {settings.embedder}: fetching")
+    model = fetch_model(settings, into=scratch, report=log)
     made = scratch / "made"
     made.mkdir()
     if _engine_for(settings, model) == OPENVINO:
-        say(f"embedder {settings.embedder}: converting for OpenVINO")
+        log(f"embedder {settings.embedder}: converting for OpenVINO")
         manifest = _convert(settings, model, made, source=source)
     else:
-        say(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
+        log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
         manifest = _keep_original(settings, model, made, source=source)
     target = folder / manifest.revision
     if not target.exists():
@@ -292,8 +292,8 @@ def _torch_module(model: Path, *, pooling: str) -> Any:
             if pooling == "cls":
                 pooled = states[:, 0]
             else:
-                kept = attention_mask.unsqueeze(-1).to(states.dtype)
-                pooled = (states * kept).sum(1) / kept.sum(1).clamp(min=1e-9)
+                mask = attention_mask.unsqueeze(-1).to(states.dtype)
+                pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(pooled, dim=1)
 
     return Pooled().eval()

@@ -85,8 +85,8 @@ def prose_of(answer: str) -> str:
         answer = answer.partition("\n\n")[2]
     if not answer.startswith("> "):
         return answer
-    _, found, prose = answer.partition(f"\n\n{HEADING}\n\n")
-    return prose if found else ""
+    _, separator, prose = answer.partition(f"\n\n{HEADING}\n\n")
+    return prose if separator else ""
 
 
 def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]:

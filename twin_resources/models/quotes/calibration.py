@@ -84,12 +84,12 @@ def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
 
 
 def best_scores(
-    asked: np.ndarray, windows: np.ndarray, *, left_out: Sequence[Sequence[int]] = ()
+    vectors: np.ndarray, windows: np.ndarray, *, left_out: Sequence[Sequence[int]] = ()
 ) -> list[float]:
     """The best cosine of each question among the windows.
 
     Args:
-        asked: unit vectors, shape (questions, dimension).
+        vectors: unit vectors, shape (questions, dimension).
         windows: unit vectors, shape (windows, dimension).
         left_out: for each question the places of windows that it may not find.
 
@@ -98,14 +98,14 @@ def best_scores(
     """
     import numpy as np
 
-    found: list[float] = []
-    for number, vector in enumerate(asked):
+    highest: list[float] = []
+    for number, vector in enumerate(vectors):
         scores = np.einsum("ij,j->i", windows, vector)
         if left_out:
             scores[list(left_out[number])] = -np.inf
         if scores.size and np.isfinite(best := float(scores.max())):
-            found.append(best)
-    return found
+            highest.append(best)
+    return highest
 
 
 def drawn(names: Sequence[str], most: int) -> list[int]:

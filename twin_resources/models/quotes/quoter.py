@@ -204,9 +204,11 @@ def _choose(rows: Any, question: np.ndarray, calibrated: _Calibrated, *, limit: 
         return Quoted((), best, threshold)
     mean = calibrated.mean if calibrated.mean is not None else np.zeros_like(question)
     centred = vectors - mean
-    asked = question - mean
-    lengths = np.sqrt(np.einsum("ij,ij->i", centred, centred)) * float(np.sqrt(asked @ asked))
-    ranked = np.einsum("ij,j->i", centred, asked) / np.maximum(lengths, 1e-12)
+    direction = question - mean
+    lengths = np.sqrt(np.einsum("ij,ij->i", centred, centred)) * float(
+        np.sqrt(direction @ direction)
+    )
+    ranked = np.einsum("ij,j->i", centred, direction) / np.maximum(lengths, 1e-12)
     fields = rows.drop_columns(["vector"]).to_pylist()
     order = sorted(
         range(len(fields)),

@@ -60,14 +60,14 @@ def windows_of(text: str, *, language: str = "") -> list[SentenceWindow]:
         In the order of the text; none of fewer than 20 characters. The shorter windows at the end
         of a run of prose are left out where a longer one holds them.
     """
-    found: list[SentenceWindow] = []
+    windows: list[SentenceWindow] = []
     for run in _runs(text):
         ends = [place for span in run for place in _sentences(text, *span, language=language)]
         for first in range(max(1, len(ends) - MOST_SENTENCES + 1)):
             part = tuple(ends[first : first + MOST_SENTENCES])
             if part and part[-1][1] - part[0][0] >= FEWEST_CHARACTERS:
-                found.append(SentenceWindow(part[0][0], part[-1][1], part))
-    return found
+                windows.append(SentenceWindow(part[0][0], part[-1][1], part))
+    return windows
 
 
 def embedded_text(title: str, quoted: str) -> str:
@@ -124,7 +124,7 @@ def _markdown() -> MarkdownIt:
 
 
 def _line_starts(text: str) -> list[int]:
-    starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
     return [*starts, len(text)]
 
 
@@ -147,7 +147,7 @@ def _sentences(text: str, start: int, end: int, *, language: str) -> list[tuple[
     import sentencex
 
     places = [
-        _trimmed(text, start + found["start_index"], start + found["end_index"], item=False)
-        for found in sentencex.get_sentence_boundaries(language or "en", text[start:end])
+        _trimmed(text, start + boundary["start_index"], start + boundary["end_index"], item=False)
+        for boundary in sentencex.get_sentence_boundaries(language or "en", text[start:end])
     ]
     return [(begin, stop) for begin, stop in places if stop > begin]

@@ -31,13 +31,15 @@ def named_in(question: str, titles: Iterable[str]) -> Mapping[str, int]:
     and capitals are between; a title of one word only where it stands in quotation marks or is the
     whole question. Titles of as many words share a rank.
     """
-    asked = words_of(question)
-    alone = {asked} | {words_of(quoted) for quoted in _QUOTED.findall(question)}
+    question_words = words_of(question)
+    alone = {question_words} | {words_of(quoted) for quoted in _QUOTED.findall(question)}
     lengths: dict[str, int] = {}
     for title in dict.fromkeys(titles):
         words = words_of(title)
         length = words.count(" ") + 1
-        if words and (words in alone or (length >= _FEWEST_WORDS and f" {words} " in f" {asked} ")):
+        if words and (
+            words in alone or (length >= _FEWEST_WORDS and f" {words} " in f" {question_words} ")
+        ):
             lengths[title] = length
     ranks = {length: rank for rank, length in enumerate(sorted({*lengths.values()})[::-1], start=1)}
     return {title: ranks[length] for title, length in lengths.items()}

@@ -221,9 +221,9 @@ class Retriever:
         version, rows = table.version, table.count_rows()
         made_by = _embedder_of(table)
         if made_by != self._embedder.revision:
-            found = f"were made by embedder {made_by}" if made_by else "hold no passage"
+            message = f"were made by embedder {made_by}" if made_by else "hold no passage"
             return (
-                f"the {TABLE} of author {author} {found}; this is embedder "
+                f"the {TABLE} of author {author} {message}; this is embedder "
                 f"{self._embedder.revision}: materialize {TABLE}"
             )
         memory = InMemory(table) if rows < SMALLEST else None
@@ -240,10 +240,10 @@ def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
     if "://" in base:
         return (0, 0)
     try:
-        said = Path(f"{base}/{author}/{table}.lance").stat()
+        status = Path(f"{base}/{author}/{table}.lance").stat()
     except FileNotFoundError:  # and lancedb.connect would make the author's folder
         return None
-    return said.st_ino, said.st_ctime_ns  # the number alone may be given out again
+    return status.st_ino, status.st_ctime_ns  # the number alone may be given out again
 
 
 def _one_a_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:

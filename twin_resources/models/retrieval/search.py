@@ -147,8 +147,8 @@ class InMemory:
     ) -> list[dict[str, Any]]:
         """Rows by document and position that the query allows."""
         latest = _LATEST if query.before is None else _microseconds(query.before)
-        found = [self._in_post[place] for place in sorted(places) if place in self._in_post]
-        allowed = [place for place in found if query.before is None or self._dates[place] <= latest]
+        rows = [self._in_post[place] for place in sorted(places) if place in self._in_post]
+        allowed = [place for place in rows if query.before is None or self._dates[place] <= latest]
         return [row for row in self._take(allowed) if row["chunk_id"] not in query.exclude]
 
     def _take(self, places: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
@@ -198,8 +198,8 @@ def by_words(
     builder = table.search(match, query_type="fts")
     if memory is None:
         return _best(builder, query, [*_COLUMNS, "_score"])
-    found = _best(builder.with_row_id(True), query, ["_score"])
-    return memory.rows_of({row["_rowid"]: float(row["_score"]) for row in found})
+    rows = _best(builder.with_row_id(True), query, ["_score"])
+    return memory.rows_of({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
 def search(
@@ -217,9 +217,9 @@ def search(
         column: that the words are searched in (`words_column`).
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
-    said = by_words(table, query, memory=memory, column=column)
-    near, said = _allowed(near, query), _allowed(said, query)
-    return [_passage(row, score=score) for row, score in fused(query.question, near, said)]
+    passages = by_words(table, query, memory=memory, column=column)
+    near, passages = _allowed(near, query), _allowed(passages, query)
+    return [_passage(row, score=score) for row, score in fused(query.question, near, passages)]
 
 
 def _allowed(rows: Sequence[dict[str, Any]], query: RetrievalQuery) -> list[dict[str, Any]]:

@@ -23,19 +23,19 @@ take the place of another post, and that may be the right one."""
 
 def best_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
     """The best that fit together; one that does not fit, or is its post's third, is passed over."""
-    kept: list[Passage] = []
+    passages: list[Passage] = []
     of_post: Counter[str] = Counter()
     left = token_budget
     for passage in ranked:
         if (
-            len(kept) < limit
+            len(passages) < limit
             and passage.token_count <= left
             and of_post[passage.document_id] < MOST_OF_A_POST
         ):
-            kept.append(passage)
+            passages.append(passage)
             of_post[passage.document_id] += 1
             left -= passage.token_count
-    return kept
+    return passages
 
 
 def with_neighbours(

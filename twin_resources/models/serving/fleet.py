@@ -112,10 +112,10 @@ class Fleet:
     def _follow_policy(self) -> None:
         path = self._settings.policy_path
         try:
-            found = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return  # before the first release; a policy that once was does not vanish
-        mark = (found.st_mtime_ns, found.st_ino)
+        mark = (status.st_mtime_ns, status.st_ino)
         if mark == self._policy_mark:
             return
         try:

@@ -177,8 +177,8 @@ class ServerProcess:
             server.url.removesuffix("/v1") + "/metrics",
             headers={"Authorization": f"Bearer {self.key}"},
         )
-        found = re.search(r"^llamacpp:requests_processing (\d+)", metrics.text, re.MULTILINE)
-        return int(found[1]) if found else None
+        match = re.search(r"^llamacpp:requests_processing (\d+)", metrics.text, re.MULTILINE)
+        return int(match[1]) if match else None
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None

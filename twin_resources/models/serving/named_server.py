@@ -55,7 +55,7 @@ class NamedMember:
         if now < self._next_look:
             return
         try:
-            found = named_server(self._settings, self.wanted.address, timeout_s=LOOK_AT_MOST_S)
+            server = named_server(self._settings, self.wanted.address, timeout_s=LOOK_AT_MOST_S)
         except TwinError as error:
             self._failures += 1
             self._next_look = now + retry_pause(self._failures)
@@ -64,8 +64,8 @@ class NamedMember:
             self.server, self.problem = None, str(error)
             return
         if self.server is None:
-            say(f"{self.key} answers at {found.url}")
-        self.server, self.problem, self._failures = found, "", 0
+            say(f"{self.key} answers at {server.url}")
+        self.server, self.problem, self._failures = server, "", 0
         self._next_look = now + LOOK_EVERY_S
 
     def drained(self, _now: float) -> bool:

@@ -121,18 +121,18 @@ class PromptQueue:
             except IndexError:  # another one took the last
                 return
             try:
-                found: list[ServedAnswer] = []
+                answers: list[ServedAnswer] = []
                 for tokens in self._tokens:
                     body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
                     answer = _ask(client, server, body, patience, texts_only=self._texts_only)
-                    found.append(answer)
+                    answers.append(answer)
                     self._advance(1)
             except BaseException:
                 self._waiting.clear()  # no use in asking the rest
                 raise
-            self.answers[position] = found
+            self.answers[position] = answers
 
 
 def ask(

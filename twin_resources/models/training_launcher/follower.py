@@ -31,7 +31,7 @@ def follow(
     settings: Settings,
     rank: int,
     *,
-    say: Callable[[str], None],
+    write_line: Callable[[str], None],
     trainings: int | None = None,
 ) -> None:
     """Take this machine's share of every attempt that machine 0 announces.
@@ -56,7 +56,7 @@ def follow(
             continue
         taken = attempt.mark
         _require_rank(rank, attempt.machines, said_by=str(path))
-        say(f"following {attempt.job.name} as machine {rank} of {attempt.machines}")
+        write_line(f"following {attempt.job.name} as machine {rank} of {attempt.machines}")
 
         def wanted(mark: str = taken) -> bool:
             now = read_attempt(path)
@@ -70,7 +70,7 @@ def follow(
             ended = watch(process, job, log, lambda _: None, log_start=log_start, wanted=wanted)
         well = ended.how in {"exit code 0", "no longer wanted"}
         complete += well
-        say(f"{attempt.job.name}: {ended.how}" + ("" if well else f"; its log: {log}"))
+        write_line(f"{attempt.job.name}: {ended.how}" + ("" if well else f"; its log: {log}"))
 
 
 def _listens(attempt: Attempt) -> bool:
@@ -103,13 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, end)
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     settings = load_settings(chosen.home)
     try:
-        follow(settings, chosen.machine_rank, say=say, trainings=chosen.trainings)
+        follow(settings, chosen.machine_rank, write_line=log, trainings=chosen.trainings)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 2

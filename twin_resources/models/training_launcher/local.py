@@ -48,39 +48,41 @@ class LocalLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        say = on_message or unheard
+        write_line = on_message or unheard
         ranks_each(job, self._meeting.machines)
         lock = self._settings.work_dir / "training.lock"
         # two trainings beside each other on one machine take longer than one after the other
         with (
             told_when_full(f"train {job.name}", job.folder),
-            only_one(lock, say, where="on this machine"),
+            only_one(lock, write_line, where="on this machine"),
         ):
             return run_with_retry(
                 job,
                 self._settings,
-                attempt=lambda log: self._attempt(job, log, say, environment or {}),
-                say=say,
+                attempt=lambda log: self._attempt(job, log, write_line, environment or {}),
+                write_line=write_line,
             )
 
     def _attempt(
         self,
         job: TrainingJob,
         log: Path,
-        say: Callable[[Message], None],
+        write_line: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
         share = self._meeting
         with (
             started(job, share, log, environment=environment) as process,
-            self._announced(job, share, say),
+            self._announced(job, share, write_line),
         ):
-            return watch(process, job, log, lambda line: pass_on(line, say), log_start=log_start)
+            return watch(
+                process, job, log, lambda line: pass_on(line, write_line), log_start=log_start
+            )
 
     @contextmanager
     def _announced(
-        self, job: TrainingJob, share: MachineShare, say: Callable[[Message], None]
+        self, job: TrainingJob, share: MachineShare, log: Callable[[Message], None]
     ) -> Generator[None]:
         """Tell the other machines, while this one trains."""
         if share.machines == 1:
@@ -89,7 +91,7 @@ class LocalLauncher:
         path = attempt_path(self._settings)
         attempt = Attempt(uuid.uuid4().hex, job, share.machines, share.address, share.port)
         write_attempt(path, attempt)
-        say({"text": f"waiting for {share.machines - 1} more machines to follow {path}"})
+        log({"text": f"waiting for {share.machines - 1} more machines to follow {path}"})
         try:
             yield
         finally:

@@ -67,19 +67,19 @@ class RayLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        say = on_message or unheard
+        write_line = on_message or unheard
         ranks_each(job, self._settings.train_machines)
         client = _client(self._settings.ray_address)
         lock = self._settings.work_dir / f"training-{job.name}.lock"
         with (
             told_when_full(f"train {job.name}", job.folder),
-            only_one(lock, say, where=f"of {job.name}"),
+            only_one(lock, write_line, where=f"of {job.name}"),
         ):
             return run_with_retry(
                 job,
                 self._settings,
-                attempt=lambda log: self._attempt(client, job, log, say, environment or {}),
-                say=say,
+                attempt=lambda log: self._attempt(client, job, log, write_line, environment or {}),
+                write_line=write_line,
             )
 
     def _attempt(
@@ -87,17 +87,19 @@ class RayLauncher:
         client: JobSubmissionClient,
         job: TrainingJob,
         log: Path,
-        say: Callable[[Message], None],
+        write_line: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         submitted = _running(client, job.folder)
         if submitted is None:
             submitted = self._submit(client, job, environment)
-            say({"text": f"Ray job {submitted} on {self._settings.ray_address}"})
+            write_line({"text": f"Ray job {submitted} on {self._settings.ray_address}"})
         else:
-            say({"text": f"Ray job {submitted} of an earlier run still trains: following it"})
+            write_line(
+                {"text": f"Ray job {submitted} of an earlier run still trains: following it"}
+            )
         try:
-            return _follow(client, submitted, job, log, say)
+            return _follow(client, submitted, job, log, write_line)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
             _stop(client, submitted)
 
@@ -169,10 +171,10 @@ def _client(address: str) -> JobSubmissionClient:
 
 def _running(client: JobSubmissionClient, folder: Path) -> str | None:
     """The job that trains in this folder now, of whichever launcher."""
-    for found in asked(client.list_jobs, what="its jobs"):
-        ours = (found.metadata or {}).get(FOLDER_KEY) == str(folder)
-        if ours and found.submission_id and not found.status.is_terminal():
-            return found.submission_id
+    for job in asked(client.list_jobs, what="its jobs"):
+        ours = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if ours and job.submission_id and not job.status.is_terminal():
+            return job.submission_id
     return None
 
 
@@ -181,7 +183,7 @@ def _follow(
     submitted: str,
     job: TrainingJob,
     log: Path,
-    say: Callable[[Message], None],
+    write_line: Callable[[Message], None],
 ) -> AttemptEnd:
     """Copy the job's log into `log` and pass its messages on, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
@@ -202,7 +204,7 @@ def _follow(
                 heard = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
-                pass_on(line, say)
+                pass_on(line, write_line)
             now = time.monotonic()
             if ended is not None:
                 if now - heard > LATE_S:
@@ -286,10 +288,10 @@ def asked(question: Callable[[], Answer], *, what: str) -> Answer:
 def _how(client: JobSubmissionClient, submitted: str, log_start: int) -> AttemptEnd:
     from ray.job_submission import JobStatus
 
-    found = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
-    said = f"Ray job {submitted} {str(found.status).lower()}"
+    info = asked(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
+    message = f"Ray job {submitted} {str(info.status).lower()}"
     # stopped: by a person, in the dashboard; succeeded: the output is there
-    return AttemptEnd(said, retry=found.status == JobStatus.FAILED, log_start=log_start)
+    return AttemptEnd(message, retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
 def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:

@@ -178,19 +178,19 @@ def _follow(streams: Sequence[Any]) -> int:
         (stream, *_), _ = ray.wait(pending, num_returns=1)  # streams too, when one has news
         rank = rank_of[stream]
         try:
-            said: Any = ray.get(next(stream))
+            message: Any = ray.get(next(stream))
         except StopIteration:
             pending.remove(stream)
             continue
         except RayActorError as error:
             _say(f"machine {rank}: {type(error).__name__}: its worker died")
             return 1
-        if isinstance(said, int):
-            if said != 0:
-                _say(f"machine {rank}: exit code {said}")
-                return said
+        if isinstance(message, int):
+            if message != 0:
+                _say(f"machine {rank}: exit code {message}")
+                return message
         else:
-            _say(said if rank == 0 else f"machine {rank}: {said}")
+            _say(message if rank == 0 else f"machine {rank}: {message}")
     return 0
 
 

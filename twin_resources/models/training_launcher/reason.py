@@ -59,16 +59,16 @@ def _cause(lines: Sequence[str]) -> str:
     # torch's launcher only says that a child failed, accelerate's repeats its command
     errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
-    found = causes or errors or list(killed.values())
-    return found[-1] if found else ""
+    causes_found = causes or errors or list(killed.values())
+    return causes_found[-1] if causes_found else ""
 
 
 def _killed(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The signals that ended ranks, each with a sentence."""
     rank = "a rank"
     for line in lines:
-        if found := _RANK.search(line):
-            rank = f"rank {found[1]}"
-        elif found := _SIGNAL.search(line) or _ALONE.search(line):
-            number = int(found[1])
+        if match := _RANK.search(line):
+            rank = f"rank {match[1]}"
+        elif match := _SIGNAL.search(line) or _ALONE.search(line):
+            number = int(match[1])
             yield number, f"{rank} was {killed_by(number)}"

@@ -124,7 +124,7 @@ def run_with_retry(
     settings: Settings,
     *,
     attempt: Callable[[Path], AttemptEnd],
-    say: Callable[[Message], None],
+    write_line: Callable[[Message], None],
 ) -> Path:
     """Take an attempt, and another when its processes died; returns the job's output.
 
@@ -146,9 +146,9 @@ def run_with_retry(
         cause = cause_in(log, ended.log_start)
         why = f"{ended.how}: {cause}" if cause else ended.how
         if output.is_dir():
-            say({"text": f"{why}, after the training was complete"})
+            write_line({"text": f"{why}, after the training was complete"})
             return output
-        say({"text": f"{why}; trying again from the last complete checkpoint"})
+        write_line({"text": f"{why}; trying again from the last complete checkpoint"})
         ended = attempt(log)
     if output.is_dir():
         return output
@@ -162,14 +162,14 @@ def run_with_retry(
 
 
 @contextmanager
-def only_one(lock: Path, say: Callable[[Message], None], *, where: str) -> Generator[None]:
+def only_one(lock: Path, log: Callable[[Message], None], *, where: str) -> Generator[None]:
     """Hold a lock file; wait for another training that holds it, and say so."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say({"text": f"waiting for another training {where} to end"})
+            log({"text": f"waiting for another training {where} to end"})
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -178,11 +178,11 @@ def unheard(_message: Message) -> None:
     """Where messages go when nobody asked for them; the log has them all the same."""
 
 
-def pass_on(line: str, say: Callable[[Message], None]) -> None:
+def pass_on(line: str, log: Callable[[Message], None]) -> None:
     """Turn a line that a rank printed into a message, where it is one."""
     if line.startswith("progress {"):
-        say({"progress": json.loads(line.removeprefix("progress "))})
+        log({"progress": json.loads(line.removeprefix("progress "))})
     elif line.startswith(("resuming ", "waiting ")):
-        say({"text": line})
+        log({"text": line})
     elif line.startswith('{"__dagster_pipes_version"'):
-        say({"pipes": line})
+        log({"pipes": line})

@@ -73,8 +73,8 @@ class LangfuseClient:
         Raises:
             TwinError: a Langfuse is named only in part.
         """
-        found = trace_store(settings, load_secrets(settings))
-        return cls(found.host, public_key=found.public_key, secret_key=found.secret_key)
+        store = trace_store(settings, load_secrets(settings))
+        return cls(store.host, public_key=store.public_key, secret_key=store.secret_key)
 
     def __enter__(self) -> LangfuseClient:
         return self
@@ -132,7 +132,7 @@ class LangfuseClient:
         Raises:
             TraceStoreError: a page could not be read.
         """
-        asked = {
+        parameters = {
             "traceId": trace_id,
             "type": type,
             "name": name,
@@ -145,7 +145,9 @@ class LangfuseClient:
             "expandMetadata": ",".join(expand_metadata),
             "fields": fields,
         }
-        return self._pages("/api/public/v2/observations", asked, page=OBSERVATION_PAGE, limit=limit)
+        return self._pages(
+            "/api/public/v2/observations", parameters, page=OBSERVATION_PAGE, limit=limit
+        )
 
     def trace(
         self, trace_id: str, *, expand_metadata: Sequence[str] = LONG_METADATA
@@ -158,17 +160,19 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the read failed, or there is no such trace (`status` 404).
         """
-        found = list(self.observations(trace_id=trace_id, expand_metadata=expand_metadata))
-        if not found:
+        observations = list(self.observations(trace_id=trace_id, expand_metadata=expand_metadata))
+        if not observations:
             raise TraceStoreError(
                 f"read trace {trace_id} from {self.host}",
                 found="no observation of it",
                 next_step="check the id; a trace arrives some seconds after its answer",
                 status=404,
             )
-        ordered = sorted(found, key=lambda item: (item["startTime"], _depth(item, found)))
+        ordered = sorted(
+            observations, key=lambda item: (item["startTime"], _depth(item, observations))
+        )
         metadata: dict[str, Any] = {}
-        for observation in sorted(found, key=lambda item: item["type"] == "GENERATION"):
+        for observation in sorted(observations, key=lambda item: item["type"] == "GENERATION"):
             metadata |= {
                 name: value
                 for name, value in cast(dict[str, Any], observation["metadata"] or {}).items()
@@ -200,7 +204,7 @@ class LangfuseClient:
         Raises:
             TraceStoreError: a page could not be read.
         """
-        asked = {
+        parameters = {
             "traceId": ",".join(trace_id),
             "id": ",".join(id),
             "name": ",".join(name),
@@ -209,7 +213,7 @@ class LangfuseClient:
             "toTimestamp": _instant(until),
             "fields": fields,
         }
-        return self._pages("/api/public/v3/scores", asked, page=SCORE_PAGE, limit=limit)
+        return self._pages("/api/public/v3/scores", parameters, page=SCORE_PAGE, limit=limit)
 
     def post_score(
         self,
@@ -283,9 +287,9 @@ class LangfuseClient:
         return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
-        self, path: str, asked: Mapping[str, str], *, page: int, limit: int | None
+        self, path: str, query_parameters: Mapping[str, str], *, page: int, limit: int | None
     ) -> Iterator[dict[str, Any]]:
-        parameters = {name: value for name, value in asked.items() if value}
+        parameters = {name: value for name, value in query_parameters.items() if value}
         taken = 0
         for _ in range(MAX_PAGES):
             wanted = page if limit is None else min(page, limit - taken)

@@ -31,9 +31,13 @@ def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any
         TraceStoreError: a page could not be read.
     """
     for number in count(1):
-        asked = {"datasetName": held_out_dataset(author), "page": str(number), "limit": str(PAGE)}
+        parameters = {
+            "datasetName": held_out_dataset(author),
+            "page": str(number),
+            "limit": str(PAGE),
+        }
         try:
-            rows, _ = client.page(ITEMS, asked)
+            rows, _ = client.page(ITEMS, parameters)
         except TraceStoreError as error:
             if error.status == NOT_FOUND:
                 return

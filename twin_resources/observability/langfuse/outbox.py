@@ -100,8 +100,8 @@ class QueuedScore:
             "dataType": self.data_type,
             "metadata": dict(self.metadata),
         }
-        said = {"comment": self.comment, "environment": self.environment}
-        return posted | {name: text for name, text in said.items() if text}
+        fields = {"comment": self.comment, "environment": self.environment}
+        return posted | {name: text for name, text in fields.items() if text}
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ class Outbox:
             self._connection = sqlite3.connect(
                 path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
             )
-            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found > SCHEMA:
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
                 raise OutboxBroken(
                     f"open the outbox {path}",
-                    found=f"schema {found}, this version knows up to {SCHEMA}",
+                    found=f"schema {version}, this version knows up to {SCHEMA}",
                     next_step="update llm-twin, or name another home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_S)
@@ -205,7 +205,7 @@ class Outbox:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
-            if found < SCHEMA:
+            if version < SCHEMA:
                 self._connection.executescript(_TABLES)
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:

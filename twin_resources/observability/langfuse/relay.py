@@ -82,14 +82,14 @@ class Sender:
             answer = self._post(waiting)
         except httpx.HTTPError as error:
             return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
-        said = answer.text[:300] if not answer.is_success else ""
+        message = answer.text[:300] if not answer.is_success else ""
         if answer.status_code == 429 or answer.status_code >= 500:
             wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
-            return SendOutcome("again", f"HTTP {answer.status_code}: {said}", wait_s)
+            return SendOutcome("again", f"HTTP {answer.status_code}: {message}", wait_s)
         if answer.status_code in NEVER:
-            return SendOutcome("never", f"HTTP {answer.status_code}: {said}")
+            return SendOutcome("never", f"HTTP {answer.status_code}: {message}")
         if not answer.is_success:
-            return SendOutcome("again", f"HTTP {answer.status_code}: {said}")
+            return SendOutcome("again", f"HTTP {answer.status_code}: {message}")
         return _read_success(waiting, answer)
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
@@ -134,12 +134,12 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
         )
     if not isinstance(body, dict):
         return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
-    told = cast(dict[str, Any], body)
-    if waiting.kind == "score" and told.get("id") != waiting.id:
+    document = cast(dict[str, Any], body)
+    if waiting.kind == "score" and document.get("id") != waiting.id:
         return SendOutcome("again", f"HTTP {answer.status_code} without the score's id")
-    if waiting.kind == "trace" and not set(told) <= {"partialSuccess"}:
+    if waiting.kind == "trace" and not set(document) <= {"partialSuccess"}:
         return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
-    partial: Any = told.get("partialSuccess") or {}
+    partial: Any = document.get("partialSuccess") or {}
     if isinstance(partial, dict) and str(partial.get("rejectedSpans") or "0") != "0":  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         return SendOutcome("never", f"spans rejected: {answer.text[:300]}")
     return SendOutcome("taken")

@@ -91,22 +91,22 @@ def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
     left = 0
     for resource in message.resource_spans:
         for scope in resource.scope_spans:
-            kept = [span for span in scope.spans if span.trace_id.hex() not in traces]
+            spans_left = [span for span in scope.spans if span.trace_id.hex() not in traces]
             del scope.spans[:]
-            scope.spans.extend(kept)
-            left += len(kept)
+            scope.spans.extend(spans_left)
+            left += len(spans_left)
     packed: bytes = gzip.compress(message.SerializeToString(), compresslevel=5, mtime=0)
     return packed if left else None
 
 
 def _names_of(span: OtlpSpan) -> Iterator[str]:
     yield tombstone("trace", span.trace_id)
-    said = span.attributes
-    for reader in {said.get("user.id"), said.get(f"{_METADATA}reader")} - {None, ""}:
+    attributes = span.attributes
+    for reader in {attributes.get("user.id"), attributes.get(f"{_METADATA}reader")} - {None, ""}:
         yield tombstone("reader", str(reader))
-    if author := said.get(f"{_METADATA}author"):
+    if author := attributes.get(f"{_METADATA}author"):
         yield tombstone("author", str(author))
-    shown = said.get(f"{_METADATA}chunks") or ""
+    shown = attributes.get(f"{_METADATA}chunks") or ""
     listed = shown if isinstance(shown, str) else json.dumps(shown)
     for part in listed.split(","):
         if chunk := part.strip(" []\"'"):

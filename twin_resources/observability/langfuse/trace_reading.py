@@ -70,15 +70,15 @@ def score_condition(text: str) -> ScoreCondition | None:
     """
     if not text.strip():
         return None
-    found = _CONDITION.fullmatch(text)
-    value = number_of(found["value"]) if found and found["sign"] else 0.0
-    if found is None or value is None:
+    match = _CONDITION.fullmatch(text)
+    value = number_of(match["value"]) if match and match["sign"] else 0.0
+    if match is None or value is None:
         raise TwinError(
             f"read the condition {text!r} on a score",
             found="no name, or no number behind its sign",
             next_step="write a name, or a name, one of < <= > >= = and a number: support<0.3",
         )
-    return ScoreCondition(found["name"], found["sign"] or "", value)
+    return ScoreCondition(match["name"], match["sign"] or "", value)
 
 
 @dataclass(frozen=True)
@@ -205,23 +205,23 @@ def read_page(
     """
     if wanted.score is not None:
         return _page_by_score(client, wanted, wanted.score, limit=limit, after=after)
-    asked = _asked(wanted, limit=limit) | ({"cursor": after} if after else {})
-    found, cursor = client.page("/api/public/v2/observations", asked)
-    scores = _scores_of(client, [str(row["traceId"]) for row in found])
-    rows = [trace_row(row, scores.get(str(row["traceId"]), ())) for row in found]
+    parameters = _asked(wanted, limit=limit) | ({"cursor": after} if after else {})
+    observations, cursor = client.page("/api/public/v2/observations", parameters)
+    scores = _scores_of(client, [str(row["traceId"]) for row in observations])
+    rows = [trace_row(row, scores.get(str(row["traceId"]), ())) for row in observations]
     return TracePage(tuple(rows), cursor)
 
 
-def tree_of(client: LangfuseClient, found: Mapping[str, Any]) -> TraceTree:
+def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
     """A trace that was read (`LangfuseClient.trace`) as a tree, with what was said of it.
 
     Raises:
         TraceStoreError: its scores could not be read.
     """
-    trace_id = str(found["id"])
-    observations = cast("list[dict[str, Any]]", found["observations"])
+    trace_id = str(observation["id"])
+    observations = cast("list[dict[str, Any]]", observation["observations"])
     scores = _scores_of(client, [trace_id]).get(trace_id, ())
-    facts = flat_facts(found["metadata"])
+    facts = flat_facts(observation["metadata"])
     main = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
     row = trace_row({**main, "metadata": facts}, scores)
     return TraceTree(row, _steps(observations), facts)
@@ -301,10 +301,10 @@ def trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> T
 
 
 def _asked(wanted: TraceFilter, *, limit: int) -> dict[str, str]:
-    asked = {"type": "GENERATION", "fields": LISTED_GROUPS, "limit": str(limit)}
+    parameters = {"type": "GENERATION", "fields": LISTED_GROUPS, "limit": str(limit)}
     conditions = json.dumps(_conditions(wanted)) if wanted.author or wanted.route else ""
     named = {"version": wanted.version, "filter": conditions}
-    return asked | {name: text for name, text in named.items() if text}
+    return parameters | {name: text for name, text in named.items() if text}
 
 
 def _conditions(wanted: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -332,12 +332,12 @@ def _page_by_score(
     rows: list[TraceRow] = []
     cursor = after
     for _ in range(MOST_SCORE_PAGES):
-        asked = {"name": condition.name, "fields": SCORE_GROUPS, "limit": str(IDS_AT_ONCE)}
-        found, cursor = client.page(
-            "/api/public/v3/scores", asked | ({"cursor": cursor} if cursor else {})
+        parameters = {"name": condition.name, "fields": SCORE_GROUPS, "limit": str(IDS_AT_ONCE)}
+        scores, cursor = client.page(
+            "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
         )
         traces = dict.fromkeys(
-            _trace_of(score) for score in found if condition.holds(score.get("value"))
+            _trace_of(score) for score in scores if condition.holds(score.get("value"))
         )
         traces.pop("", None)
         rows += _rows_of(client, wanted, list(traces))
@@ -350,24 +350,24 @@ def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str])
     """The answers of these traces that fit, in the order of `traces`."""
     if not traces:
         return []
-    found = client.observations(
+    rows = client.observations(
         type="GENERATION",
         version=wanted.version,
         filter=_conditions(wanted, traces),
         fields=LISTED_GROUPS,
     )
-    by_trace = {str(one["traceId"]): one for one in found}
+    by_trace = {str(one["traceId"]): one for one in rows}
     scores = _scores_of(client, list(by_trace))
     return [trace_row(by_trace[one], scores.get(one, ())) for one in traces if one in by_trace]
 
 
 def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
-    found: dict[str, list[Score]] = defaultdict(list)
+    by_trace: dict[str, list[Score]] = defaultdict(list)
     wanted = list(dict.fromkeys(traces))
     for start in range(0, len(wanted), IDS_AT_ONCE):
         for score in client.scores(trace_id=wanted[start : start + IDS_AT_ONCE]):
             metadata = flat_facts(score.get("metadata"))
-            found[_trace_of(score)].append(
+            by_trace[_trace_of(score)].append(
                 Score(
                     name=str(score["name"]),
                     value=cast("float | str | bool", score.get("value")),
@@ -376,7 +376,7 @@ def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple
                     at=str(score["timestamp"]),
                 )
             )
-    return {trace: tuple(scores) for trace, scores in found.items()}
+    return {trace: tuple(scores) for trace, scores in by_trace.items()}
 
 
 def _trace_of(score: Mapping[str, Any]) -> str:

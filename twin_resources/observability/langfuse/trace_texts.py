@@ -45,14 +45,14 @@ def messages_of(prompt: object) -> list[tuple[str, str]]:
     parsed = _parsed(prompt)
     if not isinstance(parsed, list):
         return []
-    found: list[tuple[str, str]] = []
+    messages: list[tuple[str, str]] = []
     for message in cast(list[Any], parsed):
         if isinstance(message, dict):
-            told = cast(dict[str, Any], message)
-            found.append((str(told.get("role") or ""), str(told.get("content") or "")))
+            fields = cast(dict[str, Any], message)
+            messages.append((str(fields.get("role") or ""), str(fields.get("content") or "")))
         else:
-            found.append(("", ""))
-    return found
+            messages.append(("", ""))
+    return messages
 
 
 def flat_facts(metadata: object) -> dict[str, str]:

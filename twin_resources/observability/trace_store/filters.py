@@ -84,8 +84,8 @@ def conditions_of_filter(
 def _condition(entry: Any) -> Condition:
     shape, value = (entry["type"], entry["column"], entry["operator"]), entry.get("value")
     if shape == ("stringObject", "metadata", "=") and isinstance(value, str):
-        found = "COALESCE((SELECT value FROM json_each(metadata) WHERE key = ?), '')"
-        return Condition(f"{found} = ?", (str(entry["key"]), value))
+        expression = "COALESCE((SELECT value FROM json_each(metadata) WHERE key = ?), '')"
+        return Condition(f"{expression} = ?", (str(entry["key"]), value))
     if shape == ("stringOptions", "traceId", "any of"):
         return Condition(f"trace_id IN {_marks(value)}", tuple(value))
     if shape == ("arrayOptions", "tags", "any of"):

@@ -243,16 +243,16 @@ async def _post_scores(request: Request) -> Response:
     now_ms = state.now_ms()
     accepted = [
         posted_scores.score_of(entry, now_ms=now_ms)
-        for entry, found in zip(entries, issues, strict=True)
-        if not found
+        for entry, problem in zip(entries, issues, strict=True)
+        if not problem
     ]
     await run_in_threadpool(state.tables.put_scores, accepted)
     if not isinstance(posted, list):
         return JSONResponse({"id": accepted[0].id})
     errors = [
-        {"message": f"{position}: " + "; ".join(issue["message"] for issue in found)}
-        for position, found in enumerate(issues)
-        if found
+        {"message": f"{position}: " + "; ".join(issue["message"] for issue in problem)}
+        for position, problem in enumerate(issues)
+        if problem
     ]
     if not errors:
         return JSONResponse({"message": "Accepted"}, status_code=202)

@@ -106,8 +106,8 @@ def answer(
             "tags": list(row.tags),
         },
     }
-    asked = [group for group in GROUPS if group == "core" or group in groups]
-    answered = {name: value for group in asked for name, value in fields[group].items()}
+    groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
+    answered = {name: value for group in groups_wanted for name, value in fields[group].items()}
     # asked for by name, a duration of 0 is answered as null; left to the default it is 0 (recorded)
     named = "metrics" in groups
     answered["latency"] = number(latency) if latency or not named else None

@@ -267,9 +267,9 @@ def _usage_of(attributes: Mapping[str, Any]) -> dict[str, float]:
         "output_reasoning_tokens": ("reasoning.output_tokens", "completion_details.reasoning"),
         "output_audio_tokens": ("completion_details.audio",),
     }.items():
-        found = [raw.pop(synonym) for synonym in synonyms if synonym in raw]
-        if found:
-            counts[name] = found[0]
+        synonyms_given = [raw.pop(synonym) for synonym in synonyms if synonym in raw]
+        if synonyms_given:
+            counts[name] = synonyms_given[0]
     # cached, reasoning and audio tokens are part of the sums that senders state: count them once
     for side, parts in {
         "input": ("input_cached_tokens", "input_cache_creation"),

@@ -72,20 +72,20 @@ def _kind(value: Any, *, present: bool) -> str:
 
 
 def _wrong_type(expected: str, body: Mapping[str, Any], name: str) -> Issue:
-    found = _kind(body.get(name), present=name in body)
+    kind = _kind(body.get(name), present=name in body)
     return {
         "expected": expected,
         "code": "invalid_type",
         "path": [name],
-        "message": f"Invalid input: expected {expected}, received {found}",
+        "message": f"Invalid input: expected {expected}, received {kind}",
     }
 
 
 def issues_of(posted: Any) -> list[Issue]:
     """What is wrong with a posted score; empty when it can be stored."""
     if not isinstance(posted, dict):
-        found = _kind(posted, present=True)
-        message = f"Invalid input: expected object, received {found}"
+        kind = _kind(posted, present=True)
+        message = f"Invalid input: expected object, received {kind}"
         return [{"expected": "object", "code": "invalid_type", "path": [], "message": message}]
     body = cast(dict[str, Any], posted)
     issues: list[Issue] = []

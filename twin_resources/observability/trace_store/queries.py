@@ -84,13 +84,13 @@ def score_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefused: the answer that the API gives (400).
     """
-    asked = _last_values(parameters)
+    query_parameters = _last_values(parameters)
     conditions: list[Condition] = []
-    if asked.get("cursor"):
-        conditions.append(_score_cursor(asked["cursor"]))
+    if query_parameters.get("cursor"):
+        conditions.append(_score_cursor(query_parameters["cursor"]))
     issues: list[dict[str, Any]] = []
-    limit = _limit(asked.get("limit", ""), 1, MAX_SCORES, issues)
-    groups = _words(asked.get("fields", "")) or ["core"]
+    limit = _limit(query_parameters.get("limit", ""), 1, MAX_SCORES, issues)
+    groups = _words(query_parameters.get("fields", "")) or ["core"]
     for position, group in enumerate(groups):
         if group not in posted_scores.GROUPS:
             issues.append(_not_one_of(posted_scores.GROUPS, ["fields", position]))
@@ -98,22 +98,24 @@ def score_query(parameters: Parameters) -> TraceQuery:
         ("source", posted_scores.SOURCES),
         ("dataType", posted_scores.DATA_TYPES),
     ):
-        for value in _words(asked.get(name, "").upper()):
+        for value in _words(query_parameters.get(name, "").upper()):
             if value not in allowed:
                 message = f'Invalid {name} value: "{value}". Allowed: {", ".join(allowed)}'
                 issues.append({"code": "custom", "path": [name], "message": message})
-    bounds = {name: _number(name, asked, issues) for name in ("valueMin", "valueMax")}
-    times = {name: _date(name, asked, issues) for name in ("fromTimestamp", "toTimestamp")}
-    unknown = [name for name in asked if name not in _SCORE_PARAMETERS]
+    bounds = {name: _number(name, query_parameters, issues) for name in ("valueMin", "valueMax")}
+    times = {
+        name: _date(name, query_parameters, issues) for name in ("fromTimestamp", "toTimestamp")
+    }
+    unknown = [name for name in query_parameters if name not in _SCORE_PARAMETERS]
     if unknown:
         issues.append(_unrecognized(unknown))
     if not issues:
-        issues = [_custom(message) for message in _score_objections(asked)]
+        issues = [_custom(message) for message in _score_objections(query_parameters)]
     if issues:
         raise refuse(issues)
 
     for name, column in _SCORE_COLUMNS.items():
-        text = asked.get(name, "")
+        text = query_parameters.get(name, "")
         words = _words(text.upper() if name in ("source", "dataType") else text)
         if words:
             conditions.append(_any_of(column, words))
@@ -125,45 +127,57 @@ def score_query(parameters: Parameters) -> TraceQuery:
     ):
         if value is not None:
             conditions.append(Condition(f"{name} {sign} ?", (value,)))
-    if _words(asked.get("value", "")):
-        conditions.append(_value_condition(asked["dataType"].upper(), _words(asked["value"])))
+    if _words(query_parameters.get("value", "")):
+        conditions.append(
+            _value_condition(
+                query_parameters["dataType"].upper(), _words(query_parameters["value"])
+            )
+        )
     return TraceQuery(tuple(conditions), tuple(groups), limit)
 
 
-def _score_objections(asked: Mapping[str, str]) -> list[str]:
+def _score_objections(parameters: Mapping[str, str]) -> list[str]:
     """What is asked for in a combination that the API does not answer."""
-    found: list[str] = []
+    objections: list[str] = []
     for name in ("userId", "traceTags"):
-        if asked.get(name):
-            found.append(
+        if parameters.get(name):
+            objections.append(
                 f"{name} filter requires a trace JOIN and is not supported in v3 — use v2 or omit "
                 "this filter"
             )
-    kinds, values = _words(asked.get("dataType", "").upper()), _words(asked.get("value", ""))
+    kinds, values = (
+        _words(parameters.get("dataType", "").upper()),
+        _words(parameters.get("value", "")),
+    )
     if values and len(kinds) != 1:
-        found.append("value filter requires a single dataType from: NUMERIC, BOOLEAN, CATEGORICAL")
+        objections.append(
+            "value filter requires a single dataType from: NUMERIC, BOOLEAN, CATEGORICAL"
+        )
     elif values and kinds[0] not in ("NUMERIC", "BOOLEAN", "CATEGORICAL"):
-        found.append(
+        objections.append(
             "value filter requires dataType to be NUMERIC, BOOLEAN, or CATEGORICAL "
             f'(got "{kinds[0]}")'
         )
     elif values:
-        found += [
+        objections += [
             f"value filter with dataType={kinds[0]} requires each value to be {wanted} "
             f'(got "{value}")'
             for value in values
             for wanted in [_unfit(kinds[0], value)]
             if wanted
         ]
-    if (asked.get("valueMin") or asked.get("valueMax")) and kinds != ["NUMERIC"]:
-        found.append("valueMin and valueMax require dataType=NUMERIC as a single value")
-    if _words(asked.get("observationId", "")) and not _words(asked.get("traceId", "")):
-        found.append(
+    if (parameters.get("valueMin") or parameters.get("valueMax")) and kinds != ["NUMERIC"]:
+        objections.append("valueMin and valueMax require dataType=NUMERIC as a single value")
+    if _words(parameters.get("observationId", "")) and not _words(parameters.get("traceId", "")):
+        objections.append(
             "observationId filter requires traceId — observation IDs are scoped to a trace"
         )
-    if sum(bool(_words(asked.get(n, ""))) for n in ("traceId", "sessionId", "experimentId")) > 1:
-        found.append("At most one of traceId, sessionId, experimentId may be specified")
-    return found
+    if (
+        sum(bool(_words(parameters.get(n, ""))) for n in ("traceId", "sessionId", "experimentId"))
+        > 1
+    ):
+        objections.append("At most one of traceId, sessionId, experimentId may be specified")
+    return objections
 
 
 def _unfit(kind: str, value: str) -> str:
@@ -186,42 +200,49 @@ def observation_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefused: the answer that the API gives (400).
     """
-    asked = _last_values(parameters)
+    query_parameters = _last_values(parameters)
     conditions: list[Condition] = []
-    if asked.get("cursor"):
-        conditions.append(_observation_cursor(asked["cursor"]))
+    if query_parameters.get("cursor"):
+        conditions.append(_observation_cursor(query_parameters["cursor"]))
     issues: list[dict[str, Any]] = []
-    limit = _limit(asked.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
+    limit = _limit(query_parameters.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
     for name, allowed in (("type", _OBSERVATION_TYPES), ("level", _LEVELS)):
-        if name in asked and asked[name] not in allowed:
+        if name in query_parameters and query_parameters[name] not in allowed:
             issues.append(_not_one_of(allowed, [name]))
-    if "isRootObservation" in asked and asked["isRootObservation"] not in ("true", "false"):
+    if "isRootObservation" in query_parameters and query_parameters["isRootObservation"] not in (
+        "true",
+        "false",
+    ):
         issues.append(_not_one_of(("true", "false"), ["isRootObservation"]))
-    times = {name: _date(name, asked, issues) for name in ("fromStartTime", "toStartTime")}
-    filtered, advanced = conditions_of_filter(asked.get("filter", ""), issues)
+    times = {
+        name: _date(name, query_parameters, issues) for name in ("fromStartTime", "toStartTime")
+    }
+    filtered, advanced = conditions_of_filter(query_parameters.get("filter", ""), issues)
     if issues:
         raise refuse(issues)
 
     for name, column in _OBSERVATION_COLUMNS.items():
-        if asked.get(name) and name not in filtered:  # `filter` wins over the parameter
-            conditions.append(Condition(f"{column} = ?", (asked[name],)))
+        if query_parameters.get(name) and name not in filtered:  # `filter` wins over the parameter
+            conditions.append(Condition(f"{column} = ?", (query_parameters[name],)))
     environments = [value for value in parameters.get("environment", ()) if value]
     if environments and "environment" not in filtered:
         conditions.append(_any_of("environment", environments))
-    if "isRootObservation" in asked and "isRootObservation" not in filtered:
-        root = int(asked["isRootObservation"] == "true")
+    if "isRootObservation" in query_parameters and "isRootObservation" not in filtered:
+        root = int(query_parameters["isRootObservation"] == "true")
         conditions.append(Condition("(parent_id = '' OR is_app_root = 1) = ?", (root,)))
     for sign, value in ((">=", times["fromStartTime"]), ("<", times["toStartTime"])):
         if value is not None and "startTime" not in filtered:
             conditions.append(Condition(f"start_ms {sign} ?", (value,)))
     groups = [
-        word for word in _words(asked.get("fields", "")) if word in observation_answers.GROUPS
+        word
+        for word in _words(query_parameters.get("fields", ""))
+        if word in observation_answers.GROUPS
     ]
     return TraceQuery(
         (*conditions, *advanced),
-        tuple(groups) if asked.get("fields") else observation_answers.DEFAULT_GROUPS,
+        tuple(groups) if query_parameters.get("fields") else observation_answers.DEFAULT_GROUPS,
         limit,
-        whole_metadata=bool(_words(asked.get("expandMetadata", ""))),
+        whole_metadata=bool(_words(query_parameters.get("expandMetadata", ""))),
     )
 
 
@@ -296,20 +317,20 @@ def _finite(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _number(name: str, asked: Mapping[str, str], issues: list[dict[str, Any]]) -> float | None:
-    if not asked.get(name):
+def _number(name: str, parameters: Mapping[str, str], issues: list[dict[str, Any]]) -> float | None:
+    if not parameters.get(name):
         return None
-    value = _finite(asked[name])
+    value = _finite(parameters[name])
     if value is None:
         issues.append(_not_a_number(name))
     return value
 
 
-def _date(name: str, asked: Mapping[str, str], issues: list[dict[str, Any]]) -> int | None:
-    if not asked.get(name):
+def _date(name: str, parameters: Mapping[str, str], issues: list[dict[str, Any]]) -> int | None:
+    if not parameters.get(name):
         return None
     try:
-        return milliseconds_of(asked[name])
+        return milliseconds_of(parameters[name])
     except (ValueError, OverflowError):
         issues.append(
             {

@@ -55,20 +55,20 @@ class TraceTables:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             connection = self._connection()
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
             raise TwinError(
                 f"open the trace store {path}",
                 found=str(error),
                 next_step="move the file away; traces and scores in it cannot be read",
             ) from error
-        if found > SCHEMA:
+        if version > SCHEMA:
             raise TwinError(
                 f"open the trace store {path}",
-                found=f"schema {found}, this version knows up to {SCHEMA}",
+                found=f"schema {version}, this version knows up to {SCHEMA}",
                 next_step="update llm-twin, or name another home with TWIN_HOME",
             )
-        if found < SCHEMA:
+        if version < SCHEMA:
             connection.executescript(_TABLES)
 
     def _connection(self) -> sqlite3.Connection:
@@ -159,7 +159,7 @@ class TraceTables:
     def remove_old(self, *, before_ms: int, at_most: int = 500) -> int:
         """Forget the oldest traces that began and arrived before then, with their scores; returns
         how many. So many at once that no writer waits for it."""
-        found = (
+        trace_ids = (
             self._connection()
             .execute(
                 "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
@@ -168,9 +168,9 @@ class TraceTables:
             )
             .fetchall()
         )
-        if found:
-            self.delete_traces([row["trace_id"] for row in found])
-        return len(found)
+        if trace_ids:
+            self.delete_traces([row["trace_id"] for row in trace_ids])
+        return len(trace_ids)
 
     def _drop_log(self) -> None:
         """Move the write-ahead log into the file: it still holds the pages of before."""

@@ -72,9 +72,9 @@ class Rubric(Generic[Rating]):
     most_tokens: int
     shown: tuple[tuple[str, str], ...] = ()
 
-    def read(self, said: str) -> Rating | None:
+    def read(self, reply: str) -> Rating | None:
         """The rating in a reply; None: it cannot be read."""
-        numbers = whole_numbers(said, self.names)
+        numbers = whole_numbers(reply, self.names)
         return None if numbers is None else self.rating(numbers)
 
     def response_format(self) -> dict[str, Any]:
@@ -144,15 +144,15 @@ class RubricRater(Generic[Rating]):
         from openai import OpenAIError
 
         self._terms.require(self.model)
-        asked = sorted({one for one in answered if one.answer.strip()}, key=_lot)
-        if asked and self._terms.budget is not None:
-            self._terms.budget.require(self.most_usd(asked))
+        to_rate = sorted({one for one in answered if one.answer.strip()}, key=_lot)
+        if to_rate and self._terms.budget is not None:
+            self._terms.budget.require(self.most_usd(to_rate))
         try:
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                return dict(zip(asked, pool.map(self._ask, asked), strict=True))
+                return dict(zip(to_rate, pool.map(self._ask, to_rate), strict=True))
         except OpenAIError as error:  # every LiteLLM error is one
             raise TwinError(
-                f"have {self.model} rate {len(asked)} answers",
+                f"have {self.model} rate {len(to_rate)} answers",
                 found=str(error).splitlines()[0],
                 next_step="check the name and its key, or unset TWIN_JUDGE_MODEL",
             ) from error
@@ -173,19 +173,20 @@ class RubricRater(Generic[Rating]):
         return self._rubric.of(JudgedAnswer(shown(one.question), shown(one.answer), one.passages))
 
     def _ask(self, one: JudgedAnswer) -> Rating | None:
-        content, said = self._content(one), ""
+        content, answer_text = self._content(one), ""
         for attempt in range(TRIES):
             # the same request twice would give the same unreadable answer
             reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
-            said = str(reply.choices[0].message.content or "") if reply.choices else ""
-            rating = self._rubric.read(said)
+            answer_text = str(reply.choices[0].message.content or "") if reply.choices else ""
+            rating = self._rubric.read(answer_text)
             self._count(unreadable=rating is None)
             if rating is not None:
                 return rating
         if self._demanded:
             raise TwinError(
                 f"have {self.model} rate an answer",
-                found=f"no rating in {TRIES} tries, last {len(said)} characters of something else",
+                found=f"no rating in {TRIES} tries, last {len(answer_text)} characters of "
+                f"something else",
                 next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the "
                 "format",
             )
@@ -289,10 +290,10 @@ class RubricRater(Generic[Rating]):
             )
 
 
-def whole_numbers(said: str, names: Sequence[str]) -> tuple[int, ...] | None:
+def whole_numbers(text: str, names: Sequence[str]) -> tuple[int, ...] | None:
     """The numbers by these names in a reply that holds exactly one JSON object; None unless each is
     a whole number from 1 to 5."""
-    objects = _OBJECT.findall(said)
+    objects = _OBJECT.findall(text)
     if len(objects) != 1:
         return None
     try:

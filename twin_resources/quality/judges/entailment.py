@@ -76,10 +76,15 @@ class EntailmentModel:
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Scores of (sentence, passages), in order; nothing is entailed by no passage."""
-        pairs = list(dict.fromkeys((text, said) for said, passages in held for text in passages))
+        pairs = list(
+            dict.fromkeys(
+                (text, question_words) for question_words, passages in held for text in passages
+            )
+        )
         entailed = dict(zip(pairs, self._probabilities(pairs), strict=True))
         return [
-            max((entailed[text, said] for text in passages), default=0.0) for said, passages in held
+            max((entailed[text, question_words] for text in passages), default=0.0)
+            for question_words, passages in held
         ]
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -94,15 +99,15 @@ class EntailmentModel:
         for at, length in enumerate(lengths):
             fits = next((bound for bound in LENGTHS if length <= bound), LENGTHS[-1])
             buckets.setdefault(min(fits, self._most), []).append(at)
-        found = [0.0] * len(pairs)
+        probabilities = [0.0] * len(pairs)
         for padded, positions in sorted(buckets.items()):
             step = max(1, BATCH_TOKENS // padded)
             for start in range(0, len(positions), step):
                 part = positions[start : start + step]
                 values = self._batch([pairs[at] for at in part], padded)
                 for at, value in zip(part, values, strict=True):
-                    found[at] = value
-        return found
+                    probabilities[at] = value
+        return probabilities
 
     def _batch(self, pairs: Sequence[tuple[str, str]], padded: int) -> list[float]:
         import torch
@@ -145,23 +150,23 @@ def entailment_folder(name: str, *, into: Path) -> Path:
 
 def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
     """Which output is `entailment`; `not_entailment` of two-label models is another."""
-    found = [at for at, label in labels.items() if label.casefold().startswith("entail")]
-    if len(found) != 1:
+    places = [at for at, label in labels.items() if label.casefold().startswith("entail")]
+    if len(places) != 1:
         raise TwinError(
             tried,
             found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
             next_step="write the names of its labels into id2label of its config.json, or name "
             "another model in TWIN_NLI_MODEL",
         )
-    return int(found[0])
+    return int(places[0])
 
 
 def _hash(model: Path) -> str:
     """SHA-256 over the files that decide a score."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(model.glob("*")):
         if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
-            found.update(path.name.encode())
+            digest.update(path.name.encode())
             with path.open("rb") as stream:
-                found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

@@ -134,29 +134,29 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
         claims: of the certified judges that decide; a label without all of them is left out.
     """
     mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PLANT))
-    found = [
+    pairs = [
         (row, gains)
         for row in mine.sort("sequence").iter_rows(named=True)
         if len(gains := gains_by_claim(row, claims)) == len(claims) and claims
     ]
-    kept = [row for row, _ in found]
+    rows_with_gains = [row for row, _ in pairs]
     return LabelArrays(
-        label_ids=tuple(row["prompt_id"] for row in kept),
-        sequences=tuple(row["sequence"] for row in kept),
-        groups=tuple(row["reader"] or row["prompt_id"] for row in kept),
-        classes=tuple(row["prompt_class"] for row in kept),
-        vectors=np.asarray([row["vector"] for row in kept], np.float64).reshape(
-            len(kept), len(kept[0]["vector"]) if kept else 0
+        label_ids=tuple(row["prompt_id"] for row in rows_with_gains),
+        sequences=tuple(row["sequence"] for row in rows_with_gains),
+        groups=tuple(row["reader"] or row["prompt_id"] for row in rows_with_gains),
+        classes=tuple(row["prompt_class"] for row in rows_with_gains),
+        vectors=np.asarray([row["vector"] for row in rows_with_gains], np.float64).reshape(
+            len(rows_with_gains), len(rows_with_gains[0]["vector"]) if rows_with_gains else 0
         ),
-        lengths=tuple(row["length"] for row in kept),
-        closeness=tuple(row["closeness"] for row in kept),
+        lengths=tuple(row["length"] for row in rows_with_gains),
+        closeness=tuple(row["closeness"] for row in rows_with_gains),
         gains=np.asarray(
-            [[sum(gains.values()) / len(gains)] for _, gains in found], np.float64
-        ).reshape(len(kept), 1),
-        usd=np.asarray([row["usd"] for row in kept], np.float64),
-        prompt_tokens=np.asarray([row["prompt_tokens"] for row in kept], np.float64),
-        answer_tokens=np.asarray([row["answer_tokens"] for row in kept], np.float64),
-        own_scores=np.asarray([_at_hand(row) for row in kept], np.float64),
+            [[sum(gains.values()) / len(gains)] for _, gains in pairs], np.float64
+        ).reshape(len(rows_with_gains), 1),
+        usd=np.asarray([row["usd"] for row in rows_with_gains], np.float64),
+        prompt_tokens=np.asarray([row["prompt_tokens"] for row in rows_with_gains], np.float64),
+        answer_tokens=np.asarray([row["answer_tokens"] for row in rows_with_gains], np.float64),
+        own_scores=np.asarray([_at_hand(row) for row in rows_with_gains], np.float64),
     )
 
 
@@ -202,15 +202,17 @@ def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[s
 
 def _at_hand(row: Mapping[str, object]) -> float:
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    told = (score["own"] for score in scores if score["claim"] == AT_HAND)
-    return float(next(told, math.nan))  # pyright: ignore[reportArgumentType]
+    shares = (score["own"] for score in scores if score["claim"] == AT_HAND)
+    return float(next(shares, math.nan))  # pyright: ignore[reportArgumentType]
 
 
 def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
     """Own answer of the author − planted one, for a purchase's plants in order."""
     mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") == PLANT))
-    found = (gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True))
-    return [gains[claim] for gains in found if claim in gains]
+    gains_of_rows = (
+        gains_by_claim(row, (claim,)) for row in mine.sort("sequence").iter_rows(named=True)
+    )
+    return [gains[claim] for gains in gains_of_rows if claim in gains]
 
 
 def planted_in(rows: pl.DataFrame, purchase: str) -> set[tuple[str, str]]:

@@ -44,8 +44,8 @@ class NamedJudges:
         """
         from twin_resources.quality.judges.entailment import EntailmentModel, entailment_folder
 
-        found = entailment_folder(self.entailment, into=self.folder)
-        return EntailmentModel(found, name=self.entailment)
+        folder = entailment_folder(self.entailment, into=self.folder)
+        return EntailmentModel(folder, name=self.entailment)
 
 
 NO_JUDGES = NamedJudges()

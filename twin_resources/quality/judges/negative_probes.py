@@ -85,7 +85,7 @@ def plant(
         )
     order = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))
     frequency = Counter(word for own in prompts for word in set(_words(own.answer)))
-    found: list[NegativeProbe] = []
+    probes: list[NegativeProbe] = []
     for index, own in enumerate(order):
         other = _elsewhere(order, index)
         made: dict[Kind, str] = {
@@ -97,10 +97,10 @@ def plant(
             made["off_topic"] = _drawn(about_else, own, "off_topic")
         if others:
             made["another_author"] = _drawn(others, own, "another_author")
-        found += [
+        probes += [
             NegativeProbe(kind, own, made[kind]) for kind in KINDS if kind in kinds and kind in made
         ]
-    return found
+    return probes
 
 
 def swapped(answer: str, source: str, frequency: Mapping[str, int]) -> str:
@@ -115,11 +115,11 @@ def swapped(answer: str, source: str, frequency: Mapping[str, int]) -> str:
     out |= {word for word in rare if word[0].isdigit()}
     place = {word: taken[index % len(taken)] for index, word in enumerate(sorted(out))}
 
-    def replaced(found: re.Match[str]) -> str:
-        word = place.get(found[0].casefold())
+    def replaced(match: re.Match[str]) -> str:
+        word = place.get(match[0].casefold())
         if word is None:
-            return found[0]
-        return word.capitalize() if found[0][0].isupper() else word
+            return match[0]
+        return word.capitalize() if match[0][0].isupper() else word
 
     return _WORD.sub(replaced, answer)
 

@@ -102,8 +102,10 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
 def plant_differences(rows: pl.DataFrame, trial: str, claim: str) -> list[float]:
     """Own − planted, for the plants among one trial's batches, in order (`judges.withdrawn`)."""
     chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT)).sort("sequence")
-    found = (_differences(row, [claim], "incumbent") for row in chosen.iter_rows(named=True))
-    return [differences[claim] for differences in found if claim in differences]
+    differences_by_row = (
+        _differences(row, [claim], "incumbent") for row in chosen.iter_rows(named=True)
+    )
+    return [differences[claim] for differences in differences_by_row if claim in differences]
 
 
 def planted_before(rows: pl.DataFrame, trial: str) -> set[tuple[str, str]]:

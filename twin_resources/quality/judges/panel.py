@@ -145,15 +145,15 @@ class Panel:
 
     def spent(self) -> JudgeUsage:
         """What the language models among the judges have used."""
-        found = [
+        usages = [
             member.judge.spent
             for member in self.members
             if isinstance(member.judge, LanguageModelJudge)
         ]
         return JudgeUsage(
-            sum(one.calls for one in found),
-            sum(one.unreadable for one in found),
-            sum(one.usd for one in found),
+            sum(one.calls for one in usages),
+            sum(one.unreadable for one in usages),
+            sum(one.usd for one in usages),
         )
 
 
@@ -186,10 +186,10 @@ def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float 
         OverLimit: the account has not the money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model does not answer.
     """
-    found = assemble(material, needs)
+    panel = assemble(material, needs)
     for claim in _claims("decides with others"):
-        if claim in found.missing:
-            raise found.missing[claim]  # the others could decide nothing without it
+        if claim in panel.missing:
+            raise panel.missing[claim]  # the others could decide nothing without it
     notes: list[str] = []
     if not material.others.unseen and material.others.planted:
         notes.append(
@@ -198,14 +198,14 @@ def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float 
         )
     notes += [
         f"no {claim} judge: {error.found}; {error.next_step}"
-        for claim, error in found.missing.items()
+        for claim, error in panel.missing.items()
     ]
     probes = plant(
         list(material.prompts[:MOST_PROMPTS]),
         training=[(pair.document_id, pair.answer) for pair in material.pairs],
         others=[text for one in material.others.planted for _, text in one.passages],
     )
-    members = _certified(needs.tables, material.author, found.judges, probes, margin)
+    members = _certified(needs.tables, material.author, panel.judges, probes, margin)
     return Panel(members, material.others.unseen, tuple(notes))
 
 
@@ -213,10 +213,10 @@ def differences(judge: Judge, plants: Sequence[NegativeProbe]) -> dict[str, list
     """Kind of plant → score of the own answer − score of the plant, one a plant."""
     pairs = [one.pair() for one in plants]
     scores = judge.score_all([answered for pair in pairs for answered in pair])
-    found: dict[str, list[float]] = {}
+    by_claim: dict[str, list[float]] = {}
     for number, one in enumerate(plants):
-        found.setdefault(one.kind, []).append(scores[2 * number] - scores[2 * number + 1])
-    return found
+        by_claim.setdefault(one.kind, []).append(scores[2 * number] - scores[2 * number + 1])
+    return by_claim
 
 
 def _certified(
@@ -238,8 +238,8 @@ def _certified(
         judge: Judge, kind: JudgeKind[Any], shown: Sequence[NegativeProbe]
     ) -> stored.JudgeTask:
         def computed() -> Mapping[str, Any]:
-            told = {name: [] for name in kind.probes} | differences(judge, shown)
-            return asdict(certification.certify(identity(judge), kind.claim, told, margin=margin))
+            scores = {name: [] for name in kind.probes} | differences(judge, shown)
+            return asdict(certification.certify(identity(judge), kind.claim, scores, margin=margin))
 
         count = stored.doublings(len(shown))
         return stored.JudgeTask(digest(PANEL_VERSION, identity(judge), margin, count), computed)

@@ -98,7 +98,7 @@ def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[P
     drawn = [(at, sentence) for at, (_, text) in enumerate(order) for sentence in _plantable(text)]
     drawn = sorted(drawn, key=lambda one: digest("sentence", one[1]))[:most]
     names = sorted({name for _, text in order for name in _NAME.findall(text)})
-    found: list[PlantedSentence] = []
+    sentences_planted: list[PlantedSentence] = []
     for at, sentence in drawn:
         document, text = order[at]
         beside = _of_another(order, at, document)
@@ -107,37 +107,37 @@ def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[P
         foreign = _of_another(order, at + len(order) // 2, document)[1]
         own = reworded(sentence)  # before it is spoilt, else what is wrong may be left out again
         other = next((one for one in _plantable(foreign) if one.casefold() not in held), None)
-        said: dict[WrongKind, str | None] = {
+        variants: dict[WrongKind, str | None] = {
             "negated": negated(own),
             "number": renumbered(own, held),
             "name": renamed(own, [name for name in names if name.casefold() not in held]),
             "elsewhere": None if other is None else reworded(other),
         }
-        found.append(PlantedSentence(own, shown, document))
-        found += [
+        sentences_planted.append(PlantedSentence(own, shown, document))
+        sentences_planted += [
             PlantedSentence(spoilt, shown, document, kind)
-            for kind, spoilt in said.items()
+            for kind, spoilt in variants.items()
             if spoilt is not None
         ]
-    return found
+    return sentences_planted
 
 
 def negated(sentence: str) -> str | None:
     """With its first negation taken out or, where it has none, `not` behind its first auxiliary;
     None: there is neither."""
-    if (found := _NEGATIVE.search(sentence)) is not None:
-        kept = "can" if found[0].casefold() == "cannot" else ""
+    if (match := _NEGATIVE.search(sentence)) is not None:
+        replacement = "can" if match[0].casefold() == "cannot" else ""
         put = {
             "no": "some",
             "nothing": "everything",
             "nobody": "everybody",
             "none": "all",
             "never": "always",
-        }.get(found[0].casefold(), kept)
-        parts = (sentence[: found.start()].rstrip() if not put else sentence[: found.start()], put)
-        return "".join((*parts, sentence[found.end() :]))
-    if (found := _AUXILIARY.search(sentence)) is not None:
-        return f"{sentence[: found.end()]} not{sentence[found.end() :]}"
+        }.get(match[0].casefold(), replacement)
+        parts = (sentence[: match.start()].rstrip() if not put else sentence[: match.start()], put)
+        return "".join((*parts, sentence[match.end() :]))
+    if (match := _AUXILIARY.search(sentence)) is not None:
+        return f"{sentence[: match.end()]} not{sentence[match.end() :]}"
     return None
 
 
@@ -148,22 +148,22 @@ def renumbered(sentence: str, held: str) -> str | None:
         held: the passages, case folded.
     """
 
-    def other(found: re.Match[str]) -> str:
-        number = int(re.sub(r"\D", "", found[0])[:9])
+    def other(match: re.Match[str]) -> str:
+        number = int(re.sub(r"\D", "", match[0])[:9])
         return next(
             str(moved)
             for step in range(1, 1000)
             if not re.search(rf"\b{(moved := number + step * 7)}\b", held)
         )
 
-    def other_word(found: re.Match[str]) -> str:
-        at = _NUMBER_WORDS.index(found[0].casefold())
+    def other_word(match: re.Match[str]) -> str:
+        at = _NUMBER_WORDS.index(match[0].casefold())
         turned = [*_NUMBER_WORDS[at + 3 :], *_NUMBER_WORDS[:at]]
         word = next((one for one in turned if not re.search(rf"\b{one}\b", held)), turned[0])
-        return word.capitalize() if found[0][0].isupper() else word
+        return word.capitalize() if match[0][0].isupper() else word
 
-    said = _NUMBER_WORD.sub(other_word, _DIGITS.sub(other, sentence))
-    return said if said != sentence else None
+    replaced = _NUMBER_WORD.sub(other_word, _DIGITS.sub(other, sentence))
+    return replaced if replaced != sentence else None
 
 
 def renamed(sentence: str, names: Sequence[str]) -> str | None:
@@ -175,7 +175,7 @@ def renamed(sentence: str, names: Sequence[str]) -> str | None:
     if not names or not _NAME.search(sentence):
         return None
     return _NAME.sub(
-        lambda found: names[int(digest(sentence, found[0]), 16) % len(names)], sentence
+        lambda match: names[int(digest(sentence, match[0]), 16) % len(names)], sentence
     )
 
 

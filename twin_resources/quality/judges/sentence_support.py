@@ -96,7 +96,7 @@ def _score(sentence: str, passages: Sequence[str], vectors: Mapping[str, np.ndar
     if not shown:
         return 0.0
     text = " ".join(passages).casefold()
-    parts = [found.casefold() for found in _PARTS.findall(sentence)]
+    parts = [match.casefold() for match in _PARTS.findall(sentence)]
     if any(not re.search(rf"\b{re.escape(part)}\b", text) for part in parts):
         score *= FOREIGN_PART
     nearest = max(shown, key=lambda part: float(vectors[sentence] @ vectors[part]))

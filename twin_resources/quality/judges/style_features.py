@@ -27,8 +27,8 @@ def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
     """A text in pieces of so many words; a last piece under half of it is left out, if not all."""
     parts = text.split()
     pieces = [parts[start : start + words] for start in range(0, len(parts), words)]
-    kept = [piece for piece in pieces if len(piece) >= words // 2] or pieces[:1]
-    return [" ".join(piece) for piece in kept]
+    pieces_kept = [piece for piece in pieces if len(piece) >= words // 2] or pieces[:1]
+    return [" ".join(piece) for piece in pieces_kept]
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
@@ -47,21 +47,21 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
     )
 
 
-def masked(text: str, kept: Collection[str]) -> str:
+def masked(text: str, names: Collection[str]) -> str:
     """The text with other words as `x` (capitalised: `X`) and numbers as `0`, in one line."""
 
-    def replaced(found: re.Match[str]) -> str:
-        word = found[0]
+    def replaced(match: re.Match[str]) -> str:
+        word = match[0]
         if word[0].isdigit():
             return "0"
-        if word.casefold() in kept:
+        if word.casefold() in names:
             return word
         return "X" if word[0].isupper() else "x"
 
     return _WORD.sub(replaced, " ".join(text.translate(_TYPOGRAPHY).split()))
 
 
-def matrix(texts: Sequence[str], kept: Collection[str]) -> Any:
+def matrix(texts: Sequence[str], traits: Collection[str]) -> Any:
     """Sparse float64 of shape (texts, `FEATURES`): logarithmic counts, rows of length 1."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
@@ -75,7 +75,7 @@ def matrix(texts: Sequence[str], kept: Collection[str]) -> Any:
         lowercase=False,
         norm=None,
         alternate_sign=False,
-    ).transform([masked(text, kept) for text in texts])
+    ).transform([masked(text, traits) for text in texts])
     counted.data = np.log1p(counted.data)
     return normalize(counted)
 
@@ -84,5 +84,5 @@ def _document_frequency(texts: Iterable[str]) -> Counter[str]:
     return Counter(
         word
         for text in texts
-        for word in {found.casefold() for found in _WORD.findall(text.translate(_TYPOGRAPHY))}
+        for word in {match.casefold() for match in _WORD.findall(text.translate(_TYPOGRAPHY))}
     )

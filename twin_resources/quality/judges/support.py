@@ -31,8 +31,8 @@ _TELLING = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
 
 def sentences(text: str) -> list[str]:
     """Sentences with at least one telling word."""
-    found = (match[0].strip() for match in _SENTENCE.finditer(text))
-    return [sentence for sentence in found if telling_words(sentence)]
+    texts = (match[0].strip() for match in _SENTENCE.finditer(text))
+    return [sentence for sentence in texts if telling_words(sentence)]
 
 
 def telling_words(text: str) -> frozenset[str]:
@@ -52,41 +52,43 @@ class SupportJudge:
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; without passages, or without a telling word, nothing is supported: 0."""
-        asked = [one for one in answered if one.passages]
-        texts = [sentence for one in asked for sentence in sentences(one.answer)]
-        texts += [part for one in asked for text in one.passages for part in sentences(text)]
+        with_passages = [one for one in answered if one.passages]
+        texts = [sentence for one in with_passages for sentence in sentences(one.answer)]
+        texts += [
+            part for one in with_passages for text in one.passages for part in sentences(text)
+        ]
         vectors = embed_once(self._embed, texts)
         return [_support(one, vectors) for one in answered]
 
 
 def _support(one: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
-    said = sentences(one.answer)
-    found = support_by_sentence(said, one.passages, vectors)
-    return clip(sum(found) / len(said)) if said else 0.0
+    spoken = sentences(one.answer)
+    scores = support_by_sentence(spoken, one.passages, vectors)
+    return clip(sum(scores) / len(spoken)) if spoken else 0.0
 
 
 def support_by_sentence(
-    said: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
+    spoken: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
 ) -> list[float]:
     """Support of each sentence, in order; without passages all 0.
 
     Args:
-        said: of `sentences`.
+        spoken: of `sentences`.
         vectors: of the sentences said and of every sentence of the passages.
     """
     parted = [parts for text in passages if (parts := sentences(text))]
     if not parted:
-        return [0.0] * len(said)
+        return [0.0] * len(spoken)
     words = [telling_words(" ".join(parts)) for parts in parted]
     shown = [part for parts in parted for part in parts]
-    found: list[float] = []
-    for sentence in said:
+    scores: list[float] = []
+    for sentence in spoken:
         telling = telling_words(sentence)
         lexical = max(len(telling & held) for held in words) / len(telling)
         nearest = max(float(vectors[sentence] @ vectors[part]) for part in shown)
         close = clip((nearest - UNRELATED) / (PARAPHRASE - UNRELATED))
-        found.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
-    return found
+        scores.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
+    return scores
 
 
 # Vetoes alone: an author's own answers rest on more than the passages that were found.

@@ -80,8 +80,8 @@ def terms_of(
     if not model:
         return FREE
     far = leaves_machine(model, environ)
-    if far and (kept := what_keeps_here(author)):
-        return JudgeTerms(why_not=kept, next_step=how_to_let_leave(author))
+    if far and (reason := what_keeps_here(author)):
+        return JudgeTerms(why_not=reason, next_step=how_to_let_leave(author))
     redacted_for = author.language if far else None
     cost = cost_of(model, environ)
     if cost == "free":

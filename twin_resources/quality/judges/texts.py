@@ -55,7 +55,7 @@ def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Wri
     Args:
         without: slugs to leave out (the author's own).
     """
-    found: list[WriterSample] = []
+    writers: list[WriterSample] = []
     for home in sorted(path.parent for path in folder.glob("*/author.toml")):
         if home.name not in without:
             posts = sorted(path for path in home.rglob("*.md") if path.parent != home)
@@ -63,13 +63,13 @@ def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[Wri
             passages = [
                 (name, passage) for name, text in texts for passage in passages_of(_body(text))
             ]
-            found.append(WriterSample(home.name, tuple(passages)))
-    return found
+            writers.append(WriterSample(home.name, tuple(passages)))
+    return writers
 
 
 def passages_of(text: str) -> list[str]:
     """Consecutive paragraphs joined to passages of `FEWEST_WORDS` to `MOST_WORDS` words."""
-    found: list[str] = []
+    passages: list[str] = []
     waiting: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         waiting.append(" ".join(paragraph.split()))
@@ -77,9 +77,9 @@ def passages_of(text: str) -> list[str]:
         words = len(joined.split())
         if words >= FEWEST_WORDS:
             if words <= MOST_WORDS:
-                found.append(joined)
+                passages.append(joined)
             waiting = []
-    return found
+    return passages
 
 
 def divided(hands: Sequence[WriterSample]) -> OtherTexts:
@@ -92,10 +92,10 @@ def divided(hands: Sequence[WriterSample]) -> OtherTexts:
     known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
     if len(known) >= FEWEST_HANDS:
         return OtherTexts(tuple(known[:-1]), tuple(known[-1:]), unseen=True)
-    kept = {hand.name: _kept_documents(hand) for hand in known}
+    documents = {hand.name: _kept_documents(hand) for hand in known}
     return OtherTexts(
-        training=tuple(_part(hand, kept[hand.name], inside=False) for hand in known),
-        planted=tuple(_part(hand, kept[hand.name], inside=True) for hand in known),
+        training=tuple(_part(hand, documents[hand.name], inside=False) for hand in known),
+        planted=tuple(_part(hand, documents[hand.name], inside=True) for hand in known),
         unseen=False,
     )
 
@@ -117,10 +117,10 @@ def of_others(hands: Sequence[WriterSample], own: Iterable[str]) -> list[WriterS
 
 def merged(hands: Sequence[WriterSample]) -> list[WriterSample]:
     """One hand a name: one of few is in two parts, for training and for plants."""
-    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    by_name: dict[str, tuple[tuple[str, str], ...]] = {}
     for hand in hands:
-        found[hand.name] = (*found.get(hand.name, ()), *hand.passages)
-    return [WriterSample(name, passages) for name, passages in found.items()]
+        by_name[hand.name] = (*by_name.get(hand.name, ()), *hand.passages)
+    return [WriterSample(name, passages) for name, passages in by_name.items()]
 
 
 def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:

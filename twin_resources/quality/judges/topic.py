@@ -95,11 +95,13 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
 
 def of_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
     """For each pair one of another document, half a turn further on where that is possible."""
-    count, found = len(pairs), list[TopicPair]()
+    count, pairs_of_others = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
         turned = (pairs[(index + count // 2 + step) % count] for step in range(count))
-        found.append(next(other for other in turned if other.document_id != pair.document_id))
-    return found
+        pairs_of_others.append(
+            next(other for other in turned if other.document_id != pair.document_id)
+        )
+    return pairs_of_others
 
 
 class TopicJudge:
@@ -115,8 +117,10 @@ class TopicJudge:
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
-        said = [one for one in answered if one.answer.strip()]
-        vectors = embed_once(self._embed, [t for one in said for t in (one.question, one.answer)])
+        not_empty = [one for one in answered if one.answer.strip()]
+        vectors = embed_once(
+            self._embed, [t for one in not_empty for t in (one.question, one.answer)]
+        )
         scale = self.calibration.own - self.calibration.unrelated
         scores = list[float]()
         for one in answered:
@@ -140,8 +144,8 @@ def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
     task = JudgeTask(
         inputs, lambda: asdict(calibrate_topic(used, embed=needs.embed, embedder=needs.embedder))
     )
-    found = once(needs.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task})
-    return TopicJudge(TopicCalibration(**found["topic"]), needs.embed)
+    calibrations = once(needs.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task})
+    return TopicJudge(TopicCalibration(**calibrations["topic"]), needs.embed)
 
 
 TOPIC = JudgeKind(

@@ -55,8 +55,8 @@ class WriterTexts:
 
     def pieces(self) -> list[tuple[str, str]]:
         """(document, window of text), at most `MOST_TEXTS`."""
-        found = [(name, piece) for name, text in self.texts for piece in windows(text)]
-        return found[:MOST_TEXTS]
+        pieces_of_writers = [(name, piece) for name, text in self.texts for piece in windows(text)]
+        return pieces_of_writers[:MOST_TEXTS]
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
             for name, _ in side
         ]
     )
-    kept = common_words([texts[: counts[0]], texts[counts[0] :]])
-    features = matrix(texts, kept)
+    traits = common_words([texts[: counts[0]], texts[counts[0] :]])
+    features = matrix(texts, traits)
     unseen = np.zeros(len(texts))
     for left_out in range(FOLDS):
         test = fold == left_out
@@ -127,7 +127,7 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
     slopes, offset = _fit(unseen[:, None], label, weight)
     weights, intercept = _fit(features, label, weight)
     return VoiceCalibration(
-        kept=tuple(sorted(kept)),
+        kept=tuple(sorted(traits)),
         weights=tuple(float(value) for value in np.round(weights, 6)),
         intercept=round(float(intercept), 6),
         slope=round(float(slopes[0]), 6),
@@ -170,12 +170,12 @@ class VoiceJudge:
 
     def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
         """Scores in order; an answer without a word scores 0."""
-        said = [index for index, one in enumerate(answered) if one.answer.strip()]
+        indexes = [index for index, one in enumerate(answered) if one.answer.strip()]
         scores = [0.0] * len(answered)
-        if said:
-            found = matrix([answered[index].answer for index in said], self.calibration.kept)
-            logits = found @ self._weights + self.calibration.intercept
-            for index, logit in zip(said, logits, strict=True):
+        if indexes:
+            features = matrix([answered[index].answer for index in indexes], self.calibration.kept)
+            logits = features @ self._weights + self.calibration.intercept
+            for index, logit in zip(indexes, logits, strict=True):
                 scores[index] = _sigmoid(self.calibration.slope * logit + self.calibration.offset)
         return scores
 
@@ -201,9 +201,12 @@ def voice_calibration(
     people = len(others) - bool(base)
     inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())), doublings(people + 1))
     task = JudgeTask(inputs, lambda: asdict(calibrate_voice(own, others)))
-    found = once(tables, into, author=author, tasks={"voice": task})["voice"]
+    calibration = once(tables, into, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
-        **(found | {"kept": tuple(found["kept"]), "weights": tuple(found["weights"])})
+        **(
+            calibration
+            | {"kept": tuple(calibration["kept"]), "weights": tuple(calibration["weights"])}
+        )
     )
 
 
@@ -226,7 +229,7 @@ def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | 
     """The same from people alone; None where they have written too little."""
     people = _people(material)
     try:
-        found = voice_calibration(
+        calibration = voice_calibration(
             needs.tables,
             material.author,
             _own(material),
@@ -236,7 +239,7 @@ def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | 
         )
     except JudgeMissing:
         return None  # a second opinion; the first says what is missing
-    return VoiceJudge(found)
+    return VoiceJudge(calibration)
 
 
 def _own(material: JudgeMaterial) -> WriterTexts:

@@ -101,8 +101,8 @@ def read_voice_shown(path: Path) -> VoiceShown | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] == SCHEMA:
-            found = {name: document[name] for name in VoiceShown.__dataclass_fields__}
-            return TypeAdapter(VoiceShown).validate_python(found)
+            fields = {name: document[name] for name in VoiceShown.__dataclass_fields__}
+            return TypeAdapter(VoiceShown).validate_python(fields)
         reason = "another schema than this version knows"
     except FileNotFoundError:
         return None
@@ -134,8 +134,8 @@ def newest_voice_shown(checkpoints: Path, author: str) -> Path | None:
     Args:
         checkpoints: `Settings.checkpoints_dir`.
     """
-    found = (checkpoints / author).glob(f"*/evaluation/{FILE}")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    files = (checkpoints / author).glob(f"*/evaluation/{FILE}")
+    return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def bars(shown: VoiceShown, *, most: int = 4) -> list[str]:
@@ -147,11 +147,11 @@ def bars(shown: VoiceShown, *, most: int = 4) -> list[str]:
     lines: list[str] = []
     width = max((len(trait.name) for habit in shown.habits for trait in habit.traits), default=0)
     for habit in shown.habits:
-        told = habit.traits if habit.unit == "% of sentences" else habit.traits[:most]
-        largest = max((_largest(trait) for trait in told), default=0.0)
+        bar_lines = habit.traits if habit.unit == "% of sentences" else habit.traits[:most]
+        largest = max((_largest(trait) for trait in bar_lines), default=0.0)
         head = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {head}"]
-        for trait in told:
+        for trait in bar_lines:
             cells = (
                 f"{_bar(value, largest)} {value:<5.1f} "
                 for value in (trait.author, trait.base, trait.tuned)

@@ -94,13 +94,13 @@ def of_readers(interactions: Rows) -> Rows:
 def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
     """Slugs of the authors with an answer that began at `since` or later, sorted."""
     table = ledger_tables.traces
-    found = connection.execute(
+    authors = connection.execute(
         sa.select(table.c.author)
         .where(table.c.started_ms >= int(since.timestamp() * 1000))
         .distinct()
         .order_by(table.c.author)
     )
-    return [str(author) for author in found.scalars()]
+    return [str(author) for author in authors.scalars()]
 
 
 def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
@@ -108,22 +108,22 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
     import polars as pl
 
     since_ms = int(since.timestamp() * 1000) if since else 0
-    said = _said(connection, author)
+    by_trace = _said(connection, author)
     table = ledger_tables.traces
     rows: list[dict[str, Any]] = []
-    found = connection.execute(
+    trace_rows = connection.execute(
         sa.select(table)
         .where(table.c.author == author, table.c.started_ms >= since_ms)
         .order_by(table.c.started_ms, table.c.trace_id)
     ).mappings()
     nothing = _nothing()
-    for trace in found:
+    for trace in trace_rows:
         row = {name: trace[name] for name in columns() if name in trace}
         row["started_at"] = trace["started_ms"]
         if trace["propensity"] == UNKNOWN_PROPENSITY:
             row["propensity"] = None
         row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
-        rows.append(row | said.get(trace["trace_id"], nothing))
+        rows.append(row | by_trace.get(trace["trace_id"], nothing))
     schema_with_time = dict(columns()) | {"started_at": pl.Int64}
     made = pl.DataFrame(rows, schema=schema_with_time)
     return made.with_columns(pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")).cast(
@@ -154,9 +154,9 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
         .where(table.c.author == author, table.c.status.in_((*_COUNTING, "kept")))
         .order_by(table.c.given_ms, table.c.id)
     ).mappings()
-    said: dict[str, dict[str, Any]] = {}
+    by_trace: dict[str, dict[str, Any]] = {}
     for score in rows:
-        row = said.setdefault(score["trace_id"], _nothing())
+        row = by_trace.setdefault(score["trace_id"], _nothing())
         if score["kind"] == "edit":
             if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
                 row["edit"], row["edit_role"] = score["text"], score["role"]
@@ -175,4 +175,4 @@ def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
         row[count] += 1
         if count == "votes":
             row["voters"] = [*row["voters"], score["reader"]]
-    return said
+    return by_trace

@@ -185,8 +185,8 @@ class Ledger:
             what = "unreachable" if error.status is None else "unusable"
             tally.problem = f"trace store {what}: {error.found}"
         except (KeyError, ValueError, TypeError) as error:
-            found = f"{type(error).__name__}: {error}"
-            tally.problem = f"trace store answers what it should not ({found})"
+            message = f"{type(error).__name__}: {error}"
+            tally.problem = f"trace store answers what it should not ({message})"
         finally:
             tally.requests = budget.spent
             minute.add(budget.spent, now_ms)

@@ -137,8 +137,10 @@ def open_tables(state: State) -> None:
     """
     number = schema_number.c.number
     with state.transaction() as connection:
-        found = connection.execute(sa.select(number).where(schema_number.c.store == "ledger"))
-        known = found.scalar()
+        number_stored = connection.execute(
+            sa.select(number).where(schema_number.c.store == "ledger")
+        )
+        known = number_stored.scalar()
         if known is None:
             row = {"store": "ledger", "number": SCHEMA_NUMBER}
             connection.execute(sa.insert(schema_number).values(**row))

@@ -54,14 +54,14 @@ class ScorePages:
         self._environments = environments
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        asked = {
+        parameters = {
             "fromTimestamp": instant(since_ms) or "",
             "toTimestamp": instant(until_ms) or "",
             "fields": "core,details,subject,annotation",
             "environment": self._environments,
             "limit": str(SCORE_PAGE),
         }
-        return self._client.page(SCORES_PATH, asked | ({"cursor": cursor} if cursor else {}))
+        return self._client.page(SCORES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
 
     @staticmethod
     def time_of(row: Row) -> int:
@@ -77,7 +77,7 @@ class TracePages:
         self._client = client
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        asked = {
+        parameters = {
             "fromStartTime": instant(since_ms) or "",
             "toStartTime": instant(until_ms) or "",
             "type": "GENERATION",
@@ -85,7 +85,7 @@ class TracePages:
             "expandMetadata": "twin.chunks",
             "limit": str(TRACE_PAGE),
         }
-        return self._client.page(TRACES_PATH, asked | ({"cursor": cursor} if cursor else {}))
+        return self._client.page(TRACES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
 
     def by_id(self, trace_ids: Sequence[str]) -> list[Row]:
         """The answers of these traces."""
@@ -95,14 +95,14 @@ class TracePages:
             "operator": "any of",
             "value": list(trace_ids),
         }
-        asked = {
+        parameters = {
             "filter": json.dumps([among], separators=(",", ":")),
             "type": "GENERATION",
             "fields": _TRACE_FIELDS,
             "expandMetadata": "twin.chunks",
             "limit": str(TRACE_PAGE),
         }
-        return self._client.page(TRACES_PATH, asked)[0]
+        return self._client.page(TRACES_PATH, parameters)[0]
 
     @staticmethod
     def time_of(row: Row) -> int:

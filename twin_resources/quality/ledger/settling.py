@@ -124,8 +124,8 @@ def settle(
     by_stream: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
         by_stream[vote["author"], vote["stream"]].append(dict(vote))
-    for (author, stream), found in sorted(by_stream.items()):
-        _settle_days(connection, author, stream, reader_days(found), done, now_ms)
+    for (author, stream), scores in sorted(by_stream.items()):
+        _settle_days(connection, author, stream, reader_days(scores), done, now_ms)
     return done
 
 
@@ -172,15 +172,15 @@ def _settle_days(
     coming: dict[int, list[ReaderDay]] = defaultdict(list)
     for one in days:
         coming[one.day].append(one)
-    kept: list[ReaderDay] = []
+    reader_days: list[ReaderDay] = []
     capped: list[ReaderDay] = []
     for of_day in (coming[day] for day in sorted(coming)):
         settles = admitted([one.reader for one in of_day], counted)
-        kept += [one for one, does in zip(of_day, settles, strict=True) if does]
+        reader_days += [one for one, does in zip(of_day, settles, strict=True) if does]
         held = [one for one, does in zip(of_day, settles, strict=True) if not does]
         capped += held
         done.capped.update((author, one.reader) for one in held)
-    if kept:
+    if reader_days:
         values = [
             {
                 "stream": stream,
@@ -191,20 +191,20 @@ def _settle_days(
                 "day": one.day,
                 "settled_ms": now_ms,
             }
-            for one in kept
+            for one in reader_days
         ]
         marks = _number(author, values, _take_sequences(connection, author, len(values)))
         connection.execute(sa.insert(ledger_tables.settled), values)
         used = [
             (score, sequence)
-            for one, (_, sequence) in zip(kept, marks, strict=True)
+            for one, (_, sequence) in zip(reader_days, marks, strict=True)
             for score in one.used
         ]
         _mark(connection, used, "settled")
-    _mark(connection, [(score, None) for one in kept for score in one.beside], "beside")
+    _mark(connection, [(score, None) for one in reader_days for score in one.beside], "beside")
     held = [(score, None) for one in capped for score in (*one.used, *one.beside)]
     _mark(connection, held, "capped")
-    done.settled[author] += len(kept)
+    done.settled[author] += len(reader_days)
 
 
 def _recent(connection: sa.Connection, author: str, stream: str, *, since_day: int) -> Counter[str]:

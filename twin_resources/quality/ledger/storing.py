@@ -108,9 +108,11 @@ class LedgerWriter:
             waited = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
-            found = [with_trace(dict(row), made[row["trace_id"]], self.counts) for row in waited]
-            self._place(connection, found)
-            ledger_tables.upsert(connection, table, found)
+            completed = [
+                with_trace(dict(row), made[row["trace_id"]], self.counts) for row in waited
+            ]
+            self._place(connection, completed)
+            ledger_tables.upsert(connection, table, completed)
         self.unknown -= set(made)
         self.unknown_of_others -= set(made)
         return set(made)
@@ -133,19 +135,19 @@ class LedgerWriter:
                 fresh.append(with_trace(row, of_traces.get(row["trace_id"]), self.counts))
                 continue
             if row["kind"] == OTHER:  # said on its own scale: compared as what it counts as
-                told = of_traces.get(former["trace_id"]) or _told_by(former)
-                row = with_trace(row, told, self.counts)  # noqa: PLW2901
+                trace = of_traces.get(former["trace_id"]) or _told_by(former)
+                row = with_trace(row, trace, self.counts)  # noqa: PLW2901
                 if row["kind"] == OTHER and former["status"] in _FINAL:
                     continue  # its name is mapped no longer; what it was settled as stays
             if _says_the_same(former, row):
                 continue
             if former["status"] in _FINAL or former["sequence"] is not None:
-                said = {name: row[name] for name in ("value", "text", "updated_ms")}
+                content = {name: row[name] for name in ("value", "text", "updated_ms")}
                 back = {"status": "settled"} if former["status"] == "deleted" else {}
-                changed.append(former | said | back)
+                changed.append(former | content | back)
             else:
-                kept = {name: former[name] for name in ("trace_id", "given_ms", "timestamp_ms")}
-                again = with_trace(row | kept, of_traces.get(former["trace_id"]), self.counts)
+                origin = {name: former[name] for name in ("trace_id", "given_ms", "timestamp_ms")}
+                again = with_trace(row | origin, of_traces.get(former["trace_id"]), self.counts)
                 self._place(connection, [again])
                 changed.append(again)
         self._place(connection, fresh)
@@ -184,8 +186,8 @@ class LedgerWriter:
                 )
             for ids in ledger_tables.pieces(waiting, _OLD_AT_ONCE):
                 with self.writing() as connection:
-                    found = _by_id(connection, table, "id", ids).values()
-                    again = [with_trace(row, _told_by(row), self.counts) for row in found]
+                    rows = _by_id(connection, table, "id", ids).values()
+                    again = [with_trace(row, _told_by(row), self.counts) for row in rows]
                     counted = [row for row in again if row["kind"] != OTHER]
                     self._place(connection, counted, own_day=True)
                     ledger_tables.upsert(connection, table, counted)
@@ -263,11 +265,11 @@ def _by_id(
 ) -> dict[str, dict[str, Any]]:
     """Rows by id; texts of traces are left where they are."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for chunk in ledger_tables.pieces(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
-        found |= {row[name]: dict(row) for row in rows.mappings()}
-    return found
+        by_id |= {row[name]: dict(row) for row in rows.mappings()}
+    return by_id
 
 
 def _settled_days(

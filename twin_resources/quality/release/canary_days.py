@@ -61,8 +61,8 @@ def last_sequence(state: State, author: str) -> int:
     ledger_tables.open_tables(state)
     table = ledger_tables.sequences
     with state.reading() as connection:
-        found = connection.execute(sa.select(table.c.last).where(table.c.author == author))
-        return int(found.scalar() or 0)
+        sequence = connection.execute(sa.select(table.c.last).where(table.c.author == author))
+        return int(sequence.scalar() or 0)
 
 
 def days_of(state: State, trial: StoredTrial) -> CanaryDays:

@@ -34,7 +34,7 @@ def certified_by(
     Args:
         before_ms: values settled later do not count, so that asking again gives the same answer.
     """
-    found: dict[int, dict[str, CertifiedBaseline]] = {}
+    baselines: dict[int, dict[str, CertifiedBaseline]] = {}
     mine = (settled.c.author == author, settled.c.settled_ms < before_ms)
     for version in versions:
         of_version = (*mine, settled.c.version == name_of(version))
@@ -54,5 +54,5 @@ def certified_by(
             values = [SettledValue(*row) for row in rows]
             bounds = class_bounds(values).bounds
             counts = Counter(value.prompt_class for value in values)
-            found.setdefault(version, {})[stream] = CertifiedBaseline(bounds, counts)
-    return found
+            baselines.setdefault(version, {})[stream] = CertifiedBaseline(bounds, counts)
+    return baselines

@@ -71,5 +71,5 @@ def recorded_prompts(tables: Tables, author: str) -> int:
     trial."""
     if not tables.exists("interactions", author):
         return 0
-    found = of_readers(tables.scan("interactions", author)).select("trace_id").collect()
-    return found.height
+    count = of_readers(tables.scan("interactions", author)).select("trace_id").collect()
+    return count.height

@@ -95,12 +95,12 @@ def choose(trial: TrialFeasibility) -> Choice:
     )
     rate = trial.canary_values_per_day
     days = pairs / rate if rate > 0.0 else math.inf
-    said = f"about {duration(days)}" if math.isfinite(days) else "without end: nobody scores"
+    message = f"about {duration(days)}" if math.isfinite(days) else "without end: nobody scores"
     if days <= LONGEST_CANARY_DAYS and trial.canary_readers >= FEWEST_READERS:
-        reason = f"canary: {judge}; about {pairs:.0f} reader-days at {rate:.3g} a day, {said}"
+        reason = f"canary: {judge}; about {pairs:.0f} reader-days at {rate:.3g} a day, {message}"
         return Choice("canary", reason, pairs, days)
     why = (
-        f"a canary would take {said}, more than {LONGEST_CANARY_DAYS:.0f} days"
+        f"a canary would take {message}, more than {LONGEST_CANARY_DAYS:.0f} days"
         if days > LONGEST_CANARY_DAYS
         else f"a canary would have {trial.canary_readers} of the {FEWEST_READERS} readers needed"
     )
@@ -182,8 +182,8 @@ def _on_average(evidence: PairEvidence) -> str:
     """The mean difference, and what of it counts at the end."""
     mean, error = mean_difference(evidence)
     least = least_mean(evidence)
-    said = f"on average {mean:+.3f} ± {error:.3f}"
-    return said if least == mean else f"{said}, so at least {least:+.3f}"
+    message = f"on average {mean:+.3f} ± {error:.3f}"
+    return message if least == mean else f"{message}, so at least {least:+.3f}"
 
 
 def _strength(evidence: PairEvidence) -> str:

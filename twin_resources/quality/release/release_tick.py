@@ -52,8 +52,8 @@ class ReleaseTick:
 def has_canary(registry: Registry) -> bool:
     """Whether any author has a canary: only then scores are read for this sensor."""
     trying = registry.authors_on_trial()
-    found = (trial.on_trial(registry.state, author) for author in trying)
-    return any(on is not None and on.mode == "canary" for on in found)
+    on_trial = (trial.on_trial(registry.state, author) for author in trying)
+    return any(on is not None and on.mode == "canary" for on in on_trial)
 
 
 def watch(
@@ -106,8 +106,8 @@ def watch(
         waits = "on trial, no pair yet: materialize shadow_pairs"
         messages[author] = taken.finding.reason if taken else waits
     moved = registry.newest_move()
-    told = _untold(registry, newest, registry.authors_moved(after=known_move))
-    return ReleaseTick(told, messages, moved)
+    to_tell = _untold(registry, newest, registry.authors_moved(after=known_move))
+    return ReleaseTick(to_tell, messages, moved)
 
 
 def _untold(
@@ -115,7 +115,7 @@ def _untold(
 ) -> tuple[ReleaseNotice, ...]:
     """Moves that no record of `released_model` tells of: made here, by the gateway's breaker, or by
     a command while nothing ran."""
-    found: list[ReleaseNotice] = []
+    notices: list[ReleaseNotice] = []
     for author in authors:
         last = int(newest("released_model", author).get("move", 0))
         released = telling.untold(registry.moves(author), last)
@@ -125,5 +125,5 @@ def _untold(
         metadata |= telling.trial_metadata(
             trial.of_version(registry.state, author, released[-1].version)
         )
-        found.append(ReleaseNotice(author, telling.line_of(released[-1]), metadata))
-    return tuple(found)
+        notices.append(ReleaseNotice(author, telling.line_of(released[-1]), metadata))
+    return tuple(notices)

@@ -128,8 +128,8 @@ def release(
     """
     state = registry.state
     before = trial.current(state, author)
-    said = {} if before is None else {before.on.version: before.finding}
-    moves = _reconcile(registry, author, said, choice, gate_version, actor, withheld)
+    findings = {} if before is None else {before.on.version: before.finding}
+    moves = _reconcile(registry, author, findings, choice, gate_version, actor, withheld)
     on = trial.on_trial(state, author)
     if on is None:
         return ReleaseRound(choice, tuple(moves), before)
@@ -138,8 +138,8 @@ def release(
     if finding is None and now_known is not None and now_known.finding.finding != "undecided":
         finding = now_known.finding
     if finding is not None:
-        said = {on.version: finding}
-        moves += _reconcile(registry, author, said, choice, gate_version, actor, withheld)
+        findings = {on.version: finding}
+        moves += _reconcile(registry, author, findings, choice, gate_version, actor, withheld)
     return ReleaseRound(choice, tuple(moves), now_known)
 
 
@@ -169,14 +169,14 @@ def release_measured(
         TwinError: no such release mode, or a table that cannot be read.
     """
     replays = read_replays(tables, registry, author, used_up=_used_up(replayed), margin=margin)
-    found = measured(
+    evidence = measured(
         registry, tables, author, now=now, margin=margin, fewest_prompts=fewest_prompts
     )
     if replays is not None:
-        found = replace(found, spread=replays.spread)
-    choice, stable = chosen_mode(wanted, found), registry.stable(author)
+        evidence = replace(evidence, spread=replays.spread)
+    choice, stable = chosen_mode(wanted, evidence), registry.stable(author)
     if stable is not None and stable.is_answer_model:
-        choice = with_answer_model(choice, found, stable)
+        choice = with_answer_model(choice, evidence, stable)
     done = release(
         registry,
         author,
@@ -188,7 +188,7 @@ def release_measured(
         margin=margin,
         withheld=withheld,
     )
-    return replace(done, spread=found.spread)
+    return replace(done, spread=evidence.spread)
 
 
 def take_on_measured(

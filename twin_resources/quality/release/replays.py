@@ -57,8 +57,8 @@ class Replays:
 
     def about(self, on: CandidateOnTrial) -> bool:
         """Whether these are pairs of that trial."""
-        found = (self.candidate, self.incumbent, self.anchor)
-        return found == (on.version, on.incumbent, on.anchor)
+        versions = (self.candidate, self.incumbent, self.anchor)
+        return versions == (on.version, on.incumbent, on.anchor)
 
     def standing(self) -> TrialState:
         """What a fold of them is told."""
@@ -70,12 +70,12 @@ def certified_claims(tables: Tables, author: str) -> dict[str, str]:
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
-    found: dict[str, str] = {}
+    claims: dict[str, str] = {}
     for claim, document in rows.iter_rows():
         certificate: Mapping[str, Any] = json.loads(document)
         if certificate["certified"]:
-            found[str(claim)] = str(certificate["measure"])
-    return found
+            claims[str(claim)] = str(certificate["measure"])
+    return claims
 
 
 def read_replays(

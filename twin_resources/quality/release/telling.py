@@ -52,12 +52,12 @@ def line_of(move: Move) -> str:
 
 def mode_metadata(choice: Choice) -> dict[str, Any]:
     """The release mode with its reason and what it would cost."""
-    found: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
+    entries: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
     if choice.expected_pairs:
-        found["expected_pairs"] = round(choice.expected_pairs)
+        entries["expected_pairs"] = round(choice.expected_pairs)
     if choice.expected_days and math.isfinite(choice.expected_days):
-        found["expected_days"] = round(choice.expected_days, 1)
-    return found
+        entries["expected_days"] = round(choice.expected_days, 1)
+    return entries
 
 
 def trial_metadata(trial: StoredTrial | None, *, spread: float = 0.57) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def fold(
         evidence = stored.evidence
         for pair in pairs:
             evidence = promotion.fold(evidence, pair)
-        said = release_mode.finding(
+        finding_now = release_mode.finding(
             evidence,
             mode=stored.on.mode,
             exhausted=standing.exhausted,
@@ -183,7 +183,7 @@ def fold(
             certified=standing.certified,
             spread=standing.spread,
         )
-        finding = replace(said, incumbent=stored.on.incumbent)
+        finding = replace(finding_now, incumbent=stored.on.incumbent)
         newer = evidence.pairs > stored.evidence.pairs
         done = replace(
             stored,
@@ -196,11 +196,11 @@ def fold(
 
 
 def _existing(connection: sa.Connection, key: str) -> StoredTrial:
-    found = trial_rows.of_key(connection, key)
-    if found is None:
+    row = trial_rows.of_key(connection, key)
+    if row is None:
         raise TwinError(
             "fold pairs into a trial",
             found="no such trial in the state store",
             next_step="begin it first; `released_model` does",
         )
-    return found
+    return row

@@ -65,7 +65,7 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
     waits = connection.execute(
         sa.select(alarms.c.number).where(_stream(alarm), alarms.c.status == "open")
     ).first()
-    said = (
+    message = (
         f"e-value {alarm.e_value:,.0f} of {alarm.threshold:,.0f} after {alarm.bets:,} values "
         f"({alarm.stream}, {alarm.version})"
     )
@@ -80,7 +80,7 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
             status="open" if waits is None else "closed",
             decision="" if waits is None else "held_back",
             decided_by="" if waits is None else "open_alarm",
-            message="" if waits is None else f"{said}; alarm {waits.number} is still open",
+            message="" if waits is None else f"{message}; alarm {waits.number} is still open",
             tags={},
             run_key="",
             decided_at=None if waits is None else at,
@@ -94,7 +94,8 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{said}. What follows from it, or what it waits for, is in the messages of the "
+            text=f"{message}. What follows from it, or what it waits for, is in the messages "
+            f"of the "
             "sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),
@@ -109,10 +110,10 @@ def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
         .where(alarms.c.status == "open")
         .order_by(alarms.c.raised_at, alarms.c.stream, alarms.c.number)
     ).mappings()
-    found: dict[str, AlarmRecord] = {}
+    by_author: dict[str, AlarmRecord] = {}
     for row in rows:
-        found.setdefault(row["author"], _record_of(dict(row)))
-    return found
+        by_author.setdefault(row["author"], _record_of(dict(row)))
+    return by_author
 
 
 def of_author(connection: sa.Connection, author: str, *, limit: int = 100) -> list[AlarmRecord]:
@@ -138,8 +139,8 @@ def of_stream(connection: sa.Connection, author: str, stream: str, version: str)
 
 def values_followed(connection: sa.Connection, author: str) -> int:
     """The largest sequence number of an author's settled values that a tick has seen; 0: none."""
-    found = connection.execute(sa.select(followed.c.read_to).where(followed.c.author == author))
-    return int(found.scalar() or 0)
+    read_to = connection.execute(sa.select(followed.c.read_to).where(followed.c.author == author))
+    return int(read_to.scalar() or 0)
 
 
 def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[str]:

@@ -85,7 +85,7 @@ def _steps(
         alarm.sequence: alarm.number
         for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
     }
-    found: deque[DetectorStep] = deque(maxlen=newest)
+    steps_read: deque[DetectorStep] = deque(maxlen=newest)
     for piece in days_of(values):
         day = piece
         while day:
@@ -102,6 +102,6 @@ def _steps(
                 steps[-1] = replace(steps[-1], alarm=number)
                 restarted = Detector(last_sequence=day[end - 1].sequence, alarms=number)
                 watch = replace(watch, detector=restarted)
-            found.extend(steps)
+            steps_read.extend(steps)
             day = day[end:]
-    return tuple(found)
+    return tuple(steps_read)

@@ -37,13 +37,13 @@ def settle(
     or of which it cannot be told yet."""
     with registry.state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
-    said: list[str] = []
+    messages: list[str] = []
     for one in unfinished:
         try:
-            said += _settled(registry, runs, inputs, one, now=now)
+            messages += _settled(registry, runs, inputs, one, now=now)
         except TwinError as error:  # the others are not held up by it
-            said.append(f"{one.author}: its retraining is settled later: {error.found}")
-    return said
+            messages.append(f"{one.author}: its retraining is settled later: {error.found}")
+    return messages
 
 
 def _settled(
@@ -145,8 +145,8 @@ def _learnt(
     version = made[-1] if made else None
     if version is None and verdict is not None:
         version = registry.by_checkpoint(verdict.checkpoint, author=one.author)
-    found = inputs.of(version) if version is not None else None
-    return found or inputs.now(one.author)
+    fingerprint = inputs.of(version) if version is not None else None
+    return fingerprint or inputs.now(one.author)
 
 
 def _end(

@@ -40,9 +40,9 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     at = now.timestamp()
     notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     with loop.state.reading() as connection:
-        asked = retrainings.open_requests(connection)
+        requests_by_author = retrainings.open_requests(connection)
     messages: dict[str, str] = {}
-    for author, requests in asked.items():
+    for author, requests in requests_by_author.items():
         cause = first_cause(_causes(requests))
         if cause is None:
             continue
@@ -66,11 +66,11 @@ def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
             limits = loop.limits(author)
             if not limits.automatic:
                 continue  # nothing is counted for those who do not want it
-            found = loop.inputs.growth(version)
-            cause = growth(found.new_posts, found.new_pairs, limits)
+            new_material = loop.inputs.growth(version)
+            cause = growth(new_material.new_posts, new_material.new_pairs, limits)
             messages[author] = (
-                f"{found.new_posts}/{limits.new_posts} new posts, "
-                f"{found.new_pairs}/{limits.new_pairs} new pairs"
+                f"{new_material.new_posts}/{limits.new_posts} new posts, "
+                f"{new_material.new_pairs}/{limits.new_pairs} new pairs"
             )
             if cause is None:
                 continue
@@ -81,8 +81,8 @@ def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         # The same material asks once: what the gate refused, it would refuse again.
         key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
         tags = {
-            "twin/new_posts": str(found.new_posts),
-            "twin/new_pairs": str(found.new_pairs),
+            "twin/new_posts": str(new_material.new_posts),
+            "twin/new_pairs": str(new_material.new_pairs),
         }
         messages[author] += f"; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
     launches = launching.due(loop.state, loop.runs, GROWN, now=at)

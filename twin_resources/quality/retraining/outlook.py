@@ -53,8 +53,8 @@ class StreamOutlook:
 
     def days(self, fall: float) -> float | None:
         """Days until a fall is found; None: it is not, or nothing can be told."""
-        found = next((one.values for one in self.delays if one.fall == fall), None)
-        return None if found is None or not self.per_day else found / self.per_day
+        values = next((one.values for one in self.delays if one.fall == fall), None)
+        return None if values is None or not self.per_day else values / self.per_day
 
     @property
     def line(self) -> str:
@@ -90,7 +90,7 @@ def outlooks_of(
     limit = threshold(
         armed_streams=max(1, armed_streams(connection)), horizon=rules.horizon, alpha=rules.alpha
     )
-    found: list[StreamOutlook] = []
+    outlooks: list[StreamOutlook] = []
     for watch in watches_now(connection).get(author, []):
         values = settled_values.of_version(
             connection,
@@ -103,7 +103,7 @@ def outlooks_of(
         )
         judged = watch.stream.startswith(JUDGE)
         batches = rules.batches
-        found.append(
+        outlooks.append(
             StreamOutlook(
                 watch.stream,
                 watch,
@@ -114,7 +114,7 @@ def outlooks_of(
                 tuple(delays(watch, values, threshold=limit, judged=judged, batches=batches)),
             )
         )
-    return found
+    return outlooks
 
 
 def lines_of(outlooks: Sequence[StreamOutlook], rules: LoopRules) -> list[str]:
@@ -149,5 +149,7 @@ def _of_a_judge(like: Watch, rules: LoopRules) -> int | None:
     ]
     watch = watching.start(author=like.author, stream=JUDGE, version=like.version)
     limit = threshold(armed_streams=2, horizon=rules.horizon, alpha=rules.alpha)
-    found = delays(watch, values, threshold=limit, judged=True, batches=rules.batches, falls=(0.1,))
-    return found[0].values if found else None
+    values_needed = delays(
+        watch, values, threshold=limit, judged=True, batches=rules.batches, falls=(0.1,)
+    )
+    return values_needed[0].values if values_needed else None

@@ -177,7 +177,7 @@ class _Deciding:
         nothing = TrainingFingerprint("", "")
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
-            found = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+            diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -194,9 +194,9 @@ class _Deciding:
             limits=self.loop.limits(author) if record is not None else RetrainingLimits(),
             now=self.at,
             last=last,
-            cause_outside=found.cause_outside,
-            falls=found.falls,
-            carried=found.carried,
+            cause_outside=diagnosis.cause_outside,
+            falls=diagnosis.falls,
+            carried=diagnosis.carried,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:

@@ -180,11 +180,11 @@ def last_by_alarm(connection: sa.Connection) -> dict[str, LastRetraining]:
         )
         .order_by(retrainings.c.number)
     ).mappings()
-    found: dict[str, LastRetraining] = {}
+    by_alarm: dict[str, LastRetraining] = {}
     for one in (_retraining_of(dict(row)) for row in rows):
         if one.outcome in ("passed", "refused", "failed"):
-            found[one.author] = LastRetraining(one.outcome, one.attempt, one.learnt)
-    return found
+            by_alarm[one.author] = LastRetraining(one.outcome, one.attempt, one.learnt)
+    return by_alarm
 
 
 def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
@@ -235,10 +235,10 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
         .where(retraining_requests.c.run_key == "")
         .order_by(retraining_requests.c.number)
     ).mappings()
-    found: dict[str, list[RetrainingRequest]] = {}
+    requests: dict[str, list[RetrainingRequest]] = {}
     for row in rows:
-        found.setdefault(row["author"], []).append(RetrainingRequest(**row))
-    return found
+        requests.setdefault(row["author"], []).append(RetrainingRequest(**row))
+    return requests
 
 
 def answer(connection: sa.Connection, requests: list[RetrainingRequest], run_key: str) -> None:

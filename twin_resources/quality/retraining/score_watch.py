@@ -122,12 +122,12 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
         .join(followed, of_followed)
         .order_by(watches.c.author, watches.c.stream)
     )
-    found: dict[str, list[Watch]] = {}
+    by_author: dict[str, list[Watch]] = {}
     for author, text in rows:
         watch = Watch.from_json(text)
         if watch.rules == watching.RULES:
-            found.setdefault(str(author), []).append(watch)
-    return found
+            by_author.setdefault(str(author), []).append(watch)
+    return by_author
 
 
 def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVersion], bool]:
@@ -139,7 +139,7 @@ def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVers
         for author, held in watches_now(connection).items()
     }
 
-    def asked(stable: ModelVersion) -> bool:
+    def has_score(stable: ModelVersion) -> bool:
         mark, author = marks.get(stable.author), stable.author
         if mark is None or mark.version != name_of(stable):
             return author in last
@@ -147,7 +147,7 @@ def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVers
             set(mark.streams) - there.get(author, set())
         )
 
-    return asked
+    return has_score
 
 
 def lower_floor(
@@ -356,8 +356,8 @@ def _watches(
             watches.c.author == author, watches.c.version == version
         )
     )
-    found = {str(stream): Watch.from_json(text) for stream, text in rows}
-    return {stream: watch for stream, watch in found.items() if _is_current(watch, rules)}
+    by_stream = {str(stream): Watch.from_json(text) for stream, text in rows}
+    return {stream: watch for stream, watch in by_stream.items() if _is_current(watch, rules)}
 
 
 def _store(connection: sa.Connection, watch: Watch) -> None:
@@ -373,10 +373,10 @@ def _started(
     mine_ms = entered.get(stable.version)
     after = _history_until(connection, stable.author)
     earlier = [
-        found
+        baseline
         for number, at_ms in entered.items()
         if mine_ms is not None and number != stable.version and at_ms < mine_ms
-        if (found := _certified(connection, stable, number, stream, after, mine_ms, rules))
+        if (baseline := _certified(connection, stable, number, stream, after, mine_ms, rules))
     ]
     tolerance = rules.tolerance_of(stable.author)
     floor = baselines.floor_of(earlier, tolerance=tolerance)

@@ -96,12 +96,12 @@ def decide(
         return ArrivalDecision(known, False, "the import's worker died; Dagster starts it again")
     if step == "retry":
         again = replace(known, attempt=known.attempt + 1, at=now)
-        said = f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
-        return ArrivalDecision(again, True, said)
-    said = {"passed": "imported", "canceled": "ended"}.get(
+        message = f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
+        return ArrivalDecision(again, True, message)
+    message = {"passed": "imported", "canceled": "ended"}.get(
         step, f"the import failed {known.attempt} times; the next change starts another"
     )
-    return ArrivalDecision(replace(known, settled=True), False, said)
+    return ArrivalDecision(replace(known, settled=True), False, message)
 
 
 def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:

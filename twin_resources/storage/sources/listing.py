@@ -97,17 +97,17 @@ def list_source(source: str) -> Listing:
         TwinError: it cannot be listed, or a folder in it cannot.
     """
     if is_object_address(source):
-        address, found = address_of(source), list(_objects(source))
+        address, entries = address_of(source), list(_objects(source))
     else:
         root = Path(source).expanduser().resolve()
-        address, found = _text(str(root)), list(_files(root, tried=f"list {source}"))
-    if not found:
+        address, entries = _text(str(root)), list(_files(root, tried=f"list {source}"))
+    if not entries:
         raise NothingThere(
             f"list {source}",
             found="no file",
             next_step="mount it, or take it out of the author's sources",
         )
-    return Listing(address, tuple(sorted(found, key=lambda entry: entry.name)))
+    return Listing(address, tuple(sorted(entries, key=lambda entry: entry.name)))
 
 
 def fingerprint(listings: Sequence[Listing]) -> str:
@@ -135,15 +135,15 @@ def _is_noise(name: str) -> bool:
 
 def _files(root: Path, *, tried: str) -> Iterator[Entry]:
     try:
-        found = root.stat()
+        status = root.stat()
     except FileNotFoundError as error:
         raise NothingThere(
             tried, found="nothing at this path", next_step="mount it, or name another source"
         ) from error
     except OSError as error:
         raise _not_listed(tried, error) from error
-    if not stat.S_ISDIR(found.st_mode):
-        yield _stamped(str(root), found)
+    if not stat.S_ISDIR(status.st_mode):
+        yield _stamped(str(root), status)
         return
     waiting = [str(root)]
     while waiting:
@@ -172,9 +172,9 @@ def _entry(entry: os.DirEntry[str], waiting: list[str]) -> Iterator[Entry]:
             return  # gone between the list and the look: the next tick's list says so
 
 
-def _stamped(path: str, found: os.stat_result) -> Entry:
-    stamp = f"{found.st_size}:{found.st_mtime_ns}"
-    return Entry(_text(path), stamp, max(found.st_mtime, found.st_ctime))
+def _stamped(path: str, status: os.stat_result) -> Entry:
+    stamp = f"{status.st_size}:{status.st_mtime_ns}"
+    return Entry(_text(path), stamp, max(status.st_mtime, status.st_ctime))
 
 
 def _text(path: str) -> str:

@@ -84,21 +84,21 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
         TwinError: it cannot be listed, or holds more than two million objects.
     """
     bucket, prefix = split_address(source)
-    found: list[StoredObject] = []
+    objects: list[StoredObject] = []
     with _said(f"list {address_of(source)}"):
         pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for entry in page.get("Contents", ()):
                 one = _object_of(entry, prefix)
                 if one is not None:
-                    found.append(one)
-            if len(found) > _MOST_OBJECTS:
+                    objects.append(one)
+            if len(objects) > _MOST_OBJECTS:
                 raise TwinError(
                     f"list {address_of(source)}",
                     found=f"more than {_MOST_OBJECTS:,} objects",
                     next_step="name the prefix that holds the posts",
                 )
-    return tuple(sorted(found, key=lambda one: one.name))
+    return tuple(sorted(objects, key=lambda one: one.name))
 
 
 def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
@@ -155,8 +155,8 @@ def _said(tried: str) -> Generator[None]:
     try:
         yield
     except errors.ClientError as error:
-        said = cast("dict[str, Any]", error.response)
-        code = str(said.get("Error", {}).get("Code", ""))
+        answer = cast("dict[str, Any]", error.response)
+        code = str(answer.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
             raise ObjectChanged(
                 tried, found="it changed since it was listed", next_step="import again"

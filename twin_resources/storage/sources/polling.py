@@ -146,8 +146,8 @@ def mark_of(answers: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
 
     ETag and Last-Modified are no part: a server behind a balancer gives another one each time.
     """
-    said = [[url, answers[url].sha256] for url in sorted(urls)]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+    marks = [[url, answers[url].sha256] for url in sorted(urls)]
+    return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:32]
 
 
 def remembered(state: State, author: str, *, now: float) -> PollState:

@@ -182,7 +182,7 @@ def _add_missing_columns(connection: sa.Connection) -> None:
     later = (state_schema.model_versions.c.kind, state_schema.trials.c.paired_at)
     for column in later:
         table = column.table.name
-        there = {found["name"] for found in sa.inspect(connection).get_columns(table)}
+        there = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}
         if column.name not in there:
             spelt = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
             connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {spelt}"))
@@ -191,13 +191,16 @@ def _add_missing_columns(connection: sa.Connection) -> None:
 def _check_schema_number(connection: sa.Connection, shown: str) -> None:
     table = state_schema.schema_number
     table.create(connection, checkfirst=True)
-    found = connection.execute(sa.select(table.c.number).where(table.c.store == "state")).scalar()
-    if found is None:
+    stored_number = connection.execute(
+        sa.select(table.c.number).where(table.c.store == "state")
+    ).scalar()
+    if stored_number is None:
         number = state_schema.SCHEMA_NUMBER
         connection.execute(sa.insert(table).values(store="state", number=number))
-    elif found > state_schema.SCHEMA_NUMBER:
+    elif stored_number > state_schema.SCHEMA_NUMBER:
         raise StateError(
             f"open the state store {shown}",
-            found=f"schema number {found}; this code knows up to {state_schema.SCHEMA_NUMBER}",
+            found=f"schema number {stored_number}; this code knows up to "
+            f"{state_schema.SCHEMA_NUMBER}",
             next_step="run the newer llm-twin that wrote it, or name another TWIN_STATE_URL",
         )

@@ -117,14 +117,14 @@ def compare(
         empty: remembered inputs without rows: the same columns. A stored row of the same key wins.
         version: the function's version now.
     """
-    said = stored.select("_input_key", "_input_hash", "_version").unique()
+    stored_keys = stored.select("_input_key", "_input_hash", "_version").unique()
     # A key that says two things was cut off in the middle of something: compute it again.
-    torn = said.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
+    torn = stored_keys.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
     known = pl.concat(
         [
-            said.join(torn, on="_input_key", how="anti"),
+            stored_keys.join(torn, on="_input_key", how="anti"),
             empty.select("_input_key", "_input_hash", "_version").join(
-                said, on="_input_key", how="anti"
+                stored_keys, on="_input_key", how="anti"
             ),
         ]
     ).filter(pl.col("_version") == version)
@@ -137,7 +137,7 @@ def compare(
     )
     keys = inputs.select("key")
     vanished = (
-        said.select("_input_key")
+        stored_keys.select("_input_key")
         .unique()
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )

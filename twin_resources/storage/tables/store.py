@@ -117,8 +117,10 @@ def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[st
 
 
 def _described(dataset: LanceDataset, uri: str) -> StoredTable:
-    said = {key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()}
-    number = int(said.get("twin.schema_number", "0"))
+    metadata = {
+        key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()
+    }
+    number = int(metadata.get("twin.schema_number", "0"))
     if number == 0:
         raise TwinError(
             f"open the table {uri}",
@@ -131,7 +133,7 @@ def _described(dataset: LanceDataset, uri: str) -> StoredTable:
             found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
             next_step="run the newer llm-twin that wrote it, or name another TWIN_TABLES_URI",
         )
-    return StoredTable(dataset, uri, said["twin.row_key"], json.loads(said["twin.types"]))
+    return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
 
 
 def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
@@ -168,12 +170,12 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
         pa.field("_version", pa.string()),
         pa.field("_row_hash", hashed),
     ]
-    said = {
+    metadata = {
         "twin.schema_number": str(SCHEMA_NUMBER),
         "twin.row_key": row_key,
         "twin.types": json.dumps(types_of(schema), sort_keys=True),
     }
-    return pa.schema(fields, metadata=said)
+    return pa.schema(fields, metadata=metadata)
 
 
 def types_of(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
@@ -232,8 +234,8 @@ def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
     """Some columns of the opened version, rows in the order that `take` counts them."""
-    found = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
-    return pl.DataFrame(pl.from_arrow(found))
+    rows = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
+    return pl.DataFrame(pl.from_arrow(rows))
 
 
 def parts_of(
@@ -313,8 +315,8 @@ def settle(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
     from lance import LanceOperation
     from lance.dataset import Transaction
 
-    said: dict[str, str | None] = {"twin.version": record.version}
-    changes = LanceOperation.UpdateMap(said, replace=False)
+    properties: dict[str, str | None] = {"twin.version": record.version}
+    changes = LanceOperation.UpdateMap(properties, replace=False)
     operation = LanceOperation.UpdateConfig(config_updates=changes)
     return _commit(table, Transaction(table.dataset.version, operation), record)
 
@@ -351,12 +353,15 @@ def read_record(table: StoredTable) -> CommitRecord:
             # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a cleaned
             # up version has no transaction. The rows are asked then, and fail if unreadable.
             break
-        said = transaction.transaction_properties or {}
-        if "twin.row_sum" in said:
-            if int(said["twin.on"]) != at - 1:
+        properties = transaction.transaction_properties or {}
+        if "twin.row_sum" in properties:
+            if int(properties["twin.on"]) != at - 1:
                 break
-            rows, function_version = int(said["twin.rows"]), json.loads(said["twin.version"])
-            return CommitRecord(int(said["twin.row_sum"], 16), rows, function_version)
+            rows, function_version = (
+                int(properties["twin.rows"]),
+                json.loads(properties["twin.version"]),
+            )
+            return CommitRecord(int(properties["twin.row_sum"], 16), rows, function_version)
         if type(transaction.operation).__name__ not in _HARMLESS:
             break
     return _record_of_rows(table)

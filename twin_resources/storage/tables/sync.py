@@ -167,10 +167,10 @@ def _look_up(progress: SyncProgress, rows: Iterable[str]) -> None:
     progress.looked_up.update(new)
 
 
-def _hold(progress: SyncProgress, found: pl.DataFrame) -> None:
-    rows: list[str] = found[progress.table.row_key].to_list()
-    progress.owner.update(zip(rows, found["_input_key"].to_list(), strict=True))
-    progress.hashes.update(zip(rows, found["_row_hash"].to_list(), strict=True))
+def _hold(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
+    rows: list[str] = changed_rows[progress.table.row_key].to_list()
+    progress.owner.update(zip(rows, changed_rows["_input_key"].to_list(), strict=True))
+    progress.hashes.update(zip(rows, changed_rows["_row_hash"].to_list(), strict=True))
     progress.looked_up.update(rows)
 
 
@@ -206,8 +206,8 @@ def _compute(task: SyncTask, part: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, asked: set[str]) -> None:
-    strange = set(owners.to_list()) - asked
+def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[str]) -> None:
+    strange = set(owners.to_list()) - keys
     if strange:
         raise WrongRows(
             f"write rows of {task.name}",
@@ -355,13 +355,13 @@ def _remember_empty(
 def read_empty(state: State, uri: str) -> pl.DataFrame:
     """The remembered inputs of a table that give no row, in the columns of the bookkeeping."""
     with state.reading() as connection:
-        found = connection.execute(
+        rows = connection.execute(
             sa.select(
                 empty_inputs.c.input_key, empty_inputs.c.input_hash, empty_inputs.c.version
             ).where(empty_inputs.c.table_uri == uri)
         ).all()
     return pl.DataFrame(
-        [tuple(row) for row in found],
+        [tuple(row) for row in rows],
         schema={"_input_key": pl.String, "_input_hash": pl.Binary, "_version": pl.String},
         orient="row",
     )

@@ -201,19 +201,19 @@ def forget(
         replaced: rows (user columns) that stay with other values; what they were goes likewise.
     """
     where = _where(table, keys)
-    found = read_columns(table, [table.row_key, "_row_hash"], where=where)
+    rows = read_columns(table, [table.row_key, "_row_hash"], where=where)
     record = read_record(table)
     lease.confirm()
     if replaced is not None and replaced.height:
         table, record = _replace(table, replaced, record)
         where += f" OR {_where(table, replaced[table.row_key].to_list())}"
-    if found.height:
+    if rows.height:
         record = replace(
             record,
-            row_sum=(record.row_sum - sum_hashes(found["_row_hash"])) % MODULUS,
-            rows=record.rows - found.height,
+            row_sum=(record.row_sum - sum_hashes(rows["_row_hash"])) % MODULUS,
+            rows=record.rows - rows.height,
         )
-        table, _ = delete_rows(table, found[table.row_key].to_list(), record=record)
+        table, _ = delete_rows(table, rows[table.row_key].to_list(), record=record)
     table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
     )
@@ -230,8 +230,8 @@ def forget(
     table, _ = settle(table, replace(record, exact=True))
     untagged = tuple(
         tag
-        for tag, said in table.dataset.tags.list().items()
-        if at_version(table, said["version"]).dataset.count_rows(filter=where)
+        for tag, tag_fields in table.dataset.tags.list().items()
+        if at_version(table, tag_fields["version"]).dataset.count_rows(filter=where)
     )
     for tag in untagged:
         table.dataset.tags.delete(tag)
@@ -239,4 +239,4 @@ def forget(
     cleaned = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )
-    return DeletedRows(found.height, untagged, cleaned.bytes_removed)
+    return DeletedRows(rows.height, untagged, cleaned.bytes_removed)

@@ -133,7 +133,7 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
     proxies = [urllib.request.ProxyHandler({})] if _LOCAL.match(url) else []
     try:
         with urllib.request.build_opener(*proxies).open(request, timeout=timeout_s) as answer:
-            found = [str(entry["id"]) for entry in json.loads(answer.read())["data"]]
+            ids = [str(entry["id"]) for entry in json.loads(answer.read())["data"]]
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             had = f"with the key of {KEY_VARIABLE}" if key else "without a key"
@@ -156,7 +156,7 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
             next_step="start that server, or name the address of one that lists its models "
             "(https://…/v1)",
         ) from error
-    return found
+    return ids
 
 
 def _with_model(named: NamedModel, offered: list[str], *, tried: str) -> NamedModel:

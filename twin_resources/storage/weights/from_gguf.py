@@ -80,11 +80,11 @@ def _value(reader: GGUFReader, key: str) -> Any:
 
 
 def _require(reader: GGUFReader, key: str, wanted: str, gguf_file: Path) -> None:
-    found = _value(reader, key)
-    if found != wanted:
+    value = _value(reader, key)
+    if value != wanted:
         raise TwinError(
             f"convert {gguf_file.name} to a transformers folder",
-            found=f"{key} is {found!r}, not {wanted!r}",
+            found=f"{key} is {value!r}, not {wanted!r}",
             next_step="name a Hugging Face model id or a transformers folder with --base-model",
         )
 

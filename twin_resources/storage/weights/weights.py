@@ -108,14 +108,14 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    found = _prepared(settings, name)
-    if found is None:
+    prepared = _prepared(settings, name)
+    if prepared is None:
         raise TwinError(
             f"load the base model {name!r}",
             found=f"no prepared copy of it under {settings.weights_dir / _folder_name(name)}",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
-    return found
+    return prepared
 
 
 def prepare_base_model(
@@ -144,9 +144,9 @@ def prepare_base_model(
     home = settings.weights_dir / _folder_name(name)
     tried = f"prepare the base model {name!r}"
     with _disk_errors(tried, home), _lock(home), told_when_full(tried, home):
-        found = _prepared(settings, name)
-        if found is not None:
-            return found
+        prepared = _prepared(settings, name)
+        if prepared is not None:
+            return prepared
         partial = home / f"partial-{os.getpid()}"
         for left_over in home.glob("partial-*"):  # of a killed preparation; the lock is ours
             shutil.rmtree(left_over)

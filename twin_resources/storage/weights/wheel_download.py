@@ -110,11 +110,11 @@ def _download(
         wheels = sorted(partial.glob("*.whl"))
         if not wheels:
             raise _explained(tried, output, into)
-        found = _digest(wheels[0])
-        if found != sha256:
+        digest = _digest(wheels[0])
+        if digest != sha256:
             raise TwinError(
                 tried,
-                found=f"{wheels[0].name} with SHA-256 {found}, expected {sha256}",
+                found=f"{wheels[0].name} with SHA-256 {digest}, expected {sha256}",
                 next_step="do not use that file; look at which package index pip is set to",
             )
         return wheels[0].replace(into / wheels[0].name)
@@ -129,7 +129,7 @@ def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object]
     command += ["--progress-bar", _progress_bar(), "--dest", str(partial), requirement]
     # pip unpacks into TMPDIR first; /tmp may be small and in memory
     environment = os.environ | {"TMPDIR": str(partial)}
-    said: list[str] = []
+    lines: list[str] = []
     tenth = 0
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -138,13 +138,13 @@ def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object]
         for line in process.stdout:
             progress = re.match(r"Progress (\d+) of (\d+)", line)
             if progress is None:
-                said.append(line)
+                lines.append(line)
                 continue
             done, total = int(progress[1]), int(progress[2])
             if report is not None and total > 0 and done * 10 // total > tenth:
                 tenth = done * 10 // total
                 report(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
-    return "".join(said)
+    return "".join(lines)
 
 
 def _progress_bar() -> str:

@@ -125,5 +125,5 @@ def later_folder(settings: Settings) -> Path:
 
 def _posts(folder: Path) -> list[Path]:
     """Posts whose names begin with a date, oldest first."""
-    found = [path for path in folder.rglob("*.md") if path.name[:4].isdigit()]
-    return sorted(found, key=lambda path: path.name)
+    posts = [path for path in folder.rglob("*.md") if path.name[:4].isdigit()]
+    return sorted(posts, key=lambda path: path.name)

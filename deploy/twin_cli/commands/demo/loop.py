@@ -109,7 +109,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
             demo.run()
     except KeyboardInterrupt:
         clock.say("stopping …")
-        end_stack(settings, say=clock.say)
+        end_stack(settings, log=clock.say)
         return INTERRUPTED
     finally:
         write_receipt(path, demo.receipt)
@@ -124,7 +124,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
 
 def _begin_anew(settings: Settings, clock: StageClock) -> None:
     """End a former demo and remove what it left, except weights."""
-    end_stack(settings, say=clock.say)
+    end_stack(settings, log=clock.say)
     for path in settings.home.iterdir():
         if path.name == "weights":
             continue
@@ -232,13 +232,13 @@ class _Demo:
     def _alarm(self) -> None:
         """What the sensor said; the last scores may still be on their way to it."""
         until = time.monotonic() + SCORES_WITHIN_S
-        while not (found := self._alarms()):
+        while not (alarm := self._alarms()):
             ensure_alive(self.stack)
             if time.monotonic() > until:
                 self.clock.say(f"no alarm after {self.receipt.broken.scores} scores")
                 return
             time.sleep(1.0)
-        first = found[0]
+        first = alarm[0]
         self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
         self.receipt.values_to_alarm = first.alarm.bets
         self.clock.say(f"the sensor: {first.message or 'an alarm'}")
@@ -299,8 +299,8 @@ class _Demo:
         run_id = self.dagster.launch("learn_routing", slug)
         followed = follow(self.dagster, run_id, clock=self.clock, title="labels", stack=self.stack)
         if not followed.succeeded:
-            told = "; ".join(followed.failures) or f"the run ended as {followed.run.status}"
-            self.clock.say(f"no labels: {told} ({self._page(run_id)})")
+            summary = "; ".join(followed.failures) or f"the run ended as {followed.run.status}"
+            self.clock.say(f"no labels: {summary} ({self._page(run_id)})")
             return  # it was told, and is a step that did not happen
         time.sleep(2.0)  # the gateway follows the policy's file within one
         answered = reader.only_ask(ASKED)
@@ -309,17 +309,17 @@ class _Demo:
         self._wait_for(
             lambda: held_nano(account) == 0, SETTLED_WITHIN_S, "the account to have settled"
         )
-        told = routing_of(self.settings, self.author)
+        summary = routing_of(self.settings, self.author)
         self.receipt.routed = PaidModelResult(
-            margin=told["margin"],
+            margin=summary["margin"],
             labels=followed.numbers.get("routing_labels", {}).get("labels", 0),
-            why=told["why"],
+            why=summary["why"],
             answered=answered_by(answered),
             bill_nano=billed_nano(self.settings.simulated_bill_path),
             account_nano=spent_nano(account),
         )
-        for name, found in self.receipt.routed.rows().items():
-            self.clock.say(f"{name}: {found}")
+        for name, outcome in self.receipt.routed.rows().items():
+            self.clock.say(f"{name}: {outcome}")
         self.clock.say(f"see it with: {typed('routing', home=self.settings.home)}")
 
     def _show(self) -> None:
@@ -345,13 +345,15 @@ class _Demo:
             def note(scored: RatedAnswer) -> None:
                 ensure_alive(self.stack)
                 scores.append(scored.score)
-                said = f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
-                bar.update(said, done=len(scores), total=count)
+                message = (
+                    f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
+                )
+                bar.update(message, done=len(scores), total=count)
 
-            found = reader.read(count, on_score=note, until=until)
-        versions = ", ".join(sorted({scored.version for scored in found}))
-        self.clock.say(f"{len(found)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
-        return found
+            rated = reader.read(count, on_score=note, until=until)
+        versions = ", ".join(sorted({scored.version for scored in rated}))
+        self.clock.say(f"{len(rated)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
+        return rated
 
     def _wait_for_scores(self, count: int) -> None:
         """Until the sensor has followed so many settled values."""
@@ -371,11 +373,11 @@ class _Demo:
         )
         time.sleep(2.0)  # the gateway reads the new policy within one
 
-    def _wait_for(self, found: Callable[[], Found | None], within_s: float, what: str) -> Found:
+    def _wait_for(self, look: Callable[[], Found | None], within_s: float, what: str) -> Found:
         until = time.monotonic() + within_s
         while True:
             ensure_alive(self.stack)
-            value = found()
+            value = look()
             if value:
                 return value
             if time.monotonic() > until:

@@ -97,8 +97,8 @@ class PaidBatches:
                 case "POST", "batches", [name, "cancel"]:
                     return self._cancel(name)
                 case "GET", "batches", []:
-                    found = [self._now(one).document() for one in self.batches.values()]
-                    return {"object": "list", "data": found, "has_more": False}
+                    documents = [self._now(one).document() for one in self.batches.values()]
+                    return {"object": "list", "data": documents, "has_more": False}
                 case "GET", "batches", [name]:
                     batch = self.batches.get(name)
                     return self._now(batch).document() if batch else None
@@ -128,16 +128,16 @@ class PaidBatches:
             "status": "processed",
         }
 
-    def _make(self, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        if asked["input_file_id"] not in self.files:
+    def _make(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if request["input_file_id"] not in self.files:
             return None
         mean = self._provider.behaviour.batch_s
         draw = self._provider.draw()
         takes = draw.expovariate(1 / mean) if mean else 0.0
         batch = _Batch(
             f"batch_{next(self._numbers)}",
-            asked["input_file_id"],
-            asked.get("metadata") or {},
+            request["input_file_id"],
+            request.get("metadata") or {},
             time.monotonic() + takes,
         )
         batch.counts["total"] = len(self.files[batch.input].splitlines())
@@ -167,16 +167,16 @@ class PaidBatches:
         outputs, errors = list[dict[str, Any]](), list[dict[str, Any]]()
         for line, question in zip(lines, questions, strict=True):
             if EXPIRED in question:
-                told = {"code": "batch_expired", "message": "This request could not be executed."}
-                errors.append({"custom_id": line["custom_id"], "response": None, "error": told})
+                error = {"code": "batch_expired", "message": "This request could not be executed."}
+                errors.append({"custom_id": line["custom_id"], "response": None, "error": error})
                 continue
             answered = self._answer(line["body"], question)
             if LOST not in question:
-                kept = outputs if answered["status_code"] == 200 else errors
-                kept.append({"custom_id": line["custom_id"], "response": answered, "error": None})
-        for name, found in (("output", outputs), ("error", errors)):
-            if found:
-                content = "".join(json.dumps(one) + "\n" for one in found).encode()
+                target = outputs if answered["status_code"] == 200 else errors
+                target.append({"custom_id": line["custom_id"], "response": answered, "error": None})
+        for name, written in (("output", outputs), ("error", errors)):
+            if written:
+                content = "".join(json.dumps(one) + "\n" for one in written).encode()
                 batch.files[name] = self._file(content)["id"]
         batch.counts |= {"completed": len(outputs), "failed": len(errors)}
         batch.status = "expired" if any(EXPIRED in one for one in questions) else "completed"
@@ -189,8 +189,8 @@ class PaidBatches:
         behaviour = provider.behaviour
         fails = failure_of(question, {}, draw)
         if fails in {"429", "500"}:
-            told = {"error": {"code": None, "message": "try again later"}}
-            return {"status_code": int(fails), "request_id": "r", "body": told}
+            error = {"error": {"code": None, "message": "try again later"}}
+            return {"status_code": int(fails), "request_id": "r", "body": error}
         words, length, finish = provider.write(body, fails, draw)
         prompt = provider.tokens(body["messages"])
         half = replace(

@@ -186,16 +186,16 @@ class PaidProvider:
         The same prompt has the same answer, in whichever order requests come.
         """
         *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
-        asked = _telling(question)
-        common = [len(asked & _telling(one)) for one in paragraphs]
+        asked_about = _telling(question)
+        common = [len(asked_about & _telling(one)) for one in paragraphs]
         if max(common, default=0) >= _FEWEST_COMMON:
             head, _, text = paragraphs[common.index(max(common))].partition("\n")
-            found = text or head  # a passage's first line is its number and title
+            phrase = text or head  # a passage's first line is its number and title
         else:
             draw = random.Random(f"{self.behaviour.seed} {question}")
-            found = " ".join(draw.choices(_PHRASES, k=draw.randint(1, 6)))
+            phrase = " ".join(draw.choices(_PHRASES, k=draw.randint(1, 6)))
         # one ASCII character is never a part of a token, so that each piece is one
-        tokens = self._encode(found.encode("ascii", "ignore").decode())
+        tokens = self._encode(phrase.encode("ascii", "ignore").decode())
         return [self._decode([token]) for token in tokens[:allowed]]
 
 
@@ -221,15 +221,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._of_batches(b"")
 
     def _of_batches(self, sent: bytes) -> None:
-        found = self.provider.batches.respond(
+        answer = self.provider.batches.respond(
             self.command, self.path, sent, self.headers.get("content-type", "")
         )
-        if isinstance(found, bytes):
-            self._send(200, found, "application/jsonl")
-        elif found is None:
+        if isinstance(answer, bytes):
+            self._send(200, answer, "application/jsonl")
+        elif answer is None:
             self._json(404, _error("no such path"))
         else:
-            self._json(200, found)
+            self._json(200, answer)
 
     def do_POST(self) -> None:
         """One chat completion, or a part of the batch API."""
@@ -367,9 +367,9 @@ def _telling(text: str) -> set[str]:
 
 def _encoder() -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
     """OpenAI's tokenizer and its way back, from LiteLLM's files: nothing is fetched."""
-    found = importlib.util.find_spec("litellm")
-    if found is not None and found.origin:
-        folder = Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
+    specification = importlib.util.find_spec("litellm")
+    if specification is not None and specification.origin:
+        folder = Path(specification.origin).parent / "litellm_core_utils" / "tokenizers"
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(folder))
     import tiktoken
 

@@ -58,15 +58,15 @@ class SimulatedReader:
         self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
     ) -> list[RatedAnswer]:
         """Ask and score up to `count` questions; ends early once `until` says so."""
-        found: list[RatedAnswer] = []
+        rated: list[RatedAnswer] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            while len(found) < count and not until():
-                numbers = range(self._asked, self._asked + min(AT_ONCE, count - len(found)))
+            while len(rated) < count and not until():
+                numbers = range(self._asked, self._asked + min(AT_ONCE, count - len(rated)))
                 self._asked += len(numbers)
                 for scored in pool.map(self._ask_and_score, numbers):
-                    found.append(scored)
+                    rated.append(scored)
                     on_score(scored)
-        return found
+        return rated
 
     def only_ask(self, count: int, *, model: str = "") -> list[str]:
         """Ask the first `count` questions and score nothing; returns who answered.

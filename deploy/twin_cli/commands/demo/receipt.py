@@ -118,8 +118,8 @@ def receipt_table(receipt: Receipt) -> Table:
         ("quality broken", receipt.broken),
         ("quality after", receipt.after),
     ):
-        said = f"{phase.mean:.2f}  ({phase.scores} scores, {phase.version})"
-        table.add_row(name, said if phase.scores else "not measured")
+        shown = f"{phase.mean:.2f}  ({phase.scores} scores, {phase.version})"
+        table.add_row(name, shown if phase.scores else "not measured")
     table.add_row("gate on the broken model", "\n".join(receipt.refused) or "did not refuse it")
     table.add_row("forced", receipt.forced or "no")
     table.add_row(
@@ -128,16 +128,16 @@ def receipt_table(receipt: Receipt) -> Table:
         f"{receipt.values_to_alarm} scores; alarms: {receipt.alarms}",
     )
     table.add_row("retraining", f"run {receipt.run_id or 'none'}; runs: {receipt.runs}")
-    for claim, said in receipt.gate.items():
-        table.add_row(f"gate: {claim}", said)
+    for claim, shown in receipt.gate.items():
+        table.add_row(f"gate: {claim}", shown)
     for name, value in receipt.trial.items():
         table.add_row(f"promotion: {name}", str(value))
     if receipt.recovered_s:
         table.add_row(
             "answering again", f"{duration(receipt.recovered_s)} after the last bad score"
         )
-    for name, said in receipt.routed.rows().items():
-        table.add_row(name, said)
+    for name, shown in receipt.routed.rows().items():
+        table.add_row(name, shown)
     for label, address in receipt.links.items():
         table.add_row(label, address)
     return table

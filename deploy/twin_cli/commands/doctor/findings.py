@@ -55,5 +55,5 @@ def looked(name: str, look: Callable[[], Iterable[Diagnostic]]) -> list[Diagnost
     except TwinError as error:
         return [fail(name, error.found, error.next_step)]
     except Exception as error:  # noqa: BLE001 - whoever calls a doctor wants to hear the rest too
-        found = f"could not be looked at: {type(error).__name__}: {error}"
-        return [fail(name, found, "report this with the output of `twin --version`")]
+        message = f"could not be looked at: {type(error).__name__}: {error}"
+        return [fail(name, message, "report this with the output of `twin --version`")]

@@ -34,8 +34,10 @@ PRIVATE = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
     """System, Python and compiler, as the preflight sees them."""
-    found = preflight.look_at_system() + preflight.look_at_python() + preflight.look_at_compiler()
-    for one in found:
+    findings = (
+        preflight.look_at_system() + preflight.look_at_python() + preflight.look_at_compiler()
+    )
+    for one in findings:
         if one["verdict"] == "ok":
             yield ok(one["name"], one["found"])
         else:
@@ -116,18 +118,18 @@ def look_at_disk(settings: Settings) -> Iterator[Diagnostic]:
     """Room and rights where the home lies."""
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     free = shutil.disk_usage(folder).free / preflight.GB
-    found = f"{free:.1f} GB free at {folder}"
+    message = f"{free:.1f} GB free at {folder}"
     if not os.access(folder, os.W_OK | os.X_OK):
         yield fail(
             "disk", f"{folder} is not writable", "make it writable, or name another: TWIN_HOME"
         )
     elif free < preflight.HOME_GB:
         remedy = "free space there, or name another folder with TWIN_HOME"
-        yield fail("disk", f"{found}; a training needs {preflight.HOME_GB} GB", remedy)
+        yield fail("disk", f"{message}; a training needs {preflight.HOME_GB} GB", remedy)
     elif free < LITTLE_GB:
-        yield warn("disk", found, f"free space before the next training: {LITTLE_GB:.0f} GB last")
+        yield warn("disk", message, f"free space before the next training: {LITTLE_GB:.0f} GB last")
     else:
-        yield ok("disk", found)
+        yield ok("disk", message)
 
 
 def look_at_keys(

@@ -45,9 +45,9 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
             yield warn(name, "not started yet", "wait for `twin up`, or run it again")
         else:
             end = tail(state.log, lines=1)
-            said = f"; its log ends: {end}" if end else ""
+            message = f"; its log ends: {end}" if end else ""
             remedy = f"`twin logs {name}`, mend the cause, then `twin stop` and `twin up`"
-            yield fail(name, f"{state.state}{said}", remedy)
+            yield fail(name, f"{state.state}{message}", remedy)
     yield ok("programs", ", ".join(up) or "none is up")
 
 
@@ -56,28 +56,28 @@ def look_at_ports(
 ) -> Iterator[Diagnostic]:
     """Who listens where the services do, or will."""
     chosen = stack.settings if stack is not None else settings
-    found: list[str] = []
+    taken: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
             continue
         port = int(getattr(chosen, f"{service}_port"))
         if stack is not None:
             if _listens(chosen.host, port):
-                found.append(f"{service} {port}")
+                taken.append(f"{service} {port}")
             elif service in ON_WHICH:
                 program = ON_WHICH[service]
                 remedy = f"`twin status`, `twin logs {program}`"
                 yield fail("ports", f"nobody listens on {port}, the port of {program}", remedy)
         elif is_free(chosen.host, port):
-            found.append(f"{service} {port}")
+            taken.append(f"{service} {port}")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
             remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
             yield fail("ports", f"{port}, wanted for {service}, is taken by {holder(port)}", remedy)
         else:
             remedy = f"nothing: `twin up` takes the next free one; or name one: --{service}-port"
             yield warn("ports", f"{port} ({service}) is taken by {holder(port)}", remedy)
-    if found:
-        yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(found)}")
+    if taken:
+        yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(taken)}")
 
 
 def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
@@ -111,8 +111,8 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
             trust_env=False,
         )
     except httpx.HTTPError as error:
-        found = f"{address}: {type(error).__name__}"
-        yield fail("gateway", found, "`twin logs gateway`; it takes 15 s to start")
+        message = f"{address}: {type(error).__name__}"
+        yield fail("gateway", message, "`twin logs gateway`; it takes 15 s to start")
         return
     if answer.status_code == 200:
         yield ok("gateway", f"{address}, {len(answer.json()['data'])} models for this key")

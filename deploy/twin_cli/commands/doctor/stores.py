@@ -50,19 +50,19 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
             if not sa.inspect(connection).has_table(schema_number.name):
                 yield ok(name, f"{shown} answers; its tables are made at the first start")
                 return
-            asked = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
-            number = connection.execute(asked).scalar() or 0
+            query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
+            number = connection.execute(query).scalar() or 0
     except DatabaseError as error:
-        found = " ".join(str(error.orig or error).split())
+        message = " ".join(str(error.orig or error).split())
         if kind == "sqlite":
             remedy = "put the home's last copy back, or move the file away and start anew"
         else:
             remedy += "; is the server up, and does its pg_hba.conf let this machine in"
-        yield fail(name, f"{shown}: {found}", remedy)
+        yield fail(name, f"{shown}: {message}", remedy)
         return
     if number > SCHEMA_NUMBER:
-        found = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"
-        yield fail(name, found, "run the newer llm-twin that wrote it")
+        message = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"
+        yield fail(name, message, "run the newer llm-twin that wrote it")
     else:
         yield ok(name, f"{shown}, schema {number}")
 
@@ -80,17 +80,17 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
         return
     from twin_resources.storage.sources.object_store import endpoint_of, look_at
 
-    found = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
+    version = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
     endpoint = endpoint_of(os.environ)
     at = f" at {endpoint}" if endpoint else ""
     # Lance's own client reads AWS_ENDPOINT and refuses http unless it is allowed
     if endpoint.startswith("http://") and os.environ.get("AWS_ALLOW_HTTP") != "true":
-        yield fail("S3", f"{found}{at}, and Lance refuses http", "export AWS_ALLOW_HTTP=true")
+        yield fail("S3", f"{version}{at}, and Lance refuses http", "export AWS_ALLOW_HTTP=true")
     elif endpoint and not os.environ.get("AWS_ENDPOINT"):
         remedy = f"export AWS_ENDPOINT={endpoint} as well: it is the one that Lance reads"
-        yield fail("S3", f"{found}{at}, which Lance is not told", remedy)
+        yield fail("S3", f"{version}{at}, which Lance is not told", remedy)
     else:
-        yield ok("S3", f"{found}{at}")
+        yield ok("S3", f"{version}{at}")
 
 
 def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
@@ -171,23 +171,25 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
     else:
         yield ok("outbox", f"{waiting} on their way")
     if counts.dropped_traces:
-        found = f"{counts.dropped_traces:,} traces were dropped for room, the oldest first"
-        yield warn("outbox", found, "see why the trace store was away for so long")
+        message = f"{counts.dropped_traces:,} traces were dropped for room, the oldest first"
+        yield warn("outbox", message, "see why the trace store was away for so long")
     if counts.refused:
-        found = f"{counts.refused:,} were refused by the trace store and are kept aside"
-        yield warn("outbox", found, "see `twin logs relay` for its words")
+        message = f"{counts.refused:,} were refused by the trace store and are kept aside"
+        yield warn("outbox", message, "see `twin logs relay` for its words")
 
 
 def look_at_trainer(settings: Settings) -> Iterator[Diagnostic]:
     """Ray and MLflow, where they are named."""
     httpx: Any = import_module("httpx")
-    asked: list[tuple[str, str, str]] = []
+    needed: list[tuple[str, str, str]] = []
     if settings.train_backend == "ray":
-        asked.append(("Ray", f"{settings.ray_address.rstrip('/')}/api/version", "TWIN_RAY_ADDRESS"))
+        needed.append(
+            ("Ray", f"{settings.ray_address.rstrip('/')}/api/version", "TWIN_RAY_ADDRESS")
+        )
     tracking = settings.mlflow_tracking_uri
     if tracking.startswith("http"):
-        asked.append(("MLflow", f"{tracking.rstrip('/')}/health", "MLFLOW_TRACKING_URI"))
-    for name, url, variable in asked:
+        needed.append(("MLflow", f"{tracking.rstrip('/')}/health", "MLFLOW_TRACKING_URI"))
+    for name, url, variable in needed:
         try:
             status = httpx.get(url, timeout=TIMEOUT_S).status_code
         except httpx.HTTPError as error:
