@@ -82,26 +82,26 @@ def class_bounds(
     by_class: dict[str, list[SettledValue]] = {}
     for value in values:
         by_class.setdefault(value.prompt_class, []).append(value)
-    large = {name: bound for name, bound in sorted(by_class.items()) if len(bound) >= fewest}
+    large = {name: those for name, those in sorted(by_class.items()) if len(those) >= fewest}
     share = delta / max(1, len(large))
     return ClassBounds(
-        {name: min(HIGHEST, _lower(bound, delta=share)) for name, bound in large.items()},
-        {name: math.fsum(one.value for one in bound) / len(bound) for name, bound in large.items()},
-        {name: len(bound) for name, bound in large.items()},
+        {name: min(HIGHEST, _lower(those, delta=share)) for name, those in large.items()},
+        {name: math.fsum(one.value for one in those) / len(those) for name, those in large.items()},
+        {name: len(those) for name, those in large.items()},
     )
 
 
 def _lower(values: Sequence[SettledValue], *, delta: float) -> float:
-    said = [one.value for one in values]
-    found = [lower_bound(said, delta=delta)]
+    scores = [one.value for one in values]
+    bounds = [lower_bound(scores, delta=delta)]
     days: list[Hashable] = [one.sequence if one.day is None else f"day {one.day}" for one in values]
     readers: list[Hashable] = [one.reader or one.sequence for one in values]
     if len(set(days)) < len(values):
-        by_day = clustered_lower(said, days, delta=delta)
-        found.append(max(by_day, few_days_lower(said, days, delta=delta)))
+        by_day = clustered_lower(scores, days, delta=delta)
+        bounds.append(max(by_day, few_days_lower(scores, days, delta=delta)))
     if FEWEST_READERS <= len(set(readers)) < len(values):
-        found.append(clustered_lower(said, readers, delta=delta))
-    return min(found)
+        bounds.append(clustered_lower(scores, readers, delta=delta))
+    return min(bounds)
 
 
 def certify(
@@ -130,15 +130,12 @@ def certify(
             found=f"values of {len(kinds)} streams and versions",
             next_step="pass the first values of one stream of one version",
         )
-    class_bound = class_bounds(batch, delta=delta, fewest=fewest)
-    held = {
-        name: min(class_bound.bounds[name], mean - tolerance)
-        for name, mean in class_bound.means.items()
-    }
+    own = class_bounds(batch, delta=delta, fewest=fewest)
+    held = {name: min(own.bounds[name], mean - tolerance) for name, mean in own.means.items()}
     return baseline_of(
         certified_from=len(batch),
-        certified=class_bound.bounds,
-        counts=class_bound.counts,
+        certified=own.bounds,
+        counts=own.counts,
         bounds=_larger(held, floor or {}),
         blocks=blocks_a_day(batch),
     )

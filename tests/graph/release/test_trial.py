@@ -284,15 +284,15 @@ def test_the_anchor_of_a_trial_that_began_stays(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     release_an_equal_one(registry)
-    settle(registry, "v1", [0.0, 1.0] * 250)
-    settle(registry, "v2", [1.0] * 400)
+    settle(registry, "v1", [0.0, 1.0] * 250, readers=25)  # twenty days: one day certifies little
+    settle(registry, "v2", [1.0] * 400, readers=25)
     pass_the_gate(registry, "h3")
     round_of(registry)
     first = trial.on_trial(registry.state, "mara")
     assert first is not None
     assert (first.incumbent, first.anchor) == (2, 1), "v2 has not its 500 values yet"
     round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=3)))
-    settle(registry, "v2", [1.0] * 100)
+    settle(registry, "v2", [1.0] * 100, readers=25)
     assert trial.on_trial(registry.state, "mara") == first
     registry.move("mara", 3, "rolled_back", actor="me", reason="a test")
     pass_the_gate(registry, "h4")

@@ -87,6 +87,11 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
         'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
     ),
+    "python -m twin_resources.models.base_model prepare": Typed(
+        'TWIN_HOME="$PWD/.twin" python -m twin_resources.models.base_model prepare',
+        says="revision",
+        on_stack=True,
+    ),
     "python deploy/checkout/settings_document.py": Elsewhere(
         "tests/unit/test_settings_document.py"
     ),
