@@ -35,7 +35,7 @@ class PostCounts:
 def account_for(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
 ) -> PostCounts:
-    """Compare `source_id` of the imported posts with `source_id`, `accepted`, `dropped_because`.
+    """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
 
     Counted by identity, not by sums: one post lost and another doubled would still add up.
 

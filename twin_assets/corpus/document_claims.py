@@ -277,7 +277,7 @@ def foreign_bylines(
     """No kept document is signed by somebody else (`signatures`).
 
     Args:
-        measured: `document_id`, `source`, `signed`, `accepted`.
+        measured: `document_id`, `source`, `signed`, `kept`.
         names: the author's.
         bylines: `document_id`, `byline` as cleaning left them; a row's counts where it has one.
     """
