@@ -2,6 +2,7 @@
 
     python tests/bench/bench_corpus.py --full [--base FOLDER] [--only PART …] [--json FILE]
     python tests/bench/bench_corpus.py --quick [--only PART …] [--json FILE]  # a CPU minute
+    python tests/bench/bench_corpus.py --folder PATH … [--author NAME] [--json FILE]
 
 Every figure is of the job `import_posts` as it is (four assets and their blocking checks), each run
 in a process of its own, from the sources to searchable. Time is CPU seconds of that process without
@@ -14,6 +15,9 @@ alone, are random: what is measured on it is what ten posts cost beside them, an
 ones. It is not what is measured and takes minutes: `--base` keeps it for the next time, as it was
 before the ten came. There is no peer: the Handbook's pipeline reads everything anew, which is the
 rebuild here.
+
+`--folder` reads and cleans any folders as an import does and prints what became of each
+(`corpus_folders.py`): somebody else's words, quotations, mathematics, links, claims, dates.
 """
 
 from __future__ import annotations
@@ -32,14 +36,14 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, save
+from tests.bench.rows import Row, heading, line, save
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -361,18 +365,44 @@ def _said(what: str, cost: dict[str, float]) -> dict[str, float]:
     return cost
 
 
+def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | None) -> int:
+    """The rows of each folder; 0 when all hold, and one that cannot be imported does not."""
+    from tests.bench.corpus_folders import commit_of, folder_rows
+    from twin_resources.errors import TwinError
+
+    every: list[Row] = []
+    print(heading())
+    for folder in folders:
+        print(f"{folder.name} {commit_of(folder)}".rstrip())
+        try:
+            rows = folder_rows(folder, names)
+        except TwinError as error:
+            print(error)
+            rows = [Row("could not be imported", 1, "folders", 0, holds=False)]
+        for item in rows:
+            print(line(item), flush=True)
+        every += [replace(item, name=f"{folder.name}: {item.name}") for item in rows]
+    if file:
+        save(every, file)
+    return 0 if all(item.holds for item in every) else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--quick", action="store_true")
     size.add_argument("--full", action="store_true")
     size.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
+    size.add_argument("--folder", type=Path, nargs="+", help="real folders, each by itself")
+    parser.add_argument("--author", action="append", default=[], help="with --folder: a name")
     parser.add_argument("--base", type=Path, help="where the large base is kept, or made")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.worker:
         return work(options.worker)
+    if options.folder:
+        return measure_folders(options.folder, options.author, options.json)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         form = FULL if options.full else QUICK
         rows = measure(form, Path(folder), kept=options.base, only=options.only)

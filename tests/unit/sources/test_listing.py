@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.listing import NothingThere, fingerprint, is_feed, list_source
+from twin_resources.storage.sources.listing import (
+    Entry,
+    Listing,
+    NothingThere,
+    fingerprint,
+    is_feed,
+    list_source,
+)
 
 
 @pytest.fixture
@@ -119,3 +126,11 @@ def test_feeds_are_told_by_their_address() -> None:
     assert is_feed("https://a.example/feed.xml")
     assert not is_feed("/home/a/https.md")
     assert not is_feed("s3://bucket/posts")
+
+
+def test_what_came_in_the_moments_own_second_counts_where_seconds_are_whole() -> None:
+    """S3 says no fraction: an object put .2 s after the last look seems older than the look."""
+    entries = tuple(Entry(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
+    files = tuple(Entry(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
+    came = Listing("s3://b", (*entries, *files)).arrived_since(100.4)
+    assert came == ("s3://b/100.0.md", "s3://b/101.0.md", "/posts/100.5.md")

@@ -12,6 +12,7 @@ the nightly import, which reads everything.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import stat
@@ -70,8 +71,17 @@ class Listing:
         return max(entry.arrived for entry in self.entries)
 
     def arrived_since(self, moment: float) -> tuple[str, ...]:
-        """Names of files that came or changed after `moment`."""
-        return tuple(entry.name for entry in self.entries if entry.arrived > moment)
+        """Names of files that came or changed after `moment`.
+
+        Where an arrival is a whole second, as all in S3 are, those of the moment's own second count:
+        they may have come after it.
+        """
+        second = math.floor(moment)
+        return tuple(
+            entry.name
+            for entry in self.entries
+            if entry.arrived > moment or (entry.arrived.is_integer() and entry.arrived >= second)
+        )
 
     def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
         """Those of `stored` (names under this source) that are no longer there."""
