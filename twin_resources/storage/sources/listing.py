@@ -73,7 +73,7 @@ class Listing:
     def arrived_since(self, moment: float) -> tuple[str, ...]:
         """Names of files that came or changed after `moment`.
 
-        Where an arrival is a whole second, as all in S3 are, those of the moment's own second count:
+        Where an arrival is a whole second, as in S3, those of the moment's own second count:
         they may have come after it.
         """
         second = math.floor(moment)
