@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "traces": Run(("traces", "--json"), says="TRACE"),
     "versions": Run(("versions",), says="no model version yet"),
     "rollback": Run(("rollback", *REASON), code=1, says="no retired version"),
+    "lower-floor": Run(("lower-floor", *REASON), says="values so far are history"),
     "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
     "logs": Run(("logs", "gateway"), says="mara-lindqvist"),

@@ -56,3 +56,14 @@ def test_another_product_than_the_models_own_is_refused() -> None:
 
     with pytest.raises(TwinError, match="another product than the model's own"):
         OutputHead(model)
+
+
+def test_weights_that_are_no_numbers_are_left_to_the_gate() -> None:
+    """Its logits are none either: not another product, and the claims refuse such a model."""
+    model = tiny("LlamaConfig")
+    for weights in model.parameters():
+        weights.data.fill_(float("nan"))
+
+    logits = OutputHead(model).logits(torch.zeros(1, 16))
+
+    assert not logits.isfinite().any()
