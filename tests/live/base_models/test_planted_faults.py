@@ -32,15 +32,23 @@ def cut_as_gpt2(patch: Patch) -> None:
 
 def head_of_its_own(patch: Patch) -> None:
     """A tied head written as one that is not, with rows in another order."""
-    right: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
+    layout: Callable[..., Iterator[gguf.Layout]] = gguf._model_layout
+    tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
 
-    def tensors(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
-        for name, values in right(*arguments, **options):
+    def with_head(*arguments: Any, **options: Any) -> Iterator[gguf.Layout]:
+        for name, shape, kind in layout(*arguments, **options):
+            yield name, shape, kind
+            if name == "token_embd.weight":
+                yield "output.weight", shape, kind
+
+    def with_rows(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
+        for name, values in tensors(*arguments, **options):
             yield name, values
             if name == "token_embd.weight":
                 yield "output.weight", np.ascontiguousarray(values[::-1])
 
-    patch.setattr(gguf, "_model_tensors", tensors)
+    patch.setattr(gguf, "_model_layout", with_head)
+    patch.setattr(gguf, "_model_tensors", with_rows)
 
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {

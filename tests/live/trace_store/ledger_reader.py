@@ -13,7 +13,9 @@ from twin_resources.storage.state.state import State
 def main(state_url: str, host: str, public_key: str, secret_key: str) -> None:
     """Sync until killed, few requests at a time, so that a kill meets every stage."""
     client = LangfuseClient(host, public_key=public_key, secret_key=secret_key)
-    rules = LedgerRules(requests=6, requests_per_minute=100_000, lag_s=0, reconcile_s=0)
+    rules = LedgerRules(
+        requests=6, requests_per_minute=100_000, lag_s=0, reconcile_s=0, closing="at_once"
+    )
     ledger = Ledger(State.open(state_url), client, rules)
     while True:
         print(ledger.sync(datetime.now(UTC)).message, flush=True)  # noqa: T201

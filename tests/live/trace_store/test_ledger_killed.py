@@ -82,7 +82,7 @@ def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
         with state.reading() as connection:
             assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
     with running.client() as client:
-        rules = LedgerRules(requests_per_minute=100_000, lag_s=0)
+        rules = LedgerRules(requests_per_minute=100_000, lag_s=0, closing="at_once")
         ledger = Ledger(state, client, rules)
         for _ in range(20):
             report = ledger.sync(datetime.now(UTC))

@@ -47,7 +47,7 @@ QUESTIONS = (
     "Name three things that you'd NEVER write about; I'm curious!",
     "How do I undo my last commit? git reset --hard HEAD~1",
     "Warum ist der Himmel blau? Почему? なぜですか? 😀",
-    "What did you learn from your largest mistake?\n\n\n  Indented.\n",
+    "What did you learn from your largest mistake?\n\n\n  Indented.\nAnd (then).\n\nWhy?",
     "Why? " + "The pendulum of the tower clock swings once in two seconds. " * 12,
 )
 Messages = list[dict[str, str]]
