@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan, micro_batches
 from twin_assets.training.adapter import linear_names, targets_of
-from twin_assets.training.model import attention_of, liger_of
+from twin_assets.training.model import attention_of, computes_sdpa, liger_of
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import computes_in_bf16
@@ -97,7 +97,9 @@ def expected(job: Job, model: Any = None) -> Values:
         "samples_per_step": recipe.samples_per_step,
         "precision": precision,
         "device": launch.device,
-        "attention": attention_of(recipe, on_gpu=on_gpu),
+        "attention": attention_of(
+            recipe, on_gpu=on_gpu, sdpa=model is None or computes_sdpa(model.config)
+        ),
         "liger": liger_of(recipe, on_gpu=on_gpu),
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "max_grad_norm": recipe.max_grad_norm,

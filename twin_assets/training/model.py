@@ -45,7 +45,7 @@ def model_for(
             lacks, or a `job.start` that does not fit the recipe.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
@@ -55,7 +55,9 @@ def model_for(
         job.base_folder,
         dtype=torch.bfloat16 if narrow else torch.float32,
         use_safetensors=True,
-        attn_implementation=attention_of(recipe, on_gpu=on_gpu),
+        attn_implementation=attention_of(
+            recipe, on_gpu=on_gpu, sdpa=computes_sdpa(AutoConfig.from_pretrained(job.base_folder))
+        ),
     )
     if liger_of(recipe, on_gpu=on_gpu):
         kernels: Any = import_module("liger_kernel.transformers")
@@ -70,8 +72,22 @@ def model_for(
     return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
-def attention_of(recipe: Recipe, *, on_gpu: bool) -> str:
+def computes_sdpa(config: Any) -> bool:
+    """Whether transformers computes this architecture by torch's scaled_dot_product_attention.
+
+    Gemma 2 caps its attention's logits and gpt-oss has sinks, which it has no place for.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return bool(model_class._supports_sdpa)
+
+
+def attention_of(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     """The attention implementation that the recipe asks for, by transformers' name.
+
+    Args:
+        sdpa: of `computes_sdpa`; without it `auto` is eager where there is no flash attention.
 
     Raises:
         TwinError: flash attention is asked for and there is none.
@@ -79,7 +95,7 @@ def attention_of(recipe: Recipe, *, on_gpu: bool) -> str:
     package, name = FLASH
     there = on_gpu and find_spec(package) is not None
     if recipe.attention == "auto":
-        return name if there else "sdpa"
+        return name if there else "sdpa" if sdpa else "eager"
     if recipe.attention == name and not there:
         raise _missing(recipe, f"attention {name}", package=package, on_gpu=on_gpu)
     return recipe.attention

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, GptOssConfig
 from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
 from twin_assets.checkpoints.job import Job
@@ -15,7 +15,13 @@ from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training import model as models
 from twin_assets.training.losses import answer_losses
-from twin_assets.training.model import attention_of, liger_of, model_for, write_model
+from twin_assets.training.model import (
+    attention_of,
+    computes_sdpa,
+    liger_of,
+    model_for,
+    write_model,
+)
 from twin_resources.errors import TwinError
 
 SAMPLE = TokenizedSample("one", "document", tuple(range(3, 40)), 11, 37)
@@ -96,6 +102,14 @@ def test_attention_and_kernels_follow_what_is_installed(monkeypatch: pytest.Monk
     assert attention_of(recipe, on_gpu=True) == "sdpa"
     assert not liger_of(recipe, on_gpu=True)
     assert not liger_of(recipe.model_copy(update={"liger": False}), on_gpu=True)
+
+
+def test_attention_is_eager_where_torchs_own_has_no_place_for_it() -> None:
+    recipe = load_recipe("smollm2-135m-cpu")
+    assert computes_sdpa(LlamaConfig())
+    for config in (Gemma2Config(), GptOssConfig()):
+        assert not computes_sdpa(config)
+        assert attention_of(recipe, on_gpu=False, sdpa=computes_sdpa(config)) == "eager"
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])

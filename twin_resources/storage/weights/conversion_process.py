@@ -69,7 +69,7 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     kinds = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     ends: Any = tokenizer.convert_tokens_to_ids(try_turns(tokenizer).end_of_turn)
-    found = _model_class(folder)
+    architecture = _model_class(folder)
 
     def set_vocab(self: Any) -> None:
         names = [name for part in self.gguf_writer.tensors for name in part]
@@ -85,9 +85,21 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
         )
         vocabulary.add_to(self.gguf_writer, rows=rows)
 
-    kept = type("Kept", (found,), {"model_arch": found.model_arch, "set_vocab": set_vocab})
+    ours = type(
+        "Ours", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
+    )
     with torch.inference_mode():
-        kept(folder, kinds[precision], out, model_name=folder.name).write()
+        ours(folder, kinds[precision], out, model_name=_name_of(folder, tokenizer)).write()
+
+
+def _name_of(folder: Path, tokenizer: Any) -> str:
+    """The folder's name, and Phi-3's where control tokens take the space behind them along.
+
+    GGUF has no place for that, and llama.cpp knows it by the name of the model alone.
+    Source: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
+    """
+    strips = any(token.rstrip for token in tokenizer.added_tokens_decoder.values())
+    return f"phi-3 {folder.name}" if strips else folder.name
 
 
 def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
@@ -95,10 +107,10 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     import torch
     from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
-    found = _model_class(folder)
+    architecture = _model_class(folder)
     scale = lora_scale(adapter)
     with torch.inference_mode():
-        model = found(folder, LlamaFileType.ALL_F32, out)
+        model = architecture(folder, LlamaFileType.ALL_F32, out)
         tensors = dict(_adapter_tensors(adapter, model))
     writer = GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])
     try:
