@@ -23,7 +23,7 @@ from twin_resources.statistics.retraining import ATTEMPTS
 TOLD_FOR_DAYS = 30.0
 # A decision after which nothing happens unless somebody does something.
 FOR_A_PERSON = {"nothing_to_learn", "incident"}
-ALSO_FOR_A_PERSON = {"few_readers", "outside_the_weights"}
+ALSO_FOR_A_PERSON = {"few_readers", "reader_group", "outside_the_weights"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
