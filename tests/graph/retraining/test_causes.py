@@ -359,6 +359,28 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
     assert later.floor.get("short", 0.0) < 0.2  # not of what v1 was before
 
 
+def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWorld) -> None:
+    """v1 was certified by readers of before; rolled back to, it is certified by those of now."""
+    world.good("ada", 700)
+    world.tick()
+    world.release("ada", "ada-2")
+    world.settle("ada", [0.0, 1.0] * 100, version="v2")
+    world.tick()
+    with world.state.transaction() as connection:
+        lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
+    world.registry.rollback("ada", actor="eve", reason="back")
+
+    world.settle("ada", [0.0, 1.0] * 200)
+    world.tick()
+
+    with world.state.reading() as connection:
+        assert alarm_records.of_stream(connection, "ada", "thumbs", "v1") == []
+        [watch] = watches_now(connection)["ada"]
+    assert (watch.version, watch.seen) == ("v1", 400)
+    assert watch.baseline is not None
+    assert watch.baseline.bounds["short"] < 0.5
+
+
 def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
     def limits(author: str) -> RetrainingLimits:
         if author == "ada":

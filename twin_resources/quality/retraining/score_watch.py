@@ -165,12 +165,9 @@ def lower_floor(
     after = settled_values.last_sequence_of(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
-    now_followed = sa.select(followed.c.version).where(followed.c.author == author)
-    connection.execute(
-        sa.delete(watches).where(
-            watches.c.author == author, watches.c.version.in_(now_followed.scalar_subquery())
-        )
-    )
+    # Of retired versions as well: one that is rolled back to, or that an alarm routes a class to
+    # (`rerouting.py`), must not stand for what other readers said.
+    connection.execute(sa.delete(watches).where(watches.c.author == author))
     closed = alarm_records.close_open(
         connection, author, message=f"{asked_by} lowered the floor: {reason}", at=at
     )
