@@ -132,10 +132,8 @@ def as_lines(seconds: dict[str, float]) -> Sequence[str]:
     installed = f"installed at {_clock(at)}, " if at else ""
     lines = [
         f"  expected: {installed}first answer at {_clock(at + seconds['first_answer_s'])}; "
-        f"training "
-        f"takes {_clock(seconds['training_s'])}, the gate {_clock(seconds['gate_s'])}: the "
-        f"tuned model "
-        f"answers at {_clock(seconds['ready_s'])}, give or take a third"
+        f"training takes {_clock(seconds['training_s'])}, the gate {_clock(seconds['gate_s'])}: "
+        f"the tuned model answers at {_clock(seconds['ready_s'])}, give or take a third"
     ]
     if seconds["slower"] > 1.0:
         lines.append(

@@ -80,10 +80,10 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
         value = match["value"]
         if match["bearer"]:
             has_digit = any(one.isdigit() for one in value)
-            has_digit = has_digit and _is_secret(value, quoted=True, spoken=False)
+            is_secret = has_digit and _is_secret(value, quoted=True, spoken=False)
         else:
-            has_digit = _names_a_user(value)
-        if has_digit:
+            is_secret = _names_a_user(value)
+        if is_secret:
             yield TextSpan(*match.span("value"), "secret")
 
 

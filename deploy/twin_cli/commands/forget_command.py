@@ -173,8 +173,7 @@ def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console)
     if report["tainted"]:
         console.print(
             f"{counted(len(report['tainted']), 'checkpoint')} trained on it: base model + "
-            f"retrieval "
-            "answer until a rebuild without it passes the gate",
+            "retrieval answer until a rebuild without it passes the gate",
             markup=False,
         )
     for one in report["elsewhere"]:

@@ -389,8 +389,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
     if summary["minutes_margin_not_held"]:
         lines.append(
             f"margin not held in {summary['minutes_margin_not_held']} minutes: the money "
-            f"allowed no "
-            "certified point"
+            "allowed no certified point"
         )
     even = summary["break_even_utilisation"]
     if even is not None:

@@ -136,8 +136,8 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
         if len(fields) > _MOST_METADATA:
             return None
     telling = _TELLING & fields.keys()
-    is_told = "title" in telling or len(telling) > 1
-    if not is_told and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
+    is_head = "title" in telling or len(telling) > 1
+    if not is_head and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
         return None
     return fields, text[position:]
 

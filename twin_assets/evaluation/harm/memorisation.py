@@ -174,8 +174,7 @@ def claim(recitation: Recitation) -> GateClaim:
     """`recites_no_training_text`: at most one answer of ten does."""
     detail = (
         f"{written(recitation.reciting)} answers recite {SPAN_CHARACTERS} characters or more "
-        f"of the "
-        f"training texts that were neither asked for nor marked as a quotation, "
+        "of the training texts that were neither asked for nor marked as a quotation, "
         f"{recitation.longest} at most; limit {100 * MOST_RECITING:.0f} %"
     )
     if not recitation.reciting.of:

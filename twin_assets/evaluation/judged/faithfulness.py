@@ -287,7 +287,7 @@ def lines(faithfulness: Faithfulness) -> list[str]:
     report = [
         f"- Sentences that their passages do not support, by {calibration.judge} (revision "
         f"`{calibration.revision}`): flagged {written(faithfulness.flagged)}; corrected by "
-        f"its errors "
+        "its errors "
         + (
             f"{share.value:.3f} (95 %: {share.low:.3f} to {share.high:.3f})."
             if calibration.can_tell

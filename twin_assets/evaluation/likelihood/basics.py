@@ -135,8 +135,7 @@ def claim(basics: Basics) -> GateClaim:
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (
         f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats a token "
-        f"against "
-        f"{basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
+        f"against {basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
         f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
     )
     return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)

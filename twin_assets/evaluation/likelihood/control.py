@@ -155,8 +155,7 @@ def claim(control: Control) -> GateClaim:
     """`learns_this_author`: the author's passages became likelier than anybody else's did."""
     detail = (
         f"perplexity against the base model {_percent(control.own)} on {control.passages} "
-        f"passages of "
-        f"the author, {_percent(control.other)} on {control.other_passages} of "
+        f"passages of the author, {_percent(control.other)} on {control.other_passages} of "
         f"{', '.join(control.others)}: {_percent(control.ratio)} (95 %: {_percent(control.low)} to "
         f"{_percent(control.high)}) is the author's alone"
     )

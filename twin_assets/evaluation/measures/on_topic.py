@@ -131,9 +131,8 @@ def _lines(on_topic: OnTopic) -> list[str]:
     difference = Interval(on_topic.candidate - on_topic.base, on_topic.low, on_topic.high)
     return [
         f"- Topic score {told_around(on_topic.candidate, on_topic.of_candidate)}, of the base "
-        f"model "
-        f"{told_around(on_topic.base, on_topic.of_base)}; candidate − base {difference.told(3)}, "
-        f"{on_topic.questions} held-out questions."
+        f"model {told_around(on_topic.base, on_topic.of_base)}; candidate − base "
+        f"{difference.told(3)}, {on_topic.questions} held-out questions."
     ]
 
 

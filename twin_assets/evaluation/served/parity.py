@@ -179,8 +179,7 @@ def told(parity: Parity | None) -> str:
         return "every answer was empty"
     return (
         f"log-probabilities differ by {parity.mean:.4f} on average and {parity.largest:.4f} "
-        f"at most "
-        f"over {parity.compared} values"
+        f"at most over {parity.compared} values"
     )
 
 

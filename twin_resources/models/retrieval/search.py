@@ -217,9 +217,9 @@ def search(
         column: that the words are searched in (`words_column`).
     """
     near = memory.nearest(query, vector) if memory else nearest(table, query, vector)
-    passages = by_words(table, query, memory=memory, column=column)
-    near, passages = _allowed(near, query), _allowed(passages, query)
-    return [_passage(row, score=score) for row, score in fused(query.question, near, passages)]
+    worded = by_words(table, query, memory=memory, column=column)
+    near, worded = _allowed(near, query), _allowed(worded, query)
+    return [_passage(row, score=score) for row, score in fused(query.question, near, worded)]
 
 
 def _allowed(rows: Sequence[dict[str, Any]], query: RetrievalQuery) -> list[dict[str, Any]]:

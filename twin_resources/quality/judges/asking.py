@@ -186,7 +186,7 @@ class RubricRater(Generic[Rating]):
             raise TwinError(
                 f"have {self.model} rate an answer",
                 found=f"no rating in {TRIES} tries, last {len(answer_text)} characters of "
-                f"something else",
+                "something else",
                 next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the "
                 "format",
             )

@@ -77,14 +77,12 @@ class EntailmentModel:
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Scores of (sentence, passages), in order; nothing is entailed by no passage."""
         pairs = list(
-            dict.fromkeys(
-                (text, question_words) for question_words, passages in held for text in passages
-            )
+            dict.fromkeys((text, sentence) for sentence, passages in held for text in passages)
         )
         entailed = dict(zip(pairs, self._probabilities(pairs), strict=True))
         return [
-            max((entailed[text, question_words] for text in passages), default=0.0)
-            for question_words, passages in held
+            max((entailed[text, sentence] for text in passages), default=0.0)
+            for sentence, passages in held
         ]
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

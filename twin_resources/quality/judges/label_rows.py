@@ -202,8 +202,8 @@ def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[s
 
 def _at_hand(row: Mapping[str, object]) -> float:
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    shares = (score["own"] for score in scores if score["claim"] == AT_HAND)
-    return float(next(shares, math.nan))  # pyright: ignore[reportArgumentType]
+    own = (score["own"] for score in scores if score["claim"] == AT_HAND)
+    return float(next(own, math.nan))  # pyright: ignore[reportArgumentType]
 
 
 def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:

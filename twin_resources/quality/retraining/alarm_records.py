@@ -95,8 +95,7 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
             text=f"{message}. What follows from it, or what it waits for, is in the messages "
-            f"of the "
-            "sensor quality_dropped; `twin status` says where the loop stands, and "
+            "of the sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),
         at=at,

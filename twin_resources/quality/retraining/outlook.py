@@ -149,7 +149,7 @@ def _of_a_judge(like: Watch, rules: LoopRules) -> int | None:
     ]
     watch = watching.start(author=like.author, stream=JUDGE, version=like.version)
     limit = threshold(armed_streams=2, horizon=rules.horizon, alpha=rules.alpha)
-    values_needed = delays(
+    of_falls = delays(
         watch, values, threshold=limit, judged=True, batches=rules.batches, falls=(0.1,)
     )
-    return values_needed[0].values if values_needed else None
+    return of_falls[0].values if of_falls else None
