@@ -199,7 +199,7 @@ def _larger(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, 
 
 
 def arming(have: int, needed: int, *, per_day: float | None) -> str:
-    """How far a stream is from being armed: `arming 37/500, about 14 months at your rate`.
+    """How far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
         per_day: settled values a day, lately; None or 0: none yet.

@@ -1,4 +1,4 @@
-"""One stream of the version now stable, followed value by value: count, certify, bet, alarm.
+"""One stream of the version now stable, followed day by day: count, certify, bet, alarm.
 
 Belongs here: the order of these steps, and the state that is stored between ticks.
 Does not belong here: reading the ledger, storing the row, deciding on an alarm (`retraining.py`).
@@ -156,7 +156,8 @@ def start(
 def batch_due(watch: Watch, new_values: int, *, batches: Batches | None = None) -> int:
     """How many first values `advance` may need for so many new ones; 0: `first` may be empty.
 
-    So that a tick reads 500 or 2,000 rows once in the life of a version, not at each tick.
+    So that a tick reads the first 100, 200 … 8,000 rows once each in the life of a version, not at
+    each tick.
     """
     batches = batches or Batches()
     if not watch.certifies:

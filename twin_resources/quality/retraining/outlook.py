@@ -25,7 +25,7 @@ from twin_resources.statistics.detector import threshold
 from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import Watch
 
-DRAWN_FROM = 500  # of a stream's newest values: as many as certify a baseline
+DRAWN_FROM = 500  # of a stream's newest values
 SOON_DAYS = 7.0  # in which a person would want to know of a fall of .1
 # What an author without a judge is told of one: ten answers a day are scored, and the scores are
 # Beta(8, 2) (mean .8, standard deviation .12), the judge of `tests/bench/retraining`.
