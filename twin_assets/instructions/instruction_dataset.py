@@ -125,7 +125,7 @@ def prompts_mention_their_source(
     """Questions share more with their own chunks than with other posts', in words and meaning.
 
     Blocking: a model that is trained on questions dealt out at random learns to ignore them. With
-    too few documents to tell, the check fails as a warning, which blocks nothing.
+    questions to too few documents to tell, the check fails as a warning, which blocks nothing.
     """
     measured = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
     return dg.AssetCheckResult(

@@ -10,6 +10,10 @@ less with the question than its own chunk does (ties count half), the area under
 Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance, 1 at best. Error: a
 permutation test, which is exact for questions that were dealt out at random (Phipson and Smyth
 2010, https://doi.org/10.2202/1544-6115.1585).
+
+Continuations ask nothing and quote their own passage. A third of a dataset, they vouched for
+questions of which half were dealt out at random: lexical standing .77 to .81 of three authors,
+where their questions alone have .74 to .75 (and .98 to .99 as they are).
 """
 # pyright: strict
 
@@ -25,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus.shingles import words_of
+from twin_assets.instructions.back_translation import CONTINUATION
 from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Relevance:
-    """What was measured on `samples` samples of `documents` documents.
+    """What was measured on `samples` samples of `documents` documents; continuations left out.
 
     Attributes:
         lexical, embedded: None when there are too few documents to decide.
@@ -185,7 +190,7 @@ def relevance(
 
 
 def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevance:
-    """Measure the stored samples that are trained on or held out.
+    """Measure the stored questions that are trained on or held out.
 
     Other samples are drawn with each version of the dataset: what a draw misses, a later one sees.
     A sample whose chunk is not there is passed over (`every_sample_names_its_chunk` counts it).
@@ -194,7 +199,7 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
         "instruction_dataset",
         author,
         columns=["sample_id", "document_id", "chunk_id", "question"],
-        where="split IN ('train', 'held_out')",
+        where=f"split IN ('train', 'held_out') AND instruction_source != 'template:{CONTINUATION}'",
     )
     several = samples["document_id"].n_unique()
     if several < FEWEST_DOCUMENTS:
