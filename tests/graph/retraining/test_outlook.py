@@ -16,6 +16,7 @@ from tests.graph.retraining.test_quality_evidence import materialize
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining.outlook import lines_of, outlooks_of
 from twin_resources.quality.retraining.retraining_rules import LoopRules
+from twin_resources.quality.retraining.score_watch import lower_floor
 
 FEW, MORE = ["r1", "r2", "r3"], [f"r{number}" for number in range(12)]
 
@@ -71,6 +72,16 @@ def test_before_a_baseline_it_says_both_how_long(world: LoopWorld) -> None:
     world.good("bob", 5)
     world.tick()
     assert "from 20 values on it can be said what would be found" in told(world, "bob")[0]
+
+
+def test_after_a_lowered_floor_nothing_is_foretold_from_what_is_history(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    world.tick()
+    with world.state.transaction() as connection:
+        lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
+    world.good("ada", 5)
+    world.tick()
+    assert "from 20 values on it can be said what would be found" in told(world)[0]
 
 
 def test_a_version_without_scores_has_no_lines(world: LoopWorld) -> None:

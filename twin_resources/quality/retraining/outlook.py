@@ -97,6 +97,7 @@ def outlooks_of(
             author,
             version=watch.version,
             stream=watch.stream,
+            after=watch.after,
             limit=DRAWN_FROM,
             newest=True,
             by_day=rules.by_day,
