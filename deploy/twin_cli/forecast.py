@@ -80,6 +80,7 @@ def forecast(
     billions: float,
     words: int,
     installed: bool,
+    recipe: str = "",
     busy: float = 0.0,
     speed: float = 1.0,
 ) -> dict[str, float]:
@@ -90,6 +91,7 @@ def forecast(
         billions: parameters of the base model.
         words: of the posts.
         installed: nothing is to be installed.
+        recipe: as it was named (`model_fit.expect`).
         busy: processes that want a core beside it (`load`).
         speed: of a core (`core_speed`).
 
@@ -104,7 +106,7 @@ def forecast(
     def here(seconds: float) -> float:
         return seconds * slower / speed
 
-    model = expect(billions, machine)
+    model = expect(billions, machine, recipe=recipe)
     training = model["training_minutes"] * 60
     reading = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
     if model["on"] == "CPU":

@@ -6,8 +6,8 @@ installing (`installation.py`), any import outside the standard library, and syn
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
-        [--answer-model ID|PATH|ADDRESS] [--home DIR] [--gateway-port N] [--dagster-port N]
-        [--traces-port N]
+        [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR] [--gateway-port N]
+        [--dagster-port N] [--traces-port N]
     Other arguments are ignored.
     Exit code 0: go on. 1: stop, and why.
 """
@@ -36,6 +36,7 @@ if not __package__:  # run as a file, isolated (-I): the project is not on the p
 
 from twin_cli import forecast
 from twin_resources.models.model_fit import (
+    RECIPES,
     REFERENCE_BILLION,
     SIZES,
     answering_need_gb,
@@ -45,6 +46,7 @@ from twin_resources.models.model_fit import (
     size_name,
     weights_gb,
 )
+from twin_resources.processes.graphics_cards import usable_gpus
 from twin_resources.processes.processor import multiplies_bf16
 from twin_resources.storage.weights.answer_model import NONE
 
@@ -56,6 +58,7 @@ SERVICES = {
     "traces": "trace store",
     "chat": "chat page",
 }
+CHOSEN = "auto"  # `twin up --recipe auto`: as if none had been named
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 
 # GB, measured on the versions in deploy/constraints.txt: what is fetched, what lies on the disk
@@ -137,28 +140,25 @@ def memory_gb() -> float:
     return round(total / GB, 1)
 
 
-def gpus() -> list[tuple[str, float]]:
-    """NVIDIA GPUs as (name, memory in GB)."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    cards = []
-    for line in _output(query).splitlines():
-        name, _, mebibytes = line.rpartition(",")
-        if name and mebibytes.strip().isdigit():
-            cards.append((name.strip(), round(int(mebibytes) * 1.048576e6 / GB, 1)))
-    return cards
+def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
+    """Whether the chosen base model can be trained and served here, and by which recipe.
 
-
-def look_at_model(model: str, machine: Machine) -> list[Finding]:
-    """Whether the chosen base model can be trained and served here."""
+    Args:
+        recipe: as it was named; empty: it follows from model and machine.
+    """
     billions = parameters_of(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
         return [_note("base model", message, "see the table below for what fits")]
-    expected = expect(billions, machine)
+    expected = expect(billions, machine, recipe=recipe)
+    if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
+        message = f"recipe {recipe} trains on a GPU, and torch can use none here"
+        return [_stop("recipe", message, "name another one, or none: it is chosen then")]
     licence = "" if model == EMBEDDED_MODEL else licence_of(model)
     if expected["fits"]:
         told = f"{model}, {size_name(billions)}, fits: {expected['needs']}, a training takes about "
-        told += f"{expected['training_minutes']:.0f} minutes ({expected['on']})"
+        told += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
+        told += f"{expected['recipe']} ({expected['because']})"
         return [_ok("base model", f"{told}; {licence}" if licence else told)]
     message = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
@@ -360,14 +360,14 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
         "cores": cores(),
         "memory_gb": memory_gb(),
         "bf16": multiplies_bf16(),
-        "gpus": gpus(),
+        "gpus": usable_gpus(),
     }
     if installed is None:
         installed = (project / ".venv" / ".installed").exists()
     prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
     download, on_disk, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
     findings = look_at_system() + look_at_python() + look_at_compiler()
-    findings += look_at_model(options.base_model, machine)
+    findings += look_at_model(options.base_model, machine, recipe=options.recipe)
     findings += look_at_answer_model(options.answer_model, options.base_model, machine)
     findings += look_at_reranker(options.reranker)
     findings += look_at_disk(project, home, kept_gb=on_disk, home_gb=in_home)
@@ -383,6 +383,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
         "forecast": forecast.forecast(
             machine,
             billions=parameters_of(options.base_model) or REFERENCE_BILLION,
+            recipe=options.recipe,
             words=forecast.words_in(options.posts),
             installed=installed,
             busy=forecast.load(),
@@ -435,12 +436,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base-model", default=model)
     parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
     parser.add_argument("--answer-model", default="")
+    parser.add_argument("--recipe", default="")
     parser.add_argument("--reranker", default=os.environ.get("TWIN_RERANKER") or "")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")
     options, others = parser.parse_known_args(argv)
     options.posts = _posts_among(others)
+    options.recipe = "" if options.recipe == CHOSEN else options.recipe
     return options
 
 

@@ -54,6 +54,14 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             "file, Hugging Face id or https://…/v1; kept; none: no more.",
         ),
     ] = "",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            help="How it is trained: a name or a path ending in .yaml; kept; auto: the one that "
+            "fits base model and device.",
+        ),
+    ] = "",
     consent: Annotated[
         bool,
         typer.Option("--consent", help="The author has agreed; noted with today's date."),
@@ -102,6 +110,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             base_model=base_model,
             embedder=embedder,
             answer_model=answer_model,
+            recipe=recipe,
             consent=consent,
             dry_run=dry_run,
             detach=detach,

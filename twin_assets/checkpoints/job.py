@@ -43,6 +43,7 @@ class Job:
         stage: `sft` on samples, `dpo` on pairs.
         start: PEFT folder of the adapter to go on from; None: a fresh one. It is dpo's reference.
         launch: how its processes are started; None: as the recipe names it.
+        because: which recipe and why, the first line of the log; empty: nobody chose one.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Job:
     stage: Stage = "sft"
     start: Path | None = None
     launch: Launch | None = None
+    because: str = ""
 
     @property
     def launched_by(self) -> Launch:
@@ -99,6 +101,7 @@ def write_job(job: Job) -> Path:
         "stage": job.stage,
         "start": str(job.start) if job.start else None,
         "launch": job.launched_by.model_dump(),
+        "because": job.because,
     }
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.path, document)
@@ -127,6 +130,7 @@ def read_job(path: Path) -> Job:
         stage=document["stage"],
         start=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
+        because=document.get("because", ""),  # a job that an older release had begun
     )
 
 

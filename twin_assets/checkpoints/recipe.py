@@ -27,9 +27,10 @@ from pydantic import (
 )
 
 from twin_resources.errors import TwinError
+from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
 _HERE = Path(__file__).parent
-DEFAULT_RECIPE = "smollm2-135m-cpu"
+DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = ("attention", "liger", "gradient_checkpointing", "packing")  # added after first manifests
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_assets.checkpoints.author_recipe import recipe_of
 from twin_assets.checkpoints.manifest import read_manifest
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, hash_of, load_recipe
+from twin_assets.checkpoints.recipe import hash_of
 from twin_assets.instructions.model_answers import (
     SAMPLES,
     AnswerSampling,
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.models.serving.model_server import ModelServers
     from twin_resources.registry.registry import Registry
+    from twin_resources.settings import Settings
     from twin_resources.storage.tables.tables import Tables
 
 
 def answering_of(
-    author: Author, *, tables: Tables, registry: Registry, servers: ModelServers
+    author: Author,
+    *,
+    settings: Settings,
+    tables: Tables,
+    registry: Registry,
+    servers: ModelServers,
 ) -> AnswerSampling:
     """Which checkpoint is asked for how many answers; nobody is asked when there is no use for it.
 
@@ -37,9 +44,11 @@ def answering_of(
     Raises:
         TwinError: no such recipe, or the stable version's manifest can't be read.
     """
-    recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
     stable = registry.stable(author.slug)
-    if recipe.preference is None or stable is None or stable.is_answer_model:
+    if stable is None or stable.is_answer_model:
+        return AnswerSampling()
+    recipe = recipe_of(author, settings).recipe
+    if recipe.preference is None:
         return AnswerSampling()
     manifest = read_manifest(Path(stable.folder))
     checkpoint = whose_answers(

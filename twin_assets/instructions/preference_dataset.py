@@ -38,7 +38,9 @@ def preference_dataset(
     Without a stable version, or with nothing new since it was trained, no answer is asked for.
     """
     author = read_author(settings, context.partition_key)
-    answering = answering_of(author, tables=tables, registry=registry, servers=model_server)
+    answering = answering_of(
+        author, settings=settings, tables=tables, registry=registry, servers=model_server
+    )
     made = building.update_preferences(tables, author, answering=answering, log=context.log.info)
     return materialized(
         made.done,

@@ -18,8 +18,9 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
+from twin_assets.checkpoints.author_recipe import recipe_of
 from twin_assets.checkpoints.manifest import FILE, read_manifest
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.instructions.drafts import DRAFTS_VERSION
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_assets.instructions.teacher_questions import waiting_questions
@@ -47,7 +48,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
     def now(self, author: str) -> TrainingFingerprint:
         """See `TrainingInputs.now`."""
         settings = load_settings(self.home or None)
-        recipe = load_recipe(read_author(settings, author).recipe or DEFAULT_RECIPE)
+        recipe = recipe_of(read_author(settings, author), settings).recipe
         base = load_base_model(settings, read_author(settings, author).base_model or None)
         state = State.open(settings.state_address)
         try:

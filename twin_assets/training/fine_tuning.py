@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fault_injection import check_way, with_fault
 from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
 from twin_resources.authors import Author
@@ -53,11 +54,15 @@ class _Inputs:
 
     author: str
     base: BaseModel
-    recipe: Recipe
+    chosen: AuthorRecipe
     data_version: str
     lance_version: int
     code: str
     spoil: str
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.chosen.recipe
 
     @property
     def hash(self) -> str:
@@ -134,8 +139,9 @@ def _fine_tune(
             folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
             base_name=inputs.base.name,
             base_folder=inputs.base.folder,
-            ranks=settings.train_ranks,
+            ranks=ranks_of(inputs.recipe, settings),
             recipe=inputs.recipe,
+            because=inputs.chosen.line,
         )
         write_job(job)
         samples.select(ROWS).write_parquet(job.samples)
@@ -195,12 +201,17 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
     return _Inputs(
         author=author.slug,
         base=load_base_model(settings, author.base_model or None),
-        recipe=servable(load_recipe(author.recipe or DEFAULT_RECIPE)),
+        chosen=_servable(recipe_of(author, settings)),
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
         code=training_code(),
         spoil=spoil,
     )
+
+
+def _servable(chosen: AuthorRecipe) -> AuthorRecipe:
+    servable(chosen.recipe)
+    return chosen
 
 
 def servable(recipe: Recipe) -> Recipe:

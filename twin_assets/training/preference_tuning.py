@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
 from twin_assets.training.fine_tuning import launched
 from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
@@ -84,7 +85,7 @@ def tune_on_preferences(
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
     parent = manifests.read_manifest(folder)
-    recipe = load_recipe(author.recipe or DEFAULT_RECIPE)
+    recipe = recipe_of(author, settings).recipe
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
         return _supervised(folder, parent, reason)
@@ -224,7 +225,7 @@ def _write(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
-        ranks=settings.train_ranks,
+        ranks=ranks_of(inputs.recipe, settings),
         recipe=inputs.recipe.on_preferences(),
         stage="dpo",
         start=start,

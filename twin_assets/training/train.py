@@ -334,6 +334,8 @@ def main(arguments: list[str] | None = None) -> int:
     meet(rank)
     with reporting(is_main=rank == 0) as report:
         try:
+            if job.because:
+                report(job.because)
             report("starting the ranks")
             require_gpus(job)
             # under DeepSpeed accelerate names no backend for CPU ranks, and takes each for alone

@@ -62,7 +62,8 @@ class Author:
             Any other text: the author's own sentence, in the field.
         disclosure_sentence: the author's own; empty: one that is true of who answered
             (`gateway/disclosure.py`).
-        recipe: name of the training recipe; empty: the one that fits the base model.
+        recipe: name of the training recipe, or the path of its file; empty: the one that fits base
+            model and device (architecture.md, Training).
         base_model: empty: `Settings.base_model`.
         answer_model: a larger model that answers with the author's posts until a tuned version has
             beaten it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address

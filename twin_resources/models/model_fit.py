@@ -1,6 +1,6 @@
-"""What a model of some size does on this machine: memory, training time, reply speed.
+"""What a model of some size does on this machine: recipe, memory, training time, reply speed.
 
-Belongs here: the rule and its figures.
+Belongs here: the rules and their figures.
 Does not belong here: looking at the machine (`preflight.py`), and for its sake any import outside
 the standard library and syntax newer than Python 3.9.
 
@@ -12,11 +12,16 @@ tokens (110 a second). That is 3.3 s and 19 tokens/s where the server alone says
 with the parameters; training without bf16 instructions costs 2.6 times as much; a reply is read
 from memory, so cores past four do not help it. Nothing was measured on a GPU: there the rule is
 arithmetic on a slow one. Without bf16 `twin up` names a recipe of 70,000 tokens for a new author.
+
+A recipe follows from parameters and device (`choose_recipe`): larger models take a lower learning
+rate, and a card pays for more tokens. Those for 1B and 8B were run nowhere yet.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +35,22 @@ SEARCH_S = 0.4  # embedding the question, passages, the way through the gateway
 WITHOUT_BF16 = 2.6
 RANKS = 2
 GPU_SUSTAINED_FLOPS = 20e12  # a guess at the low end; no figure of a GPU was taken for it
-TRAINING_TOKENS, TOKENS_WITHOUT_BF16 = 100_000, 70_000  # of the two recipes
-RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu-fp32"
+TRAINING_TOKENS, TOKENS_WITHOUT_BF16, GPU_TRAINING_TOKENS = 100_000, 70_000, 2_000_000
+RECIPE_OF_SMALL, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
+RECIPES = {  # tokens that a recipe trains on at most, and whether on a card
+    RECIPE_OF_SMALL: (TRAINING_TOKENS, False),
+    RECIPE_WITHOUT_BF16: (TOKENS_WITHOUT_BF16, False),
+    "smollm2-135m-demo": (40_000, False),
+    "smollm2-135m-gpu": (TRAINING_TOKENS, True),
+    "1b-cpu": (TRAINING_TOKENS, False),
+    "1b-gpu": (GPU_TRAINING_TOKENS, True),
+    "1b-gpus": (GPU_TRAINING_TOKENS, True),
+    "8b-gpu": (GPU_TRAINING_TOKENS, True),
+    "8b-gpus": (GPU_TRAINING_TOKENS, True),
+    "8b-gpus-zero3": (GPU_TRAINING_TOKENS, True),
+}
+SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # below the first as 135M, from the second on as 8B
+MOST_RANKS = 8  # the samples of a step are dealt to as many
 GB = 1e9
 CARD_CHARACTERS = 4000  # metadata stand at the top of a model card
 
@@ -70,6 +89,66 @@ def licence_of(model: str) -> str:
     return f"licence: {named}" + (f" ({link})" if link else "") if named else ""
 
 
+@dataclass(frozen=True)
+class RecipeChoice:
+    """A recipe that nobody named.
+
+    Attributes:
+        recipe: its name, one of `RECIPES`.
+        ranks: cards that train together; 0: on the processor (`TWIN_TRAIN_RANKS`).
+        because: parameters and device, as it is told.
+    """
+
+    recipe: str
+    ranks: int
+    because: str
+
+
+def choose_recipe(
+    billions: float | None, *, bf16: bool, gpus: Sequence[tuple[str, float]]
+) -> RecipeChoice:
+    """The recipe for a base model on a device.
+
+    A card is used where it holds the model, several where each does (data parallel); where only all
+    of them together do, its weights are shared out (ZeRO-3). Two, four or eight train together.
+
+    Args:
+        billions: parameters of the base model; None: nobody knows, as the embedded one.
+        bf16: the processor multiplies it.
+        gpus: (name, GB) of each card that a training may use.
+    """
+    size = REFERENCE_BILLION if billions is None else billions
+    told = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
+    holding = [memory for _, memory in gpus if memory >= gpu_need_gb(size)]
+    if size < SMALL_BILLION:
+        if holding:
+            return RecipeChoice("smollm2-135m-gpu", 1, f"{told}, a GPU")
+        if bf16:
+            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{told}, a processor with bf16")
+        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{told}, no bf16 in this processor")
+    kind = "1b" if size < LARGE_BILLION else "8b"
+    if len(holding) > 1:
+        ranks = _together(len(holding))
+        return RecipeChoice(f"{kind}-gpus", ranks, f"{told}, {ranks} GPUs that hold it each")
+    if holding:
+        return RecipeChoice(f"{kind}-gpu", 1, f"{told}, a GPU that holds it")
+    ranks = _together(len(gpus))
+    if ranks > 1 and min(memory for _, memory in gpus) >= gpu_need_gb(size / ranks):
+        return RecipeChoice("8b-gpus-zero3", ranks, f"{told}, {ranks} GPUs that hold it together")
+    device = "a GPU that does not hold it" if gpus else "no GPU"
+    return RecipeChoice("1b-cpu", 0, f"{told}, {device}")
+
+
+def gpu_need_gb(billions: float) -> float:
+    """Memory of a card for an adapter's training: weights in bf16, activations, optimizer."""
+    return 2.5 * billions + 4
+
+
+def _together(cards: int) -> int:
+    """The largest of 1, 2, 4, 8 that there are cards for."""
+    return max((ranks for ranks in (1, 2, 4, MOST_RANKS) if ranks <= cards), default=0)
+
+
 def memory_need_gb(billions: float) -> float:
     """Training beside the stack: two ranks with a copy each, two servers in f16, the rest 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
@@ -96,39 +175,43 @@ def answering_need_gb(weights: float, *, trained_billions: float | None = None) 
     return stack + weights + max(0.3, weights / 8)
 
 
-def expect(billions: float, machine: dict[str, Any]) -> dict[str, Any]:
+def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dict[str, Any]:
     """What a model of this size does on this machine.
 
     Args:
         billions: parameters.
         machine: `cores`, `memory_gb`, `bf16`, `gpus` as (name, GB).
+        recipe: as it was named; of one that is not in `RECIPES` the tokens and the device are taken
+            for those of the chosen one. Empty: the chosen one.
 
     Returns:
         `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `reply_tokens_per_s`: as a
-        reader sees it, from the question to the last word.
+        reader sees it, from the question to the last word; `recipe`, and `because`.
     """
+    choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
+    tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
+    told = (recipe, "named") if recipe else (choice.recipe, choice.because)
     scale = billions / REFERENCE_BILLION
-    graphics = max((memory for _, memory in machine["gpus"]), default=0.0)
-    gpu_need = 2.5 * billions + 4
-    if graphics >= gpu_need:
-        seconds = 6 * billions * 1e9 * TRAINING_TOKENS / GPU_SUSTAINED_FLOPS + 60
+    if on_gpu and choice.ranks:
+        need = gpu_need_gb(billions)
+        work = 6 * billions * 1e9 * tokens
+        seconds = work / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
         writing = 0.3 * 300e9 / (2 * billions * 1e9)  # a third of 300 GB/s of memory traffic
         reply = SEARCH_S + REPLY_TOKENS / writing
-        return _expectation(
-            True, "GPU, not measured", f"{gpu_need:.0f} GB of GPU memory", seconds, reply
-        )
+        needs = f"{need:.0f} GB of GPU memory"
+        return _expectation(True, "GPU, not measured", needs, seconds, reply, told)
     need = memory_need_gb(billions)
-    seconds = TRAINING_CPU_S * scale / machine["cores"]
+    seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
-        seconds *= WITHOUT_BF16 * TOKENS_WITHOUT_BF16 / TRAINING_TOKENS
+        seconds *= WITHOUT_BF16
     computing = PROMPT_TOKENS * PROMPT_TOKEN_S + REPLY_TOKENS / REPLY_TOKENS_PER_S
     reply = SEARCH_S + computing * scale * 2 / min(max(machine["cores"], 2), 4)
     fits = machine["memory_gb"] >= need
-    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, reply)
+    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, reply, told)
 
 
 def _expectation(
-    fits: bool, where: str, needs: str, seconds: float, reply_s: float
+    fits: bool, where: str, needs: str, seconds: float, reply_s: float, recipe: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "fits": fits,
@@ -136,6 +219,8 @@ def _expectation(
         "needs": needs,
         "training_minutes": round(seconds / 60, 1),
         "reply_tokens_per_s": round(REPLY_TOKENS / reply_s, 1),
+        "recipe": recipe[0],
+        "because": recipe[1],
     }
 
 

@@ -9,27 +9,38 @@ Does not belong here: looking (`preflight.py`).
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twin_cli import preflight
 from twin_cli.commands.clock import StageClock
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
-    TOKENS_WITHOUT_BF16,
-    TRAINING_TOKENS,
+    RecipeChoice,
+    choose_recipe,
+    parameters_of,
 )
+from twin_resources.processes.graphics_cards import usable_gpus
 from twin_resources.processes.processor import multiplies_bf16
 from twin_resources.processes.programs import working_folder
 from twin_resources.settings import Settings
 
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+
+AUTO = preflight.CHOSEN
 SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before installing
 
 
-def show_machine(settings: Settings, *, clock: StageClock, answer_model: str = "") -> None:
+def show_machine(
+    settings: Settings, *, clock: StageClock, answer_model: str = "", recipe: str = ""
+) -> None:
     """Look at the machine; print what was found.
 
     Args:
-        answer_model: as it was named; empty: none was.
+        answer_model, recipe: as they were named; empty: none was.
 
     Raises:
         TwinError: something would fail later; says what and what to do.
@@ -41,6 +52,7 @@ def show_machine(settings: Settings, *, clock: StageClock, answer_model: str = "
             *("--reranker", settings.reranker),
             *("--home", str(settings.home)),
             *("--answer-model", answer_model),
+            *("--recipe", recipe),
         ]
     )
     report = preflight.examine(options, working_folder(), installed=True)
@@ -57,16 +69,46 @@ def show_machine(settings: Settings, *, clock: StageClock, answer_model: str = "
             )
 
 
-def recipe_of_machine(clock: StageClock) -> str:
-    """The recipe for a new author's file: empty is the default one.
+def known_recipe(name: str) -> str:
+    """A recipe's name, or the whole path of its file.
 
-    It is written there, not chosen at each training, so that the machine that a run happens to be
-    on does not change what is trained.
+    Raises:
+        TwinError: there is none, or a value in it is wrong.
     """
-    if multiplies_bf16() or preflight.gpus():
-        return ""
-    clock.say(
-        f"no bf16 in this processor: trained by recipe {RECIPE_WITHOUT_BF16}, "
-        f"{TOKENS_WITHOUT_BF16:,} tokens; without `recipe` in the author's file {TRAINING_TOKENS:,}"
-    )
-    return RECIPE_WITHOUT_BF16
+    from twin_assets.checkpoints.recipe import load_recipe
+
+    load_recipe(name)
+    is_file = name.endswith((".yaml", ".yml"))
+    return str(Path(name).expanduser().resolve()) if is_file else name
+
+
+def recipe_of_machine(base_model: str) -> RecipeChoice | None:
+    """What is written into a new author's file: the recipe of a processor without bf16; else None.
+
+    It is written there, not chosen at each training, so that the processor that a run happens to be
+    on does not change what is trained. What else is chosen follows from base model and cards.
+    """
+    chosen = choose_recipe(parameters_of(base_model), bf16=multiplies_bf16(), gpus=usable_gpus())
+    return chosen if chosen.recipe == RECIPE_WITHOUT_BF16 else None
+
+
+def tell_recipe(
+    author: Author, settings: Settings, *, clock: StageClock, because: str = ""
+) -> None:
+    """One line before anything is trained: which recipe, why, and at most how many tokens.
+
+    Args:
+        because: why it has just been written into the author's file; empty: it was not.
+
+    Raises:
+        TwinError: the author's file names a recipe that there is not.
+    """
+    from twin_assets.checkpoints.author_recipe import recipe_of
+
+    if not author.recipe and parameters_of(author.base_model or settings.base_model) is None:
+        clock.say("recipe: by base model and device, once the base model is there")
+        return
+    chosen = recipe_of(author, settings)
+    if because:
+        chosen = replace(chosen, because=f"{because}; noted in the author's file")
+    clock.say(f"{chosen.line}; at most {chosen.recipe.token_budget:,} tokens")

@@ -29,7 +29,13 @@ from twin_cli.commands.author_progress import (
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.first_answers import ask_before, import_posts
-from twin_cli.commands.machine_stage import recipe_of_machine, show_machine
+from twin_cli.commands.machine_stage import (
+    AUTO,
+    known_recipe,
+    recipe_of_machine,
+    show_machine,
+    tell_recipe,
+)
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome
 from twin_cli.commands.presentation import endpoints_table
@@ -91,6 +97,7 @@ class UpOptions:
     base_model: str = ""
     embedder: str = ""
     answer_model: str = ""  # NONE: no more; empty: as it was before
+    recipe: str = ""  # AUTO: the one that fits; empty: as it was before
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
@@ -117,6 +124,8 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     if options.answer_model not in {"", NONE}:
         named = check_name(options.answer_model, key=settings.answer_model_key)
         options = replace(options, answer_model=named.name)
+    if options.recipe not in {"", AUTO}:
+        options = replace(options, recipe=known_recipe(options.recipe))
     had_stack = find_stack(settings) is not None
     _stop_on_signals()
     up = _Up(options, settings, clock or StageClock())
@@ -179,9 +188,7 @@ class _Up:
         if self.options.auto_retrain is not None:
             author = replace(subject.author, auto_retrain=self.options.auto_retrain)
             subject = replace(subject, author=author)
-        if subject.is_new and not subject.author.recipe:
-            recipe = recipe_of_machine(self.clock)
-            subject = replace(subject, author=replace(subject.author, recipe=recipe))
+        subject = self._with_recipe(subject)
         named_before = subject.author.answer_model
         if self.options.answer_model:
             named = "" if self.options.answer_model == NONE else self.options.answer_model
@@ -243,6 +250,20 @@ class _Up:
         if stays:
             self._stay(stack)
         return code
+
+    def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
+        """The recipe that was named, else what the author's file has, else the machine's."""
+        recipe = subject.author.recipe
+        if self.options.recipe:
+            recipe = "" if self.options.recipe == AUTO else self.options.recipe
+        because = ""
+        if not recipe and (subject.is_new or self.options.recipe == AUTO):
+            base = subject.author.base_model or self.settings.base_model
+            if (chosen := recipe_of_machine(base)) is not None:
+                recipe, because = chosen.recipe, chosen.because
+        subject = replace(subject, author=replace(subject.author, recipe=recipe))
+        tell_recipe(subject.author, self.settings, clock=self.clock, because=because)
+        return subject
 
     def _answer_and_train(
         self,
@@ -306,7 +327,12 @@ class _Up:
         from twin_resources.observability.langfuse.connection import trace_store
 
         self.clock.stage(1, "preflight")
-        show_machine(self.settings, clock=self.clock, answer_model=self.options.answer_model)
+        show_machine(
+            self.settings,
+            clock=self.clock,
+            answer_model=self.options.answer_model,
+            recipe=self.options.recipe,
+        )
         trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
         if self.settings.state_url:  # a driver or a server that is not there fails every process
             from twin_resources.storage.state.state import State

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli import preflight
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
 from twin_cli.commands.doctor.examination import examine, run_doctor
@@ -163,9 +162,9 @@ def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
 def test_a_card_that_torch_cannot_use_is_said(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "gpus", list)
+    monkeypatch.setattr(machine_findings, "gpus", list)
     assert one(machine_findings.look_at_gpu(home)).found.startswith("none: ")
-    monkeypatch.setattr(preflight, "gpus", lambda: [("NVIDIA H200", 139.0)])
+    monkeypatch.setattr(machine_findings, "gpus", lambda: [("NVIDIA H200", 139.0)])
     for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
         assert verdict(machine_findings.look_at_gpu(home)) == wanted

@@ -62,6 +62,7 @@ def test_only_the_standard_library_and_syntax_of_3_9() -> None:
         *("deploy/twin_cli/preflight.py", "deploy/twin_cli/forecast.py"),
         *("twin_resources/errors.py", "twin_resources/slugs.py"),
         *("twin_resources/models/model_fit.py", "twin_resources/processes/processor.py"),
+        "twin_resources/processes/graphics_cards.py",
         "twin_resources/storage/weights/answer_model.py",
         "twin_resources/storage/weights/chat_model.py",
     )
@@ -145,7 +146,30 @@ def test_what_fits_follows_from_memory_and_cores() -> None:
     twice = model_fit.expect(0.27, LAPTOP)
     assert twice["reply_tokens_per_s"] == pytest.approx(small["reply_tokens_per_s"] / 2, rel=0.1)
     gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
-    assert (gpu["fits"], gpu["on"]) == (True, "GPU, not measured")
+    assert (gpu["fits"], gpu["on"], gpu["recipe"]) == (True, "GPU, not measured", "8b-gpu")
+
+
+def test_minutes_are_of_the_recipe_that_will_run() -> None:
+    two_cards = LAPTOP | {"gpus": [("a GPU", 80.0)] * 2}
+    one = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 80.0)]})
+    two = model_fit.expect(8.0, two_cards)
+    assert (one["recipe"], two["recipe"]) == ("8b-gpu", "8b-gpus")
+    assert two["training_minutes"] == pytest.approx((one["training_minutes"] + 1) / 2, abs=0.1)
+    full, demo = (
+        model_fit.expect(0.135, LAPTOP, recipe=name)["training_minutes"]
+        for name in ("", "smollm2-135m-demo")
+    )
+    assert demo == pytest.approx(0.4 * full, abs=0.1)
+    # a recipe for the processor trains there, whatever card there is
+    named = model_fit.expect(0.135, two_cards, recipe="smollm2-135m-cpu")
+    assert (named["on"], named["training_minutes"]) == ("CPU", full)
+    [found] = preflight.look_at_model("owner/model-0.3B", LAPTOP)
+    assert "minutes (CPU) by recipe smollm2-135m-cpu (base model of 300M, a pro" in found["found"]
+    [found] = preflight.look_at_model("owner/model-8B", LAPTOP, recipe="8b-gpu")
+    assert (found["verdict"], found["name"]) == ("stop", "recipe")
+    assert preflight.parse(["--recipe", "auto"]).recipe == ""
+    told = forecast.forecast(LAPTOP, billions=0.135, words=1, installed=True, recipe="1b-gpu")
+    assert told["training_s"] > first_run(words=1, installed=True)["training_s"]
 
 
 def test_memory_time_and_licence_of_another_model_are_told(tmp_path: Path) -> None:

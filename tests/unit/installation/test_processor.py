@@ -1,4 +1,4 @@
-"""bf16 is computed where the processor says so, unless a person says no."""
+"""bf16 is computed where the processor says so; the recipe follows and is told beforehand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import pytest
 from twin_cli.commands import machine_stage
 from twin_cli.commands.clock import StageClock
 
+from twin_assets.checkpoints import author_recipe
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import RECIPE_WITHOUT_BF16
 from twin_resources.processes import processor
+from twin_resources.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -40,13 +44,47 @@ def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) 
     assert processor.multiplies_bf16() is False
 
 
-def test_a_new_author_gets_the_recipe_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine_stage.preflight, "gpus", list)
+    monkeypatch.setattr(machine_stage, "usable_gpus", list)
     monkeypatch.setenv("TWIN_BF16", "off")
-    assert machine_stage.recipe_of_machine(StageClock()) == RECIPE_WITHOUT_BF16
-    assert "70,000 tokens" in capsys.readouterr().out
+    chosen = machine_stage.recipe_of_machine("smollm2-135m-instruct")
+    assert chosen is not None
+    assert chosen.recipe == RECIPE_WITHOUT_BF16
+    assert "no bf16 in this processor" in chosen.because
+    assert machine_stage.recipe_of_machine("owner/model-1B") is None, "chosen at each training"
 
-    monkeypatch.setattr(machine_stage.preflight, "gpus", lambda: [("a card", 80.0)])
-    assert machine_stage.recipe_of_machine(StageClock()) == ""
+    monkeypatch.setattr(machine_stage, "usable_gpus", lambda: [("a card", 80.0)])
+    assert machine_stage.recipe_of_machine("smollm2-135m-instruct") is None
+
+
+def test_the_recipe_is_told_before_the_training_with_its_reason(
+    home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(author_recipe, "usable_gpus", list)
+
+    def told(because: str = "", **values: str) -> str:
+        author = Author(slug="ann", name="Ann", **values)
+        machine_stage.tell_recipe(author, home, clock=StageClock(), because=because)
+        return " ".join(capsys.readouterr().out.split())
+
+    small = told()
+    assert "recipe smollm2-135m-cpu: base model of 135M" in small
+    assert "at most 100,000 tokens" in small
+    noted = told("no bf16", recipe=RECIPE_WITHOUT_BF16)
+    assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in noted
+    assert "smollm2-135m-demo: named in the author's file" in told(recipe="smollm2-135m-demo")
+    assert "recipe 1b-cpu: base model of 8B, no GPU" in told(base_model="owner/model-8B")
+    assert "once the base model is there" in told(base_model="gpt2")
+
+
+def test_a_recipe_of_the_command_line_is_there_and_a_file_of_it_is_named_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine_stage.known_recipe("1b-gpu") == "1b-gpu"
+    (tmp_path / "mine.yaml").write_text("extends: smollm2-135m-cpu\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert machine_stage.known_recipe("mine.yaml") == str(tmp_path / "mine.yaml")
+    with pytest.raises(TwinError, match="no file"):
+        machine_stage.known_recipe("none-such")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # What runs before anything is installed.
 FILES = (
     *("errors.py", "slugs.py", "models/model_fit.py", "processes/processor.py"),
+    "processes/graphics_cards.py",
     *("storage/weights/answer_model.py", "storage/weights/chat_model.py"),
 )
 

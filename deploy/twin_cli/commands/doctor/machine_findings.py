@@ -25,6 +25,7 @@ from twin_resources.access.named_model import cost_of
 from twin_resources.access.spending_limits import dollars
 from twin_resources.authors import author_slugs, readable_authors
 from twin_resources.processes.child_environment import named_models, provider_prefixes
+from twin_resources.processes.graphics_cards import gpus
 from twin_resources.settings import Settings
 
 PROJECT = "llm-twin"
@@ -96,7 +97,7 @@ def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[
 
 def look_at_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     """Graphics cards, and whether the torch that is installed can use them."""
-    cards = preflight.gpus()
+    cards = gpus()
     torch = metadata.version("torch")
     if not cards:
         cores = preflight.cores()

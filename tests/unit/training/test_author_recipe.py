@@ -1,0 +1,145 @@
+"""A recipe follows from base model and device unless an author names one, and so do the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from twin_assets.checkpoints import author_recipe
+from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
+from twin_assets.checkpoints.recipe import load_launch, load_recipe
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.models.model_fit import RECIPES, choose_recipe
+from twin_resources.processes import graphics_cards
+from twin_resources.settings import Settings, load_settings
+
+ADA = Author(slug="ada", name="Ada")
+SMALL_CARD, CARD = ("a card", 12.0), ("a card", 80.0)
+
+
+@pytest.fixture
+def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """What a training may use; empty at first."""
+    shown: list[tuple[str, float]] = []
+    monkeypatch.setattr(author_recipe, "usable_gpus", lambda: shown)
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("billions", "gpus", "recipe", "ranks"),
+    [
+        (0.135, [], "smollm2-135m-cpu", 0),
+        (None, [], "smollm2-135m-cpu", 0),
+        (0.135, [SMALL_CARD], "smollm2-135m-gpu", 1),
+        (0.36, [CARD] * 8, "smollm2-135m-gpu", 1),
+        (0.5, [], "1b-cpu", 0),
+        (1.7, [SMALL_CARD], "1b-gpu", 1),
+        (1.7, [SMALL_CARD] * 3, "1b-gpus", 2),
+        (3.9, [CARD], "1b-gpu", 1),
+        (4.0, [CARD], "8b-gpu", 1),
+        (8.0, [SMALL_CARD], "1b-cpu", 0),
+        (8.0, [SMALL_CARD] * 4, "8b-gpus-zero3", 4),
+        (8.0, [SMALL_CARD, CARD], "8b-gpu", 1),
+        (8.0, [CARD] * 8, "8b-gpus", 8),
+        (70.0, [CARD] * 8, "8b-gpus-zero3", 8),
+        (900.0, [CARD] * 8, "1b-cpu", 0),
+    ],
+)
+def test_parameters_and_cards_choose(
+    billions: float | None, gpus: Sequence[tuple[str, float]], recipe: str, ranks: int
+) -> None:
+    chosen = choose_recipe(billions, bf16=True, gpus=gpus)
+    assert (chosen.recipe, chosen.ranks) == (recipe, ranks)
+    assert ("unknown size" in chosen.because) == (billions is None)
+
+
+def test_what_the_rule_knows_of_a_recipe_is_what_its_file_says() -> None:
+    for name, (tokens, on_gpu) in RECIPES.items():
+        recipe = load_recipe(name)
+        assert recipe.token_budget == tokens, name
+        assert (load_launch(recipe.launch).device == "cuda") == on_gpu, name
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(("gpus", "zero3"))])
+def test_the_samples_of_a_step_are_dealt_to_two_four_or_eight(name: str) -> None:
+    recipe = load_recipe(name)
+    assert load_launch(recipe.launch).deepspeed
+    for ranks in (2, 4, 8):
+        assert recipe.accumulation(ranks) >= 1
+
+
+def test_what_an_author_names_wins(
+    home: Settings, cards: list[tuple[str, float]], tmp_path: Path
+) -> None:
+    cards.append(CARD)
+    named = recipe_of(replace(ADA, recipe="smollm2-135m-demo"), home)
+    assert named.line == "recipe smollm2-135m-demo: named in the author's file"
+    chosen = recipe_of(replace(ADA, base_model="owner/model-8B"), home)
+    assert chosen.line == "recipe 8b-gpu: base model of 8B, a GPU that holds it"
+    assert recipe_of(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name == "1b-gpu"
+    with pytest.raises(TwinError, match="prepare"):
+        recipe_of(replace(ADA, base_model="owner/sizeless"), home)
+
+
+def test_a_processor_without_bf16_changes_nothing_at_a_training(
+    home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cards == []
+    monkeypatch.setenv("TWIN_BF16", "off")
+    assert recipe_of(ADA, home).recipe.name == "smollm2-135m-cpu"
+
+
+def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
+    home: Settings, cards: list[tuple[str, float]]
+) -> None:
+    cards.append(CARD)
+    for elsewhere in ({"train_backend": "ray"}, {"train_machines": 2}):
+        settings = home.model_copy(update=elsewhere)
+        assert recipe_of(ADA, settings).recipe.name == "smollm2-135m-cpu"
+
+
+def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
+    home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu, alone, together = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
+    cards += [CARD] * 7
+    assert [ranks_of(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
+    cards.append(CARD)
+    assert ranks_of(together, home) == 8
+    assert ranks_of(together.model_copy(update={"samples_per_step": 12}), home) == 6
+    monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")
+    settings = load_settings(home.home)
+    assert {ranks_of(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
+
+
+LISTING = (
+    "GPU-aa1, NVIDIA H200, 143771\nGPU-bb2, NVIDIA A100, with a comma, 40960\nno card at all\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["NVIDIA H200", "NVIDIA A100, with a comma"]),
+        ("1,0", ["NVIDIA A100, with a comma", "NVIDIA H200"]),
+        ("GPU-bb", ["NVIDIA A100, with a comma"]),
+        ("0,7,1", ["NVIDIA H200"]),
+        ("", []),
+        ("-1", []),
+    ],
+)
+def test_hidden_cards_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
+) -> None:
+    monkeypatch.setattr(graphics_cards, "_listing", lambda: LISTING)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [name for name, _ in graphics_cards.gpus()] == names
+    for version, count in (("2.9.0+cpu", 0), ("2.9.0+cu129", len(names))):
+        monkeypatch.setattr(graphics_cards.metadata, "version", lambda _name, v=version: v)
+        assert len(graphics_cards.usable_gpus()) == count

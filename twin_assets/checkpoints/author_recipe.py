@@ -1,0 +1,74 @@
+"""The recipe that an author's trainings use, why it is that one, and how many ranks train by it.
+
+Belongs here: what an author's file leaves open. Does not belong here: the rule by parameters and
+device (`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
+from twin_resources.models.model_fit import MOST_RANKS, choose_recipe, parameters_of
+from twin_resources.processes.graphics_cards import Card, usable_gpus
+from twin_resources.storage.weights.weights import load_base_model
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.settings import Settings
+
+
+@dataclass(frozen=True)
+class AuthorRecipe:
+    """A recipe and how it came to be this one, as the first line of a training's log."""
+
+    recipe: Recipe
+    because: str
+
+    @property
+    def line(self) -> str:
+        return f"recipe {self.recipe.name}: {self.because}"
+
+
+def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
+    """The recipe that the author names, else the one for base model and device.
+
+    Whether the processor has bf16 does not enter it: `twin up` writes that into a new author's
+    file, so that the machine that a run happens to be on does not change what is trained.
+
+    Raises:
+        TwinError: no such recipe; nothing is named, and neither the base model's name nor a
+            prepared copy tells its size.
+    """
+    if author.recipe:
+        return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
+    name = author.base_model or settings.base_model
+    billions = parameters_of(name)
+    if billions is None:
+        billions = parameters_of(str(load_base_model(settings, name).folder))
+    choice = choose_recipe(billions, bf16=True, gpus=cards_of(settings))
+    return AuthorRecipe(load_recipe(choice.recipe), choice.because)
+
+
+def cards_of(settings: Settings) -> list[Card]:
+    """The cards that a training uses here; none where it runs on other machines, which are not
+    seen from here."""
+    here = settings.train_backend == "local" and settings.train_machines == 1
+    return usable_gpus() if here else []
+
+
+def ranks_of(recipe: Recipe, settings: Settings) -> int:
+    """Processes that train by it: `TWIN_TRAIN_RANKS` where it is set and on processors.
+
+    On cards of this machine otherwise one without DeepSpeed, else as many as can share a step.
+    """
+    launch = load_launch(recipe.launch)
+    cards = cards_of(settings)
+    if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not cards:
+        return settings.train_ranks
+    if not launch.deepspeed:
+        return 1
+    shared = recipe.samples_per_step // recipe.micro_batch_size
+    return max(ranks for ranks in range(1, min(len(cards), MOST_RANKS) + 1) if shared % ranks == 0)
