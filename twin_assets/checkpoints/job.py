@@ -158,8 +158,9 @@ class TrainingResult:
         precision: `bf16` or `fp32`.
         resumed_at: the steps at which a killed training went on.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
-            log-likelihood of an answer token. dpo: the mean loss of a pair, with `margin`,
-            `accuracy` and `reward_chosen` (`losses.Preference`).
+            log-likelihood of an answer token (with a `prompt_weight` the weighted mean). dpo: the
+            mean loss of a pair, with `margin`, `accuracy` and `reward_chosen`
+            (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`effective.py`).
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
     """

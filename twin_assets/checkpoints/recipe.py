@@ -13,12 +13,13 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -31,7 +32,8 @@ from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
-LATER = ("attention", "liger", "gradient_checkpointing", "packing")  # added after first manifests
+# added after first manifests
+LATER = ("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps", "prompt_weight")
 
 
 class _Strict(BaseModel):
@@ -99,6 +101,10 @@ class Recipe(_Strict):
         gradient_checkpointing: activations are computed again in the backward pass, not kept.
         packing: the samples of a micro-batch stand behind each other in one row, each with
             positions and attention of its own, instead of below each other with padding.
+        fewest_steps: a small corpus takes fewer samples a step to have as many
+            (`samples_of_a_step`); 0: it does not.
+        prompt_weight: of a prompt's token in the supervised loss, where an answer's weighs 1; 0:
+            prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
     """
 
     name: str
@@ -122,6 +128,8 @@ class Recipe(_Strict):
     liger: bool | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     packing: bool = False
+    fewest_steps: NonNegativeInt = 0
+    prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @property
     def preferences(self) -> PreferenceRecipe:
@@ -148,6 +156,20 @@ class Recipe(_Strict):
         return self.model_copy(
             update={"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
         )
+
+    def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
+        """The samples of a step for a corpus of so many.
+
+        As many as the recipe says where all epochs then have `fewest_steps`; else the largest
+        number that the ranks can share and that leaves so many, and at least one micro-batch a
+        rank. No epoch is added: 100 steps of 2 samples take 100 samples in 2 epochs. What the token
+        budget ends earlier is as the recipe says.
+        """
+        if not self.fewest_steps:
+            return self.samples_per_step
+        at_once = ranks * self.micro_batch_size
+        shared = samples * self.max_epochs // self.fewest_steps // at_once * at_once
+        return min(self.samples_per_step, max(at_once, shared))
 
     def accumulation(self, ranks: int) -> int:
         """Micro-batches that one rank adds up before an optimizer step.

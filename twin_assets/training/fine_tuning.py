@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DATASET = "instruction_dataset"
 MODULE = "twin_assets.training.train"
+TRAINED_ON = "split IN ('train', 'general')"  # in SQL
 ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
 
 
@@ -59,16 +60,24 @@ class _Inputs:
     lance_version: int
     code: str
     spoil: str
+    samples_per_step: int
 
     @property
     def recipe(self) -> Recipe:
         return self.chosen.recipe
 
     @property
+    def of_this_corpus(self) -> Recipe:
+        """With the samples of a step that the corpus leaves."""
+        return self.recipe.model_copy(update={"samples_per_step": self.samples_per_step})
+
+    @property
     def hash(self) -> str:
         """Ranks and precision are left out: they move weights by rounding, not by content."""
         recipe = self.recipe.supervised().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
+        if self.samples_per_step != self.recipe.samples_per_step:
+            parts.append(self.samples_per_step)  # follows from the ranks as well
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -140,7 +149,7 @@ def _fine_tune(
             base_name=inputs.base.name,
             base_folder=inputs.base.folder,
             ranks=ranks_of(inputs.recipe, settings),
-            recipe=inputs.recipe,
+            recipe=inputs.of_this_corpus,
             because=inputs.chosen.line,
         )
         write_job(job)
@@ -198,14 +207,21 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
             found="no such table",
             next_step="materialize instruction_dataset for this author",
         )
+    chosen = _servable(recipe_of(author, settings))
+    trained_on = tables.read(
+        DATASET, author.slug, columns=["sample_id"], where=TRAINED_ON, version=lance_version
+    )
     return _Inputs(
         author=author.slug,
         base=load_base_model(settings, author.base_model or None),
-        chosen=_servable(recipe_of(author, settings)),
+        chosen=chosen,
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
         code=training_code(),
         spoil=spoil,
+        samples_per_step=chosen.recipe.samples_of_a_step(
+            trained_on.height, ranks=ranks_of(chosen.recipe, settings)
+        ),
     )
 
 
@@ -244,7 +260,7 @@ def training_samples(
         DATASET,
         author,
         columns=[*ROWS, "template"],
-        where="split IN ('train', 'general')",
+        where=TRAINED_ON,
         version=version,
     )
     tried = f"train on the instruction dataset of {author}"

@@ -121,6 +121,9 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
         TwinError: the base model or the parent is another one than the manifest names.
     """
     recipe = Recipe.model_validate(manifest.recipe)
+    # of a small corpus fewer than the recipe says; an older manifest has no other
+    shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
+    recipe = recipe.model_copy(update={"samples_per_step": shared})
     start = None
     if manifest.stage == "dpo":
         recipe = recipe.on_preferences()

@@ -34,7 +34,7 @@ class Objective(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
 
-    def weight(self, chosen: Sequence[int]) -> int:
+    def weight(self, chosen: Sequence[int]) -> float:
         """What the sums over the samples of one step are divided by."""
         ...
 
@@ -45,20 +45,30 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Supervised:
-    """Mean negative log-likelihood of an answer token; every token of a step weighs the same."""
+    """Mean negative log-likelihood of an answer token; every token of a step weighs the same.
+
+    With a `prompt_weight` it is the weighted mean over prompt and answer. The first token of all
+    follows from nothing and has no loss.
+    """
 
     samples: Sequence[TokenizedSample]
     bucket: int
     packing: bool = False
     names: tuple[str, ...] = ()
+    prompt_weight: float = 0.0
 
-    def weight(self, chosen: Sequence[int]) -> int:
-        return sum(self.samples[index].answer_tokens for index in chosen)
+    def weight(self, chosen: Sequence[int]) -> float:
+        answers = sum(self.samples[index].answer_tokens for index in chosen)
+        if not self.prompt_weight:
+            return answers
+        prompts = sum(self.samples[index].answer_start - 1 for index in chosen)
+        return answers + self.prompt_weight * prompts
 
     def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         samples = [self.samples[index] for index in batch]
         losses = packed_answer_losses if self.packing else answer_losses
-        return losses(model, samples, self.bucket).sum(), []
+        weighted = losses(model, samples, self.bucket, prompt_weight=self.prompt_weight)
+        return weighted.sum(), []
 
 
 @dataclass(frozen=True)
@@ -163,11 +173,15 @@ def measure_reference(
     return {pair.sample_id: values for pair, values in zip(pairs, reduced.tolist(), strict=True)}
 
 
-def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
+def answer_losses(
+    model: Any, batch: Sequence[TokenizedSample], bucket: int, *, prompt_weight: float = 0.0
+) -> torch.Tensor:
     """Negative log-likelihood of each answer token, 0 elsewhere; shape (batch, answer positions).
 
-    Padding stands on the right, where a causal model never looks at it, so no attention mask is
-    needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
+    With a `prompt_weight` the positions are all but the first, and a prompt's token has its
+    negative log-likelihood times that. Padding stands on the right, where a causal model never
+    looks at it, so no attention mask is needed. Logits are computed from the first answer on (with
+    a `prompt_weight`, of all): the vocabulary is a fifth of the model.
     """
     import torch
     from torch.nn import functional
@@ -177,29 +191,46 @@ def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> 
     labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
     for row, sample in enumerate(batch):
         tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
-        answer = slice(sample.answer_start, sample.answer_end)
-        labels[row, answer] = torch.tensor(sample.tokens[answer])
-    first = min(sample.answer_start for sample in batch)
+        learnt = slice(1 if prompt_weight else sample.answer_start, sample.answer_end)
+        labels[row, learnt] = torch.tensor(sample.tokens[learnt])
+    first = 1 if prompt_weight else min(sample.answer_start for sample in batch)
     last = max(sample.answer_end for sample in batch)
     predicting = torch.arange(first - 1, last - 1)
     device = next(model.parameters()).device
     logits = model(
         input_ids=tokens.to(device), use_cache=False, logits_to_keep=predicting.to(device)
     ).logits
-    return functional.cross_entropy(
+    losses = functional.cross_entropy(
         logits.float().flatten(0, 1),
         labels[:, first:last].to(device).flatten(),
         ignore_index=NO_LOSS,
         reduction="none",
     ).view(len(batch), last - first)
+    if not prompt_weight:
+        return losses
+    return losses * _weights(batch, first, last, prompt_weight).to(device)
 
 
-def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
+def _weights(
+    batch: Sequence[TokenizedSample], first: int, last: int, prompt_weight: float
+) -> torch.Tensor:
+    """Of the tokens `first` to `last`, shape (batch, last − first): a prompt's, and 1."""
+    import torch
+
+    starts = torch.tensor([sample.answer_start for sample in batch])[:, None]
+    in_prompt = torch.arange(first, last)[None] < starts
+    return torch.where(in_prompt, prompt_weight, 1.0)
+
+
+def packed_answer_losses(
+    model: Any, batch: Sequence[TokenizedSample], bucket: int, *, prompt_weight: float = 0.0
+) -> torch.Tensor:
     """Negative log-likelihood of each answer token of samples that share one row, shape (tokens,).
 
-    Positions begin again with each sample. From that transformers makes the attention of each
-    sample its own: a block-diagonal mask for SDPA, lengths for flash attention; it does so without
-    a mask and without a cache alone. Padding at the end is a sample of its own.
+    With a `prompt_weight` also of each prompt token but the first, times that. Positions begin
+    again with each sample. From that transformers makes the attention of each sample its own: a
+    block-diagonal mask for SDPA, lengths for flash attention; it does so without a mask and without
+    a cache alone. Padding at the end is a sample of its own.
     Source: `find_packed_sequence_indices` in
     https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py.
     """
@@ -211,12 +242,16 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
     tokens = torch.zeros(width, dtype=torch.long)
     positions = torch.zeros(width, dtype=torch.long)
     predicting: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
     at = 0
     for sample in batch:
         row = slice(at, at + len(sample.tokens))
         tokens[row] = torch.tensor(sample.tokens)
         positions[row] = torch.arange(len(sample.tokens))
-        predicting.append(torch.arange(at + sample.answer_start - 1, at + sample.answer_end - 1))
+        first = 1 if prompt_weight else sample.answer_start
+        predicting.append(torch.arange(at + first - 1, at + sample.answer_end - 1))
+        if prompt_weight:
+            weights.append(_weights([sample], first, sample.answer_end, prompt_weight)[0])
         at = row.stop
     positions[length:] = torch.arange(width - length)
     places = torch.cat(predicting)
@@ -227,6 +262,7 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
         use_cache=False,
         logits_to_keep=places.to(device),
     ).logits
-    return functional.cross_entropy(
+    losses = functional.cross_entropy(
         logits[0].float(), tokens[places + 1].to(device), reduction="none"
     )
+    return losses * torch.cat(weights).to(device) if weights else losses

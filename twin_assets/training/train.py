@@ -227,7 +227,9 @@ def _objective(
 ) -> Objective:
     recipe = job.recipe
     if job.stage == "sft":
-        return Supervised(samples, recipe.bucket, recipe.packing)
+        return Supervised(
+            samples, recipe.bucket, recipe.packing, prompt_weight=recipe.prompt_weight
+        )
     if not job.reference.is_file():
         planned = sorted({index for step in plan.steps for index in step})
         report(f"measuring the reference on {len(planned)} pairs")

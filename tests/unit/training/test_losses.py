@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,12 @@ class Bigram(torch.nn.Module):
         self.table = torch.nn.Parameter(torch.randn(VOCABULARY, VOCABULARY))
 
     def forward(
-        self, input_ids: torch.Tensor, *, use_cache: bool, logits_to_keep: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        *,
+        use_cache: bool,
+        logits_to_keep: torch.Tensor,
+        position_ids: torch.Tensor | None = None,  # of packed rows; two tokens need none
     ) -> Any:
         return SimpleNamespace(logits=self.table[input_ids][:, logits_to_keep])
 
@@ -118,6 +124,55 @@ def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
     expected = -sum(Bigram().log_probability(samples[index]) for index in (0, 1))
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     assert others == []
+
+
+def test_without_a_prompt_weight_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
+    """Held against the loss as the release before the weight computed it."""
+    samples = [one.chosen for one in PAIRS]
+    now, before = Bigram(), Bigram()
+    loss, _ = Supervised(samples, bucket=8, prompt_weight=0.0).sums(now, [0, 1, 2])
+    loss.backward()
+
+    first, last = (
+        min(one.answer_start for one in samples),
+        max(map(len, (s.tokens for s in samples))),
+    )
+    tokens, labels = torch.zeros(3, 8, dtype=torch.long), torch.full((3, 8), -100)
+    for row, one in enumerate(samples):
+        tokens[row, : len(one.tokens)] = torch.tensor(one.tokens)
+        labels[row, one.answer_start : one.answer_end] = torch.tensor(
+            one.tokens[one.answer_start :]
+        )
+    keep = torch.arange(first - 1, last - 1)
+    logits = before(tokens, use_cache=False, logits_to_keep=keep).logits
+    formerly = torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), labels[:, first:last].flatten(), reduction="none"
+    ).sum()
+    formerly.backward()
+
+    assert torch.equal(loss, formerly)
+    assert now.table.grad is not None
+    assert before.table.grad is not None
+    assert torch.equal(now.table.grad, before.table.grad)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_prompt_tokens_have_their_weight_and_the_first_of_all_has_none(
+    weight: float, packing: bool
+) -> None:
+    samples = [one.chosen for one in PAIRS]
+    objective = Supervised(samples, bucket=8, packing=packing, prompt_weight=weight)
+    # answers of 4, 1 and 2 tokens behind prompts of 3, 1 and 4
+    assert objective.weight([0, 1, 2]) == pytest.approx(7 + weight * (2 + 0 + 3))
+    loss, _ = objective.sums(Bigram(), [0, 1, 2])
+    answers = -sum(Bigram().log_probability(one) for one in samples)
+    prompts = -sum(
+        Bigram().log_probability(replace(one, answer_start=1, answer_end=one.answer_start))
+        for one in samples
+    )
+    assert prompts > 0.1
+    assert float(loss.detach()) == pytest.approx(answers + weight * prompts, rel=1e-5)
 
 
 def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> None:

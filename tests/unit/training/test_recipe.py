@@ -168,7 +168,7 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
 
 
 def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
-    recipe = load_recipe(DEFAULT_RECIPE)
+    recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"fewest_steps": 0})
     older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
     # as the release before these wrote it
     assert hash_of(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
@@ -178,6 +178,8 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"gradient_checkpointing": True},
         {"attention": "eager"},
         {"launch": "cpu-ddp"},
+        {"fewest_steps": 100},
+        {"prompt_weight": 0.3},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 
@@ -187,3 +189,39 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
     assert servable(recipe) is recipe
     with pytest.raises(TwinError, match="lora is null"):
         servable(recipe.model_copy(update={"lora": None}))
+
+
+@pytest.mark.parametrize(
+    ("samples", "ranks", "a_step"),
+    [
+        (10_000, 2, 4),  # two epochs of it are far more than 100 steps of 4
+        (200, 2, 4),
+        (199, 2, 2),
+        (100, 2, 2),
+        (100, 1, 2),
+        (60, 1, 1),
+        (60, 2, 2),  # 60 steps: each rank takes a sample, and no epoch is added
+        (150, 3, 3),
+        (0, 2, 2),
+    ],
+)
+def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_step: int) -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    assert recipe.fewest_steps == 100
+    assert recipe.samples_of_a_step(samples, ranks=ranks) == a_step
+    assert a_step % (ranks * recipe.micro_batch_size) == 0 or a_step == recipe.samples_per_step
+    steps = samples * recipe.max_epochs // a_step
+    assert steps >= recipe.fewest_steps or a_step == ranks, "as many steps as epochs allow"
+    as_before = recipe.model_copy(update={"fewest_steps": 0})
+    assert as_before.samples_of_a_step(samples, ranks=ranks) == recipe.samples_per_step
+
+
+@pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])
+def test_a_prompt_weighs_from_nothing_to_as_much_as_an_answer(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "mine.yaml"
+    for value in ("0", "0.3", "1"):
+        path.write_text(f"extends: {DEFAULT_RECIPE}\nprompt_weight: {value}\n", encoding="utf-8")
+        assert load_recipe(str(path)).prompt_weight == float(value)
+    path.write_text(f"extends: {DEFAULT_RECIPE}\nprompt_weight: {wrong}\n", encoding="utf-8")
+    with pytest.raises(TwinError, match="prompt_weight"):
+        load_recipe(str(path))
