@@ -36,12 +36,15 @@ class BatchPlan:
     Attributes:
         steps: for each step the indices of its samples, longest first.
         tokens: what passes the model over all steps, padding left out.
-        epochs: that, as a share of one pass over all samples.
+        epochs: that, as a share of one pass over all samples; without the raw posts.
+        raw_steps, raw_tokens: of them on raw posts, which come first.
     """
 
     steps: tuple[tuple[int, ...], ...]
     tokens: int
     epochs: float
+    raw_steps: int = 0
+    raw_tokens: int = 0
 
 
 def plan_training(
@@ -80,6 +83,43 @@ def plan_training(
         tokens += size
     levelled = _levelled(steps, samples, seed=seed)
     return BatchPlan(steps=tuple(levelled), tokens=tokens, epochs=tokens / epoch_tokens)
+
+
+def plan_stages(
+    samples: Sequence[Plannable],
+    blocks: Sequence[Plannable],
+    *,
+    raw_share: float,
+    token_budget: int,
+    max_epochs: int,
+    samples_per_step: int,
+    seed: int,
+) -> BatchPlan:
+    """`plan_training` of raw posts, then of samples, in one run.
+
+    Blocks take `raw_share` of the budget, or as much as `max_epochs` of them are; the samples have
+    the rest. A step takes as many blocks as samples: the ranks share either, and DeepSpeed counts
+    the micro-batches of a step once for a training.
+
+    Args:
+        blocks: of raw posts; their indices in a step come behind those of the samples.
+
+    Raises:
+        ValueError: fewer samples, or fewer blocks, than one step takes.
+    """
+    terms = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
+    if not blocks:
+        return plan_training(samples, token_budget=token_budget, **terms)
+    raw = plan_training(blocks, token_budget=round(raw_share * token_budget), **terms)
+    rest = plan_training(samples, token_budget=token_budget - raw.tokens, **terms)
+    first = tuple(tuple(len(samples) + index for index in step) for step in raw.steps)
+    return BatchPlan(
+        steps=(*first, *rest.steps),
+        tokens=raw.tokens + rest.tokens,
+        epochs=rest.epochs,
+        raw_steps=len(raw.steps),
+        raw_tokens=raw.tokens,
+    )
 
 
 def micro_batches(

@@ -5,6 +5,7 @@ started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
 
     <folder>/job.json             this
     <folder>/samples.parquet      sample_id, document_id, messages; dpo: rejected, rejected_ended
+    <folder>/posts.parquet        sample_id, document_id, text; only where raw posts come first
     <folder>/held_out.parquet     the same columns; measured now and then, never trained on
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
@@ -68,6 +69,10 @@ class Job:
     @property
     def samples(self) -> Path:
         return self.folder / "samples.parquet"
+
+    @property
+    def posts(self) -> Path:
+        return self.folder / "posts.parquet"
 
     @property
     def held_out(self) -> Path:
@@ -163,6 +168,7 @@ class TrainingResult:
             (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`effective.py`).
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
+        raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
     """
 
     steps: int
@@ -178,6 +184,7 @@ class TrainingResult:
     history: list[dict[str, float]]
     effective: dict[str, Any]
     held_out: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    raw: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def write_result(path: Path, result: TrainingResult) -> None:

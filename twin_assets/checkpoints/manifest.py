@@ -42,7 +42,9 @@ class Manifest:
         base: name, revision, folder, gguf of the base model.
         template: hash of the prompt template of the samples.
         dataset: asset, data_version, lance_version, tag, samples, left_out (by reason), spoil,
-            rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage.
+            rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage. raw,
+            where raw posts came first: asset, data_version, lance_version, tag, share, posts,
+            rows_sha256, and of `TrainingResult.raw`.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code; `versions`: of the libraries under it.

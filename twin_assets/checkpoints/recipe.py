@@ -32,8 +32,10 @@ from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
-# added after first manifests
-LATER = ("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps", "prompt_weight")
+LATER = (  # added after first manifests
+    *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
+    *("prompt_weight", "raw_share"),
+)
 
 
 class _Strict(BaseModel):
@@ -105,6 +107,8 @@ class Recipe(_Strict):
             (`samples_of_a_step`); 0: it does not.
         prompt_weight: of a prompt's token in the supervised loss, where an answer's weighs 1; 0:
             prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
+        raw_share: of the token budget that the author's training posts take before the samples, as
+            they are, with the loss on every token (`tokenize_posts`); 0: none.
     """
 
     name: str
@@ -130,6 +134,7 @@ class Recipe(_Strict):
     packing: bool = False
     fewest_steps: NonNegativeInt = 0
     prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
     @property
     def preferences(self) -> PreferenceRecipe:
@@ -153,9 +158,8 @@ class Recipe(_Strict):
     def on_preferences(self) -> Recipe:
         """The effective recipe of the preference stage."""
         changed = self.preferences
-        return self.model_copy(
-            update={"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
-        )
+        values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
+        return self.model_copy(update=values | {"raw_share": 0.0})
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
         """The samples of a step for a corpus of so many.

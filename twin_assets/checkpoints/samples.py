@@ -54,6 +54,10 @@ class TokenizedSample:
         return self.answer_end - self.answer_start
 
 
+RAW_BLOCK = 512  # tokens of a raw post that pass the model at once
+SHORTEST_RAW_BLOCK = 16
+
+
 @dataclass(frozen=True)
 class TokenizedPair:
     """Two answers to one prompt; the two have the same tokens before `answer_start`."""
@@ -130,6 +134,39 @@ def tokenize_pairs(
             rejected = replace(rejected, tokens=rejected.tokens[:end], answer_end=end)
         pairs.append(TokenizedPair(chosen, rejected))
     return pairs, left_out
+
+
+def tokenize_posts(
+    rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, block: int = RAW_BLOCK
+) -> tuple[list[TokenizedSample], Counter[str]]:
+    """Cut posts into blocks whose every token but the first has a loss.
+
+    A block holds one post's text alone, so that a plan covers posts evenly and what a training saw
+    of a post can be told. Nothing is put around it: no turn begins or ends in a post.
+
+    Args:
+        rows: with `document_id` and `text`.
+        block: most tokens of one.
+
+    Returns:
+        The blocks in the order of `rows`, named `<document_id>#<number>`, and how many were left
+        out: `too_short`, the rest of a post behind its last whole block.
+    """
+    blocks: list[TokenizedSample] = []
+    left_out: Counter[str] = Counter()
+    marks = marks_of_tokenizer(tokenizer)
+    for row in rows:
+        text = marks.escaped(row["text"].strip())
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
+        tokens = tuple(encoded["input_ids"])
+        for number, start in enumerate(range(0, len(tokens), block)):
+            piece = tokens[start : start + block]
+            if len(piece) < SHORTEST_RAW_BLOCK:
+                left_out["too_short"] += 1
+                continue
+            name = f"{row['document_id']}#{number}"
+            blocks.append(TokenizedSample(name, row["document_id"], piece, 1, len(piece)))
+    return blocks, left_out
 
 
 def _answer(text: str) -> dict[str, str]:

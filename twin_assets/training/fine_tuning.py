@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from twin_resources.storage.tables.tables import Tables
 
-DATASET = "instruction_dataset"
+DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 MODULE = "twin_assets.training.train"
-TRAINED_ON = "split IN ('train', 'general')"  # in SQL
+NOT_GENERAL, TRAINED_ON = "split != 'general'", "split IN ('train', 'general')"  # in SQL
 ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
 
 
@@ -47,6 +47,14 @@ class FineTuned:
     folder: Path
     manifest: Manifest
     trained: bool
+
+
+@dataclass(frozen=True)
+class StoredPosts:
+    """The version of `POSTS` whose texts come before the samples."""
+
+    data_version: str
+    lance_version: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class _Inputs:
     code: str
     spoil: str
     samples_per_step: int
+    posts: StoredPosts | None
 
     @property
     def recipe(self) -> Recipe:
@@ -78,6 +87,8 @@ class _Inputs:
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
             parts.append(self.samples_per_step)  # follows from the ranks as well
+        if self.posts is not None:
+            parts.append(self.posts.data_version)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -154,6 +165,15 @@ def _fine_tune(
         )
         write_job(job)
         samples.select(ROWS).write_parquet(job.samples)
+        if inputs.posts is not None:
+            tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
+            posts = training_posts(
+                inputs.author,
+                tables,
+                dataset_version=inputs.lance_version,
+                version=inputs.posts.lance_version,
+            )
+            posts.write_parquet(job.posts)
         watched = held_out_samples(inputs.author, tables, version=inputs.lance_version)
         watched.select(ROWS).write_parquet(job.held_out)
         output = launcher.run(
@@ -222,7 +242,20 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
         samples_per_step=chosen.recipe.samples_of_a_step(
             trained_on.height, ranks=ranks_of(chosen.recipe, settings)
         ),
+        posts=_stored_posts(author.slug, tables) if chosen.recipe.raw_share else None,
     )
+
+
+def _stored_posts(author: str, tables: Tables) -> StoredPosts:
+    data_version = tables.data_version(POSTS, author)
+    lance_version = tables.lance_version(POSTS, author)
+    if data_version is None or lance_version is None:
+        raise TwinError(
+            f"train on the raw posts of {author}",
+            found=f"no table {POSTS}",
+            next_step=f"materialize {POSTS} for this author, or set raw_share to 0 in the recipe",
+        )
+    return StoredPosts(data_version, lance_version)
 
 
 def _servable(chosen: AuthorRecipe) -> AuthorRecipe:
@@ -280,6 +313,45 @@ def training_samples(
     return with_fault(frame, spoil, seed=seed) if spoil else frame
 
 
+def training_posts(
+    author: str, tables: Tables, *, dataset_version: int | str, version: int | str
+) -> pl.DataFrame:
+    """The posts whose text is trained on as it is, in a version of `POSTS` or under a tag.
+
+    Those with a sample in the split `train` of the dataset and none in another: a post of which a
+    passage was left out, because it is like a held-out one, is left out as a whole. So what is said
+    of the samples' posts (held-out ones, forgotten ones) holds for these as well.
+
+    Returns:
+        `sample_id` and `document_id` (both the post's), `text`; sorted.
+
+    Raises:
+        TwinError: no such post.
+    """
+    import polars as pl
+
+    rows = tables.read(
+        DATASET,
+        author,
+        columns=["document_id", "split"],
+        where=NOT_GENERAL,
+        version=dataset_version,
+    )
+    elsewhere = rows.filter(pl.col("split") != "train")["document_id"]
+    documents = set(rows["document_id"]) - set(elsewhere)
+    kept = tables.read(
+        POSTS, author, columns=["document_id", "text"], where="kept", version=version
+    )
+    posts = kept.filter(pl.col("document_id").is_in(sorted(documents))).sort("document_id")
+    if posts.is_empty():
+        raise TwinError(
+            f"train on the raw posts of {author}",
+            found="no kept post whose every sample has the split train",
+            next_step="import more posts, or set raw_share to 0 in the recipe",
+        )
+    return posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
+
+
 def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.DataFrame:
     """The samples of which the held-out curve is made, one a document, in an order by lot."""
     import polars as pl
@@ -306,5 +378,19 @@ def _described(inputs: _Inputs, template: str) -> TrainingDescription:
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
             "spoil": inputs.spoil,
+            **_described_posts(inputs),
         },
     )
+
+
+def _described_posts(inputs: _Inputs) -> dict[str, dict[str, Any]]:
+    if inputs.posts is None:
+        return {}
+    described = {
+        "asset": POSTS,
+        "data_version": inputs.posts.data_version,
+        "lance_version": inputs.posts.lance_version,
+        "tag": inputs.tag,
+        "share": inputs.recipe.raw_share,
+    }
+    return {"raw": described}

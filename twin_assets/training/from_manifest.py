@@ -46,11 +46,13 @@ class ManifestSources:
         base: transformers folder of the base model.
         rows: Parquet file of the rows that were trained on; else the author's table is read.
         parent: PEFT folder of the supervised checkpoint that a preference tuning went on from.
+        posts: Parquet file of the raw posts that came before the samples; else the table is read.
     """
 
     base: Path | None = None
     rows: Path | None = None
     parent: Path | None = None
+    posts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,12 @@ def repeat(
     manifest = read_manifest(folder)
     job = job_of(manifest, folder, work=work, sources=sources or ManifestSources())
     rows = _rows(manifest, tables, sources or ManifestSources())
-    make_room(job, rows)
+    posts = posts_of(manifest, tables, sources or ManifestSources())
+    make_room(job, rows, posts)
     write_job(job)
     rows.write_parquet(job.samples)
+    if posts is not None:
+        posts.write_parquet(job.posts)
     name = f"repeat-{manifest.training[:16]}"
     output = launcher.run(fine_tuning.launched(job, name=name), on_message=on_message)
     weights = output / (ADAPTER if job.recipe.lora else "model")
@@ -140,11 +145,12 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
     )
 
 
-def make_room(job: Job, rows: pl.DataFrame) -> None:
+def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
     """Leave in the job's folder what a repetition of this very training goes on from, or nothing.
 
     Args:
         rows: what the job trains on.
+        posts: what comes before them; None: nothing does.
 
     Raises:
         TwinError: the folder holds something else than a training; it is left as it is.
@@ -161,13 +167,17 @@ def make_room(job: Job, rows: pl.DataFrame) -> None:
         )
     before = job.path.read_text(encoding="utf-8")
     write_job(job)
-    same = before == job.path.read_text(encoding="utf-8") and job.samples.is_file()
-    if same:
-        there = pl.read_parquet(job.samples)
-        same = rows_hash(there.iter_rows(named=True)) == rows_hash(rows.iter_rows(named=True))
+    same = before == job.path.read_text(encoding="utf-8")
+    for path, wanted in ((job.samples, rows), (job.posts, posts)):
+        if wanted is not None:
+            same = same and path.is_file() and _hash(pl.read_parquet(path)) == _hash(wanted)
     # an earlier repetition's output would prove nothing, another training's state still less
     if job.output.is_dir() or not same:
         shutil.rmtree(job.folder)
+
+
+def _hash(rows: pl.DataFrame) -> str:
+    return rows_hash(rows.iter_rows(named=True))
 
 
 def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
@@ -262,7 +272,7 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
             found="a manifest of an older version, which names no hash of its rows",
             next_step="materialize its asset again: a newer manifest names it",
         )
-    digest = rows_hash(rows.iter_rows(named=True))
+    digest = _hash(rows)
     if digest != described["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
@@ -271,6 +281,38 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
             next_step="name a Parquet file of the right ones with --rows",
         )
     return rows
+
+
+def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame | None:
+    """The raw posts that came before the samples; None: there were none.
+
+    Raises:
+        TwinError: they are not the ones that the manifest names by hash.
+    """
+    import polars as pl
+
+    described = manifest.dataset.get("raw")
+    if manifest.stage != "sft" or not described:
+        return None
+    if sources.posts is not None:
+        posts, where = pl.read_parquet(sources.posts), str(sources.posts)
+    else:
+        where = f"{described['asset']} of {manifest.author}, tag {described['tag']}"
+        posts = fine_tuning.training_posts(
+            manifest.author,
+            tables,
+            dataset_version=manifest.dataset["tag"],
+            version=described["tag"],
+        )
+    digest = _hash(posts)
+    if digest != described["rows_sha256"]:
+        raise TwinError(
+            f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
+            found=f"other posts than were trained on, in {where}: {digest[:12]} and not "
+            f"{described['rows_sha256'][:12]}",
+            next_step="name a Parquet file of the right ones with --posts",
+        )
+    return posts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -285,12 +327,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
     parser.add_argument("--base", type=Path, help="transformers folder of the base model")
     parser.add_argument("--rows", type=Path, help="Parquet file of the rows trained on")
+    parser.add_argument("--posts", type=Path, help="Parquet file of the raw posts trained on")
     parser.add_argument("--parent", type=Path, help="adapter that a preference tuning began with")
     given = parser.parse_args(arguments)
     folder = given.from_manifest
     folder = folder.parent if folder.name == FILE else folder
+    sources = ManifestSources(given.base, given.rows, given.parent, given.posts)
     try:
-        return _run(folder, given.work, ManifestSources(given.base, given.rows, given.parent))
+        return _run(folder, given.work, sources)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED

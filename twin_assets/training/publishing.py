@@ -83,6 +83,10 @@ def _manifest(
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **trained_on}
+        if result.raw:
+            posts = pl.read_parquet(job.posts)
+            hashed = {"posts": posts.height, "rows_sha256": rows_hash(posts.iter_rows(named=True))}
+            dataset["raw"] = {**dataset["raw"], **result.raw, **hashed}
     else:
         preferences |= {"pairs": result.samples, **trained_on}
     return Manifest(

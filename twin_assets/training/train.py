@@ -32,10 +32,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
-from twin_assets.checkpoints.batches import BatchPlan, Plannable, micro_batches, plan_training
+from twin_assets.checkpoints.batches import BatchPlan, Plannable, micro_batches, plan_stages
 from twin_assets.checkpoints.job import Job, TrainingResult, read_job, write_json, write_result
 from twin_assets.checkpoints.recipe import Recipe, learning_rate
-from twin_assets.checkpoints.samples import TokenizedSample, tokenize_pairs, tokenize_samples
+from twin_assets.checkpoints.samples import (
+    RAW_BLOCK,
+    TokenizedSample,
+    tokenize_pairs,
+    tokenize_posts,
+    tokenize_samples,
+)
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
 from twin_assets.training.effective import effective, expected, require_as_expected
@@ -76,8 +82,10 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     """
     recipe = job.recipe
     torch.manual_seed(recipe.seed)
-    samples, left_out = _read_samples(job)
-    plan = _plan(samples, recipe, left_out)
+    supervised, left_out = _read_samples(job)
+    blocks, too_short = _read_posts(job)
+    plan = _plan(supervised, blocks, recipe, left_out)
+    samples: Sequence[Plannable] = [*supervised, *blocks]
     model, named = model_for(
         job,
         bf16=accelerator.mixed_precision == "bf16",
@@ -155,7 +163,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         steps=steps,
         tokens=plan.tokens,
         epochs=plan.epochs,
-        samples=len(samples),
+        samples=len(supervised),
         left_out=dict(left_out),
         tokens_per_second=plan.tokens / position["seconds"],
         seconds=position["seconds"],
@@ -165,6 +173,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         history=position["history"],
         effective=running,
         held_out=position.get("held_out", []),
+        raw=_raw(plan, blocks, too_short),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -254,6 +263,31 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
 
 
+def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
+    """The blocks of raw posts; none where the recipe has no share for them."""
+    if job.stage != "sft" or not job.recipe.raw_share:
+        return [], Counter()
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
+    rows = pl.read_parquet(job.posts).sort("document_id").to_dicts()
+    return tokenize_posts(rows, tokenizer)
+
+
+def _raw(
+    plan: BatchPlan, blocks: Sequence[TokenizedSample], left_out: Counter[str]
+) -> dict[str, Any]:
+    if not blocks:
+        return {}
+    return {
+        "block_tokens": RAW_BLOCK,
+        "blocks": len(blocks),
+        "steps": plan.raw_steps,
+        "tokens": plan.raw_tokens,
+        "left_out": dict(left_out),
+    }
+
+
 def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
     """What the held-out curve is made of; nothing of a preference tuning, whose loss is another."""
     if job.stage != "sft" or not job.held_out.is_file():
@@ -266,7 +300,19 @@ def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
     return held_out_curve.watched(samples, training_tokens=plan.tokens)
 
 
-def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) -> BatchPlan:
+def _plan(
+    samples: Sequence[Plannable],
+    blocks: Sequence[Plannable],
+    recipe: Recipe,
+    left_out: Counter[str],
+) -> BatchPlan:
+    if recipe.raw_share and len(blocks) < recipe.samples_per_step:
+        raise TwinError(
+            "plan the training on raw posts",
+            found=f"{len(blocks)} blocks; a step takes {recipe.samples_per_step}",
+            next_step="import more posts, or change the recipe: raw_share 0, or lower "
+            "samples_per_step",
+        )
     if len(samples) < recipe.samples_per_step:
         reasons = "".join(f", {count} left out: {why}" for why, count in sorted(left_out.items()))
         raise TwinError(
@@ -276,8 +322,10 @@ def _plan(samples: Sequence[Plannable], recipe: Recipe, left_out: Counter[str]) 
             "raise max_length; answer_merges_with_prompt: take a base model with another chat "
             "template",
         )
-    return plan_training(
+    return plan_stages(
         samples,
+        blocks,
+        raw_share=recipe.raw_share,
         token_budget=recipe.token_budget,
         max_epochs=recipe.max_epochs,
         samples_per_step=recipe.samples_per_step,

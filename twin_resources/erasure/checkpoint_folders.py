@@ -135,6 +135,7 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
         checkpoint
         for checkpoint, manifest in manifests.items()
         if _holds_rows(instance, author, manifest["dataset"], gone)
+        or _holds_posts(instance, author, manifest["dataset"], gone)
         or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], gone))
     }
     # a version whose folder has gone, or lies on another machine
@@ -160,6 +161,26 @@ def _holds_rows(
         return True  # the tag was taken off, or the table is gone
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
+    return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
+
+
+def _holds_posts(
+    instance: Installation, author: str, dataset: dict[str, Any], gone: ErasureTarget
+) -> bool:
+    """Whether the raw posts that came before the samples hold it; also when nobody can tell.
+
+    They are posts of the dataset's own; of their text a sample may show a passage alone.
+    """
+    raw = dataset.get("raw")
+    if not raw:
+        return False
+    try:
+        samples = instance.tables.read(dataset["asset"], author, version=dataset["tag"])
+        posts = instance.tables.read(raw["asset"], author, version=raw["tag"])
+    except TwinError:
+        return True  # a tag was taken off, or a table is gone
+    trained = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
+    rows = posts.filter(posts["document_id"].is_in(trained))
     return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
 
 

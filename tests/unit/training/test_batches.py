@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.checkpoints.batches import GENERAL, micro_batches, padded, plan_training
+from twin_assets.checkpoints.batches import (
+    GENERAL,
+    micro_batches,
+    padded,
+    plan_stages,
+    plan_training,
+)
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.instructions import general_set
 
@@ -115,3 +121,42 @@ def test_samples_of_like_length_meet_and_none_is_lost() -> None:
     assert waited / made.tokens < 0.05
     firsts = [step[0] for step in lengths]
     assert firsts != sorted(firsts, reverse=True)  # short and long steps still alternate
+
+
+def test_raw_posts_come_first_with_their_share_and_the_rest_is_as_planned_alone() -> None:
+    samples = [sample(index) for index in range(200)]
+    blocks = [sample(index, length=512, documents=40) for index in range(80)]
+    terms = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
+    made = plan_stages(samples, blocks, raw_share=0.7, token_budget=60_000, **terms)
+    raw, rest = made.steps[: made.raw_steps], made.steps[made.raw_steps :]
+    assert {index >= len(samples) for step in raw for index in step} == {True}
+    assert {index >= len(samples) for step in rest for index in step} == {False}
+    assert {len(step) for step in made.steps} == {4}, "the ranks share both alike"
+    assert made.raw_tokens == 512 * 4 * len(raw)
+    assert made.raw_tokens == pytest.approx(0.7 * 60_000, abs=512 * 4)
+    assert made.tokens == pytest.approx(60_000, abs=512 * 4)
+    alone = plan_training(samples, token_budget=60_000 - made.raw_tokens, **terms)
+    assert (rest, made.epochs) == (alone.steps, alone.epochs)
+    seen = Counter(blocks[index - len(samples)].document_id for step in raw for index in step)
+    assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_without_raw_posts_a_plan_is_the_one_of_the_samples() -> None:
+    samples = [sample(index) for index in range(60)]
+    terms = {"token_budget": 2000, "max_epochs": 2, "samples_per_step": 4, "seed": 1}
+    assert plan_stages(samples, [], raw_share=0.0, **terms) == plan_training(samples, **terms)
+
+
+def test_what_few_posts_leave_of_their_share_the_samples_have() -> None:
+    samples, blocks = [sample(index) for index in range(400)], [sample(index) for index in range(5)]
+    made = plan_stages(
+        samples,
+        blocks,
+        raw_share=0.5,
+        token_budget=20_000,
+        max_epochs=2,
+        samples_per_step=4,
+        seed=1,
+    )
+    assert made.raw_steps == 2, "ten blocks in two epochs, eight of them in whole steps"
+    assert made.tokens == pytest.approx(20_000, abs=400)

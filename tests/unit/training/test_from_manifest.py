@@ -24,6 +24,7 @@ from twin_assets.training.from_manifest import (
     launch_of,
     main,
     make_room,
+    posts_of,
 )
 from twin_assets.training.publishing import training_code
 from twin_resources.errors import TwinError
@@ -106,6 +107,31 @@ def test_what_another_training_left_is_not_gone_on_from(half_done: Job, other: s
     job = replace(half_done, recipe=half_done.recipe.model_copy(update={"seed": seed}))
     make_room(job, rows)
     assert not job.state.exists()
+
+
+def test_other_posts_than_the_manifest_names_are_not_trained_on(
+    half_done: Job, base: Path, tmp_path: Path
+) -> None:
+    columns = {"sample_id": ["d"], "document_id": ["d"]}
+    posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
+    hashed = rows_hash(posts.iter_rows(named=True))
+    manifest = manifest_of(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
+    tables: Any = None  # a file is named, and no table is read
+    for frame in (posts, edited):
+        frame.write_parquet(tmp_path / f"{frame['text'][0][:2]}.parquet")
+    there = ManifestSources(posts=tmp_path / "as.parquet")
+    read = posts_of(manifest, tables, there)
+    assert read is not None
+    assert read.equals(posts)
+    with pytest.raises(TwinError, match="other posts than were trained on"):
+        posts_of(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
+    assert posts_of(manifest_of(base), tables, there) is None
+
+    posts.write_parquet(half_done.posts)
+    make_room(half_done, ROWS, posts)
+    assert half_done.state.is_dir()
+    make_room(half_done, ROWS, edited)
+    assert not half_done.state.exists()
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_path: Path) -> None:

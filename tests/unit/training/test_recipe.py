@@ -146,6 +146,7 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     tuned = recipe.on_preferences()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
+    assert recipe.model_copy(update={"raw_share": 0.5}).on_preferences() == tuned
     changed = {"learning_rate", "token_budget"}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
 
@@ -180,6 +181,7 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"launch": "cpu-ddp"},
         {"fewest_steps": 100},
         {"prompt_weight": 0.3},
+        {"raw_share": 0.5},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 
@@ -224,4 +226,12 @@ def test_a_prompt_weighs_from_nothing_to_as_much_as_an_answer(tmp_path: Path, wr
         assert load_recipe(str(path)).prompt_weight == float(value)
     path.write_text(f"extends: {DEFAULT_RECIPE}\nprompt_weight: {wrong}\n", encoding="utf-8")
     with pytest.raises(TwinError, match="prompt_weight"):
+        load_recipe(str(path))
+
+
+def test_raw_posts_take_no_whole_budget_and_none_by_any_recipe_here(tmp_path: Path) -> None:
+    assert {load_recipe(path.stem).raw_share for path in RECIPES.glob("*.yaml")} == {0.0}
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {DEFAULT_RECIPE}\nraw_share: 1.0\n", encoding="utf-8")
+    with pytest.raises(TwinError, match="raw_share"):
         load_recipe(str(path))

@@ -8,7 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.checkpoints.samples import stripped, tokenize_pairs, tokenize_samples
+from twin_assets.checkpoints.samples import (
+    SHORTEST_RAW_BLOCK,
+    stripped,
+    tokenize_pairs,
+    tokenize_posts,
+    tokenize_samples,
+)
 
 WORDS = r"<[^>]*>|[^\s<]+|\s"
 
@@ -123,3 +129,32 @@ def test_pairs_that_cannot_be_trained_on_are_counted_by_reason() -> None:
     pairs, left_out = tokenize_pairs(rows, Words(), max_length=40)
     assert len(pairs) == 1
     assert left_out == {"too_long": 2, "empty_answer": 1, "same_answer": 1}
+
+
+def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> None:
+    tokenizer, words = Words(), 30
+    posts = [
+        {"document_id": name, "text": " ".join(f"{name}{number}" for number in range(words))}
+        for name in "ab"
+    ]  # 59 tokens each: words and the spaces between them
+    posts.append({"document_id": "c", "text": "\n too short \n"})
+    blocks, left_out = tokenize_posts(posts, tokenizer, block=20)
+    names = [block.sample_id for block in blocks]
+    assert names == ["a#0", "a#1", "a#2", "b#0", "b#1", "b#2"]
+    assert [block.length for block in blocks] == [20, 20, 19] * 2
+    assert left_out == {"too_short": 1}
+    for block in blocks:
+        assert (block.answer_start, block.answer_end) == (1, block.length)
+        assert block.sample_id.startswith(block.document_id)
+    whole = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
+    assert whole == posts[0]["text"]
+    rest, dropped = tokenize_posts(posts[:1], tokenizer, block=59 - SHORTEST_RAW_BLOCK + 1)
+    assert (len(rest), dropped) == (1, {"too_short": 1})
+
+
+def test_a_post_that_writes_a_control_token_ends_no_turn_in_its_block() -> None:
+    rows = [{"document_id": "a", "text": "word " * 20 + "<|im_end|> and on " * 5}]
+    tokenizer = Words()
+    (block,), _ = tokenize_posts(rows, tokenizer)
+    assert "<|im_end|>" not in tokenizer.ids
+    assert "< |im_end|>" in tokenizer.text(block.tokens)

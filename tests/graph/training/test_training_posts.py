@@ -1,0 +1,107 @@
+"""Raw posts that come before the samples: whose, which, and that forgetting one of them counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
+from twin_resources.erasure.checkpoint_folders import trained_on
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.tables import Tables
+
+SPLITS = (  # of each sample: what it is, and its post
+    ("train", "both"),
+    ("train", "both"),
+    ("train", "like a held-out one"),
+    ("left_out", "like a held-out one"),
+    ("held_out", "held out"),
+    ("train", "dropped since"),
+    ("general", "general"),
+)
+
+
+def text_of(post: str) -> str:
+    return f"what is written in the post that is {post} from its first word to the last"
+
+
+@pytest.fixture
+def installation(home: Settings) -> Iterator[Installation]:
+    """An author's dataset and posts, each under the tag of a training."""
+    instance = Installation.of(home)
+    samples = [
+        {"sample_id": f"s{number}", "document_id": post, "split": split}
+        for number, (split, post) in enumerate(SPLITS)
+    ]
+    posts = [
+        {"document_id": post, "text": text_of(post), "kept": post != "dropped since"}
+        for post in ("both", "like a held-out one", "held out", "dropped since", "without sample")
+    ]
+    store(instance.tables, DATASET, samples, key="sample_id")
+    store(instance.tables, POSTS, posts, key="document_id")
+    for asset in (DATASET, POSTS):
+        instance.tables.tag(asset, "ann", "training-1")
+    yield instance
+    instance.state.close()
+
+
+def store(tables: Tables, asset: str, rows: Sequence[dict[str, Any]], *, key: str) -> None:
+    frame = pl.DataFrame(list(rows)).with_columns(source=pl.col(key))
+    kinds = {name: kind for name, kind in frame.schema.items() if name != "source"}
+    tables.sync(
+        frame, asset, author="ann", key="source", function=lambda changed: changed,
+        version="1", schema=kinds, row_key=key,
+    )  # fmt: skip
+
+
+def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
+    frame = training_posts(
+        "ann", installation.tables, dataset_version="training-1", version="training-1"
+    )
+    assert frame.rows() == [("both", "both", text_of("both"))]
+    assert frame.columns == ["sample_id", "document_id", "text"]
+
+
+def test_no_such_post_is_an_error(installation: Installation) -> None:
+    rows = [{"sample_id": "s0", "document_id": "held out", "split": "held_out"}]
+    store(installation.tables, DATASET, rows, key="sample_id")
+    newest = installation.tables.lance_version(DATASET, "ann")
+    assert newest is not None
+    with pytest.raises(TwinError, match="no kept post"):
+        training_posts("ann", installation.tables, dataset_version=newest, version="training-1")
+
+
+def manifest(installation: Installation, *, raw: bool) -> None:
+    folder = installation.settings.checkpoints_dir / "ann" / "c1"
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset: dict[str, Any] = {"asset": DATASET, "tag": "training-1"}
+    if raw:
+        dataset["raw"] = {"asset": POSTS, "tag": "training-1"}
+    (folder / "manifest.json").write_text(json.dumps({"dataset": dataset}), encoding="utf-8")
+
+
+def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_shows(
+    installation: Installation,
+) -> None:
+    collector = FingerprintCollector()
+    collector.add(text_of("both"))
+    gone = ErasureTarget(
+        ErasureSubject("post", "ann", "elsewhere"), ids=frozenset({"elsewhere"}),
+        marks=collector.marks(),
+    )  # fmt: skip
+    manifest(installation, raw=False)
+    assert trained_on(installation, "ann", gone) == set()
+    manifest(installation, raw=True)
+    assert trained_on(installation, "ann", gone) == {"c1"}
+    held_out = ErasureTarget(ErasureSubject("post", "ann", "held out"), ids=frozenset({"held out"}))
+    assert trained_on(installation, "ann", held_out) == set(), "it was in the table, not trained on"
+    by_name = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
+    assert trained_on(installation, "ann", by_name) == {"c1"}

@@ -1,0 +1,104 @@
+"""Posts as they are before the samples, and a weight on prompts: published, and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from twin_assets.checkpoints.manifest import read_manifest
+from twin_assets.training.fine_tuning import POSTS, fine_tune
+from twin_assets.training.from_manifest import FAILED, main
+from twin_resources.authors import Author, write_author
+from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+
+RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\nprompt_weight: 0.3\n"
+TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample
+
+
+@pytest.fixture
+def tables(home: Settings) -> Iterator[Tables]:
+    state = State.open(home.state_address)
+    yield Tables(home.tables_base, state=state)
+    state.close()
+
+
+def write_posts(tables: Tables) -> None:
+    rows = [
+        {
+            "document_id": f"document-{number}",
+            "text": " ".join(f"{number * 31 + word} and" for word in range(600)),
+            "kept": True,
+        }
+        for number in range(7)
+    ]
+    tables.sync(
+        pl.DataFrame(rows).with_columns(source=pl.col("document_id")),
+        POSTS,
+        author="ann",
+        key="source",
+        function=lambda changed: changed,
+        version="1",
+        schema={"document_id": pl.String(), "text": pl.String(), "kept": pl.Boolean()},
+        row_key="document_id",
+    )
+
+
+def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
+    home: Settings,
+    tables: Tables,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
+    settings = load_settings(home.home)
+    recipe = tmp_path / "raw-first.yaml"
+    recipe.write_text(RAW, encoding="utf-8")
+    author = Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
+    write_author(settings, author)
+    prepare_base_model(settings, str(tiny_model))
+    write_dataset(settings, count=40)
+    write_posts(tables)
+    lines: list[str] = []
+
+    def listen(message: Any) -> None:
+        lines.extend([message["text"]] if "text" in message else [])
+
+    launcher = LocalLauncher(settings)
+    tuned = fine_tune(
+        author, settings=settings, tables=tables, launcher=launcher, on_message=listen
+    )
+
+    manifest = read_manifest(tuned.folder)
+    raw = manifest.dataset["raw"]
+    assert lines[0] == "recipe raw-first: named in the author's file"
+    assert (raw["asset"], raw["share"], raw["block_tokens"]) == (POSTS, 0.5, 512)
+    assert raw["posts"] == len(TRAINED_ON)
+    assert 0 < raw["steps"] < manifest.steps == len(manifest.history)
+    assert raw["tokens"] == pytest.approx(0.5 * 8000, abs=4 * 512)
+    assert manifest.dataset["samples"] == 36, "blocks are no samples"
+    read = tables.read(POSTS, "ann", version=raw["tag"])
+    assert set(read["document_id"]) > TRAINED_ON, "the tag pins the table that they come from"
+
+    assert main(["--from-manifest", str(tuned.folder)]) == 0
+    assert f"the same weights bit for bit: checkpoint {manifest.checkpoint}" in (
+        capsys.readouterr().out
+    )
+    edited = tmp_path / "edited.parquet"
+    read.select(pl.col("document_id").alias("sample_id"), "document_id", "text").write_parquet(
+        edited
+    )
+    assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == FAILED
+    assert f"other posts than were trained on, in {edited}" in capsys.readouterr().err
