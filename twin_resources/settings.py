@@ -108,7 +108,9 @@ class Settings(BaseSettings):
     self_hosted_usd_per_hour: float = 0.02
     # off: compute as a processor without bf16 instructions does (`processor.py` reads it).
     bf16: Literal["auto", "off"] = "auto"
-    train_ranks: int = Field(default=2, ge=1)  # processes that train together
+    # Processes that train together; where it is not set and a recipe is for GPUs, as many of this
+    # machine's as can share a step
+    train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"  # where a training runs
     train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
     # host:port at which this machine is reached by those that follow it (backend local).

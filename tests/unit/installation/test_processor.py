@@ -64,8 +64,8 @@ def test_the_recipe_is_told_before_the_training_with_its_reason(
 ) -> None:
     monkeypatch.setattr(author_recipe, "usable_gpus", list)
 
-    def told(because: str = "", **values: str) -> str:
-        author = Author(slug="ann", name="Ann", **values)
+    def told(because: str = "", *, recipe: str = "", base_model: str = "") -> str:
+        author = Author(slug="ann", name="Ann", recipe=recipe, base_model=base_model)
         machine_stage.tell_recipe(author, home, clock=StageClock(), because=because)
         return " ".join(capsys.readouterr().out.split())
 
