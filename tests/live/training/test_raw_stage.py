@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -71,19 +70,13 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     prepare_base_model(settings, str(tiny_model))
     write_dataset(settings, count=40)
     write_posts(tables)
-    lines: list[str] = []
 
-    def listen(message: Any) -> None:
-        lines.extend([message["text"]] if "text" in message else [])
-
-    launcher = LocalLauncher(settings)
-    tuned = fine_tune(
-        author, settings=settings, tables=tables, launcher=launcher, on_message=listen
-    )
+    tuned = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))
 
     manifest = read_manifest(tuned.folder)
     raw = manifest.dataset["raw"]
-    assert lines[0] == "recipe raw-first: named in the author's file"
+    log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
+    assert log.startswith("recipe raw-first: named in the author's file\n")
     assert (raw["asset"], raw["share"], raw["block_tokens"]) == (POSTS, 0.5, 512)
     assert raw["posts"] == len(TRAINED_ON)
     assert 0 < raw["steps"] < manifest.steps == len(manifest.history)
