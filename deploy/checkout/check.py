@@ -87,8 +87,8 @@ def pytest_stages(
     live_workers: int = WORKERS,
     shard: tuple[int, int] = (1, 1),
 ) -> list[Stage]:
-    """The pytest runs: unit and graph tests, live tests on some workers, and those that want the
-    machine to themselves (marked `alone`).
+    """The pytest runs: unit and graph tests, live tests on some workers, those that want the
+    machine to themselves (marked `alone`), and those of a GPU, which skip where there is none.
 
     Args:
         arguments: for pytest; paths among them choose the tests.
@@ -123,6 +123,7 @@ def pytest_stages(
         *stages,
         Stage("live", (*base, *together, *rest, "tests/live")),
         Stage("live, alone", (*base, *_marked(*forms, "alone"), *rest, "tests/live")),
+        Stage("gpu", (*base, *_marked(*forms), *rest, "tests/gpu")),  # beside nothing on the card
     ]
 
 

@@ -35,28 +35,30 @@ def test_stages_by_length() -> None:
     assert [stage.name for stage in without] == ["unit and graph"]
     assert without[0].command[-2:] == ("tests/graph", "tests/unit")
     short = check.pytest_stages(["-k", "tables", "-x"], "short")
-    assert [stage.name for stage in short] == ["unit and graph", "live", "live, alone"]
+    assert [stage.name for stage in short] == ["unit and graph", "live", "live, alone", "gpu"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
-    assert [marks(stage) for stage in short[1:]] == ["not long and not alone", "not long and alone"]
+    expressions = ["not long and not alone", "not long and alone", "not long"]
+    assert [marks(stage) for stage in short[1:]] == expressions
     assert "-n" in short[0].command
     assert "-n" in short[1].command
-    assert "-n" not in short[2].command  # beside nothing
+    assert all("-n" not in stage.command for stage in short[2:])  # beside nothing
+    assert short[3].command[-1] == "tests/gpu"
     whole = check.pytest_stages([], "long")
-    assert [marks(stage) for stage in whole] == ["", "not alone", "alone"]
+    assert [marks(stage) for stage in whole] == ["", "not alone", "alone", ""]
 
 
 def test_workers_and_shares() -> None:
     def beside(stage: check.Stage) -> str:
         return stage.command[stage.command.index("-n") + 1]
 
-    first, live, alone = check.pytest_stages([], "short", workers=6, shard=(2, 3))
+    first, live, alone, gpu = check.pytest_stages([], "short", workers=6, shard=(2, 3))
     assert (beside(first), beside(live)) == ("6", "6")
-    first_of_two, live_of_three, _ = check.pytest_stages([], "short", live_workers=3)
+    first_of_two, live_of_three, *_ = check.pytest_stages([], "short", live_workers=3)
     assert (beside(first_of_two), beside(live_of_three)) == ("2", "3")
     gigabytes = {available: check.live_workers_for(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
     assert "-n" not in alone.command  # beside nothing, however many there are
-    for stage in (first, live, alone):
+    for stage in (first, live, alone, gpu):
         words = stage.command
         assert words[words.index("--shard") + 1] == "2/3"
         assert words[words.index("--shard") - 1] == "tests.sharding"
@@ -124,7 +126,7 @@ def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
 
     def collected(length: check.Length) -> list[list[str]]:
         found: list[list[str]] = []
-        for stage in check.pytest_stages([], length)[1:]:
+        for stage in check.pytest_stages([], length)[1:3]:
             expression = ("-m", marks(stage))
             ran = subprocess.run(
                 [sys.executable, "-m", "pytest", "--collect-only", "-q", *expression, "."],

@@ -1,0 +1,146 @@
+"""What the tests on a GPU share: the device, and jobs of a random base model on it.
+
+Belongs here: fixtures, and why a test is skipped. Does not belong here: the base model
+(`random_base.py`).
+
+    pytest tests/gpu                 on the first GPU, at most four minutes; skipped without one
+    pytest tests/gpu --device cpu    the same bodies on the processor: they work but for the card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+import pytest
+
+from tests.gpu.random_base import make_base, pair_rows, rows
+from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.recipe import load_launch, load_recipe
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
+from twin_assets.training.fine_tuning import launched
+from twin_resources.models.training_launcher import TrainingJob
+from twin_resources.settings import Settings
+
+# the shipped launch configurations, by what they are for
+LAUNCHES = {
+    "cuda": {
+        "plain": "gpu-single",
+        "zero2": "gpu-zero2",
+        "zero3": "gpu-zero3",
+        "offload": "gpu-zero3-offload",
+    },
+    "cpu": {
+        "plain": "cpu-single",
+        "zero2": "cpu-zero2",
+        "zero3": "cpu-zero3",
+        "offload": "cpu-zero2-offload",
+    },
+}
+SAMPLES, HELD_OUT = 48, 8
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", choices=("cuda", "cpu"), default="cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """Where the test runs, as torch calls it."""
+    import torch
+
+    chosen = str(request.config.getoption("--device", "cuda"))
+    if chosen == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU: torch sees none; a machine with one runs these, `pytest -m gpu`")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def two_of(device: str) -> str:
+    """The device, where there are two of it."""
+    import torch
+
+    if device == "cuda" and torch.cuda.device_count() < 2:
+        pytest.skip("no GPU: torch sees one, and this test needs two")
+    return device
+
+
+@pytest.fixture(scope="session")
+def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("gpu") / "base")
+
+
+@pytest.fixture(scope="session")
+def samples(random_base: Path) -> list[TokenizedSample]:
+    """Samples of the bundled posts as the random base's tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(random_base)
+    tokenized, left_out = tokenize_samples(rows(SAMPLES), tokenizer, max_length=1024)
+    assert not left_out
+    return tokenized
+
+
+def written_job(home: Settings, base: Path, name: str, **changes: Any) -> TrainingJob:
+    """Write a job of about six steps of eight samples, and return how it is launched.
+
+    With `start`, an adapter's folder, it is a preference tuning.
+    """
+    values = {
+        "samples_per_step": 8,
+        "token_budget": 10**6,
+        "max_epochs": 1,
+        "checkpoint_every_steps": 2,
+    } | changes
+    ranks = values.pop("ranks", 1)
+    start = values.pop("start", None)
+    dropout = values.pop("dropout", 0.0)
+    recipe = load_recipe("smollm2-135m-cpu")
+    assert recipe.lora is not None
+    values["lora"] = recipe.lora.model_copy(update={"dropout": dropout})
+    job = Job(
+        folder=home.work_dir / name,
+        base_name="random",
+        base_folder=base,
+        ranks=ranks,
+        recipe=recipe.model_copy(update=values),
+        stage="dpo" if start else "sft",
+        start=start,
+    )
+    write_job(job)
+    pl.DataFrame(pair_rows(SAMPLES) if start else rows(SAMPLES)).write_parquet(job.samples)
+    if not start:
+        pl.DataFrame(rows(SAMPLES + HELD_OUT)[-HELD_OUT:]).write_parquet(job.held_out)
+    return launched(job, name=name)
+
+
+class MakeJob(Protocol):
+    """`written_job` of a fresh home and the random base."""
+
+    def __call__(self, name: str, **changes: Any) -> TrainingJob: ...
+
+
+@pytest.fixture
+def make_job(home: Settings, random_base: Path) -> MakeJob:
+    return partial(written_job, home, random_base)
+
+
+@pytest.fixture(scope="session")
+def launch_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A shipped launch configuration by device and what it is for, in the precision that is named:
+    bf16's rounding would hide what is compared."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("launch")
+
+    def written(device: str, kind: str, precision: str = "fp32") -> str:
+        name = LAUNCHES[device][kind]
+        path = folder / f"{name}-{precision}.yaml"
+        values = load_launch(name).model_dump() | {"mixed_precision": precision}
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return str(path)
+
+    return written

@@ -1,0 +1,90 @@
+"""A killed training on a GPU goes on as if it had not been, and a preference tuning starts at ln 2.
+
+A GPU adds in no fixed order, so weights are compared within a bound there, on the processor bit for
+bit. The adapters drop a tenth: with other random numbers after the checkpoint the losses would
+differ by more than the bound.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from tests.gpu.conftest import MakeJob
+from twin_assets.checkpoints.job import read_result
+from twin_assets.training.fine_tuning import MODULE
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.models.training_launcher.machine import ACCELERATE
+from twin_resources.settings import Settings
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
+
+WITHIN = {"cpu": 0.0, "cuda": 1e-3}
+
+
+def rank_of(job: TrainingJob) -> int:
+    """The process that trains a job of one rank; not its launcher, whose words are in part its."""
+    (rank,) = (
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(job.folder / "job.json") in (words := process.info["cmdline"] or [])
+        and MODULE in words
+        and ACCELERATE not in words
+    )
+    return rank
+
+
+def weights_of(output: Path) -> dict[str, Any]:
+    return load_file(output / "adapter" / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["plain", "zero3"])
+def test_a_killed_rank_goes_on_where_it_was(
+    device: str, kind: str, home: Settings, make_job: MakeJob, launch_on: Callable[..., str]
+) -> None:
+    make = partial(make_job, launch=launch_on(device, kind), dropout=0.1)
+    whole = LocalLauncher(home).run(make("whole"))
+    job = make("killed")
+    killed: list[int] = []
+
+    def kill_once(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step") == 3 and not killed:
+            killed.append(rank_of(job))
+            os.kill(killed[0], signal.SIGKILL)
+
+    resumed = LocalLauncher(home).run(job, on_message=kill_once)
+
+    result, other = (read_result(each / "result.json") for each in (resumed, whole))
+    assert killed
+    assert result.resumed_at[0] in {2, 4}
+    losses, others = ([row["loss"] for row in one.history] for one in (result, other))
+    assert losses == pytest.approx(others, abs=WITHIN[device])
+    weights, wanted = weights_of(resumed), weights_of(whole)
+    assert weights.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert weights[name] == pytest.approx(value, abs=WITHIN[device]), name
+    assert any(abs(value).max() > 0 for name, value in weights.items() if "lora_B" in name)
+
+
+def test_a_preference_tuning_starts_at_ln_2_and_learns(
+    device: str, home: Settings, make_job: MakeJob, launch_on: Callable[..., str]
+) -> None:
+    make = partial(make_job, launch=launch_on(device, "plain"))
+    start = LocalLauncher(home).run(make("start")) / "adapter"
+    tuned = LocalLauncher(home).run(make("tuned", start=start, learning_rate=1e-3))
+
+    first, *_, last = read_result(tuned / "result.json").history
+    # the untouched start is its own reference
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert first["margin"] == pytest.approx(0.0, abs=1e-4)
+    assert last["loss"] < first["loss"] - 1e-3
+    assert last["margin"] > first["margin"]
