@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import polars as pl
 import pytest
 
 from tests.gpu.random_base import make_base, pair_rows, rows
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.training.fine_tuning import launched
@@ -111,9 +110,9 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
         start=start,
     )
     write_job(job)
-    pl.DataFrame(pair_rows(SAMPLES) if start else rows(SAMPLES)).write_parquet(job.samples)
+    write_rows(job.samples, pair_rows(SAMPLES) if start else rows(SAMPLES))
     if not start:
-        pl.DataFrame(rows(SAMPLES + HELD_OUT)[-HELD_OUT:]).write_parquet(job.held_out)
+        write_rows(job.held_out, rows(SAMPLES + HELD_OUT)[-HELD_OUT:])
     return launched(job, name=name)
 
 

@@ -4,13 +4,16 @@ Belongs here: what `train.py` reads and where it writes. Does not belong here: h
 started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
 
     <folder>/job.json             this
-    <folder>/samples.parquet      sample_id, document_id, messages; dpo: rejected, rejected_ended
-    <folder>/posts.parquet        sample_id, document_id, text; only where raw posts come first
-    <folder>/held_out.parquet     the same columns; measured now and then, never trained on
+    <folder>/samples.json         sample_id, document_id, messages; dpo: rejected, rejected_ended
+    <folder>/posts.json           sample_id, document_id, text; only where raw posts come first
+    <folder>/held_out.json        the same columns; measured now and then, never trained on
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
     <folder>/failure.json         why it stopped for good: nothing that a retry would mend
     <folder>/output/              adapter/ and result.json; there only when the training is complete
+
+The rows are JSON, which a rank reads with what Python brings: no library of tables is needed where
+a job's folder is trained.
 """
 # pyright: strict
 
@@ -27,7 +30,7 @@ from typing import Any, Literal
 from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch
 from twin_resources.errors import TwinError
 
-SCHEMA = 3
+SCHEMA = 4  # 4: rows as JSON
 Stage = Literal["sft", "dpo"]
 
 
@@ -68,15 +71,15 @@ class Job:
 
     @property
     def samples(self) -> Path:
-        return self.folder / "samples.parquet"
+        return self.folder / "samples.json"
 
     @property
     def posts(self) -> Path:
-        return self.folder / "posts.parquet"
+        return self.folder / "posts.json"
 
     @property
     def held_out(self) -> Path:
-        return self.folder / "held_out.parquet"
+        return self.folder / "held_out.json"
 
     @property
     def reference(self) -> Path:
@@ -139,6 +142,16 @@ def read_job(path: Path) -> Job:
     )
 
 
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write `Job.samples` or `Job.held_out`: a list of rows, complete whenever the file exists."""
+    write_json(path, list(rows), indent=None)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """What `write_rows` wrote, in its order."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
     """SHA-256 of the rows that a job trains on, whatever their order and the file's own bytes."""
     digest = hashlib.sha256()
@@ -195,11 +208,13 @@ def read_result(path: Path) -> TrainingResult:
     return TrainingResult(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
+def write_json(
+    path: Path, document: dict[str, Any] | list[Mapping[str, Any]], *, indent: int | None = 2
+) -> None:
     """Write a file that is complete whenever it exists; two ranks may write it at once."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+        stream.write(json.dumps(document, indent=indent, sort_keys=True) + "\n")
         stream.flush()
         os.fsync(stream.fileno())  # else a power failure leaves an empty file of this name
     partial.replace(path)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fault_injection import check_way, with_fault
@@ -164,7 +164,7 @@ def _fine_tune(
             because=inputs.chosen.line,
         )
         write_job(job)
-        samples.select(ROWS).write_parquet(job.samples)
+        write_rows(job.samples, samples.select(ROWS).iter_rows(named=True))
         if inputs.posts is not None:
             tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
             posts = training_posts(
@@ -173,9 +173,9 @@ def _fine_tune(
                 dataset_version=inputs.lance_version,
                 version=inputs.posts.lance_version,
             )
-            posts.write_parquet(job.posts)
+            write_rows(job.posts, posts.iter_rows(named=True))
         watched = held_out_samples(inputs.author, tables, version=inputs.lance_version)
-        watched.select(ROWS).write_parquet(job.held_out)
+        write_rows(job.held_out, watched.select(ROWS).iter_rows(named=True))
         output = launcher.run(
             launched(job, name=author.slug), on_message=on_message, environment=environment
         )

@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.job import Job, rows_hash, write_job
+from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_rows
 from twin_assets.checkpoints.manifest import ADAPTER, FILE, Manifest, checkpoint_hash, read_manifest
 from twin_assets.checkpoints.recipe import Launch, Recipe
 from twin_assets.training import fine_tuning, preference_tuning
@@ -44,9 +44,10 @@ class ManifestSources:
 
     Attributes:
         base: transformers folder of the base model.
-        rows: Parquet file of the rows that were trained on; else the author's table is read.
+        rows: file of the rows that were trained on, Parquet or a job's JSON; else the author's
+            table is read.
         parent: PEFT folder of the supervised checkpoint that a preference tuning went on from.
-        posts: Parquet file of the raw posts that came before the samples; else the table is read.
+        posts: file of the raw posts that came before the samples, as `rows`; else the table.
     """
 
     base: Path | None = None
@@ -100,9 +101,9 @@ def repeat(
     posts = posts_of(manifest, tables, sources or ManifestSources())
     make_room(job, rows, posts)
     write_job(job)
-    rows.write_parquet(job.samples)
+    write_rows(job.samples, rows.iter_rows(named=True))
     if posts is not None:
-        posts.write_parquet(job.posts)
+        write_rows(job.posts, posts.iter_rows(named=True))
     name = f"repeat-{manifest.training[:16]}"
     output = launcher.run(fine_tuning.launched(job, name=name), on_message=on_message)
     weights = output / (ADAPTER if job.recipe.lora else "model")
@@ -155,8 +156,6 @@ def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -
     Raises:
         TwinError: the folder holds something else than a training; it is left as it is.
     """
-    import polars as pl
-
     if not job.folder.is_dir() or not any(job.folder.iterdir()):
         return
     if not job.path.is_file():
@@ -170,7 +169,8 @@ def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -
     same = before == job.path.read_text(encoding="utf-8")
     for path, wanted in ((job.samples, rows), (job.posts, posts)):
         if wanted is not None:
-            same = same and path.is_file() and _hash(pl.read_parquet(path)) == _hash(wanted)
+            same = same and path.is_file()
+            same = same and rows_hash(read_rows(path)) == rows_hash(wanted.iter_rows(named=True))
     # an earlier repetition's output would prove nothing, another training's state still less
     if job.output.is_dir() or not same:
         shutil.rmtree(job.folder)
@@ -250,7 +250,7 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
 
     described = manifest.dataset if manifest.stage == "sft" else manifest.preferences
     if sources.rows is not None:
-        rows, where = pl.read_parquet(sources.rows), str(sources.rows)
+        rows, where = _rows_in(sources.rows), str(sources.rows)
     elif manifest.stage == "sft":
         where = f"{fine_tuning.DATASET} of {manifest.author}, tag {described['tag']}"
         rows = fine_tuning.training_samples(
@@ -278,9 +278,15 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found=f"other rows than were trained on, in {where}: {digest[:12]} and not "
             f"{described['rows_sha256'][:12]}",
-            next_step="name a Parquet file of the right ones with --rows",
+            next_step="name a file of the right ones (Parquet, JSON) with --rows",
         )
     return rows
+
+
+def _rows_in(file: Path) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(read_rows(file)) if file.suffix == ".json" else pl.read_parquet(file)
 
 
 def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame | None:
@@ -289,13 +295,11 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
     Raises:
         TwinError: they are not the ones that the manifest names by hash.
     """
-    import polars as pl
-
     described = manifest.dataset.get("raw")
     if manifest.stage != "sft" or not described:
         return None
     if sources.posts is not None:
-        posts, where = pl.read_parquet(sources.posts), str(sources.posts)
+        posts, where = _rows_in(sources.posts), str(sources.posts)
     else:
         where = f"{described['asset']} of {manifest.author}, tag {described['tag']}"
         posts = fine_tuning.training_posts(
@@ -310,7 +314,7 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found=f"other posts than were trained on, in {where}: {digest[:12]} and not "
             f"{described['rows_sha256'][:12]}",
-            next_step="name a Parquet file of the right ones with --posts",
+            next_step="name a file of the right ones (Parquet, JSON) with --posts",
         )
     return posts
 
@@ -326,8 +330,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
     parser.add_argument("--base", type=Path, help="transformers folder of the base model")
-    parser.add_argument("--rows", type=Path, help="Parquet file of the rows trained on")
-    parser.add_argument("--posts", type=Path, help="Parquet file of the raw posts trained on")
+    parser.add_argument("--rows", type=Path, help="file of the rows trained on (Parquet, JSON)")
+    parser.add_argument("--posts", type=Path, help="file of the raw posts trained on, as --rows")
     parser.add_argument("--parent", type=Path, help="adapter that a preference tuning began with")
     given = parser.parse_args(arguments)
     folder = given.from_manifest

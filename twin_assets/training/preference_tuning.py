@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
@@ -219,8 +219,6 @@ def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
 def _write(
     inputs: _Inputs, pairs: Sequence[Mapping[str, Any]], start: Path, settings: Settings
 ) -> Job:
-    import polars as pl
-
     job = Job(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
@@ -231,7 +229,7 @@ def _write(
         start=start,
     )
     write_job(job)
-    pl.DataFrame(pair_rows(pairs)).write_parquet(job.samples)
+    write_rows(job.samples, pair_rows(pairs))
     return job
 
 

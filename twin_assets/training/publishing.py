@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.job import Job, TrainingResult, read_result, rows_hash
+from twin_assets.checkpoints.job import (
+    Job,
+    TrainingResult,
+    read_result,
+    read_rows,
+    rows_hash,
+)
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import put_weights
 from twin_assets.checkpoints.recipe import Recipe
@@ -73,19 +79,17 @@ def publish_training(
 def _manifest(
     described: TrainingDescription, job: Job, result: TrainingResult, weights: Path
 ) -> Manifest:
-    import polars as pl
-
     base, first, last = described.base, result.history[0], result.history[-1]
     dataset, preferences = dict(described.dataset), dict(described.preferences)
     trained_on = {
         "left_out": result.left_out,
-        "rows_sha256": rows_hash(pl.read_parquet(job.samples).iter_rows(named=True)),
+        "rows_sha256": rows_hash(read_rows(job.samples)),
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **trained_on}
         if result.raw:
-            posts = pl.read_parquet(job.posts)
-            hashed = {"posts": posts.height, "rows_sha256": rows_hash(posts.iter_rows(named=True))}
+            posts = read_rows(job.posts)
+            hashed = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
             dataset["raw"] = {**dataset["raw"], **result.raw, **hashed}
     else:
         preferences |= {"pairs": result.samples, **trained_on}

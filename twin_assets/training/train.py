@@ -27,13 +27,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
 from twin_assets.checkpoints.batches import BatchPlan, Plannable, micro_batches, plan_stages
-from twin_assets.checkpoints.job import Job, TrainingResult, read_job, write_json, write_result
+from twin_assets.checkpoints.job import (
+    Job,
+    TrainingResult,
+    read_job,
+    read_rows,
+    write_json,
+    write_result,
+)
 from twin_assets.checkpoints.recipe import Recipe, learning_rate
 from twin_assets.checkpoints.samples import (
     RAW_BLOCK,
@@ -258,7 +264,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = pl.read_parquet(job.samples).sort("sample_id").to_dicts()
+    rows = sorted(read_rows(job.samples), key=lambda row: row["sample_id"])
     tokenize = tokenize_samples if job.stage == "sft" else tokenize_pairs
     return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
 
@@ -270,7 +276,7 @@ def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = pl.read_parquet(job.posts).sort("document_id").to_dicts()
+    rows = sorted(read_rows(job.posts), key=lambda row: row["document_id"])
     return tokenize_posts(rows, tokenizer)
 
 
@@ -295,8 +301,9 @@ def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = pl.read_parquet(job.held_out).to_dicts()
-    samples, _ = tokenize_samples(rows, tokenizer, max_length=job.recipe.max_length)
+    samples, _ = tokenize_samples(
+        read_rows(job.held_out), tokenizer, max_length=job.recipe.max_length
+    )
     return held_out_curve.watched(samples, training_tokens=plan.tokens)
 
 

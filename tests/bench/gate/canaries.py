@@ -19,7 +19,7 @@ from tests.bench.gate.forms import Form
 from tests.bench.gate.gated import Gated, gated
 from tests.bench.rows import Row
 from tests.bench.training.rows import row
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_assets.evaluation.harm import canary_audit
@@ -49,7 +49,7 @@ def exposed_canaries(form: Form) -> list[Row]:
         )
         write_job(job)
         samples = _samples(found, job, form.canary_tokens)
-        with_canaries(samples, recipe.seed).write_parquet(job.samples)
+        write_rows(job.samples, with_canaries(samples, recipe.seed).iter_rows(named=True))
         output = LocalLauncher(found.settings).run(launched(job, name="canaries"))
         whole = output / "model"
         trained = canary_audit.exposures(

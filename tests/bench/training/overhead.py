@@ -14,7 +14,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import yaml
 
 from tests.bench.retraining.rows import Row
@@ -23,7 +22,7 @@ from tests.bench.training.material import Material, author_in, recipe
 from tests.bench.training.processes import Cost, bare_command, timed
 from tests.bench.training.rows import row
 from tests.live.tiny_model import make_tiny_model
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
 from twin_resources.authors import read_author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -87,7 +86,7 @@ def _job(home: Settings, folder: Path, base: Path, shape: Recipe) -> Job:
     )
     job = Job(folder, "bench", base, home.train_ranks, shape)
     write_job(job)
-    pl.DataFrame(rows).write_parquet(job.samples)
+    write_rows(job.samples, rows.iter_rows(named=True))
     return job
 
 

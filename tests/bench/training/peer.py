@@ -18,10 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 
-from twin_assets.checkpoints.job import Job, read_job
+from twin_assets.checkpoints.job import Job, read_job, read_rows
 from twin_assets.checkpoints.samples import tokenize_samples
 
 KINDS = ("trl-defaults", "trl-tuned", "trainer")
@@ -65,7 +64,7 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    rows = pl.read_parquet(job.samples).to_dicts()
+    rows = read_rows(job.samples)
     dataset = Dataset.from_list(
         [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     )
@@ -103,7 +102,7 @@ def plain_trainer(job: Job) -> Any:
 
     recipe = job.recipe
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = pl.read_parquet(job.samples).to_dicts()
+    rows = read_rows(job.samples)
     samples, _ = tokenize_samples(rows, tokenizer, max_length=recipe.max_length)
     dataset = Dataset.from_list(
         [

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import psutil
 
 from tests.bench.training.material import ROOT, Material
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fine_tuning import launched
 from twin_resources.models.training_launcher import computes_in_bf16
@@ -135,7 +134,7 @@ def write(folder: Path, material: Material, recipe: Recipe, *, ranks: int) -> Jo
     """A job's folder, ready to be started."""
     job = Job(folder, "bench", material.base, ranks, recipe)
     write_job(job)
-    pl.DataFrame(material.train).write_parquet(job.samples)
+    write_rows(job.samples, material.train)
     return job
 
 

@@ -26,6 +26,7 @@ from starlette.testclient import TestClient
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
 from tests.prepared_embedder import lend_weights
+from twin_assets.checkpoints.job import write_rows
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
@@ -244,7 +245,8 @@ def train(settings: Settings) -> str:
     samples = settings.work_dir / "training" / f"{AUTHOR}-0123456789abcdef"
     samples.mkdir(parents=True)
     rows = instance.tables.read("instruction_dataset", AUTHOR)
-    rows.select("sample_id", "document_id", "messages").write_parquet(samples / "samples.parquet")
+    chosen = rows.select("sample_id", "document_id", "messages").iter_rows(named=True)
+    write_rows(samples / "samples.json", chosen)
     registry = instance.registry
     item = registry.register(
         author=AUTHOR,

@@ -32,7 +32,7 @@ def test_the_word_is_everywhere_before(lived: Lived) -> None:
         "instruction_dataset.lance",
         "traces.sqlite",
         "outbox.sqlite",
-        "samples.parquet",
+        "samples.json",
         "dagster/history/runs/",
         "compute_logs",
     ):

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from tests.live.base_models.tiny_families import FAMILIES, make_family
 from tests.live.training.conftest import rows
 from tests.live.training.test_exports import published
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.job import Job, read_result, write_job
+from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
 from twin_assets.checkpoints.published_weights import put_weights, weights_of
 from twin_assets.checkpoints.recipe import Launch, LoraShape, load_recipe
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
@@ -53,7 +52,7 @@ def trained(home: Settings, base: BaseModel) -> Path:
     launch = Launch(name="here", device="cpu", mixed_precision="fp32")
     job = Job(home.work_dir / "job", "tiny", base.folder, 1, recipe, launch=launch)
     write_job(job)
-    pl.DataFrame(rows(16)).write_parquet(job.samples)
+    write_rows(job.samples, rows(16))
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=recipe.accumulation(1))
     train(job, lambda _line: None, accelerator)
     return job.output

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
 from twin_resources.models.training_launcher import TrainingJob
@@ -93,7 +92,7 @@ def written_job(
         start=start,
     )
     write_job(job)
-    pl.DataFrame(samples or rows()).write_parquet(job.samples)
+    write_rows(job.samples, samples or rows())
     return launched(job, name=name)
 
 

@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import psutil
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import rows
-from twin_assets.checkpoints.job import Job, write_job
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import launched
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
@@ -59,7 +58,7 @@ def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
     write_job(job)
-    pl.DataFrame(rows()).write_parquet(job.samples)
+    write_rows(job.samples, rows())
     # as many threads a rank wherever it runs: their number moves sums by rounding
     return dataclasses.replace(launched(job, name=name), threads_per_rank=1)
 

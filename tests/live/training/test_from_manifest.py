@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from twin_assets.checkpoints.job import read_rows
 from twin_assets.checkpoints.manifest import FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
@@ -84,7 +85,7 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
 
     # what is not what the manifest names is not trained on
     tampered = tmp_path / "rows.parquet"
-    pl.read_parquet(work / "samples.parquet").with_columns(
+    pl.DataFrame(read_rows(work / "samples.json")).with_columns(
         document_id=pl.lit("document-0")
     ).write_parquet(tampered)
     assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == FAILED

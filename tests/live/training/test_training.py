@@ -190,13 +190,23 @@ def test_when_no_sample_is_usable_the_reason_is_told(
     assert "raise max_length" in caught.value.next_step
 
 
+NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
+
+
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
-def test_one_rank_trains_too(
+def test_one_rank_trains_too_and_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     job = make_job("alone", launch=launch, ranks=1, token_budget=1500)
+    # Python then writes each import into the log, of the launcher as well
+    told = {**job.environment, "PYTHONPROFILEIMPORTTIME": "1"}
 
-    output = LocalLauncher(home).run(job)
+    output = LocalLauncher(home).run(replace(job, environment=told))
+
+    log = (home.logs_dir / "training-alone.log").read_text(encoding="utf-8")
+    imported = set(re.findall(r"^import time:.*\| +(\w+)$", log, re.MULTILINE))
+    assert {"torch", "transformers", "peft"} <= imported
+    assert not imported & NOT_IN_A_RANK
 
     result = read_result(output / "result.json")
     assert (result.effective["ranks"], result.effective["zero_stage"]) == (1, stage)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from twin_assets.checkpoints.job import write_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import Undecodable, held_in
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -113,7 +114,7 @@ def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:
     known.write_text(json.dumps({"kept": [OTHER, TEXT], "2019/the-walk.md": 1, "n": 2}))
     job = home.work_dir / "training" / "ada-0123456789abcdef"
     job.mkdir(parents=True)
-    pl.DataFrame({"m": [TEXT]}).write_parquet(job / "samples.parquet")
+    write_rows(job / "samples.json", [{"m": TEXT}])
     (job / "job.json").write_text("{}")
     report = home.home / "reports" / "ada" / "cleaned.md"
     report.parent.mkdir(parents=True)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
-from twin_assets.checkpoints.job import Job, rows_hash, write_job
+from twin_assets.checkpoints.job import Job, rows_hash, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
@@ -88,7 +88,7 @@ def half_done(base: Path, tmp_path: Path) -> Job:
     job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources())
     (job.state / "step-000005").mkdir(parents=True)
     write_job(job)
-    ROWS.write_parquet(job.samples)
+    write_rows(job.samples, ROWS.iter_rows(named=True))
     return job
 
 
@@ -127,7 +127,7 @@ def test_other_posts_than_the_manifest_names_are_not_trained_on(
         posts_of(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
     assert posts_of(manifest_of(base), tables, there) is None
 
-    posts.write_parquet(half_done.posts)
+    write_rows(half_done.posts, posts.iter_rows(named=True))
     make_room(half_done, ROWS, posts)
     assert half_done.state.is_dir()
     make_room(half_done, ROWS, edited)
