@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.common_cause import needed_authors
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
 from twin_resources.statistics.poisoning import EvidenceShares
@@ -29,8 +30,6 @@ from twin_resources.statistics.retraining_limits import (
 
 Kind = Literal["quiet", "train", "nothing_to_learn", "incident", "held_back"]
 
-SHARED_BY = 0.10
-SHARED_BY_AT_LEAST = 2  # one author of three is more than 10 %, and shares nothing
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
 
@@ -90,6 +89,7 @@ class AlarmContext:
         learnt_before: who was trained on `now_there_is` already, in words (`v4, parked`), whatever
             became of it; empty: nobody was.
         last: None: no alarm of this author has started one.
+        incident: the fall that authors share and that this alarm belongs to, in words; empty: none.
         alarmed_authors: authors with an alarm within the hour, this one included.
         armed_authors: authors with an armed stream.
         cause_outside: of `diagnosis.cause_outside_the_weights`.
@@ -114,6 +114,7 @@ class AlarmContext:
     falls: Sequence[Fall] = ()
     carried: EvidenceShares | None = None
     learnt_before: str = ""
+    incident: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,12 @@ def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> 
 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
-    """Whether alarms within an hour share a cause: at least two authors, and more than 10 %."""
-    return alarmed_authors >= SHARED_BY_AT_LEAST and alarmed_authors > SHARED_BY * max(
-        armed_authors, alarmed_authors
-    )
+    """Whether alarms within an hour share a cause: of at least three authors, and of a tenth.
+
+    What all values say together is seen earlier, and by more (`common_cause.py`); this one is for a
+    cause that some authors share and most do not, such as one of several base models.
+    """
+    return alarmed_authors >= needed_authors(armed_authors)
 
 
 def decide(situation: AlarmContext) -> RetrainingDecision:
@@ -203,12 +206,9 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if situation.usage.in_flight:
         why = f"recorded with run {situation.usage.in_flight}, which is in flight"
         return closed("held_back", why, "in_flight")
-    if is_incident(situation.alarmed_authors, situation.armed_authors):
-        why = (
-            f"{situation.alarmed_authors} of {situation.armed_authors} authors within an hour: one "
-            "incident (judge, base model or provider), no retraining"
-        )
-        return closed("incident", why, "shared_cause")
+    if shared := _shared_cause(situation):
+        cause, why = shared
+        return closed("incident", why, cause)
     fallen = tuple(fall.prompt_class for fall in situation.falls)
     if readers := _by_some_readers(situation.carried):
         cause, why = readers
@@ -241,6 +241,19 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,
     )
+
+
+def _shared_cause(situation: AlarmContext) -> tuple[str, str] | None:
+    """Cause and reason where several authors fell together."""
+    if situation.incident:
+        return "common_cause", situation.incident
+    if is_incident(situation.alarmed_authors, situation.armed_authors):
+        why = (
+            f"{situation.alarmed_authors} of {situation.armed_authors} authors within an hour: one "
+            "incident (judge, base model or provider), no retraining"
+        )
+        return "shared_cause", why
+    return None
 
 
 def _by_some_readers(carried: EvidenceShares | None) -> tuple[str, str] | None:

@@ -78,6 +78,8 @@ class Watch:
         tolerance: that it is followed with.
         fleet: armed streams of the home at each certification, which shared delta.
         rules: `RULES` of the code that made it.
+        together: prompt class → m certified with a delta that no other stream takes a share of; for
+            what all authors say together (`home_bounds`).
     """
 
     author: str
@@ -92,6 +94,22 @@ class Watch:
     tolerance: float = baselines.TOLERANCE
     fleet: tuple[int, ...] = ()
     rules: int = RULES
+    together: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def home_bounds(self) -> Mapping[str, float]:
+        """What the values are held to beside those of other authors (`common_cause.py`); empty
+        while arming.
+
+        There the mean over authors has to be right, which it is by far where each bound is with
+        95 %; all of them at once, as `baseline.bounds`, would cost a fall of .1 days.
+        """
+        if self.baseline is None:
+            return {}
+        return {
+            name: max(bound, self.together.get(name, 0.0))
+            for name, bound in self.baseline.bounds.items()
+        }
 
     @property
     def armed(self) -> bool:
@@ -285,7 +303,16 @@ def _certified(
         fleet=fleet,
         tolerance=watch.tolerance,
     )
-    return replace(watch, baseline=baseline, fleet=(*watch.fleet, *[fleet] * len(due)))
+    alone = certified_by(batch, due, floor=watch.floor, batches=batches, tolerance=watch.tolerance)
+    together = {} if alone is None else {**alone.bounds}
+    for name, bound in watch.together.items():
+        together[name] = max(bound, together.get(name, 0.0))
+    return replace(
+        watch,
+        baseline=baseline,
+        fleet=(*watch.fleet, *[fleet] * len(due)),
+        together=together,
+    )
 
 
 def certified_by(

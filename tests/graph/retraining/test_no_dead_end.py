@@ -1,6 +1,6 @@
 """From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute or a notice within `MOST_VALUES` values; and no alarm
-ever trains on what was trained on before.
+fall of .3 ends in a retraining, a reroute or a notice within `MOST_VALUES` values, also while an
+incident of the home holds retrainings back; and no alarm ever trains on what was trained on before.
 
 The machine draws what may happen, in any order; then quality falls, and the days go on.
 """
@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world
 from tests.queued_notices import queued_notices
+from twin_resources.authors import Author, write_author
 from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG
 from twin_resources.registry.moves import VersionState
@@ -28,10 +29,11 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 A_DAY = 60  # values
 MOST_VALUES = 1_200
 FALLEN = [1.0, 0.0] * (A_DAY // 2)  # .5, where good values have .8
+OTHERS = ("bob", "cleo", "dora")
 
 
 class LoopInRealLife(RuleBasedStateMachine):
-    """One author's loop, with everything that people, runs and clocks do to it."""
+    """One author's loop, with everything that people, runs, clocks and the home do to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,8 +48,23 @@ class LoopInRealLife(RuleBasedStateMachine):
     @initialize(acts=st.booleans())
     def certified(self, acts: bool) -> None:
         self.acts_at_the_end = acts
-        self.world.good("ada", 200)
-        self.tick()
+        for author in OTHERS[1:]:
+            write_author(self.world.settings, Author(author, author.title()))
+            self.world.release(author, f"{author}-1")
+        self.world.good("ada", 180)
+        for author in OTHERS:
+            self.world.good(author, 180)
+        self.nights(1, good=True)
+
+    def nights(self, count: int, *, good: bool) -> None:
+        """Days of all authors."""
+        for _ in range(count):
+            self.world.now += timedelta(days=1)
+            for author in ("ada", *OTHERS):
+                version = self.stable if author == "ada" else "v1"
+                settle = self.world.good if good else self.world.bad
+                settle(author, 20, version=version)
+            self.tick()
 
     @property
     def stable(self) -> str:
@@ -83,6 +100,14 @@ class LoopInRealLife(RuleBasedStateMachine):
     def a_bad_week(self) -> None:
         self.world.bad("ada", 60, version=self.stable)
         self.tick()
+
+    @rule()
+    def weeks_of_the_home(self) -> None:
+        self.nights(8, good=True)
+
+    @rule()
+    def all_authors_fall(self) -> None:
+        self.nights(4, good=False)
 
     @rule()
     def posts_arrive(self) -> None:
@@ -155,9 +180,11 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     def told(self) -> int:
         """Notices about a fall."""
-        about = {"alarm", "nothing_to_learn", "incident"}
-        said = queued_notices(self.world.state, author="ada")
-        return sum(notice.event in about for notice in said)
+        about = {"alarm", "nothing_to_learn"}
+        return sum(
+            one.event == "incident" or (one.author == "ada" and one.event in about)
+            for one in queued_notices(self.world.state)
+        )
 
     def watched(self, version: str) -> bool:
         self.tick()

@@ -115,20 +115,32 @@ def test_a_shared_alarm_is_one_incident() -> None:
     assert "3 of 20 authors within an hour" in shared.message
 
 
+def test_an_alarm_that_an_incident_covers_is_closed_by_it() -> None:
+    """Two alarms in one midnight were an incident in any fleet up to 19; one of 200 never."""
+    covered = on(incident="incident 4: values of 180 of 200 authors together", falls=FALLS)
+    assert (covered.kind, covered.closes_alarm, covered.run_key) == ("incident", True, "")
+    assert covered.divert == (), "nothing is routed elsewhere for a fall that all share"
+    assert covered.tags["twin/decided_by"] == "common_cause"
+    assert covered.message.endswith("; incident 4: values of 180 of 200 authors together")
+    assert on(incident="incident 4", version="v4").tags["twin/decided_by"] == "superseded"
+
+
 @pytest.mark.parametrize(
     ("alarmed", "armed", "incident"),
     [
         (1, 1, False),
         (1, 5, False),
-        (2, 5, True),
+        (2, 2, False),
+        (2, 5, False),
+        (3, 5, True),
         (2, 20, False),
         (3, 20, True),
-        (20, 200, False),
-        (21, 200, True),
+        (19, 200, False),
+        (20, 200, True),
         (0, 0, False),
     ],
 )
-def test_more_than_a_tenth_and_at_least_two(alarmed: int, armed: int, incident: bool) -> None:
+def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) -> None:
     assert is_incident(alarmed, armed) is incident
 
 

@@ -53,7 +53,7 @@ class AlarmRecord:
     decided_at: float | None = None
 
 
-def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
+def record(connection: sa.Connection, alarm: Alarm, *, at: float, quietly: bool = False) -> None:
     """Store an alarm that was just raised, and tell people: once a day for a stream and version.
 
     While an earlier one of the same stream and version waits for its decision, this one is recorded
@@ -61,6 +61,7 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
 
     Args:
         at: seconds since the epoch.
+        quietly: an incident covers it, and people are told of that (`incidents.tell`).
     """
     waits = connection.execute(
         sa.select(alarms.c.number).where(_stream(alarm), alarms.c.status == "open")
@@ -86,6 +87,8 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
             decided_at=None if waits is None else at,
         )
     )
+    if quietly:
+        return
     key = f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY_S)}"
     announce(
         connection,

@@ -23,6 +23,7 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
+    incidents,
     launching,
     retrainings,
     score_watch,
@@ -30,6 +31,7 @@ from twin_resources.quality.retraining import (
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
+from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.retrainings import RunLaunch
@@ -124,6 +126,7 @@ class _Deciding:
     notes: list[str] = field(default_factory=list[str])
     sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
+    incident: Incident | None = None
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
@@ -135,12 +138,16 @@ class _Deciding:
         """Fold every author's new values, all authors before any decision: alarms that share a
         cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
         found and told; they decide about runs alone."""
+        news = False
         for author, stable in self.stable.items():
             if not self._has_news(stable):
                 continue
+            news = True
             done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
             if done.more:
                 self.notes.append(f"{author}: {done.values:,} values followed, more are waiting")
+        if news and (seen := incidents.look(self.loop.state, self.loop.rules, now=self.at)):
+            self.notes.append(seen)
 
     def decide_all(self) -> None:
         """Decide what is open, and say the numbers of everybody."""
@@ -150,6 +157,7 @@ class _Deciding:
             alarmed = alarm_records.authors_within_the_hour(connection, now=self.at)
             armed = score_watch.armed_streams(connection)
             self.sequences = settled_values.last_sequences(connection)
+            self.incident = incidents.covering(connection, now=self.at)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         for author in sorted({*self.stable, *alarms}):
             if author in self.messages:
@@ -161,7 +169,10 @@ class _Deciding:
                 self.messages[author] = f"{error.found}: nothing decided"
                 continue
             situation = replace(
-                situation, alarmed_authors=len(alarmed), armed_authors=max(1, armed_authors)
+                situation,
+                alarmed_authors=len(alarmed),
+                armed_authors=max(1, armed_authors),
+                incident="" if self.incident is None else self.incident.message,
             )
             decision = decide(situation)
             self.messages[author] = decision.message
@@ -275,8 +286,11 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                notice = _notice(alarm.author, record, decision, alarmed, before=before, at=self.at)
-                if notice is not None:
+                if decision.kind == "incident" and self.incident is not None:
+                    incidents.tell(connection, self.incident, now=self.at)
+                elif notice := _notice(
+                    author, record, decision, alarmed, before=before, at=self.at
+                ):
                     announce(connection, notice, at=self.at)
         except _Overtaken:
             self.messages[author] = "a retraining of this author has just been decided: waits"

@@ -19,20 +19,21 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import upsert
-from twin_resources.quality.retraining import alarm_records, settled_values
+from twin_resources.quality.retraining import alarm_records, incidents, settled_values
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics import baseline as baselines
 from twin_resources.statistics import watch as watching
 from twin_resources.statistics.baseline import Baseline
-from twin_resources.statistics.blocks import days_of
+from twin_resources.statistics.blocks import blocks_of, days_of
+from twin_resources.statistics.common_cause import DayBets, added, day_bets
 from twin_resources.statistics.detector import Alarm, Detector, threshold
 from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import Watch
@@ -99,9 +100,12 @@ def follow(
             mine = [value for value in values if value.stream == stream]
             fold = _Fold(connection, before, rules)
             after = fold.over(mine)
+            for bets, newest in fold.days.values():
+                incidents.record_day(connection, stream, version, bets, read_to=newest)
             if fold.alarm is not None:
                 alarms.append(fold.alarm)
-                alarm_records.record(connection, fold.alarm, at=now)
+                covered = incidents.covering(connection, now=now) is not None
+                alarm_records.record(connection, fold.alarm, at=now, quietly=covered)
                 read_to = min(read_to, fold.alarm.sequence)
             if after is not before or stream not in held:
                 _store(connection, after)
@@ -199,12 +203,17 @@ def armed_streams(connection: sa.Connection) -> int:
 
 @dataclass
 class _Fold:
-    """Folds values of one stream over its watch, in a transaction that is open."""
+    """Folds values of one stream over its watch, in a transaction that is open.
+
+    Attributes:
+        days: day of the home → what was bet on it, and its newest value.
+    """
 
     connection: sa.Connection
     before: Watch
     rules: LoopRules
     alarm: Alarm | None = None
+    days: dict[int, tuple[DayBets, int]] = field(default_factory=dict[int, tuple[DayBets, int]])
 
     def over(self, values: Sequence[SettledValue]) -> Watch:
         """The watch after the values, up to the first day with a new alarm, then in `alarm`."""
@@ -232,6 +241,7 @@ class _Fold:
                 end = bisect_right([value.sequence for value in day], known.sequence)
                 days.appendleft(day[end:])
                 day = day[:end]
+            self._say_of_the_home(watch, day)
             watch, self.alarm = watching.advance(
                 watch,
                 day,
@@ -244,6 +254,30 @@ class _Fold:
                 restarted = Detector(last_sequence=known.sequence, alarms=known.number)
                 watch = replace(watch, detector=restarted)
         return watch
+
+    def _say_of_the_home(self, watch: Watch, day: Sequence[SettledValue]) -> None:
+        """What these values say about their day of the home, each against the bound before it."""
+        new = [value for value in day if value.sequence > self._in_days]
+        if watch.baseline is None or not new:
+            return
+        blocks = blocks_of(new, most=watch.baseline.blocks)
+        number = self._day_number(new[-1])
+        bets = day_bets(watch.author, number, blocks, watch.home_bounds)
+        if bets is not None:
+            known = self.days.get(number)
+            bets = bets if known is None else added(known[0], bets)
+            self.days[number] = (bets, new[-1].sequence)
+
+    @cached_property
+    def _in_days(self) -> int:
+        watch = self.before
+        return incidents.read_to(self.connection, watch.author, watch.stream, watch.version)
+
+    def _day_number(self, value: SettledValue) -> int:
+        """The day of a value; where each stands for itself, as the ledger has it."""
+        if value.day is not None:
+            return value.day
+        return settled_values.day_of(self.connection, value.author, value.sequence)
 
     @property
     def _threshold(self) -> float:

@@ -97,15 +97,18 @@ def first_days(connection: sa.Connection, author: str, stream: str) -> dict[str,
     return {str(reader): int(day) for reader, day in rows}
 
 
+def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
+    """The day of a settled value, days since the epoch, UTC."""
+    day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
+    return int(connection.execute(day).scalar_one())
+
+
 def answered_at(connection: sa.Connection, author: str, sequence: int) -> int:
     """When the first answer behind a settled value was given, Unix milliseconds.
 
     The start of its day when the score is gone (deleted, past retention) or came late.
     """
-    day = connection.execute(
-        sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
-    ).scalar_one()
-    day_ms = int(day) * DAY_MS
+    day_ms = day_of(connection, author, sequence) * DAY_MS
     # Scores have no index by sequence: those of a day are read, which an alarm may cost.
     started = connection.execute(
         sa.select(sa.func.min(traces.c.started_ms))

@@ -171,6 +171,39 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
+# What one stream says about one day of the home (`statistics.common_cause.DayBets`), of the newest
+# days; `read_to`: the sequence number up to which its values are in it.
+fleet_days = sa.Table(
+    "fleet_days",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("read_to", sa.BigInteger, nullable=False),
+    sa.Column("logs", sa.JSON, nullable=False),
+    sa.Column("blocks", sa.Integer, nullable=False),
+    sa.Column("total", sa.Double, nullable=False),
+    sa.Column("squares", sa.Double, nullable=False),
+    sa.Index("fleet_days_by_day", "day"),
+)
+
+# A fall that authors share. `last_day`: of the home, up to which it is known to go on; `last_at`:
+# when that was seen, seconds since the epoch.
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("since_day", sa.Integer, nullable=False),
+    sa.Column("last_day", sa.Integer, nullable=False),
+    sa.Column("began_at", sa.Double, nullable=False),
+    sa.Column("last_at", sa.Double, nullable=False),
+    sa.Column("e_value", sa.Double, nullable=False),
+    sa.Column("authors", sa.Integer, nullable=False),
+    sa.Column("fallen", sa.JSON, nullable=False),
+    sa.Column("design_effect", sa.Double, nullable=False),
+)
+
 # A person has lowered the floor: an author's values up to `after_sequence` are history, neither bet
 # on nor what later ones are held to.
 lowered_floors = sa.Table(
