@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.retraining.common_falls import common_falls
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
@@ -31,6 +32,7 @@ from tests.bench.rows import heading, line, save
 ROWS: dict[str, Rows] = {
     "false-retrainings": false_retrainings,
     "delays": delays,
+    "common-falls": common_falls,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,
