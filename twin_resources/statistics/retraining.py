@@ -1,6 +1,7 @@
 """The decision of the sensor `quality_dropped`, as a function of what it has read.
 
-Belongs here: from an alarm (or none) to train, nothing to learn, incident, held back or quiet.
+Belongs here: from an alarm (or none) to train, nothing to learn (or rolled back, where an earlier
+version is surely better), incident, held back or quiet.
 Does not belong here: reading ledger, registry and runs, starting runs, storing the state.
 Method: deploy/docs/architecture.md, The loop. The alarm itself: `detector.py`.
 
@@ -13,7 +14,7 @@ budget, automatic retraining off) stays open, and the next tick decides it again
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twin_resources.statistics.baseline import arming
@@ -28,7 +29,7 @@ from twin_resources.statistics.retraining_limits import (
     held_back_by,
 )
 
-Kind = Literal["quiet", "train", "nothing_to_learn", "incident", "held_back"]
+Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
@@ -240,6 +241,21 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         run_key=run_key(alarm),
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,
+    )
+
+
+def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
+    """The decision that there is nothing to learn, when an earlier version answers again instead.
+
+    Args:
+        to: that version, `v2`.
+    """
+    return replace(
+        decision,
+        kind="rolled_back",
+        message=f"{decision.message}; rolled back to {to}, which was certified for more",
+        tags={**decision.tags, "twin/decision": "rolled_back"},
+        divert=(),
     )
 
 

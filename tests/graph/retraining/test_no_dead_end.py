@@ -1,6 +1,7 @@
 """From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute or a notice within `MOST_VALUES` values, also while an
-incident of the home holds retrainings back; and no alarm ever trains on what was trained on before.
+fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST_VALUES` values, also
+while an incident of the home holds retrainings back; and no alarm ever trains on what was trained
+on before.
 
 The machine draws what may happen, in any order; then quality falls, and the days go on.
 """
@@ -174,7 +175,7 @@ class LoopInRealLife(RuleBasedStateMachine):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", FALLEN, version=stable)
             ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
-            if ended:
+            if ended or self.stable != stable:
                 return
         raise AssertionError(f"{MOST_VALUES} values of a fall of .3, and nothing came of it")
 

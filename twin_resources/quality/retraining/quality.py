@@ -31,6 +31,7 @@ from twin_resources.quality.retraining import (
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
+from twin_resources.quality.retraining.earlier_versions import go_back
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
@@ -39,7 +40,7 @@ from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, Ru
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import threshold
+from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.retraining import (
     AlarmContext,
     LastRetraining,
@@ -47,6 +48,7 @@ from twin_resources.statistics.retraining import (
     StreamProgress,
     TrainingFingerprint,
     decide,
+    rolled_back,
 )
 from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
 from twin_resources.statistics.watch import Watch
@@ -263,7 +265,9 @@ class _Deciding:
         alarm, author = record.alarm, record.alarm.author
         if decision.kind == "quiet" or _says_the_same(record, decision):
             return
-        if decision.kind == "nothing_to_learn":
+        if decision.kind == "nothing_to_learn" and (back := self._went_back(alarm, decision)):
+            decision = rolled_back(decision, to=back)
+        elif decision.kind == "nothing_to_learn":
             places = divert(
                 self.loop.registry,
                 alarm,
@@ -297,6 +301,14 @@ class _Deciding:
             return
         self.messages[author] = decision.message
         self.decisions[author] = decision
+
+    def _went_back(self, alarm: Alarm, decision: RetrainingDecision) -> str:
+        """The earlier version that answers again, where runs may start by themselves; empty: it is
+        for a person to say."""
+        if not self.loop.limits(alarm.author).automatic:
+            return ""
+        by_day = self.loop.rules.by_day
+        return go_back(self.loop.registry, alarm, decision.divert, by_day=by_day)
 
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""

@@ -14,15 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from twin_resources.errors import TwinError
+from twin_resources.quality.retraining.earlier_versions import certified_bounds, retired
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_file, read_routing_policy
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.retraining import run_key
-from twin_resources.statistics.watch import Watch
-from twin_resources.storage.state.state_tables import watches
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -84,22 +81,10 @@ def _with_divert(
 
 def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:
     """The retired version with the highest certified m of this class; empty: none is above."""
-    candidates = {
-        f"v{version.version}"
-        for version in registry.versions(alarm.author)
-        if version.state == "retired" and not version.tainted and not version.forced
-    }
-    with registry.state.reading() as connection:
-        rows = connection.execute(
-            sa.select(watches.c.watch).where(
-                watches.c.author == alarm.author, watches.c.stream == alarm.stream
-            )
-        )
-        held = [Watch.from_json(row.watch) for row in rows]
+    candidates = retired(registry, alarm.author)
     certified = {
-        watch.version: watch.baseline.certified.get(prompt_class, 0.0)
-        for watch in held
-        if watch.baseline is not None
+        version: bounds.get(prompt_class, 0.0)
+        for version, bounds in certified_bounds(registry, alarm.author, alarm.stream).items()
     }
     mine = certified.get(alarm.version, 0.0)
     above = {name: certified.get(name, 0.0) for name in candidates}
