@@ -142,7 +142,9 @@ def _falls(form: Form) -> list[Row]:
             goal = 2.0 if authors == 200 else None
             peers = {
                 "longest": float(days.max()),
-                "single retrainings before it, a home": float(np.mean([one[1] for one in found])),
+                "alarms of single authors before it, a home": float(
+                    np.mean([one[1] for one in found])
+                ),
             }
             rows.append(row(f"{name})", float(np.median(days)), "days", at_most=goal, peers=peers))
     return rows

@@ -163,20 +163,31 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     assert [one.run_key for one in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
-def test_alarms_of_several_authors_within_an_hour_are_one_incident(world: LoopWorld) -> None:
-    for author in ("ada", "bob"):
+@pytest.mark.parametrize("authors", [("ada", "bob"), ("ada", "bob", "cleo")])
+def test_alarms_of_three_authors_within_an_hour_are_one_incident(
+    world: LoopWorld, authors: tuple[str, ...]
+) -> None:
+    """Also where the days of the home are too few to know them. Two are two."""
+    for author in authors[2:]:
+        write_author(world.settings, Author(author, author.title()))
+        world.release(author, f"{author}-1")
+    for author in authors:
         with_new_posts(world, author).good(author, 200)
     world.tick()
-    for author in ("ada", "bob"):
-        world.bad(author, 40)
+    for author in authors:
+        world.bad(author, 60)
 
     done = world.tick()
 
-    assert done.launches == ()
-    assert all("one incident" in done.messages[author] for author in ("ada", "bob"))
     told = [notice for notice in queued_notices(world.state) if notice.event == "incident"]
+    if len(authors) == 2:
+        assert sorted(launch.author for launch in done.launches) == ["ada", "bob"]
+        assert told == []
+        return
+    assert done.launches == ()
+    assert all("one incident" in done.messages[author] for author in authors)
     assert len(told) == 1
-    assert "ada, bob" in told[0].text
+    assert "ada, bob, cleo" in told[0].text
 
 
 def test_a_new_version_is_held_to_the_floor_of_the_one_before(world: LoopWorld) -> None:

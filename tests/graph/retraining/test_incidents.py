@@ -116,6 +116,23 @@ def test_two_weeks_after_an_incident_a_fall_is_an_author_s_own_again(
         assert len(connection.execute(sa.select(incidents)).all()) == 1
 
 
+def test_a_fall_of_one_author_under_an_incident_is_told_and_then_trained(
+    home_of_five: LoopWorld,
+) -> None:
+    """What an incident covers is no dead end: a notice a week, and a training when it is over."""
+    world = home_of_five
+    nights(world, 3, lambda _: 0.4)
+    told = len(of_the_home(world))
+
+    ticks = nights(world, 20, lambda author: 0.5 if author == "ada" else 0.8)
+
+    assert len(of_the_home(world)) > told
+    began = [number for number, one in enumerate(ticks) if one.launches]
+    assert began, "its fall goes on"
+    assert 10 <= began[0] < 20, "not before the incident is over"
+    assert {one.author for number in began for one in ticks[number].launches} == {"ada"}
+
+
 def test_days_of_the_home_are_the_same_after_rows_were_lost(home_of_five: LoopWorld) -> None:
     world = home_of_five
     before = rows_of(world)

@@ -1,6 +1,6 @@
 """From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST_VALUES` values, also
-while an incident of the home holds retrainings back; and no alarm ever trains on what was trained
+fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST_VALUES` values,
+also while an incident holds retrainings back; and no alarm ever trains on what was trained
 on before.
 
 The machine draws what may happen, in any order; then quality falls, and the days go on.
