@@ -33,12 +33,14 @@ from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.instructions.answer_passages import passages_of
 
 MOST_ASIDE = 0.2  # of the documents: beyond it an import stops (`TWIN_MOST_QUARANTINED`)
+# No blank line stands in a formula; escaped brackets are one only around a command or an equation.
 _FORMULA = re.compile(
-    r"\$\$(?P<a>[^$]{3,2000})\$\$|\\\[(?P<b>.{3,2000}?)\\\]|\\\((?P<c>[^\n]{3,400}?)\\\)"
-    r"|(?<![\\$\w])\$(?P<d>(?! )[^$\n]{0,200}\\[a-z]+[^$\n]{0,200})\$(?![\d$])",
-    re.DOTALL,
+    r"\$\$(?P<a>(?:[^$\n]|\n(?!\s*\n)){3,2000})\$\$"
+    r"|\\\[(?P<b>(?=[^\]]*(?:\\[a-z]|[=^_]))[^\[]{3,2000}?)\\\]"
+    r"|\\\((?P<c>(?=[^)]*(?:\\[a-z]|[=^_]))[^\n]{3,400}?)\\\)"
+    r"|(?<![\\$\w])\$(?P<d>(?! )[^$\n]{0,200}\\[a-z]+[^$\n]{0,200})\$(?![\d$])"
 )
-_VAULT_LINK = re.compile(r"!?\[\[[^\[\]\n]{1,200}\]\]")
+_VAULT_LINK = re.compile(r"!?\[\[[^\[\]\s][^\[\]\n]{0,200}\]\]")
 _SPACE = re.compile(r"\s+")
 _REDACTED = re.compile(r"\[(phone|ssn|national id|id number|secret|card|iban)\]")
 

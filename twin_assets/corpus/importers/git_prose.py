@@ -39,7 +39,7 @@ _MOST_FILES = 200_000
 _MOST_BLAMED = 2_000
 """Files whose lines are looked up (3 to 50 ms each); a repository with more prose is a site."""
 
-_PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|txt)$", re.IGNORECASE)
+_PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|textile|dj|txt)$", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\.(?:md|markdown|mdx)$", re.IGNORECASE)
 _BARE_NAME = re.compile(r"(?:README|CONTRIBUTING|HACKING|DESIGN|NEWS|FAQ|INSTALL)", re.IGNORECASE)
 _LICENCE = re.compile(

@@ -44,7 +44,7 @@ _SITE = re.compile(
     r"|package\.json|_quarto\.yml|mkdocs\.yml"
 )
 _DOCUSAURUS = re.compile(r"docusaurus\.config\.\w+")
-_LINES = ("rst", "org", "adoc", "asciidoc", "asc", "textile")
+_LINES = ("rst", "org", "adoc", "asciidoc", "asc", "textile", "dj")
 _OF_GENERATORS = {
     "jekyll": frozenset({*_LINES, "ipynb"}),
     "hugo": frozenset(_LINES),
@@ -82,7 +82,20 @@ PAGES = frozenset(
 
 DOCUMENTS = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
-    | {"odt", "pdf", "doc", "rtf", "epub", "tex", "wiki", "mediawiki", "creole", "opml", "pages"}
+    | {
+        "dj",
+        "odt",
+        "pdf",
+        "doc",
+        "rtf",
+        "epub",
+        "tex",
+        "wiki",
+        "mediawiki",
+        "creole",
+        "opml",
+        "pages",
+    }
 )
 """Suffixes of files that hold text, whether they are read or not; pictures and code are none."""
 

@@ -35,6 +35,7 @@ _PANDOC: Mapping[str, str] = {
     "org": "org",
     **dict.fromkeys(("adoc", "asciidoc", "asc"), "asciidoc"),
     "textile": "textile",
+    "dj": "djot",
     "docx": "docx",
     "odt": "odt",
 }
@@ -139,7 +140,7 @@ def _with_fields(markdown: str, fields_named: Mapping[str, Any]) -> str:
 def _fields(text: str, suffix: str) -> dict[str, Any]:
     """Org's keywords, AsciiDoc's attributes, Nikola's comments; pandoc knows a few of them."""
     kind = {"org": "org", "rst": "nikola"}.get(suffix, "adoc")
-    if suffix == "textile":
+    if suffix in {"textile", "dj"}:
         return {}
     fields: dict[str, Any] = {}
     for match in _FIELD.finditer(text[:4_000]):

@@ -70,6 +70,13 @@ TEXTILE = f"""h1. On walking
 """
 
 
+DJOT = f"""# On walking
+
+{{% a comment %}}
+{WORDS} See [the map](https://a.example).
+"""
+
+
 def read(text: str | bytes, name: str) -> Post:
     return read_post(text if isinstance(text, bytes) else text.encode(), source_id=name)
 
@@ -106,7 +113,13 @@ def pdf(*lines: str, author: str = "") -> bytes:
 @with_pandoc
 @pytest.mark.parametrize(
     ("text", "name", "tags"),
-    [(RST, "a.rst", 2), (ORG, "a.org", 2), (ADOC, "a.adoc", 2), (TEXTILE, "a.textile", 0)],
+    [
+        (RST, "a.rst", 2),
+        (ORG, "a.org", 2),
+        (ADOC, "a.adoc", 2),
+        (TEXTILE, "a.textile", 0),
+        (DJOT, "a.dj", 0),
+    ],
 )
 def test_a_text_format_becomes_markdown(text: str, name: str, tags: int) -> None:
     post = read(text, name)
