@@ -30,7 +30,7 @@ def make_base(folder: Path, *, seed: int = 7) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -59,7 +59,7 @@ def make_embedder(folder: Path, *, seed: int = 7) -> Path:
     from transformers import BertConfig, BertModel
 
     inner = folder.with_name(f"{folder.name}-transformer")
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(inner)
     torch.manual_seed(seed)
     config = BertConfig(
@@ -108,7 +108,8 @@ def pair_rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _tokenizer() -> Any:
+def make_tokenizer() -> Any:
+    """A byte-level BPE of the bundled posts with marks of turns, as transformers loads it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

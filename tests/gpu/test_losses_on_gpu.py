@@ -19,6 +19,8 @@ from tests.gpu.random_base import make_embedder, rows
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
 from twin_assets.training.losses import Supervised, answer_losses, packed_answer_losses
+from twin_assets.training.training_state import generator_states, set_generator_states
+from twin_assets.training.varlen_attention import BY_BOUNDARIES, VARLEN, register
 from twin_resources.models.embedder.engines import SentenceTransformersEngine
 
 pytestmark = pytest.mark.gpu
@@ -47,23 +49,25 @@ def gradients(model: Any, samples: Sequence[TokenizedSample], *, packing: bool) 
     return {name: value.grad.float().cpu() for name, value in model.named_parameters()}
 
 
-@pytest.fixture(params=["eager", "sdpa", "flash_attention_2"])
+@pytest.fixture(params=["eager", "sdpa", VARLEN, "flash_attention_2"])
 def attention(request: pytest.FixtureRequest, device: str) -> str:
     """Each attention that a recipe may name."""
+    register()
     name: str = request.param
     if name == "flash_attention_2" and (device == "cpu" or find_spec("flash_attn") is None):
         pytest.skip("no GPU: flash-attn is not installed beside one")
     return name
 
 
-def precision_of(attention: str) -> str:
-    return "bf16" if attention == "flash_attention_2" else "fp32"  # its kernels have no float32
+def precision_of(attention: str, device: str) -> str:
+    """Kernels that take samples of several lengths have no float32."""
+    return "bf16" if attention in BY_BOUNDARIES and device == "cuda" else "fp32"
 
 
 def test_packed_losses_and_gradients_are_those_of_padded_rows(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    precision = precision_of(attention)
+    precision = precision_of(attention, device)
     model = model_on(random_base, device, attention, precision)
     chosen = samples[:5]
     loss_within, gradient_within = BOUNDS[precision]
@@ -79,14 +83,14 @@ def test_packed_losses_and_gradients_are_those_of_padded_rows(
 def test_what_stands_before_in_a_row_is_not_seen(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    model = model_on(random_base, device, attention, precision_of(attention))
+    model = model_on(random_base, device, attention, precision_of(attention, device))
     before, probe = samples[:2]
     changed = replace(before, tokens=tuple(reversed(before.tokens)))
     count = probe.answer_tokens
     first, second = (
         packed_answer_losses(model, [one, probe], BUCKET)[-count:] for one in (before, changed)
     )
-    within, _ = BOUNDS[precision_of(attention)]
+    within, _ = BOUNDS[precision_of(attention, device)]
     assert (first - second).abs().max().item() < within
     # the probe would find a leak: in one undivided row its losses are others
     joined = before.tokens + probe.tokens
@@ -103,7 +107,7 @@ def test_what_stands_before_in_a_row_is_not_seen(
 def test_losses_and_gradients_are_those_of_the_processor(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    precision = precision_of(attention)
+    precision = precision_of(attention, device)
     loss_within, gradient_within = BOUNDS[precision]
     here = model_on(random_base, device, attention, precision)
     there = model_on(random_base, "cpu", "eager")
@@ -112,6 +116,37 @@ def test_losses_and_gradients_are_those_of_the_processor(
     values, wanted = (gradients(one, samples[:3], packing=False) for one in (here, there))
     for name, value in wanted.items():
         assert (values[name] - value).abs().max() <= gradient_within * value.abs().max(), name
+
+
+def test_a_forward_and_backward_pass_waits_for_nobody(
+    device: str, random_base: Path, samples: list[TokenizedSample]
+) -> None:
+    """With boundaries nothing in a micro-batch asks the GPU for a value; torch would raise."""
+    import torch
+
+    register()
+    model = model_on(random_base, device, VARLEN, precision_of(VARLEN, device))
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss, _ = Supervised(samples[:5], BUCKET, True).sums(model, range(5))
+        loss.backward()
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert loss.isfinite()
+
+
+def test_what_dropout_draws_goes_on_where_it_was(device: str) -> None:
+    import torch
+
+    there = torch.device(device)
+    ones = torch.ones(1000, device=there)
+    states = generator_states(there)
+    first = torch.nn.functional.dropout(ones, 0.1)
+    assert not torch.equal(torch.nn.functional.dropout(ones, 0.1), first)
+    set_generator_states(states, there)
+    assert torch.equal(torch.nn.functional.dropout(ones, 0.1), first)
 
 
 @pytest.mark.parametrize("packing", [False, True])

@@ -181,6 +181,8 @@ class TrainingResult:
             (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`effective.py`).
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
+        gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
+        mfu: share of the cards' FLOP/s over the steps (`gpu_figures.py`); None: not known.
         raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
     """
 
@@ -197,6 +199,8 @@ class TrainingResult:
     history: list[dict[str, float]]
     effective: dict[str, Any]
     held_out: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    gpu_peak_mb: int | None = None
+    mfu: float | None = None
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
 
 

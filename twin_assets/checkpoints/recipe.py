@@ -25,6 +25,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from twin_resources.errors import TwinError
@@ -34,7 +35,7 @@ _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
     *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("prompt_weight", "raw_share"),
+    *("prompt_weight", "raw_share", "row_tokens"),
 )
 
 
@@ -98,7 +99,8 @@ class Recipe(_Strict):
         checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
         lora: None: every weight of the model is trained.
         preference: None: no preference tuning.
-        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA.
+        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA, and for
+            packed rows on a GPU torch's own kernels for samples of several lengths (`varlen`).
         liger: fused kernels of the package liger-kernel, GPU only; `auto`: where installed.
         gradient_checkpointing: activations are computed again in the backward pass, not kept.
         packing: the samples of a micro-batch stand behind each other in one row, each with
@@ -109,6 +111,9 @@ class Recipe(_Strict):
             prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
         raw_share: of the token budget that the author's training posts take before the samples, as
             they are, with the loss on every token (`tokenize_posts`); 0: none.
+        row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
+            most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
+            row; a longer sample has a row of its own. None: `micro_batch_size`.
     """
 
     name: str
@@ -128,13 +133,20 @@ class Recipe(_Strict):
     checkpoint_every_steps: PositiveInt
     lora: LoraShape | None
     preference: PreferenceRecipe | None = None
-    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
+    attention: Literal["auto", "flash_attention_2", "varlen", "sdpa", "eager"] = "auto"
     liger: bool | Literal["auto"] = "auto"
     gradient_checkpointing: bool = False
     packing: bool = False
     fewest_steps: NonNegativeInt = 0
     prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    row_tokens: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _rows_are_packed(self) -> Recipe:
+        if self.row_tokens is not None and not self.packing:
+            raise ValueError("row_tokens needs packing: true")
+        return self
 
     @property
     def preferences(self) -> PreferenceRecipe:

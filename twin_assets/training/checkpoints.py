@@ -28,6 +28,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 LOSS_ROWS = 24
+GPU = ("gpu_peak_mb", "mfu")  # metrics of a training on GPUs alone
 
 
 class FineTuningConfig(dg.Config):
@@ -205,6 +206,7 @@ def _metadata(
         "tokens_per_second": round(manifest.metrics["tokens_per_second"], 1),
         "seconds": round(manifest.metrics["seconds"], 1),
         "rss_mb": manifest.metrics["rss_mb"],
+        **{name: manifest.metrics[name] for name in GPU if name in manifest.metrics},
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
         **_held_out(manifest),

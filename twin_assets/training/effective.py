@@ -10,11 +10,12 @@ each value is read where it acts and none is copied from the recipe; the manifes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.batches import BatchPlan, micro_batches
+from twin_assets.checkpoints.batches import BatchPlan
 from twin_assets.training.adapter import linear_names, targets_of
+from twin_assets.training.gpu_figures import matrix_weights
 from twin_assets.training.model import attention_of, computes_sdpa, liger_of
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
@@ -31,14 +32,19 @@ Values = dict[str, Any]
 
 
 def effective(
-    accelerator: Accelerator, model: Any, optimizer: Any, plan: BatchPlan, job: Job
+    accelerator: Accelerator,
+    model: Any,
+    optimizer: Any,
+    plan: BatchPlan,
+    job: Job,
+    share: Sequence[Sequence[int]],
 ) -> Values:
     """What is about to run; call it between `prepare` and the first step.
 
     Args:
         model, optimizer: as `accelerator.prepare` returned them.
-        job: for what the loop itself applies: the division into micro-batches and the clipping
-            where DeepSpeed does not do it.
+        job: for what the loop itself applies: the clipping where DeepSpeed does not do it.
+        share: this rank's micro-batches of the first step.
 
     Returns:
         JSON values by name; `lora_modules` counts the adapters by the layer's name, and
@@ -50,12 +56,6 @@ def effective(
     bare: Any = accelerator.unwrap_model(model)
     wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
     engine: Any = None if wrapped is None else wrapped.engine
-    share = micro_batches(
-        plan.steps[0],
-        rank=accelerator.process_index,
-        ranks=ranks,
-        micro_batch_size=job.recipe.micro_batch_size,
-    )
     values = {
         "ranks": ranks,
         "threads_per_rank": torch.get_num_threads(),
@@ -72,6 +72,7 @@ def effective(
         if engine is not None
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
+        "matrix_weights": matrix_weights(bare),
         "trained_weights": sum(_size(part) for part in bare.parameters() if part.requires_grad),
     }
     return values | _of_optimizer(optimizer) | _of_zero(accelerator, engine) | _of_lora(bare)
@@ -91,8 +92,6 @@ def expected(job: Job, model: Any = None) -> Values:
     zero: Mapping[str, Any] = launch.deepspeed.get("zero_optimization", {})
     values: Values = {
         "ranks": job.ranks,
-        "micro_batch_size": recipe.micro_batch_size,
-        "accumulation": recipe.accumulation(job.ranks),
         "accelerate_accumulation": recipe.accumulation(job.ranks),
         "samples_per_step": recipe.samples_per_step,
         "precision": precision,
@@ -105,12 +104,16 @@ def expected(job: Job, model: Any = None) -> Values:
         "max_grad_norm": recipe.max_grad_norm,
         "seed": recipe.seed,
         "optimizer": "AdamW",
+        "fused": fused_of(job),
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
         "zero_stage": zero.get("stage", 0),
         "offload_optimizer": zero.get("offload_optimizer", {}).get("device", "none"),
         "offload_parameters": zero.get("offload_param", {}).get("device", "none"),
     }
+    if recipe.row_tokens is None:  # else a step has as many rows as hold its samples
+        values["micro_batch_size"] = recipe.micro_batch_size
+        values["accumulation"] = recipe.accumulation(job.ranks)
     if launch.deepspeed:
         values["deepspeed_samples_per_step"] = recipe.samples_per_step
     if recipe.lora is None:
@@ -122,6 +125,12 @@ def expected(job: Job, model: Any = None) -> Values:
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
     }
+
+
+def fused_of(job: Job) -> bool:
+    """Whether AdamW works by one kernel a step: on a GPU, where it has its state there too."""
+    zero: Mapping[str, Any] = job.launched_by.deepspeed.get("zero_optimization", {})
+    return job.launched_by.device == "cuda" and "offload_optimizer" not in zero
 
 
 def _targets(lora: LoraShape, model: Any) -> set[str]:
@@ -173,7 +182,8 @@ def _of_optimizer(optimizer: Any) -> Values:
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
     kinds = {name: {group[key] for group in groups} for key, name in names.items()}
     one = {name: _one(value) for name, value in kinds.items()}
-    return {"optimizer": type(inner).__name__} | one
+    fused = {bool(group.get("fused")) for group in groups}
+    return {"optimizer": type(inner).__name__, "fused": _one(fused)} | one
 
 
 def _of_zero(accelerator: Accelerator, engine: Any) -> Values:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_assets.checkpoints.batches import Plannable, padded
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
+from twin_assets.training.varlen_attention import BY_BOUNDARIES, boundaries, on_device
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,7 @@ class Preference:
         pairs = [self.samples[index] for index in batch]
         policy = pair_log_probabilities(model, pairs, self.bucket, packing=self.packing)
         known = [self.reference[pair.sample_id] for pair in pairs]
-        reference = torch.tensor(known, dtype=policy.dtype, device=policy.device)
+        reference = on_device(torch.tensor(known, dtype=policy.dtype), policy.device)
         loss, rewards = preference_loss(policy, reference, beta=self.beta)
         margins = rewards[:, 0] - rewards[:, 1]
         return loss.sum(), [margins.sum(), (margins > 0).sum(), rewards[:, 0].sum()]
@@ -198,17 +199,19 @@ def answer_losses(
     predicting = torch.arange(first - 1, last - 1)
     device = next(model.parameters()).device
     logits = model(
-        input_ids=tokens.to(device), use_cache=False, logits_to_keep=predicting.to(device)
+        input_ids=on_device(tokens, device),
+        use_cache=False,
+        logits_to_keep=on_device(predicting, device),
     ).logits
     losses = functional.cross_entropy(
         logits.float().flatten(0, 1),
-        labels[:, first:last].to(device).flatten(),
+        on_device(labels[:, first:last].contiguous(), device).flatten(),
         ignore_index=NO_LOSS,
         reduction="none",
     ).view(len(batch), last - first)
     if not prompt_weight:
         return losses
-    return losses * _weights(batch, first, last, prompt_weight).to(device)
+    return losses * on_device(_weights(batch, first, last, prompt_weight), device)
 
 
 def _weights(
@@ -229,8 +232,8 @@ def packed_answer_losses(
 
     With a `prompt_weight` also of each prompt token but the first, times that. Positions begin
     again with each sample. From that transformers makes the attention of each sample its own: a
-    block-diagonal mask for SDPA, lengths for flash attention; it does so without a mask and without
-    a cache alone. Padding at the end is a sample of its own.
+    block-diagonal mask for SDPA; it does so without a mask and without a cache alone. An attention
+    that takes the samples' boundaries is handed them. Padding at the end is a sample of its own.
     Source: `find_packed_sequence_indices` in
     https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py.
     """
@@ -256,13 +259,24 @@ def packed_answer_losses(
     positions[length:] = torch.arange(width - length)
     places = torch.cat(predicting)
     device = next(model.parameters()).device
+    lengths = [len(sample.tokens) for sample in batch] + [width - length] * (width > length)
     logits = model(
-        input_ids=tokens[None].to(device),
-        position_ids=positions[None].to(device),
+        input_ids=on_device(tokens[None], device),
+        position_ids=on_device(positions[None], device),
         use_cache=False,
-        logits_to_keep=places.to(device),
+        logits_to_keep=on_device(places, device),
+        **(boundaries(lengths, device) if _attention(model) in BY_BOUNDARIES else {}),
     ).logits
     losses = functional.cross_entropy(
-        logits[0].float(), tokens[places + 1].to(device), reduction="none"
+        logits[0].float(), on_device(tokens[places + 1], device), reduction="none"
     )
-    return losses * torch.cat(weights).to(device) if weights else losses
+    return losses * on_device(torch.cat(weights), device) if weights else losses
+
+
+def _attention(model: Any) -> str:
+    """Its attention by transformers' name, empty for a module that is none of transformers'.
+
+    DDP and DeepSpeed have the model in themselves.
+    """
+    config = getattr(getattr(model, "module", model), "config", None)
+    return getattr(config, "_attn_implementation", "")

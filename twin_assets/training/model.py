@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.training.adapter import with_adapter
+from twin_assets.training.varlen_attention import VARLEN, register
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -50,14 +51,16 @@ def model_for(
 
     recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
     unset_hf_deepspeed_config()  # else from_pretrained makes empty shares (ZeRO-3)
+    sdpa = computes_sdpa(AutoConfig.from_pretrained(job.base_folder))
+    attention = attention_of(recipe, on_gpu=on_gpu, sdpa=sdpa)
+    if attention == VARLEN:
+        register()
     narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
     base = AutoModelForCausalLM.from_pretrained(
         job.base_folder,
         dtype=torch.bfloat16 if narrow else torch.float32,
         use_safetensors=True,
-        attn_implementation=attention_of(
-            recipe, on_gpu=on_gpu, sdpa=computes_sdpa(AutoConfig.from_pretrained(job.base_folder))
-        ),
+        attn_implementation=attention,
     )
     if liger_of(recipe, on_gpu=on_gpu):
         kernels: Any = import_module("liger_kernel.transformers")
@@ -95,7 +98,10 @@ def attention_of(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     package, name = FLASH
     there = on_gpu and find_spec(package) is not None
     if recipe.attention == "auto":
-        return name if there else "sdpa" if sdpa else "eager"
+        if there or not sdpa:  # `varlen` has no place for caps and sinks either
+            return name if there else "eager"
+        # of one sample a row there are no boundaries, and SDPA has the same kernels
+        return VARLEN if on_gpu and recipe.packing else "sdpa"
     if recipe.attention == name and not there:
         raise _missing(recipe, f"attention {name}", package=package, on_gpu=on_gpu)
     return recipe.attention

@@ -36,6 +36,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
+    "training/varlen_attention.py",
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 
@@ -126,6 +127,8 @@ def _manifest(
             "tokens_per_second": result.tokens_per_second,
             "seconds": result.seconds,
             "rss_mb": result.rss_mb,
+            **({} if result.gpu_peak_mb is None else {"gpu_peak_mb": result.gpu_peak_mb}),
+            **({} if result.mfu is None else {"mfu": result.mfu}),
             "resumed_at": result.resumed_at,
             "held_out": result.held_out,
         },

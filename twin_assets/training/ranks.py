@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
+from twin_assets.checkpoints.batches import Plannable, micro_batches, packed_rows
 from twin_assets.checkpoints.job import Job, write_json
+from twin_assets.checkpoints.recipe import Recipe
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import (
     MARK_VARIABLE,
@@ -151,6 +153,30 @@ def rss_mb(accelerator: Accelerator) -> int:
     own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
     reduced: Any = accelerator.reduce(own, reduction="sum")
     return round(reduced.item())
+
+
+def share_of(
+    chosen: Sequence[int], samples: Sequence[Plannable], recipe: Recipe, accelerator: Accelerator
+) -> tuple[tuple[int, ...], ...]:
+    """The micro-batches of this rank in one step."""
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    if recipe.row_tokens is None:
+        size = recipe.micro_batch_size
+        return micro_batches(chosen, rank=rank, ranks=ranks, micro_batch_size=size)
+    lengths = [sample.length for sample in samples]
+    return packed_rows(chosen, lengths, rank=rank, ranks=ranks, row_tokens=recipe.row_tokens)
+
+
+def accumulate_over(accelerator: Accelerator, count: int) -> int:
+    """Let the next `count` micro-batches make one step; returns what each loss is divided by.
+
+    That is the configured number under DeepSpeed, which is told at each micro-batch whether it is
+    the last.
+    """
+    accelerator.gradient_accumulation_steps = count
+    accelerator.step = 0
+    wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
+    return count if wrapped is None else int(wrapped.engine.gradient_accumulation_steps())
 
 
 def is_norm(value: float) -> bool:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
-METRICS = ("loss", "lr", "tokens_per_s", "rss_mb", "grad_norm", "margin", "accuracy")
+METRICS = (
+    *("loss", "lr", "tokens_per_s", "rss_mb", "gpu_peak_mb", "mfu", "grad_norm"),
+    *("margin", "accuracy"),
+)
 FLUSH_EVERY_S = 10.0
 # read by MLflow when it is imported; a person's own values stay
 QUIET = {

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
@@ -31,7 +30,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
-from twin_assets.checkpoints.batches import BatchPlan, Plannable, micro_batches, plan_stages
+from twin_assets.checkpoints.batches import BatchPlan, Plannable, plan_stages
 from twin_assets.checkpoints.job import (
     Job,
     TrainingResult,
@@ -50,11 +49,13 @@ from twin_assets.checkpoints.samples import (
 )
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
-from twin_assets.training.effective import effective, expected, require_as_expected
+from twin_assets.training.effective import effective, expected, fused_of, require_as_expected
+from twin_assets.training.gpu_figures import GpuFigures
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.model import model_for, write_model
 from twin_assets.training.ranks import (
     Report,
+    accumulate_over,
     end_forerunners,
     is_norm,
     leave_out_unused,
@@ -62,6 +63,7 @@ from twin_assets.training.ranks import (
     reporting,
     require_gpus,
     rss_mb,
+    share_of,
     stop_at_no_number,
     stop_without_owner,
     write_failure,
@@ -109,17 +111,19 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         [parameter for _, parameter in named],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
+        fused=fused_of(job) or None,
     )
     model, optimizer = accelerator.prepare(model, optimizer)
-    running = effective(accelerator, model, optimizer, plan, job)
-    bare = accelerator.unwrap_model(model)
-    require_as_expected(running, expected(job, bare), recipe=recipe.name)
+    share = share_of(plan.steps[0], samples, recipe, accelerator)
+    running = effective(accelerator, model, optimizer, plan, job, share)
+    require_as_expected(running, expected(job, accelerator.unwrap_model(model)), recipe=recipe.name)
     if state is not None:
         load_optimizer(accelerator, named, optimizer, state[0], step=position["step"])
     elif start:
         set_master_weights(named, start)
     objective = _objective(job, samples, plan, model, accelerator, report)
     watched = _watched(job, plan)
+    gpu = GpuFigures(accelerator, running["matrix_weights"], lora=recipe.lora is not None)
 
     steps = len(plan.steps)
     # Of this attempt, from step to step, with what is saved and measured between two: what a former
@@ -159,8 +163,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
                 "tokens_per_s": round(tokens / seconds, 1),
             }
         )
-        memory = rss_mb(accelerator)
-        _report_progress(report, position, steps, memory, durations)
+        machine = {"rss_mb": rss_mb(accelerator)} | gpu.at(tokens / seconds)
+        _report_progress(report, position, steps, machine, durations)
         look()
         if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
             save_state(accelerator, named, optimizer, job.state, position)
@@ -179,6 +183,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         history=position["history"],
         effective=running,
         held_out=position.get("held_out", []),
+        **gpu.at(plan.tokens / position["seconds"]),
         raw=_raw(plan, blocks, too_short),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
@@ -199,30 +204,32 @@ def _step(
     """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
     ranks = accelerator.num_processes
     chosen = plan.steps[step]
-    batches = micro_batches(
-        chosen,
-        rank=accelerator.process_index,
-        ranks=ranks,
-        micro_batch_size=recipe.micro_batch_size,
-    )
+    batches = share_of(chosen, objective.samples, recipe, accelerator)
+    divisor = accumulate_over(accelerator, len(batches))
     weight = objective.weight(chosen)
     total = torch.zeros(2 + len(objective.names), device=accelerator.device)
-    broken: list[str] = []  # samples of this rank whose loss is not a number
+    losses: list[torch.Tensor] = []  # looked at behind the last: a look waits for the GPU
     norm: Any = 0.0
     for batch in batches:
         stop_without_owner()
         with accelerator.accumulate(model):
             loss, others = objective.sums(model, batch)
-            if not math.isfinite(loss.item()):
-                broken += [objective.samples[index].sample_id for index in batch]
+            losses.append(loss.detach())
             total[:-1] += torch.stack([loss.detach(), *others])
             # ranks and micro-batches are averaged later; each token (or pair) weighs the same
-            accelerator.backward(loss * (ranks * len(batches) / weight))
+            accelerator.backward(loss * (ranks * divisor / weight))
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
     norm = float(norm if norm is not None else 0.0)
+    numbers: list[bool] = torch.stack(losses).isfinite().tolist()
+    broken = [  # samples of this rank whose loss is not a number
+        objective.samples[index].sample_id
+        for batch, is_number in zip(batches, numbers, strict=True)
+        if not is_number
+        for index in batch
+    ]
     total[-1] = bool(broken) or not is_norm(norm)
     reduced: Any = accelerator.reduce(total, reduction="sum")
     if reduced[-1].item() > 0:
@@ -361,11 +368,11 @@ def _report_progress(
     report: Report,
     position: dict[str, Any],
     steps: int,
-    rss_mb: int,
+    machine: dict[str, Any],
     durations: Sequence[float],
 ) -> None:
     last = position["history"][-1]
-    values = last | {"steps": steps, "rss_mb": rss_mb}
+    values = last | {"steps": steps} | machine
     each = seconds_each(durations)
     if each is not None:
         values["eta_s"] = round((steps - position["step"]) * each)

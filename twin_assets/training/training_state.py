@@ -74,7 +74,6 @@ def save_state(
         folder: holds one `step-<n>` folder.
         position: JSON values; `step` is the number of steps done.
     """
-    import torch
     from safetensors.torch import save_file
 
     final = folder / f"step-{position['step']:06d}"
@@ -86,7 +85,7 @@ def save_state(
     weights = master_weights(named, keep=keep)
     moments = {key: _moments(named, optimizer, key, keep=keep) for key in MOMENTS}
     accelerator.wait_for_everyone()
-    generator = {"torch": torch.get_rng_state()}
+    generator = generator_states(accelerator.device)
     save_file(generator, partial / f"generator-{accelerator.process_index}.safetensors")
     if accelerator.is_main_process:
         save_file(weights, partial / "weights.safetensors")
@@ -146,9 +145,12 @@ def load_optimizer(
     moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
     inner = torch_optimizer(optimizer)
     zero: Any = _zero_optimizer(optimizer)
+    fused = bool(inner.param_groups[0].get("fused"))
     for flat in _updated(zero, inner):
+        # one kernel for all counts the steps beside the weights; the other way counts on the CPU
+        where = flat.device if fused else torch.device("cpu")
         inner.state[flat] = {
-            "step": torch.tensor(float(step)),
+            "step": torch.tensor(float(step), device=where),
             **{key: torch.zeros_like(flat) for key in MOMENTS},
         }
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
@@ -164,7 +166,26 @@ def load_optimizer(
                 _set(parameter, moments[key][name], key)
     generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
     if generator.is_file():  # absent when resumed with more ranks; it drives dropout alone
-        torch.set_rng_state(load_file(generator)["torch"])
+        set_generator_states(load_file(generator), accelerator.device)
+
+
+def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of the generators that dropout draws from: the processor's, and the device's own."""
+    import torch
+
+    states = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put `generator_states` back; a checkpoint of another kind of device has none of this one."""
+    import torch
+
+    torch.set_rng_state(states["torch"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:

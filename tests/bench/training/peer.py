@@ -5,7 +5,8 @@
 Belongs here: what a user of these libraries writes. Does not belong here: starting it (`speed.py`).
 Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
 loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
-our dtype, batch, packing and padding; `trainer` is one process with as many samples a step.
+our dtype, batch, packing and padding; `trainer` is one process with as many samples a step. On the
+device of the job's launch configuration.
 Source: https://huggingface.co/docs/trl/sft_trainer.
 """
 
@@ -31,7 +32,7 @@ def common(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "output_dir": str(job.folder / "peer"),
-        "use_cpu": True,
+        "use_cpu": job.launched_by.device == "cpu",
         "report_to": [],
         "save_strategy": "no",
         "disable_tqdm": True,
@@ -75,7 +76,7 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
         like_ours = {
             "per_device_train_batch_size": 1,
             "packing": True,
-            "max_length": job.recipe.max_length,
+            "max_length": job.recipe.row_tokens or job.recipe.max_length,
             "pad_to_multiple_of": job.recipe.bucket,
             "gradient_checkpointing": False,
             "model_init_kwargs": {"dtype": "bfloat16"},
@@ -186,6 +187,8 @@ def main() -> None:
             "steps": trainer.state.global_step,
             "ranks": ranks,
         }
+        if torch.cuda.is_available():
+            found["gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
         (job.folder / "peer" / "figures.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -27,6 +27,7 @@ SHARED_OUT = {
     "cpu-zero3": (3, "none"),
 }
 SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
+EIGHT = {"token_budget": 5000, "samples_per_step": 8}
 
 
 def in_fp32(name: str, folder: Path) -> str:
@@ -84,6 +85,37 @@ def test_every_launch_configuration_on_two_ranks_has_the_loss_curve_of_one_proce
             assert weights[name][key] == pytest.approx(value, abs=2e-3), key
     counted = {result.effective["trained_weights"] for result in results.values()}
     assert len(counted) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cpu-zero2", *(pytest.param(n, marks=pytest.mark.long) for n in ("cpu-ddp", "cpu-zero3"))],
+)
+def test_rows_packed_to_a_budget_have_the_loss_curve_of_padded_ones(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, name: str
+) -> None:
+    """Steps have different numbers of rows then, and each token still weighs the same."""
+    shapes: dict[str, dict[str, Any]] = {
+        "padded": {"ranks": 1, "launch": in_fp32("cpu-single", tmp_path)},
+        "packed": {
+            "ranks": 2,
+            "launch": in_fp32(name, tmp_path),
+            "packing": True,
+            "row_tokens": 400,
+            "attention": "varlen",
+        },
+    }
+    results = {
+        kind: read_result(
+            LocalLauncher(home).run(make_job(kind, **(SHORT | EIGHT | shape))) / "result.json"
+        )
+        for kind, shape in shapes.items()
+    }
+    padded, packed = ([row["loss"] for row in results[kind].history] for kind in shapes)
+    assert len(padded) >= 3
+    assert packed == pytest.approx(padded, abs=1e-3)
+    assert results["packed"].effective["attention"] == "varlen"
+    assert results["packed"].effective["micro_batch_size"] > 1
 
 
 def test_another_launch_than_the_recipes_takes_no_step_and_names_each_difference(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twin_assets.checkpoints.batches import (
     GENERAL,
     micro_batches,
+    packed_rows,
     padded,
     plan_stages,
     plan_training,
@@ -121,6 +122,43 @@ def test_samples_of_like_length_meet_and_none_is_lost() -> None:
     assert waited / made.tokens < 0.05
     firsts = [step[0] for step in lengths]
     assert firsts != sorted(firsts, reverse=True)  # short and long steps still alternate
+
+
+@given(
+    lengths=st.lists(st.integers(1, 900), min_size=4, max_size=40),
+    ranks=st.integers(1, 4),
+    row_tokens=st.integers(50, 3000),
+)
+def test_packed_rows_hold_every_sample_once_and_no_more_than_their_tokens(
+    lengths: list[int], ranks: int, row_tokens: int
+) -> None:
+    shares = [
+        packed_rows(range(len(lengths)), lengths, rank=rank, ranks=ranks, row_tokens=row_tokens)
+        for rank in range(ranks)
+    ]
+    rows = [row for share in shares for row in share]
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
+    assert len({len(share) for share in shares}) == 1, "ranks pass the model together"
+    assert all(rows)
+    if len(lengths) % ranks == 0:
+        over = [row for row in rows if sum(lengths[index] for index in row) > row_tokens]
+        assert all(len(row) == 1 for row in over)
+
+
+def test_rows_are_few_and_alike() -> None:
+    lengths = [900, 500, 400, 300, 300, 200, 200, 200]
+    (one, other) = (
+        packed_rows(range(8), lengths, rank=rank, ranks=2, row_tokens=1600) for rank in (0, 1)
+    )
+    sums = [sum(lengths[index] for index in row) for row in (*one, *other)]
+    assert sums == [1600, 1400]
+    (one, other) = (
+        packed_rows(range(8), lengths, rank=rank, ranks=2, row_tokens=1499) for rank in (0, 1)
+    )
+    assert (len(one), len(other)) == (2, 2)
+    # what no row holds beside another stands alone
+    alone = packed_rows(range(8), lengths, rank=0, ranks=1, row_tokens=10)
+    assert [len(row) for row in alone] == [1] * 8
 
 
 def test_raw_posts_come_first_with_their_share_and_the_rest_is_as_planned_alone() -> None:

@@ -100,6 +100,9 @@ def test_attention_and_kernels_follow_what_is_installed(monkeypatch: pytest.Monk
     assert not liger_of(recipe, on_gpu=False)
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     assert attention_of(recipe, on_gpu=True) == "sdpa"
+    packed = recipe.model_copy(update={"packing": True})
+    assert attention_of(packed, on_gpu=True) == "varlen"
+    assert attention_of(packed, on_gpu=False) == "sdpa"
     assert not liger_of(recipe, on_gpu=True)
     assert not liger_of(recipe.model_copy(update={"liger": False}), on_gpu=True)
 

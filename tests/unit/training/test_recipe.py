@@ -193,6 +193,15 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
         servable(recipe.model_copy(update={"lora": None}))
 
 
+def test_rows_of_so_many_tokens_are_packed_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text("extends: smollm2-135m-cpu\nrow_tokens: 4096\n", encoding="utf-8")
+    with pytest.raises(TwinError, match="row_tokens needs packing: true"):
+        load_recipe(str(path))
+    path.write_text("extends: smollm2-135m-cpu\npacking: true\nrow_tokens: 4096\n")
+    assert load_recipe(str(path)).row_tokens == 4096
+
+
 @pytest.mark.parametrize(
     ("samples", "ranks", "a_step"),
     [

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from twin_assets.checkpoints.job import write_json
-from twin_assets.training.training_state import last_complete
+from twin_assets.training.training_state import (
+    generator_states,
+    last_complete,
+    set_generator_states,
+)
 
 
 def checkpoint(folder: Path, step: int) -> Path:
@@ -60,3 +67,63 @@ def test_json_is_on_the_disk_before_it_has_its_name(
     assert synced == [False]
     assert json.loads(path.read_text()) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_generators_go_on_where_they_were() -> None:
+    device = torch.device("cpu")
+    states = generator_states(device)
+    drawn = torch.rand(5)
+    assert set(states) == {"torch"}
+    set_generator_states(states, device)
+    assert torch.equal(torch.rand(5), drawn)
+    # a checkpoint that a GPU has written
+    set_generator_states(states | {"cuda": torch.zeros(16, dtype=torch.uint8)}, device)
+    assert torch.equal(torch.rand(5), drawn)
+
+
+# AdamW of one kernel, as on a GPU; the processor has it too. Four steps, and two that go on.
+FUSED = """
+import sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from twin_assets.training.training_state import last_complete, load_optimizer, load_weights
+from twin_assets.training.training_state import save_state, torch_optimizer
+accelerator, folder = Accelerator(cpu=True), Path(sys.argv[1])
+
+def begun():
+    torch.manual_seed(1)
+    model = torch.nn.Linear(3, 2)
+    made = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    return accelerator.prepare(model, made)
+
+def step(model, optimizer, number):
+    accelerator.backward(model(torch.full((1, 3), float(number + 1))).sin().sum())
+    optimizer.step()
+    optimizer.zero_grad()
+
+model, optimizer = begun()
+for number in range(4):
+    step(model, optimizer, number)
+    if number == 1:
+        named = list(accelerator.unwrap_model(model).named_parameters())
+        save_state(accelerator, named, optimizer, folder, {"step": 2})
+whole = [value.detach().clone() for value in model.parameters()]
+model, optimizer = begun()
+named = list(accelerator.unwrap_model(model).named_parameters())
+checkpoint, _ = last_complete(folder)
+load_weights(named, checkpoint)
+load_optimizer(accelerator, named, optimizer, checkpoint, step=2)
+assert torch_optimizer(optimizer).param_groups[0]["fused"]
+for number in (2, 3):
+    step(model, optimizer, number)
+print([torch.equal(one, other) for one, other in zip(model.parameters(), whole)])
+"""
+
+
+def test_a_fused_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FUSED, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[True, True]"
