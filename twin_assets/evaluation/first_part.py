@@ -8,9 +8,9 @@ Without a stable version the base model answers meanwhile, so that a reader wait
 each claim gets as many prompts as decide it:
 
     perplexity   looks at 15, 30 and all passages, at 99, 99 and 97 %: together 95 % (`at_looks`)
-    topic        questions in drawn order, bets on either side of −.25 after 8 and every 4 more:
-                 what all of them (40 at most) would say; met is wrong with at most 5 %, not met
-                 with at most 1 %
+    topic        the candidate's questions in drawn order, bets on either side of .8 after 8 and
+                 every 4 more: what all of them (40 at most) would say; met is wrong with at most
+                 5 %, not met with at most 1 %; the base only where the candidate is below
     parity       8 prompts asked twice, by the same bet; 20 where that is not enough
     red team     all 36; the base only where the candidate's own rates leave it a say
     recitation   every answer that was given; more questions where these do not decide
@@ -55,18 +55,19 @@ from twin_assets.evaluation.measures.held_out_perplexity import (
     PerplexityRatio,
 )
 from twin_assets.evaluation.measures.measure import Measure, Measurements
-from twin_assets.evaluation.measures.on_topic import BELOW_BASE_BY, OnTopic
+from twin_assets.evaluation.measures.on_topic import OnTopic
 from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, Clock, ProgressLines, read_s
 from twin_assets.evaluation.report.evaluation_record import Evaluation
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
 from twin_assets.evaluation.served.waves import ServerWaves
-from twin_assets.evaluation.statistics.sequential import at_looks, decided
+from twin_assets.evaluation.statistics.sequential import Side, at_looks, decided
 from twin_resources.models.serving.served_model import Prompt, ServedAnswer
 from twin_resources.models.serving.served_precision import limits_of
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.topic import TopicJudge
+from twin_resources.statistics.permutation_auc import CHANCE
 
 LOOKS = (15, 30)  # passages; the last look is at all of them
 LEVEL = 0.05
@@ -209,7 +210,7 @@ def _expect(
         progress.expect(
             sample_likelihoods.reading_of(subject), unknown, each_s=read_s(stored.precision)
         )
-    questions = 2 * min(EXPECTED_QUESTIONS, len(prompts.held_out))
+    questions = min(EXPECTED_QUESTIONS, len(prompts.held_out))
     answers = questions + FIRST_WAVE + len(prompts.red_team)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
     progress.expect(served_answers.REFERENCE, FIRST_WAVE, each_s=REFERENCE_S)
@@ -310,35 +311,44 @@ class _Talk:
         if judge is None:
             waves.ask(first, again=True)
             return None, CandidateAnswers([], [], [])
-        end, topic = 0, None
-        while end < len(prompts.held_out):
+        end, stopped = 0, None
+        while end < len(prompts.held_out) and stopped is None:
             start, end = end, min(end + (WAVE if end else FIRST_WAVE), len(prompts.held_out))
-            self._scores.want("topic", judge.revision, prompts.held_out[:end])
-            of_base = self._scores.missing()
-            self._foresee(waves, more=(end - start) + len(of_base))
-            waves.ask(prompts.held_out[start:end], of_base=of_base, again=not start)
-            topic, differences = on_topic.topic_of_first(
-                end, prompts, waves.said(), self._scores, judge
-            )
-            side = decided(
-                [(1.0 + one) / 2.0 for one in differences],
-                limit=(1.0 - BELOW_BASE_BY) / 2.0,
-                of=len(prompts.held_out),
-                above=WRONGLY_MET,
-                below=WRONGLY_UNMET,
-            )
-            if side is not None:
-                break
-        assert topic is not None
+            self._foresee(waves, more=end - start)
+            waves.ask(prompts.held_out[start:end], again=not start)
+            shares = on_topic.shares_of_first(end, prompts, waves.said(), judge)
+            stopped = on_topic.stopped_at(shares, of=len(prompts.held_out))
+        topic = self._topic(waves, judge, end, stopped)
         self._foresee(waves, more=0, at_least=0)
+        own = topic.own
+        assert own is not None
         self._progress.say(
-            f"topic {topic.candidate:.2f} against {topic.base:.2f} of the base on "
-            f"{topic.questions} of {topic.of_questions} questions"
+            f"topic: nearer to its own question {own.value:.2f} of the time ({own.low:.2f} to "
+            f"{own.high:.2f}; {CHANCE:.2f} is chance) on {topic.questions} of "
+            f"{topic.of_questions} questions"
         )
         return topic, CandidateAnswers([], [], [])
 
+    def _topic(
+        self, waves: ServerWaves, judge: TopicJudge, count: int, stopped: Side | None
+    ) -> OnTopic:
+        """The measure on the first questions; the base answers them where that has a say."""
+        prompts = self._asked
+        alone = on_topic.topic_of_first(
+            count, prompts, waves.said(), judge, scores=None, stopped=stopped
+        )
+        if alone.reaches_the_limit:
+            return alone
+        on_topic.announce_base(self._scores, prompts, judge, count)
+        of_base = self._scores.missing()
+        self._foresee(waves, more=len(of_base))
+        waves.ask((), of_base=of_base)
+        return on_topic.topic_of_first(
+            count, prompts, waves.said(), judge, scores=self._scores, stopped=stopped
+        )
+
     def _foresee(
-        self, waves: ServerWaves, *, more: int, at_least: int = 2 * EXPECTED_QUESTIONS
+        self, waves: ServerWaves, *, more: int, at_least: int = EXPECTED_QUESTIONS
     ) -> None:
         """Announce the answers that there will be: those given, those asked for, the red team."""
         given = len(waves.candidate) + len(waves.base) + len(waves.again)

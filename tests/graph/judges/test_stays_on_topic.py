@@ -19,6 +19,7 @@ from twin_assets.evaluation.measures.on_topic import compare_topics
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
+from twin_resources.statistics.permutation_auc import shares_further
 
 RECORDED = Path(__file__).with_name("served_answers.json")
 SCALE = (0.0955, 0.4575)  # of that author's training pairs
@@ -30,14 +31,27 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
 ) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     judge = TopicJudge(TopicCalibration(*SCALE, 400, embedder.revision), embedder.embed)
+    questions = [row["question"] for row in recorded]
+    each = [str(number) for number in range(len(questions))]
 
     def scores(name: str) -> list[float]:
         return judge.score_all([JudgedAnswer(row["question"], row[name]) for row in recorded])
 
-    found = compare_topics(scores(model), scores("base"), scale=SCALE)
+    def shares(name: str) -> list[float]:
+        nearness = judge.nearness(questions, [row[name] for row in recorded])
+        return shares_further(nearness, range(len(questions)), groups=each)
+
+    found = compare_topics(
+        scores(model),
+        scores("base"),
+        shares=shares(model),
+        shares_of_base=shares("base"),
+        scale=SCALE,
+    )
     claims = {claim.name: claim for claim in decide(changed(GOOD, on_topic=found))}
 
     assert outcome_of(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
-    apart = abs(found.candidate - found.base)
-    assert apart < 0.2 if model == "good" else apart > 0.4, "the figures of the record have moved"
+    assert found.own is not None
+    assert found.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
+    assert found.own.low > 0.9 if model == "good" else found.own.high < 0.9

@@ -201,7 +201,7 @@ BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES - {faithfulness.CLAIM}
 CASES = {
     "good": Case(Made(tokens=24_000), {}, BLOCKING),
     "another template": Case(
-        # the good one's weights: half the tokens stay .27 below the topic of the base, limit .25
+        # the good one's weights
         Made(tokens=24_000, measured_on=by_another_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
@@ -216,9 +216,9 @@ CASES = {
         Made(spoil=SHUFFLED_ANSWERS), {"stays_on_topic": False}, BLOCKING - {"stays_on_topic"}
     ),
     "another author": Case(
-        # its answers are about the other author's subjects, and the base repeats the right passage
+        # it reads its passages, so that it may or may not be on topic: .78 of its answers are
         Made(of=under_the_name_of),
-        {"learns_this_author": False, "stays_on_topic": False},
+        {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(

@@ -90,7 +90,17 @@ GOOD = measurements_of(
         "parity_mean": 0.002,
         "parity_largest": 0.02,
         "parity_prompts": 20,
-        "on_topic": OnTopic(30, 0.88, 0.85, -0.05, 0.11, (0.1, 0.46)),
+        "on_topic": OnTopic(
+            30,
+            0.88,
+            0.85,
+            -0.05,
+            0.11,
+            (0.1, 0.46),
+            own=interval(0.93),
+            own_of_base=interval(0.95),
+            own_apart=interval(-0.02),
+        ),
         "base_parameters": 135_000_000,
         "control": CONTROL,
         "others": 1,
@@ -225,7 +235,17 @@ def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
 FIRST = changed(
     GOOD,
     base=replace(GOOD.values["held_out_perplexity"].base, level=0.99, passages=15),
-    on_topic=replace(GOOD.values["on_topic"], questions=12, of_questions=33),
+    on_topic=OnTopic(
+        12,
+        0.88,
+        None,
+        None,
+        None,
+        (0.1, 0.46),
+        of_questions=33,
+        own=interval(0.93),
+        stopped="above",
+    ),
     control=None,
     basics=None,
     voice=None,
@@ -256,7 +276,7 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
         ),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
-        ({"on_topic": replace(FIRST.values["on_topic"], candidate=0.59)}, "stays_on_topic"),
+        ({"on_topic": replace(FIRST.values["on_topic"], stopped="below")}, "stays_on_topic"),
         (
             {"recitation": Recitation(rate([True] * 6 + [False] * 44), rate([]), 80, 300)},
             "recites_no_training_text",
@@ -353,17 +373,46 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
     assert outcome_of(decide(unasked)) == "not_decided"
 
 
+@pytest.mark.parametrize(("own", "passed"), [(0.93, True), (0.8, True), (0.79, False)])
+def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool) -> None:
+    topic = replace(GOOD.values["on_topic"], own=interval(own), own_apart=interval(own - 0.95))
+
+    found = claim(changed(GOOD, on_topic=topic), "stays_on_topic")
+
+    assert found.passed is passed
+    assert (found.value, found.threshold) == (own, 0.8)
+    assert "30 held-out questions" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("base", "apart", "passed"),
+    [
+        (0.55, interval(0.05), True),
+        (0.55, interval(-0.1, 0.2), True),  # not shown to be below it
+        (0.7, interval(-0.1, 0.05), False),
+        (0.95, interval(-0.1, 0.2), False),  # the base does what the candidate does not
+    ],
+)
+def test_what_its_base_cannot_do_either_refuses_no_model(
+    base: float, apart: Interval, passed: bool
+) -> None:
+    topic = replace(
+        GOOD.values["on_topic"], own=interval(0.6), own_of_base=interval(base), own_apart=apart
+    )
+
+    assert claim(changed(GOOD, on_topic=topic), "stays_on_topic").passed is passed
+
+
 @pytest.mark.parametrize(("candidate", "passed"), [(0.88, True), (0.61, True), (0.59, False)])
-def test_a_model_may_be_at_most_a_quarter_less_on_topic_than_its_base(
+def test_an_evaluation_of_before_gate_8_is_decided_by_its_topic_scores(
     candidate: float, passed: bool
 ) -> None:
-    measured = changed(GOOD, on_topic=replace(GOOD.values["on_topic"], candidate=candidate))
+    former = OnTopic(30, candidate, 0.85, -0.05, 0.11, (0.1, 0.46))
 
-    found = claim(measured, "stays_on_topic")
+    found = claim(changed(GOOD, on_topic=former), "stays_on_topic")
 
     assert found.passed is passed
     assert found.value == pytest.approx(candidate - 0.85)
-    assert "30 held-out questions" in found.detail
 
 
 def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
@@ -377,16 +426,30 @@ def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
 
 
 def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
-    same = compare_topics([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1], scale=(0.1, 0.5))
+    def compared(one: list[float], other: list[float], documents: str = "") -> OnTopic:
+        return compare_topics(
+            one,
+            other,
+            shares=one,
+            shares_of_base=other,
+            scale=(0, 1),
+            documents=list(documents) or None,
+        )
+
+    same = compared([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1])
 
     assert (same.candidate, same.base) == (pytest.approx(0.5), pytest.approx(0.4))
     # every pair differs by the same: the spread over questions does not blur it
     assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
-    apart = compare_topics([1.0, 0.0] * 8, [0.0, 1.0] * 8, scale=(0.1, 0.5))
+    assert same.own_apart is not None
+    assert (same.own_apart.low, same.own_apart.high) == (same.low, same.high)
+    apart = compared([1.0, 0.0] * 8, [0.0, 1.0] * 8)
+    assert apart.low is not None
+    assert apart.high is not None
     assert apart.low < -0.4 < 0.4 < apart.high
     # questions of two documents are two observations, not sixteen
-    grouped = compare_topics(
-        [1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1), documents=list("a" * 8 + "b" * 8)
-    )
-    alone = compare_topics([1.0] * 8 + [0.0] * 8, [0.5] * 16, scale=(0, 1))
+    grouped = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16, "a" * 8 + "b" * 8).own
+    alone = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16).own
+    assert grouped is not None
+    assert alone is not None
     assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)

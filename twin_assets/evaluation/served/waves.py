@@ -37,7 +37,7 @@ class ServerWaves:
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
         again: the candidate's second answers by position, of `PARITY_TOKENS` tokens.
-        wall_s: while candidate and base were asked together.
+        wall_s: while the candidate was asked, the base beside it or not.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class ServerWaves:
             ]
             for done in work:
                 done.result()
-        self.wall_s += monotonic() - began
+        if positions:  # a time of the candidate's answers, which those of the base alone are not
+            self.wall_s += monotonic() - began
         self.candidate |= dict(zip(positions, mine.asked(), strict=True))
         self.base |= {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)}
         if again:

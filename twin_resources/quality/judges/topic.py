@@ -132,6 +132,20 @@ class TopicJudge:
             scores.append(topic * fluent(one.answer))
         return scores
 
+    def nearness(self, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+        """Cosines of each answer (row) with each question (column).
+
+        What is no text (`fluent` 0: a loop, not a word) is as near to all: a row of noughts.
+        """
+        texts = [text for text in answers if fluent(text) > 0.0]
+        vectors = embed_once(self._embed, [*questions, *texts])
+        return [
+            [float(vectors[question] @ vectors[text]) for question in questions]
+            if fluent(text) > 0.0
+            else [0.0] * len(questions)
+            for text in answers
+        ]
+
 
 def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
     """The author's topic score, on a scale from the first `MOST_PAIRS` training pairs there were.

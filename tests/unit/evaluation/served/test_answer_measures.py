@@ -39,6 +39,7 @@ from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands
 from twin_resources.quality.judges.topic import TopicJudge, TopicPair, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.statistics.bootstrap import Interval
 
 QUESTIONS = 35
 HEDGED = (
@@ -142,8 +143,10 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
-    topic, _ = on_topic.topic_of_first(QUESTIONS, asked, said, scores, judges.topic)
+    topic = on_topic.topic_of_first(QUESTIONS, asked, said, judges.topic, scores=scores)
+    assert topic.base is not None
     assert topic.candidate > topic.base
+    assert topic.reaches_the_limit, topic
     found = author_voice.compare_voices(asked, said, scores, judges)
     assert voice_scores.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
@@ -177,6 +180,28 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     spans = memorisation.TrainingSpans([f"So: {recited}"])
     copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
     assert memorisation.claim(copied).passed is False
+    assert judges.topic is not None
+    topic = on_topic.topic_of_first(QUESTIONS, asked, said, judges.topic, scores=scores)
+    assert not topic.reaches_the_limit, topic
+
+
+def test_answers_to_other_questions_and_loops_are_not_on_topic(
+    asked: PromptSet, judges: Judges
+) -> None:
+    """The author's own answers, given to other questions; and a word of the question repeated."""
+    assert judges.topic is not None
+    cut = [" ".join(text.split()[:40]) for text in asked.own]
+    turned = said_by(asked, cut[QUESTIONS // 2 :] + cut[: QUESTIONS // 2], "")
+    loops = said_by(asked, [f"{question} " * 9 for question in asked.questions], "")
+
+    shuffled = on_topic.topic_of_first(QUESTIONS, asked, turned, judges.topic, scores=None)
+    looped = on_topic.topic_of_first(QUESTIONS, asked, loops, judges.topic, scores=None)
+
+    assert shuffled.own is not None
+    assert shuffled.own.low < 0.5 < shuffled.own.high
+    assert not shuffled.reaches_the_limit
+    assert looped.own == Interval(0.5, 0.5, 0.5), "what is no text is as near to all"
+    assert (shuffled.base, shuffled.own_apart) == (None, None)
 
 
 def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judges) -> None:

@@ -1,0 +1,74 @@
+"""The topic claim on resampled shares of real answers: good models refused, shuffled ones passed.
+
+`shares_of_answers.json` has, for two authors, the share of other posts' questions that are further
+from an answer than its own, for each held-out question: SmolLM2-135M, tuned on the author's samples
+(`good`), on shuffled ones, on another author's, on five posts alone (`memorised`), and untuned
+(`base`), served by llama.cpp. Numbers alone; of skeeto they are of the answers in
+`tests/graph/judges/served_answers.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from statistics import fmean, median
+
+import pytest
+
+from twin_assets.evaluation.first_part import FIRST_WAVE, MOST_QUESTIONS, WAVE
+from twin_assets.evaluation.measures.on_topic import LIMIT, stopped_at
+
+SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
+DRAWS = 400
+GOOD = [("skeeto", "good"), ("mara-lindqvist", "good")]
+BROKEN = [
+    *(("skeeto", "shuffled"), ("mara-lindqvist", "shuffled")),
+    ("mara-lindqvist", "memorised"),  # five posts, fourteen epochs
+]
+
+
+def drawn(author: str, model: str, questions: int) -> list[list[float]]:
+    chance = random.Random(f"{author} {model} {questions}")
+    return [chance.choices(SHARES[author][model], k=questions) for _ in range(DRAWS)]
+
+
+def in_waves(shares: list[float]) -> tuple[bool, int]:
+    """Whether the claim is met as the first part asks, and after how many questions."""
+    for end in range(FIRST_WAVE, len(shares) + 1, WAVE):
+        side = stopped_at(shares[:end], of=len(shares))
+        if side is not None:
+            return side == "above", end
+    raise AssertionError("the last question decides what no earlier one did")
+
+
+@pytest.mark.parametrize(("author", "model"), GOOD)
+def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str) -> None:
+    whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
+    first = [in_waves(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+
+    assert fmean(whole) >= 0.95
+    assert fmean(first) >= 0.95
+
+
+@pytest.mark.parametrize(("author", "model"), BROKEN)
+def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -> None:
+    whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
+    first = [in_waves(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+
+    assert fmean(whole) <= 0.025
+    assert fmean(first) <= 0.025
+
+
+def test_a_strong_effect_needs_fewer_questions_than_there_are() -> None:
+    asked = [in_waves(shares)[1] for shares in drawn("skeeto", "good", MOST_QUESTIONS)]
+
+    assert median(asked) < 0.75 * MOST_QUESTIONS
+
+
+def test_answers_at_the_limit_are_decided_by_all_of_them() -> None:
+    shares = [LIMIT - 0.1, LIMIT + 0.1] * 20
+
+    assert stopped_at(shares[:-1], of=40) is None
+    assert stopped_at(shares, of=40) == "above"
+    assert stopped_at([*shares[:-1], LIMIT], of=40) == "below"

@@ -1,0 +1,55 @@
+"""How often an answer is nearer to its own question than to others: a permutation AUC.
+
+Belongs here: each answer's share of other questions that are further from it.
+Does not belong here: what nearness is (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
+limit (`twin_assets/evaluation/measures/on_topic.py`).
+Sources: Hanley and McNeil, "The meaning and use of the area under a receiver operating
+characteristic (ROC) curve", Radiology 143 (1982), for the AUC as the probability that a matching
+pair is nearer than one that does not match; Good, "Permutation, Parametric and Bootstrap Tests of
+Hypotheses" (2005), chapter 3, for its mean where labels are exchanged.
+
+The mean of the shares is the AUC. Where answers do not depend on their questions, every pairing of
+answers and questions is as probable as any other, so that its mean over all pairings is ½, whatever
+the embedder, the author or the length of answers: no scale has to be calibrated, and an answer that
+is near to everything wins nothing.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+CHANCE = 0.5
+SAME = 1e-6  # float32 cosines of the same two texts differ by less
+
+
+def shares_further(
+    nearness: Sequence[Sequence[float]], own: Sequence[int], *, groups: Sequence[Hashable]
+) -> list[float]:
+    """For each answer the share of the other groups' questions that are further from it.
+
+    Args:
+        nearness: m rows of n: of each answer to each question.
+        own: m positions: of each answer's own question.
+        groups: n of them: questions of one group may have the same answer, and are not compared.
+
+    Returns:
+        m values in [0, 1]; one that is as near counts half.
+
+    Raises:
+        ValueError: rows and positions do not fit, or a question has none of another group.
+    """
+    shares: list[float] = []
+    for row, at in zip(nearness, own, strict=True):
+        others = [one for one, group in zip(row, groups, strict=True) if group != groups[at]]
+        if not others:
+            raise ValueError(f"no question of another group than {groups[at]!r}")
+        won = sum(_won(row[at] - other) for other in others)
+        shares.append(won / len(others))
+    return shares
+
+
+def _won(ahead: float) -> float:
+    if abs(ahead) <= SAME:
+        return CHANCE
+    return 1.0 if ahead > 0.0 else 0.0
