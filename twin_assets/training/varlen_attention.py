@@ -31,7 +31,7 @@ def register() -> None:
 
     It has no entry among the masks: transformers then makes none.
     """
-    from transformers.modeling_utils import AttentionInterface
+    from transformers import AttentionInterface
 
     AttentionInterface.register(VARLEN, varlen_attention)
 

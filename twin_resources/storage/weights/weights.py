@@ -152,42 +152,49 @@ def prepare_base_model(
             shutil.rmtree(left_over)
         partial.mkdir()
         try:
-            model = _obtain(settings, name, partial, report)
-            # its files are pinned by hash, and this package's tests prove what is made of them
-            known = name == EMBEDDED_BASE_MODEL
-            ends: tuple[str, ...] = ()
-            if not (known or settings.model_server_url):
-                model, ends = _with_turns(model, partial, report)
-            revision = revision_of(model)
-            gguf = _write_gguf(settings, model, partial, report)
-            proof: Mapping[str, Any] = {}
-            precision = settings.served_precision
-            if gguf is not None and prove is not None and not (known and precision == "f16"):
-                room = partial / "proof"
-                room.mkdir()
-                proof = prove(PreparedFiles(model, gguf, precision, ends, _wheels(settings), room))
-                shutil.rmtree(room)
-            inside = model.is_relative_to(partial)
-            record = {
-                "schema": SCHEMA,
-                "name": name,
-                "source": _source(name),
-                "folder": str(model.relative_to(partial) if inside else model),
-                "gguf": gguf.name if gguf else None,
-                "revision": revision,
-                "precision": precision,
-                "adapters": proof.get("adapters", "beside"),
-                "proof": dict(proof),
-            }
-            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            final = home / (revision[:16] + ("" if precision == "f16" else f"-{precision}"))
+            final = home / _fill(settings, name, partial, report=report, prove=prove)
             if final.exists():  # same weights from a source that only looks different
                 shutil.rmtree(final)
             partial.rename(final)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    report(f"base model {name} is ready (revision {revision[:12]})")
-    return load_base_model(settings, name)
+    prepared = load_base_model(settings, name)
+    report(f"base model {name} is ready (revision {prepared.revision[:12]})")
+    return prepared
+
+
+def _fill(
+    settings: Settings, name: str, partial: Path, *, report: Report, prove: Proof | None
+) -> str:
+    """Make all of a base model in `partial`; returns the name of the folder that it becomes."""
+    model = _obtain(settings, name, partial, report)
+    # its files are pinned by hash, and this package's tests prove what is made of them
+    known = name == EMBEDDED_BASE_MODEL
+    ends: tuple[str, ...] = ()
+    if not (known or settings.model_server_url):
+        model, ends = _with_turns(model, partial, report)
+    gguf, precision = _write_gguf(settings, model, partial, report), settings.served_precision
+    proof: Mapping[str, Any] = {}
+    if gguf is not None and prove is not None and not (known and precision == "f16"):
+        room = partial / "proof"
+        room.mkdir()
+        proof = prove(PreparedFiles(model, gguf, precision, ends, _wheels(settings), room))
+        shutil.rmtree(room)
+    revision = revision_of(model)
+    inside = model.is_relative_to(partial)
+    record = {
+        "schema": SCHEMA,
+        "name": name,
+        "source": _source(name),
+        "folder": str(model.relative_to(partial) if inside else model),
+        "gguf": gguf.name if gguf else None,
+        "revision": revision,
+        "precision": precision,
+        "adapters": proof.get("adapters", "beside"),
+        "proof": dict(proof),
+    }
+    (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
 
 def _prepared(settings: Settings, name: str) -> BaseModel | None:
