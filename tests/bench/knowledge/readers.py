@@ -13,6 +13,7 @@ prompt, at the budget that authors have by default.
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def rows_of(author: str, half: Half, scores: Sequence[dict[str, RankingScores]])
         hybrid = means.pop(HYBRID)
         goal: float | None = None
         if held and measure is measures[f"nDCG@{K}"]:
-            goal = round(max(means.values()), 4)
+            goal = math.floor(1e4 * max(means.values())) / 1e4  # an equal one holds
         elif held and measure is measures["right post shown"]:
             goal = GOAL_SHOWN
         rows.append(row(f"{name}, hybrid: {label}", hybrid, "", at_least=goal, peers=means))
