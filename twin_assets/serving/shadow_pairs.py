@@ -28,7 +28,7 @@ from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.measuring import recorded_prompts
 from twin_resources.quality.release.release_mode import FEWEST_PROMPTS
-from twin_resources.quality.release.trial import compared
+from twin_resources.quality.release.trial import compared, passed_no_gate
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
@@ -92,7 +92,15 @@ def shadow_pairs(
             why = "no certified judge may decide"
             return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
         replayed = _replay(
-            author, settings, config, versions, panel, tables, model_server, log=context.log.info
+            author,
+            settings,
+            config,
+            versions,
+            panel,
+            tables,
+            model_server,
+            forced=passed_no_gate(registry, versions.incumbent),
+            log=context.log.info,
         )
     except OverLimit as error:  # what is paired so far is kept, and it goes on with the money
         waits = author_panel.waits(settings, error)
@@ -138,6 +146,7 @@ def _replay(
     tables: Tables,
     servers: "ModelServers",
     *,
+    forced: bool,
     log: Callable[[str], object],
 ) -> shadowing.ReplayResult:
     return shadowing.replay(
@@ -149,6 +158,7 @@ def _replay(
         serve=servers.serve_version,
         margin=_margin(config, home),
         most_pairs=config.most_pairs,
+        forced=forced,
         longest_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
         log=log,
     )

@@ -87,6 +87,7 @@ def replay(
     serve: ServeVersion,
     margin: float,
     most_pairs: int,
+    forced: bool = False,
     longest_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
@@ -94,6 +95,7 @@ def replay(
 
     Args:
         margin: ε of the judges' certificates, and of the trial (`margin_against`).
+        forced: whether the incumbent passed no gate (`promotion.py`).
         longest_s: no batch is begun after so many seconds.
 
     Raises:
@@ -113,9 +115,14 @@ def replay(
     work = _Work(author, versions, by_id(prompts), panel, trial, serve)
     stored = _stored(tables, author.slug)
     trial_margin = margin_against(versions.incumbent, margin)
-    evidence = evidence_of(
-        stored, trial.id, panel, anchored=bool(trial.anchor), margin=trial_margin
-    )
+
+    def evidence_now() -> PairEvidence:
+        anchored = bool(trial.anchor)
+        return evidence_of(
+            stored, trial.id, panel, anchored=anchored, forced=forced, margin=trial_margin
+        )
+
+    evidence = evidence_now()
     known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
     waiting = in_drawn_order(
         [prompt for prompt in prompts if prompt.prompt_id not in known], trial.id
@@ -148,9 +155,7 @@ def replay(
             row_key="pair_id",
         )
         stored = _stored(tables, author.slug)
-        evidence = evidence_of(
-            stored, trial.id, panel, anchored=bool(trial.anchor), margin=trial_margin
-        )
+        evidence = evidence_now()
         new_pairs += len(batch)
         new_plants += len(rows) - len(batch)
         log(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
@@ -168,11 +173,19 @@ def replay(
 
 
 def evidence_of(
-    rows: pl.DataFrame, trial: str, panel: Panel, *, anchored: bool, margin: float
+    rows: pl.DataFrame,
+    trial: str,
+    panel: Panel,
+    *,
+    anchored: bool,
+    margin: float,
+    forced: bool = False,
 ) -> PairEvidence:
     """The test over every stored pair of a trial, from the start: a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
-    evidence = promotion.begin(claims=claims, vetoes=vetoes, anchored=anchored, margin=margin)
+    evidence = promotion.begin(
+        claims=claims, vetoes=vetoes, anchored=anchored, forced=forced, margin=margin
+    )
     for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
         evidence = promotion.fold(evidence, pair)
     return evidence

@@ -189,6 +189,14 @@ class Registry:
         with self.state.reading() as connection:
             return rows.verdicts_of(connection, checkpoint, gate_version)
 
+    def ever_passed(self, checkpoint: str) -> bool:
+        """Whether any version of the gate has passed exactly this checkpoint."""
+        passed = (verdicts.c.checkpoint == checkpoint) & (verdicts.c.outcome == "passed")
+        with self.state.reading() as connection:
+            return (
+                connection.execute(sa.select(verdicts.c.number).where(passed)).first() is not None
+            )
+
     def latest_verdict(self, author: str) -> Verdict | None:
         """The newest verdict of any of an author's checkpoints."""
         with self.state.reading() as connection:

@@ -28,6 +28,11 @@ U alone promotes candidates that are worse by less than ε: of such as a retrain
 
 Both are about d̄, the mean of d over the claims: asked of each claim, of equal candidates with two
 claims a quarter would pass. With ε = 0 (against an answer model) U asks for more than either.
+
+**An incumbent that passed no gate** (`forced`: a person released it all the same) may be better in
+one claim because it is broken in another: answers to other questions, in a voice more like the
+author's. Nobody has to be as good as that in each. U is then bet against the anchor alone, and D,
+like B, is of d̄: worse than a version that no gate passed means worse on the whole.
 """
 # pyright: strict
 
@@ -45,6 +50,8 @@ from twin_resources.statistics.bets import FRACTIONS, NO_WEALTH, STAKE, log_mean
 from twin_resources.statistics.values import ImpossibleValue
 
 ALPHA = 0.05
+ON_THE_WHOLE = "mean of the claims"
+"""The one bet D beside an incumbent that passed no gate."""
 MOST_ERROR = 0.0125
 """Of the mean difference at a trial's end, beyond which its lower bound counts. At this error 4 %
 of candidates N(−.02, .05) are worse and promoted, and .95 is gained of what an oracle gains."""
@@ -76,7 +83,8 @@ class PairEvidence:
         vetoes: claims that may only roll back.
         anchored: whether anchor and incumbent are different versions.
         margin, alpha: ε and α.
-        up, up_anchor, down: log wealth of each bet, a claim. better: that of B.
+        up, up_anchor, down: log wealth of each bet, a claim. better: that of B. Beside an incumbent
+            that passed no gate `up` is empty, and `down` is of the mean (`ON_THE_WHOLE`).
         sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
         highest: largest log U so far, by `claim` and `claim/anchor`: a bet once won stays won.
         verdict: final once it is not `undecided`; later pairs change nothing.
@@ -99,7 +107,11 @@ class PairEvidence:
 
     @property
     def is_not_worse(self) -> bool:
-        """Whether each U is won: not worse than incumbent and anchor by ε."""
+        """Whether each U is won: not worse than incumbent and anchor by ε.
+
+        Without a U (the incumbent passed no gate, and no other version stands beside it) the gate
+        has said what there is to say.
+        """
         return all(log >= self.log_needed_up for log in self.highest.values())
 
     @property
@@ -114,8 +126,8 @@ class PairEvidence:
 
     @property
     def log_needed_down(self) -> float:
-        """log k/α: any D rolls back that reaches it."""
-        return math.log((len(self.claims) + len(self.vetoes)) / self.alpha)
+        """log k/α: any of the k D rolls back that reaches it."""
+        return math.log(len(self.down) / self.alpha)
 
     def to_json(self) -> str:
         """One line; `from_json` gives an equal value back, bit for bit."""
@@ -139,6 +151,7 @@ def begin(
     claims: tuple[str, ...],
     vetoes: tuple[str, ...] = (),
     anchored: bool = False,
+    forced: bool = False,
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> PairEvidence:
@@ -148,6 +161,7 @@ def begin(
         claims: measures with a certificate for their own claim.
         vetoes: reported measures that may only roll back.
         anchored: whether pairs also bring differences from the anchor.
+        forced: whether the incumbent passed no gate.
 
     Raises:
         ImpossibleValue: no claim, a claim twice, ε outside [0, 1), α outside (0, 1).
@@ -161,6 +175,8 @@ def begin(
             next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
         )
     bets = dict.fromkeys(claims, NO_WEALTH)
+    up = {} if forced else bets
+    up_anchor = bets if anchored else {}
     return PairEvidence(
         claims=claims,
         vetoes=vetoes,
@@ -169,12 +185,12 @@ def begin(
         alpha=alpha,
         pairs=0,
         last_sequence=0,
-        up=bets,
+        up=up,
         better=NO_WEALTH,
-        up_anchor=bets if anchored else {},
-        down=dict.fromkeys(names, NO_WEALTH),
+        up_anchor=up_anchor,
+        down=dict.fromkeys((ON_THE_WHOLE,) if forced else names, NO_WEALTH),
         sums=_NO_SUMS,
-        highest=dict.fromkeys(_bets(claims, anchored), 0.0),
+        highest=dict.fromkeys((*up, *(f"{name}/anchor" for name in up_anchor)), 0.0),
         verdict="undecided",
     )
 
@@ -194,19 +210,21 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     null_up = (1.0 - evidence.margin) / 2.0
     up = {
         name: log_stake(evidence.up[name], _z(pair, pair.incumbent, name), null_up)
-        for name in evidence.claims
+        for name in evidence.up
     }
     up_anchor = {
         name: log_stake(evidence.up_anchor[name], _z(pair, pair.anchor, name), null_up)
         for name in evidence.up_anchor
     }
+    of_claims = [_difference(pair, pair.incumbent, name) for name in evidence.claims]
+    mean = math.fsum(of_claims) / len(of_claims)
+    differences = {**pair.incumbent, ON_THE_WHOLE: mean}
     down = {
-        name: log_stake(logs, 1.0 - _z(pair, pair.incumbent, name), 0.5)
+        name: log_stake(logs, 1.0 - _z(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
     now = {name: log_mean(logs) for name, logs in up.items()}
     now |= {f"{name}/anchor": log_mean(logs) for name, logs in up_anchor.items()}
-    mean = math.fsum(pair.incumbent[name] for name in evidence.claims) / len(evidence.claims)
     number, total, squares = evidence.sums
     after = replace(
         evidence,
@@ -294,11 +312,11 @@ def expected_pairs(
     return high
 
 
-def _bets(claims: tuple[str, ...], anchored: bool) -> tuple[str, ...]:
-    return (*claims, *(f"{name}/anchor" for name in claims if anchored))
-
-
 def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
+    return (1.0 + _difference(pair, differences, claim)) / 2.0
+
+
+def _difference(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
     difference = differences.get(claim, math.nan)
     if not -1.0 <= difference <= 1.0:
         raise ImpossibleValue(
@@ -306,4 +324,4 @@ def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> 
             found=f"the difference {difference} for {claim}",
             next_step="pass one difference in [−1, 1] for each claim (and the anchor, if anchored)",
         )
-    return (1.0 + difference) / 2.0
+    return difference

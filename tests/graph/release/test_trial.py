@@ -103,6 +103,42 @@ def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_do
     assert trial_metadata(done.trial)["margin"] == 0.0
 
 
+def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_claim(
+    registry: Registry,
+) -> None:
+    registry.register(
+        author="mara", checkpoint="broken", folder="/broken", adapter_gguf=None, base="/base",
+        base_gguf="/base.gguf", template="t", dataset_version="d",
+    )  # fmt: skip
+    registry.move("mara", 2, "refused", actor="test", reason="stays_on_topic")
+    registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
+    pass_the_gate(registry, "h3")
+    assert round_of(registry).moves[-1].to_state == "shadow"
+    tables_say = trial.passed_no_gate(registry, registry.get("mara", 2))
+    assert (tables_say, trial.passed_no_gate(registry, registry.get("mara", 1))) == (True, False)
+    # Answers to other questions, in more of the author's voice than those to one's own.
+    from_v1 = {"topic": 0.0, "voice": 0.0}
+    repaired = [
+        PairedDifference(number, {"topic": 0.6, "voice": -0.2}, from_v1) for number in range(1, 61)
+    ]
+    terms = TrialTerms(BOTH, judges="topic@1, voice@1", forced=tables_say)
+    done = round_of(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
+    assert states(registry) == ["retired", "retired", "stable"]
+    assert done.trial is not None
+    assert "| roll back: mean of the claims |" in trial_metadata(done.trial)["evidence"]
+
+
+def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: Registry) -> None:
+    pass_the_gate(registry, "h2")
+    round_of(registry)
+    few = pairs_of(equal, registry, count=31)
+    round_of(registry, replays=replays(registry, few, prompts=31))
+    assert states(registry) == ["stable", "parked"]
+    registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
+    assert registry.get("mara", 2).forced
+    assert not trial.passed_no_gate(registry, registry.get("mara", 2))
+
+
 def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
     against_an_answer_model(registry)
     round_of(registry)

@@ -230,6 +230,43 @@ def test_the_anchor_must_be_met_too() -> None:
         fold(evidence, PairedDifference(101, {"topic": 0.2}))
 
 
+def beside(
+    topic: float, voice: float, *, forced: bool, count: int = 60, anchor: float | None = None
+) -> PairEvidence:
+    """Two claims, each with the same difference in every pair."""
+    evidence = begin(claims=("topic", "voice"), anchored=anchor is not None, forced=forced)
+    from_anchor = {} if anchor is None else {"topic": anchor, "voice": anchor}
+    for number in range(1, count + 1):
+        pair = PairedDifference(number, {"topic": topic, "voice": voice}, from_anchor)
+        evidence = fold(evidence, pair)
+    return evidence
+
+
+def test_beside_a_version_that_passed_no_gate_the_mean_decides() -> None:
+    # A model of shuffled answers has more of the author's voice than the one that answers.
+    assert beside(0.6, -0.2, forced=False).verdict == "roll_back"
+    repaired = beside(0.6, -0.2, forced=True)
+    assert repaired.verdict == "promote"
+    assert (dict(repaired.up), list(repaired.down)) == ({}, ["mean of the claims"])
+    assert PairEvidence.from_json(repaired.to_json()) == repaired
+    assert beside(0.1, -0.6, forced=True).verdict == "roll_back"
+    equal = beside(0.05, -0.05, forced=True)
+    assert (equal.verdict, at_the_end(equal)) == ("undecided", "promote")
+
+
+def test_beside_it_the_anchor_must_be_met_in_each_claim() -> None:
+    met = beside(0.6, -0.2, forced=True, anchor=0.0)
+    assert sorted(met.highest) == ["topic/anchor", "voice/anchor"]
+    assert met.verdict == "promote"
+    assert beside(0.6, -0.2, forced=True, anchor=-0.12).verdict == "undecided"
+
+
+def test_beside_it_each_claim_needs_a_difference() -> None:
+    evidence = begin(claims=("topic", "voice"), forced=True)
+    with pytest.raises(ImpossibleValue, match="for voice"):
+        fold(evidence, PairedDifference(1, {"topic": 0.1}))
+
+
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
 def test_impossible_differences(value: float) -> None:
     with pytest.raises(ImpossibleValue, match="pair 1"):

@@ -188,10 +188,12 @@ def _on_average(evidence: PairEvidence) -> str:
 
 def _strength(evidence: PairEvidence) -> str:
     """U of the weakest claim and D of the worst, against what they need."""
-    weakest = min(evidence.highest, key=lambda name: evidence.highest[name])
+    # Beside an incumbent that passed no gate, without an anchor, "better" is the only bet.
+    logs = evidence.highest or {"better": log_mean(evidence.better)}
+    weakest = min(logs, key=lambda name: logs[name])
     worst = max(evidence.down, key=lambda name: log_mean(evidence.down[name]))
     return (
-        f"promotion {math.exp(min(700.0, evidence.highest[weakest])):.3g} of "
+        f"promotion {math.exp(min(700.0, logs[weakest])):.3g} of "
         f"{math.exp(evidence.log_needed_up):.0f} ({weakest}), roll-back "
         f"{math.exp(min(700.0, log_mean(evidence.down[worst]))):.3g} of "
         f"{math.exp(evidence.log_needed_down):.0f} ({worst})"

@@ -255,8 +255,13 @@ def take_on(
         running = trial.begin(state, on, replays.terms, now=now)
         return trial.fold(state, running, replays.pairs, replays.standing(), now=now)
     after = canary_days.last_sequence(state, on.author)
-    margin = trial.margin_against(registry.get(on.author, on.incumbent), margin)
-    terms = TrialTerms((canary_days.CLAIM,), judges="readers", margin=margin)
+    incumbent = registry.get(on.author, on.incumbent)
+    terms = TrialTerms(
+        (canary_days.CLAIM,),
+        judges="readers",
+        margin=trial.margin_against(incumbent, margin),
+        forced=trial.passed_no_gate(registry, incumbent),
+    )
     running = trial.begin(state, on, terms, now=now, after_sequence=after)
     days = canary_days.days_of(state, running)
     over = now - running.began_at >= LONGEST_CANARY_DAYS * _DAY_S

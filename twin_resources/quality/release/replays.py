@@ -19,7 +19,12 @@ import polars as pl
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.panel import deciding, vetoing
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
-from twin_resources.quality.release.trial import TrialState, TrialTerms, margin_against
+from twin_resources.quality.release.trial import (
+    TrialState,
+    TrialTerms,
+    margin_against,
+    passed_no_gate,
+)
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.judges import withdrawn
@@ -128,6 +133,7 @@ def read_replays(
             vetoes,
             judges=", ".join(scored_by[name] for name in held),
             margin=margin_against(known[newest["incumbent"]], margin),
+            forced=passed_no_gate(registry, known[newest["incumbent"]]),
         ),
         pairs=tuple(pairs),
         exhausted=used_up == trial,

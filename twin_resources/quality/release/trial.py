@@ -25,6 +25,7 @@ from twin_resources.quality.release.trial_rows import (
     StoredTrial,
 )
 from twin_resources.registry.moves import Evidence, ModelVersion
+from twin_resources.registry.registry import Registry
 from twin_resources.statistics import promotion
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.promotion import ALPHA, PairedDifference
@@ -40,6 +41,7 @@ class TrialTerms:
         judges: who scores, as `name@revision` in order; another judge is another trial.
         margin, alpha: ε and α; the demo uses ε = .2, and prints that. 0: to be better
             (`margin_against`).
+        forced: whether the incumbent passed no gate (`promotion.py` says what that changes).
     """
 
     claims: tuple[str, ...]
@@ -47,6 +49,7 @@ class TrialTerms:
     judges: str = ""
     margin: float = MARGIN
     alpha: float = ALPHA
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,15 @@ def margin_against(incumbent: ModelVersion, margin: float) -> float:
         margin: that of all other trials (`Settings.margin`), and of the judges' certificates.
     """
     return 0.0 if incumbent.is_answer_model else margin
+
+
+def passed_no_gate(registry: Registry, incumbent: ModelVersion) -> bool:
+    """Whether a person released it past every gate: nothing says that it is good in each claim.
+
+    One that was forced out of a parked trial had passed; an answer model was named, and is beaten.
+    """
+    named = incumbent.is_answer_model
+    return incumbent.forced and not named and not registry.ever_passed(incumbent.checkpoint)
 
 
 def on_trial(state: State, author: str) -> CandidateOnTrial | None:
@@ -119,6 +131,7 @@ def begin(
         claims=terms.claims,
         vetoes=terms.vetoes,
         anchored=anchored,
+        forced=terms.forced,
         margin=terms.margin,
         alpha=terms.alpha,
     )

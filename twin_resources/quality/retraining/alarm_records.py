@@ -21,7 +21,7 @@ from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, RetrainingDecision
-from twin_resources.storage.state.state_tables import alarms, followed
+from twin_resources.storage.state.state_tables import alarms
 
 DAY_S = 86_400.0
 NOT_IN_SCORES = "not in [scores]: "  # before the name of a score, as the reason why it is left out
@@ -137,12 +137,6 @@ def of_stream(connection: sa.Connection, author: str, stream: str, version: str)
         .order_by(alarms.c.number)
     )
     return [Alarm(**row.evidence) for row in rows]
-
-
-def values_followed(connection: sa.Connection, author: str) -> int:
-    """The largest sequence number of an author's settled values that a tick has seen; 0: none."""
-    read_to = connection.execute(sa.select(followed.c.read_to).where(followed.c.author == author))
-    return int(read_to.scalar() or 0)
 
 
 def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[str]:

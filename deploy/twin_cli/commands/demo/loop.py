@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +67,7 @@ from twin_resources.processes.stack import Stack
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
+from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import Settings
@@ -159,20 +161,22 @@ class _Demo:
         reader = SimulatedReader(self.settings, endpoints, self.author)
         count = self.settings.baseline_values
         with self._step(2, f"a simulated reader scores {count} answers"):
-            scored = self._read(reader, count)
+            first = self._stable()
+            scored = self._scored(count, partial(reader.read_of, first, count))
             self.receipt.before = _quality(scored)
-            self._wait_for_scores(count)
+            self._wait_until_certified(first)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
             self._break()
         with self._step(4, "quality falls until the sensor fires"):
-            scored = self._read(reader, MOST_BROKEN, until=lambda: self._alarms() != [])
+            until_alarm = partial(reader.read, MOST_BROKEN, until=lambda: self._alarms() != [])
+            scored = self._scored(MOST_BROKEN, until_alarm)
             self.receipt.broken = _quality(scored)
             self.last_bad_score = time.monotonic()
             self._alarm()
         with self._step(5, "one retraining: data, training, gate, pairs"):
             self._retrained()
         with self._step(6, "quality comes back"):
-            scored = self._read(reader, AFTER)
+            scored = self._scored(AFTER, partial(reader.read, AFTER, until=lambda: False))
             self.receipt.after = _quality(scored)
         with self._step(7, "a simulated paid model beside the own one: labels, routing, its bill"):
             self._route(reader)
@@ -336,9 +340,12 @@ class _Demo:
             "sensor": f"{root}/locations/llm-twin/sensors/quality_dropped",
         }
 
-    def _read(
-        self, reader: SimulatedReader, count: int, *, until: Callable[[], bool] = lambda: False
-    ) -> list[RatedAnswer]:
+    def _scored(self, count: int, read: Callable[..., list[RatedAnswer]]) -> list[RatedAnswer]:
+        """What the reader scored, with a bar.
+
+        Args:
+            read: of the reader, with all but `on_score`.
+        """
         scores: list[float] = []
         with self.clock.bar("reading") as bar:
 
@@ -348,23 +355,35 @@ class _Demo:
                 message = (
                     f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
                 )
-                bar.update(message, done=len(scores), total=count)
+                bar.update(message, done=min(len(scores), count), total=count)
 
-            rated = reader.read(count, on_score=note, until=until)
+            rated = read(on_score=note)
         versions = ", ".join(sorted({scored.version for scored in rated}))
         self.clock.say(f"{len(rated)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
         return rated
 
-    def _wait_for_scores(self, count: int) -> None:
-        """Until the sensor has followed so many settled values."""
+    def _stable(self) -> str:
+        """The name of the version that answers."""
+        stable = self.registry.stable(self.author.slug)
+        if stable is None:
+            raise TwinError(
+                "score the first model of the demo",
+                found="no version is stable: the base model answers",
+                next_step="see what the gate said above",
+            )
+        return f"v{stable.version}"
+
+    def _wait_until_certified(self, version: str) -> None:
+        """Until the sensor holds a baseline of that version's scores."""
         slug = self.author.slug
 
-        def followed() -> bool:
+        def certified() -> bool:
             with self.registry.state.reading() as connection:
-                return alarm_records.values_followed(connection, slug) >= count
+                watches = watches_now(connection).get(slug, [])
+            return any(watch.armed and watch.version == version for watch in watches)
 
-        self._wait_for(followed, SCORES_WITHIN_S, f"the sensor to have followed {count} scores")
-        self.clock.say(f"the sensor has followed {count} scores: the baseline is certified")
+        self._wait_for(certified, SCORES_WITHIN_S, f"the sensor to have certified {version}")
+        self.clock.say(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
         name = f"{self.author.slug}/v{version}"

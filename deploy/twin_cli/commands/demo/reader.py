@@ -58,10 +58,34 @@ class SimulatedReader:
         self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
     ) -> list[RatedAnswer]:
         """Ask and score up to `count` questions; ends early once `until` says so."""
+        return self._read(count, lambda rated: count - len(rated), on_score=on_score, until=until)
+
+    def read_of(
+        self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
+    ) -> list[RatedAnswer]:
+        """Ask and score until `count` answers are that version's; twice as many questions at most.
+
+        Some are nobody's: where no post is near enough, it is said that the author has not written
+        about it, and such a score is no value of a version.
+        """
+
+        def wanting(rated: list[RatedAnswer]) -> int:
+            return count - sum(one.version == version for one in rated)
+
+        return self._read(2 * count, wanting, on_score=on_score, until=lambda: False)
+
+    def _read(
+        self,
+        most: int,
+        wanting: Callable[[list[RatedAnswer]], int],
+        *,
+        on_score: Callable[[RatedAnswer], object],
+        until: Callable[[], bool],
+    ) -> list[RatedAnswer]:
         rated: list[RatedAnswer] = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            while len(rated) < count and not until():
-                numbers = range(self._asked, self._asked + min(AT_ONCE, count - len(rated)))
+            while (left := min(wanting(rated), most - len(rated))) > 0 and not until():
+                numbers = range(self._asked, self._asked + min(AT_ONCE, left))
                 self._asked += len(numbers)
                 for scored in pool.map(self._ask_and_score, numbers):
                     rated.append(scored)
