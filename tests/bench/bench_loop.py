@@ -24,6 +24,7 @@ from tests.bench.retraining.common_falls import common_falls
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
+from tests.bench.retraining.poisoned_keys import poisoned_keys
 from tests.bench.retraining.releases import anchor, candidates, judges, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.retraining.stream_files import told
@@ -33,6 +34,7 @@ ROWS: dict[str, Rows] = {
     "false-retrainings": false_retrainings,
     "delays": delays,
     "common-falls": common_falls,
+    "poisoned-keys": poisoned_keys,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,

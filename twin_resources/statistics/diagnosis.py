@@ -51,11 +51,28 @@ def since_the_drop(
 ) -> tuple[SettledValue, ...]:
     """The values from the most likely beginning of the drop to the alarm.
 
+    Of one class alone where its own bet, at the price of having been chosen among them, has grown
+    more than the bet on all: in a fall of one class of four the others' values say the contrary,
+    and who reads them is no witness of it.
+
     Args:
         values: of one stream, from the detector's restart to the alarm, in order.
         bounds: prompt class → m; values of other classes are left out.
     """
     bet = [value for value in values if value.prompt_class in bounds]
+    grown, begin = _best_suffix(bet, bounds)
+    drop = tuple(bet[begin:])
+    classes = sorted({value.prompt_class for value in bet})
+    for name in classes if len(classes) > 1 else ():
+        of_class = [value for value in bet if value.prompt_class == name]
+        alone, begin = _best_suffix(of_class, bounds)
+        if alone - math.log(len(classes)) > grown:
+            grown, drop = alone - math.log(len(classes)), tuple(of_class[begin:])
+    return drop
+
+
+def _best_suffix(bet: Sequence[SettledValue], bounds: Mapping[str, float]) -> tuple[float, int]:
+    """Log growth of the best bet over the values from an index to the end, and that index."""
     best, begin = -math.inf, 0
     for fraction in FRACTIONS:
         total = 0.0
@@ -64,7 +81,7 @@ def since_the_drop(
             total += math.log(factor(1.0 - bet[index].value, 1.0 - bound, fraction))
             if total > best:
                 best, begin = total, index
-    return tuple(bet[begin:])
+    return best, begin
 
 
 def fallen_classes(values: Sequence[SettledValue], bounds: Mapping[str, float]) -> tuple[Fall, ...]:

@@ -23,9 +23,9 @@ CAP = 0.05  # of an author's values of a month, once there are 20 readers
 FEW_TO_CAP = 20
 FEW_READERS = 3
 MOST_EVIDENCE = 0.5
-# Others tell of a fall when the same bet has made five of one with their values alone. At one of
-# one, 3 of 97 alarms that five keys raised would have trained; half of a true fall makes 300.
-OTHERS_TELL = math.log(5.0)
+# Others tell of a fall when they have this share of the growth that would be theirs by their
+# number of values: all of it in a fall that everybody sees, none where some keys alone give 0.
+OTHERS_TELL = 0.6
 WEEK = 7  # days
 
 
@@ -60,19 +60,27 @@ class ReaderGroup:
     Attributes:
         what: in words, after "readers ".
         readers: how many.
-        of_values: their share of the values since the drop, in [0, 1].
-        others: log growth of the bet over the values of all others; above 0: they fell, too.
+        of_values: their share of the values of the days on which they have one, in [0, 1].
+        growth: log growth of the bet over their values.
+        others: the same over the values of all others on those days; above 0: they fell, too.
     """
 
     what: str
     readers: int
     of_values: float
+    growth: float
     others: float
 
     @property
     def carries(self) -> bool:
-        """Whether what fell is theirs, beside as many values of others that hardly tell of it."""
-        return self.readers > 0 and self.of_values <= MOST_EVIDENCE and self.others < OTHERS_TELL
+        """Whether what fell is theirs, beside as many values of others that hardly tell of it.
+
+        On the same days: a bad day of everybody, weeks before the keys came, is no witness of what
+        they say.
+        """
+        theirs = (1.0 - self.of_values) * (self.growth + self.others)
+        few = self.readers > 0 and self.of_values <= MOST_EVIDENCE
+        return few and self.others < OTHERS_TELL * theirs if theirs > 0.0 else few
 
 
 @dataclass(frozen=True)
@@ -138,46 +146,61 @@ def carried_by(
     The evidence of a reader is the log growth of the best bet over that reader's values, where it
     is positive.
     """
-    growth: list[dict[str, float]] = [{} for _ in FRACTIONS]
-    counts: Counter[str] = Counter()
-    for value in values:
-        bound = bounds.get(value.prompt_class)
-        if bound is None:
-            continue
-        reader = readers.get(value.sequence, f"trace {value.sequence}")
-        counts[reader] += 1
-        for grown, fraction in zip(growth, FRACTIONS, strict=True):
-            gain = math.log(factor(1.0 - value.value, 1.0 - bound, fraction))
-            grown[reader] = grown.get(reader, 0.0) + gain
-    best = max(growth, key=lambda grown: math.fsum(grown.values()))
-    positive = Counter({reader: gain for reader, gain in best.items() if gain > 0.0})
+    bets = [value for value in values if value.prompt_class in bounds]
+    growth = _best_growth(bets, bounds)
+    who = [readers.get(value.sequence, f"trace {value.sequence}") for value in bets]
+    counts = Counter(who)
+    by_reader = dict.fromkeys(counts, 0.0)
+    for gain, name in zip(growth, who, strict=True):
+        by_reader[name] += gain
+    positive = Counter({reader: gain for reader, gain in by_reader.items() if gain > 0.0})
     total = math.fsum(positive.values())
     heaviest = positive.most_common(FEW_READERS)
     share = math.fsum(gain for _, gain in heaviest) / total if total > 0.0 else 0.0
     named = tuple(reader for reader, _ in heaviest)
-    others = math.fsum(gain for reader, gain in best.items() if reader not in named)
+    others = math.fsum(gain for reader, gain in by_reader.items() if reader not in named)
     usual = sum(readers.get(value.sequence) in named for value in before)
-    groups = (
-        ("who were first seen in one week", _heaviest_week(best, first_days or {})),
-        ("who came more often than most", _frequent(counts)),
-    )
+    days = [value.day for value in bets]
+
+    def group(what: str, of: set[str]) -> ReaderGroup:
+        theirs = {day for day, name in zip(days, who, strict=True) if name in of}
+        beside = [
+            (gain, name in of)
+            for gain, name, day in zip(growth, who, days, strict=True)
+            if day in theirs
+        ]
+        return ReaderGroup(
+            what,
+            len(of),
+            sum(is_theirs for _, is_theirs in beside) / max(1, len(beside)),
+            growth=math.fsum(gain for gain, is_theirs in beside if is_theirs),
+            others=math.fsum(gain for gain, is_theirs in beside if not is_theirs),
+        )
+
     return EvidenceShares(
         min(1.0, share),
         named,
-        len(best),
+        len(by_reader),
         others,
         of_values=sum(counts[reader] for reader in named) / max(1, counts.total()),
         usual=usual / len(before) if before else None,
-        groups=tuple(
-            ReaderGroup(
-                what,
-                len(group),
-                sum(counts[reader] for reader in group) / max(1, counts.total()),
-                math.fsum(gain for reader, gain in best.items() if reader not in group),
-            )
-            for what, group in groups
+        groups=(
+            group("who were first seen in one week", _heaviest_week(by_reader, first_days or {})),
+            group("who came more often than most", _frequent(counts)),
         ),
     )
+
+
+def _best_growth(bets: Sequence[SettledValue], bounds: Mapping[str, float]) -> list[float]:
+    """Log growth of the best bet, by value."""
+    by_fraction = [
+        [
+            math.log(factor(1.0 - value.value, 1.0 - bounds[value.prompt_class], fraction))
+            for value in bets
+        ]
+        for fraction in FRACTIONS
+    ]
+    return max(by_fraction, key=math.fsum)
 
 
 def _frequent(counts: Mapping[str, int]) -> set[str]:

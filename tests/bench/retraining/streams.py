@@ -77,13 +77,19 @@ def followed(
             watch, day, first=ledger, threshold=limit, batches=batches, fleet=fleet
         )
         if alarm is not None:
-            found.append(_decided(alarm, before, ledger))
+            found.append(decided(alarm, before, ledger))
             if only_first:
                 break
     return Followed(tuple(found), watch)
 
 
-def _decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> DecidedAlarm:
+def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> DecidedAlarm:
+    """What `decide` makes of an alarm.
+
+    Args:
+        watch: as it stood before the day of the alarm.
+        ledger: the whole stream; what came after the alarm is not looked at.
+    """
     bounds = watch.baseline.bounds if watch.baseline is not None else {}
     since = [value for value in ledger if alarm.since <= value.sequence <= alarm.sequence]
     drop = since_the_drop(since, bounds)

@@ -3,7 +3,9 @@ fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST
 also while an incident holds retrainings back; and no alarm ever trains on what was trained
 on before.
 
-The machine draws what may happen, in any order; then quality falls, and the days go on.
+The machine draws what may happen, in any order, and whether values are settled with their day or
+each at once; then quality falls, and the days go on. A fall is one from what the version is held
+to: where a person has lowered the floor, from what its readers have said since.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 
 A_DAY = 60  # values
 MOST_VALUES = 1_200
-FALLEN = [1.0, 0.0] * (A_DAY // 2)  # .5, where good values have .8
+GOOD, FALL = 0.8, 0.3
+CERTIFIES = 10  # nights of 20 values: the first batch is of 150
 OTHERS = ("bob", "cleo", "dora")
 
 
@@ -45,17 +48,17 @@ class LoopInRealLife(RuleBasedStateMachine):
         self.acts_at_the_end = False
         self.running: list[str] = []
         self.trained_on = {"posts-1"}
+        self.level = GOOD  # of what ada's readers say when they are as they are now
 
-    @initialize(acts=st.booleans())
-    def certified(self, acts: bool) -> None:
+    @initialize(acts=st.booleans(), by_day=st.booleans())
+    def certified(self, acts: bool, by_day: bool) -> None:
         self.acts_at_the_end = acts
+        self.world.rules = replace(self.world.rules, by_day=by_day)
+        self.world.now -= timedelta(days=CERTIFIES + 1)  # the registry's clock is the machine's
         for author in OTHERS[1:]:
             write_author(self.world.settings, Author(author, author.title()))
             self.world.release(author, f"{author}-1")
-        self.world.good("ada", 180)
-        for author in OTHERS:
-            self.world.good(author, 180)
-        self.nights(1, good=True)
+        self.nights(CERTIFIES, good=True)
 
     def nights(self, count: int, *, good: bool) -> None:
         """Days of all authors."""
@@ -63,8 +66,8 @@ class LoopInRealLife(RuleBasedStateMachine):
             self.world.now += timedelta(days=1)
             for author in ("ada", *OTHERS):
                 version = self.stable if author == "ada" else "v1"
-                settle = self.world.good if good else self.world.bad
-                settle(author, 20, version=version)
+                level = self.level if author == "ada" else GOOD
+                self.world.settle(author, thumbs(level if good else 0.2, 20), version=version)
             self.tick()
 
     @property
@@ -94,7 +97,7 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @rule()
     def readers_are_content(self) -> None:
-        self.world.good("ada", 80, version=self.stable)
+        self.world.settle("ada", thumbs(self.level, 80), version=self.stable)
         self.tick()
 
     @rule()
@@ -125,6 +128,14 @@ class LoopInRealLife(RuleBasedStateMachine):
         self.world.limits = replace(
             self.world.limits, automatic=automatic, cooldown_days=cooldown_days
         )
+
+    @rule(level=st.sampled_from([GOOD, 0.5]))
+    def a_person_lowers_the_floor(self, level: float) -> None:
+        """Other readers have come, and are as content as before or less."""
+        with self.world.state.transaction() as connection:
+            score_watch.lower_floor(connection, "ada", asked_by="jo", reason="drawn", at=1.0)
+        self.level = level
+        self.tick()
 
     @rule(forced=st.booleans())
     def a_version_is_released(self, forced: bool) -> None:
@@ -169,11 +180,13 @@ class LoopInRealLife(RuleBasedStateMachine):
         told = self.told()
         stable, routed = self.stable, self.world.registry.routing()
         if not self.watched(stable):  # a version without a floor certifies itself first
-            self.world.good("ada", 160, version=stable)
-            self.tick()
+            self.nights(CERTIFIES, good=True)
+            if self.stable != stable:
+                return  # one of those nights rolled it back
+        fallen = thumbs(self.level - FALL, A_DAY)
         for _ in range(MOST_VALUES // A_DAY):
             self.world.now += timedelta(days=1)
-            self.world.settle("ada", FALLEN, version=stable)
+            self.world.settle("ada", fallen, version=stable)
             ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
             if ended or self.stable != stable:
                 return
@@ -192,6 +205,12 @@ class LoopInRealLife(RuleBasedStateMachine):
         with self.world.state.reading() as connection:
             held = score_watch.watches_now(connection).get("ada", [])
         return any(watch.armed and watch.version == version for watch in held)
+
+
+def thumbs(mean: float, count: int) -> list[float]:
+    """So many of this mean, bad ones spread evenly, in an order that is always the same."""
+    bad = 1.0 - mean
+    return [float(int((i + 1) * bad + 0.5) == int(i * bad + 0.5)) for i in range(count)]
 
 
 TestLoopInRealLife = LoopInRealLife.TestCase
