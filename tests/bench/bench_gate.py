@@ -1,11 +1,13 @@
 """The gate: time to a gated model, voice on a hundred prompts, exposure of planted canaries.
 
-    python tests/bench/bench_gate.py --quick|--full [--author NAME] [--only NAME …] [--json FILE]
+    python tests/bench/bench_gate.py --quick|--full [--author NAME] [--set KEY=VALUE …]
+                                     [--only NAME …] [--json FILE]
 
 Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
 150,000 tokens of the shared author and has it judged as Dagster does: run it alone, for half an
 hour. In `--quick` a tiny random model of every weight trained takes its place: every process is
 real, the goals of time and likelihood are its own, and a voice, which it cannot have, has no goal.
+`--set` is another recipe: `--set raw_share=.7 --set prompt_weight=.3` judges the candidate of it.
 The dataset is made once and kept in `build/` (its time is not in the figures), and so is the judged
 candidate, which `--only voice` and `--only canaries` look at again.
 
@@ -28,7 +30,7 @@ from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.voice import voice_of_candidate
 from tests.bench.rows import Row, heading, line, save
-from tests.bench.training.material import SHARED_AUTHORS
+from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import missing
 
@@ -45,11 +47,17 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="a tiny model")
     form.add_argument("--full", action="store_true")
-    parser.add_argument("--author", choices=sorted(SHARED_AUTHORS), default=FULL.author)
+    parser.add_argument(
+        "--author", choices=sorted(SHARED_AUTHORS | BUNDLED_AUTHORS), default=FULL.author
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
+        help="of the recipe, as its YAML says it",
+    )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chosen = (FULL if options.full else QUICK).of(options.author)
+    chosen = (FULL if options.full else QUICK).of(options.author, options.changes)
     if options.quick:
         print("quick form: a tiny model of random weights; its goals are scaled down")
     print(heading(), flush=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
 
 from tests.bench.training import forms as of_training
 
-ALL_POSTS = {"skeeto": 461, "jbranchaud-til": 1871}
+ALL_POSTS = {"skeeto": 461, "jbranchaud-til": 1871, "mara-lindqvist": 40}
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Form:
         ratio: goal for the perplexity of tuned and base model.
         voice_prompts: held-out prompts of which the voice is judged.
         canary_tokens: of one pass over the samples that canaries are hidden among.
+        changes: of the recipe, `KEY=VALUE` each.
     """
 
     name: str
@@ -32,6 +37,13 @@ class Form:
     ratio: float
     voice_prompts: int
     canary_tokens: int
+    changes: tuple[str, ...] = ()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the recipe says otherwise than the default one."""
+        pairs = (change.partition("=") for change in self.changes)
+        return {key: yaml.safe_load(value) for key, _, value in pairs}
 
     @property
     def posts(self) -> int:
@@ -43,9 +55,11 @@ class Form:
         """Whose posts."""
         return self.training.author
 
-    def of(self, author: str) -> Form:
-        """The same of another shared author."""
-        return replace(self, training=replace(self.training, author=author))
+    def of(self, author: str, changes: Sequence[str] = ()) -> Form:
+        """The same of another author, and by another recipe."""
+        name = "-".join([self.name.partition("-")[0], *changes])
+        training = replace(self.training, author=author)
+        return replace(self, name=name, training=training, changes=tuple(changes))
 
 
 FULL = Form(

@@ -19,7 +19,7 @@ class Form:
         overhead_rounds: turns of both.
         zero_steps: of the training whose loss curves are compared.
         zero_launches: launch configurations that are held against one process.
-        author: whose posts; a key of `material.SHARED_AUTHORS`.
+        author: whose posts; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
     posts: int | None

@@ -23,7 +23,7 @@ from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.authors import SAMPLES, Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[3]
 POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
 KEPT = ROOT / "build" / "bench-training"
 SHARED_AUTHORS = {"skeeto": "Chris Wellons", "jbranchaud-til": "Josh Branchaud"}
+BUNDLED_AUTHORS = {"mara-lindqvist": "Mara Lindqvist"}
 ABOUT = {"README.md", "CONTRIBUTING.md"}  # of a collection, not the author's posts
 CODE = ("corpus", "knowledge", "instructions")  # folders of twin_assets that make the dataset
 # TRL cuts samples longer than 1,024 by default, and then not all would see the same; shorter,
@@ -111,7 +112,7 @@ def _model(*, tiny: bool) -> Path:
 
 def _home(form: Form) -> Settings:
     """A home whose tables hold the dataset."""
-    source = POSTS / form.author
+    source = _folder_of(form.author)
     paths = _posts(source)
     if not paths:
         raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
@@ -128,13 +129,17 @@ def _home(form: Form) -> Settings:
             copy = posts / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        name = SHARED_AUTHORS[form.author]
+        name = (SHARED_AUTHORS | BUNDLED_AUTHORS)[form.author]
         write_author(settings, Author(form.author, name, sources=(str(posts),)))
         environment = os.environ | {"TWIN_HOME": str(home), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.bench.training.material"]
         subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)
         (home / "complete").touch()
     return load_settings(home)
+
+
+def _folder_of(author: str) -> Path:
+    return SAMPLES / author if author in BUNDLED_AUTHORS else POSTS / author
 
 
 def _posts(folder: Path) -> list[Path]:
