@@ -28,6 +28,7 @@ from tests.bench.retraining.poisoned_keys import poisoned_keys
 from tests.bench.retraining.releases import anchor, candidates, judges, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.retraining.stream_files import told
+from tests.bench.retraining.two_years import two_years
 from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {
@@ -35,6 +36,7 @@ ROWS: dict[str, Rows] = {
     "delays": delays,
     "common-falls": common_falls,
     "poisoned-keys": poisoned_keys,
+    "two-years": two_years,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,

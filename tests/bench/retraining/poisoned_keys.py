@@ -35,14 +35,14 @@ def stream(
     """Thumbs of `HONEST` readers a day, and of `keys` keys made on the day `TURNS`, which give 0.
 
     Args:
-        regular: readers are drawn of `REGULAR` who first came in ten different weeks; else each
+        regular: readers are drawn of `REGULAR` who come in the weeks before `TURNS`; else each
             votes once ever.
         fall: of all classes from `TURNS` on, or `of_one_class`.
     """
     draw = random.Random(seed)
     values: list[SettledValue] = []
     means = list(CLASS_MEANS[:classes]) if classes > 1 else [GOOD]
-    first = [draw.randrange(TURNS // 2) for _ in range(REGULAR)]
+    first = [draw.randrange(TURNS) for _ in range(REGULAR)]
     for day in range(DAYS):
         there = [number for number in range(REGULAR) if first[number] <= day]
         came = [f"r{number}" for number in draw.sample(there, min(HONEST, len(there)))]

@@ -29,6 +29,19 @@ def test_the_drop_begins_where_it_began() -> None:
     assert "how_to" not in {fall.prompt_class for fall in falls}
 
 
+def test_a_fall_of_one_class_is_that_classs_own() -> None:
+    """Three of four classes do not fall: their values, and who gave them, are no part of it."""
+    bounds = dict.fromkeys("abcd", 0.7)
+    values = thumbs(800, 0.8, seed=2)
+    values[400:] = [0.0 if n % 4 == 0 and n % 8 else v for n, v in enumerate(values[400:], 400)]
+    found = since_the_drop(stream_of(values, classes=list("abcd") * 200), bounds)
+    assert {value.prompt_class for value in found} == {"a"}
+    assert 390 <= found[0].sequence <= 420
+    everywhere = [*thumbs(400, 0.8, seed=2), *thumbs(400, 0.5, seed=3)]
+    fell = since_the_drop(stream_of(everywhere, classes=list("abcd") * 200), bounds)
+    assert {value.prompt_class for value in fell} == set("abcd")
+
+
 def test_classes_without_a_baseline_are_left_out() -> None:
     values = stream_of([0.0, 0.0, 0.0], classes=["fact", "other", "fact"])
     assert [value.sequence for value in since_the_drop(values, BOUNDS)] == [1, 3]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.bench.retraining.poisoned_keys import HELD_BACK, stream
+from tests.bench.retraining.streams import followed
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
 from twin_resources.statistics.blocks import blocks_of, days_of
@@ -222,6 +225,34 @@ def test_a_fall_that_readers_of_all_weeks_see_is_no_attack() -> None:
     alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=0, fall=0.3))[:1]]
     assert len(alarms) == 6
     assert not any(one.by_few or one.group for one in alarms)
+
+
+def test_a_fall_of_one_class_is_not_taken_for_that_of_some_readers() -> None:
+    """By all values since the drop 30 of 60 such were held back: three classes had not fallen."""
+    fall = partial(stream, regular=True, classes=4, fall=0.4, of_one_class=True)
+    ends = [followed(fall(seed), only_first=True).alarms for seed in range(20)]
+    decided = [alarms[0].decision.tags.get("twin/decided_by") for alarms in ends if alarms]
+    assert len(decided) == 20
+    assert sum(cause in HELD_BACK for cause in decided) <= 3
+
+
+def test_keys_train_nothing_after_a_bad_day_of_everybody() -> None:
+    """Others are compared on the days on which the keys have a value."""
+    first = dict.fromkeys(["key 0", "key 1"], 10)
+    number, values = 0, list[SettledValue]()
+    for day in range(14):
+        readers = [f"r{10 * day + one}" for one in range(10)] + (list(first) if day >= 10 else [])
+        for reader in readers:
+            number += 1
+            bad = reader in first or (day == 2 and number % 3) or number % 5 == 0
+            value = 0.0 if bad else 1.0
+            values.append(
+                SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
+            )
+    drop = [one for one in values if (one.day or 0) >= 2]
+    named = {one.sequence: one.reader for one in drop}
+    [week, _] = carried_by(drop, named, BOUNDS, first_days=first).groups
+    assert (week.readers, round(week.of_values, 2), week.carries) == (2, 0.17, True)
 
 
 def test_where_everybody_came_in_the_same_week_it_says_nothing() -> None:
