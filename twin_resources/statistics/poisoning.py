@@ -25,6 +25,8 @@ FEW_READERS = 3
 MOST_EVIDENCE = 0.5
 # Others tell of a fall when they have this share of the growth that would be theirs by their
 # number of values: all of it in a fall that everybody sees, none where some keys alone give 0.
+# At .6 five keys train in 0 of 240 streams, at .5 and .4 in 2; of first alarms after a true fall
+# among 60 regular readers a fifth, a seventh, a twelfth is held back until the next alarm.
 OTHERS_TELL = 0.6
 WEEK = 7  # days
 
