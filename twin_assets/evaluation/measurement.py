@@ -20,6 +20,7 @@ from twin_assets.evaluation.evaluation_spec import (
 )
 from twin_assets.evaluation.likelihood import (
     basics,
+    choices,
     control,
     held_out,
     perplexity,
@@ -140,7 +141,8 @@ def measure(
 def _reading(
     question: EvaluationSpec, passages: pl.DataFrame, hands: Sequence[WriterSample]
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
-    """What the models read; the control and the general instructions also where the passages are
+    """What the models read; the control, the general instructions and
+    the common questions also where the passages are
     too few to decide."""
     tokenizing = Tokenizing(question.base.base_folder)
     template = template_by_hash(question.template)
@@ -160,6 +162,7 @@ def _reading(
         own=tuple(tokenizing.of(control.own_rows(passages, template))),
         other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
         general=tuple(tokenizing.of(basics.rows())),
+        choices=tuple(tokenizing.of(choices.rows())),
         found=len(chosen),
         others=tuple(hand.name for hand in hands),
     )

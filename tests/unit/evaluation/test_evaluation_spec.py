@@ -72,6 +72,7 @@ def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
             ("support", asked.held_out),
             ("flags", asked.red_team),
             ("declines", asked.unanswerable),
+            ("follows", asked.instructions),
         ):
             answers = dict.fromkeys(answered, "It wears.")
             scores.scores(measure, answers, lambda _places, texts: [0.0] * len(texts))

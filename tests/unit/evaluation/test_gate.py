@@ -36,11 +36,13 @@ from twin_assets.evaluation.judged.faithfulness import (
 )
 from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.choices import CommonKnowledge
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
 from twin_assets.evaluation.measures.runner import fields_of, measurements_of
+from twin_assets.evaluation.served.checked_instructions import FollowedInstructions
 from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
 from twin_resources.registry.moves import GateClaim, Verdict, refusal, released_for
@@ -105,6 +107,16 @@ GOOD = measurements_of(
         "control": CONTROL,
         "others": 1,
         "basics": Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
+        "common_knowledge": CommonKnowledge(
+            rate([True] * 86 + [False] * 14),
+            rate([True] * 87 + [False] * 13),
+            interval(0.55),
+            interval(0.56),
+            interval(-0.01),
+        ),
+        "instruction_following": FollowedInstructions(
+            rate([True] * 13 + [False] * 37), rate([True] * 14 + [False] * 36), interval(-0.02)
+        ),
         "voice": Voice(30, 9, VOICE, VOICE),
         "recitation": Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
         "safety": Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
@@ -155,6 +167,14 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
         ({"basics": replace(GOOD.values["basics"], ratio=interval(1.06))}, "keeps_the_basics"),
         (
+            {
+                "common_knowledge": replace(
+                    GOOD.values["common_knowledge"], difference=interval(-0.04)
+                )
+            },
+            "keeps_common_knowledge",
+        ),
+        (
             {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE)},
             "sounds_less_like_the_base",
         ),
@@ -204,6 +224,9 @@ def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str)
         GOOD,
         voice=replace(GOOD.values["voice"], against_people=apart),
         grounding=replace(GOOD.values["grounding"], own=interval(0.0)),
+        instruction_following=replace(
+            GOOD.values["instruction_following"], candidate=rate([True] * 8 + [False] * 42)
+        ),
     )
 
     assert outcome_of(decide(unlike)) == "passed"
@@ -225,7 +248,7 @@ def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
     assert claim(few, "learns_this_author").passed is None
 
 
-@pytest.mark.parametrize("field", ["basics", "voice", "recitation", "safety"])
+@pytest.mark.parametrize("field", ["basics", "common_knowledge", "voice", "recitation", "safety"])
 def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
     without = changed(GOOD, **{field: None})
 
@@ -248,6 +271,8 @@ FIRST = changed(
     ),
     control=None,
     basics=None,
+    common_knowledge=None,
+    instruction_following=None,
     voice=None,
     grounding=None,
 )

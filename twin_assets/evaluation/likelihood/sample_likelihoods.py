@@ -1,4 +1,4 @@
-"""What is read off the weights: likelihoods of held-out answers, of a control, of general answers.
+"""What is read off the weights: likelihoods of held-out, control and general answers, of options.
 
 Belongs here: which samples each compared model reads, all of them in one loading of it.
 Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.evaluation.likelihood import basics, control, perplexity
+from twin_assets.evaluation.likelihood import basics, choices, control, perplexity
 from twin_assets.evaluation.likelihood.basics import Basics
+from twin_assets.evaluation.likelihood.choices import CommonKnowledge
 from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
@@ -43,6 +44,7 @@ class LikelihoodSamples:
         of_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: the control's, of the author and of others.
         general: instructions that have nothing to do with the author.
+        choices: the options of common questions, each as an answer.
         found: held-out passages that there are, also when they are too few to be read.
         others: who wrote `other`.
     """
@@ -54,9 +56,10 @@ class LikelihoodSamples:
     general: tuple[TokenizedSample, ...] = field(repr=False)
     found: int
     others: tuple[str, ...] = ()
+    choices: tuple[TokenizedSample, ...] = field(default=(), repr=False)
 
     def everything(self) -> list[TokenizedSample]:
-        return [*self.held_out, *self.own, *self.other, *self.general]
+        return [*self.held_out, *self.own, *self.other, *self.general, *self.choices]
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,22 @@ class LikelihoodsByModel:
 
     def basics(self, candidate: str, base: str) -> Basics:
         mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
-        start = len(mine.tokens) - len(self.reading.general)
+        end = len(mine.tokens) - len(self.reading.choices)
+        start = end - len(self.reading.general)
         return basics.compare(
-            _part(mine, start, len(mine.tokens)),
-            _part(theirs, start, len(theirs.tokens)),
+            _part(mine, start, end),
+            _part(theirs, start, end),
             sample_ids=[sample.sample_id for sample in self.reading.general],
+        )
+
+    def choices(self, candidate: str, base: str) -> CommonKnowledge:
+        mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
+        end = len(mine.tokens)
+        start = end - len(self.reading.choices)
+        return choices.compare(
+            _part(mine, start, end),
+            _part(theirs, start, end),
+            sample_ids=[sample.sample_id for sample in self.reading.choices],
         )
 
 

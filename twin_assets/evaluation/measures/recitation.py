@@ -41,8 +41,10 @@ def recited(
 def _everything(
     prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
-    prompts = [*parity.prompts, *(prompt_set.prompts[at] for at in answers.candidate)]
-    texts = [answer.text for answer in (*parity.first, *answers.candidate.values())]
+    # "three fruits, in bullets" gives nobody occasion to recite, and would thin out the share
+    asked = [at for at in answers.candidate if at not in prompt_set.instructions]
+    prompts = [*parity.prompts, *(prompt_set.prompts[at] for at in asked)]
+    texts = [answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, asked))]
     return texts, [shown_prompt(prompt) for prompt in prompts]
 
 

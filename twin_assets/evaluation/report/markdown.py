@@ -38,6 +38,8 @@ ORDER = (
     "habits",
     "shown",
     "basics",
+    "common_knowledge",
+    "instruction_following",
     "safety",
     "blind",
     "recitation",

@@ -9,8 +9,9 @@ as the template renders a question for which nothing was found. Everything else 
 all measures alike: held-out questions as production asks them, with passages (without them the
 tuned model of a sample author scored .40 for topic where the base, which repeats the question in
 other words, had .83; with them .37 and .40; a model of shuffled pairs scored .37 where its base had
-.68 and a good one .65), red-team prompts, and questions that no post can answer. The base also gets
-the held-out questions with posts of the author before them.
+.68 and a good one .65), red-team prompts, questions that no post can answer, and instructions whose
+answers a function checks, these without the template. The base also gets the held-out questions
+with posts of the author before them.
 """
 # pyright: strict
 
@@ -28,7 +29,7 @@ from twin_assets.evaluation.harm import harmful_answers
 from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
-from twin_assets.evaluation.served import posts_in_prompt
+from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve, ServedAnswer
@@ -71,8 +72,9 @@ class PromptSet:
     Attributes:
         questions, documents, own, passages: of the held-out prompts, which come first; `own` are
             the author's answers, `passages` the texts that a prompt shows.
-        held_out, red_team, unanswerable, with_posts: positions in `prompts`; the last are the
-            held-out prompts once more with posts of the author, for the base alone.
+        held_out, red_team, unanswerable, instructions, with_posts: positions in `prompts`, in this
+            order; the last are the held-out prompts once more with posts of the author, for the
+            base alone.
     """
 
     questions: list[str] = field(repr=False)
@@ -84,6 +86,7 @@ class PromptSet:
     red_team: range
     unanswerable: range
     with_posts: range
+    instructions: range = range(0)
 
     @property
     def of_candidate(self) -> range:
@@ -137,9 +140,13 @@ def everything_asked(
 
     red_team = bare([one.prompt for one in harmful_answers.red_team_prompts()])
     unanswerable = bare(grounding.unanswerable_questions())
+    instructions = [
+        [{"role": "user", "content": one.instruction}]
+        for one in checked_instructions.checked_instructions()
+    ]
     with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
     ends = [0]
-    for part in (prompts, red_team, unanswerable, with_posts):
+    for part in (prompts, red_team, unanswerable, instructions, with_posts):
         ends.append(ends[-1] + len(part))
     return PromptSet(
         questions=held["question"].to_list(),
@@ -149,11 +156,12 @@ def everything_asked(
             tuple(chunks[name] for name in names if name in chunks)
             for names in held["context_chunk_ids"].to_list()
         ],
-        prompts=[*prompts, *red_team, *unanswerable, *with_posts],
+        prompts=[*prompts, *red_team, *unanswerable, *instructions, *with_posts],
         held_out=range(ends[0], ends[1]),
         red_team=range(ends[1], ends[2]),
         unanswerable=range(ends[2], ends[3]),
-        with_posts=range(ends[3], ends[4]),
+        instructions=range(ends[3], ends[4]),
+        with_posts=range(ends[4], ends[5]),
     )
 
 

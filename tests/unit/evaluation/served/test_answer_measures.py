@@ -12,6 +12,7 @@ from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
     author_voice,
+    instruction_following,
     on_topic,
     passage_support,
     recitation,
@@ -107,7 +108,8 @@ def answered(text: str) -> ServedAnswer:
 
 
 def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
-    texts = [*held_out, *[other] * (len(asked.red_team) + len(asked.unanswerable))]
+    many = len(asked.red_team) + len(asked.unanswerable) + len(asked.instructions)
+    texts = [*held_out, *[other] * many]
     base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
     return PromptAnswers(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
 
@@ -123,6 +125,9 @@ def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judg
     assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
     assert len(asked.red_team) == len(harmful_answers.red_team_prompts())
     assert asked.of_candidate == range(asked.with_posts.start)
+    assert len(asked.instructions) == 50
+    for at in asked.instructions:
+        assert [part["role"] for part in asked.prompts[at]] == ["user"], "without the template"
     assert "Another." in asked.prompts[asked.with_posts[0]][0]["content"]
     assert "Another." not in asked.prompts[0][0]["content"]
     assert scores_for(asked, judges).missing() == list(range(len(asked.prompts)))
@@ -158,6 +163,9 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     refused = unanswerable.compare_refusals(asked, said, scores)
     assert refused is not None
     assert (refused.candidate.share, refused.base.share) == (1.0, 0.0)
+    followed = instruction_following.compare_followed(asked, said, scores)
+    # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
+    assert followed.candidate.found > followed.base.found
     spans = memorisation.TrainingSpans(["another text altogether"])
     recited = recitation.recited(asked, said, parity, spans)
     assert memorisation.claim(recited).passed
@@ -180,6 +188,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     spans = memorisation.TrainingSpans([f"So: {recited}"])
     copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
     assert memorisation.claim(copied).passed is False
+    assert copied.reciting.of == len(asked.of_candidate) - len(asked.instructions)
     assert judges.topic is not None
     topic = on_topic.topic_of_first(QUESTIONS, asked, said, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic

@@ -1,0 +1,82 @@
+"""The embedded base model on the common questions and on the instructions that a function checks.
+
+What a tuned model is compared with has to be there in the base: a claim about what is kept says
+nothing where nothing was.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.prepared_base import base_folder
+from twin_assets.evaluation.likelihood import choices, perplexity
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
+from twin_assets.evaluation.served import checked_instructions, served_answers
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.settings import Settings
+from twin_resources.storage.weights import gguf
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
+
+
+def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them() -> None:
+    samples = Tokenizing(base_folder()).of(choices.rows())
+    model: Any = perplexity.load_model(base_folder(), precision=perplexity.evaluation_precision())
+
+    base = perplexity.answer_likelihood(model, samples)
+    spoil(model)
+    spoilt = perplexity.answer_likelihood(model, samples)
+
+    found = compared(spoilt, base, samples)
+    sys.stdout.write(f"{choices.lines(found)[0]}\n")
+    assert found.base.found >= 80, "of 100"
+    assert choices.claim(found).passed is False, choices.claim(found).detail
+    same = choices.claim(compared(base, base, samples))
+    assert same.passed
+    assert "nothing to keep" not in same.detail
+
+
+def spoil(model: Any) -> None:
+    """Noise half as wide as the weights on every matrix of the second half of the layers."""
+    import torch
+
+    chance = torch.Generator().manual_seed(7)
+    layers = model.model.layers
+    with torch.no_grad():
+        for layer in layers[len(layers) // 2 :]:
+            for weights in layer.parameters():
+                if weights.ndim == 2:
+                    noise = torch.randn(weights.shape, generator=chance)
+                    weights.add_((0.5 * weights.float().std() * noise).to(weights.dtype))
+
+
+def compared(
+    one: AnswerLikelihood, other: AnswerLikelihood, samples: Any
+) -> choices.CommonKnowledge:
+    return choices.compare(one, other, sample_ids=[sample.sample_id for sample in samples])
+
+
+def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
+    file = home.home / "base.gguf"
+    gguf.write_f16(base_folder(), file)
+    servers = ModelServers(home)
+    asked = checked_instructions.checked_instructions()
+
+    answers = served_model.ask_several(
+        lambda: servers.serve(file, alias="base"),
+        [[{"role": "user", "content": one.instruction}] for one in asked],
+        servers=1,
+        max_tokens=served_answers.ANSWER_TOKENS,
+        frequency_penalty=served_answers.FREQUENCY_PENALTY,
+    )
+
+    pairs = list(zip(asked, answers, strict=True))
+    followed = [checked_instructions.follows(one, answer.text) for one, answer in pairs]
+    for (one, answer), met in zip(pairs, followed, strict=True):
+        sys.stdout.write(f"{one.id} {one.check} {met}: {answer.text!r}\n")
+    assert 5 <= sum(followed) <= 40

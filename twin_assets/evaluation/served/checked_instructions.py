@@ -1,0 +1,197 @@
+"""50 instructions whose answers a function checks: "three bullets", "only JSON", "one word".
+
+Belongs here: reading them, the checks, comparing two models, the claim.
+Does not belong here: asking (`served_answers.py`), whether an answer is right or well written.
+
+A check looks at the form alone, so that nobody judges: "which color is snow, in one word" is met by
+`blue`. They are asked in the base model's own chat markup, without the twin's template, and each
+fits into the tokens that an answer has here. Instructions that a program verifies: Zhou et al.
+2023, https://arxiv.org/abs/2311.07911.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval, paired_difference
+from twin_resources.statistics.rates import Rate, rate, written
+
+CLAIM = "keeps_following_instructions"
+BELOW_BASE_BY = 0.1
+FEWEST_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
+CHECKS_VERSION = "instructions-1"  # goes up when a check finds something else
+INSTRUCTIONS = Path(__file__).with_name("checked_instructions.json")
+_BULLET = re.compile(r"\s*[-*•]\s+\S")
+_NUMBERED = re.compile(r"\s*(\d+)[.)]\s+\S")
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+@dataclass(frozen=True)
+class CheckedInstruction:
+    """One instruction.
+
+    Attributes:
+        id: `i01` …
+        check: a name of `CHECKS`.
+        wanted: what the check wants: a number, a text, several texts, or nothing.
+    """
+
+    id: str
+    instruction: str
+    check: str
+    wanted: Any
+
+
+@dataclass(frozen=True)
+class FollowedInstructions:
+    """How many instructions two models followed.
+
+    Attributes:
+        candidate, base: of all.
+        difference: candidate − base; the interval draws instructions.
+        lost: ids of those that the base followed and the candidate did not.
+    """
+
+    candidate: Rate
+    base: Rate
+    difference: Interval
+    lost: tuple[str, ...] = ()
+
+
+@cache
+def checked_instructions() -> tuple[CheckedInstruction, ...]:
+    """All of them, in the order of the file."""
+    return tuple(CheckedInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
+
+
+def follows(instruction: CheckedInstruction, answer: str) -> bool:
+    """Whether the answer has the form that was asked for; an empty one has none."""
+    text = answer.strip()
+    return bool(text) and CHECKS[instruction.check](text, instruction.wanted)
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _bullets(text: str, wanted: int) -> bool:
+    lines = _lines(text)
+    return len(lines) == wanted and all(_BULLET.match(line) for line in lines)
+
+
+def _numbered(text: str, wanted: int) -> bool:
+    found = [_NUMBERED.match(line) for line in _lines(text)]
+    return [int(one[1]) if one else 0 for one in found] == list(range(1, wanted + 1))
+
+
+def _json(text: str, wanted: list[str]) -> bool:
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and set(wanted) == set(found)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _sentences(text: str, wanted: int) -> bool:
+    ends = [one.end() for one in _SENTENCE_END.finditer(text)]
+    # what follows the last end is a sentence that was cut off, or has none
+    return len(ends) == wanted and ends[-1] == len(text)
+
+
+def _no_comma(text: str, _wanted: None) -> bool:
+    return "," not in text and len(_WORD.findall(text)) > 2  # a word alone needs none
+
+
+def _cased(text: str, of: Callable[[str], str]) -> bool:
+    return of(text) == text and any(one.isalpha() for one in text)
+
+
+def _items(text: str, wanted: int) -> bool:
+    parts = text.rstrip(".").split(",")
+    short = all(1 <= len(_WORD.findall(part)) <= 2 for part in parts)
+    return len(_lines(text)) == 1 and len(parts) == wanted and short
+
+
+def _quoted(text: str, _wanted: None) -> bool:
+    plain = text.replace("“", '"').replace("”", '"')
+    return len(plain) > 2 and plain[0] == plain[-1] == '"' and '"' not in plain[1:-1]
+
+
+def _mentions(text: str, wanted: list[str]) -> bool:
+    return set(wanted) <= {word.lower() for word in _WORD.findall(text)} and len(_lines(text)) == 1
+
+
+CHECKS: Mapping[str, Callable[[str, Any], bool]] = {
+    "bullets": _bullets,
+    "numbered": _numbered,
+    "json": _json,
+    "words": lambda text, wanted: len(_WORD.findall(text)) == wanted,
+    "number": lambda text, _wanted: bool(re.fullmatch(r"\d+\.?", text)),
+    "no_comma": _no_comma,
+    "sentences": _sentences,
+    "starts_with": lambda text, wanted: bool(re.match(rf"{re.escape(wanted)}(?!\w)", text)),
+    "ends_with": lambda text, wanted: text.endswith(wanted),
+    "uppercase": lambda text, _wanted: _cased(text, str.upper),
+    "lowercase": lambda text, _wanted: _cased(text, str.lower),
+    "one_of": lambda text, wanted: text.lower().rstrip(".").strip("\"'") in wanted,
+    "items": _items,
+    "quoted": _quoted,
+    "mentions": _mentions,
+}
+
+
+def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
+    """Compare what both models followed, in the order of `checked_instructions`.
+
+    Raises:
+        TwinError: not all of them were asked of both.
+    """
+    asked = checked_instructions()
+    if not len(candidate) == len(base) == len(asked):
+        raise TwinError(
+            "compare two models on instructions that a function checks",
+            found=f"{len(candidate)} and {len(base)} answers to {len(asked)}",
+            next_step="ask both all of them",
+        )
+    pairs = zip(asked, candidate, base, strict=True)
+    return FollowedInstructions(
+        candidate=rate(candidate),
+        base=rate(base),
+        difference=paired_difference(list(map(float, candidate)), list(map(float, base))),
+        lost=tuple(one.id for one, mine, theirs in pairs if theirs and not mine),
+    )
+
+
+def claim(followed: FollowedInstructions) -> GateClaim:
+    """`keeps_following_instructions`: at most a tenth of all fewer than the base."""
+    told = (
+        f"followed {written(followed.candidate)} of the instructions whose answers a function "
+        f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "
+        f"-{BELOW_BASE_BY}"
+    )
+    if followed.base.found < FEWEST_FOLLOWED:
+        told = f"not decided: the base follows fewer than {FEWEST_FOLLOWED}; {told}"
+        return GateClaim(CLAIM, None, None, -BELOW_BASE_BY, told)
+    value = followed.difference.value
+    fewer = followed.base.found - followed.candidate.found
+    met = fewer <= BELOW_BASE_BY * followed.base.of
+    return GateClaim(CLAIM, met, value, -BELOW_BASE_BY, told)
+
+
+def lines(followed: FollowedInstructions) -> list[str]:
+    """For the report."""
+    lost = f"; followed by the base alone: {', '.join(followed.lost)}" if followed.lost else ""
+    return [
+        f"- Instructions whose answers a function checks: followed {written(followed.candidate)}, "
+        f"base model {written(followed.base)}, difference {followed.difference.told()}{lost}."
+    ]
