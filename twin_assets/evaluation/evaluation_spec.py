@@ -61,6 +61,7 @@ class EvaluationSpec:
     Attributes:
         checkpoint: hash of the candidate.
         candidate, base: models; `incumbent`: the stable version, None when there is none.
+        best: the best version that ever answered; None: it is the incumbent, or there is none.
         template: hash that the checkpoint names.
         dataset: rows of `instruction_dataset`, all splits.
         dataset_version: its data version.
@@ -85,6 +86,7 @@ class EvaluationSpec:
     judge_model: str = ""
     nli_model: str = ""
     others: int = 0
+    best: EvaluatedModel | None = None
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
         """Hash over everything that decides the result.
@@ -95,6 +97,7 @@ class EvaluationSpec:
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
         parts += [doublings(self.others + 1), self.nli_model]
+        parts += [self.best.weights if self.best else ""]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

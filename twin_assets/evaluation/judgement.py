@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.evaluation import first_part
+from twin_assets.evaluation.best_released import best_released
 from twin_assets.evaluation.evaluation_spec import (
     EvaluatedModel,
     EvaluationSpec,
@@ -328,10 +329,14 @@ def _question_of(
     judging: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
 ) -> EvaluationSpec:
     tables = judging.tables
+    best = best_released(judging.registry.versions(judging.author), candidate=version)
+    if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
+        best = None  # beside the incumbent it is compared with it already
     return _question(
         judging.author,
         version,
         incumbent,
+        best,
         tables,
         token_budget=judging.token_budget,
         questions=judging.questions,
@@ -353,6 +358,7 @@ def _question(
     author: str,
     version: ModelVersion,
     incumbent: ModelVersion | None,
+    best: ModelVersion | None,
     tables: Tables,
     *,
     token_budget: int,
@@ -362,7 +368,7 @@ def _question(
     others: int,
 ) -> EvaluationSpec:
     trained_on: set[str] = set()
-    for model in (version, incumbent):
+    for model in (version, incumbent, best):
         if model is not None:
             trained_on |= _trained_documents(author, model, tables)
     return EvaluationSpec(
@@ -379,6 +385,7 @@ def _question(
         judge_model=judge_model,
         nli_model=nli_model,
         others=others,
+        best=_subject(f"v{best.version}", best) if best else None,
     )
 
 

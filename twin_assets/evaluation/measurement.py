@@ -86,13 +86,19 @@ def measure(
     models = {"base": question.base, "candidate": question.candidate}
     progress = ProgressLines(log)
     sample_likelihoods.expect(
-        reading, **models, incumbent=question.incumbent, stored=stored, progress=progress
+        reading,
+        **models,
+        incumbent=question.incumbent,
+        best=question.best,
+        stored=stored,
+        progress=progress,
     )
     served_answers.expect(progress, answers=len(prompts.of_candidate) + len(of_base))
     read = sample_likelihoods.read_by(
         reading,
         **models,
         incumbent=question.incumbent,
+        best=question.best,
         stored=stored,
         clock=clock,
         progress=progress,

@@ -156,6 +156,16 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert told["perplexity_of_incumbent"] == first.metadata("evaluation_report")["perplexity"]
     assert told["part"] == "whole", "beside a stable version everything is decided first"
 
+    # a person releases it all the same: the next one is compared with v1 as well
+    workplace.registry.move("ada", 2, "stable", actor="ann", reason="try it", force=True)
+    workplace.candidate("ada", steps=2, seed=6)
+    fourth = Ran(instance, "ada")
+
+    assert "not_worse_than_incumbent" in fourth.failed_checks()
+    told = fourth.metadata("checkpoint_evaluation")
+    assert told["perplexity_of_best_released"] == first.metadata("evaluation_report")["perplexity"]
+    assert told["ratio_to_best_released"] > 1.05
+
 
 def test_too_few_passages_decide_nothing_and_refuse(
     workplace: Workplace, instance: dg.DagsterInstance

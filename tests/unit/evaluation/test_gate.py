@@ -159,6 +159,20 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
             {"incumbent": replace(INCUMBENT, ratio=1.051), "incumbent_name": "v3"},
             "not_worse_than_incumbent",
         ),
+        (
+            # 2 % worse on these passages, and possibly 6
+            {"incumbent": replace(INCUMBENT, high=1.06), "incumbent_name": "v3", "best_name": ""},
+            "not_worse_than_incumbent",
+        ),
+        (
+            {
+                "incumbent": INCUMBENT,
+                "incumbent_name": "v3",
+                "best": PerplexityRatio("v1", 21.5, 1.09, 1.07, 1.11),
+                "best_name": "v1",
+            },
+            "not_worse_than_incumbent",
+        ),
         ({"dataset_templates": ("aa", "bb")}, "template_hash_matches"),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"dataset_templates": ()}, "template_hash_matches"),
@@ -337,6 +351,36 @@ def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
     assert "v3" in found.detail
     assert (found.high, found.beside) == (INCUMBENT.high, "v3"), "a release without a trial asks"
     assert claim(GOOD, "not_worse_than_incumbent").beside == ""
+
+
+def test_of_ten_releases_that_are_each_a_little_worse_the_second_is_refused() -> None:
+    """Each 4 % above the one before: beside that one alone every one of them passes."""
+
+    def of(step: int, *, best: bool) -> GateClaim:
+        def above(name: str, many: int) -> PerplexityRatio:
+            ratio = 1.04**many
+            return PerplexityRatio(name, 23.0, ratio, ratio - 0.005, ratio + 0.005)
+
+        other = {"best": above("v1", step), "best_name": "v1"} if best and step > 1 else {}
+        fields = {"incumbent": above(f"v{step}", 1), "incumbent_name": f"v{step}", "best_name": ""}
+        return claim(changed(GOOD, **fields | other), "not_worse_than_incumbent")
+
+    assert all(of(step, best=False).passed for step in range(1, 11))
+    assert [of(step, best=True).passed for step in range(1, 4)] == [True, False, False]
+    assert (
+        "of v1: +8.2 % (95 %: +7.7 to +8.7), the best that ever answered" in of(2, best=True).detail
+    )
+    assert of(2, best=True).beside == "v2"
+
+
+def test_without_a_stable_version_the_best_that_was_still_counts() -> None:
+    fell = {"best": PerplexityRatio("v1", 21.5, 1.09, 1.07, 1.11), "best_name": "v1"}
+
+    found = claim(changed(GOOD, **fell), "not_worse_than_incumbent")
+
+    assert (found.passed, found.value, found.beside) == (False, 1.09, "")
+    few = changed(GOOD, **fell | {"best": None, "perplexity": None, "base": None, "passages": 9})
+    assert claim(few, "not_worse_than_incumbent").passed is None
 
 
 def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:

@@ -4,8 +4,8 @@ Belongs here: which samples each compared model reads, all of them in one loadin
 Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
 (`perplexity.py`), what served models say (`served_answers.py`), thresholds (`measures/`).
 
-Base and candidate read everything, the incumbent the held-out passages alone. What a former gate
-has read of base and incumbent is not read again (`likelihoods.py`).
+Base and candidate read everything, the incumbent and the best version ever the held-out passages
+alone. What a former gate has read of base and incumbent is not read again (`likelihoods.py`).
 
 An incumbent of another base model reads the passages in its own tokens (those of another tokenizer
 are no text to it, or beyond its vocabulary). What is compared is the likelihood of the whole
@@ -64,7 +64,7 @@ class LikelihoodSamples:
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model; those of the incumbent are of the held-out passages alone."""
+    """Likelihoods by model; those of released versions are of the held-out passages alone."""
 
     reading: LikelihoodSamples
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
@@ -129,16 +129,14 @@ def read_by(
     base: EvaluatedModel,
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
+    best: EvaluatedModel | None = None,
     stored: Likelihoods,
     clock: Clock,
     progress: ProgressLines,
 ) -> LikelihoodsByModel:
-    """Let every model read what it has to."""
+    """Let every model read what it has to; `best` has the candidate's base model."""
     by_sample: dict[str, AnswerLikelihood] = {}
-    for subject in (base, candidate, incumbent):
-        if subject is None:
-            continue
-        samples = list(reading.of_incumbent) if subject is incumbent else reading.everything()
+    for subject, samples in _read_by_each(reading, base, candidate, incumbent, best):
         if not samples:
             continue
         with clock.part(reading_of(subject)):
@@ -156,19 +154,32 @@ def expect(
     base: EvaluatedModel,
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
+    best: EvaluatedModel | None = None,
     stored: Likelihoods,
     progress: ProgressLines,
 ) -> None:
     """Announce how many samples each model has to read."""
-    everything: Sequence[TokenizedSample] = reading.everything()
-    for one, samples in (
+    for one, samples in _read_by_each(reading, base, candidate, incumbent, best):
+        unknown = len(stored.unknown(one.weights, samples))
+        progress.expect(reading_of(one), unknown, each_s=read_s(stored.precision))
+
+
+def _read_by_each(
+    reading: LikelihoodSamples,
+    base: EvaluatedModel,
+    candidate: EvaluatedModel,
+    incumbent: EvaluatedModel | None,
+    best: EvaluatedModel | None,
+) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
+    """Each model that there is, with its samples."""
+    everything = reading.everything()
+    wanted = (
         (base, everything),
         (candidate, everything),
-        (incumbent, reading.of_incumbent),
-    ):
-        if one is not None:
-            unknown = len(stored.unknown(one.weights, samples))
-            progress.expect(reading_of(one), unknown, each_s=read_s(stored.precision))
+        (incumbent, list(reading.of_incumbent)),
+        (best, list(reading.held_out)),
+    )
+    return [(model, samples) for model, samples in wanted if model is not None]
 
 
 class Tokenizing:

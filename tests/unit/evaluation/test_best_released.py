@@ -1,0 +1,88 @@
+"""Which version that ever answered was the best, by its stored evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.evaluation.test_gate import GOOD, changed
+from twin_assets.evaluation.best_released import best_released, stored_ratio
+from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
+from twin_assets.evaluation.report.evaluation_record import (
+    Evaluation,
+    evaluation_path,
+    write_evaluation,
+)
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import ModelVersion
+
+
+def evaluated(
+    folder: Path, ratio: float | None, *, gate: str = "gate-9", first: bool = False
+) -> None:
+    base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
+    evaluation = Evaluation(
+        "c", "r", changed(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
+        copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
+    )  # fmt: skip
+    write_evaluation(evaluation_path(folder, gate, first=first), evaluation)
+
+
+def version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
+    folder = tmp_path / f"c{number}"
+    evaluated(folder, ratio)
+    made = ModelVersion(
+        author="ada", version=number, checkpoint=f"c{number}", state="retired", tainted=False,
+        forced=False, folder=str(folder), adapter_gguf=None, base="/base", base_gguf="/g",
+        template="t", dataset_version="d", created_at="2026-01-01",
+    )  # fmt: skip
+    return replace(made, **fields)
+
+
+def test_it_is_the_one_with_the_lowest_ratio_and_no_matter_whether_it_answers_now(
+    tmp_path: Path,
+) -> None:
+    first, second = version(tmp_path, 1, 0.68), version(tmp_path, 2, 0.71, state="stable")
+    candidate = version(tmp_path, 3, 0.6, state="candidate")
+
+    assert best_released([first, second, candidate], candidate=candidate) == first
+    assert best_released([first, second], candidate=first) == second, "none beside itself"
+    assert best_released([candidate], candidate=candidate) is None
+
+
+@pytest.mark.parametrize("fields", [
+    {"state": "refused"}, {"state": "rolled_back"}, {"state": "parked"}, {"forced": True},
+    {"tainted": True}, {"kind": "answer_model"}, {"base": "/another"},
+])  # fmt: skip
+def test_what_nothing_certified_or_cannot_be_compared_is_not_the_best(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    best, other = version(tmp_path, 1, 0.5, **fields), version(tmp_path, 2, 0.7)
+    candidate = version(tmp_path, 3, 0.6, state="candidate")
+
+    assert best_released([best, other, candidate], candidate=candidate) == other
+
+
+def test_the_newest_whole_evaluation_counts(tmp_path: Path) -> None:
+    evaluated(tmp_path, 0.7, gate="gate-9")
+    evaluated(tmp_path, 0.8, gate="gate-10", first=True)
+    assert stored_ratio(tmp_path) == 0.8, "gate-10 is behind gate-9"
+    evaluated(tmp_path, 0.75, gate="gate-10")
+    assert stored_ratio(tmp_path) == 0.75
+    evaluated(tmp_path, None, gate="gate-11")
+    assert stored_ratio(tmp_path) == 0.75, "too few passages to say"
+
+
+def test_without_an_evaluation_there_is_none_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    bare = replace(version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
+    candidate = version(tmp_path, 3, 0.6, state="candidate")
+
+    assert best_released([bare], candidate=candidate) is None
+    path = evaluation_path(tmp_path / "c4", "gate-9")
+    evaluated(tmp_path / "c4", 0.7)
+    path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")
+    with pytest.raises(TwinError, match="delete the file"):
+        stored_ratio(tmp_path / "c4")

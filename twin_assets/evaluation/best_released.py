@@ -1,0 +1,70 @@
+"""The best version that ever answered, against which small losses would add up.
+
+Belongs here: which released version it is. Does not belong here: comparing a candidate with it
+(`measures/held_out_perplexity.py`), the anchor of a trial, which readers' values decide
+(`twin_resources/quality/release/anchor.py`).
+
+Ten successors that are each 4.9 % worse than the one before are together 61 % worse than the first,
+and each of them passes beside its incumbent. Which version was best follows from the stored
+evaluations: perplexity as a ratio to the base's, since the passages of two evaluations differ. How
+far the candidate is from it is measured anew, on the passages of now.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from twin_assets.evaluation.measures import held_out_perplexity
+from twin_assets.evaluation.report.evaluation_record import read_evaluation
+from twin_resources.registry.moves import ModelVersion
+
+ANSWERED = frozenset({"stable", "retired"})
+
+
+def best_released(
+    versions: Sequence[ModelVersion], *, candidate: ModelVersion
+) -> ModelVersion | None:
+    """The version of the candidate's base model with the lowest stored ratio to the base.
+
+    Args:
+        versions: all of the author's.
+
+    Returns:
+        None where none was released, or none of them has a stored evaluation and its weights.
+        A forced version is none (nothing certified it), nor is a tainted one, one that was rolled
+        back or taken back, or one that a person named (`anchor_of` has the same rule).
+    """
+    found = [
+        (ratio, version.version, version)
+        for version in versions
+        if version.checkpoint != candidate.checkpoint
+        and version.base == candidate.base
+        and version.state in ANSWERED
+        and not (version.forced or version.tainted or version.is_answer_model)
+        and math.isfinite(ratio := stored_ratio(Path(version.folder)))
+    ]
+    return min(found)[2] if found else None
+
+
+def stored_ratio(folder: Path) -> float:
+    """Perplexity to the base's by the newest evaluation of a checkpoint; infinite: there is none.
+
+    Raises:
+        TwinError: an evaluation is damaged.
+    """
+    files = sorted((folder / "evaluation").glob("gate-*.json"), key=_place, reverse=True)
+    for file in files:
+        evaluation = read_evaluation(file)
+        held_out = evaluation and evaluation.measured.of(held_out_perplexity.MEASURE)
+        if held_out and held_out.base is not None:
+            return held_out.base.ratio
+    return math.inf
+
+
+def _place(file: Path) -> tuple[int, bool]:
+    """By the gate's number; the whole one behind its first part, which read fewer passages."""
+    number, _, part = file.stem.removeprefix("gate-").partition("-")
+    return int(number), not part
