@@ -24,6 +24,7 @@ from twin_assets.evaluation.measures import (
     sentence_faithfulness,
     served_parity,
     unanswerable,
+    verdict_stability,
     visible_voice,
 )
 from twin_assets.evaluation.measures.measure import Measure
@@ -48,4 +49,5 @@ MEASURES: tuple[Measure[Any], ...] = (
     blind_rating.MEASURE,
     unanswerable.MEASURE,
     reply_speed.MEASURE,
+    verdict_stability.MEASURE,
 )

@@ -1,0 +1,139 @@
+"""How often a verdict would be another one, had other questions been drawn.
+
+Belongs here: drawing a candidate's scores anew, the share of draws that is refused, the share that
+passes of a candidate exactly at the limit. Does not belong here: which scores (`measures/`), the
+limits, the intervals that claims are decided by (`twin_resources/statistics/bootstrap.py`).
+
+A verdict rests on some tens of questions. What it says of the candidate is told by drawing them
+again, with replacement and whole documents: the share of draws on the other side of the limit is
+how often a model as good as this one would be refused. Drawn around the limit itself, with the same
+spread, the share that passes says how much the rule gives away: about a half of a rule that looks
+at the value alone, .025 of one that asks for a 95 % interval. Efron and Tibshirani, "An
+Introduction to the Bootstrap", 1993, chapter 6; shares that are 0 or 1 have no spread to draw, so
+`of_share` draws from the binomial.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twin_resources.statistics.bootstrap import SEED, resampled
+
+DRAWS = 1000
+_ROUNDING = 1e-9  # a mean of equal scores is itself but for its last bits
+
+
+@dataclass(frozen=True)
+class ResampledVerdict:
+    """One claim's verdict on scores that were drawn anew.
+
+    Attributes:
+        claim: its name; `beside`: the model that it is about, empty where there is one only.
+        drawn: independent observations, documents or answers.
+        refused: share of draws that are not met.
+        passed_at_limit: share of draws that are met, of a candidate whose value is the limit.
+    """
+
+    claim: str
+    drawn: int
+    refused: float
+    passed_at_limit: float
+    beside: str = ""
+
+
+def of_mean(
+    claim: str,
+    scores: Sequence[float],
+    *,
+    at_least: float,
+    documents: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+) -> ResampledVerdict:
+    """Of a claim that is met where the mean of scores is at least a limit.
+
+    Args:
+        scores: one an answer; `documents`: what each is about, drawn as a whole.
+
+    Raises:
+        ValueError: no scores.
+    """
+    import numpy as np
+
+    values = np.array(scores, dtype=np.float64)
+    weights, drawn = resampled(len(values), groups=documents, resamples=draws)
+    means = weights @ values / weights.sum(axis=1)
+    at_limit = means - values.mean() + at_least
+    return ResampledVerdict(
+        claim,
+        drawn,
+        refused=1.0 - _share(means >= at_least - _ROUNDING),
+        passed_at_limit=_share(at_limit >= at_least - _ROUNDING),
+    )
+
+
+def of_ratio(
+    claim: str,
+    columns: Sequence[Sequence[float]],
+    *,
+    high: float,
+    below: float,
+    documents: Sequence[Hashable] | None = None,
+    beside: str = "",
+    draws: int = DRAWS,
+) -> ResampledVerdict:
+    """Of a claim that is met where the upper end of a perplexity ratio is below a limit.
+
+    Args:
+        columns: nats by which each passage is less likely, and its tokens
+            (`perplexity.difference_of`).
+        high: the upper end of the ratio's interval; each draw has its own interval, which is taken
+            to reach as far (as a factor).
+        documents: what each passage is of, drawn as a whole.
+
+    Raises:
+        ValueError: no passages.
+    """
+    import numpy as np
+
+    nats, tokens = (np.array(column, dtype=np.float64) for column in columns)
+    weights, drawn = resampled(len(nats), groups=documents, resamples=draws)
+    value = float(nats.sum() / tokens.sum())
+    logs = (weights @ nats) / (weights @ tokens)
+    reach, limit = math.log(high) - value, math.log(below)
+    return ResampledVerdict(
+        claim,
+        drawn,
+        refused=1.0 - _share(logs + reach < limit),
+        passed_at_limit=_share(logs - value + limit + reach < limit),
+        beside=beside,
+    )
+
+
+def of_share(
+    claim: str, found: int, of: int, *, at_most: float, draws: int = DRAWS
+) -> ResampledVerdict:
+    """Of a claim that is met where at most a share of answers have something.
+
+    Raises:
+        ValueError: no answers.
+    """
+    import numpy as np
+
+    if of < 1:
+        raise ValueError("a share of no answers")
+    chance = np.random.default_rng(SEED)
+    most = at_most * of + _ROUNDING
+    return ResampledVerdict(
+        claim,
+        of,
+        refused=1.0 - _share(chance.binomial(of, found / of, size=draws) <= most),
+        passed_at_limit=_share(chance.binomial(of, at_most, size=draws) <= most),
+    )
+
+
+def _share(flags: Any) -> float:
+    return float(flags.mean())
