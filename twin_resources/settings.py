@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     requests_per_server: int = Field(default=64, ge=1)
     model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
     model_server_key: str = ""  # of that server
+    # Path under which that server sees this home's folder, so that vLLM loads adapters from it by
+    # itself; empty: the same path.
+    model_server_home: str = ""
+    # What that server computes in (vLLM: --dtype), which says how far its answers may differ in the
+    # gate. Empty: bf16 where the base model's configuration names it, else fp16.
+    model_server_precision: Literal["", "fp16", "bf16"] = ""
     answer_model_key: str = ""  # of an answer model at an address (`twin up --answer-model`)
     # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
     # same question answers without reading its passages again (135M: 23 KB a token).

@@ -17,6 +17,7 @@ import polars as pl
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.models.serving import served_model
+from twin_resources.models.serving.served_precision import F16
 from twin_resources.quality.judges.stored import doublings
 from twin_resources.quality.judges.terms import FREE, JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample
@@ -98,6 +99,8 @@ class EvaluationSpec:
         parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
         parts += [doublings(self.others + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
+        if self.candidate.precision != F16:  # it decides how far served answers may differ
+            parts.append(self.candidate.precision)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -51,11 +51,9 @@ from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import parameters_of
 from twin_resources.models.serving.served_model import Serve
-from twin_resources.models.serving.served_precision import F16
 from twin_resources.quality.judges.named import NO_JUDGES, NamedJudges
 from twin_resources.quality.judges.texts import merged
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
-from twin_resources.storage.weights.chat_model import gguf_precision
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -235,9 +233,8 @@ def _judged_now(
     first: bool,
 ) -> JudgedEvaluation:
     author, servers = judging.author, judging.servers
-    alias, base_gguf = f"{author}/v{version.version}", version.base_gguf or None
     served = ServerStarters(
-        candidate=lambda: servers.serve(base_gguf, version.adapter_gguf, alias=alias),
+        candidate=lambda: servers.serve_version(version),
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
@@ -343,6 +340,7 @@ def _question_of(
         judge_model=judging.named.language_model,
         nli_model=judging.named.entailment,
         others=sum(tables.exists(DATASET, slug) for slug in judging.others),
+        precision=judging.servers.precision,
     )
 
 
@@ -366,6 +364,7 @@ def _question(
     judge_model: str,
     nli_model: str,
     others: int,
+    precision: Callable[[ModelVersion], str],
 ) -> EvaluationSpec:
     trained_on: set[str] = set()
     for model in (version, incumbent, best):
@@ -373,9 +372,13 @@ def _question(
             trained_on |= _trained_documents(author, model, tables)
     return EvaluationSpec(
         checkpoint=version.checkpoint,
-        candidate=_subject("candidate", version),
+        candidate=_subject("candidate", version, precision(version)),
         base=EvaluatedModel("base model", _base_revision(version), Path(version.base)),
-        incumbent=_subject(f"v{incumbent.version}", incumbent) if incumbent else None,
+        incumbent=(
+            _subject(f"v{incumbent.version}", incumbent, precision(incumbent))
+            if incumbent
+            else None
+        ),
         template=version.template,
         dataset=tables.read(DATASET, author, where=OF_THE_AUTHOR),
         dataset_version=tables.data_version(DATASET, author) or "",
@@ -415,11 +418,9 @@ def _beside(
     )
 
 
-def _subject(name: str, model: ModelVersion) -> EvaluatedModel:
+def _subject(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
     weights = weights_of(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
-    file = Path(model.base_gguf)
-    served = gguf_precision(file) if file.is_file() else ""
-    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, served or F16)
+    return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
 
 
 def _base_gguf(model: ModelVersion) -> str | None:

@@ -65,10 +65,9 @@ def answering_of(
     version = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
     if version is None or version.tainted:
         return AnswerSampling()
-    alias = f"{author.slug}/v{version.version}"
     return AnswerSampling(
         checkpoint=checkpoint,
-        serve=lambda: servers.serve(version.base_gguf or None, version.adapter_gguf, alias=alias),
+        serve=lambda: servers.serve_version(version),
         answers=recipe.preference.answers,
         answer_tokens=recipe.preference.answer_tokens,
     )

@@ -105,7 +105,7 @@ def _nothing_to_buy(
         return reason
     if stable is None:
         return "no stable version: nothing to compare with the paid model"
-    if not stable.base_gguf:
+    if not stable.base_gguf and (stable.is_answer_model or not home.model_server_url):
         return "the stable version answers at an address: labels are bought for a model here"
     if limit is None:
         return "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
@@ -191,8 +191,7 @@ class _Buyer:
         return [prompt for prompt in prompts if prompt.prompt_id in known]
 
     def _serve(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        name = f"{self.author.slug}/v{version.version}"
-        return self.servers.serve(version.base_gguf or None, version.adapter_gguf, alias=name)
+        return self.servers.serve_version(version)
 
 
 def _stand(purchased: labelling.PurchaseResult, limit: float) -> dict[str, Any]:

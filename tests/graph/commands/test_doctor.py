@@ -366,7 +366,8 @@ class _Models(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         known = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
         body = known.get(self.path)
-        self.send_response(200 if body else 404)
+        loads = self.path == "/v1/load_lora_adapter" and self.headers["Authorization"]
+        self.send_response(200 if body else 405 if loads else 404)
         self.end_headers()
         self.wfile.write(body or b"")
 
@@ -385,11 +386,19 @@ def models_url() -> Iterator[str]:
 
 def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, closed: int) -> None:
     named = home.model_copy(
-        update={"model_server_url": f"{models_url}/v1", "base_model": "my-model"}
+        update={
+            "model_server_url": f"{models_url}/v1",
+            "model_server_key": "sk-there",
+            "base_model": "my-model",
+        }
     )
     assert verdict(stack_findings.look_at_models(named, None)) == "ok"
     other = named.model_copy(update={"base_model": "another"})
     assert "--served-model-name another" in one(stack_findings.look_at_models(other, None)).remedy
+    fixed = named.model_copy(update={"model_server_key": ""})
+    [serves, loads_none] = stack_findings.look_at_models(fixed, None)
+    assert (serves.verdict, loads_none.verdict) == ("ok", "warn")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in loads_none.remedy
     away = named.model_copy(update={"model_server_url": f"http://127.0.0.1:{closed}/v1"})
     found = one(looked("model server", lambda: stack_findings.look_at_models(away, None)))
     assert (found.verdict, "TWIN_MODEL_SERVER_URL" in found.remedy) == ("fail", True)

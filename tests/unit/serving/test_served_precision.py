@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.unit.test_answer_model import models_at
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
-from twin_resources.models.serving.model_server import own_engine
+from twin_resources.models.serving.model_server import ModelServers, own_engine, remote_engine
 from twin_resources.models.serving.served_model import ServedAnswer, _in_step
-from twin_resources.models.serving.served_precision import limits_of, precision_of
+from twin_resources.models.serving.served_precision import (
+    limits_of,
+    precision_elsewhere,
+    precision_of,
+)
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.settings import Settings
 from twin_resources.storage.weights import chat_model
 from twin_resources.storage.weights.chat_model import gguf_precision
 
@@ -57,8 +65,62 @@ def test_eight_bits_have_limits_of_their_own() -> None:
     ]
 
     assert [claim.passed for claim in claims] == [False, True]
-    assert limits_of("bf16") == limits_of("f16")
+    assert limits_of("fp8") == limits_of("f16"), "what was not measured has the strict ones"
     assert "precision" not in found.numbers()
+
+
+def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
+    """Measured: .054 on average and .49 at most, which the limits of others would refuse."""
+
+    def passed(precision: str, mean: float, largest: float) -> bool | None:
+        found = Parity(20, 800, mean, largest, 0.0, 0, precision=precision)
+        claim = served_parity.MEASURE.claims[0]
+        return claim.decide(served_parity.parity_figures(found)).passed
+
+    assert [passed(one, 0.054, 0.49) for one in ("f16", "fp16", "bf16")] == [False, False, True]
+    assert [passed(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
+    assert not passed("bf16", 0.12, 0.49), "rows in another order"
+    config = tmp_path / "config.json"
+    assert precision_elsewhere("", tmp_path) == "fp16"
+    for stored, precision in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp16")):
+        for name in ("dtype", "torch_dtype"):
+            config.write_text(json.dumps({name: stored}))
+            assert precision_elsewhere("", tmp_path) == precision
+            assert precision_elsewhere("bf16", tmp_path) == "bf16"
+
+
+def test_the_precision_that_a_person_named_is_in_the_engines_name(tmp_path: Path) -> None:
+    with models_at("base") as url:
+        root = url.removesuffix("/v1")
+        assert remote_engine(url, "") == root
+        assert remote_engine(url, "", "bf16") == f"{root}, weights in bf16"
+    assert precision_of(f"{root}, weights in bf16") == "bf16"
+
+
+def test_a_refusal_says_which_limits_were_held_against_it() -> None:
+    found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision="f16")
+
+    claim = served_parity.MEASURE.claims[0].decide(served_parity.parity_figures(found))
+
+    assert "served in f16" in claim.detail
+
+
+def version(base: Path, base_gguf: str) -> ModelVersion:
+    return ModelVersion(
+        "ada", 1, "c", "candidate", False, False, "", None, str(base), base_gguf, "t", "d", ""
+    )  # fmt: skip
+
+
+def test_a_version_is_judged_by_what_it_is_served_in(home: Settings, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"dtype": "bfloat16"}))
+    eight = version(tmp_path, str(gguf_file(tmp_path / "b", 7)))
+    there = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
+    said = there.model_copy(update={"model_server_precision": "fp16"})
+
+    assert ModelServers(home).precision(eight) == "q8_0"
+    assert ModelServers(home).precision(version(tmp_path, "")) == "f16"
+    assert ModelServers(there).precision(eight) == "bf16", "the file here serves nobody"
+    assert ModelServers(said).precision(eight) == "fp16"
 
 
 def entries(*texts: str) -> list[dict[str, object]]:

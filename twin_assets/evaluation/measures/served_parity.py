@@ -58,7 +58,8 @@ def _claim(served_parity: ServedParity) -> GateClaim:
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
         f"average ({interval}limit {most_mean}) and {largest:.4f} at most (limit "
-        f"{most}) over {served_parity.parity_prompts} prompts, each asked twice"
+        f"{most}) over {served_parity.parity_prompts} prompts, each asked twice, served in "
+        f"{served_parity.parity_precision}"
     )
     met = mean < most_mean and largest < most
     return GateClaim(CLAIM, met, mean, most_mean, detail)

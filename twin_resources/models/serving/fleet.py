@@ -1,9 +1,11 @@
 """`python -m twin_resources.models.serving.fleet`: the model servers that the policy wants.
 
 Belongs here: following the policy, starting a new version beside the old one, publishing which
-servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed.
-Does not belong here: one server (`model_server.py`), which version shall be served (`registry/`
-decides and writes the policy), who is sent where (the gateway).
+servers answer (`servers.json`), draining and ending what nobody wants, restarting what crashed; of
+a server elsewhere (`TWIN_MODEL_SERVER_URL`), which adapters shall be loaded.
+Does not belong here: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
+which version shall be served (`registry/` decides and writes the policy), who is sent where (the
+gateway).
 
     servers.json   {"schema": 1, "written_at": …,
                     "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
@@ -21,17 +23,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.fleet_member import FleetMember, WantedServer, say
+from twin_resources.models.serving.fleet_member import (
+    FleetMember,
+    WantedServer,
+    retry_pause,
+    say,
+)
+from twin_resources.models.serving.loaded_adapters import (
+    FleetAdapters,
+    not_offered,
+    peft_folder,
+)
 from twin_resources.models.serving.model_server import RunningServer, offered_models, remote_engine
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.named_server import NamedMember
-from twin_resources.registry.policy import Policy, read_policy
+from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model
 
@@ -47,21 +59,34 @@ def version_key(author: str, version: int) -> str:
     return f"{author}/v{version}"
 
 
-def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
-    """Servers of every author's stable and canary version, and of those that answer its diverted
-    classes or routed questions, by key; none before the first release.
-    """
-    wanted: dict[str, WantedServer] = {}
+def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
+    """Every author's stable and canary version, and those that answer its diverted classes or
+    routed questions, by key; none before the first release."""
     for author, arms in (policy.authors if policy else {}).items():
         diverted = arms.divert.versions.values() if arms.divert else ()
         for served in (arms.stable, arms.canary, arms.larger, *diverted):
             if served is not None:
-                adapter = str(served.adapter_gguf) if served.adapter_gguf else None
-                elsewhere = served.base if served.is_elsewhere else ""
-                wanted[version_key(author, served.version)] = WantedServer(
-                    str(served.base_gguf), adapter, elsewhere
-                )
+                yield version_key(author, served.version), served
+
+
+def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
+    """Servers of the versions in use, by key."""
+    wanted: dict[str, WantedServer] = {}
+    for key, served in _served(policy):
+        adapter = str(served.adapter_gguf) if served.adapter_gguf else None
+        elsewhere = served.base if served.is_elsewhere else ""
+        wanted[key] = WantedServer(str(served.base_gguf), adapter, elsewhere)
     return wanted
+
+
+def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
+    """PEFT folders of the versions in use, by key, for a server that answers for the whole home;
+    None: the version has none, and is looked for there by its name."""
+    return {
+        key: peft_folder(served.folder)
+        for key, served in _served(policy)
+        if not served.is_elsewhere
+    }
 
 
 def _same(key: str, other: str) -> bool:
@@ -81,6 +106,8 @@ class Fleet:
         self._base: WantedServer | None = None
         self._base_asked_at = self._remote_asked_at = float("-inf")
         self._remote: dict[str, RunningServer] = {}
+        self._remote_problems: dict[str, str] = {}
+        self._adapters = FleetAdapters(settings, say=say, retry_pause=retry_pause)
         self._problems: dict[str, str] = {}
         self._published: dict[str, Any] | None = None
 
@@ -89,7 +116,7 @@ class Fleet:
         self._follow_policy()
         wanted = wanted_versions(self._policy)
         if self._settings.model_server_url:
-            self._step_remote([key for key, what in wanted.items() if not what.address])
+            self._step_remote(wanted_adapters(self._policy))
             wanted = {key: what for key, what in wanted.items() if what.address}
         self._step_members(wanted)
         self._publish()
@@ -107,6 +134,7 @@ class Fleet:
                 member.end()
             self.members.clear()
             self._remote.clear()
+            self._adapters.end()
             self._publish()
 
     def _follow_policy(self) -> None:
@@ -171,27 +199,32 @@ class Fleet:
             self._base = WantedServer(str(gguf))
             self._problems.pop(BASE, None)
 
-    def _step_remote(self, versions: list[str]) -> None:
+    def _step_remote(self, versions: Mapping[str, Path | None]) -> None:
         now = self._clock()
         if now - self._remote_asked_at < REMOTE_EVERY_S:
             return
         self._remote_asked_at = now
         settings, url = self._settings, self._settings.model_server_url.rstrip("/")
-        secret, engine = settings.model_server_key, ""
+        secret, before = settings.model_server_key, set(self._remote)
+        self._remote, self._remote_problems = {}, {}
         try:
-            offered, problem = offered_models(url, secret), ""
-            engine = remote_engine(url, secret)
+            self._remote_problems |= self._adapters.step(versions, now)
+            offered = offered_models(url, secret)
         except TwinError as error:
-            offered, problem = set[str](), str(error)
-        self._remote.clear()
+            self._remote_problems = dict.fromkeys([BASE, *versions], str(error))
+            return
+        engine = remote_engine(url, secret, settings.model_server_precision)
         for key in (BASE, *versions):
-            self._problems.pop(key, None)
             alias = settings.base_model if key == BASE else key
-            if alias in offered:
+            if alias not in offered:
+                problem = str(not_offered(alias, url, offered))
+                self._remote_problems.setdefault(key, problem)
+            elif key not in self._remote_problems:
                 self._remote[key] = RunningServer(url, alias, secret, None, engine)
-            else:
-                missing = f"{url} does not offer {alias} (vLLM: --lora-modules {alias}=FOLDER)"
-                self._problems[key] = problem or missing
+        for key in (before - {BASE, *versions}) & offered:
+            # the old version stays published until its author's new ones answer
+            if any(_same(key, name) for name in self._remote_problems):
+                self._remote[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:
         members = [member for member in self.members.values() if member.leaving_since is None]
@@ -211,7 +244,7 @@ class Fleet:
                 }
                 for key, server in (servers | self._remote).items()
             },
-            "problems": problems | self._problems,
+            "problems": problems | self._problems | self._remote_problems,
         }
         if document != self._published:
             write_servers(self._settings.servers_path, document)

@@ -29,7 +29,15 @@ from typing import TYPE_CHECKING
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.served_precision import F16, OWN, engine_name
+from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.loaded_adapters import AdapterServer, not_offered, peft_folder
+from twin_resources.models.serving.served_precision import (
+    F16,
+    OWN,
+    elsewhere_name,
+    engine_name,
+    precision_elsewhere,
+)
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import address_of
 from twin_resources.storage.weights.chat_model import gguf_precision
@@ -257,8 +265,20 @@ class ModelServers:
         """What computes their answers, with its version, also before one runs."""
         url = self._settings.model_server_url.rstrip("/")
         if url:
-            return remote_engine(url, self._settings.model_server_key)
+            return remote_engine(url, self._settings.model_server_key, self._said_precision)
         return own_engine(self._settings.served_precision)
+
+    @property
+    def _said_precision(self) -> str:
+        return self._settings.model_server_precision
+
+    def precision(self, version: ModelVersion) -> str:
+        """What the weights of a version are served in, which says how far its answers may differ
+        from the reference's (`served_precision.limits_of`)."""
+        if self._settings.model_server_url:
+            return precision_elsewhere(self._said_precision, version.base)
+        file = Path(version.base_gguf)
+        return (gguf_precision(file) if file.is_file() else "") or F16
 
     @contextmanager
     def serve(
@@ -267,6 +287,7 @@ class ModelServers:
         adapter_gguf: str | Path | None = None,
         *,
         alias: str,
+        adapter: Path | None = None,
         port: int = 0,
         within_s: float = READY_WITHIN_S,
     ) -> Iterator[RunningServer]:
@@ -275,15 +296,23 @@ class ModelServers:
         Args:
             base_gguf: f16 GGUF of the base; may be None with `TWIN_MODEL_SERVER_URL`.
             adapter_gguf: GGUF adapter of the version; None: the base alone.
-            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must know it.
+            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must know it, or
+                load it from `adapter`.
+            adapter: PEFT folder of the version, for a server elsewhere, which has it loaded for as
+                long as the context lasts; None: it is looked for there by its name.
             port: 0: any free one.
             within_s: how long loading may take, seconds.
 
         Raises:
-            TwinError: the server did not start, or the named server does not offer the alias.
+            TwinError: the server did not start, or the named server neither offers the alias nor
+                loads it.
         """
         if self._settings.model_server_url:
-            yield remote_server(self._settings, alias)
+            if adapter is None:
+                yield remote_server(self._settings, alias)
+                return
+            with AdapterServer(self._settings).loaded(alias, adapter):
+                yield remote_server(self._settings, alias)
             return
         if base_gguf is None:
             raise TwinError(
@@ -308,7 +337,12 @@ class ModelServers:
 
             return nullcontext(named_server(self._settings, version.base))
         alias = f"{version.author}/v{version.version}"
-        return self.serve(version.base_gguf or None, version.adapter_gguf, alias=alias)
+        return self.serve(
+            version.base_gguf or None,
+            version.adapter_gguf,
+            alias=alias,
+            adapter=peft_folder(version.folder),
+        )
 
 
 def remote_server(settings: Settings, alias: str) -> RunningServer:
@@ -320,13 +354,10 @@ def remote_server(settings: Settings, alias: str) -> RunningServer:
     url = settings.model_server_url.rstrip("/")
     offered = offered_models(url, settings.model_server_key)
     if alias not in offered:
-        raise TwinError(
-            f"serve {alias} at {url}",
-            found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
-            next_step=f"load it there under this name (vLLM: --lora-modules {alias}=FOLDER)",
-        )
+        raise not_offered(alias, url, offered)
     key = settings.model_server_key
-    return RunningServer(url, alias, key, None, remote_engine(url, key))
+    engine = remote_engine(url, key, settings.model_server_precision)
+    return RunningServer(url, alias, key, None, engine)
 
 
 def own_engine(precision: str = F16) -> str:
@@ -338,20 +369,22 @@ def own_engine(precision: str = F16) -> str:
     return engine_name(installed_version(OWN), precision)
 
 
-def remote_engine(url: str, key: str) -> str:
+def remote_engine(url: str, key: str, precision: str = "") -> str:
     """The address of a server elsewhere, and its version where it tells one (vLLM: `/version`).
 
     Args:
         url: ends in `/v1`.
+        precision: that a person says it serves in; empty: nobody said.
     """
     root = url.removesuffix("/v1")
     try:
         answer = httpx.get(
             f"{root}/version", headers=_authorization(key), timeout=10, trust_env=False
         )
-        return f"{root} {answer.raise_for_status().json()['version']}"
+        root = f"{root} {answer.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return root  # OpenAI's interface has no such route: most servers do not tell
+        pass  # OpenAI's interface has no such route: most servers do not tell
+    return elsewhere_name(root, precision)
 
 
 def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
@@ -360,18 +393,7 @@ def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
     Raises:
         TwinError: the server does not answer as an OpenAI-compatible one.
     """
-    try:
-        answer = httpx.get(
-            f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
-        )
-        answer.raise_for_status()
-        return {entry["id"] for entry in answer.json()["data"]}
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise TwinError(
-            f"list the models of {url}",
-            found=f"{type(error).__name__}: {error}",
-            next_step="set TWIN_MODEL_SERVER_URL (ends in /v1) and TWIN_MODEL_SERVER_KEY",
-        ) from error
+    return set(adapter_routes.offered(url, key, timeout_s=timeout_s))
 
 
 def _authorization(key: str) -> dict[str, str]:

@@ -147,6 +147,7 @@ def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Diagnost
 
 
 def _named_server(settings: Settings) -> Iterator[Diagnostic]:
+    from twin_resources.models.serving.adapter_routes import HOW_TO_ALLOW, can_load
     from twin_resources.models.serving.model_server import offered_models
 
     url = settings.model_server_url.rstrip("/")
@@ -157,6 +158,9 @@ def _named_server(settings: Settings) -> Iterator[Diagnostic]:
     else:
         remedy = f"serve it under this name (vLLM: --served-model-name {settings.base_model})"
         yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
+    if not can_load(url, settings.model_server_key, timeout_s=TIMEOUT_S):
+        remedy = f"{HOW_TO_ALLOW}, or load each version there by hand"
+        yield warn("model server", f"{url} loads no adapters by itself", remedy)
 
 
 def _listens(host: str, port: int) -> bool:

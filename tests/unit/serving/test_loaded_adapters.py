@@ -1,0 +1,338 @@
+"""Which adapters a server elsewhere holds: loaded when asked, kept while used, unloaded after.
+
+The server has vLLM's routes and no model behind them (`tests/adapter_server.py` has one).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.adapter_server import application
+from twin_resources.errors import TwinError
+from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.fleet import wanted_adapters
+from twin_resources.models.serving.fleet_member import retry_pause
+from twin_resources.models.serving.loaded_adapters import (
+    DRAINED_AFTER_S,
+    AdapterServer,
+    FleetAdapters,
+    peft_folder,
+)
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.settings import Settings
+
+KEY = "sk-there"
+
+
+class Listed:
+    """What a server has loaded, and how often it was asked to load."""
+
+    name = "a-base"
+    base = Path("/models/a-base")
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, tuple[str, str]] = {}
+        self.turn = threading.Lock()
+        self.loads = 0
+
+    def load(self, name: str, path: str) -> None:
+        self.loads += 1
+        self.loaded[name] = ("", path)
+
+    def unload(self, name: str) -> None:
+        del self.loaded[name]
+
+    def roots(self) -> dict[str, str]:
+        return {name: path for name, (_, path) in self.loaded.items()}
+
+
+@contextmanager
+def running(listed: Any, *, updating: bool = True) -> Iterator[str]:
+    app = application(listed, key=KEY, updating=updating)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        threading.Event().wait(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def listed() -> Listed:
+    return Listed()
+
+
+@pytest.fixture
+def at_server(home: Settings, listed: Listed) -> Iterator[Settings]:
+    with running(listed) as url:
+        yield home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
+
+
+def checkpoint(settings: Settings, name: str, *, author: str = "ada") -> Path:
+    """A checkpoint's folder with an adapter in it."""
+    folder = settings.checkpoints_dir / author / name
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    return folder
+
+
+def adapter(settings: Settings, name: str, *, author: str = "ada") -> Path:
+    found = peft_folder(checkpoint(settings, name, author=author))
+    assert found is not None
+    return found
+
+
+def fleet_adapters(settings: Settings, lines: list[str]) -> FleetAdapters:
+    return FleetAdapters(settings, say=lines.append, retry_pause=retry_pause)
+
+
+def test_a_checkpoint_without_an_adapter_has_none_to_load(at_server: Settings) -> None:
+    assert peft_folder("") is None
+    folder = checkpoint(at_server, "c1")
+    assert peft_folder(str(folder)) == folder / "adapter"
+    shutil.rmtree(folder / "adapter")
+    assert peft_folder(folder) is None
+
+
+def test_versions_in_use_are_wanted_with_their_folders(at_server: Settings) -> None:
+    folder = checkpoint(at_server, "c1")
+
+    def version(number: int, where: str, base: str = "/base") -> ServedVersion:
+        kind = "answer_model" if base.startswith("http") else "tuned"
+        return ServedVersion(number, "c", "t", where, None, base, "", kind=kind)
+
+    stable, whole = version(1, str(folder)), version(2, "/fully/trained")
+    named = version(1, "", "http://127.0.0.1:9/v1#large")
+    policy = Policy(authors={"ada": AuthorPolicy(stable, whole), "bob": AuthorPolicy(named)})
+
+    assert wanted_adapters(None) == {}
+    assert wanted_adapters(policy) == {"ada/v1": folder / "adapter", "ada/v2": None}
+
+
+def test_an_adapter_is_loaded_for_as_long_as_somebody_asks_it(
+    at_server: Settings, listed: Listed
+) -> None:
+    server, folder = AdapterServer(at_server), adapter(at_server, "c1")
+
+    with server.loaded("ada/v1", folder):
+        assert listed.roots() == {"ada/v1": str(folder)}
+        with server.loaded("ada/v1", folder):
+            assert listed.loads == 1
+        assert listed.roots() == {"ada/v1": str(folder)}, "the outer one still asks it"
+    assert listed.roots() == {}
+    with pytest.raises(RuntimeError, match="gate"), server.loaded("ada/v1", folder):
+        raise RuntimeError("the gate failed")
+    assert listed.roots() == {}
+
+
+def test_of_two_that_load_at_once_both_have_it(
+    at_server: Settings, listed: Listed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one loads between the look and the request, which the server then refuses."""
+    folder = adapter(at_server, "c1")
+    ask = adapter_routes.load
+
+    def second(url: str, key: str, *, name: str, path: str) -> None:
+        ask(url, key, name=name, path=path)
+        ask(url, key, name=name, path=path)
+
+    monkeypatch.setattr(adapter_routes, "load", second)
+    AdapterServer(at_server).require("ada/v1", folder)
+    assert listed.roots() == {"ada/v1": str(folder)}
+
+
+def test_the_server_is_told_the_path_that_it_sees(at_server: Settings, listed: Listed) -> None:
+    there = at_server.model_copy(update={"model_server_home": str(at_server.home / "seen")})
+    real = at_server.home / "seen" / "checkpoints" / "ada" / "c1" / "adapter"
+    real.mkdir(parents=True)
+    (real / "adapter_config.json").write_text("{}")
+
+    with AdapterServer(there).loaded("ada/v1", adapter(at_server, "c1")):
+        assert listed.roots() == {"ada/v1": str(real)}
+    assert listed.roots() == {}
+
+
+def test_another_checkpoint_of_this_home_under_a_name_is_replaced(
+    at_server: Settings, listed: Listed
+) -> None:
+    server, old, new = AdapterServer(at_server), *(adapter(at_server, c) for c in ("c1", "c2"))
+    server.require("ada/v1", old)
+    server.require("ada/v1", new)
+    assert listed.roots() == {"ada/v1": str(new)}
+
+
+def test_a_folder_of_somebody_else_under_a_name_is_refused_and_stays(
+    at_server: Settings, listed: Listed
+) -> None:
+    listed.load("ada/v1", "/their/home/checkpoints/ada/c9/adapter")
+    server, folder = AdapterServer(at_server), adapter(at_server, "c1")
+
+    with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_HOME") as refused:
+        server.require("ada/v1", folder)
+    assert "/their/home/checkpoints/ada/c9/adapter" in refused.value.found
+    assert not server.unload_unused("ada/v1")
+    lines: list[str] = []
+    fleet = fleet_adapters(at_server, lines)
+    for now in (0.0, DRAINED_AFTER_S * 2):
+        assert fleet.step({}, now) == {}
+    assert listed.roots() == {"ada/v1": "/their/home/checkpoints/ada/c9/adapter"}
+
+
+def test_what_the_server_refuses_is_told_in_its_words(at_server: Settings) -> None:
+    server, folder = AdapterServer(at_server), adapter(at_server, "c1")
+    away = at_server.model_copy(update={"model_server_home": "/not/mounted"})
+
+    with pytest.raises(TwinError, match="HTTP 404: Loading lora ada/v1 failed") as refused:
+        AdapterServer(away).require("ada/v1", folder)
+    assert "TWIN_MODEL_SERVER_HOME" in refused.value.next_step
+    with pytest.raises(TwinError, match="cannot be found"):
+        adapter_routes.unload(at_server.model_server_url, KEY, name="ada/v1")
+    with pytest.raises(TwinError, match="--lora-modules ada/v2=FOLDER"):
+        server.require("ada/v2", None)
+    wrong = at_server.model_copy(update={"model_server_key": "sk-wrong"})
+    with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_KEY"):
+        AdapterServer(wrong).require("ada/v1", folder)
+
+
+def test_a_server_that_does_not_allow_it_says_how_to_start_it(
+    home: Settings, listed: Listed
+) -> None:
+    with running(listed, updating=False) as url:
+        settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
+        assert not adapter_routes.can_load(url, KEY)
+        with pytest.raises(
+            adapter_routes.RouteMissing, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        ):
+            AdapterServer(settings).require("ada/v1", adapter(settings, "c1"))
+        # what a person has loaded by its folder is served all the same
+        listed.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
+        folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
+        AdapterServer(settings).require("ada/v1", folder)
+    with running(listed) as url:
+        assert adapter_routes.can_load(url, KEY)
+
+
+def test_the_fleet_loads_what_is_wanted_again_after_a_restart_of_the_server(
+    at_server: Settings, listed: Listed
+) -> None:
+    lines: list[str] = []
+    fleet = fleet_adapters(at_server, lines)
+    wanted = {f"{one}/v1": adapter(at_server, "c1", author=one) for one in ("ada", "bob")}
+
+    assert fleet.step(wanted, 0.0) == {}
+    listed.loaded.clear()
+    assert fleet.step(wanted, 5.0) == {}
+
+    assert listed.roots() == {name: str(folder) for name, folder in wanted.items()}
+    assert listed.loads == 4
+    assert lines == ["ada/v1 is loaded", "bob/v1 is loaded"] * 2
+
+
+def test_the_fleet_unloads_a_version_when_its_streams_are_over(
+    at_server: Settings, listed: Listed
+) -> None:
+    lines: list[str] = []
+    fleet = fleet_adapters(at_server, lines)
+    old, new = (adapter(at_server, c) for c in ("c1", "c2"))
+    fleet.step({"ada/v1": old}, 0.0)
+
+    fleet.step({"ada/v2": new}, 10.0)
+    fleet.step({"ada/v2": new}, 10.0 + DRAINED_AFTER_S - 1)
+    assert set(listed.roots()) == {"ada/v1", "ada/v2"}
+    assert not AdapterServer(at_server).unload_unused("ada/v1"), "the fleet holds it"
+    fleet.step({"ada/v2": new}, 10.0 + DRAINED_AFTER_S)
+
+    assert listed.roots() == {"ada/v2": str(new)}
+    assert lines[-1] == "ada/v1 is unloaded"
+    # rolled back before that, it is kept
+    fleet.step({"ada/v1": old}, 400.0)
+    fleet.step({"ada/v2": new}, 410.0)
+    fleet.step({"ada/v1": old}, 420.0)
+    fleet.step({"ada/v1": old}, 420.0 + 2 * DRAINED_AFTER_S)
+    assert listed.roots() == {"ada/v1": str(old)}
+
+
+def test_what_a_killed_gate_left_is_unloaded_and_what_a_gate_asks_is_not(
+    at_server: Settings, listed: Listed
+) -> None:
+    fleet = fleet_adapters(at_server, [])
+    left, asked = (adapter(at_server, c) for c in ("c1", "c2"))
+    listed.load("ada/v1", str(left))
+    listed.load("a-name-of-its-own", str(left))
+    with AdapterServer(at_server).loaded("ada/v2", asked):
+        for now in (0.0, DRAINED_AFTER_S, 2 * DRAINED_AFTER_S):
+            fleet.step({}, now)
+        assert set(listed.roots()) == {"ada/v2", "a-name-of-its-own"}
+
+
+def test_an_adapter_that_cannot_be_loaded_hinders_no_other_and_is_tried_less_often(
+    at_server: Settings, listed: Listed
+) -> None:
+    lines: list[str] = []
+    fleet = fleet_adapters(at_server, lines)
+    gone, good = (adapter(at_server, c, author=c) for c in ("gone", "good"))
+    shutil.rmtree(gone)
+    wanted = {"gone/v1": gone, "good/v1": good}
+
+    problems = [fleet.step(wanted, now) for now in (0.0, 0.5, 1.0, 2.0, 3.0)]
+
+    assert all(set(one) == {"gone/v1"} for one in problems)
+    assert "No adapter found" in problems[-1]["gone/v1"]
+    assert set(listed.roots()) == {"good/v1"}
+    assert len([line for line in lines if "gone/v1" in line]) == 1, "told once"
+    gone.mkdir()
+    (gone / "adapter_config.json").write_text("{}")
+    assert "gone/v1" in fleet.step(wanted, 4.0), "not before its pause is over"
+    assert fleet.step(wanted, 8.0) == {}
+
+
+def test_a_fleet_that_ends_lets_go_and_leaves_what_is_loaded(
+    at_server: Settings, listed: Listed
+) -> None:
+    fleet, folder = fleet_adapters(at_server, []), adapter(at_server, "c1")
+    fleet.step({"ada/v1": folder}, 0.0)
+    fleet.end()
+    assert set(listed.roots()) == {"ada/v1"}
+    assert AdapterServer(at_server).unload_unused("ada/v1")
+
+
+HOLDER = """
+import sys, time
+from twin_resources.models.serving.loaded_adapters import AdapterServer
+from twin_resources.settings import load_settings
+lease = AdapterServer(load_settings()).hold("ada/v1")
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_no_crash_keeps_an_adapter_loaded(at_server: Settings, listed: Listed) -> None:
+    server = AdapterServer(at_server)
+    server.require("ada/v1", adapter(at_server, "c1"))
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert not server.unload_unused("ada/v1")
+    finally:
+        holder.kill()
+        holder.communicate()
+
+    assert server.unload_unused("ada/v1")
+    assert listed.roots() == {}

@@ -1,0 +1,180 @@
+"""vLLM's routes for LoRA adapters: what a server offers, load one, unload one.
+
+Belongs here: the three requests and what their answers mean. Does not belong here: which adapters
+shall be loaded (`loaded_adapters.py`), asking a model (`served_model.py`).
+Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
+
+    GET  /v1/models                {"data": [{"id", "root", "parent"}, …]}
+    POST /v1/load_lora_adapter     {"lora_name", "lora_path"}; 400: the name is taken
+    POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
+
+`root` is the path that an adapter was loaded from, as the request gave it; `parent` its base model,
+null for a base. Other OpenAI-compatible servers leave both out. The two routes exist only under
+`VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+
+from twin_resources.errors import TwinError
+
+LOAD, UNLOAD = "load_lora_adapter", "unload_lora_adapter"
+# The server reads the adapter from its disk and copies it to the card: 8B at rank 64 is 340 MB.
+LOADED_WITHIN_S = 60.0
+HOW_TO_ALLOW = (
+    "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True "
+    "(deploy/docs/gpu-server.md)"
+)
+
+
+@dataclass(frozen=True)
+class OfferedModel:
+    """One entry of a server's list of models.
+
+    Attributes:
+        name: what to ask for.
+        root: what it was loaded from; empty: the server does not say.
+        parent: name of the base model that it is an adapter of; empty: it is none, or the server
+            does not say.
+    """
+
+    name: str
+    root: str = ""
+    parent: str = ""
+
+
+class RouteMissing(TwinError):
+    """The server has no routes for adapters, or does not allow them."""
+
+
+def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
+    """What `<url>/models` lists, by name.
+
+    Args:
+        url: ends in `/v1`.
+        key: bearer token; empty: none.
+
+    Raises:
+        TwinError: the server does not answer as an OpenAI-compatible one.
+    """
+    try:
+        answer = httpx.get(
+            f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
+        )
+        answer.raise_for_status()
+        entries: list[dict[str, Any]] = answer.json()["data"]
+        models = [
+            OfferedModel(str(one["id"]), str(one.get("root") or ""), str(one.get("parent") or ""))
+            for one in entries
+        ]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TwinError(
+            f"list the models of {url}",
+            found=f"{type(error).__name__}: {error}",
+            next_step="set TWIN_MODEL_SERVER_URL (ends in /v1) and TWIN_MODEL_SERVER_KEY",
+        ) from error
+    return {model.name: model for model in models}
+
+
+def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
+    """Whether the server has the routes at all: a GET is refused by its method, not as unknown.
+
+    Raises:
+        TwinError: it does not answer.
+    """
+    try:
+        answer = httpx.get(
+            f"{url}/{LOAD}", headers=_authorization(key), timeout=timeout_s, trust_env=False
+        )
+    except httpx.HTTPError as error:
+        raise TwinError(
+            f"ask {url} whether it loads adapters",
+            found=f"{type(error).__name__}: {error}",
+            next_step="look at that server's log",
+        ) from error
+    return answer.status_code == httpx.codes.METHOD_NOT_ALLOWED
+
+
+def load(url: str, key: str, *, name: str, path: str) -> None:
+    """Have the server load an adapter under a name.
+
+    Args:
+        path: PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) as the server sees
+            it.
+
+    Raises:
+        RouteMissing: it has no such route.
+        TwinError: the name is taken, the folder is not there, the rank is above its
+            `--max-lora-rank` …; what it says is in `found`.
+    """
+    tried = f"load the adapter {name} at {url} from {path}"
+    _post(
+        f"{url}/{LOAD}",
+        key,
+        {"lora_name": name, "lora_path": path},
+        tried=tried,
+        next_step="let the server see that folder (TWIN_MODEL_SERVER_HOME), start it with "
+        "--max-lora-rank of at least the recipe's rank, and read its log",
+    )
+
+
+def unload(url: str, key: str, *, name: str) -> None:
+    """Have the server forget an adapter.
+
+    Raises:
+        RouteMissing: it has no such route.
+        TwinError: it knows no adapter of that name, or could not let go of it.
+    """
+    _post(
+        f"{url}/{UNLOAD}",
+        key,
+        {"lora_name": name},
+        tried=f"unload the adapter {name} at {url}",
+        next_step="see what it offers under /v1/models",
+    )
+
+
+def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step: str) -> None:
+    try:
+        answer = httpx.post(
+            url,
+            json=dict(body),
+            headers=_authorization(key),
+            timeout=LOADED_WITHIN_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise TwinError(
+            tried, found=f"{type(error).__name__}: {error}", next_step="look at that server's log"
+        ) from error
+    if answer.is_success:
+        return
+    said = _said(answer)
+    # an adapter that is not there is a 404 too; a web framework's own says only "Not Found"
+    if answer.status_code == httpx.codes.NOT_FOUND and said in {"", "Not Found"}:
+        raise RouteMissing(tried, found="the server has no such route", next_step=HOW_TO_ALLOW)
+    raise TwinError(tried, found=f"HTTP {answer.status_code}: {said}", next_step=next_step)
+
+
+def _said(answer: httpx.Response) -> str:
+    """The message of a refusal: of vLLM from 0.10 on under `error`, before at the top."""
+    try:
+        document: object = answer.json()
+    except ValueError:
+        return answer.text.strip()[:300]
+    if not isinstance(document, dict):
+        return str(document)[:300]
+    top = cast("dict[str, Any]", document)
+    error = top.get("error")
+    inner: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else top
+    return str(inner.get("message") or inner.get("detail") or "")[:300]
+
+
+def _authorization(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
