@@ -110,7 +110,7 @@ class JudgingContext:
 
     Attributes:
         judges: calibrated, or with the reason why not.
-        hands: other people's texts, for the control.
+        hands: other people's texts, for the control; `unseen`: those that no judge has seen.
         chunks: texts of the author's chunks by id.
         base_answers: of the base model to training questions, for comparing habits.
         base_parameters: of the base model; None: not known.
@@ -123,3 +123,4 @@ class JudgingContext:
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
     terms: JudgeTerms = FREE
+    unseen: Sequence[WriterSample] = field(default=(), repr=False)

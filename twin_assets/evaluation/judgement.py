@@ -415,6 +415,7 @@ def _beside(
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
         terms=named.terms,
+        unseen=material.others.planted,
     )
 
 

@@ -7,7 +7,9 @@ Does not belong here: likelihoods (`perplexity.py`), where other people's texts 
 Any training on posts makes posts likelier: their length, their prose, the prompt's wording. A model
 of somebody else's data gained half as much on this author's passages as one of the author's own. So
 base and candidate read the author's held-out passages and another author's, cut to the same length
-and asked for in the same way without context, and the author's must have become the more likely.
+and asked for without context, and the author's must have become the more likely. The questions of
+either side are drafted from the passages themselves by one function: those of the instruction
+dataset hold phrases of their answers, which made the author's side the easier one.
 The two ratios are of different passages, hence independent: either side's documents are drawn for
 themselves. A further document tells more than a further passage of one.
 """
@@ -27,6 +29,8 @@ from twin_assets.evaluation.likelihood.perplexity import (
     independent_ratio,
     perplexity_ratio,
 )
+from twin_assets.instructions.answer_passages import AnswerPassage
+from twin_assets.instructions.back_translation import write_questions
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -70,14 +74,16 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 
     Each post gives one before any gives two.
     """
+    if not passages.height:
+        return []
     turn = pl.col("document_id").cum_count().over("document_id")
     chosen = passages.sort(turn, maintain_order=True).head(PASSAGES)
-    prompts = held_out.questions_alone(chosen, template)
+    before = _before(passages, template)
     return [
-        _row(f"own/{sample_id}", document, prompt, answer)
-        for (sample_id, document, answer), prompt in zip(
-            chosen.select("sample_id", "document_id", "answer").iter_rows(), prompts, strict=True
-        )
+        _row(f"own/{sample_id}", document, answer, before=before, template=template)
+        for sample_id, document, answer in chosen.select(
+            "sample_id", "document_id", "answer"
+        ).iter_rows()
     ]
 
 
@@ -88,11 +94,11 @@ def other_rows(
 
     Args:
         passages: the author's held-out samples, whose system message is taken.
-        hands: other people; the document's name tells what is asked.
+        hands: other people.
     """
     if not passages.height:
         return []
-    rows = held_out.questions_alone(passages.head(1), template)[0]
+    before = _before(passages, template)
     counts = _dealt([len(hand.passages) for hand in hands], PASSAGES)
     drawn = [
         (hand.name, *passage)
@@ -100,20 +106,7 @@ def other_rows(
         for passage in _spread(hand.passages, count)
     ]
     return [
-        _row(
-            f"{name}/{number}",
-            f"{name}/{document}",
-            [
-                *rows[:-1],
-                {
-                    "role": "user",
-                    "content": template.bare_question.format(
-                        question=f"What do you say about {_subject(document)}?"
-                    ),
-                },
-            ],
-            text,
-        )
+        _row(f"{name}/{number}", f"{name}/{document}", text, before=before, template=template)
         for number, (name, document, text) in enumerate(drawn)
     ]
 
@@ -176,12 +169,35 @@ def lines(control: Control) -> list[str]:
     ]
 
 
-def _row(sample_id: str, document: str, prompt: list[Any], answer: str) -> Mapping[str, Any]:
-    words = " ".join(answer.split()[:MOST_WORDS])
+def drafted_question(text: str) -> str:
+    """What a passage answers, from the passage alone: neither title nor teacher, which one side
+    may have and the other not.
+
+    No language is known of other people's texts, so that either side's wordings are English.
+    """
+    passage = AnswerPassage(0, len(text), heading="", plain=text, words=len(text.split()))
+    [drafted] = write_questions([passage], document_id="", title="", text=text, language="und")
+    return drafted.question
+
+
+def _before(passages: pl.DataFrame, template: Template) -> list[Any]:
+    """The messages before a question: the first sample's system message."""
+    return held_out.questions_alone(passages.head(1), template)[0][:-1]
+
+
+def _row(
+    sample_id: str, document: str, text: str, *, before: list[Any], template: Template
+) -> Mapping[str, Any]:
+    words = " ".join(text.split()[:MOST_WORDS])
+    question = template.bare_question.format(question=drafted_question(words))
     return {
         "sample_id": sample_id,
         "document_id": document,
-        "messages": [*prompt, {"role": "assistant", "content": words}],
+        "messages": [
+            *before,
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": words},
+        ],
     }
 
 
@@ -200,12 +216,6 @@ def _dealt(sizes: Sequence[int], total: int) -> list[int]:
 def _spread(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
     """As many passages from all over a hand's texts."""
     return [passages[number * len(passages) // count] for number in range(count)]
-
-
-def _subject(document: str) -> str:
-    """`2016-03-27-oil-is-not-medicine` → `oil is not medicine`."""
-    words = [word for word in document.replace("_", "-").split("-") if not word.isdigit()]
-    return " ".join(words) or "this"
 
 
 def _percent(ratio: float) -> str:

@@ -17,6 +17,7 @@ from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.style import voice_scores
 from twin_assets.evaluation.style.voice_scores import Scores, Voice
+from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 
 WITH_POSTS = " with posts"
@@ -27,11 +28,18 @@ def compare_voices(
     prompt_answers: PromptAnswers,
     scores: BaseScores,
     judges: Judges,
+    unseen: Sequence[WriterSample] = (),
 ) -> Voice:
-    """Voice scores of author, candidate, base, and base with posts in its prompt."""
+    """Voice scores of author, candidate, base, and base with posts in its prompt.
+
+    Args:
+        unseen: other people's texts that no judge was trained on: the floor of a score.
+    """
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
     mine = [prompt_answers.candidate[at].text for at in prompts.held_out]
+
+    foreign = voice_scores.unseen_texts(unseen, mine)
 
     def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
@@ -45,6 +53,8 @@ def compare_voices(
             candidate=voice_scores.scores_of(judge, mine),
             base=scores.scores(name, prompt_answers.base, score),
             base_with_posts=with_posts,
+            others=voice_scores.scores_of(judge, [text for _, text in foreign]),
+            others_documents=[document for document, _ in foreign],
         )
 
     scores_by_writer = {name: scored(name, judge) for name, judge in judges.voices().items()}
@@ -66,17 +76,21 @@ def _take(context: MeasureContext) -> Voice:
     if context.too_few and held_out is not None:
         why = f"{held_out.passages} held-out passages, {FEWEST_PASSAGES} are needed"
         return voice_scores.not_measured(0, f"{why}; import more posts")
-    return compare_voices(context.asked, context.said, context.scores, known.judges)
+    return compare_voices(context.asked, context.said, context.scores, known.judges, known.unseen)
 
 
 def _metadata(voice: Voice) -> Mapping[str, float]:
     compared = voice.against_all
     if compared is None:
         return {}
-    return {
+    figures = {
         "voice": round(compared.candidate.value, 3),
         "voice_of_base_model": round(compared.base.value, 3),
+        "voice_of_author": round(compared.own.value, 3),
     }
+    if compared.floor is not None:
+        figures["voice_of_other_people"] = round(compared.floor.value, 3)
+    return figures
 
 
 MEASURE = Measure(

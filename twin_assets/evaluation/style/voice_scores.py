@@ -12,6 +12,8 @@ Method: paired bootstrap over documents (`bootstrap.py`).
 
 A short text is scored lower than a long one of the same hand (.61 at 30 words, .88 at 60, of one
 author), so that the author's answers are cut to the length of the candidate's: `as_long_as`.
+A score is read between its floor, other people's texts that the judge has not seen, and its
+ceiling, the author's own.
 
 How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
 may come from a former gate) → `measure_voice` → the two claims and `lines`.
@@ -22,8 +24,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from twin_resources.quality.judges.judge import JudgedAnswer
+from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics import bootstrap
@@ -43,12 +47,17 @@ class Scores:
     Attributes:
         own: of the author's own answers, as long as the candidate's (`as_long_as`).
         base_with_posts: of the base model with posts of the author in its prompt; None: not asked.
+        others: of other people's texts that the judge was not trained on, as long as the
+            candidate's answers; None: there are none.
+        others_documents: what each of them is of.
     """
 
     own: Sequence[float]
     candidate: Sequence[float]
     base: Sequence[float]
     base_with_posts: Sequence[float] | None = None
+    others: Sequence[float] | None = None
+    others_documents: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class VoiceCompared:
         over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt.
         gap_closed: share of the way from base to author that the candidate has gone; None when
             base and author are too close to speak of a way.
+        floor: of other people's texts that the judge has not seen; None: there are none. The
+            ceiling is `own`, the author's unseen posts.
     """
 
     judge: str
@@ -74,6 +85,17 @@ class VoiceCompared:
     over_base: Interval
     over_posts: Interval | None
     gap_closed: Interval | None
+    floor: Interval | None = None
+
+    @property
+    def scale(self) -> str:
+        """What the scores lie between, for a sentence about them; empty: not measured."""
+        if self.floor is None:
+            return ""
+        return (
+            f" (other people {self.floor.value:.2f}, the author's unseen posts "
+            f"{self.own.value:.2f})"
+        )
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,20 @@ def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
         " ".join(text.split()[: len(answer.split()) or None])
         for text, answer in zip(own, answers, strict=True)
     ]
+
+
+def unseen_texts(hands: Sequence[WriterSample], answers: Sequence[str]) -> list[tuple[str, str]]:
+    """Other people's texts beside as many answers, each as long as its answer.
+
+    Returns:
+        (document, text), as many of each hand as there are, in turn; fewer than answers where
+        there are not so many.
+    """
+    named = ([(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in hands)
+    turns = zip_longest(*named)
+    dealt = [one for turn in turns for one in turn if one is not None][: len(answers)]
+    cut = as_long_as([text for _, text in dealt], answers[: len(dealt)])
+    return [(document, text) for (document, _), text in zip(dealt, cut, strict=True)]
 
 
 def measure_voice(
@@ -148,7 +184,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     against = (
         f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
-        f"model: {compared.over_base.told()} on {voice.prompts} held-out questions"
+        f"model: {compared.over_base.told()} on {voice.prompts} held-out questions{compared.scale}"
     )
     if compared.over_posts is None or compared.base_with_posts is None:
         detail = f"not decided: {against}; the base with posts in its prompt was not asked"
@@ -180,7 +216,7 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
         )
     detail = (
         f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
-        f"on {voice.prompts} held-out questions, {way}"
+        f"on {voice.prompts} held-out questions{compared.scale}, {way}"
     )
     return GateClaim(LIKE_AUTHOR, compared.over_base.low > 0, compared.over_base.value, 0.0, detail)
 
@@ -211,6 +247,12 @@ def lines(voice: Voice) -> list[str]:
                 + " |"
             )
     table += ["", f"{voice.prompts} held-out questions of {voice.documents} documents."]
+    compared = (voice.against_all, voice.against_people)
+    floors = [one.floor for one in compared if one is not None and one.floor is not None]
+    if floors:
+        told = " and ".join(floor.told() for floor in floors)
+        table[-1] += f" Floor, other people's texts that no judge was trained on: {told}; ceiling"
+        table[-1] += ", the author's unseen posts: the column author."
     return table
 
 
@@ -249,4 +291,7 @@ def _compared(documents: Sequence[str], judge: VoiceJudge, scores: Scores) -> Vo
             else None
         ),
         gap_closed=closed,
+        floor=(
+            bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
+        ),
     )

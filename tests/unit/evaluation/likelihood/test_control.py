@@ -92,6 +92,27 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         assert "much text" not in asked["content"]
         assert len(said["content"].split()) <= control.MOST_WORDS
         assert system == context[0]
-    assert "What do you say about post?" in other[0]["messages"][1]["content"]
     assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
+    assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
     assert len(other_rows(passages, hands[1:], DEFAULT_TEMPLATE)) == 1
+
+
+def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
+    """Neither its dataset's question nor the name of its file, which one side alone has."""
+    text = "The brass bearing of a tower clock wears out because nobody cleans the old oil away."
+    context = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?")
+    samples = pl.DataFrame(
+        {
+            "sample_id": ["s"], "document_id": ["2016-03-27-oil"], "question": ["Why brass?"],
+            "answer": [text], "messages": [[*context, {"role": "assistant", "content": text}]],
+        }
+    )  # fmt: skip
+    hands = [WriterSample("tomas", (("2019-01-01-another-name", text),))]
+
+    [own] = own_rows(samples, DEFAULT_TEMPLATE)
+    [other] = other_rows(samples, hands, DEFAULT_TEMPLATE)
+
+    assert own["messages"] == other["messages"]
+    assert "Why brass?" not in own["messages"][1]["content"]
+    assert "another name" not in other["messages"][1]["content"]
+    assert control.drafted_question(text) in own["messages"][1]["content"]
