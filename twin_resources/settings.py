@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
     # host:port at which this machine is reached by those that follow it (backend local).
     train_meeting: str = ""
+    # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
+    # accelerate's launcher starts them, and each imports for itself
+    train_forks: bool = True
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     # How the steps of a retraining run, and those of Materialize in Dagster: empty, in one process;
     # `processes`, one each; else a YAML file that names Dagster's executor and each step's size

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 MODULE = "twin_assets.training.train"
+AHEAD = "twin_assets.training.rank_imports"
 NOT_GENERAL, TRAINED_ON = "split != 'general'", "split IN ('train', 'general')"  # in SQL
 ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
 
@@ -207,6 +208,7 @@ def launched(job: Job, *, name: str) -> TrainingJob:
         name=name,
         folder=job.folder,
         module=MODULE,
+        ahead=AHEAD,
         ranks=job.ranks,
         device=launch.device,
         threads_per_rank=None if threads == "auto" else threads,

@@ -59,6 +59,22 @@ def leave_out_unused(*, with_deepspeed: bool = True) -> None:
             sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # as importlib says
 
 
+def choose_imports(*, with_deepspeed: bool) -> None:
+    """What a rank on the CPU does without, before it imports transformers and accelerate's parts.
+
+    Args:
+        with_deepspeed: as of `leave_out_unused`.
+    """
+    leave_out_unused(with_deepspeed=with_deepspeed)
+    if with_deepspeed:
+        import deepspeed.ops
+
+        # DeepSpeed's shared-memory collectives are compiled for 22 s at first use, need gcc,
+        # and leave segments behind when a rank is killed. An adapter's gradients are small:
+        # gloo does.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def meet(rank: int) -> None:
     """Join the other ranks through the launcher's file; without one accelerate has its own way."""
     import torch

@@ -56,9 +56,9 @@ from twin_assets.training.model import model_for, write_model
 from twin_assets.training.ranks import (
     Report,
     accumulate_over,
+    choose_imports,
     end_forerunners,
     is_norm,
-    leave_out_unused,
     meet,
     reporting,
     require_gpus,
@@ -384,14 +384,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", type=Path, required=True)
     job = read_job(parser.parse_args(arguments).job)
     if not torch.cuda.is_available():
-        leave_out_unused(with_deepspeed=bool(job.launched_by.deepspeed))
-        if job.launched_by.deepspeed:
-            import deepspeed.ops
-
-            # DeepSpeed's shared-memory collectives are compiled for 22 s at first use, need gcc,
-            # and leave segments behind when a rank is killed. An adapter's gradients are small:
-            # gloo does.
-            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        choose_imports(with_deepspeed=bool(job.launched_by.deepspeed))
     rank = int(os.environ.get("RANK", "0"))
     if os.environ.get("LOCAL_RANK", "0") == "0":
         end_forerunners(job)

@@ -82,12 +82,18 @@ def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
     for process in psutil.process_iter():
         try:
             if str(job.folder / "job.json") in process.cmdline():
-                rank = process.environ().get("RANK")
+                rank = rank_of(process)
                 if rank is not None:
-                    found[int(rank)] = process
+                    found[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def rank_of(process: psutil.Process) -> int | None:
+    """Its rank: by its variables, and a forked one's by its name; None for what starts ranks."""
+    rank = process.environ().get("RANK") or process.name().partition("rank ")[2]
+    return int(rank) if rank else None
 
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:

@@ -32,8 +32,8 @@ def test_the_launcher_hands_the_configuration_to_both_ranks_and_imports_no_deeps
         deepspeed={"zero_optimization": {"stage": 2}},
         mixed_precision="fp32",
     )
-    python, *words = command(job, MachineShare())
-    own = environment_of(job, "mark", MachineShare())
+    python, *words = command(job, MachineShare(forks=False))
+    own = environment_of(job, "mark", MachineShare(forks=False))
 
     ran = subprocess.run(
         [python, "-X", "importtime", *words],

@@ -18,6 +18,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from tests.live.training.machines import rank_of
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import last_complete
 from twin_resources.errors import TwinError
@@ -38,9 +39,9 @@ def ranks_in(folder: Path) -> dict[int, psutil.Process]:
     for process in psutil.process_iter():
         try:
             if str(folder / "job.json") in process.cmdline():
-                rank = process.environ().get("RANK")
+                rank = rank_of(process)
                 if rank is not None:
-                    found[int(rank)] = process
+                    found[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import queue
 import stat
 import sys
@@ -20,6 +21,7 @@ from twin_resources.models.training_launcher import (
     LocalLauncher,
     TrainingDied,
     TrainingJob,
+    machine,
     make_launcher,
     ray_cluster,
 )
@@ -79,7 +81,7 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
 def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: TrainingJob) -> None:
     for deepspeed in ({}, ZERO):
         own = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
-        assert "store_type=file" in command(own, MachineShare())
+        assert "store_type=file" in command(own, MachineShare(forks=False))
         environment = environment_of(own, "mark", MachineShare())
         assert environment["GLOO_SOCKET_IFNAME"] == "lo"
         assert environment["TWIN_TRAINING_RENDEZVOUS"].startswith(str(job.folder))
@@ -100,7 +102,49 @@ def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> No
     assert environment["ACCELERATE_USE_CPU"] == "true"
     assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
     for other in ({"deepspeed": ZERO}, {"device": "cuda"}):
-        assert "--num_processes" in command(dataclasses.replace(alone, **other), MachineShare())
+        needs = dataclasses.replace(alone, **other)
+        assert "--num_processes" in command(needs, MachineShare(forks=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "share", "system", "forks"),
+    [
+        ({"deepspeed": ZERO}, MachineShare(), "Linux", True),
+        ({"deepspeed": ZERO, "ranks": 1}, MachineShare(), "Linux", True),
+        ({}, MachineShare(), "Linux", True),
+        ({"ranks": 1}, MachineShare(), "Linux", False),  # one process, and no launcher before it
+        ({"device": "cuda", "deepspeed": ZERO}, MachineShare(), "Linux", False),
+        ({"deepspeed": ZERO}, MachineShare(2, 1, "10.0.0.1", 29400), "Linux", False),
+        ({"deepspeed": ZERO}, MachineShare(), "Darwin", False),
+        ({"deepspeed": ZERO}, MachineShare(forks=False), "Linux", False),
+    ],
+)
+def test_ranks_are_forked_on_one_machine_without_gpus(
+    job: TrainingJob,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    share: MachineShare,
+    system: str,
+    forks: bool,
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    own = dataclasses.replace(job, mixed_precision="fp32", ahead="its.imports", **changes)
+
+    words = command(own, share)
+
+    told = pairs_of(words)
+    assert (machine.FORKED in words) == forks
+    if forks:
+        assert told["--ranks"] == str(own.ranks)
+        assert (told["--ahead"], told["--module"]) == ("its.imports", "some.script")
+    environment = environment_of(own, "mark", share)
+    named = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+    assert named == (str(job.folder / "deepspeed.json") if forks and own.deepspeed else None)
+
+
+def test_forks_are_switched_off_by_the_setting(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, train_forks=False)
+    assert meeting_of(settings) == MachineShare(forks=False)
 
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:

@@ -111,7 +111,7 @@ def meeting_of(settings: Settings) -> MachineShare:
     """
     machines = settings.train_machines
     if machines == 1:
-        return MachineShare()
+        return MachineShare(forks=settings.train_forks)
     address, _, port = settings.train_meeting.rpartition(":")
     if not address or not port.isdigit():
         raise TwinError(

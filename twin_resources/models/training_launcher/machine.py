@@ -40,6 +40,7 @@ RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks
 MARK_VARIABLE = "TWIN_TRAINING_MARK"  # in every process of one attempt, however deep
 _ROOT = Path(__file__).resolve().parents[3]  # where a checkout that is not installed lies
 ACCELERATE = "twin_resources.models.training_launcher.accelerate_launch"
+FORKED = "twin_resources.models.training_launcher.forked_ranks"
 POLL_S = 0.2
 GRACE_S = 5.0
 
@@ -52,12 +53,14 @@ class MachineShare:
         machines: how many take part; each has the same number of ranks.
         rank: this machine's; machine 0 has rank 0 of the training.
         address, port: where machine 0 listens for the others.
+        forks: whether its ranks may be forked, where they can be.
     """
 
     machines: int = 1
     rank: int = 0
     address: str = "127.0.0.1"
     port: int = 0
+    forks: bool = True
 
 
 def ranks_each(job: TrainingJob, machines: int) -> int:
@@ -176,6 +179,13 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
     here = ranks_each(job, share.machines)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
     precision = _precision(job)
+    if job.deepspeed and share.rank == 0:
+        config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
+        _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    if forked(job, share):
+        ahead = ["--ahead", job.ahead] if job.ahead else []
+        start = [sys.executable, "-m", FORKED, "--ranks", str(here), *ahead]
+        return [*start, "--module", *script[1:]]
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
         # accelerate's launcher starts one process then
         start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(here)]
@@ -185,11 +195,7 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
         return [sys.executable, *script]
     start = [sys.executable, "-m", ACCELERATE]
     if job.deepspeed:
-        config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
-        path = job.folder / "deepspeed.json"
-        if share.rank == 0:
-            path.write_text(json.dumps(config, indent=2), encoding="utf-8")
-        start += ["--use_deepspeed", "--deepspeed_config_file", str(path)]
+        start += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
         # each machine starts its own ranks: no key to another machine's shell is needed
         start += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
@@ -197,6 +203,21 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
     start += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
     start += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
     return [*start, "--dynamo_backend", "no", *_meeting(share, torch=False), *script]
+
+
+def forked(job: TrainingJob, share: MachineShare) -> bool:
+    """Whether a machine's ranks are forked from one process that has imported.
+
+    Not for GPUs, since CUDA is lost in a fork, nor for several machines, whose launchers meet; not
+    on macOS, whose own libraries start threads. A rank that needs no launcher needs no fork.
+    """
+    alone = job.ranks == 1 and not job.deepspeed
+    here = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
+    return share.forks and here and not alone
+
+
+def _deepspeed_file(job: TrainingJob) -> Path:
+    return job.folder / "deepspeed.json"
 
 
 def _meeting(share: MachineShare, *, torch: bool) -> list[str]:
@@ -252,6 +273,13 @@ def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str
         # with it accelerate trains without DeepSpeed, whatever else it is told, and says nothing
         values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
         values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _precision(job) == "bf16" else "no"
+    if forked(job, share):
+        # numpy's own threads, which a rank has no use for, would begin before the fork
+        values["OPENBLAS_NUM_THREADS"] = "1"
+        if job.deepspeed:  # as accelerate's launcher says it
+            values["ACCELERATE_USE_DEEPSPEED"] = "true"
+            values["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(_deepspeed_file(job))
+            values["ACCELERATE_CONFIG_DS_FIELDS"] = ""
     return values | dict(job.environment)
 
 

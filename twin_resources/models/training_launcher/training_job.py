@@ -41,6 +41,8 @@ class TrainingJob:
         folder: holds `job.json`; `output/` is there when the training is complete. Every machine
             that takes part sees it under this path.
         module: Python module that is started with `--job <folder>/job.json` on every rank.
+        ahead: module whose `import_ahead(<folder>/job.json)` imports what the ranks will, in the
+            process that they are forked from; empty: each imports for itself.
         ranks: number of processes.
         device: `cpu` or `cuda`.
         threads_per_rank: None: cores / ranks of a machine.
@@ -55,6 +57,7 @@ class TrainingJob:
     folder: Path
     module: str
     ranks: int
+    ahead: str = ""
     device: str = "cpu"
     threads_per_rank: int | None = None
     mixed_precision: str = "auto"

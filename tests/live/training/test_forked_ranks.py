@@ -1,0 +1,203 @@
+"""Ranks forked from one process: what they are told, how they end, and the bits that they train."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live.training.machines import assert_same, rank_of, ranks_of, wait_for, weights_of
+from twin_assets.checkpoints.job import read_result
+from twin_resources.models.training_launcher import LocalLauncher, TrainingDied, TrainingJob
+from twin_resources.models.training_launcher.machine import (
+    MachineShare,
+    command,
+    environment_of,
+    forked,
+)
+from twin_resources.settings import Settings
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
+
+AHEAD = """
+import os
+imported_by = os.getpid()
+def import_ahead(job):
+    assert job.name == "job.json"
+"""
+THREAD_AHEAD = """
+import os, threading
+imported_by = os.getpid()
+def import_ahead(job):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+TELLING = """
+import os, sys
+import ahead_of_it
+forked = ahead_of_it.imported_by == os.getppid()
+named = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")]
+named += [os.environ[name] for name in ("MASTER_ADDR", "GROUP_RANK")]
+named += [os.environ["ACCELERATE_USE_DEEPSPEED"], os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]]
+sys.stdout.write(" ".join(["told", str(forked), *named, *sys.argv[1:]]) + "\\n")
+"""
+# Rank 0 stays, whatever it is told; rank 1 does what the variable says once rank 0 is there.
+ENDING = """
+import os, signal, sys, time
+here = os.path.dirname(sys.argv[2])
+if os.environ["RANK"] == "0":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open(os.path.join(here, "deaf"), "w").close()
+    time.sleep(600)
+while not os.path.exists(os.path.join(here, "deaf")):
+    time.sleep(0.02)
+exec(os.environ["THEN"])
+"""
+
+
+def small_job(folder: Path, script: str, *, ahead: str = AHEAD, **changes: str) -> TrainingJob:
+    """A job of two ranks whose module is a script."""
+    (folder / "one_rank.py").write_text(script, encoding="utf-8")
+    (folder / "ahead_of_it.py").write_text(ahead, encoding="utf-8")
+    (folder / "job.json").write_text("{}", encoding="utf-8")
+    return TrainingJob(
+        name="ann",
+        folder=folder,
+        module="one_rank",
+        ranks=2,
+        ahead="ahead_of_it",
+        deepspeed={"zero_optimization": {"stage": 2}},
+        mixed_precision="fp32",
+        environment={"PYTHONPATH": f"{folder}:{Path(__file__).parents[3]}", **changes},
+    )
+
+
+def told_by(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
+    """What its ranks print, and the whole error output."""
+    ran = subprocess.run(
+        command(job, share),
+        env=environment_of(job, "mark", share),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return sorted(line for line in ran.stdout.splitlines() if line.startswith("told ")), ran.stderr
+
+
+def test_a_forked_rank_is_told_what_the_launcher_tells_and_has_what_was_imported(
+    tmp_path: Path,
+) -> None:
+    job = small_job(tmp_path, TELLING)
+    assert forked(job, MachineShare())
+
+    forks, _ = told_by(job, MachineShare())
+    launched, _ = told_by(job, MachineShare(forks=False))
+
+    assert [line.partition("True ")[2] for line in forks] == [
+        line.partition("False ")[2] for line in launched
+    ]
+    assert forks[1].split()[2:6] == ["1", "1", "2", "2"]
+    assert forks[1].split()[-2:] == ["--job", str(tmp_path / "job.json")]
+
+
+def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_path: Path) -> None:
+    job = small_job(tmp_path, TELLING, ahead=THREAD_AHEAD)
+    told, errors = told_by(job, MachineShare())
+    assert [line.split()[1:3] for line in told] == [["False", "0"], ["False", "1"]]
+    assert "no fork beside the threads" in errors
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("sys.exit(5)", "exit code 5"),
+        ("raise ValueError('a word')", "exit code 1: ValueError: a word"),
+        ("os.kill(os.getpid(), 9)", "rank 1 was killed by Signal 9 (SIGKILL)"),
+    ],
+)
+def test_a_rank_that_fails_ends_a_deaf_one_and_is_told_of(
+    home: Settings, tmp_path: Path, then: str, said: str
+) -> None:
+    job = small_job(tmp_path, ENDING, THEN=then)
+    left: list[dict[int, psutil.Process]] = []
+    started = time.monotonic()
+
+    with pytest.raises(TrainingDied) as caught:
+        LocalLauncher(home).run(job, on_message=lambda _: left.append(ranks_of(job)))
+
+    assert said in caught.value.found
+    assert left == [{}]  # between both attempts
+    assert not ranks_of(job)
+    assert time.monotonic() - started < 120
+
+
+def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
+    job = small_job(tmp_path, ENDING, THEN="time.sleep(600)")
+    own = environment_of(job, "mark", MachineShare())
+    process = subprocess.Popen(command(job, MachineShare()), env=own)
+    try:
+        wait_for(lambda: (tmp_path / "deaf").exists() and len(ranks_of(job)) == job.ranks)
+        ranks = ranks_of(job)
+        assert [rank_of(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
+        assert rank_of(psutil.Process(process.pid)) is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+    assert not any(rank.is_running() for rank in ranks.values())
+
+
+IMPORTED = """
+import sys
+from pathlib import Path
+from twin_resources.models.training_launcher.forked_ranks import other_threads
+from twin_assets.training.rank_imports import import_ahead
+import_ahead(Path(sys.argv[1]))
+print(other_threads(), all(name in sys.modules for name in sys.argv[2:]))
+"""
+
+
+def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
+    make_job: Callable[..., TrainingJob],
+) -> None:
+    job = make_job("imported")
+    own = environment_of(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
+    names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, str(job.folder / "job.json"), *names],
+        env=own | {"DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[] True"
+
+
+@pytest.mark.parametrize("launch", ["cpu-zero2", "cpu-ddp"])
+def test_forked_ranks_train_the_bits_of_launched_ones_in_fewer_cpu_seconds(
+    home: Settings, make_job: Callable[..., TrainingJob], launch: str
+) -> None:
+    outputs: list[Path] = []
+    seconds: list[float] = []
+    for forks in (True, False):
+        before = os.times()
+        settings = home.model_copy(update={"train_forks": forks})
+        job = make_job(f"forks-{forks}", launch=launch, token_budget=2000)
+        outputs.append(LocalLauncher(settings).run(job))
+        after = os.times()
+        user = after.children_user - before.children_user
+        seconds.append(user + after.children_system - before.children_system)
+
+    assert_same(weights_of(outputs[0]), weights_of(outputs[1]))
+    histories = [read_result(output / "result.json").history for output in outputs]
+    losses = [[(row["loss"], row["grad_norm"]) for row in history] for history in histories]
+    assert losses[0] == losses[1]
+    assert seconds[0] < 0.75 * seconds[1], seconds

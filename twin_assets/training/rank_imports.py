@@ -1,0 +1,44 @@
+"""What every rank of a training imports, for the process that ranks are forked from.
+
+Belongs here: the libraries, and the model's own modules by its architecture. Does not belong here:
+forking (`training_launcher/forked_ranks.py`), anything that computes, reads weights or starts a
+thread: it would be copied into every rank, a thread would be lost.
+
+What is missing here is imported by each rank, for its CPU time; nothing else depends on it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from twin_assets.checkpoints.job import read_job
+from twin_assets.training.ranks import choose_imports
+
+
+def import_ahead(job: Path) -> None:
+    """Import what the ranks of a job will, with the same parts left out.
+
+    Args:
+        job: its `job.json`.
+
+    Raises:
+        TwinError: a job of a newer schema.
+    """
+    described = read_job(job)
+    deepspeed = bool(described.launched_by.deepspeed)
+    choose_imports(with_deepspeed=deepspeed)
+    import torch.distributed  # noqa: F401 - before accelerate, as `train.py` has it
+    from accelerate import Accelerator  # noqa: F401
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = AutoConfig.from_pretrained(described.base_folder)
+    # looked up, it is imported; a remote or unknown architecture fails in the rank, with its reason
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        import_module(model_class.__module__)
+    names = ["peft", *(["deepspeed", "accelerate.utils.deepspeed"] if deepspeed else [])]
+    for name in names:
+        import_module(name)
