@@ -35,7 +35,7 @@ _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
     *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("prompt_weight", "raw_share", "row_tokens"),
+    *("prompt_weight", "raw_share", "row_tokens", "loss_chunk"),
 )
 
 
@@ -114,6 +114,8 @@ class Recipe(_Strict):
         row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
             most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
             row; a longer sample has a row of its own. None: `micro_batch_size`.
+        loss_chunk: tokens whose logits are there at once (`chunked_head.py`); 0: those of the whole
+            micro-batch.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Recipe(_Strict):
     prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     row_tokens: PositiveInt | None = None
+    loss_chunk: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _rows_are_packed(self) -> Recipe:

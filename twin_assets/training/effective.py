@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan
 from twin_assets.training.adapter import linear_names, targets_of
+from twin_assets.training.chunked_head import chunked_head_of
 from twin_assets.training.gpu_figures import matrix_weights
 from twin_assets.training.model import attention_of, computes_sdpa, liger_of
 from twin_assets.training.training_state import torch_optimizer
@@ -68,6 +69,7 @@ def effective(
         "attention": bare.config._attn_implementation,
         "liger": any("liger" in _module_of(part) for part in bare.modules()),
         "gradient_checkpointing": _recomputes(bare),
+        "loss_chunk": head.rows if (head := chunked_head_of(bare)) is not None else 0,
         "max_grad_norm": engine.gradient_clipping()
         if engine is not None
         else job.recipe.max_grad_norm,
@@ -101,6 +103,7 @@ def expected(job: Job, model: Any = None) -> Values:
         ),
         "liger": liger_of(recipe, on_gpu=on_gpu),
         "gradient_checkpointing": recipe.gradient_checkpointing,
+        "loss_chunk": recipe.loss_chunk,
         "max_grad_norm": recipe.max_grad_norm,
         "seed": recipe.seed,
         "optimizer": "AdamW",

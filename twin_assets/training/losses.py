@@ -1,7 +1,8 @@
 """What one training step minimises: the answers' tokens, or a preference against a reference.
 
 Belongs here: log-probabilities of answers, the two losses and what is reported beside them.
-Does not belong here: optimizer, ranks and steps (`train.py`), tokens (`samples.py`).
+Does not belong here: the output layer (`chunked_head.py`), optimizer, ranks and steps (`train.py`),
+tokens (`samples.py`).
 Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
 equation 7, without label smoothing.
 """
@@ -14,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_assets.checkpoints.batches import Plannable, padded
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
+from twin_assets.training.chunked_head import NO_LOSS, token_losses
 from twin_assets.training.varlen_attention import BY_BOUNDARIES, boundaries, on_device
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
-
-NO_LOSS = -100  # label of a token that is prompt or padding
 
 
 class Objective(Protocol):
@@ -185,7 +185,6 @@ def answer_losses(
     a `prompt_weight`, of all): the vocabulary is a fifth of the model.
     """
     import torch
-    from torch.nn import functional
 
     width = padded(max(len(sample.tokens) for sample in batch), bucket)
     tokens = torch.zeros(len(batch), width, dtype=torch.long)
@@ -198,17 +197,13 @@ def answer_losses(
     last = max(sample.answer_end for sample in batch)
     predicting = torch.arange(first - 1, last - 1)
     device = next(model.parameters()).device
-    logits = model(
+    losses = token_losses(
+        model,
+        on_device(labels[:, first:last].contiguous(), device),
         input_ids=on_device(tokens, device),
         use_cache=False,
         logits_to_keep=on_device(predicting, device),
-    ).logits
-    losses = functional.cross_entropy(
-        logits.float().flatten(0, 1),
-        on_device(labels[:, first:last].contiguous(), device).flatten(),
-        ignore_index=NO_LOSS,
-        reduction="none",
-    ).view(len(batch), last - first)
+    )
     if not prompt_weight:
         return losses
     return losses * on_device(_weights(batch, first, last, prompt_weight), device)
@@ -238,7 +233,6 @@ def packed_answer_losses(
     https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py.
     """
     import torch
-    from torch.nn import functional
 
     length = sum(len(sample.tokens) for sample in batch)
     width = padded(length, bucket)
@@ -260,16 +254,15 @@ def packed_answer_losses(
     places = torch.cat(predicting)
     device = next(model.parameters()).device
     lengths = [len(sample.tokens) for sample in batch] + [width - length] * (width > length)
-    logits = model(
+    losses = token_losses(
+        model,
+        on_device(tokens[None, places + 1], device),
         input_ids=on_device(tokens[None], device),
         position_ids=on_device(positions[None], device),
         use_cache=False,
         logits_to_keep=on_device(places, device),
         **(boundaries(lengths, device) if _attention(model) in BY_BOUNDARIES else {}),
-    ).logits
-    losses = functional.cross_entropy(
-        logits[0].float(), on_device(tokens[places + 1], device), reduction="none"
-    )
+    )[0]
     return losses * on_device(torch.cat(weights), device) if weights else losses
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.training.adapter import with_adapter
+from twin_assets.training.chunked_head import chunk_head
 from twin_assets.training.varlen_attention import VARLEN, register
 from twin_resources.errors import TwinError
 
@@ -42,8 +43,8 @@ def model_for(
             trained weights are their own masters and stay float32.
 
     Raises:
-        TwinError: a switch of the recipe that cannot be had here, a target module that the model
-            lacks, or a `job.start` that does not fit the recipe.
+        TwinError: a switch of the recipe that cannot be had here or with this model, a target
+            module that the model lacks, or a `job.start` that does not fit the recipe.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -71,6 +72,8 @@ def model_for(
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = base if recipe.lora is None else with_adapter(base, recipe.lora, start=job.start)
+    if recipe.loss_chunk:
+        chunk_head(model, rows=recipe.loss_chunk)
     model.train()
     return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 

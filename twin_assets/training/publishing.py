@@ -36,7 +36,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
-    "training/varlen_attention.py",
+    *("training/varlen_attention.py", "training/chunked_head.py"),
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 

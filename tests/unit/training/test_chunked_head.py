@@ -1,0 +1,123 @@
+"""The loss in chunks and its gradients are those of all logits; else it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
+from transformers.models.llama import LlamaConfig, LlamaForCausalLM
+
+from twin_assets.checkpoints.recipe import LoraShape
+from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.training.adapter import with_adapter
+from twin_assets.training.chunked_head import chunk_head, chunked_head_of
+from twin_assets.training.losses import Supervised
+from twin_resources.errors import TwinError
+
+VOCABULARY = 512
+SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+SAMPLES = [
+    TokenizedSample("one", "document", tuple(range(3, 60)), 11, 57),
+    TokenizedSample("two", "document", tuple(range(90, 120)), 7, 29),
+    TokenizedSample("three", "document", tuple(range(200, 241)), 30, 41),
+]
+
+
+def small_model() -> Any:
+    torch.manual_seed(5)
+    model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True))
+    with torch.no_grad():  # losses that differ from token to token
+        model.get_output_embeddings().weight.mul_(20)
+    return model
+
+
+def trained(model: Any, *, lora: bool) -> Any:
+    if not lora:
+        return model
+    shape = LoraShape(rank=4, alpha=8, dropout=0.0, target_modules=("q_proj", "lm_head"))
+    torch.manual_seed(6)
+    return with_adapter(model, shape, start=None)
+
+
+def gradients(model: Any, *, packing: bool, prompt_weight: float) -> tuple[float, dict[str, Any]]:
+    objective = Supervised(SAMPLES, 16, packing, prompt_weight=prompt_weight)
+    loss, _ = objective.sums(model, range(len(SAMPLES)))
+    loss.backward()
+    return loss.item(), {
+        name: value.grad.clone()
+        for name, value in model.named_parameters()
+        if value.grad is not None
+    }
+
+
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize("prompt_weight", [0.0, 0.3])
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_loss_and_gradients_in_chunks_are_those_of_all_logits_at_once(
+    packing: bool, prompt_weight: float, lora: bool
+) -> None:
+    whole = trained(small_model(), lora=lora)
+    chunked = trained(small_model(), lora=lora)
+    names = [name for name, _ in chunked.named_parameters()]
+    chunk_head(chunked, rows=7)
+    assert [name for name, _ in chunked.named_parameters()] == names
+
+    found = gradients(chunked, packing=packing, prompt_weight=prompt_weight)
+    wanted = gradients(whole, packing=packing, prompt_weight=prompt_weight)
+
+    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
+    assert found[1].keys() == wanted[1].keys()
+    for name, value in wanted[1].items():
+        within = 1e-5 * value.abs().max().item()
+        assert (found[1][name] - value).abs().max().item() <= within, name
+    assert any(value.abs().max() > 0 for value in wanted[1].values())
+
+
+def test_no_more_rows_of_logits_are_there_than_a_chunk_has() -> None:
+    seen: list[int] = []
+    model = small_model()
+    chunk_head(model, rows=7)
+    head = chunked_head_of(model)
+    assert head is not None
+    layer = head._layer
+    head._layer = lambda hidden: seen.append(hidden.shape[0]) or layer(hidden)
+
+    loss, _ = Supervised(SAMPLES, 16, True).sums(model, range(3))
+    answers = sum(sample.answer_tokens for sample in SAMPLES)
+    forward = len(seen)
+    loss.backward()
+
+    assert max(seen) == 7
+    assert sum(seen[:forward]) == sum(seen[forward:]) == answers  # made again for the gradient
+
+
+def test_without_targets_the_model_gives_logits_as_before() -> None:
+    whole, chunked = small_model(), small_model()
+    chunk_head(chunked, rows=2)
+    tokens = torch.arange(5, 12)[None]
+    assert torch.equal(whole(input_ids=tokens).logits, chunked(input_ids=tokens).logits)
+    assert chunked_head_of(whole) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Gemma2Config(**SHAPE, head_dim=8, final_logit_softcapping=30.0),
+        GraniteConfig(**SHAPE, logits_scaling=8.0),
+    ],
+    ids=["caps", "divides"],
+)
+def test_a_model_that_does_more_with_its_logits_is_refused(config: Any) -> None:
+    model: Any = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(TwinError, match="set loss_chunk to 0"):
+        chunk_head(model, rows=2)
