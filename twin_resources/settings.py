@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     baseline_values_later: int = 8_000
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
+    # Before a training on readers' scores, whether certified judges saw the answers fall too; where
+    # they surely did not, readers have changed: they are certified anew, and nothing is trained.
+    alarm_control: bool = True
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one

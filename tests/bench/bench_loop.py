@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.common_falls import common_falls
+from tests.bench.retraining.controls import controls
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
@@ -37,6 +38,7 @@ ROWS: dict[str, Rows] = {
     "common-falls": common_falls,
     "poisoned-keys": poisoned_keys,
     "two-years": two_years,
+    "controls": controls,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,

@@ -21,6 +21,7 @@ from twin_resources.statistics.baseline import arming
 from twin_resources.statistics.common_cause import needed_authors
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
+from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.poisoning import EvidenceShares
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
@@ -33,6 +34,7 @@ Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", 
 
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
+READERS_CHANGED = "readers_changed"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class AlarmContext:
         cause_outside: of `diagnosis.cause_outside_the_weights`.
         falls: of `diagnosis.fallen_classes`.
         carried: of `poisoning.carried_by`; None for judged traces.
+        fall_cause: whether answers or readers changed; None: nobody looked (a judge's alarm, no
+            automatic training, no judges who may decide, or the setting is off).
     """
 
     author: str
@@ -116,6 +120,7 @@ class AlarmContext:
     carried: EvidenceShares | None = None
     learnt_before: str = ""
     incident: str = ""
+    fall_cause: FallCause | None = None
 
 
 @dataclass(frozen=True)
@@ -211,12 +216,9 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         cause, why = shared
         return closed("incident", why, cause)
     fallen = tuple(fall.prompt_class for fall in situation.falls)
-    if readers := _by_some_readers(situation.carried):
-        cause, why = readers
-        return closed("held_back", f"{why}: a person looks, nothing is trained", cause)
-    if situation.cause_outside:
-        why = f"not the weights: {situation.cause_outside}; nothing is trained"
-        return closed("held_back", why, "outside_the_weights")
+    if elsewhere := _not_the_model(situation):
+        cause, why = elsewhere
+        return closed("held_back", why, cause)
     if off:
         return closed("nothing_to_learn", off, "disarmed", divert=fallen)
     if situation.stable_learnt == situation.now_there_is:
@@ -235,9 +237,10 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
         return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
+    looked = "" if situation.fall_cause is None else f"; {situation.fall_cause.words}"
     return RetrainingDecision(
         "train",
-        f"{message}; one retraining starts",
+        f"{message}{looked}; one retraining starts",
         run_key=run_key(alarm),
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,
@@ -269,6 +272,21 @@ def _shared_cause(situation: AlarmContext) -> tuple[str, str] | None:
             "incident (judge, base model or provider), no retraining"
         )
         return "shared_cause", why
+    return None
+
+
+def _not_the_model(situation: AlarmContext) -> tuple[str, str] | None:
+    """Cause and reason where no training would mend it."""
+    if readers := _by_some_readers(situation.carried):
+        cause, why = readers
+        return cause, f"{why}: a person looks, nothing is trained"
+    if situation.cause_outside:
+        why = f"not the weights: {situation.cause_outside}; nothing is trained"
+        return "outside_the_weights", why
+    if situation.fall_cause is not None and situation.fall_cause.name == "readers":
+        words = situation.fall_cause.words
+        why = f"readers have changed: {words}; they are certified anew, nothing is trained"
+        return READERS_CHANGED, why
     return None
 
 

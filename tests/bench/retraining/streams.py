@@ -5,7 +5,7 @@ Belongs here: folding a stream that is given. Does not belong here: drawing one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.blocks import days_of
@@ -91,6 +91,14 @@ def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> Decid
         ledger: the whole stream; what came after the alarm is not looked at.
     """
     bounds = watch.baseline.bounds if watch.baseline is not None else {}
+    context = alarm_context(alarm, bounds, ledger)
+    return DecidedAlarm(alarm, tuple(context.falls), decide(context))
+
+
+def alarm_context(
+    alarm: Alarm, bounds: Mapping[str, float], ledger: Sequence[SettledValue]
+) -> AlarmContext:
+    """What an alarm's decision rests on where nothing else holds a training back."""
     since = [value for value in ledger if alarm.since <= value.sequence <= alarm.sequence]
     drop = since_the_drop(since, bounds)
     falls = fallen_classes(drop, bounds)
@@ -106,7 +114,7 @@ def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> Decid
         if is_votes
         else None
     )
-    context = AlarmContext(
+    return AlarmContext(
         author=alarm.author,
         version=alarm.version,
         streams=(),
@@ -121,4 +129,3 @@ def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> Decid
         falls=falls,
         carried=carried,
     )
-    return DecidedAlarm(alarm, falls, decide(context))

@@ -29,6 +29,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.statistics.watch import Batches
 from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
@@ -94,7 +95,12 @@ class LoopWorld:
     limits: RetrainingLimits = field(
         default_factory=lambda: RetrainingLimits(automatic=True, cooldown_days=0.0)
     )
+    sensitivities: dict[str, float] = field(default_factory=dict[str, float])
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.settings.tables_base, state=self.state)
 
     def loop(self) -> RetrainingLoop:
         return RetrainingLoop(
@@ -105,6 +111,7 @@ class LoopWorld:
             runs=DagsterRunRecords(self.instance),
             rules=self.rules,
             limits=lambda _: self.limits,
+            sensitivities=lambda _: self.sensitivities,
         )
 
     def tick(self, **time: float) -> LoopTick:

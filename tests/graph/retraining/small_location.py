@@ -3,7 +3,12 @@
 import dagster as dg
 
 from tests.graph.retraining.conftest import Inputs
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
+from twin_resources.dagster_resources import (
+    RegistryResource,
+    SettingsResource,
+    StateResource,
+    TablesResource,
+)
 from twin_sensors import growth, jobs, notifying, quality_dropped
 
 authors = dg.DynamicPartitionsDefinition(name="authors")
@@ -33,6 +38,7 @@ defs = dg.Definitions(
         "settings": SettingsResource(),
         "registry": RegistryResource(),
         "state": StateResource(),
+        "tables": TablesResource(),
         "training_inputs": Inputs(datasets={"ada": "posts-2"}),
     },
 )

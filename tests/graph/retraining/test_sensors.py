@@ -78,6 +78,7 @@ def evaluate(world: LoopWorld, sensor: dg.SensorDefinition, **resources: Any) ->
             "settings": SettingsResource(),
             "registry": RegistryResource(),
             "training_inputs": world.inputs,
+            "tables": world.tables,
             **resources,
         },
     ) as context:

@@ -191,11 +191,18 @@ def decide(
     return done.rowcount == 1
 
 
-def close_open(connection: sa.Connection, author: str, *, message: str, at: float) -> int:
-    """Close an author's open alarms because the floor was lowered; how many there were."""
+def close_open(
+    connection: sa.Connection, author: str, *, message: str, at: float, stream: str = ""
+) -> int:
+    """Close an author's open alarms because the floor was lowered; how many there were.
+
+    Args:
+        stream: those of this one alone; empty: all.
+    """
+    theirs = (alarms.c.author == author) & (alarms.c.status == "open")
     done = connection.execute(
         sa.update(alarms)
-        .where(alarms.c.author == author, alarms.c.status == "open")
+        .where(theirs & (alarms.c.stream == stream) if stream else theirs)
         .values(
             status="closed",
             decision="held_back",

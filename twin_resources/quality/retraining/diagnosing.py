@@ -22,6 +22,7 @@ from twin_resources.statistics.diagnosis import (
     since_the_drop,
 )
 from twin_resources.statistics.poisoning import EvidenceShares, carried_by
+from twin_resources.statistics.values import SettledValue
 
 BEFORE_DAYS = 28
 MOST_VALUES = 20_000
@@ -35,11 +36,13 @@ class Diagnosis:
         falls: classes below their baseline since the drop, deepest first.
         cause_outside: a change that explains it without the weights; None: none was seen.
         carried: by which readers; None for judged traces.
+        began: the first value of the drop; None: nothing fell below a bound.
     """
 
     falls: tuple[Fall, ...] = ()
     cause_outside: str | None = None
     carried: EvidenceShares | None = None
+    began: SettledValue | None = None
 
 
 def diagnose(
@@ -89,4 +92,5 @@ def diagnose(
         # Without answers on both sides (past retention, say) nothing can have been seen to change.
         cause_outside=cause_outside_the_weights(before, since) if before and since else None,
         carried=carried,
+        began=drop[0],
     )

@@ -32,6 +32,13 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
+from twin_resources.quality.retraining.fall_causes import (
+    DropStart,
+    Sensitivities,
+    certify_readers_anew,
+    fall_cause,
+    is_of_readers,
+)
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
@@ -41,7 +48,9 @@ from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, threshold
+from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.retraining import (
+    READERS_CHANGED,
     AlarmContext,
     LastRetraining,
     RetrainingDecision,
@@ -55,6 +64,10 @@ from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.state import State
 
 
+def _no_judges(_author: str) -> Mapping[str, float]:
+    return {}
+
+
 @dataclass(frozen=True)
 class RetrainingLoop:
     """What a tick works with.
@@ -62,6 +75,7 @@ class RetrainingLoop:
     Attributes:
         limits: of an author, by slug.
         paid_gains: classes of an author in which labels say that the paid model does better.
+        sensitivities: of the judges that may decide about an author's answers.
     """
 
     state: State
@@ -72,6 +86,7 @@ class RetrainingLoop:
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
+    sensitivities: Sensitivities = _no_judges
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,10 @@ class _Deciding:
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
             diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+            limits = self.loop.limits(author) if record is not None else RetrainingLimits()
+            cause = None
+            if record is not None and limits.automatic:
+                cause = self._fall_cause(connection, record.alarm, diagnosis)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -204,12 +223,13 @@ class _Deciding:
             usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at)
             if record is not None
             else Usage(),
-            limits=self.loop.limits(author) if record is not None else RetrainingLimits(),
+            limits=limits,
             now=self.at,
             last=last,
             cause_outside=diagnosis.cause_outside,
             falls=diagnosis.falls,
             carried=diagnosis.carried,
+            fall_cause=cause,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -233,6 +253,20 @@ class _Deciding:
                 bounds = watch.baseline.bounds
                 return diagnose(connection, alarm, bounds, now_ms=int(self.at * 1000))
         return Diagnosis()
+
+    def _fall_cause(
+        self, connection: sa.Connection, alarm: Alarm, diagnosis: Diagnosis
+    ) -> FallCause | None:
+        """Whether answers or readers changed; None: it is not asked, or nobody could say."""
+        if not self.loop.rules.controls or not is_of_readers(alarm) or diagnosis.began is None:
+            return None
+        sensitivities = self.loop.sensitivities(alarm.author)
+        if not sensitivities:
+            return None
+        after = score_watch.history_until(connection, alarm.author, alarm.stream)
+        tolerance = self.loop.rules.tolerance_of(alarm.author)
+        drop = DropStart(diagnosis.began, after, by_day=self.loop.rules.by_day)
+        return fall_cause(connection, alarm, drop, sensitivities, tolerance=tolerance)
 
     def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
         rules, batches = self.loop.rules, self.loop.rules.batches
@@ -290,7 +324,9 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                if decision.kind == "incident" and self.incident is not None:
+                if decision.tags.get("twin/decided_by") == READERS_CHANGED:
+                    certify_readers_anew(connection, alarm, decision, at=self.at)
+                elif decision.kind == "incident" and self.incident is not None:
                     incidents.tell(connection, self.incident, now=self.at)
                 elif notice := _notice(
                     author, record, decision, alarmed, before=before, at=self.at

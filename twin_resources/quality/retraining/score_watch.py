@@ -155,26 +155,33 @@ def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVers
 
 
 def lower_floor(
-    connection: sa.Connection, author: str, *, asked_by: str, reason: str, at: float
+    connection: sa.Connection,
+    author: str,
+    *,
+    asked_by: str,
+    reason: str,
+    at: float,
+    stream: str = "",
 ) -> tuple[int, int]:
     """What was settled for an author until now is history: every stream is certified anew, from
     the next value on, and held to no earlier version; what alarms were open is closed.
 
     Args:
         at: seconds since the epoch.
+        stream: this one alone; empty: all.
 
     Returns:
         The last sequence number that is history, and how many alarms were closed.
     """
     after = settled_values.last_sequence_of(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
-    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
+    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
     # Of retired versions as well: one that is rolled back to, or that an alarm routes a class to
     # (`rerouting.py`), must not stand for what other readers said.
-    connection.execute(sa.delete(watches).where(watches.c.author == author))
-    closed = alarm_records.close_open(
-        connection, author, message=f"{asked_by} lowered the floor: {reason}", at=at
-    )
+    of_author = sa.delete(watches).where(watches.c.author == author)
+    connection.execute(of_author.where(watches.c.stream == stream) if stream else of_author)
+    message = f"{asked_by} lowered the floor: {reason}"
+    closed = alarm_records.close_open(connection, author, message=message, at=at, stream=stream)
     return after, closed
 
 
@@ -402,7 +409,7 @@ def _started(
     """The watch before its first value, held to what earlier versions were certified for."""
     entered = _first_stable(connection, stable.author)
     mine_ms = entered.get(stable.version)
-    after = _history_until(connection, stable.author)
+    after = history_until(connection, stable.author, stream)
     earlier = [
         baseline
         for number, at_ms in entered.items()
@@ -425,10 +432,12 @@ def _started(
     )
 
 
-def _history_until(connection: sa.Connection, author: str) -> int:
-    """The sequence number at which a person lowered the floor last; 0: nobody did."""
-    newest = sa.select(sa.func.max(lowered_floors.c.after_sequence))
-    return int(connection.execute(newest.where(lowered_floors.c.author == author)).scalar() or 0)
+def history_until(connection: sa.Connection, author: str, stream: str) -> int:
+    """The sequence number at which the floor of a stream was lowered last; 0: it never was."""
+    newest = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
+        lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
+    )
+    return int(connection.execute(newest).scalar() or 0)
 
 
 def _first_stable(connection: sa.Connection, author: str) -> dict[int, int]:

@@ -179,7 +179,11 @@ def _add_missing_columns(connection: sa.Connection) -> None:
 
     Older code reads such a table as before: it names its columns. So the schema number stays.
     """
-    later = (state_schema.model_versions.c.kind, state_schema.trials.c.paired_at)
+    later = (
+        state_schema.model_versions.c.kind,
+        state_schema.trials.c.paired_at,
+        state_schema.lowered_floors.c.stream,
+    )
     for column in later:
         table = column.table.name
         there = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}

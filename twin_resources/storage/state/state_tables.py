@@ -204,8 +204,9 @@ incidents = sa.Table(
     sa.Column("design_effect", sa.Double, nullable=False),
 )
 
-# A person has lowered the floor: an author's values up to `after_sequence` are history, neither bet
-# on nor what later ones are held to.
+# A person has lowered the floor, or a control found other readers: an author's values up to
+# `after_sequence` are history, neither bet on nor what later ones are held to. `stream`: of this
+# one alone; empty: of all.
 lowered_floors = sa.Table(
     "lowered_floors",
     metadata,
@@ -215,6 +216,7 @@ lowered_floors = sa.Table(
     sa.Column("asked_by", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
 # Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.

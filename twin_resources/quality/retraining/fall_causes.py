@@ -1,0 +1,127 @@
+"""Before a training on readers' scores: did the answers fall, or have the readers changed?
+
+Belongs here: reading readers' and certified judges' settled values of before and since the drop;
+certifying readers anew where they changed, and the notice of it.
+Does not belong here: what the numbers mean (`statistics/fall_estimates.py`), when the drop began
+(`diagnosing.py`), the judges and their certificates (`quality/judges`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from twin_resources.observability.notifications import Notice, announce
+from twin_resources.quality.ledger.scores import JUDGE
+from twin_resources.quality.retraining import score_watch, settled_values
+from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.fall_estimates import FallCause, cause_between
+from twin_resources.statistics.retraining import RetrainingDecision
+from twin_resources.statistics.values import SettledValue
+
+MOST_VALUES = 5_000  # of a stream, on either side of the drop
+ASKED_BY = "sensor quality_dropped"
+
+# Author → judge's identity → by how much it is certified to score a good answer above a bad one;
+# empty where no judges may decide.
+Sensitivities = Callable[[str], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class DropStart:
+    """Where the drop of an alarm began: the first value of it, and what is history before it.
+
+    Attributes:
+        after: sequence number up to which the stream's values are history.
+        by_day: whether values of a day may depend on each other (`LoopRules.by_day`).
+    """
+
+    first: SettledValue
+    after: int
+    by_day: bool
+
+
+def is_of_readers(alarm: Alarm) -> bool:
+    """Whether readers' scores raised it."""
+    return not alarm.stream.startswith(JUDGE)
+
+
+def fall_cause(
+    connection: sa.Connection,
+    alarm: Alarm,
+    drop: DropStart,
+    sensitivities: Mapping[str, float],
+    *,
+    tolerance: float,
+) -> FallCause:
+    """What the stored scores of before and since the drop say.
+
+    Args:
+        sensitivities: judge's identity → D, of the author.
+    """
+    judges = {f"{JUDGE}{name}": known for name, known in sensitivities.items()}
+    return cause_between(
+        _around(connection, alarm, drop, stream=alarm.stream),
+        {name: _around(connection, alarm, drop, stream=name) for name in judges},
+        judges,
+        tolerance=tolerance,
+    )
+
+
+def certify_readers_anew(
+    connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
+) -> None:
+    """Their stream's values until now are history, and people are told; judges stay held to what
+    they were."""
+    score_watch.lower_floor(
+        connection,
+        alarm.author,
+        asked_by=ASKED_BY,
+        reason=decision.message,
+        at=at,
+        stream=alarm.stream,
+    )
+    announce(
+        connection,
+        Notice(
+            f"readers_changed:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}",
+            "readers_changed",
+            alarm.author,
+            f"Readers of {alarm.author} have changed, the answers have not",
+            f"{decision.message}. If you know better, `twin retrain --reason TEXT` starts a "
+            "training by hand.",
+        ),
+        at=at,
+    )
+
+
+def _around(
+    connection: sa.Connection, alarm: Alarm, drop: DropStart, *, stream: str
+) -> tuple[list[SettledValue], list[SettledValue]]:
+    """The newest values of a stream before the drop, and those since, of the alarm's version.
+
+    By day where there are days: all of a day are settled together, a judge's before readers'.
+    """
+    values = settled_values.of_version(
+        connection,
+        alarm.author,
+        version=alarm.version,
+        stream=stream,
+        after=drop.after,
+        limit=2 * MOST_VALUES,
+        newest=True,
+        by_day=drop.by_day,
+    )
+    before = [one for one in values if _is_before(one, drop)]
+    since = [one for one in values if not _is_before(one, drop)]
+    return before[-MOST_VALUES:], since[-MOST_VALUES:]
+
+
+def _is_before(one: SettledValue, drop: DropStart) -> bool:
+    first = drop.first
+    if drop.by_day and one.day is not None and first.day is not None:
+        return one.day < first.day
+    return one.sequence < first.sequence

@@ -1,0 +1,303 @@
+"""By how much scores have fallen, and whether the answers fell or those who score them changed.
+
+Belongs here: the difference of two times with the same mix of classes, its interval, and what
+readers' and judges' differences say together.
+Does not belong here: when the fall began (`diagnosis.py`), reading values
+(`quality/retraining/fall_causes.py`), what follows (`retraining.py`).
+Sources: direct standardisation (Fleiss, Statistical Methods for Rates and Proportions, 1981, ch.
+14); variance by clusters of days (Liang and Zeger, Biometrika 73, 1986), with t of Welch's degrees
+of freedom (Biometrika 34, 1947); a measure's error as the divisor of what it measures (Rogan and
+Gladen, American Journal of Epidemiology 107, 1978).
+
+Weights do not change by themselves. Where readers' scores fell by f and a judge's by j, and the
+judge scores a bad answer lower than a good one by D, which its certificate bounds from below, the
+answers fell by j/D. The *answers* fell if a judge's scores surely fell by more than the tolerance.
+The *readers* changed if for every judge the answers surely fell by less than what readers took
+away, j/D < f, and by its estimate by less than half of that. Both are wrong with probability at
+most `BEYOND`. Anything else is undecided.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+from twin_resources.statistics.bounds import student_quantile
+from twin_resources.statistics.values import ImpossibleValue, SettledValue
+
+BEYOND = 0.025  # what was stored is looked at first, answers judged anew after it: .05 for both
+FEWEST_OF_CLASS = 10  # scores of a class at either time
+FEWEST = 60  # scores at either time
+MOST_MISSING = 0.1  # of what fell: in classes of which there are too few scores
+HALF = 0.5  # of a fall of readers' scores
+MANY_DAYS = 100_000  # Student's t is normal by then
+
+# Values of before a drop, and of since.
+TwoTimes = tuple[Sequence[SettledValue], Sequence[SettledValue]]
+CauseName = Literal["answers", "readers", "undecided"]
+
+
+@dataclass(frozen=True)
+class DayCell:
+    """The scores of one class on one day, or any others that may depend on each other.
+
+    Attributes:
+        day: name of the cluster.
+        count, total, squares: of the scores, in [0, 1]: how many, Σx and Σx².
+    """
+
+    prompt_class: str
+    day: str
+    count: int
+    total: float
+    squares: float
+
+
+@dataclass(frozen=True)
+class FallEstimate:
+    """By how much a mean has fallen.
+
+    Attributes:
+        fall: mean before − mean since, classes weighted alike; below zero where it has risen.
+        variance: of `fall`. `degrees`: of freedom of Student's t.
+        before, since: scores behind it.
+        covered: share of the weights that is in classes with enough scores at both times.
+    """
+
+    fall: float
+    variance: float
+    degrees: float
+    before: int
+    since: int
+    covered: float = 1.0
+
+    @property
+    def error(self) -> float:
+        """Half the width of the two-sided interval with `BEYOND` on either side."""
+        return _quantile(self.degrees) * math.sqrt(self.variance)
+
+    @property
+    def words(self) -> str:
+        """`.10 ± .03 (500 and 640)`, less or more."""
+        direction = "less" if self.fall >= 0 else "more"
+        counts = f"{self.before:,} and {self.since:,}"
+        return f"{abs(self.fall):.3f} ± {self.error:.3f} {direction} ({counts})"
+
+
+@dataclass(frozen=True)
+class JudgedFall:
+    """What one judge has seen.
+
+    Attributes:
+        sensitivity: D, the lower bound in (0, 1] by which it scores a good answer above a bad one.
+    """
+
+    estimate: FallEstimate
+    sensitivity: float
+
+
+@dataclass(frozen=True)
+class FallCause:
+    """Whether answers or readers have changed, with the numbers in words."""
+
+    name: CauseName
+    words: str
+
+
+def cells_of(values: Iterable[SettledValue]) -> list[DayCell]:
+    """Values of one stream, by class and day; one without a day stands for itself."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for one in values:
+        day = f"value {one.sequence}" if one.day is None else f"day {one.day}"
+        into = sums.setdefault((one.prompt_class, day), [0.0, 0.0, 0.0])
+        for index, addend in enumerate((1.0, one.value, one.value * one.value)):
+            into[index] += addend
+    return [
+        DayCell(name, day, int(count), total, squares)
+        for (name, day), (count, total, squares) in sums.items()
+    ]
+
+
+def counts_of(cells: Iterable[DayCell]) -> dict[str, int]:
+    """Class → scores."""
+    counts: dict[str, int] = {}
+    for one in cells:
+        counts[one.prompt_class] = counts.get(one.prompt_class, 0) + one.count
+    return counts
+
+
+def estimate_of(
+    before: Sequence[DayCell], since: Sequence[DayCell], weights: Mapping[str, float]
+) -> FallEstimate | None:
+    """The fall between two times, with the same weights of classes at both.
+
+    Args:
+        weights: class → weight ≥ 0; of their sum, what is in classes with under `FEWEST_OF_CLASS`
+            scores at either time is left out, and said in `covered`.
+
+    Returns:
+        None: under `FEWEST` scores at a time, scores of one day alone, or no class with weight.
+
+    Raises:
+        ImpossibleValue: a weight below zero.
+    """
+    if any(weight < 0.0 for weight in weights.values()):
+        raise ImpossibleValue(
+            "estimate a fall", found=f"the weights {dict(weights)}", next_step="pass counts"
+        )
+    counts = counts_of(before), counts_of(since)
+    used = {
+        name: weight
+        for name, weight in weights.items()
+        if weight > 0.0 and all(of.get(name, 0) >= FEWEST_OF_CLASS for of in counts)
+    }
+    known, every = math.fsum(used.values()), math.fsum(weights.values())
+    if not used or any(sum(of.get(name, 0) for name in used) < FEWEST for of in counts):
+        return None
+    shares = {name: weight / known for name, weight in used.items()}
+    sides = [_side(cells, shares) for cells in (before, since)]
+    if any(math.isinf(side.variance) for side in sides):
+        return None
+    variance = sides[0].variance + sides[1].variance
+    return FallEstimate(
+        sides[0].mean - sides[1].mean,
+        variance,
+        _welch([(side.variance, side.degrees) for side in sides]),
+        sides[0].count,
+        sides[1].count,
+        covered=known / every,
+    )
+
+
+def cause_between(
+    votes: TwoTimes,
+    judged: Mapping[str, TwoTimes],
+    sensitivities: Mapping[str, float],
+    *,
+    tolerance: float,
+) -> FallCause:
+    """`cause_of` values of before and since; classes are weighted by what fell.
+
+    Args:
+        judged: judge → its scores. `sensitivities`: judge → D; each of these must have scored
+            enough, since they decide together.
+    """
+    cells = [cells_of(values) for values in votes]
+    weights = counts_of(cells[1])
+    judges: dict[str, JudgedFall] = {}
+    for name, sensitivity in sensitivities.items():
+        before, since = judged.get(name, ((), ()))
+        estimate = estimate_of(cells_of(before), cells_of(since), weights)
+        if estimate is None:
+            judges = {}
+            break
+        judges[name] = JudgedFall(estimate, sensitivity)
+    return cause_of(estimate_of(cells[0], cells[1], weights), judges, tolerance=tolerance)
+
+
+def cause_of(
+    readers: FallEstimate | None, judges: Mapping[str, JudgedFall], *, tolerance: float
+) -> FallCause:
+    """What readers' and judges' scores say together; see the module.
+
+    Args:
+        readers: of their own stream. None: too few of their scores.
+        judges: judge → what it saw, of judges that may decide together; none: nothing is decided.
+        tolerance: a fall of answers by less does not matter.
+    """
+    if readers is None or not judges:
+        missing = "a judge's scores" if readers is not None else "readers' scores"
+        return FallCause("undecided", f"too few of {missing} before and since the fall")
+    said = [f"readers gave {readers.words}"]
+    said += [f"{name} {seen.estimate.words}" for name, seen in sorted(judges.items())]
+    numbers = ", ".join(said)
+    covered = min(readers.covered, *(seen.estimate.covered for seen in judges.values()))
+    if any(_surely_fell(seen, tolerance) for seen in judges.values()):
+        return FallCause("answers", f"a judge sees the fall: {numbers}")
+    if covered < 1.0 - MOST_MISSING:
+        why = f"{1.0 - covered:.0%} of it is in classes with too few judged answers"
+        return FallCause("undecided", f"{why}: {numbers}")
+    if all(_surely_less(readers, seen) for seen in judges.values()):
+        return FallCause("readers", f"no judge sees the fall: {numbers}")
+    return FallCause("undecided", f"the judges leave it open: {numbers}")
+
+
+def _surely_fell(seen: JudgedFall, tolerance: float) -> bool:
+    """D ≤ 1: answers have fallen by no less than the judge's scores."""
+    return seen.estimate.fall - seen.estimate.error > tolerance
+
+
+def _surely_less(readers: FallEstimate, seen: JudgedFall) -> bool:
+    """Whether j/D < f surely, and j/D < f/2, for the D that speaks most against it."""
+    return all(
+        _upper_of_difference(readers, seen.estimate, sensitivity) < 0.0
+        and seen.estimate.fall / sensitivity < HALF * readers.fall
+        for sensitivity in (seen.sensitivity, 1.0)
+    )
+
+
+def _upper_of_difference(readers: FallEstimate, judged: FallEstimate, sensitivity: float) -> float:
+    """Upper bound of j/D − f."""
+    variances = [judged.variance / sensitivity**2, readers.variance]
+    degrees = _welch([(variances[0], judged.degrees), (variances[1], readers.degrees)])
+    difference = judged.fall / sensitivity - readers.fall
+    return difference + _quantile(degrees) * math.sqrt(sum(variances))
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One time: the standardised mean, its variance and degrees of freedom."""
+
+    mean: float
+    variance: float
+    degrees: float
+    count: int
+
+
+def _side(cells: Sequence[DayCell], shares: Mapping[str, float]) -> _Side:
+    """Variance by days; where days seem not to matter, the upper end of the design effect times
+    that of independent scores (`bounds.few_days_lower`)."""
+    mine = [one for one in cells if one.prompt_class in shares]
+    counts = counts_of(mine)
+    totals: dict[str, float] = {}
+    for one in mine:
+        totals[one.prompt_class] = totals.get(one.prompt_class, 0.0) + one.total
+    means = {name: totals[name] / counts[name] for name in counts}
+    of_days: dict[str, float] = {}
+    of_values = 0.0
+    for one in mine:
+        name = one.prompt_class
+        weight, mean = shares[name] / counts[name], means[name]
+        of_days[one.day] = of_days.get(one.day, 0.0) + weight * (one.total - one.count * mean)
+        of_values += weight**2 * max(0.0, one.squares - one.count * mean**2)
+    days = len(of_days)
+    mean = math.fsum(shares[name] * means[name] for name in shares)
+    if days < 2:  # of one day nothing follows for others
+        return _Side(mean, math.inf, 1.0, sum(counts.values()))
+    by_days = days / (days - 1) * math.fsum(one * one for one in of_days.values())
+    most = 1.0 + math.sqrt(2.0 / days)
+    alike = by_days <= most * of_values
+    return _Side(
+        mean,
+        most * of_values if alike else by_days,
+        float(MANY_DAYS if alike else days - 1),
+        sum(counts.values()),
+    )
+
+
+def _welch(parts: Sequence[tuple[float, float]]) -> float:
+    """Degrees of freedom of a sum of variances, each with its own."""
+    total = sum(variance for variance, _ in parts)
+    if total == 0.0:
+        return float(MANY_DAYS)
+    return total**2 / sum(variance**2 / degrees for variance, degrees in parts)
+
+
+def _quantile(degrees: float) -> float:
+    if degrees >= MANY_DAYS:
+        return NormalDist().inv_cdf(1.0 - BEYOND)
+    return student_quantile(max(1, int(degrees)), BEYOND)
