@@ -11,6 +11,7 @@ import dagster as dg
 
 from twin_resources.quality.ledger.interactions_frame import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
+from twin_resources.quality.retraining import fall_controls
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
@@ -46,7 +47,7 @@ def collect_feedback_every_hour(
     job=judge_answers,
     cron_schedule="20 * * * *",  # after `collect_feedback_every_hour` has read the answers
     description="Starts `judge_answers` for each author whose twin has answered in the last three "
-    "hours and has no such run waiting behind a training.",
+    "hours, or of whom an alarm waits for judges, and has no such run waiting behind a training.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def judge_answers_every_hour(
@@ -58,7 +59,10 @@ def judge_answers_every_hour(
     """
     at = context.scheduled_execution_time
     waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
-    wanted = [slug for slug in _answered_lately(context, state) if slug not in waiting]
+    with state.reading() as connection:
+        controls = {one.author for one in fall_controls.not_judged(connection)}
+    controls &= set(context.instance.get_dynamic_partitions("authors"))
+    wanted = sorted({*_answered_lately(context, state), *controls} - {*waiting})
     otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
     yield from one_run_each(wanted, kind="judge", at=at, otherwise=otherwise)
 

@@ -36,8 +36,6 @@ MOST_MISSING = 0.1  # of what fell: in classes of which there are too few scores
 HALF = 0.5  # of a fall of readers' scores
 MANY_DAYS = 100_000  # Student's t is normal by then
 
-# Values of before a drop, and of since.
-TwoTimes = tuple[Sequence[SettledValue], Sequence[SettledValue]]
 CauseName = Literal["answers", "readers", "undecided"]
 
 
@@ -55,6 +53,10 @@ class DayCell:
     count: int
     total: float
     squares: float
+
+
+# Scores of before a drop, and of since.
+TwoTimes = tuple[Sequence[DayCell], Sequence[DayCell]]
 
 
 @dataclass(frozen=True)
@@ -180,23 +182,21 @@ def cause_between(
     *,
     tolerance: float,
 ) -> FallCause:
-    """`cause_of` values of before and since; classes are weighted by what fell.
+    """`cause_of` scores of before and since; classes are weighted by what fell.
 
     Args:
         judged: judge → its scores. `sensitivities`: judge → D; each of these must have scored
             enough, since they decide together.
     """
-    cells = [cells_of(values) for values in votes]
-    weights = counts_of(cells[1])
+    weights = counts_of(votes[1])
     judges: dict[str, JudgedFall] = {}
     for name, sensitivity in sensitivities.items():
-        before, since = judged.get(name, ((), ()))
-        estimate = estimate_of(cells_of(before), cells_of(since), weights)
+        estimate = estimate_of(*judged.get(name, ((), ())), weights)
         if estimate is None:
             judges = {}
             break
         judges[name] = JudgedFall(estimate, sensitivity)
-    return cause_of(estimate_of(cells[0], cells[1], weights), judges, tolerance=tolerance)
+    return cause_of(estimate_of(*votes, weights), judges, tolerance=tolerance)
 
 
 def cause_of(

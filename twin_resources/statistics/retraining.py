@@ -35,6 +35,7 @@ Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", 
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
 READERS_CHANGED = "readers_changed"
+CONTROL = "control"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class AlarmContext:
         carried: of `poisoning.carried_by`; None for judged traces.
         fall_cause: whether answers or readers changed; None: nobody looked (a judge's alarm, no
             automatic training, no judges who may decide, or the setting is off).
+        control_until: how long judges are waited for, who look at more of the answers; empty: they
+            are not.
     """
 
     author: str
@@ -121,6 +124,7 @@ class AlarmContext:
     learnt_before: str = ""
     incident: str = ""
     fall_cause: FallCause | None = None
+    control_until: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,10 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
         return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
+    if situation.fall_cause is not None and situation.control_until:
+        why = f"{situation.fall_cause.words}; waits until {situation.control_until} for judges"
+        tags |= {"twin/decision": "held_back", "twin/decided_by": CONTROL}
+        return RetrainingDecision("held_back", f"{message}; {why}", tags=tags)
     looked = "" if situation.fall_cause is None else f"; {situation.fall_cause.words}"
     return RetrainingDecision(
         "train",

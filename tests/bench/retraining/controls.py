@@ -4,10 +4,11 @@ Belongs here: worlds in which answers, readers or both change, and what the loop
 Does not belong here: the decision (`statistics/fall_estimates.py`), worlds without a judge
 (`families.py`).
 
-An answer is good or bad. Readers vote on 30 a day; a judge scores the first 500, at 100 a day, then
-`SAMPLED` a day, and a tenth of its scores is missing. It scores bad answers lower by its D, of
-which only the bound is known that `certify` gives for 80 planted pairs. A stream is certified on
-its first values, changes at value 1,000, and ends at 5,000 or with the first training.
+An answer is good or bad. Readers vote 30 times a day; 100 answers a day are recorded. A judge
+scores the first 500, then some a day, and a tenth of its scores is missing; what it leaves open is
+judged anew, up to 1,000 recorded answers on either side of the drop. It scores bad answers lower by
+its D, of which only the bound is known that `certify` gives for 80 planted pairs. A stream is
+certified on its first values, changes at value 1,000, and ends at 5,000 or with the first training.
 """
 
 from __future__ import annotations
@@ -23,16 +24,23 @@ from numpy.typing import NDArray
 from tests.bench.retraining.families import PER_DAY
 from tests.bench.retraining.rows import Form, Row, row
 from tests.bench.retraining.streams import alarm_context
+from twin_resources.quality.retraining.fall_controls import BEFORE_DAYS, MOST_ANSWERS
 from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.diagnosis import since_the_drop
-from twin_resources.statistics.fall_estimates import TwoTimes, cause_between
+from twin_resources.statistics.fall_estimates import (
+    DayCell,
+    TwoTimes,
+    cause_between,
+    cells_of,
+)
 from twin_resources.statistics.judges import certify
 from twin_resources.statistics.retraining import READERS_CHANGED, AlarmContext, decide
 from twin_resources.statistics.values import SettledValue
 from twin_resources.statistics.watch import Watch, advance, start
 
 LENGTH, CHANGES_AT, FIRST_JUDGED, ANSWERS = 5_000, 1_000, 500, 100
+CHANGES_DAY = CHANGES_AT // PER_DAY
 MISSING = 0.1
 GOOD_SHARE = 0.85
 UP = {True: 0.9, False: 0.25}  # a reader's thumb for a good answer, for a bad one
@@ -106,12 +114,38 @@ class DrawnWorld:
     """One author's values.
 
     Attributes:
-        judged: judge → scores in the order of judging. `sensitivities`: judge → D.
+        days: of each recorded answer. `stored`: whether it was judged when it was given.
+        scores: judge → what it scores, or would score, of each. `sensitivities`: judge → D.
     """
 
     votes: list[SettledValue]
-    judged: Mapping[str, list[SettledValue]]
+    days: NDArray[np.int64]
+    stored: NDArray[np.bool_]
+    scores: Mapping[str, NDArray[np.float64]]
     sensitivities: Mapping[str, float]
+
+    def judged(self, name: str, first_day: int, today: int, *, anew: bool) -> TwoTimes:
+        """A judge's scores of before a day and since, until today, with a control's."""
+        chosen = self.stored & (self.days <= today)
+        if anew:
+            more = np.flatnonzero(~self.stored & (self.days <= today))
+            more = more[self.days[more] >= first_day - BEFORE_DAYS]
+            for side in (more[self.days[more] < first_day], more[self.days[more] >= first_day]):
+                chosen[
+                    side[np.linspace(0, len(side), MOST_ANSWERS, endpoint=False, dtype=int)]
+                    if len(side) > MOST_ANSWERS
+                    else side
+                ] = True
+        before, since = (chosen & (self.days < first_day)), (chosen & (self.days >= first_day))
+        return self._cells(name, before), self._cells(name, since)
+
+    def _cells(self, name: str, which: NDArray[np.bool_]) -> list[DayCell]:
+        values, days = self.scores[name][which], self.days[which]
+        return [
+            DayCell("all", f"day {day}", len(of), float(of.sum()), float((of**2).sum()))
+            for day in np.unique(days)
+            for of in (values[days == day],)
+        ]
 
 
 def drawn_world(
@@ -119,7 +153,7 @@ def drawn_world(
 ) -> DrawnWorld:
     """Votes and scores of one author in this world."""
     number = np.arange(LENGTH)
-    changed = number >= CHANGES_AT
+    changed = number >= CHANGES_DAY * PER_DAY
     good = rng.random(LENGTH) < GOOD_SHARE - world.worse * changed
     newcomer = changed & (rng.random(LENGTH) < world.circle)
     up = np.where(good, UP[True], UP[False]) - world.harsher * changed - 0.25 * newcomer
@@ -131,26 +165,17 @@ def drawn_world(
         )
         for index, (value, reader) in enumerate(zip(values, readers, strict=True))
     ]
-    first_days = FIRST_JUDGED // ANSWERS
-    days = np.concatenate(
-        [
-            np.repeat(np.arange(first_days), ANSWERS),
-            np.repeat(np.arange(first_days, LENGTH // PER_DAY + 1), sampled),
-        ]
+    days = np.repeat(np.arange(LENGTH // PER_DAY + 1), ANSWERS)
+    judged_good = rng.random(len(days)) < GOOD_SHARE - world.worse * (days >= CHANGES_DAY)
+    lot = rng.random(len(days)) < sampled / ANSWERS
+    stored = (np.arange(len(days)) < FIRST_JUDGED) | lot
+    return DrawnWorld(
+        votes,
+        days,
+        stored & (rng.random(len(days)) >= MISSING),
+        {one.name: one.scores(rng, judged_good) for one in judges},
+        {one.name: one.certified(rng) for one in judges},
     )
-    days = days[rng.random(len(days)) >= MISSING]
-    share = GOOD_SHARE - world.worse * (days >= CHANGES_AT // PER_DAY)
-    judged_good = rng.random(len(days)) < share
-    judged = {
-        one.name: [
-            SettledValue(index + 1, "mara", f"judge:{one.name}", "v1", "all", score, int(day))
-            for index, (score, day) in enumerate(
-                zip(one.scores(rng, judged_good).tolist(), days, strict=True)
-            )
-        ]
-        for one in judges
-    }
-    return DrawnWorld(votes, judged, {one.name: one.certified(rng) for one in judges})
 
 
 def outcome(drawn: DrawnWorld, *, asked: bool) -> Outcome:
@@ -182,18 +207,19 @@ def _context(alarm: Alarm, watch: Watch, drawn: DrawnWorld, *, asked: bool) -> A
     if not asked:
         return context
     first = since_the_drop([one for one in known if one.sequence >= alarm.since], bounds)[0]
-    judged = {
-        name: _around([one for one in scores if _day(one) <= _day(known[-1])], first)
-        for name, scores in drawn.judged.items()
-    }
-    votes = _around(known, first)
-    cause = cause_between(votes, judged, drawn.sensitivities, tolerance=TOLERANCE)
+    votes = (
+        cells_of(one for one in known if _day(one) < _day(first)),
+        cells_of(one for one in known if _day(one) >= _day(first)),
+    )
+    for anew in (False, True):  # stored scores first, then a control's with them
+        judged = {
+            name: drawn.judged(name, _day(first), _day(known[-1]), anew=anew)
+            for name in drawn.scores
+        }
+        cause = cause_between(votes, judged, drawn.sensitivities, tolerance=TOLERANCE)
+        if cause.name != "undecided":
+            break
     return replace(context, fall_cause=cause)
-
-
-def _around(values: Sequence[SettledValue], first: SettledValue) -> TwoTimes:
-    since = [one for one in values if _day(one) >= _day(first)]
-    return [one for one in values if _day(one) < _day(first)], since
 
 
 def _day(value: SettledValue) -> int:
@@ -203,7 +229,7 @@ def _day(value: SettledValue) -> int:
 
 def controls(form: Form) -> list[Row]:
     """Changed readers and real falls, with a judge who decides alone and with two together."""
-    streams = form.streams(100, quick=5)
+    streams = form.streams(40, quick=4)
     rows: list[Row] = []
     for judges, sampled in ((GENERAL, 10), (GENERAL, 40), (TOPIC_AND_VOICE, 10)):
         who = f"{' and '.join(one.name for one in judges)}, {sampled} answers a day"

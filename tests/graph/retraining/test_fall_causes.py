@@ -62,7 +62,7 @@ def test_harsher_readers_train_nothing_and_are_certified_anew(judged: LoopWorld)
     assert "readers have changed: no judge sees the fall: readers gave" in record.message
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "readers_changed"
-    assert "judge:topic@1 0.0" in notice.text
+    assert "topic@1 0.0" in notice.text
     world.bad("ada", 200)
     assert world.tick().launches == ()
     after = bounds_of(world)

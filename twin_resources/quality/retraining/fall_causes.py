@@ -18,7 +18,12 @@ from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.retraining import score_watch, settled_values
 from twin_resources.statistics.detector import Alarm
-from twin_resources.statistics.fall_estimates import FallCause, cause_between
+from twin_resources.statistics.fall_estimates import (
+    FallCause,
+    TwoTimes,
+    cause_between,
+    cells_of,
+)
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.statistics.values import SettledValue
 
@@ -37,11 +42,13 @@ class DropStart:
     Attributes:
         after: sequence number up to which the stream's values are history.
         by_day: whether values of a day may depend on each other (`LoopRules.by_day`).
+        classes: that fell; the others are not asked about.
     """
 
     first: SettledValue
     after: int
     by_day: bool
+    classes: frozenset[str]
 
 
 def is_of_readers(alarm: Alarm) -> bool:
@@ -56,19 +63,21 @@ def fall_cause(
     sensitivities: Mapping[str, float],
     *,
     tolerance: float,
+    anew: Mapping[str, TwoTimes],
 ) -> FallCause:
-    """What the stored scores of before and since the drop say.
+    """What the stored scores of before and since the drop say, with those of a control.
 
     Args:
         sensitivities: judge's identity → D, of the author.
+        anew: of `fall_controls.scores_of`.
     """
-    judges = {f"{JUDGE}{name}": known for name, known in sensitivities.items()}
-    return cause_between(
-        _around(connection, alarm, drop, stream=alarm.stream),
-        {name: _around(connection, alarm, drop, stream=name) for name in judges},
-        judges,
-        tolerance=tolerance,
-    )
+    judged: dict[str, TwoTimes] = {}
+    for name in sensitivities:
+        stored = _around(connection, alarm, drop, stream=f"{JUDGE}{name}")
+        more = anew.get(name, ((), ()))
+        judged[name] = ([*stored[0], *more[0]], [*stored[1], *more[1]])
+    votes = _around(connection, alarm, drop, stream=alarm.stream)
+    return cause_between(votes, judged, sensitivities, tolerance=tolerance)
 
 
 def certify_readers_anew(
@@ -98,10 +107,9 @@ def certify_readers_anew(
     )
 
 
-def _around(
-    connection: sa.Connection, alarm: Alarm, drop: DropStart, *, stream: str
-) -> tuple[list[SettledValue], list[SettledValue]]:
-    """The newest values of a stream before the drop, and those since, of the alarm's version.
+def _around(connection: sa.Connection, alarm: Alarm, drop: DropStart, *, stream: str) -> TwoTimes:
+    """The newest values of a stream before the drop, and those since, of the alarm's version and
+    the classes that fell.
 
     By day where there are days: all of a day are settled together, a judge's before readers'.
     """
@@ -115,9 +123,10 @@ def _around(
         newest=True,
         by_day=drop.by_day,
     )
-    before = [one for one in values if _is_before(one, drop)]
-    since = [one for one in values if not _is_before(one, drop)]
-    return before[-MOST_VALUES:], since[-MOST_VALUES:]
+    fell = [one for one in values if one.prompt_class in drop.classes]
+    before = [one for one in fell if _is_before(one, drop)]
+    since = [one for one in fell if not _is_before(one, drop)]
+    return cells_of(before[-MOST_VALUES:]), cells_of(since[-MOST_VALUES:])
 
 
 def _is_before(one: SettledValue, drop: DropStart) -> bool:

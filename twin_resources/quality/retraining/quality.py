@@ -23,6 +23,7 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
+    fall_controls,
     incidents,
     launching,
     retrainings,
@@ -39,6 +40,7 @@ from twin_resources.quality.retraining.fall_causes import (
     fall_cause,
     is_of_readers,
 )
+from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
@@ -50,6 +52,7 @@ from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.retraining import (
+    CONTROL,
     READERS_CHANGED,
     AlarmContext,
     LastRetraining,
@@ -144,6 +147,7 @@ class _Deciding:
     sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
     incident: Incident | None = None
+    _controls: dict[str, FallControl] = field(default_factory=dict[str, FallControl])
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
@@ -207,9 +211,9 @@ class _Deciding:
             streams = [self._progress(connection, watch, armed) for watch in held]
             diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
-            cause = None
+            cause, control = None, None
             if record is not None and limits.automatic:
-                cause = self._fall_cause(connection, record.alarm, diagnosis)
+                cause, control = self._fall_cause(connection, record.alarm, diagnosis)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -230,6 +234,7 @@ class _Deciding:
             falls=diagnosis.falls,
             carried=diagnosis.carried,
             fall_cause=cause,
+            control_until=control.until if control is not None else "",
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -256,17 +261,34 @@ class _Deciding:
 
     def _fall_cause(
         self, connection: sa.Connection, alarm: Alarm, diagnosis: Diagnosis
-    ) -> FallCause | None:
-        """Whether answers or readers changed; None: it is not asked, or nobody could say."""
-        if not self.loop.rules.controls or not is_of_readers(alarm) or diagnosis.began is None:
-            return None
+    ) -> tuple[FallCause | None, FallControl | None]:
+        """Whether answers or readers changed (None: it is not asked, or nobody could say), and the
+        control that is waited for."""
+        rules, began = self.loop.rules, diagnosis.began
+        if not rules.controls or not is_of_readers(alarm) or began is None:
+            return None, None
         sensitivities = self.loop.sensitivities(alarm.author)
         if not sensitivities:
-            return None
+            return None, None
         after = score_watch.history_until(connection, alarm.author, alarm.stream)
-        tolerance = self.loop.rules.tolerance_of(alarm.author)
-        drop = DropStart(diagnosis.began, after, by_day=self.loop.rules.by_day)
-        return fall_cause(connection, alarm, drop, sensitivities, tolerance=tolerance)
+        classes = frozenset(fall.prompt_class for fall in diagnosis.falls)
+        control = fall_controls.of_alarm(
+            connection, alarm.author, alarm.stream, alarm.version, alarm.number
+        )
+        cause = fall_cause(
+            connection,
+            alarm,
+            DropStart(began, after, by_day=rules.by_day, classes=classes),
+            sensitivities,
+            tolerance=rules.tolerance_of(alarm.author),
+            anew={} if control is None else fall_controls.scores_of(connection, control),
+        )
+        # A home that settles at once has no days that more answers could be of.
+        if cause.name != "undecided" or not rules.by_day or began.day is None:
+            return cause, None
+        control = control or fall_controls.asked_now(alarm, first_day=began.day, at=self.at)
+        self._controls[alarm.author] = control
+        return cause, control if control.waits(self.at) else None
 
     def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
         rules, batches = self.loop.rules, self.loop.rules.batches
@@ -324,7 +346,10 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                if decision.tags.get("twin/decided_by") == READERS_CHANGED:
+                decided_by = decision.tags.get("twin/decided_by")
+                if decided_by == CONTROL:
+                    fall_controls.ask(connection, self._controls[author])
+                if decided_by == READERS_CHANGED:
                     certify_readers_anew(connection, alarm, decision, at=self.at)
                 elif decision.kind == "incident" and self.incident is not None:
                     incidents.tell(connection, self.incident, now=self.at)

@@ -219,6 +219,36 @@ lowered_floors = sa.Table(
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
+# Before a training on readers' scores: recorded answers around the drop are to be judged
+# (`fall_controls.py`). Key: the alarm. `first_day`: of the drop, days since the epoch.
+controls = sa.Table(
+    "controls",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("first_day", sa.Integer, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("judged_at", sa.Double),
+)
+
+# What the judges scored for a control, as sums over the answers of a class and day.
+control_scores = sa.Table(
+    "control_scores",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("prompt_class", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("total", sa.Double, nullable=False),
+    sa.Column("squares", sa.Double, nullable=False),
+)
+
 # Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
 retrainings = sa.Table(
     "retrainings",
