@@ -4,7 +4,7 @@ Belongs here: what models read and are asked, in which order. Does not belong he
 their thresholds (`measures/`), Dagster.
 
 The order is that of cost: weights are read once (`sample_likelihoods.py`), the candidate is served
-for parity, then candidate and base for everything that is judged by answers (`served_answers.py`).
+for parity, then candidate and base for everything that is judged by answers (`until_decided.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
+from twin_assets.evaluation import until_decided
 from twin_assets.evaluation.evaluation_spec import (
     EvaluationSpec,
     JudgingContext,
@@ -79,10 +80,7 @@ def measure(
     if not enough:
         log(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         passages = passages.head(0)
-    prompts, scores = _asked(question, passages, training, known, cache, engine=served.engine)
-    of_base = scores.missing()
-    if question.judge_model and not known.terms.why_not:
-        of_base = sorted({*of_base, *prompts.held_out})
+    everything, scores_of = _asked(question, passages, training, known, cache, engine=served.engine)
     models = {"base": question.base, "candidate": question.candidate}
     progress = ProgressLines(log)
     sample_likelihoods.expect(
@@ -93,7 +91,10 @@ def measure(
         stored=stored,
         progress=progress,
     )
-    served_answers.expect(progress, answers=len(prompts.of_candidate) + len(of_base))
+    soon = until_decided.first_questions(everything, until_decided.FEWEST)
+    answers_of_candidate = len(everything.prompts) - len(everything.with_posts)
+    answers_of_candidate -= len(everything.held_out) - len(soon.held_out)
+    served_answers.expect(progress, answers=answers_of_candidate + len(scores_of(soon).missing()))
     read = sample_likelihoods.read_by(
         reading,
         **models,
@@ -112,17 +113,21 @@ def measure(
         progress=progress,
     )
     compared = _parity(question, first, clock, progress)
-    answers = served_answers.ask_both(
-        prompts,
-        of_base=of_base,
-        serve=served.candidate,
-        serve_base=served.base,
+    said = until_decided.ask_until_decided(
+        everything,
+        known,
+        parity=first,
+        training_texts=training["answer"].to_list(),
+        scores_of=scores_of,
+        rated=bool(question.judge_model) and not known.terms.why_not,
+        served=served,
         clock=clock,
         progress=progress,
     )
+    prompts, answers = said.asked, said.answers
     with clock.part("scores of answers"):
         context = MeasureContext(
-            question, known, read, prompts, answers, scores, first, compared, training
+            question, known, read, prompts, answers, said.scores, first, compared, training
         )
         measured = runner.take_all(context)
         copies = recitation.copied(prompts, answers, first, context.training_texts)
@@ -183,7 +188,8 @@ def _asked(
     cache: MeasurementCache,
     *,
     engine: str,
-) -> tuple[PromptSet, BaseScores]:
+) -> tuple[PromptSet, Callable[[PromptSet], BaseScores]]:
+    """All prompts, and what makes the scores of the base's answers to some of them."""
     prompts = served_answers.everything_asked(
         passages,
         pl.concat([training, passages], how="diagonal"),
@@ -193,9 +199,14 @@ def _asked(
         questions=question.questions,
     )
     settings_key = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
-    scores = BaseScores(cache, [*settings_key, served_answers.FREQUENCY_PENALTY], prompts.prompts)
-    runner.announce(scores, prompts, known.judges)
-    return prompts, scores
+    told = [*settings_key, served_answers.FREQUENCY_PENALTY]
+
+    def scores_of(some: PromptSet) -> BaseScores:
+        scores = BaseScores(cache, told, some.prompts)
+        runner.announce(scores, some, known.judges)
+        return scores
+
+    return prompts, scores_of
 
 
 def _shown(

@@ -48,7 +48,8 @@ def measured(answer: str) -> Measurements:
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
     known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
     kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
-    asked, scores = measurement._asked(question, SAMPLES, SAMPLES, known, kept, engine="none")
+    asked, scores_of = measurement._asked(question, SAMPLES, SAMPLES, known, kept, engine="none")
+    scores = scores_of(asked)
     said = PromptAnswers(
         {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.of_candidate},
         dict.fromkeys(range(len(asked.prompts)), "Certainly!"),

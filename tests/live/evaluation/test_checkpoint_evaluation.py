@@ -156,15 +156,28 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert told["perplexity_of_incumbent"] == first.metadata("evaluation_report")["perplexity"]
     assert told["part"] == "whole", "beside a stable version everything is decided first"
 
-    # a person releases it all the same: the next one is compared with v1 as well
-    workplace.registry.move("ada", 2, "stable", actor="ann", reason="try it", force=True)
-    workplace.candidate("ada", steps=2, seed=6)
-    fourth = Ran(instance, "ada")
 
-    assert "not_worse_than_incumbent" in fourth.failed_checks()
-    told = fourth.metadata("checkpoint_evaluation")
-    assert told["perplexity_of_best_released"] == first.metadata("evaluation_report")["perplexity"]
+def test_a_candidate_is_compared_with_the_best_that_ever_answered(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
+    """A person releases a worse one; what is no worse than that may be worse than the first."""
+    for author in ("ada", "bob"):
+        workplace.dataset(author)
+    workplace.candidate("ada", steps=16)
+    first = Ran(instance, "ada").metadata("evaluation_report")
+    workplace.candidate("ada", steps=2, seed=5)
+    move = workplace.registry.move
+    move("ada", 2, "refused", actor="ann", reason="not looked at")
+    move("ada", 2, "stable", actor="ann", reason="try it", force=True)
+    workplace.candidate("ada", steps=2, seed=6)
+
+    ran = Ran(instance, "ada")
+
+    assert "not_worse_than_incumbent" in ran.failed_checks()
+    told = ran.metadata("checkpoint_evaluation")
+    assert told["perplexity_of_best_released"] == first["perplexity"]
     assert told["ratio_to_best_released"] > 1.05
+    assert told["ratio_to_incumbent"] < told["ratio_to_best_released"]
 
 
 def test_too_few_passages_decide_nothing_and_refuse(

@@ -66,7 +66,10 @@ def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
     known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
 
     def of(engine: str) -> list[int]:
-        asked, scores = measurement._asked(QUESTION, SAMPLES, SAMPLES, known, kept, engine=engine)
+        asked, scores_of = measurement._asked(
+            QUESTION, SAMPLES, SAMPLES, known, kept, engine=engine
+        )
+        scores = scores_of(asked)
         missing = scores.missing()
         for measure, answered in (
             ("support", asked.held_out),

@@ -21,7 +21,7 @@ def _take(context: MeasureContext) -> StyleHabits | None:
         context.training_texts,
         candidate=[one.text for one in answers],
         base=base_of_same(context.asked, context.said) or (),
-        groups=context.asked.documents,
+        groups=context.asked.documents[: len(answers)],
         complete=[len(one.tokens) < ANSWER_TOKENS for one in answers],
     )
 

@@ -39,6 +39,7 @@ def compare_voices(
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
     mine = [prompt_answers.candidate[at].text for at in prompts.held_out]
 
+    own = voice_scores.as_long_as(prompts.own[: len(mine)], mine)
     foreign = voice_scores.unseen_texts(unseen, mine)
 
     def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
@@ -49,7 +50,7 @@ def compare_voices(
         if prompts.with_posts:
             with_posts = scores.scores(name + WITH_POSTS, prompt_answers.base, score)
         return judge, Scores(
-            own=voice_scores.scores_of(judge, voice_scores.as_long_as(prompts.own, mine)),
+            own=voice_scores.scores_of(judge, own),
             candidate=voice_scores.scores_of(judge, mine),
             base=scores.scores(name, prompt_answers.base, score),
             base_with_posts=with_posts,
@@ -59,9 +60,10 @@ def compare_voices(
 
     scores_by_writer = {name: scored(name, judge) for name, judge in judges.voices().items()}
     return voice_scores.measure_voice(
-        prompts.documents,
+        prompts.documents[: len(mine)],
         against_all=scores_by_writer["voice"],
         against_people=scores_by_writer.get("voice of people"),
+        of_prompts=len(prompts.questions),
     )
 
 

@@ -43,7 +43,7 @@ def rated(
         {
             "candidate": answers_to(prompts, at, [answers.candidate[one].text for one in at]),
             "base": answers_to(prompts, at, [answers.base[one] for one in at]),
-            "author": answers_to(prompts, at, prompts.own),
+            "author": answers_to(prompts, at, prompts.own[: len(at)]),
         },
     )
 

@@ -155,7 +155,7 @@ def topic_of_first(
         shares_of_base=shares_of_base,
         scale=(judge.calibration.unrelated, judge.calibration.own),
         documents=posts_of(prompts.documents)[:count],
-        of_questions=len(prompts.held_out),
+        of_questions=len(prompts.questions),
         stopped=stopped,
     )
 
@@ -222,8 +222,13 @@ def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
         return NotTaken(context.known.judges.topic_why_not)
     if context.too_few:
         return None
-    count = len(prompts.held_out)
-    return topic_of_first(count, prompts, context.said, judge, scores=context.scores)
+    count, of = len(prompts.held_out), len(prompts.questions)
+    stopped = None
+    if count < of:
+        stopped = stopped_at(shares_of_first(count, prompts, context.said, judge), of=of)
+    return topic_of_first(
+        count, prompts, context.said, judge, scores=context.scores, stopped=stopped
+    )
 
 
 def _claim(on_topic: OnTopic) -> GateClaim:

@@ -81,7 +81,7 @@ def _of_topic(context: MeasureContext) -> list[ResampledVerdict]:
             on_topic.CLAIM,
             shares,
             at_least=on_topic.LIMIT,
-            documents=on_topic.posts_of(prompts.documents),
+            documents=on_topic.posts_of(prompts.documents)[: len(shares)],
         )
     ]
 

@@ -1,7 +1,7 @@
 """What served models are asked, and what they answered.
 
-Belongs here: which prompts candidate and base are asked, in one go for all measures.
-Does not belong here: asking (`served_model.py`), what the answers are worth (`measures/`),
+Belongs here: which prompts candidate and base are asked, one list for all measures.
+Does not belong here: asking (`served_model.py`, `waves.py`), what answers are worth (`measures/`),
 which of the base's answers are known already (`base_scores.py`).
 
 Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,
@@ -18,9 +18,7 @@ with posts of the author before them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any
 
 import polars as pl
@@ -71,7 +69,8 @@ class PromptSet:
 
     Attributes:
         questions, documents, own, passages: of the held-out prompts, which come first; `own` are
-            the author's answers, `passages` the texts that a prompt shows.
+            the author's answers, `passages` the texts that a prompt shows. They stay when fewer of
+            the prompts are asked (`until_decided.py`).
         held_out, red_team, unanswerable, instructions, with_posts: positions in `prompts`, in this
             order; the last are the held-out prompts once more with posts of the author, for the
             base alone.
@@ -200,54 +199,6 @@ def ask_candidate(
         pile = _pile(prompts, progress.of(OF_SERVED), ANSWER_TOKENS, PARITY_TOKENS)
         served_model.serve_for(pile, serve, servers=servers_at_once())
     return CandidateAnswers(prompts, pile.asked(0), pile.asked(1))
-
-
-def ask_both(
-    prompts: PromptSet,
-    *,
-    of_base: Sequence[int],
-    serve: Serve,
-    serve_base: Serve,
-    clock: Clock,
-    progress: ProgressLines,
-) -> PromptAnswers:
-    """Ask candidate and base at the same time: a server uses half of the cores. With nothing to
-    ask the base, all of them are the candidate's; once the candidate is through, a second server
-    of the base takes its half.
-
-    Args:
-        of_base: positions that the base is asked.
-
-    Raises:
-        TwinError: one of them cannot be served, or does not answer as it must.
-    """
-    advance = progress.of(OF_BOTH)
-    servers = 1 if of_base else servers_at_once()
-    mine = _pile([prompts.prompts[at] for at in prompts.of_candidate], advance, ANSWER_TOKENS)
-    theirs = _pile([prompts.prompts[at] for at in of_base], advance, ANSWER_TOKENS)
-    wall_s = 0.0
-
-    def of_candidate() -> None:
-        nonlocal wall_s
-        began = monotonic()
-        served_model.serve_for(mine, serve, servers=servers)
-        wall_s = monotonic() - began
-        if theirs.left >= WORTH_A_SERVER and servers_at_once() > 1:
-            served_model.serve_for(theirs, serve_base, servers=servers_at_once() - 1)
-
-    def by_base() -> None:
-        if theirs.left:
-            served_model.serve_for(theirs, serve_base, servers=1)
-
-    with clock.part("served answers"), ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(of_candidate), pool.submit(by_base)]:
-            done.result()
-    return PromptAnswers(
-        dict(zip(prompts.of_candidate, mine.asked(), strict=True)),
-        {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)},
-        wall_s,
-        servers * served_model.AT_ONCE,
-    )
 
 
 def _pile(

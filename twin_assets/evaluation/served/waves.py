@@ -1,8 +1,8 @@
 """Candidate and base asked the same questions a few at a time, until that is enough.
 
 Belongs here: servers that stay up between the waves, and what was said so far.
-Does not belong here: when it is enough (`first_part.py`), asking one server (`served_model.py`),
-everything in one go (`served_answers.py`).
+Does not belong here: when it is enough (`first_part.py`, `until_decided.py`), asking one server
+(`served_model.py`), what there is to ask (`served_answers.py`).
 """
 # pyright: strict
 
@@ -37,7 +37,8 @@ class ServerWaves:
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
         again: the candidate's second answers by position, of `PARITY_TOKENS` tokens.
-        wall_s: while the candidate was asked, the base beside it or not.
+        wall_s: while the candidate answered in waves with the base, its start included.
+        alone_s: while it answered alone (`ask_candidate`).
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ServerWaves:
         self.candidate: dict[int, ServedAnswer] = {}
         self.base: dict[int, str] = {}
         self.again: dict[int, ServedAnswer] = {}
-        self.wall_s = 0.0
+        self.wall_s = self.alone_s = 0.0
         self._asked = prompts
         self._serve = {"candidate": serve, "base": serve_base}
         self._advance = progress.of(OF_BOTH)
@@ -79,17 +80,14 @@ class ServerWaves:
         """
         mine = self._pile(positions, *((PARITY_TOKENS,) if again else ()))
         theirs = self._pile(of_base)
-        began = monotonic()
         with ThreadPoolExecutor(2) as pool:
             work = [
-                pool.submit(self._work, pile, who)
-                for pile, who in ((mine, "candidate"), (theirs, "base"))
+                pool.submit(do, pile)
+                for pile, do in ((mine, self._by_candidate), (theirs, self._by_base))
                 if pile.left
             ]
             for done in work:
                 done.result()
-        if positions:  # a time of the candidate's answers, which those of the base alone are not
-            self.wall_s += monotonic() - began
         self.candidate |= dict(zip(positions, mine.asked(), strict=True))
         self.base |= {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)}
         if again:
@@ -101,6 +99,7 @@ class ServerWaves:
         self._running.pop("base", None)
         pile = self._pile(positions)
         more = servers_at_once() - 1 if pile.left >= WORTH_A_SERVER else 0
+        began = monotonic()
         with ThreadPoolExecutor(2) as pool:
             work = [pool.submit(self._work, pile, "candidate")]
             if more:
@@ -108,6 +107,7 @@ class ServerWaves:
                 work.append(pool.submit(served_model.serve_for, pile, serve, servers=more))
             for done in work:
                 done.result()
+        self.alone_s += monotonic() - began
         self.candidate |= dict(zip(positions, pile.asked(), strict=True))
 
     def ask_others(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
@@ -118,8 +118,16 @@ class ServerWaves:
         return CandidateAnswers([list(one) for one in prompts], pile.asked(0), pile.asked(1))
 
     def said(self) -> PromptAnswers:
-        """As `served_answers.ask_both` gives it; the time is that of the waves with the base."""
+        """What was said so far; the time is that of the waves with the base."""
         return PromptAnswers(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
+
+    def _by_candidate(self, pile: served_model.PromptQueue) -> None:
+        began = monotonic()
+        self._work(pile, "candidate")
+        self.wall_s += monotonic() - began
+
+    def _by_base(self, pile: served_model.PromptQueue) -> None:
+        self._work(pile, "base")
 
     def _work(self, pile: served_model.PromptQueue, who: str) -> None:
         if who not in self._running:

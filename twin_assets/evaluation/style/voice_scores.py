@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
@@ -36,6 +37,8 @@ from twin_resources.statistics.bootstrap import Interval
 FEWEST_PROMPTS = 30
 BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt
 BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
+BET_LEVEL = 0.0125  # of a limit, by a bet while questions are asked
+LAST_LEVEL = 0.975  # of the interval when no question is left: together 2.5 % on that side
 SMALLEST_GAP = 0.05  # between base and author, below which a share of it says nothing
 LESS_LIKE_BASE, LIKE_AUTHOR = "sounds_less_like_the_base", "sounds_like_this_author"
 
@@ -73,6 +76,9 @@ class VoiceCompared:
             base and author are too close to speak of a way.
         floor: of other people's texts that the judge has not seen; None: there are none. The
             ceiling is `own`, the author's unseen posts.
+        stopped: on which side of its limits a bet says that the candidate is (`stopped_at`).
+        last_over_base, last_over_posts: the lower ends of the intervals that decide where no bet
+            does, at `LAST_LEVEL`; None: measured by a gate before `gate-9`, or not asked.
     """
 
     judge: str
@@ -86,6 +92,19 @@ class VoiceCompared:
     over_posts: Interval | None
     gap_closed: Interval | None
     floor: Interval | None = None
+    stopped: Side | None = None
+    last_over_base: float | None = None
+    last_over_posts: float | None = None
+
+    @property
+    def is_less_like_the_base(self) -> bool:
+        """Above the base, and not `BELOW_POSTS_BY` below the base with posts."""
+        if self.stopped is not None:
+            return self.stopped == "above"
+        low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
+        if self.last_over_base is not None:
+            low, low_of_posts = self.last_over_base, self.last_over_posts
+        return low > 0 and low_of_posts is not None and low_of_posts >= -BELOW_POSTS_BY
 
     @property
     def scale(self) -> str:
@@ -108,6 +127,7 @@ class Voice:
         against_all: told apart from other people and the base model.
         against_people: told apart from other people alone; None: there is nobody else's text.
         why_not: why there is no score; empty when there is one.
+        of_prompts: how many would have been asked, had fewer not decided; None: no more.
     """
 
     prompts: int
@@ -115,6 +135,13 @@ class Voice:
     against_all: VoiceCompared | None = None
     against_people: VoiceCompared | None = None
     why_not: str = field(default="")
+    of_prompts: int | None = None
+
+    @property
+    def count(self) -> str:
+        """`30 of 54 held-out questions`."""
+        more = self.of_prompts is not None and self.of_prompts > self.prompts
+        return f"{self.prompts}{f' of {self.of_prompts}' if more else ''} held-out questions"
 
 
 def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
@@ -152,19 +179,63 @@ def measure_voice(
     *,
     against_all: tuple[VoiceJudge, Scores],
     against_people: tuple[VoiceJudge, Scores] | None,
+    of_prompts: int | None = None,
 ) -> Voice:
     """Compare scores prompt by prompt.
 
     Args:
-        documents: id of the document that each prompt is about.
+        documents: id of the document that each prompt is about, in an order drawn by lot.
+        of_prompts: how many there are, of which these were asked.
         against_all, against_people: a judge with its scores of the same answers.
     """
     return Voice(
         prompts=len(documents),
         documents=len(set(documents)),
         against_all=_compared(documents, *against_all),
-        against_people=_compared(documents, *against_people) if against_people else None,
+        against_people=(
+            _compared(documents, *against_people, beside_posts=False) if against_people else None
+        ),
+        of_prompts=of_prompts,
     )
+
+
+def stopped_at(documents: Sequence[str], scores: Scores, *, beside_posts: bool) -> Side | None:
+    """Whether the differences to the base are above their limits; None: not yet known.
+
+    Bet is on the first prompt of each document, which are independent, as long as one likes: the
+    claim is about the author's posts, not about those that happen to be asked about.
+
+    Args:
+        beside_posts: the base with posts counts as well, where it was asked.
+    """
+    first = list({name: at for at, name in reversed(list(enumerate(documents)))}.values())
+    compared = [(scores.base, 0.0)]
+    if beside_posts and scores.base_with_posts is not None:
+        compared.append((scores.base_with_posts, -BELOW_POSTS_BY))
+    sides = [
+        decided(
+            [(1.0 + scores.candidate[at] - other[at]) / 2.0 for at in sorted(first)],
+            limit=(1.0 + limit) / 2.0,
+            above=BET_LEVEL,
+            below=BET_LEVEL,
+        )
+        for other, limit in compared
+    ]
+    if "below" in sides:
+        return "below"
+    return None if None in sides else "above"
+
+
+def is_decided(voice: Voice, *, parameters: int | None) -> bool:
+    """Whether more prompts would change no claim that may refuse.
+
+    Args:
+        parameters: of the base model; with fewer than `BLOCKS_FROM` only one of them may.
+    """
+    wanted = [voice.against_all]
+    if parameters is None or parameters >= BLOCKS_FROM:
+        wanted.append(voice.against_people)
+    return all(one is None or one.stopped is not None for one in wanted)
 
 
 def not_measured(prompts: int, why: str) -> Voice:
@@ -184,7 +255,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     against = (
         f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
-        f"model: {compared.over_base.told()} on {voice.prompts} held-out questions{compared.scale}"
+        f"model: {compared.over_base.told()} on {voice.count}{compared.scale}"
     )
     if compared.over_posts is None or compared.base_with_posts is None:
         detail = f"not decided: {against}; the base with posts in its prompt was not asked"
@@ -193,7 +264,9 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         f"{against}; {compared.base_with_posts.value:.2f} of the base with posts of the author in "
         f"its prompt: {compared.over_posts.told()}, limit -{BELOW_POSTS_BY}"
     )
-    met = compared.over_base.low > 0 and compared.over_posts.low >= -BELOW_POSTS_BY
+    if compared.stopped is not None:
+        detail += f"; a bet on {compared.stopped} these limits was won"
+    met = compared.is_less_like_the_base
     return GateClaim(LESS_LIKE_BASE, met, compared.over_base.value, 0.0, detail)
 
 
@@ -216,9 +289,11 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
         )
     detail = (
         f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
-        f"on {voice.prompts} held-out questions{compared.scale}, {way}"
+        f"on {voice.count}{compared.scale}, {way}"
     )
-    return GateClaim(LIKE_AUTHOR, compared.over_base.low > 0, compared.over_base.value, 0.0, detail)
+    low = compared.over_base.low if compared.last_over_base is None else compared.last_over_base
+    met = low > 0 if compared.stopped is None else compared.stopped == "above"
+    return GateClaim(LIKE_AUTHOR, met, compared.over_base.value, 0.0, detail)
 
 
 def lines(voice: Voice) -> list[str]:
@@ -265,9 +340,21 @@ def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateC
     return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None
 
 
-def _compared(documents: Sequence[str], judge: VoiceJudge, scores: Scores) -> VoiceCompared:
+def _compared(
+    documents: Sequence[str], judge: VoiceJudge, scores: Scores, *, beside_posts: bool = True
+) -> VoiceCompared:
     own, candidate, base = scores.own, scores.candidate, scores.base
     with_posts, known = scores.base_with_posts, judge.calibration
+
+    def last(other: Sequence[float]) -> float:
+        apart = bootstrap.of_means(
+            [candidate, other],
+            lambda means: means[0] - means[1],
+            groups=documents,
+            level=LAST_LEVEL,
+        )
+        return apart.low
+
     gap = bootstrap.paired_difference(own, base, groups=documents)
     closed = None
     if gap.low > 0 and gap.value >= SMALLEST_GAP:
@@ -291,6 +378,9 @@ def _compared(documents: Sequence[str], judge: VoiceJudge, scores: Scores) -> Vo
             else None
         ),
         gap_closed=closed,
+        stopped=stopped_at(documents, scores, beside_posts=beside_posts),
+        last_over_base=last(base),
+        last_over_posts=last(with_posts) if with_posts else None,
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),

@@ -11,9 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.served import served_answers
-from twin_assets.evaluation.served.served_answers import PromptSet, ask_both
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.models.serving.served_model import (
@@ -130,50 +127,3 @@ def test_a_server_that_fails_ends_the_pile() -> None:
 
     assert pile.left == 0
     assert len(model.started[0].asked) < 10
-
-
-def both(
-    candidate: Model, base: Model, *, candidates: int, bases: int
-) -> served_answers.PromptAnswers:
-    asked = PromptSet(
-        questions=[], documents=[], own=[], passages=[],
-        prompts=[list(one) for one in prompts(candidates + bases)],
-        held_out=range(candidates),
-        red_team=range(candidates, candidates),
-        unanswerable=range(candidates, candidates),
-        with_posts=range(candidates, candidates + bases),
-    )  # fmt: skip
-    return ask_both(
-        asked,
-        of_base=range(candidates, candidates + bases),
-        serve=candidate.serve,
-        serve_base=base.serve,
-        clock=Clock(),
-        progress=ProgressLines(lambda _line: None),
-    )
-
-
-@pytest.mark.parametrize(("bases", "servers"), [(40, 2), (4, 1), (0, 0)])
-def test_the_base_gets_the_candidates_core_when_that_is_through(
-    bases: int, servers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(served_answers, "servers_at_once", lambda: 2)
-    candidate, base = Model(), Model(seconds=0.05)
-
-    said = both(candidate, base, candidates=6, bases=bases)
-
-    assert len(base.started) == servers
-    assert all(server.asked for server in base.started)
-    assert {at: one.text for at, one in said.candidate.items()} == {
-        at: f"question {at}" for at in range(6)
-    }
-    assert said.base == {at: f"question {at}" for at in range(6, 6 + bases)}
-    assert len(candidate.started) == (1 if bases else 2)
-
-
-def test_on_one_core_no_second_server_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served_answers, "servers_at_once", lambda: 1)
-    candidate, base = Model(), Model(seconds=0.02)
-
-    assert len(both(candidate, base, candidates=2, bases=30).base) == 30
-    assert (len(candidate.started), len(base.started)) == (1, 1)

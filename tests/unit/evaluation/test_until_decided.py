@@ -1,0 +1,190 @@
+"""When the whole gate has asked enough, by servers that answer with the question itself."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from tests.unit.evaluation.served.test_answer_measures import (
+    asked_of,
+    hands,
+    judges,
+    samples,
+)
+from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
+from twin_assets.evaluation import until_decided
+from twin_assets.evaluation.evaluation_spec import JudgingContext, ServerStarters
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import runner
+from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
+from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import Scores, Voice, stopped_at
+from twin_assets.evaluation.until_decided import Said, first_questions
+from twin_resources.models.serving.served_model import ServedAnswer
+
+__all__ = ["hands", "judges", "samples"]  # fixtures
+
+PARITY = CandidateAnswers(
+    [[{"role": "user", "content": f"Number {number}?"}] for number in range(20)],
+    [ServedAnswer(f"It is {number}.", (1, 2), ()) for number in range(20)],
+    [],
+)
+
+
+def asked_until_decided(
+    prompts: PromptSet,
+    judges: Judges,
+    candidate: Model,
+    base: Model,
+    *,
+    texts: list[str],
+    kept: MeasurementCache | None = None,
+) -> Said:
+    kept = kept or MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
+
+    def scores_of(some: PromptSet) -> BaseScores:
+        scores = BaseScores(kept, ["base"], some.prompts)
+        runner.announce(scores, some, judges)
+        return scores
+
+    return until_decided.ask_until_decided(
+        prompts,
+        JudgingContext(judges, hands=(), chunks={}, base_answers=(), base_parameters=10**8),
+        parity=PARITY,
+        training_texts=texts,
+        scores_of=scores_of,
+        rated=False,
+        served=ServerStarters(candidate=candidate.serve, base=base.serve, engine="echo"),
+        clock=Clock(),
+        progress=ProgressLines(lambda _line: None),
+    )
+
+
+def test_a_candidate_that_knows_its_questions_is_asked_thirty_of_them(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    prompts, candidate, base = asked_of(samples, questions=40), Model(), Model()
+    without_voice = replace(judges, voice=None, voice_people=None)
+
+    said = asked_until_decided(prompts, without_voice, candidate, base, texts=["Nothing alike."])
+
+    some = said.asked
+    assert (len(prompts.held_out), some.held_out) == (40, range(30))
+    assert list(some.with_posts) == list(prompts.with_posts)[:30]
+    full = {*some.red_team, *some.unanswerable, *some.instructions}
+    assert said.answers.candidate.keys() == {*range(30), *full}
+    assert said.answers.base.keys() == {*range(30), *full}, "posts in its prompt are for the voice"
+    assert said.scores.missing() == [*range(30), *sorted(full)]
+    for at in (0, 29, some.instructions[0]):
+        assert said.answers.candidate[at].text == prompts.prompts[at][-1]["content"]
+
+
+def test_what_a_former_gate_knows_of_the_base_is_not_asked_and_the_time_is_the_candidates(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    prompts, base = asked_of(samples.head(12), questions=40), Model()
+    without = replace(judges, voice=None, voice_people=None)
+    kept = MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
+    first = asked_until_decided(prompts, without, Model(), base, texts=["No."], kept=kept)
+    for name in first.scores._names:
+        first.scores.scores(name, first.answers.base, lambda places, _texts: [0.0] * len(places))
+
+    again = asked_until_decided(
+        prompts, without, Model(), other := Model(), texts=["No."], kept=kept
+    )
+
+    assert (len(base.started), other.started, again.answers.base) == (1, [], {})
+    assert again.answers.candidate.keys() == first.answers.candidate.keys()
+    assert again.answers.wall_s > 0.0, "a speed is told of it"
+
+
+def test_a_candidate_that_writes_like_its_base_is_asked_all_of_them(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    """No bet is won on a difference of nothing."""
+    prompts = asked_of(samples, questions=40)
+
+    said = asked_until_decided(prompts, judges, Model(), Model(), texts=["Nothing alike."])
+
+    assert said.asked.held_out == prompts.held_out
+    assert {*prompts.held_out, *prompts.with_posts} <= said.answers.base.keys()
+
+
+def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    few = asked_of(samples, questions=12)
+    said = asked_until_decided(few, judges, Model(), Model(), texts=["Nothing alike."])
+    assert len(said.asked.held_out) == 12
+
+    none = asked_of(samples.head(0), questions=40)
+    model = Model()
+    said = asked_until_decided(none, judges, model, Model(), texts=[])
+    assert said.answers.candidate.keys() == {*none.instructions}
+
+
+def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int = 1) -> Voice:
+    """Scores of a candidate that much above the base on each prompt."""
+    candidate = [0.5 + apart] * count
+    scores = Scores(candidate, candidate, [0.5] * count, [0.5 + apart - beside_posts] * count)
+    documents = [f"d{number // each}" for number in range(count)]
+    stopped = stopped_at(documents, scores, beside_posts=True)
+    compared = replace(GOOD_VOICE, stopped=stopped)
+    return Voice(count, len(set(documents)), compared, replace(GOOD_VOICE, stopped=None))
+
+
+@pytest.mark.parametrize(("apart", "beside_posts", "side"), [
+    (0.4, 0.2, "above"), (-0.4, 0.2, "below"), (0.4, -0.4, "below"), (0.0, 0.0, None),
+    (0.4, -0.02, None),
+])  # fmt: skip
+def test_a_voice_is_decided_by_both_its_limits(
+    apart: float, beside_posts: float, side: str | None
+) -> None:
+    found = voice(apart, beside_posts=beside_posts)
+
+    assert found.against_all is not None
+    assert found.against_all.stopped == side
+    assert voice_scores.is_decided(found, parameters=135_000_000) is (side is not None)
+    assert not voice_scores.is_decided(found, parameters=None), "the other claim may refuse too"
+    if side is not None:
+        told = voice_scores.sounds_less_like_the_base(found)
+        assert told.passed is (side == "above")
+        assert f"a bet on {side}" in told.detail
+
+
+def test_questions_of_one_post_are_one_observation_of_a_bet() -> None:
+    assert voice(0.4, beside_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
+    assert voice(0.4, beside_posts=0.4, each=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_no_bet_is_won_by_chance_more_often_than_its_level_says() -> None:
+    """A thousand candidates like their base, looked at after 30 and every 5 more of 100."""
+    chance = random.Random(11)
+    won = 0
+    for _ in range(1000):
+        base = [chance.betavariate(0.5, 1.5) for _ in range(100)]
+        mine = [chance.betavariate(0.5, 1.5) for _ in range(100)]
+        names = [str(number) for number in range(100)]
+        won += any(
+            stopped_at(names[:end], Scores([], mine[:end], base[:end]), beside_posts=True)
+            == "above"
+            for end in range(30, 101, 5)
+        )
+    assert won / 1000 <= voice_scores.BET_LEVEL + 0.008
+
+
+def test_the_first_questions_are_those_that_were_drawn_first(samples: pl.DataFrame) -> None:
+    prompts = asked_of(samples, questions=40)
+
+    some = first_questions(prompts, 7)
+
+    assert (list(some.held_out), len(some.with_posts)) == (list(range(7)), 7)
+    assert (some.questions, some.red_team) == (prompts.questions, prompts.red_team)
