@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 
 CLAIM = "keeps_common_knowledge"
-BELOW_BASE_BY = 0.05
+# A third of the way from SmolLM2-135M (.794) to guessing. A good adapter of 12,000 tokens is at
+# -.025 (-.045 to -.007), weights with half as much noise as there is weight at -.29.
+BELOW_BASE_BY = 0.1
 OPTIONS = 2
 FEWEST = 60
 QUESTIONS = Path(__file__).with_name("common_choices.json")
@@ -161,7 +163,7 @@ def _shares(model: AnswerLikelihood, at: Sequence[int]) -> list[float]:
 
 
 def claim(knowledge: CommonKnowledge) -> GateClaim:
-    """`keeps_common_knowledge`: the right options are held .05 less likely at most, interval
+    """`keeps_common_knowledge`: the right options are held .1 less likely at most, interval
     included; a base that cannot tell them from the others has nothing to lose."""
     chance = 1.0 / OPTIONS
     detail = (

@@ -31,7 +31,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             choices.CLAIM,
-            "The right options of 100 common questions are at most .05 less likely than the "
+            "The right options of 100 common questions are at most .1 less likely than the "
             "base holds them, 95 % interval included.",
             choices.claim,
         ),
