@@ -1,4 +1,4 @@
-"""`python -m tests.adapter_server`: an OpenAI-compatible server with vLLM's LoRA routes.
+"""An OpenAI-compatible server with vLLM's routes for LoRA adapters.
 
 Belongs here: what vLLM's interface says, computed by transformers and PEFT in the precision that is
 asked for; statuses and messages as vLLM 0.11 gives them. Does not belong here: anything shipped.
@@ -9,19 +9,11 @@ scheduling and its kernels are not vLLM's. One request after the other.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 VERSION = "0.11.0+stand-in"
 
@@ -36,7 +28,7 @@ class Adapters:
         self.base, self.name, self.dtype = base, name, getattr(torch, dtype)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(base)
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype).eval()
-        self.loaded: dict[str, tuple[str, str]] = {}  # name: PEFT's name of it, path
+        self.loaded: dict[str, tuple[str, str]] = {}  # by name: PEFT's name of it, path
         self.turn = threading.Lock()
         self._wrapped: Any = None
         self._count = 0
@@ -74,6 +66,10 @@ class Adapters:
             return
         self._wrapped.set_adapter(self.loaded[name][0])
         yield self._wrapped
+
+    def roots(self) -> dict[str, str]:
+        """Folders that adapters were loaded from, by name."""
+        return {name: path for name, (_, path) in self.loaded.items()}
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Greedy; log-probabilities are those before the penalty, as vLLM's raw ones."""
@@ -197,82 +193,21 @@ def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
     return app
 
 
-class AdapterServerProcess:
-    """That server as a process; use as a context."""
-
-    def __init__(
-        self,
-        base: Path,
-        *,
-        name: str,
-        log: Path,
-        dtype: str = "bfloat16",
-        key: str = "sk-there",
-        updating: bool = True,
-        port: int = 0,
-    ) -> None:
-        self.key, self.log = key, log
-        self._port_file = log.with_suffix(f".{time.monotonic_ns()}.port")
-        command = [sys.executable, "-m", "tests.adapter_server", "--model", str(base)]
-        command += ["--served-model-name", name, "--dtype", dtype, "--port", str(port)]
-        command += ["--port-file", str(self._port_file)]
-        switch = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
-        given = {"VLLM_API_KEY": key, switch: "True" if updating else "False"}
-        with log.open("ab") as stream:
-            self._process = subprocess.Popen(
-                command, env=os.environ | given, stdout=stream, stderr=stream
-            )
-        self.url = ""
-
-    def __enter__(self) -> AdapterServerProcess:
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self.port = int(self._port_file.read_text(encoding="utf-8"))
-                self.url = f"http://127.0.0.1:{self.port}/v1"
-                httpx.get(f"http://127.0.0.1:{self.port}/version", timeout=5)
-            except (OSError, ValueError, httpx.HTTPError):
-                time.sleep(0.05)
-            else:
-                return self
-        self.end()
-        raise AssertionError(f"no answer: {self.log.read_text(encoding='utf-8')[-2000:]}")
-
-    def __exit__(self, *_error: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def roots(self) -> dict[str, str]:
-        """What it has loaded: folders by name, the base model's left out."""
-        headers = {"Authorization": f"Bearer {self.key}"}
-        cards = httpx.get(f"{self.url}/models", headers=headers).json()["data"]
-        return {card["id"]: card["root"] for card in cards if card["parent"]}
-
-
-def main() -> None:
-    import socket
-
-    import torch
+@contextmanager
+def serving(adapters: Any, *, key: str = "", updating: bool = True) -> Iterator[str]:
+    """Serve them on a free port, in a thread; gives the URL, which ends in `/v1`."""
     import uvicorn
 
-    parser = argparse.ArgumentParser()
-    for name in ("model", "served-model-name", "dtype", "port", "port-file"):
-        parser.add_argument(f"--{name}", required=True)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    adapters = Adapters(Path(given.model), given.served_model_name, given.dtype)
-    updating = os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
-    app = application(adapters, key=os.environ["VLLM_API_KEY"], updating=updating)
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", int(given.port)))
-        Path(given.port_file).write_text(json.dumps(listening.getsockname()[1]), encoding="utf-8")
-        config = uvicorn.Config(app, log_level="warning")
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-if __name__ == "__main__":
-    main()
+    app = application(adapters, key=key, updating=updating)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        threading.Event().wait(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.adapter_server import AdapterServerProcess
+from tests.adapter_server import Adapters, serving
 from tests.live.evaluation.conftest import Workplace
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
@@ -52,22 +53,22 @@ class FollowedFleet:
         self.fleet.step()
         return set(self.document()["servers"])
 
-    def document(self) -> dict[str, dict[str, str]]:
+    def document(self) -> dict[str, Any]:
         return json.loads(self._settings.servers_path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def there(
-    tiny_base: Path, process_logs: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[AdapterServerProcess]:
-    """The server, which every process of the home finds in its environment."""
-    log = process_logs / "adapter-server.log"
-    with AdapterServerProcess(tiny_base, name=str(tiny_base), log=log) as server:
-        monkeypatch.setenv("TWIN_MODEL_SERVER_URL", server.url)
-        monkeypatch.setenv("TWIN_MODEL_SERVER_KEY", server.key)
+    tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Adapters]:
+    """The server, which everything of the home finds in its environment."""
+    adapters = Adapters(tiny_base, str(tiny_base), "bfloat16")
+    with serving(adapters, key="sk-there") as url:
+        monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
+        monkeypatch.setenv("TWIN_MODEL_SERVER_KEY", "sk-there")
         monkeypatch.setenv("TWIN_MODEL_SERVER_PRECISION", "bf16")
         monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
-        yield server
+        yield adapters
 
 
 def judging(place: Workplace, say: Callable[[str], object]) -> JudgingSetup:
@@ -84,7 +85,7 @@ def judging(place: Workplace, say: Callable[[str], object]) -> JudgingSetup:
 
 
 def test_candidate_release_and_roll_back_load_and_unload_adapters(
-    workplace: Workplace, there: AdapterServerProcess
+    workplace: Workplace, there: Adapters
 ) -> None:
     settings = load_settings()
     prepared = prepare_base_model(settings, report=lambda _line: None)
@@ -112,7 +113,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     assert fleet.look() == {"base", "ada/v1"}
     assert there.roots() == {"ada/v1": folder}
     published = fleet.document()["servers"]["ada/v1"]
-    assert (published["url"], published["alias"]) == (there.url, "ada/v1")
+    assert (published["url"], published["alias"]) == (settings.model_server_url, "ada/v1")
     assert published["engine"].endswith(", weights in bf16")
 
     # its successor beside it; the readers' version is asked as well, and stays loaded

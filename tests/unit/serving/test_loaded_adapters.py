@@ -10,14 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 
-from tests.adapter_server import application
+from tests.adapter_server import serving
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.fleet import wanted_adapters
@@ -56,23 +53,6 @@ class Listed:
         return {name: path for name, (_, path) in self.loaded.items()}
 
 
-@contextmanager
-def running(listed: Any, *, updating: bool = True) -> Iterator[str]:
-    app = application(listed, key=KEY, updating=updating)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        threading.Event().wait(0.01)
-    try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
 def listed() -> Listed:
     return Listed()
@@ -80,7 +60,7 @@ def listed() -> Listed:
 
 @pytest.fixture
 def at_server(home: Settings, listed: Listed) -> Iterator[Settings]:
-    with running(listed) as url:
+    with serving(listed, key=KEY) as url:
         yield home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
 
 
@@ -213,7 +193,7 @@ def test_what_the_server_refuses_is_told_in_its_words(at_server: Settings) -> No
 def test_a_server_that_does_not_allow_it_says_how_to_start_it(
     home: Settings, listed: Listed
 ) -> None:
-    with running(listed, updating=False) as url:
+    with serving(listed, key=KEY, updating=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
         assert not adapter_routes.can_load(url, KEY)
         with pytest.raises(
@@ -224,7 +204,7 @@ def test_a_server_that_does_not_allow_it_says_how_to_start_it(
         listed.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
         AdapterServer(settings).require("ada/v1", folder)
-    with running(listed) as url:
+    with serving(listed, key=KEY) as url:
         assert adapter_routes.can_load(url, KEY)
 
 

@@ -98,7 +98,7 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
             found=f"{type(error).__name__}: {error}",
             next_step="look at that server's log",
         ) from error
-    return answer.status_code == httpx.codes.METHOD_NOT_ALLOWED
+    return answer.status_code == 405
 
 
 def load(url: str, key: str, *, name: str, path: str) -> None:
@@ -157,7 +157,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
         return
     said = _said(answer)
     # an adapter that is not there is a 404 too; a web framework's own says only "Not Found"
-    if answer.status_code == httpx.codes.NOT_FOUND and said in {"", "Not Found"}:
+    if answer.status_code == 404 and said in {"", "Not Found"}:
         raise RouteMissing(tried, found="the server has no such route", next_step=HOW_TO_ALLOW)
     raise TwinError(tried, found=f"HTTP {answer.status_code}: {said}", next_step=next_step)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -141,7 +141,7 @@ class AdapterServer:
             return True
 
     @contextmanager
-    def loaded(self, name: str, folder: Path | None) -> Iterator[None]:
+    def loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Keep an adapter loaded for as long as the context lasts; as `require`.
 
         Afterwards it is unloaded, unless somebody else uses it.
