@@ -25,6 +25,7 @@ from tests.bench.retraining.controls import controls
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
+from tests.bench.retraining.moved_judges import moved_judges
 from tests.bench.retraining.poisoned_keys import poisoned_keys
 from tests.bench.retraining.releases import anchor, candidates, judges, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
@@ -39,6 +40,7 @@ ROWS: dict[str, Rows] = {
     "poisoned-keys": poisoned_keys,
     "two-years": two_years,
     "controls": controls,
+    "moved-judges": moved_judges,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,

@@ -30,6 +30,7 @@ from twin_resources.dagster_resources import (
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.quality.judges.panel import Panel
+from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.retraining import fall_controls
 from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.registry.moves import ModelVersion
@@ -164,11 +165,17 @@ def _judged_anew(
     Args:
         but: trace ids whose scores are in the judges' streams.
     """
-    rows = judging_traces.around_the_drop(interactions, control, judged=but)
+    judges = [member.judge for member in panel.members if member.certified]
+    if control.stream.startswith(JUDGE):
+        # One whose own scores fell scores again what it has scored: only so it is seen to move.
+        judges = [one for one in judges if judging_traces.score_name(one) == control.stream]
+        rows = judging_traces.around_the_drop(interactions, control, judged=())
+        rows = rows.filter(pl.col("day") < control.first_day)
+    else:
+        rows = judging_traces.around_the_drop(interactions, control, judged=but)
     usd, left = panel.judges_cost(judging_traces.answered(rows, passages))
     if left is not None and usd > left:
         rows = rows.head(int(rows.height * left / usd))
-    judges = [member.judge for member in panel.members if member.certified]
     cells = judging_traces.control_cells(rows, judges, passages=passages)
     with registry.state.transaction() as connection:
         at = registry.state.now(connection)

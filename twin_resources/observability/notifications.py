@@ -37,6 +37,7 @@ Event = Literal[
     "rolled_back",
     "budget_reached",
     "readers_changed",
+    "judge_changed",
 ]
 KEPT_TRYING_S = 3 * 86_400.0
 AT_ONCE = 50  # notices a call, so that a dead mail server does not hold a tick up for minutes

@@ -36,7 +36,7 @@ MOST_MISSING = 0.1  # of what fell: in classes of which there are too few scores
 HALF = 0.5  # of a fall of readers' scores
 MANY_DAYS = 100_000  # Student's t is normal by then
 
-CauseName = Literal["answers", "readers", "undecided"]
+CauseName = Literal["answers", "readers", "judge", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class JudgedFall:
 
 @dataclass(frozen=True)
 class FallCause:
-    """Whether answers or readers have changed, with the numbers in words."""
+    """Whether answers have changed, or those whose scores fell, with the numbers in words."""
 
     name: CauseName
     words: str
@@ -200,7 +200,10 @@ def cause_between(
 
 
 def cause_of(
-    readers: FallEstimate | None, judges: Mapping[str, JudgedFall], *, tolerance: float
+    readers: FallEstimate | None,
+    judges: Mapping[str, JudgedFall],
+    *,
+    tolerance: float,
 ) -> FallCause:
     """What readers' and judges' scores say together; see the module.
 
@@ -224,6 +227,33 @@ def cause_of(
     if all(_surely_less(readers, seen) for seen in judges.values()):
         return FallCause("readers", f"no judge sees the fall: {numbers}")
     return FallCause("undecided", f"the judges leave it open: {numbers}")
+
+
+def cause_of_judge(stored: TwoTimes, again: Sequence[DayCell], *, tolerance: float) -> FallCause:
+    """Whether a judge whose scores fell has moved itself.
+
+    With m what it now gives less to answers of before, and f what it gave less to those since: the
+    answers fell if f − m is surely above the tolerance; else it has moved if m > 0 surely and
+    m > f/2.
+
+    Args:
+        stored: its scores as they were given.
+        again: of answers of before the drop, given now.
+    """
+    weights = counts_of(stored[1])
+    fell = estimate_of(*stored, weights)
+    moved = estimate_of(stored[0], again, weights)
+    if fell is None or moved is None:
+        return FallCause("undecided", "too few of the judge's scores before and since the fall")
+    numbers = f"it gave {fell.words}, and gives the same answers {moved.words}"
+    error = _quantile(_welch([(one.variance, one.degrees) for one in (fell, moved)])) * math.sqrt(
+        fell.variance + moved.variance
+    )
+    if fell.fall - moved.fall - error > tolerance:
+        return FallCause("answers", f"the judge sees the fall: {numbers}")
+    if moved.fall > max(moved.error, HALF * fell.fall):
+        return FallCause("judge", f"it has moved: {numbers}")
+    return FallCause("undecided", f"the judge leaves it open: {numbers}")
 
 
 def _surely_fell(seen: JudgedFall, tolerance: float) -> bool:

@@ -35,6 +35,7 @@ Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", 
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
 READERS_CHANGED = "readers_changed"
+JUDGE_CHANGED = "judge_changed"
 CONTROL = "control"
 
 
@@ -99,8 +100,8 @@ class AlarmContext:
         cause_outside: of `diagnosis.cause_outside_the_weights`.
         falls: of `diagnosis.fallen_classes`.
         carried: of `poisoning.carried_by`; None for judged traces.
-        fall_cause: whether answers or readers changed; None: nobody looked (a judge's alarm, no
-            automatic training, no judges who may decide, or the setting is off).
+        fall_cause: whether answers or readers changed; None: nobody looked (no automatic
+            training, no judges who may decide, or the setting is off).
         control_until: how long judges are waited for, who look at more of the answers; empty: they
             are not.
     """
@@ -291,10 +292,15 @@ def _not_the_model(situation: AlarmContext) -> tuple[str, str] | None:
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return "outside_the_weights", why
-    if situation.fall_cause is not None and situation.fall_cause.name == "readers":
-        words = situation.fall_cause.words
+    if situation.fall_cause is None:
+        return None
+    words = situation.fall_cause.words
+    if situation.fall_cause.name == "readers":
         why = f"readers have changed: {words}; they are certified anew, nothing is trained"
         return READERS_CHANGED, why
+    if situation.fall_cause.name == "judge":
+        why = f"the judge has changed: {words}; it is certified anew, nothing is trained"
+        return JUDGE_CHANGED, why
     return None
 
 

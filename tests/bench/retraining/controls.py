@@ -208,12 +208,12 @@ def _context(alarm: Alarm, watch: Watch, drawn: DrawnWorld, *, asked: bool) -> A
         return context
     first = since_the_drop([one for one in known if one.sequence >= alarm.since], bounds)[0]
     votes = (
-        cells_of(one for one in known if _day(one) < _day(first)),
-        cells_of(one for one in known if _day(one) >= _day(first)),
+        cells_of(one for one in known if day_of(one) < day_of(first)),
+        cells_of(one for one in known if day_of(one) >= day_of(first)),
     )
     for anew in (False, True):  # stored scores first, then a control's with them
         judged = {
-            name: drawn.judged(name, _day(first), _day(known[-1]), anew=anew)
+            name: drawn.judged(name, day_of(first), day_of(known[-1]), anew=anew)
             for name in drawn.scores
         }
         cause = cause_between(votes, judged, drawn.sensitivities, tolerance=TOLERANCE)
@@ -222,7 +222,8 @@ def _context(alarm: Alarm, watch: Watch, drawn: DrawnWorld, *, asked: bool) -> A
     return replace(context, fall_cause=cause)
 
 
-def _day(value: SettledValue) -> int:
+def day_of(value: SettledValue) -> int:
+    """The day of a value that has one."""
     assert value.day is not None
     return value.day
 
@@ -236,8 +237,8 @@ def controls(form: Form) -> list[Row]:
         for number, world in enumerate((*CHANGED_READERS, *REAL_FALLS)):
             rng = np.random.default_rng([21, number, sampled, len(judges)])
             found = [drawn_world(rng, world, judges, sampled=sampled) for _ in range(streams)]
-            asked = Counter(outcome(one, asked=True) for one in found)
-            before = Counter(outcome(one, asked=False) for one in found)
+            asked: Counter[Outcome] = Counter(outcome(one, asked=True) for one in found)
+            before: Counter[Outcome] = Counter(outcome(one, asked=False) for one in found)
             rows += _told(f"{world.name} ({who}, {streams} streams)", world, asked, before)
     return rows
 

@@ -103,6 +103,32 @@ def test_judges_who_do_not_come_are_waited_for_no_longer_than_said(fallen: LoopW
         assert fall_controls.not_judged(connection) == [], "its alarm is closed"
 
 
+@pytest.mark.parametrize("by", ["judge_changed", ""])
+def test_a_judge_that_gives_old_answers_less_now_has_changed(world: LoopWorld, by: str) -> None:
+    """Its scores fell by .5; asked again it gives the old answers as little, or as ever."""
+    world.rules = replace(world.rules, by_day=True)
+    world.sensitivities = {JUDGE: 0.6}
+    with_new_posts(world)
+    for day in range(30):
+        scores = [0.7, 0.9] * 8 if day < 20 else [0.2, 0.4] * 8
+        world.settle("ada", scores, stream=f"judge:{JUDGE}", day=today(world) - 31 + day)
+    waiting(world)
+    assert control_of(world).stream == f"judge:{JUDGE}"
+    judged(world, before=0.3 if by else 0.8, since=0.3)
+
+    done = world.tick()
+
+    if not by:
+        assert len(done.launches) == 1
+        assert "the judge sees the fall" in done.messages["ada"]
+        return
+    assert done.launches == ()
+    assert decided_by(world) == ("judge_changed", False)
+    notice = queued_notices(world.state, author="ada")[0]
+    assert notice.event == "judge_changed"
+    assert notice.title == f"The judge {JUDGE} of ada changed, the answers have not"
+
+
 def test_a_control_is_stored_once(fallen: LoopWorld) -> None:
     waiting(fallen)
     control = control_of(fallen)

@@ -13,6 +13,7 @@ from twin_resources.statistics.fall_estimates import (
     FallEstimate,
     JudgedFall,
     cause_of,
+    cause_of_judge,
     cells_of,
     estimate_of,
 )
@@ -124,3 +125,22 @@ def test_without_scores_nothing_is_decided() -> None:
     seen = {"judge:t@1": JudgedFall(estimate(0.0, 0.01), 0.7)}
     assert "readers' scores" in cause_of(None, seen, tolerance=0.03).words
     assert "a judge's scores" in cause_of(READERS, {}, tolerance=0.03).words
+
+
+@pytest.mark.parametrize(
+    ("again", "cause"),
+    [(0.8, "answers"), (0.6, "judge"), (0.62, "judge"), (0.66, "answers"), (0.74, "answers")],
+)
+def test_a_judge_has_moved_if_it_gives_the_answers_of_before_less(again: float, cause: str) -> None:
+    """It gave .8, and gives .6 to those since; each of twenty days has a spread of .1."""
+    then, since, now = (cells([mean - 0.1, mean + 0.1] * 200) for mean in (0.8, 0.6, again))
+    found = cause_of_judge((then, since), now, tolerance=0.03)
+    assert found.name == cause
+    few = cause_of_judge((then, since[:2]), now, tolerance=0.03)
+    assert few.name == "undecided"
+
+
+def test_a_judge_that_may_have_moved_is_left_open() -> None:
+    wide = [0.0, 1.0] * 30
+    then, since, now = cells(wide + [1.0] * 40), cells(wide), cells(wide + [1.0] * 20)
+    assert cause_of_judge((then, since), now, tolerance=0.03).name == "undecided"

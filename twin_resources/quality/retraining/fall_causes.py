@@ -1,7 +1,9 @@
-"""Before a training on readers' scores: did the answers fall, or have the readers changed?
+"""Before a training: did the answers fall, or have the readers changed, or the judge?
+
+A judge's fall is held against what it now gives the answers of before.
 
 Belongs here: reading readers' and certified judges' settled values of before and since the drop;
-certifying readers anew where they changed, and the notice of it.
+certifying a stream anew where those behind it changed, and the notice of it.
 Does not belong here: what the numbers mean (`statistics/fall_estimates.py`), when the drop began
 (`diagnosing.py`), the judges and their certificates (`quality/judges`).
 """
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from twin_resources.observability.notifications import Notice, announce
+from twin_resources.observability.notifications import Event, Notice, announce
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.retraining import score_watch, settled_values
 from twin_resources.statistics.detector import Alarm
@@ -22,6 +24,7 @@ from twin_resources.statistics.fall_estimates import (
     FallCause,
     TwoTimes,
     cause_between,
+    cause_of_judge,
     cells_of,
 )
 from twin_resources.statistics.retraining import RetrainingDecision
@@ -56,6 +59,13 @@ def is_of_readers(alarm: Alarm) -> bool:
     return not alarm.stream.startswith(JUDGE)
 
 
+def may_be_asked(alarm: Alarm, sensitivities: Mapping[str, float]) -> bool:
+    """Whether there are judges who can say; about a judge, itself, if it may decide."""
+    if is_of_readers(alarm):
+        return bool(sensitivities)
+    return alarm.stream.removeprefix(JUDGE) in sensitivities
+
+
 def fall_cause(
     connection: sa.Connection,
     alarm: Alarm,
@@ -71,20 +81,26 @@ def fall_cause(
         sensitivities: judge's identity → D, of the author.
         anew: of `fall_controls.scores_of`.
     """
+    fell = _around(connection, alarm, drop, stream=alarm.stream)
+    if not is_of_readers(alarm):
+        again, _ = anew.get(alarm.stream.removeprefix(JUDGE), ((), ()))
+        return cause_of_judge(fell, again, tolerance=tolerance)
     judged: dict[str, TwoTimes] = {}
     for name in sensitivities:
         stored = _around(connection, alarm, drop, stream=f"{JUDGE}{name}")
         more = anew.get(name, ((), ()))
         judged[name] = ([*stored[0], *more[0]], [*stored[1], *more[1]])
-    votes = _around(connection, alarm, drop, stream=alarm.stream)
-    return cause_between(votes, judged, sensitivities, tolerance=tolerance)
+    return cause_between(fell, judged, sensitivities, tolerance=tolerance)
 
 
-def certify_readers_anew(
+def certify_anew(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> None:
-    """Their stream's values until now are history, and people are told; judges stay held to what
+    """The stream's values until now are history, and people are told; all others stay held to what
     they were."""
+    by_readers = is_of_readers(alarm)
+    event: Event = "readers_changed" if by_readers else "judge_changed"
+    who = "Readers" if by_readers else f"The judge {alarm.stream.removeprefix(JUDGE)}"
     score_watch.lower_floor(
         connection,
         alarm.author,
@@ -96,10 +112,10 @@ def certify_readers_anew(
     announce(
         connection,
         Notice(
-            f"readers_changed:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}",
-            "readers_changed",
+            f"{event}:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}",
+            event,
             alarm.author,
-            f"Readers of {alarm.author} have changed, the answers have not",
+            f"{who} of {alarm.author} changed, the answers have not",
             f"{decision.message}. If you know better, `twin retrain --reason TEXT` starts a "
             "training by hand.",
         ),

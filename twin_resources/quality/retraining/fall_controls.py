@@ -153,7 +153,10 @@ def scores_of(connection: sa.Connection, control: FallControl) -> dict[str, TwoT
         )
     )
     sides: dict[str, tuple[list[DayCell], list[DayCell]]] = {}
-    for row in rows:
-        cell = DayCell(row.prompt_class, f"day {row.day}", row.count, row.total, row.squares)
-        sides.setdefault(row.judge, ([], []))[row.day >= control.first_day].append(cell)
+    for row in rows.mappings():
+        cell = DayCell(
+            row["prompt_class"], f"day {row['day']}", row["count"], row["total"], row["squares"]
+        )
+        before, since = sides.setdefault(row["judge"], ([], []))
+        (since if row["day"] >= control.first_day else before).append(cell)
     return dict(sides)

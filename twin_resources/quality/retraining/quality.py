@@ -36,9 +36,9 @@ from twin_resources.quality.retraining.earlier_versions import go_back
 from twin_resources.quality.retraining.fall_causes import (
     DropStart,
     Sensitivities,
-    certify_readers_anew,
+    certify_anew,
     fall_cause,
-    is_of_readers,
+    may_be_asked,
 )
 from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
@@ -53,6 +53,7 @@ from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.retraining import (
     CONTROL,
+    JUDGE_CHANGED,
     READERS_CHANGED,
     AlarmContext,
     LastRetraining,
@@ -265,10 +266,10 @@ class _Deciding:
         """Whether answers or readers changed (None: it is not asked, or nobody could say), and the
         control that is waited for."""
         rules, began = self.loop.rules, diagnosis.began
-        if not rules.controls or not is_of_readers(alarm) or began is None:
+        if not rules.controls or began is None:
             return None, None
         sensitivities = self.loop.sensitivities(alarm.author)
-        if not sensitivities:
+        if not may_be_asked(alarm, sensitivities):
             return None, None
         after = score_watch.history_until(connection, alarm.author, alarm.stream)
         classes = frozenset(fall.prompt_class for fall in diagnosis.falls)
@@ -349,8 +350,8 @@ class _Deciding:
                 decided_by = decision.tags.get("twin/decided_by")
                 if decided_by == CONTROL:
                     fall_controls.ask(connection, self._controls[author])
-                if decided_by == READERS_CHANGED:
-                    certify_readers_anew(connection, alarm, decision, at=self.at)
+                if decided_by in {READERS_CHANGED, JUDGE_CHANGED}:
+                    certify_anew(connection, alarm, decision, at=self.at)
                 elif decision.kind == "incident" and self.incident is not None:
                     incidents.tell(connection, self.incident, now=self.at)
                 elif notice := _notice(
