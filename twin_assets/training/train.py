@@ -4,8 +4,8 @@ Belongs here: model, optimizer, steps, and reporting from rank 0. Does not belon
 trained on (`samples.py`, `batches.py`), what is minimised (`losses.py`), starting and retrying
 (`training_launcher/`), publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
-Started as `accelerate launch … -m twin_assets.training.train --job job.json`, with or without
-DeepSpeed, on any number of ranks (one alone on the CPU needs no launcher); everything that decides
+Started as `-m twin_assets.training.train --job job.json`, forked or by a launcher, with or without
+DeepSpeed, on any number of ranks (one alone on the CPU needs neither); everything that decides
 the weights is in the job's folder. It goes on from the last complete checkpoint in that folder.
 A plain loop over accelerate, not TRL's or transformers' Trainer: on two CPU cores a rank imports it
 in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4; and the Trainers' own checkpoints are pickles,

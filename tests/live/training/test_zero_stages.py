@@ -118,6 +118,38 @@ def test_rows_packed_to_a_budget_have_the_loss_curve_of_padded_ones(
     assert results["packed"].effective["micro_batch_size"] > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        pytest.param("cpu-zero3", {"lora": None, "learning_rate": 1e-3}, id="zero3, full"),
+        pytest.param("cpu-zero2", {}, id="zero2, lora", marks=pytest.mark.long),
+        pytest.param("cpu-ddp", {}, id="ddp, lora", marks=pytest.mark.long),
+    ],
+)
+def test_a_loss_in_chunks_has_the_loss_curve_of_one_of_all_logits(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    name: str,
+    changes: dict[str, Any],
+) -> None:
+    """Also where the output layer's weight is shared out, and gathered for each pass."""
+    launch = in_fp32(name, tmp_path)
+    results = [
+        read_result(
+            LocalLauncher(home).run(
+                make_job(f"chunks-{rows}", launch=launch, loss_chunk=rows, **SHORT, **changes)
+            )
+            / "result.json"
+        )
+        for rows in (0, 16)
+    ]
+    whole, chunked = ([row["loss"] for row in result.history] for result in results)
+    assert len(whole) >= 4
+    assert chunked == pytest.approx(whole, abs=1e-4)
+    assert [result.effective["loss_chunk"] for result in results] == [0, 16]
+
+
 def test_another_launch_than_the_recipes_takes_no_step_and_names_each_difference(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The backend `local`: `accelerate launch` on this machine, one training at a time.
+"""The backend `local`: the ranks of this machine, one training at a time.
 
 Belongs here: its lock, and machine 0 of a training that other machines follow. Does not belong
 here: what the other machines do (`follower.py`), one machine's processes (`machine.py`).
