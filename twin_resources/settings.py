@@ -39,7 +39,8 @@ class Settings(BaseSettings):
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
-    # Empty: OpenVINO where it reproduces the model; sentence-transformers uses a graphics card.
+    # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for
+    # what is worth loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
     # A cross-encoder (a hub id or a folder) that ranks the found passages again, before the prompt
     # shows the best; empty: none. It costs a pass for each of some 40 passages a question.

@@ -388,6 +388,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
             installed=installed,
             busy=forecast.load(),
             speed=forecast.core_speed(),
+            elsewhere=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
         "seconds": round(time.monotonic() - started, 2),
     }

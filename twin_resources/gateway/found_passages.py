@@ -154,8 +154,9 @@ def passages_of(settings: Settings) -> Passages:
         from twin_resources.models.retrieval.retrieval import Retriever
 
         # One thread a question: with all of them it costs 13-17 CPU-ms in place of 8, because they
-        # wait for each other in a busy loop, and several questions share the cores anyway.
-        embedder = load_embedder(settings, threads=1)
+        # wait for each other in a busy loop, and several questions share the cores anyway. No card:
+        # this process never imports torch.
+        embedder = load_embedder(settings, threads=1, on_card=False)
         return Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
 
     def open_quoter(retriever: Retriever) -> Quoter:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from twin_resources.errors import TwinError
+from twin_resources.models.embedder import embedder as embedder_module
+from twin_resources.models.embedder import engines, preparation
 from twin_resources.models.embedder.embedder import (
     Embedder,
     embedder_folder,
@@ -96,6 +98,40 @@ def test_the_reference_path_is_prepared_beside_the_other(
     converted = load_embedder(openvino)
     assert converted.revision == by_torch.revision
     assert (converted.embed(texts) * by_torch.embed(texts)).sum(axis=1).min() >= 0.9999
+
+
+def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
+    home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card is named and not there: torch computes on the processor what it would get."""
+    own = home_with_embedder.model_copy(update={"embedder": str(original)})
+    folder = prepare(own)
+    assert not (folder / "original").exists()
+    for module in (preparation, engines):
+        monkeypatch.setattr(module, "usable_gpus", lambda: [("a card", 80.0)])
+    assert prepare(own) == folder, "the original joins what there is"
+    assert (folder / "original").is_dir()
+    few, many = texts_of_all_lengths(4), texts_of_all_lengths(40)
+    tokens = sum(load_embedder(own).count_tokens(many))
+    monkeypatch.setattr(embedder_module, "CARD_FROM_TOKENS", tokens)
+    by_choice = load_embedder(own)
+    openvino = load_embedder(own.model_copy(update={"embedder_engine": "openvino"}))
+
+    gateways = load_embedder(own, on_card=False)
+
+    assert np.array_equal(by_choice.embed(few), openvino.embed(few))
+    halves = [by_choice.embed(many[:20]), by_choice.embed(many[20:])]
+    expected = openvino.embed(many)
+    assert np.array_equal(halves[0], expected[:20]), "not much yet"
+    assert not np.array_equal(halves[1], expected[20:]), "now it has become much"
+    assert np.array_equal(gateways.embed(many), expected)
+    on_card = by_choice.embed(many)
+    assert not np.array_equal(on_card, expected)
+    assert (on_card * expected).sum(axis=1).min() >= 0.9999
+    assert np.array_equal(openvino.embed(many), expected), "who names an engine keeps it"
+
+    monkeypatch.setattr(engines, "usable_gpus", list)
+    assert np.array_equal(load_embedder(own).embed(many), expected), "the card is gone"
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:

@@ -196,7 +196,11 @@ def test_memory_time_and_licence_of_another_model_are_told(tmp_path: Path) -> No
 def first_run(**changes: Any) -> dict[str, float]:
     """Of the bundled author on two cores."""
     machine = LAPTOP | {"cores": 2} | {k: v for k, v in changes.items() if k in LAPTOP}
-    terms = {"billions": 0.135, "words": forecast.BUNDLED_WORDS, "installed": False}
+    terms: dict[str, Any] = {
+        "billions": 0.135,
+        "words": forecast.BUNDLED_WORDS,
+        "installed": False,
+    }
     terms |= {name: value for name, value in changes.items() if name not in LAPTOP}
     return forecast.forecast(machine, **terms)
 
@@ -219,6 +223,18 @@ def test_the_first_run_is_told_within_a_third_of_what_was_measured() -> None:
         sum(found[name] for name in found if name.endswith("_s") and name != "ready_s")
         < (found["ready_s"])
     )
+
+
+def test_the_gate_is_told_as_it_will_run_beside_a_card() -> None:
+    """The card reads; our own server answers on the processor, whatever card there is."""
+    card = [("a card", 80.0)]
+    small, large = (first_run(gpus=card, billions=size) for size in (0.135, 8.0))
+    assert small["training_s"] < first_run()["training_s"]
+    assert small["gate_s"] < first_run()["gate_s"]
+    assert large["gate_s"] > 3000, "8B answers some 200 times on two cores"
+    there = first_run(gpus=card, billions=8.0, elsewhere=True)
+    assert there["gate_s"] < large["gate_s"] / 10
+    assert first_run(elsewhere=True)["gate_s"] < first_run()["gate_s"]
 
 
 def test_a_first_run_is_longer_on_a_busy_or_a_slower_machine() -> None:

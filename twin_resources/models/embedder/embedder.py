@@ -9,7 +9,8 @@ Does not belong here: computing a batch (`engines.py`), cutting documents into c
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
 https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 where the processor
 computes it. Its result does not depend on how texts are batched (tested bit for bit), so a table
-that is filled in two parts equals one that is filled at once.
+that is filled in two parts equals one that is filled at once. On a graphics card it depends on that
+in the last bits.
 """
 # pyright: strict
 
@@ -22,10 +23,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.engines import open_engine
+from twin_resources.models.embedder.engines import Engine, open_card, open_engine
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 BUCKET = 16  # tokens. Padding to 64 cost 15 % on chunks and half the speed on questions
-BATCH_TOKENS = 2048  # 8 texts of 256 tokens: larger batches were not faster and need more memory
+# sentence-transformers loads for 11 s, in which four threads embed about as many tokens.
+CARD_FROM_TOKENS = 200_000
 MOST_THREADS = 4
 
 
@@ -97,6 +100,8 @@ class Embedder:
         threads: processor threads of one call; by default those this process may use, at most 4.
         precision: of OpenVINO, `bf16` or `f32`; by default bf16 where the processor computes it.
         engine: `openvino` or `sentence-transformers`; empty: OpenVINO where the folder has it.
+        on_card: with the engine left open, go on by the graphics card, where there is one, once so
+            much was asked that loading it pays.
 
     Raises:
         TwinError: the folder was not prepared for the engine.
@@ -110,6 +115,7 @@ class Embedder:
         threads: int | None = None,
         precision: str = "",
         engine: str = "",
+        on_card: bool = False,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -119,6 +125,9 @@ class Embedder:
             threads=threads or min(MOST_THREADS, _processors()),
             precision=precision,
         )
+        self._may_change = on_card and not engine
+        self._tokens = 0  # asked for so far
+        self._changing = Lock()
 
     @cached_property
     def _encoding(self) -> EmbedderTokenizer:
@@ -168,7 +177,9 @@ class Embedder:
 
         windows = self._windows(texts)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        batches = _batches([len(ids) for _, ids in windows])
+        lengths = [len(ids) for _, ids in windows]
+        compute = self._engine_for(sum(lengths))
+        batches = _batches(lengths, most=compute.batch_tokens)
         for number, batch in enumerate(batches, start=1):
             longest = max(len(windows[index][1]) for index in batch)
             width = -(-longest // BUCKET) * BUCKET
@@ -178,11 +189,23 @@ class Embedder:
                 tokens = windows[index][1]
                 ids[row, : len(tokens)] = tokens
                 mask[row, : len(tokens)] = 1
-            np.add.at(vectors, [windows[index][0] for index in batch], self._compute(ids, mask))
+            np.add.at(vectors, [windows[index][0] for index in batch], compute(ids, mask))
             if progress is not None:
                 progress(number, len(batches))
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.maximum(lengths, 1e-12)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / np.maximum(norms, 1e-12)
+
+    def _engine_for(self, tokens: int) -> Engine:
+        """What computes a call of so many tokens: the card's from where they have become many.
+
+        An import asks a thousand chunks at a time, so calls are added up.
+        """
+        with self._changing:
+            self._tokens += tokens
+            if self._may_change and self._tokens >= CARD_FROM_TOKENS:
+                self._may_change = False
+                self._compute = open_card(self.folder) or self._compute
+            return self._compute
 
     def _windows(self, texts: Sequence[str]) -> list[tuple[int, list[int]]]:
         """(index of the text, token ids), one or more for each text, each within the limit."""
@@ -200,15 +223,15 @@ class Embedder:
         return windows
 
 
-def _batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indexes grouped by bucket of length, each group at most `BATCH_TOKENS` tokens once padded."""
+def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+    """Indexes grouped by bucket of length, each group at most `most` tokens once padded."""
     buckets: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         buckets.setdefault(-(-max(length, 1) // BUCKET) * BUCKET, []).append(index)
     return [
         indexes[start : start + rows]
         for width, indexes in sorted(buckets.items())
-        for rows in [max(1, BATCH_TOKENS // width)]
+        for rows in [max(1, most // width)]
         for start in range(0, len(indexes), rows)
     ]
 
@@ -248,14 +271,18 @@ def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
     return folder / revision, EmbedderManifest(**document)
 
 
-def load_embedder(settings: Settings, *, threads: int | None = None) -> Embedder:
-    """The embedder that the settings name; about 0.5 s by OpenVINO.
+def load_embedder(
+    settings: Settings, *, threads: int | None = None, on_card: bool = True
+) -> Embedder:
+    """The embedder that the settings name; about 0.5 s by OpenVINO. As `Embedder`.
 
     Raises:
         TwinError: it has not been prepared, or not for the engine that the settings name.
     """
     folder, manifest = find_prepared(settings)
-    return Embedder(folder, manifest, threads=threads, engine=settings.embedder_engine)
+    return Embedder(
+        folder, manifest, threads=threads, engine=settings.embedder_engine, on_card=on_card
+    )
 
 
 def load_tokenizer(settings: Settings) -> EmbedderTokenizer:

@@ -5,8 +5,9 @@ Does not belong here: tokens, batches and windows (`embedder.py`), making the fo
 (`preparation.py`).
 
 OpenVINO is the default: four times the chunks per CPU second, half a second to start. The original,
-run by sentence-transformers (https://sbert.net), is for graphics cards and for models with layers
-that the conversion does not reproduce; both give the same vectors to cosine .9999 (a test).
+run by sentence-transformers (https://sbert.net), is for graphics cards (kept beside the other where
+there is one) and for models with layers that the conversion does not reproduce; both give the same
+vectors to cosine .9999 (a test).
 """
 # pyright: strict
 
@@ -18,6 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.errors import TwinError
+from twin_resources.processes.graphics_cards import usable_gpus
 from twin_resources.processes.processor import multiplies_bf16
 
 if TYPE_CHECKING:
@@ -30,7 +32,13 @@ ORIGINAL = "original"  # the model's own folder, kept where an engine runs it
 
 
 class Engine(Protocol):
-    """Computes one batch; safe to call from several threads."""
+    """Computes one batch; safe to call from several threads.
+
+    Attributes:
+        batch_tokens: of a batch at most, padding included.
+    """
+
+    batch_tokens: int
 
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Vectors of a padded batch.
@@ -53,6 +61,8 @@ class OpenVinoEngine:
         threads: processor threads of one call.
         precision: `bf16` or `f32`; empty: bf16 where the processor has instructions for it.
     """
+
+    batch_tokens = 2048  # 8 texts of 256: larger ones were not faster and need more memory
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
         openvino = import_openvino()
@@ -90,6 +100,8 @@ class SentenceTransformersEngine:
         from sentence_transformers import SentenceTransformer
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        # 128 texts of 256 on a card, by rule, not measured: with small ones it waits for the next
+        self.batch_tokens = 32_768 if self.device == "cuda" else OpenVinoEngine.batch_tokens
         self._model: Any = SentenceTransformer(
             str(folder), device=self.device, local_files_only=True
         ).eval()
@@ -140,6 +152,13 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
     if engine == SENTENCE_TRANSFORMERS or not can_run(folder, OPENVINO):
         return SentenceTransformersEngine(folder / ORIGINAL)
     return OpenVinoEngine(folder, threads=threads, precision=precision)
+
+
+def open_card(folder: Path) -> SentenceTransformersEngine | None:
+    """The original model on the graphics card; None: there is no card, or no original here."""
+    if not can_run(folder, SENTENCE_TRANSFORMERS) or not usable_gpus():
+        return None
+    return SentenceTransformersEngine(folder / ORIGINAL)
 
 
 def native_precision() -> str:

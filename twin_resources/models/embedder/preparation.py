@@ -40,6 +40,7 @@ from twin_resources.models.embedder.engines import (
     can_run,
     import_openvino,
 )
+from twin_resources.processes.graphics_cards import usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
 from twin_resources.storage.disk_space import told_when_full
 
@@ -72,8 +73,9 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
     Returns:
         `<weights_dir>/<embedder>/<revision>`: `tokenizer.json`, `embedder.json`, and for OpenVINO
         `model.xml`, `model.bin` (fp32), for sentence-transformers `original/`. The settings choose
-        the engine; where they leave it open, a model with layers that the conversion does not
-        reproduce is kept for sentence-transformers.
+        the engine; where they leave it open, both are there on a machine with a graphics card, and
+        a model with layers that the conversion does not reproduce is kept for
+        sentence-transformers.
 
     Raises:
         TwinError: it can't be fetched; the settings want OpenVINO for a layout that the conversion
@@ -91,7 +93,7 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
         fcntl.flock(lock, fcntl.LOCK_EX)  # freed by the kernel when its holder is killed
         if (folder / "current.json").exists():
             prepared, manifest = find_prepared(settings)
-            if manifest.source == source and can_run(prepared, settings.embedder_engine):
+            if manifest.source == source and _is_complete(prepared, settings):
                 return prepared
         for left_over in folder.glob("partial-*"):  # of a killed preparation; the lock is ours
             shutil.rmtree(left_over)
@@ -116,6 +118,9 @@ def _make(
     if _engine_for(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
         manifest = _convert(settings, model, made, source=source)
+        if _wants_original(settings):
+            log(f"embedder {settings.embedder}: keeping the original for the graphics card")
+            shutil.copytree(model, made / ORIGINAL)
     else:
         log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
         manifest = _keep_original(settings, model, made, source=source)
@@ -130,6 +135,18 @@ def _make(
     pointer.write_text(json.dumps({"revision": manifest.revision}), encoding="utf-8")
     pointer.replace(folder / "current.json")
     return target, manifest
+
+
+def _wants_original(settings: Settings) -> bool:
+    """Whether the engine is left open on a machine with a card, which computes what is much."""
+    return not settings.embedder_engine and bool(usable_gpus())
+
+
+def _is_complete(folder: Path, settings: Settings) -> bool:
+    """Whether a prepared folder has all that it would get now."""
+    if _wants_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
+        return False
+    return can_run(folder, settings.embedder_engine)
 
 
 def _say_nothing(line: str) -> None:
