@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
+from transformers import AutoModelForCausalLM
+from transformers.models.gemma2.configuration_gemma2 import Gemma2Config
+from transformers.models.granite.configuration_granite import GraniteConfig
 from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
 from twin_assets.checkpoints.recipe import LoraShape
