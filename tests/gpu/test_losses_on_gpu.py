@@ -18,6 +18,7 @@ import pytest
 from tests.gpu.random_base import make_embedder, rows
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
+from twin_assets.training.chunked_head import chunk_head
 from twin_assets.training.losses import Supervised, answer_losses, packed_answer_losses
 from twin_assets.training.training_state import generator_states, set_generator_states
 from twin_assets.training.varlen_attention import BY_BOUNDARIES, VARLEN, register
@@ -78,6 +79,21 @@ def test_packed_losses_and_gradients_are_those_of_padded_rows(
     padded, others = (gradients(model, chosen, packing=packing) for packing in (False, True))
     for name, value in padded.items():
         assert (others[name] - value).abs().max() <= gradient_within * value.abs().max(), name
+
+
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
+def test_a_loss_in_chunks_and_its_gradients_are_those_of_all_logits(
+    device: str, packing: bool, random_base: Path, samples: list[TokenizedSample]
+) -> None:
+    whole, chunked = (model_on(random_base, device, "eager") for _ in range(2))
+    chunk_head(chunked, rows=32)
+    chosen = samples[:5]
+    assert sum(one.answer_tokens for one in chosen) > 2 * 32
+    _, gradient_within = BOUNDS["fp32"]
+    found, wanted = (gradients(one, chosen, packing=packing) for one in (chunked, whole))
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert (found[name] - value).abs().max() <= gradient_within * value.abs().max(), name
 
 
 def test_what_stands_before_in_a_row_is_not_seen(
