@@ -62,7 +62,8 @@ class ReaderGroup:
     Attributes:
         what: in words, after "readers ".
         readers: how many.
-        of_values: their share of the values of the days on which they have one, in [0, 1].
+        of_values: their share of the values of the days on which they have one, in [0, 1]; of all
+            values since the drop where they are most of those.
         growth: log growth of the bet over their values.
         others: the same over the values of all others on those days; above 0: they fell, too.
     """
@@ -166,17 +167,16 @@ def carried_by(
 
     def group(what: str, of: set[str]) -> ReaderGroup:
         theirs = {day for day, name in zip(days, who, strict=True) if name in of}
-        beside = [
-            (gain, name in of)
-            for gain, name, day in zip(growth, who, days, strict=True)
-            if day in theirs
-        ]
+        every = [(gain, name in of, day) for gain, name, day in zip(growth, who, days, strict=True)]
+        beside = [one for one in every if one[2] in theirs]
+        if sum(is_theirs for _, is_theirs, _ in beside) > MOST_EVIDENCE * len(beside):
+            beside = every  # hardly anybody else came on their days: others of before are asked
         return ReaderGroup(
             what,
             len(of),
-            sum(is_theirs for _, is_theirs in beside) / max(1, len(beside)),
-            growth=math.fsum(gain for gain, is_theirs in beside if is_theirs),
-            others=math.fsum(gain for gain, is_theirs in beside if not is_theirs),
+            sum(is_theirs for _, is_theirs, _ in beside) / max(1, len(beside)),
+            growth=math.fsum(gain for gain, is_theirs, _ in beside if is_theirs),
+            others=math.fsum(gain for gain, is_theirs, _ in beside if not is_theirs),
         )
 
     return EvidenceShares(
