@@ -97,12 +97,18 @@ def test_the_precision_that_a_person_named_is_in_the_engines_name(tmp_path: Path
     assert precision_of(f"{root}, weights in bf16") == "bf16"
 
 
-def test_a_refusal_says_which_limits_were_held_against_it() -> None:
-    found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision="f16")
+def test_a_claim_says_which_precisions_limits_were_held_against_it() -> None:
+    details: list[str] = []
+    for precision, passed in (("f16", False), ("bf16", True)):
+        found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision=precision)
+        claim = served_parity.MEASURE.claims[0].decide(served_parity.parity_figures(found))
+        assert claim.passed is passed
+        details.append(claim.detail)
 
-    claim = served_parity.MEASURE.claims[0].decide(served_parity.parity_figures(found))
-
-    assert "served in f16" in claim.detail
+    assert "limit 0.01" in details[0]
+    assert "served in" not in details[0], "what every home of today has"
+    assert "limit 0.1" in details[1]
+    assert details[1].endswith("served in bf16")
 
 
 def version(base: Path, base_gguf: str) -> ModelVersion:
