@@ -388,7 +388,7 @@ def _question(
         judge_model=judge_model,
         nli_model=nli_model,
         others=others,
-        best=_subject(f"v{best.version}", best) if best else None,
+        best=_subject(f"v{best.version}", best, precision(best)) if best else None,
     )
 
 
