@@ -27,8 +27,8 @@ def import_ahead(job: Path) -> None:
         TwinError: a job of a newer schema.
     """
     described = read_job(job)
-    deepspeed = bool(described.launched_by.deepspeed)
-    choose_imports(with_deepspeed=deepspeed)
+    with_deepspeed = bool(described.launched_by.deepspeed)
+    choose_imports(with_deepspeed=with_deepspeed)
     import torch.distributed  # noqa: F401 - before accelerate, as `train.py` has it
     from accelerate import Accelerator  # noqa: F401
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
@@ -39,6 +39,7 @@ def import_ahead(job: Path) -> None:
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         import_module(model_class.__module__)
-    names = ["peft", *(["deepspeed", "accelerate.utils.deepspeed"] if deepspeed else [])]
-    for name in names:
-        import_module(name)
+    import peft  # noqa: F401
+
+    if with_deepspeed:
+        import deepspeed  # noqa: F401
