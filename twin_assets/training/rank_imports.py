@@ -42,4 +42,5 @@ def import_ahead(job: Path) -> None:
     import peft  # noqa: F401
 
     if with_deepspeed:
+        import accelerate.utils.deepspeed  # noqa: F401
         import deepspeed  # noqa: F401
