@@ -31,7 +31,6 @@ KNOWN_SKIPS = (
     "no GPU:",
     "no account:",
     "no network namespaces:",
-    "no bf16 instructions:",
     "no mounts:",
     "PostgreSQL binaries absent",
     "embedder wheel absent:",

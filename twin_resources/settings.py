@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     routing_explored: float = Field(default=0.02, ge=0, lt=0.5)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # off: compute as a processor without bf16 instructions does (`processor.py` reads it).
-    bf16: Literal["auto", "off"] = "auto"
+    # auto: on processors that are faster in it (`processor.py` reads it, `twin doctor` times it).
+    bf16: Literal["auto", "on", "off"] = "auto"
     # Processes that train together; where it is not set and a recipe is for GPUs, as many of this
     # machine's as can share a step
     train_ranks: int = Field(default=2, ge=1)

@@ -47,7 +47,7 @@ from twin_resources.models.model_fit import (
     weights_gb,
 )
 from twin_resources.processes.graphics_cards import usable_gpus
-from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.processes.processor import bf16_is_faster
 from twin_resources.storage.weights.answer_model import NONE
 
 PYTHONS = ((3, 11), (3, 12))
@@ -359,7 +359,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     machine = {
         "cores": cores(),
         "memory_gb": memory_gb(),
-        "bf16": multiplies_bf16(),
+        "bf16": bf16_is_faster(),
         "gpus": usable_gpus(),
     }
     if installed is None:
@@ -403,9 +403,8 @@ def as_text(report: Report) -> str:
         lines.append(line + (f" -> {finding['next_step']}" if finding["next_step"] else ""))
     machine = report["machine"]
     graphics = ", ".join(f"{name} ({size} GB)" for name, size in machine["gpus"]) or "no GPU"
-    bf16 = "with" if machine["bf16"] else "without"
     lines += [
-        f"  this machine: {machine['cores']} cores {bf16} bf16, "
+        f"  this machine: {machine['cores']} cores, {'bf16' if machine['bf16'] else 'fp32'}, "
         f"{machine['memory_gb']} GB of memory, {graphics}",
         f"  to download: about {report['download_gb']:.1f} GB; "
         f"on disk in the end: about {report['disk_gb']:.1f} GB",

@@ -211,7 +211,7 @@ class Launch(_Strict):
 
     Attributes:
         threads_per_rank: `auto`: cores / ranks.
-        mixed_precision: `auto`: bf16 where the processor computes in it, else fp32.
+        mixed_precision: `auto`: bf16 where the hardware is faster in it, else fp32.
         environment: set for every rank.
         deepspeed: DeepSpeed's own configuration; empty: accelerate alone.
     """

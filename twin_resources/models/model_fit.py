@@ -125,7 +125,7 @@ def choose_recipe(
             return RecipeChoice("smollm2-135m-gpu", 1, f"{told}, a GPU")
         if bf16:
             return RecipeChoice(RECIPE_OF_SMALL, 0, f"{told}, a processor with bf16")
-        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{told}, no bf16 in this processor")
+        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{told}, this processor is not faster in bf16")
     kind = "1b" if size < LARGE_BILLION else "8b"
     if len(holding) > 1:
         ranks = _together(len(holding))

@@ -23,7 +23,7 @@ from twin_resources.models.model_fit import (
     parameters_of,
 )
 from twin_resources.processes.graphics_cards import usable_gpus
-from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.processes.processor import bf16_is_faster
 from twin_resources.processes.programs import working_folder
 from twin_resources.settings import Settings
 
@@ -88,7 +88,7 @@ def recipe_of_machine(base_model: str) -> RecipeChoice | None:
     It is written there, not chosen at each training, so that the processor that a run happens to be
     on does not change what is trained. What else is chosen follows from base model and cards.
     """
-    chosen = choose_recipe(parameters_of(base_model), bf16=multiplies_bf16(), gpus=usable_gpus())
+    chosen = choose_recipe(parameters_of(base_model), bf16=bf16_is_faster(), gpus=usable_gpus())
     return chosen if chosen.recipe == RECIPE_WITHOUT_BF16 else None
 
 

@@ -1,4 +1,4 @@
-"""bf16 is computed where the processor says so; the recipe follows and is told beforehand."""
+"""bf16 is computed where it is the faster one; the recipe follows and is told beforehand."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from twin_resources.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("flags", "multiplies"),
+    ("told", "faster"),
     [
-        ("flags : sse2 avx2 avx512f avx512_bf16 fma", True),
-        ("flags : sse2 amx_bf16 amx_tile", True),
+        ("vendor_id : AuthenticAMD\nflags : sse2 avx2 avx512f avx512_bf16 fma", True),
+        ("vendor_id : GenuineIntel\nflags : avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("vendor_id : GenuineIntel\nflags : sse2 avx512f avx512_bf16 avx512_fp16", False),
         ("Features : fp asimd bf16 i8mm", True),
         ("flags : sse2 avx2 avx512f f16c", False),
         ("flags : sse2 nobf16x", False),
     ],
 )
-def test_the_processor_says_it(
-    monkeypatch: pytest.MonkeyPatch, flags: str, multiplies: bool
+def test_maker_and_instructions_say_it(
+    monkeypatch: pytest.MonkeyPatch, told: str, faster: bool
 ) -> None:
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: flags)
-    assert processor.multiplies_bf16() is multiplies
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: told)
+    assert processor.bf16_is_faster() is faster
 
-    monkeypatch.setenv("TWIN_BF16", "off")
-    assert processor.multiplies_bf16() is False
+    for said in ("off", "on"):
+        monkeypatch.setenv("TWIN_BF16", said)
+        assert processor.bf16_is_faster() is (said == "on")
 
 
 def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Darwin")
-    assert processor.multiplies_bf16() is False
+    assert processor.bf16_is_faster() is False
 
 
 def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
@@ -52,7 +54,7 @@ def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
     chosen = machine_stage.recipe_of_machine("smollm2-135m-instruct")
     assert chosen is not None
     assert chosen.recipe == RECIPE_WITHOUT_BF16
-    assert "no bf16 in this processor" in chosen.because
+    assert "not faster in bf16" in chosen.because
     assert machine_stage.recipe_of_machine("owner/model-1B") is None, "chosen at each training"
 
     monkeypatch.setattr(machine_stage, "usable_gpus", lambda: [("a card", 80.0)])

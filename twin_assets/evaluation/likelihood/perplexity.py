@@ -24,7 +24,7 @@ from twin_assets.checkpoints.batches import padded
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
-from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.processes.processor import bf16_is_faster
 from twin_resources.statistics.bootstrap import LEVEL, SEED, Interval, around, of_means, resampled
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def evaluation_precision() -> str:
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if multiplies_bf16() else "fp32"
+    return "bf16" if bf16_is_faster() else "fp32"
 
 
 def load_model(

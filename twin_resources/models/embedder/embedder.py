@@ -98,7 +98,7 @@ class Embedder:
         folder: a folder that `preparation.prepare` published.
         manifest: its manifest.
         threads: processor threads of one call; by default those this process may use, at most 4.
-        precision: of OpenVINO, `bf16` or `f32`; by default bf16 where the processor computes it.
+        precision: of OpenVINO, `bf16` or `f32`; by default the faster one.
         engine: `openvino` or `sentence-transformers`; empty: OpenVINO where the folder has it.
         on_card: with the engine left open, go on by the graphics card, where there is one, once so
             much was asked that loading it pays.

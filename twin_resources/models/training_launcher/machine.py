@@ -33,7 +33,7 @@ from twin_resources.processes.process_identity import (
     find,
     marked_processes,
 )
-from twin_resources.processes.processor import multiplies_bf16
+from twin_resources.processes.processor import bf16_is_faster
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; a rank without it stops
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
@@ -90,7 +90,7 @@ def computes_in_bf16(device: str) -> bool:
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return multiplies_bf16()
+    return bf16_is_faster()
 
 
 @contextmanager
