@@ -1,11 +1,15 @@
 """The loop: false retrainings, delays, releases; beside the triggers that others use.
 
     python tests/bench/bench_loop.py --quick|--full [--only NAME …] [--json FILE]
-    python tests/bench/bench_loop.py --streams FILE.parquet
+    python tests/bench/bench_loop.py --streams FILE.parquet [--sensitivity JUDGE=D …]
 
 The second folds any streams through the production path and prints alarms, causes and decisions; a
-row of the file is a settled value: stream, author, version, class, reader, day, value, kind (`vote`
-or `judge`; other kinds are counted and left out), in the order of settling.
+row of the file is a value: stream, author, version, class, reader, day, value, kind. Kinds `vote`
+and `judge` are settled values, in the order of settling; `control` is a recorded answer that the
+judge named by `stream` scored anew, `day` that of the answer. At an alarm it is one of before the
+drop or one of since, and where stored scores leave open whether answers or readers changed, the
+controls decide. They may for judges whose D is given: by how much a certificate says that they
+score a good answer above a bad one. Other kinds are counted and left out.
 
 Everything runs on seeded streams; a second run gives the same figures. Peers see the same settled
 values as our detector. Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
@@ -56,11 +60,16 @@ def main() -> int:
     form.add_argument("--quick", action="store_true", help="fewer streams, at most a minute")
     form.add_argument("--full", action="store_true")
     form.add_argument("--streams", type=Path, metavar="FILE.parquet", help="any settled values")
+    parser.add_argument("--sensitivity", nargs="+", default=[], metavar="JUDGE=D")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.streams:
-        print("\n".join(told(options.streams)))
+        certified = {
+            name: float(number)
+            for name, _, number in (one.rpartition("=") for one in options.sensitivity)
+        }
+        print("\n".join(told(options.streams, sensitivities=certified)))
         return 0
     print(heading())
     rows: list[Row] = []

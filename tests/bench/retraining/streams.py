@@ -5,14 +5,17 @@ Belongs here: folding a stream that is given. Does not belong here: drawing one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.diagnosis import Fall, fallen_classes, since_the_drop
+from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.poisoning import carried_by
 from twin_resources.statistics.retraining import (
+    JUDGE_CHANGED,
+    READERS_CHANGED,
     AlarmContext,
     RetrainingDecision,
     TrainingFingerprint,
@@ -26,14 +29,23 @@ EVERYTHING = RetrainingLimits(
     automatic=True, cooldown_days=0.0, runs_a_month=None, hours_a_month=None
 )
 
+CERTIFIES_ANEW = (READERS_CHANGED, JUDGE_CHANGED)
+# What an alarm of a watch is about; the watch stands before the day of the alarm. None: not known.
+Cause = Callable[[Alarm, Watch], FallCause | None]
+
 
 @dataclass(frozen=True)
 class DecidedAlarm:
-    """One alarm of a stream, what had fallen, and what would have followed."""
+    """One alarm of a stream, what had fallen, why, and what would have followed.
+
+    Attributes:
+        cause: None: nobody could say.
+    """
 
     alarm: Alarm
     falls: tuple[Fall, ...]
     decision: RetrainingDecision
+    cause: FallCause | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ def followed(
     fleet: int = 1,
     limit: float | None = None,
     only_first: bool = False,
+    cause: Cause = lambda _alarm, _watch: None,
 ) -> Followed:
     """Fold one stream of one version, a tick a day.
 
@@ -66,6 +79,7 @@ def followed(
         fleet: N armed streams, which share alpha and delta.
         limit: C; `detector.threshold(armed_streams=fleet)`.
         only_first: stop at the first alarm.
+        cause: asked at each; where readers or the judge have changed, the stream is certified anew.
     """
     limit = threshold(armed_streams=fleet) if limit is None else limit
     one = ledger[0]
@@ -77,13 +91,22 @@ def followed(
             watch, day, first=ledger, threshold=limit, batches=batches, fleet=fleet
         )
         if alarm is not None:
-            found.append(decided(alarm, before, ledger))
+            found.append(decided(alarm, before, ledger, cause=cause(alarm, before)))
             if only_first:
                 break
+            if found[-1].decision.tags.get("twin/decided_by") in CERTIFIES_ANEW:
+                watch = start(
+                    author=one.author,
+                    stream=one.stream,
+                    version=one.version,
+                    after=day[-1].sequence,
+                )
     return Followed(tuple(found), watch)
 
 
-def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> DecidedAlarm:
+def decided(
+    alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue], *, cause: FallCause | None = None
+) -> DecidedAlarm:
     """What `decide` makes of an alarm.
 
     Args:
@@ -91,8 +114,8 @@ def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> Decid
         ledger: the whole stream; what came after the alarm is not looked at.
     """
     bounds = watch.baseline.bounds if watch.baseline is not None else {}
-    context = alarm_context(alarm, bounds, ledger)
-    return DecidedAlarm(alarm, tuple(context.falls), decide(context))
+    context = replace(alarm_context(alarm, bounds, ledger), fall_cause=cause)
+    return DecidedAlarm(alarm, tuple(context.falls), decide(context), cause)
 
 
 def alarm_context(

@@ -11,7 +11,7 @@ Does not belong here: what the numbers mean (`statistics/fall_estimates.py`), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -75,21 +75,52 @@ def fall_cause(
     tolerance: float,
     anew: Mapping[str, TwoTimes],
 ) -> FallCause:
+    """`cause_of_alarm` by what the ledger holds.
+
+    Args:
+        anew: of `fall_controls.scores_of`.
+    """
+
+    def stored(stream: str) -> Sequence[SettledValue]:
+        return settled_values.of_version(
+            connection,
+            alarm.author,
+            version=alarm.version,
+            stream=stream,
+            after=drop.after,
+            limit=2 * MOST_VALUES,
+            newest=True,
+            by_day=drop.by_day,
+        )
+
+    return cause_of_alarm(alarm, drop, stored, sensitivities, tolerance=tolerance, anew=anew)
+
+
+def cause_of_alarm(
+    alarm: Alarm,
+    drop: DropStart,
+    stored: Callable[[str], Sequence[SettledValue]],
+    sensitivities: Mapping[str, float],
+    *,
+    tolerance: float,
+    anew: Mapping[str, TwoTimes],
+) -> FallCause:
     """What the stored scores of before and since the drop say, with those of a control.
 
     Args:
+        stored: stream → its values of the alarm's version in the order of settling, until now.
         sensitivities: judge's identity → D, of the author.
-        anew: of `fall_controls.scores_of`.
+        anew: judge's identity → what it scored for a control.
     """
-    fell = _around(connection, alarm, drop, stream=alarm.stream)
+    fell = _around(stored(alarm.stream), drop)
     if not is_of_readers(alarm):
         again, _ = anew.get(alarm.stream.removeprefix(JUDGE), ((), ()))
         return cause_of_judge(fell, again, tolerance=tolerance)
     judged: dict[str, TwoTimes] = {}
     for name in sensitivities:
-        stored = _around(connection, alarm, drop, stream=f"{JUDGE}{name}")
+        before, since = _around(stored(f"{JUDGE}{name}"), drop)
         more = anew.get(name, ((), ()))
-        judged[name] = ([*stored[0], *more[0]], [*stored[1], *more[1]])
+        judged[name] = ([*before, *more[0]], [*since, *more[1]])
     return cause_between(fell, judged, sensitivities, tolerance=tolerance)
 
 
@@ -123,22 +154,11 @@ def certify_anew(
     )
 
 
-def _around(connection: sa.Connection, alarm: Alarm, drop: DropStart, *, stream: str) -> TwoTimes:
-    """The newest values of a stream before the drop, and those since, of the alarm's version and
-    the classes that fell.
+def _around(values: Sequence[SettledValue], drop: DropStart) -> TwoTimes:
+    """The newest values of before the drop, and those since, of the classes that fell.
 
     By day where there are days: all of a day are settled together, a judge's before readers'.
     """
-    values = settled_values.of_version(
-        connection,
-        alarm.author,
-        version=alarm.version,
-        stream=stream,
-        after=drop.after,
-        limit=2 * MOST_VALUES,
-        newest=True,
-        by_day=drop.by_day,
-    )
     fell = [one for one in values if one.prompt_class in drop.classes]
     before = [one for one in fell if _is_before(one, drop)]
     since = [one for one in fell if not _is_before(one, drop)]
