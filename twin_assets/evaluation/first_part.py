@@ -62,7 +62,7 @@ from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
 from twin_assets.evaluation.served.waves import ServerWaves
-from twin_assets.evaluation.statistics.sequential import Side, at_looks, decided
+from twin_assets.evaluation.statistics.sequential import Side, decided, planned_looks
 from twin_resources.models.serving.served_model import Prompt, ServedAnswer
 from twin_resources.models.serving.served_precision import limits_of
 from twin_resources.prompt.templates import template_by_hash
@@ -161,7 +161,9 @@ def measure_first(
                 incumbent=None,
                 incumbent_name="",
                 perplexity_interval=(
-                    perplexity.perplexity_of(mine, documents=documents) if mine else None
+                    perplexity.perplexity_of(mine, documents=documents, level=comparison.level)
+                    if mine and comparison
+                    else None
                 ),
             ),
         ),
@@ -227,10 +229,9 @@ def _read(
     """Perplexities of candidate and base on as many passages as tell which is the smaller."""
     if not passages:
         return None, None
-    ends = [*(end for end in LOOKS if end < len(passages)), len(passages)]
     comparison, mine = None, None
     with clock.part("likelihoods"):
-        for end, spent in zip(ends, at_looks(LEVEL, len(ends)), strict=True):
+        for end, spent in planned_looks(len(passages), LOOKS, level=LEVEL):
             some = list(passages[:end])
             for subject in (question.base, question.candidate):
                 progress.expect(
@@ -267,7 +268,7 @@ def _compared(
         ratio.value,
         ratio.low,
         ratio.high,
-        perplexity.perplexity_of(theirs, documents=documents),
+        perplexity.perplexity_of(theirs, documents=documents, level=level),
         level=level,
         passages=len(passages),
     )

@@ -3,8 +3,9 @@
 Belongs here: what models read and are asked, in which order. Does not belong here: measures with
 their thresholds (`measures/`), Dagster.
 
-The order is that of cost: weights are read once (`sample_likelihoods.py`), the candidate is served
-for parity, then candidate and base for everything that is judged by answers (`until_decided.py`).
+The order is that of cost: weights read passages until those decide (`read_until_decided.py`), the
+candidate is served for parity, then candidate and base for everything that is judged by answers
+(`until_decided.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from twin_assets.evaluation.likelihood import (
     control,
     held_out,
     perplexity,
-    sample_likelihoods,
 )
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
@@ -37,6 +37,7 @@ from twin_assets.evaluation.measures import recitation, runner
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.read_until_decided import read_until_decided
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
@@ -81,29 +82,12 @@ def measure(
         log(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
         passages = passages.head(0)
     everything, scores_of = _asked(question, passages, training, known, cache, engine=served.engine)
-    models = {"base": question.base, "candidate": question.candidate}
     progress = ProgressLines(log)
-    sample_likelihoods.expect(
-        reading,
-        **models,
-        incumbent=question.incumbent,
-        best=question.best,
-        stored=stored,
-        progress=progress,
-    )
     soon = until_decided.first_questions(everything, until_decided.FEWEST)
     answers_of_candidate = len(everything.prompts) - len(everything.with_posts)
     answers_of_candidate -= len(everything.held_out) - len(soon.held_out)
     served_answers.expect(progress, answers=answers_of_candidate + len(scores_of(soon).missing()))
-    read = sample_likelihoods.read_by(
-        reading,
-        **models,
-        incumbent=question.incumbent,
-        best=question.best,
-        stored=stored,
-        clock=clock,
-        progress=progress,
-    )
+    read = read_until_decided(reading, question, stored=stored, clock=clock, progress=progress)
     first = served_answers.ask_candidate(
         passages,
         training,

@@ -56,12 +56,14 @@ class AnswerLikelihood:
 
 
 def perplexity_of(
-    model: AnswerLikelihood, *, documents: Sequence[Hashable] | None = None
+    model: AnswerLikelihood,
+    *,
+    documents: Sequence[Hashable] | None = None,
+    level: float = LEVEL,
 ) -> Interval:
-    """A model's perplexity with its interval; `documents` as in `perplexity_ratio`."""
-    return of_means(
-        [model.negative_log_likelihoods, list(map(float, model.tokens))], _ratio, groups=documents
-    )
+    """A model's perplexity with its interval; `documents` and `level` as in `perplexity_ratio`."""
+    columns = [model.negative_log_likelihoods, list(map(float, model.tokens))]
+    return of_means(columns, _ratio, groups=documents, level=level)
 
 
 def perplexity_ratio(

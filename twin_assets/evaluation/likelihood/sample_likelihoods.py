@@ -1,8 +1,9 @@
 """What is read off the weights: likelihoods of held-out, control and general answers, of options.
 
 Belongs here: which samples each compared model reads, all of them in one loading of it.
-Does not belong here: choosing passages (`held_out.py`, `control.py`), computing a likelihood
-(`perplexity.py`), what served models say (`served_answers.py`), thresholds (`measures/`).
+Does not belong here: choosing passages (`held_out.py`, `control.py`), when enough of them were read
+(`read_until_decided.py`), computing a likelihood (`perplexity.py`), what served models say
+(`served_answers.py`), thresholds (`measures/`).
 
 Base and candidate read everything, the incumbent and the best version ever the held-out passages
 alone. What a former gate has read of base and incumbent is not read again (`likelihoods.py`).
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from twin_assets.evaluation.likelihood.control import Control
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
+from twin_resources.statistics.bootstrap import LEVEL
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel
@@ -61,13 +63,25 @@ class LikelihoodSamples:
     def everything(self) -> list[TokenizedSample]:
         return [*self.held_out, *self.own, *self.other, *self.general, *self.choices]
 
+    def first(self, passages: int) -> LikelihoodSamples:
+        """With the first of the held-out passages alone."""
+        held_out, theirs = self.held_out[:passages], self.of_incumbent[:passages]
+        return replace(self, held_out=held_out, of_incumbent=theirs)
+
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model; those of released versions are of the held-out passages alone."""
+    """Likelihoods by model; those of released versions are of the held-out passages alone.
+
+    Attributes:
+        reading: what was read; `likelihoods`: of it, by a model's name.
+        level: of intervals over the held-out passages; more than .95 where they were looked at
+            before all of them were read.
+    """
 
     reading: LikelihoodSamples
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
+    level: float = LEVEL
 
     def held_out(self, name: str) -> AnswerLikelihood | None:
         """By the candidate's tokens, whatever the model's own are; None with too few passages."""
@@ -133,35 +147,36 @@ def read_by(
     stored: Likelihoods,
     clock: Clock,
     progress: ProgressLines,
+    level: float = LEVEL,
+    announced: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Let every model read what it has to; `best` has the candidate's base model."""
+    """Let every model read what it has to and nobody has read yet.
+
+    Args:
+        best: has the candidate's base model.
+        level: of the intervals.
+        announced: how many samples each model was said to read; more are added to it.
+    """
+    announced = Counter() if announced is None else announced
     by_sample: dict[str, AnswerLikelihood] = {}
-    for subject, samples in _read_by_each(reading, base, candidate, incumbent, best):
-        if not samples:
-            continue
+    wanted = [
+        (subject, samples, len(stored.unknown(subject.weights, samples)))
+        for subject, samples in _read_by_each(reading, base, candidate, incumbent, best)
+        if samples
+    ]
+    for subject, _, unknown in wanted:
+        part = reading_of(subject)
+        announced[part] += unknown
+        progress.expect(part, announced[part], each_s=read_s(stored.precision))
+    for subject, samples, unknown in wanted:
+        started = clock.seconds.get(reading_of(subject), 0.0)
         with clock.part(reading_of(subject)):
             by_sample[subject.name] = likelihoods_of(
                 subject, samples, stored=stored, progress=progress
             )
-        seconds = clock.seconds[reading_of(subject)]
-        progress.say(f"{subject.name}: {len(samples)} answers read in {seconds:.1f} s")
-    return LikelihoodsByModel(reading, by_sample)
-
-
-def expect(
-    reading: LikelihoodSamples,
-    *,
-    base: EvaluatedModel,
-    candidate: EvaluatedModel,
-    incumbent: EvaluatedModel | None,
-    best: EvaluatedModel | None = None,
-    stored: Likelihoods,
-    progress: ProgressLines,
-) -> None:
-    """Announce how many samples each model has to read."""
-    for one, samples in _read_by_each(reading, base, candidate, incumbent, best):
-        unknown = len(stored.unknown(one.weights, samples))
-        progress.expect(reading_of(one), unknown, each_s=read_s(stored.precision))
+        seconds = clock.seconds[reading_of(subject)] - started
+        progress.say(f"{subject.name}: {unknown} answers read in {seconds:.1f} s")
+    return LikelihoodsByModel(reading, by_sample, level)
 
 
 def _read_by_each(

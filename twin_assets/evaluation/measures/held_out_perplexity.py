@@ -1,7 +1,7 @@
 """Held-out perplexity of the candidate beside the base's and those of released versions.
 
 Belongs here: the comparison, its two claims, its table. Does not belong here: perplexity as such
-(`likelihood/perplexity.py`), which passages are read (`measurement.py`, `first_part.py`).
+(`likelihood/perplexity.py`), which passages are read (`read_until_decided.py`, `first_part.py`).
 """
 # pyright: strict
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_resources.registry.moves import GateClaim
+from twin_resources.registry.moves import MOST_OF_INCUMBENT, GateClaim
 from twin_resources.statistics.bootstrap import LEVEL, Interval
 
 if TYPE_CHECKING:
-    from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+    from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
     from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
 
@@ -34,7 +34,7 @@ class PerplexityRatio:
         name: of the other model.
         perplexity: of the other model.
         ratio, low, high: below 1 the candidate is better; an interval at `level`.
-        interval: of the other model's perplexity.
+        interval: of the other model's perplexity, at `level`.
         level: .95; more where the passages were looked at before all of them were read.
         passages: read; None: all that there are.
     """
@@ -89,8 +89,8 @@ def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateC
     return GateClaim(name, None, None, threshold, detail)
 
 
-def _take(context: MeasureContext) -> HeldOutPerplexity:
-    question, read = context.question, context.read
+def compared(question: EvaluationSpec, read: LikelihoodsByModel) -> HeldOutPerplexity:
+    """The candidate beside the others, on the passages that were read."""
     mine = read.held_out(question.candidate.name)
     return HeldOutPerplexity(
         passages=read.reading.found,
@@ -104,6 +104,29 @@ def _take(context: MeasureContext) -> HeldOutPerplexity:
     )
 
 
+def is_decided(measured: HeldOutPerplexity) -> bool:
+    """Whether further passages would change no claim, as far as intervals tell.
+
+    Beside the incumbent an interval that ends between `MOST_OF_INCUMBENT` and the limit of the
+    claim leaves open whether a release may go without a trial.
+    """
+    limit = WORSE_THAN_INCUMBENT_BY
+    limits = (
+        (measured.base, 1.0, 1.0),
+        (measured.incumbent, MOST_OF_INCUMBENT, limit),
+        (measured.best, limit, limit),
+    )
+    return all(
+        ratio.high < better or ratio.low > worse
+        for ratio, better, worse in limits
+        if ratio is not None
+    )
+
+
+def _take(context: MeasureContext) -> HeldOutPerplexity:
+    return compared(context.question, context.read)
+
+
 def _ratio(
     other: EvaluatedModel | None, read: LikelihoodsByModel, mine: AnswerLikelihood | None
 ) -> PerplexityRatio | None:
@@ -111,27 +134,33 @@ def _ratio(
     if other is None or mine is None or theirs is None:
         return None
     documents = sample_likelihoods.documents_of(read.reading.held_out)
-    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
+    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents, level=read.level)
     return PerplexityRatio(
-        other.name, theirs.perplexity, ratio.value, ratio.low, ratio.high, _interval(read, theirs)
+        other.name,
+        theirs.perplexity,
+        ratio.value,
+        ratio.low,
+        ratio.high,
+        _interval(read, theirs),
+        level=read.level,
+        passages=len(documents),
     )
 
 
 def _interval(read: LikelihoodsByModel, likelihood: AnswerLikelihood | None) -> Interval | None:
+    if likelihood is None:
+        return None
     documents = sample_likelihoods.documents_of(read.reading.held_out)
-    return None if likelihood is None else perplexity.perplexity_of(likelihood, documents=documents)
+    return perplexity.perplexity_of(likelihood, documents=documents, level=read.level)
 
 
 def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
     ratio = measured.base
     if ratio is None:
         return undecided_of_few(BEATS_BASE, measured.passages, 1.0)
-    read = str(measured.passages)
-    if ratio.passages is not None and ratio.passages != measured.passages:
-        read = f"{ratio.passages} of {read}"
     detail = (
         f"held-out perplexity {measured.perplexity:.2f} against {ratio.perplexity:.2f} of the base "
-        f"model: {_change(ratio)} on {read} passages"
+        f"model: {_change(ratio)} on {_read_of(measured, ratio)} passages"
     )
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
@@ -158,10 +187,17 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
         met,
         shown.ratio,
         limit,
-        f"{first} {' and '.join(told)} on {measured.passages} passages",
+        f"{first} {' and '.join(told)} on {_read_of(measured, shown)} passages",
         high=beside.high if beside else None,
         beside=beside.name if beside else "",
     )
+
+
+def _read_of(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
+    """`48`, or `30 of 48` where so many decided."""
+    if ratio.passages is None or ratio.passages == measured.passages:
+        return str(measured.passages)
+    return f"{ratio.passages} of {measured.passages}"
 
 
 def _change(ratio: PerplexityRatio) -> str:
@@ -172,8 +208,10 @@ def _change(ratio: PerplexityRatio) -> str:
 
 
 def _lines(measured: HeldOutPerplexity) -> list[str]:
+    ratios = [one for one in (measured.base, measured.incumbent, measured.best) if one is not None]
+    level = f"{100 * (ratios[0].level if ratios else LEVEL):.0f} %"
     lines = [
-        "| held-out perplexity | value (95 %) | candidate's / this (95 %) |",
+        f"| held-out perplexity | value ({level}) | candidate's / this ({level}) |",
         "|---|---|---|",
     ]
     if measured.perplexity is not None:
@@ -182,8 +220,7 @@ def _lines(measured: HeldOutPerplexity) -> list[str]:
     return lines + [
         f"| {ratio.name} | {told_around(ratio.perplexity, ratio.interval)} "
         f"| {ratio.ratio:.4f} ({ratio.low:.4f} to {ratio.high:.4f}) |"
-        for ratio in (measured.base, measured.incumbent, measured.best)
-        if ratio is not None
+        for ratio in ratios
     ]
 
 
@@ -198,6 +235,8 @@ def _metadata(perplexity: HeldOutPerplexity) -> Mapping[str, float | int]:
     figures: dict[str, float | int] = {"passages": perplexity.passages}
     if perplexity.perplexity is not None:
         figures["perplexity"] = round(perplexity.perplexity, 3)
+    if perplexity.base is not None and perplexity.base.passages is not None:
+        figures["passages_read"] = perplexity.base.passages
     compared = (
         ("base_model", perplexity.base),
         ("incumbent", perplexity.incumbent),

@@ -87,6 +87,19 @@ def at_looks(level: float, looks: int) -> tuple[float, ...]:
     return (*[early] * (looks - 1), level - early * (looks - 1))
 
 
+def planned_looks(
+    count: int, looks: Sequence[int], *, level: float
+) -> tuple[tuple[int, float], ...]:
+    """After how many of `count` observations an interval is looked at, and what each look spends.
+
+    Args:
+        looks: ascending; those at `count` or beyond are left out, and the last look is at all.
+        level: that all looks spend together, as `at_looks` shares it out.
+    """
+    ends = [*(end for end in looks if end < count), count]
+    return tuple(zip(ends, at_looks(level, len(ends)), strict=True))
+
+
 class _Bets:
     """Wealth against "the mean is at most this", one stake after the other."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.statistics.sequential import at_looks, decided
+from twin_assets.evaluation.statistics.sequential import at_looks, decided, planned_looks
 from twin_resources.statistics.values import ImpossibleValue
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
@@ -122,3 +122,16 @@ def test_looks_spend_a_level_together(looks: int) -> None:
     assert len(spent) == looks
     assert sum(spent) == pytest.approx(0.05)
     assert max(spent) == spent[-1]
+
+
+@pytest.mark.parametrize(("count", "ends"), [
+    (0, [0]), (30, [30]), (31, [30, 31]), (60, [30, 60]), (120, [30, 60, 120]),
+])  # fmt: skip
+def test_the_last_look_is_at_everything_and_all_of_them_spend_the_level(
+    count: int, ends: list[int]
+) -> None:
+    looks = planned_looks(count, (30, 60), level=0.05)
+
+    assert [end for end, _ in looks] == ends
+    assert sum(spent for _, spent in looks) == pytest.approx(0.05)
+    assert all(spent == pytest.approx(0.01) for _, spent in looks[:-1])
