@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     # Before a training on readers' scores, whether certified judges saw the answers fall too; where
     # they surely did not, readers have changed: they are certified anew, and nothing is trained.
     alarm_control: bool = True
+    # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
+    # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
+    kept_answers: int = Field(default=40, ge=0, le=1_000)
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one

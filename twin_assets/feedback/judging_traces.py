@@ -66,9 +66,9 @@ def sampled(
         Rows, oldest first; those without question or answer, and degraded ones, are left out: a
         fallback's answer says nothing of the version; so are a batch's (`of_readers`).
     """
-    usable = _usable(interactions)
+    answers = usable(interactions)
     before = pl.col("version").replace_strict(gone or {}, default=0, return_dtype=pl.Int64)
-    numbered = usable.with_columns(
+    numbered = answers.with_columns(
         (pl.int_range(pl.len()).over("version") + before).alias("_number"),
         pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),
     )
@@ -96,7 +96,7 @@ def around_the_drop(
     """
     day = pl.col("started_at").dt.epoch("d").cast(pl.Int64)
     rows = (
-        _usable(interactions)
+        usable(interactions)
         .filter(pl.col("version") == control.version, ~pl.col("trace_id").is_in(list(judged)))
         .with_columns(
             day.alias("day"),
@@ -176,7 +176,9 @@ def judge_traces(
     return scores
 
 
-def _usable(interactions: pl.DataFrame) -> pl.DataFrame:
+def usable(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Answers to readers that can be judged: with question and answer, none of a fallback; oldest
+    first."""
     return (
         of_readers(interactions)
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))

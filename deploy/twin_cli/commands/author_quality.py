@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from twin_cli.commands.loop_waits import waiting_line
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger.ledger_tables import scores
-from twin_resources.quality.retraining import alarm_records, outlook
+from twin_resources.quality.retraining import alarm_records, kept_answers, outlook
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import rules_of
 from twin_resources.settings import Settings
@@ -51,6 +51,7 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
                     lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
                 elif place == MOST_AUTHORS:
                     lines.append("of this author and those below: quality_evidence in Dagster")
+                lines += kept_answers.lines_of(connection, slug, now=now)
                 if line := waiting_line(connection, slug, now=now):
                     lines.append(line)
                 if lines:

@@ -22,6 +22,7 @@ class RatingServer(ThreadingHTTPServer):
     Attributes:
         prompts, formats: in the order of asking.
         refuses_formats: a request with one is answered with 400.
+        whole: whether `reply` is shown the prompt instead of the answer in it.
     """
 
     def __init__(self, reply: Callable[[str], str]) -> None:
@@ -30,6 +31,7 @@ class RatingServer(ThreadingHTTPServer):
         self.prompts: list[str] = []
         self.formats: list[dict[str, Any]] = []
         self.refuses_formats = False
+        self.whole = False
 
 
 class _Reply(BaseHTTPRequestHandler):
@@ -44,7 +46,8 @@ class _Reply(BaseHTTPRequestHandler):
         server.prompts.append(prompt)
         server.formats.append(body.get("response_format") or {})
         answer = prompt.split("<answer>\n")[1].split("\n</answer>")[0]
-        message = {"role": "assistant", "content": server.reply(answer)}
+        shown = prompt if server.whole else answer
+        message = {"role": "assistant", "content": server.reply(shown)}
         document = {
             "id": "1",
             "object": "chat.completion",

@@ -118,5 +118,6 @@ def general_judge(_material: JudgeMaterial, needs: JudgeNeeds) -> LanguageModelJ
     return LanguageModelJudge(needs.model, terms=needs.terms)
 
 
-# Alone: it is certified on every kind of planted answers.
-GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge)
+# Alone: it is certified on every kind of planted answers. A provider may change what stands behind
+# a name.
+GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge, may_move=True)

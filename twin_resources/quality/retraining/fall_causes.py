@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from twin_resources.observability.notifications import Event, Notice, announce
 from twin_resources.quality.ledger.scores import JUDGE
-from twin_resources.quality.retraining import score_watch, settled_values
+from twin_resources.quality.retraining import kept_answers, score_watch, settled_values
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.fall_estimates import (
     FallCause,
@@ -82,12 +82,14 @@ def fall_cause(
     """
 
     def stored(stream: str) -> Sequence[SettledValue]:
+        # none of before a judge was set aside, when it gave other scores
+        history = score_watch.history_until(connection, alarm.author, stream)
         return settled_values.of_version(
             connection,
             alarm.author,
             version=alarm.version,
             stream=stream,
-            after=drop.after,
+            after=max(drop.after, history),
             limit=2 * MOST_VALUES,
             newest=True,
             by_day=drop.by_day,
@@ -140,6 +142,8 @@ def certify_anew(
         at=at,
         stream=alarm.stream,
     )
+    if not by_readers:
+        kept_answers.begin_anew(connection, alarm.author, alarm.stream.removeprefix(JUDGE))
     announce(
         connection,
         Notice(

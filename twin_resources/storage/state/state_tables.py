@@ -249,6 +249,40 @@ control_scores = sa.Table(
     sa.Column("squares", sa.Double, nullable=False),
 )
 
+# Answers that a judge scores anew each day (`kept_answers.py`), by reference: their texts stand in
+# the ledger, and what erases or outlives a trace there erases it here. Days since the epoch, UTC.
+kept_answers = sa.Table(
+    "kept_answers",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("trace_id", sa.String(64), primary_key=True),
+    sa.Column("kept_since", sa.Integer, nullable=False),
+)
+
+kept_scores = sa.Table(
+    "kept_scores",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("trace_id", sa.String(64), primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("score", sa.Double, nullable=False),
+)
+
+# A day of a judge against its first scores (`statistics.judge_moves.KeptDay`); names no answer.
+kept_days = sa.Table(
+    "kept_days",
+    metadata,
+    sa.Column("author", sa.Text, primary_key=True),
+    sa.Column("judge", sa.Text, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("total", sa.Double, nullable=False),
+    sa.Column("squares", sa.Double, nullable=False),
+    sa.Column("logs", sa.JSON, nullable=False),
+)
+
 # Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
 retrainings = sa.Table(
     "retrainings",
