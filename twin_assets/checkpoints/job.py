@@ -8,6 +8,7 @@ started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
     <folder>/posts.json           sample_id, document_id, text; only where raw posts come first
     <folder>/held_out.json        the same columns; measured now and then, never trained on
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
+    <folder>/weight_hashes.json   of the base; only where its weights are shared out (ZeRO-3)
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
     <folder>/failure.json         why it stopped for good: nothing that a retry would mend
     <folder>/output/              adapter/ and result.json; there only when the training is complete
@@ -84,6 +85,10 @@ class Job:
     @property
     def reference(self) -> Path:
         return self.folder / "reference.json"
+
+    @property
+    def weight_hashes(self) -> Path:
+        return self.folder / "weight_hashes.json"
 
     @property
     def state(self) -> Path:

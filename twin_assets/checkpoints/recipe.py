@@ -223,6 +223,11 @@ class Launch(_Strict):
     environment: dict[str, str] = {}
     deepspeed: dict[str, Any] = {}
 
+    @property
+    def shares_weights(self) -> bool:
+        """Whether each rank keeps a share of the base model's weights (ZeRO-3)."""
+        return self.deepspeed.get("zero_optimization", {}).get("stage") == 3
+
 
 def hash_of(recipe: Mapping[str, Any]) -> str:
     """SHA-256 over every hyper-parameter of a recipe (`model_dump`), or of a manifest's copy.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
-from twin_assets.checkpoints.job import Job, write_job, write_rows
+from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fault_injection import check_way, with_fault
@@ -27,7 +27,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.disk_space import told_when_full
-from twin_resources.storage.weights.weights import BaseModel, load_base_model
+from twin_resources.storage.weights.weights import BaseModel, hashes_of, load_base_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -165,6 +165,7 @@ def _fine_tune(
             because=inputs.chosen.line,
         )
         write_job(job)
+        hand_over_hashes(job, inputs.base)
         write_rows(job.samples, samples.select(ROWS).iter_rows(named=True))
         if inputs.posts is not None:
             tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
@@ -190,6 +191,16 @@ def _fine_tune(
         {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
     )
     return FineTuned(folder=folder, manifest=manifest, trained=trained)
+
+
+def hand_over_hashes(job: Job, base: BaseModel) -> None:
+    """Leave the hashes of the base's weights where ranks that read it in shares look for them.
+
+    Raises:
+        TwinError: as `hashes_of`.
+    """
+    if job.launched_by.shares_weights:
+        write_json(job.weight_hashes, hashes_of(base))
 
 
 def launched(job: Job, *, name: str) -> TrainingJob:

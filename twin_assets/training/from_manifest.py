@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_rows
+from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import ADAPTER, FILE, Manifest, checkpoint_hash, read_manifest
 from twin_assets.checkpoints.recipe import Launch, Recipe
 from twin_assets.training import fine_tuning, preference_tuning
@@ -28,6 +28,7 @@ from twin_assets.training.publishing import training_code
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher, make_launcher
 from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.weights import revision_of
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def repeat(
     posts = posts_of(manifest, tables, sources or ManifestSources())
     make_room(job, rows, posts)
     write_job(job)
+    if job.launched_by.shares_weights:  # `job_of` has held the folder against its revision
+        write_json(job.weight_hashes, weight_hashes(job.base_folder))
     write_rows(job.samples, rows.iter_rows(named=True))
     if posts is not None:
         write_rows(job.posts, posts.iter_rows(named=True))

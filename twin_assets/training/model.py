@@ -2,16 +2,15 @@
 
 Belongs here: loading, the switches that cost no exactness (attention, fused kernels, gradient
 checkpointing), and a fully trained model as files. Does not belong here: PEFT (`adapter.py`), the
-loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`).
-
-Under ZeRO-3 every rank reads the whole model and DeepSpeed shares it out afterwards, so a rank's
-host memory must hold the model once. Reading it in shares (`zero.Init`) is left out: transformers 5
-has open reports of silently re-initialised weights there (transformers#43964, #45313).
+loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`), the base's weights
+in shares under ZeRO-3 (`reading_in_shares.py`); where a model cannot be read so, every rank reads
+all of it and DeepSpeed shares it out afterwards.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.training.adapter import with_adapter
 from twin_assets.training.chunked_head import chunk_head
+from twin_assets.training.reading_in_shares import read_in_shares
 from twin_assets.training.varlen_attention import VARLEN, register
 from twin_resources.errors import TwinError
 
@@ -33,7 +33,12 @@ FLASH = ("flash_attn", "flash_attention_2")
 
 
 def model_for(
-    job: Job, *, bf16: bool, masters_elsewhere: bool
+    job: Job,
+    *,
+    bf16: bool,
+    masters_elsewhere: bool,
+    zero3: Mapping[str, Any] | None,
+    report: Callable[[str], None],
 ) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
     """The model in training mode, and by name the parameters that are trained.
 
@@ -41,6 +46,7 @@ def model_for(
         bf16: compute in it. The base of an adapter is then stored in it too.
         masters_elsewhere: DeepSpeed keeps float32 masters of what is trained; without it the
             trained weights are their own masters and stay float32.
+        zero3: of `reading_in_shares.zero3_of`; None: the whole model is read.
 
     Raises:
         TwinError: a switch of the recipe that cannot be had here or with this model, a target
@@ -52,17 +58,27 @@ def model_for(
 
     recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
     unset_hf_deepspeed_config()  # else from_pretrained makes empty shares (ZeRO-3)
-    sdpa = computes_sdpa(AutoConfig.from_pretrained(job.base_folder))
-    attention = attention_of(recipe, on_gpu=on_gpu, sdpa=sdpa)
+    config = AutoConfig.from_pretrained(job.base_folder)
+    attention = attention_of(recipe, on_gpu=on_gpu, sdpa=computes_sdpa(config))
     if attention == VARLEN:
         register()
     narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
-    base = AutoModelForCausalLM.from_pretrained(
-        job.base_folder,
-        dtype=torch.bfloat16 if narrow else torch.float32,
-        use_safetensors=True,
-        attn_implementation=attention,
-    )
+    dtype = torch.bfloat16 if narrow else torch.float32
+    base = None
+    if zero3 is not None:
+        base = read_in_shares(
+            job.base_folder,
+            config=config,
+            dtype=dtype,
+            attention=attention,
+            zero=zero3,
+            hashes=job.weight_hashes,
+            report=report,
+        )
+    if base is None:
+        base = AutoModelForCausalLM.from_pretrained(
+            job.base_folder, dtype=dtype, use_safetensors=True, attn_implementation=attention
+        )
     if liger_of(recipe, on_gpu=on_gpu):
         kernels: Any = import_module("liger_kernel.transformers")
         # its losses are left out: the loss here is taken over the answer's tokens alone

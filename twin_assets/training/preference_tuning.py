@@ -22,7 +22,7 @@ from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
-from twin_assets.training.fine_tuning import launched
+from twin_assets.training.fine_tuning import hand_over_hashes, launched
 from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -229,6 +229,7 @@ def _write(
         start=start,
     )
     write_job(job)
+    hand_over_hashes(job, inputs.base)
     write_rows(job.samples, pair_rows(pairs))
     return job
 

@@ -37,6 +37,7 @@ CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
     *("training/varlen_attention.py", "training/chunked_head.py"),
+    "training/reading_in_shares.py",
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 

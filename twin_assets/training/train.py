@@ -68,6 +68,7 @@ from twin_assets.training.ranks import (
     stop_without_owner,
     write_failure,
 )
+from twin_assets.training.reading_in_shares import narrow_added, zero3_of
 from twin_assets.training.training_state import (
     PARTIAL,
     last_complete,
@@ -98,6 +99,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         job,
         bf16=accelerator.mixed_precision == "bf16",
         masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
+        zero3=zero3_of(accelerator),
+        report=report,
     )
     state = last_complete(job.state)
     position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
@@ -107,13 +110,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         position = state[1]
         position["resumed_at"].append(position["step"])
         report(f"resuming after step {position['step']} of {len(plan.steps)}")
-    optimizer = torch.optim.AdamW(
-        [parameter for _, parameter in named],
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=fused_of(job) or None,
-    )
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, optimizer = _prepared(accelerator, model, named, job)
     share = share_of(plan.steps[0], samples, recipe, accelerator)
     running = effective(accelerator, model, optimizer, plan, job, share)
     require_as_expected(running, expected(job, accelerator.unwrap_model(model)), recipe=recipe.name)
@@ -190,6 +187,20 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     if accelerator.is_main_process:
         _write_output(job, accelerator.unwrap_model(model), weights, result)
     accelerator.wait_for_everyone()
+
+
+def _prepared(
+    accelerator: Accelerator, model: Any, named: list[tuple[str, torch.nn.Parameter]], job: Job
+) -> tuple[Any, Any]:
+    """The model as ranks and DeepSpeed compute with it, and its optimizer."""
+    optimizer = torch.optim.AdamW(
+        [parameter for _, parameter in named],
+        lr=job.recipe.learning_rate,
+        weight_decay=job.recipe.weight_decay,
+        fused=fused_of(job) or None,
+    )
+    narrow_added(model, accelerator)
+    return accelerator.prepare(model, optimizer)
 
 
 def _step(

@@ -128,7 +128,11 @@ def load_weights(named: Named, checkpoint: Path) -> None:
     _same_names(named, weights, checkpoint)
     with torch.no_grad():
         for name, parameter in named:
-            parameter.copy_(weights[name])
+            share: Any = getattr(parameter, "ds_tensor", None)
+            if share is None:
+                parameter.copy_(weights[name])
+            else:  # read in shares
+                share.copy_(_own_share(share, weights[name]))
 
 
 def load_optimizer(
@@ -225,7 +229,6 @@ def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | Non
 
 def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None) -> None:
     """Set a parameter's float32 master, or the moment `key`, under ZeRO; `value` is whole."""
-    import torch
     from deepspeed import utils
 
     share: Any = getattr(parameter, "ds_tensor", None)
@@ -236,14 +239,22 @@ def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = N
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
     # stage 3: DeepSpeed's own setter of the whole fails where ranks do not divide the size
-    size, rank = share.numel(), torch.distributed.get_rank()
-    own = torch.zeros(size)
-    there = value.flatten()[size * rank : size * (rank + 1)]
-    own[: there.numel()] = there
+    own = _own_share(share, value)
     if key is None:
         utils.safe_set_local_fp32_param(parameter, own)
     else:
         utils.safe_set_local_optimizer_state(parameter, own, key)
+
+
+def _own_share(share: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """What of a whole value is this rank's, flat and as long as its share under ZeRO-3."""
+    import torch
+
+    size, rank = share.numel(), torch.distributed.get_rank()
+    own = torch.zeros(size)
+    there = value.flatten()[size * rank : size * (rank + 1)]
+    own[: there.numel()] = there
+    return own
 
 
 def _updated(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -13,9 +13,10 @@ from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_recipe
-from twin_assets.training.fine_tuning import launched
+from twin_assets.training.fine_tuning import hand_over_hashes, launched
 from twin_resources.models.training_launcher import TrainingJob
 from twin_resources.settings import Settings
+from twin_resources.storage.weights.weights import BaseModel, revision_of
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +93,7 @@ def written_job(
         start=start,
     )
     write_job(job)
+    hand_over_hashes(job, BaseModel("tiny", folder=base, gguf=None, revision=revision_of(base)))
     write_rows(job.samples, samples or rows())
     return launched(job, name=name)
 

@@ -50,7 +50,7 @@ def loaded(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Pa
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
     torch.manual_seed(recipe.seed)
-    return model_for(job, bf16=False, masters_elsewhere=False)
+    return model_for(job, bf16=False, masters_elsewhere=False, zero3=None, report=print)
 
 
 @pytest.mark.parametrize("shape", [{}, {"lora": None}], ids=["lora", "full"])

