@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     # An entailment model (a hub id or a folder) that judges whether generated sentences say what
     # their passages say; empty: the support score does, with rules for numbers and negations.
     nli_model: str = ""
+    # A style encoder (a hub id or a folder) by which the gate's report says how near answers are to
+    # the author's style; it decides nothing; empty: none.
+    style_model: str = ""
     paid_model: str = ""  # the paid route exists only with a model and a budget
     # The demo's: the stack has a simulated paid provider on this port (`openai/simulated`, beside
     # OPENAI_BASE_URL); none: there is none.

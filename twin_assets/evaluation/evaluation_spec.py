@@ -71,6 +71,7 @@ class EvaluationSpec:
         questions: held-out ones that candidate and base are asked, where there are so many.
         judge_model: a LiteLLM model name that rates answers blind; empty: none.
         nli_model: judges single sentences; empty: the support score does.
+        style_model: says how near answers are to the author's style; empty: nothing does.
         others: how many other authors of the instance the voice is told apart from.
     """
 
@@ -86,6 +87,7 @@ class EvaluationSpec:
     questions: int
     judge_model: str = ""
     nli_model: str = ""
+    style_model: str = ""
     others: int = 0
     best: EvaluatedModel | None = None
 
@@ -101,6 +103,8 @@ class EvaluationSpec:
         parts += [self.best.weights if self.best else ""]
         if self.candidate.precision != F16:  # it decides how far served answers may differ
             parts.append(self.candidate.precision)
+        if self.style_model:
+            parts.append(f"style {self.style_model}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

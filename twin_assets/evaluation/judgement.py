@@ -37,7 +37,11 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
+from twin_assets.evaluation.judged.calibrated_judges import (
+    calibrated,
+    calibrated_topic,
+    placed_style,
+)
 from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
@@ -339,6 +343,7 @@ def _question_of(
         questions=judging.questions,
         judge_model=judging.named.language_model,
         nli_model=judging.named.entailment,
+        style_model=judging.named.style,
         others=sum(tables.exists(DATASET, slug) for slug in judging.others),
         precision=judging.servers.precision,
     )
@@ -363,6 +368,7 @@ def _question(
     questions: int,
     judge_model: str,
     nli_model: str,
+    style_model: str,
     others: int,
     precision: Callable[[ModelVersion], str],
 ) -> EvaluationSpec:
@@ -387,6 +393,7 @@ def _question(
         questions=questions,
         judge_model=judge_model,
         nli_model=nli_model,
+        style_model=style_model,
         others=others,
         best=_subject(f"v{best.version}", best, precision(best)) if best else None,
     )
@@ -408,8 +415,12 @@ def _beside(
         author, tables, others=others, base=question.base.weights, serve_base=serve_base, log=log
     )
     billions = parameters_of(str(question.base.base_folder))
+    judges = calibrated(material, tables, embedder, entailment=entailment)
+    if named.style:
+        style, why_not = placed_style(named.load_style, training_pairs(question.dataset))
+        judges = replace(judges, style=style, style_why_not=why_not)
     return JudgingContext(
-        judges=calibrated(material, tables, embedder, entailment=entailment),
+        judges=judges,
         hands=merged([*material.others.training, *material.others.planted]),
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,

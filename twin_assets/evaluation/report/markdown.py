@@ -34,6 +34,7 @@ ORDER = (
     "held_out_perplexity",
     "control",
     "voice",
+    "encoded_style",
     "delta",
     "habits",
     "shown",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer
 from twin_resources.quality.judges.sentence_support import SentenceJudge
+from twin_resources.quality.judges.style_encoder import StyleSimilarity
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.quality.judges.voice import VoiceJudge
@@ -25,6 +26,8 @@ class Judges:
 
     Attributes:
         voice: told apart from other people and the base; `voice_people`: from people alone.
+        style: nearness to the author by an encoder that a person names; None: none is, or
+            `style_why_not`.
         of_sentences: loads the judge of single sentences, which may be a model that a person
             names; None: none judges them.
     """
@@ -36,6 +39,8 @@ class Judges:
     topic_why_not: str = ""
     voice_why_not: str = ""
     of_sentences: Callable[[], SentenceJudge] | None = None
+    style: StyleSimilarity | None = None
+    style_why_not: str = ""
 
     def voices(self) -> dict[str, VoiceJudge]:
         """Those that there are, by what their scores of the base are known as."""

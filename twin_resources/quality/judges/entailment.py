@@ -12,18 +12,17 @@ own sentences decides what it is worth.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
+from twin_resources.quality.judges.named_folder import files_hash, named_folder
 
 VERSION = "entailment-1"
 LENGTHS = (64, 128, 256, 512)  # tokens that a batch is padded to, so that a score hangs on its pair
 BATCH_TOKENS = 4096  # of one batch, padding included: 64 pairs of 64, 8 of 512
-_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 class EntailmentModel:
@@ -72,7 +71,7 @@ class EntailmentModel:
             # two positions are the padding's own in models of RoBERTa's family
             int(getattr(loaded.config, "max_position_embeddings", LENGTHS[-1] + 2)) - 2,
         )
-        self.revision = digest(VERSION, _hash(model), self._most)
+        self.revision = digest(VERSION, files_hash(model), self._most)
 
     def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Scores of (sentence, passages), in order; nothing is entailed by no passage."""
@@ -129,21 +128,7 @@ def entailment_folder(name: str, *, into: Path) -> Path:
     Raises:
         TwinError: it is no folder, and the hub does not give it.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    target = into / name.replace("/", "--")
-    try:
-        return Path(snapshot_download(name, local_dir=target, allow_patterns=list(_PATTERNS)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise TwinError(
-            f"fetch the entailment model {name}",
-            found=f"no such folder, and the model hub answered: {error}",
-            next_step="name a folder or a hub id in TWIN_NLI_MODEL, or unset it",
-        ) from error
+    return named_folder(name, into=into, kind="entailment model", setting="TWIN_NLI_MODEL")
 
 
 def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
@@ -157,14 +142,3 @@ def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
             "another model in TWIN_NLI_MODEL",
         )
     return int(places[0])
-
-
-def _hash(model: Path) -> str:
-    """SHA-256 over the files that decide a score."""
-    digest = hashlib.sha256()
-    for path in sorted(model.glob("*")):
-        if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
