@@ -29,7 +29,7 @@ from twin_resources.models.training_launcher.attempt import Attempt, read_attemp
 from twin_resources.models.training_launcher.follower import follow, main
 from twin_resources.models.training_launcher.local import meeting_of
 from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
-from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt
+from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt, shares_of
 from twin_resources.models.training_launcher.reason import cause_in, reason_in
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
@@ -178,7 +178,7 @@ def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
 def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     assert read_attempt(path) is None
-    attempt = Attempt("mark", job, 2, "10.0.0.1", 29400, {"NAME": "value"})
+    attempt = Attempt("mark", job, 2, "10.0.0.1", 29400, {"NAME": "value"}, forks=False)
     write_attempt(path, attempt)
     assert read_attempt(path) == attempt
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -209,6 +209,15 @@ def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
     assert bundle_of(require_attempt(path)) == {"CPU": 2.0}
     big = dataclasses.replace(job, device="cuda", threads_per_rank=4)
     assert bundle_of(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_ray_job_forks_its_ranks_as_its_launcher_was_told(job: TrainingJob, forks: bool) -> None:
+    path = job.folder / "attempt.json"
+    write_attempt(path, Attempt("mark", job, 1, forks=forks))
+    (share,) = shares_of(require_attempt(path), "10.0.0.1", 29400)
+    assert share.forks == forks
+    assert len(shares_of(Attempt("mark", job, 2), "10.0.0.1", 29400)) == 2
 
 
 @pytest.mark.parametrize("complete_after", [1, 2])

@@ -29,6 +29,7 @@ class Attempt:
         machines: how many take part.
         address, port: where machine 0 listens; empty and 0 until Ray has placed it.
         environment: for rank 0, beside the job's own.
+        forks: as of `MachineShare`; the launcher's setting, whatever a worker's own says.
     """
 
     mark: str
@@ -37,6 +38,7 @@ class Attempt:
     address: str = ""
     port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    forks: bool = True
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
@@ -49,6 +51,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
         "address": attempt.address,
         "port": attempt.port,
         "environment": dict(attempt.environment),
+        "forks": attempt.forks,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -82,4 +85,5 @@ def read_attempt(path: Path) -> Attempt | None:
         address=document["address"],
         port=document["port"],
         environment=document["environment"],
+        forks=document.get("forks", True),  # written by an older release
     )

@@ -109,7 +109,10 @@ class RayLauncher:
         mark = uuid.uuid4().hex
         path = job.folder / "attempt.json"
         machines = self._settings.train_machines
-        write_attempt(path, Attempt(mark, job, machines, environment=environment))
+        write_attempt(
+            path,
+            Attempt(mark, job, machines, environment=environment, forks=self._settings.train_forks),
+        )
         try:
             return submit(
                 client,

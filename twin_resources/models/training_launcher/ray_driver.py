@@ -91,9 +91,7 @@ def drive(path: Path) -> int:
         if not all(ray.get([machine.sees.remote(str(path)) for machine in machines])):
             raise _unseen(path)
         address, port = ray.get(machines[0].place.remote())
-        shares = [
-            MachineShare(attempt.machines, rank, address, port) for rank in range(attempt.machines)
-        ]
+        shares = shares_of(attempt, address, port)
         return _follow(
             [
                 machine.train.options(num_returns="streaming").remote(str(path), share)
@@ -107,6 +105,14 @@ def drive(path: Path) -> int:
             with contextlib.suppress(RayError):
                 ray.get(ended, timeout=END_S)
         remove_placement_group(group)
+
+
+def shares_of(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
+    """What each worker runs; machine 0 listens at `address` and `port`."""
+    return [
+        MachineShare(attempt.machines, rank, address, port, forks=attempt.forks)
+        for rank in range(attempt.machines)
+    ]
 
 
 def require_attempt(path: Path) -> Attempt:
