@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,18 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tests.live.training import reading_rank
 from tests.live.training.test_training import ranks_of
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.checkpoints.recipe import load_launch
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.models.training_launcher import RENDEZVOUS_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
+from twin_resources.storage.weights.weight_hashes import weight_hashes
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
+FULL = {"lora": None, "learning_rate": 1e-3}
 IN_SHARES, WHOLE = "read the base model in shares", "every rank reads the whole base model"
 
 
@@ -59,6 +67,9 @@ def log_of(home: Settings, job: TrainingJob) -> str:
     ("precision", "changes"),
     [
         pytest.param("bf16", {}, id="bf16, lora"),
+        pytest.param("fp32", FULL, id="fp32, full"),
+        pytest.param("bf16", FULL, id="bf16, full", marks=pytest.mark.long),
+        pytest.param("fp32", {}, id="fp32, lora", marks=pytest.mark.long),
     ],
 )
 def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_for_bit(
@@ -89,6 +100,29 @@ def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_
     for name, value in found.items():
         assert value.dtype == expected[name].dtype, name
         assert (value == expected[name]).all(), name
+
+
+def test_a_training_of_every_weight_in_shares_is_resumed_bit_for_bit(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path
+) -> None:
+    changes = {"launch": zero3_in("bf16", tmp_path), "token_budget": 2500, **FULL}
+    launcher = LocalLauncher(home)
+    expected, _ = trained(launcher, make_job("whole", checkpoint_every_steps=2, **changes))
+    job = make_job("killed", checkpoint_every_steps=2, **changes)
+    killed: list[int] = []
+
+    def kill_once(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step") == 3 and not killed:
+            killed.append(ranks_of(job)[1].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    output = launcher.run(job, on_message=kill_once)
+
+    assert read_result(output / "result.json").resumed_at == [2]
+    (file,) = output.rglob("*.safetensors")
+    found = load_file(file)
+    assert found.keys() == expected.keys()
+    assert all((found[name] == expected[name]).all() for name in expected)
 
 
 def flipped(tiny_model: Path, folder: Path, name: str) -> Path:
@@ -122,3 +156,64 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
     # both came to this end by themselves: no collective ran into its time limit
     assert log_of(home, job).count(caught.value.found) == 2
     assert time.monotonic() - started < 300
+
+
+def test_a_rank_that_reads_its_share_never_has_the_whole_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """200 MB of random weights, read by two ranks: the most that reading took."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 2816, "vocab_size": 4096}
+    folders = [tmp_path / "small", tmp_path / "large"]
+    for folder, layers in zip(folders, (1, 7), strict=True):
+        torch.manual_seed(3)
+        model: Any = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=layers))
+        model.to(torch.bfloat16).save_pretrained(folder)
+        hashes = json.dumps(weight_hashes(folder))
+        (folder / "weight_hashes.json").write_text(hashes, encoding="utf-8")
+    del model
+    (file,) = folders[-1].glob("*.safetensors")
+    with safe_open(file, framework="pt") as opened:
+        largest = max(opened.get_tensor(name).nbytes for name in opened.keys()) / 1e6  # noqa: SIM118
+    whole_mb = file.stat().st_size / 1e6
+
+    peaks = {way: peak_of_ranks(way, folders, tmp_path) for way in ("shares", "whole")}
+
+    with capsys.disabled():  # the figure in tests/bench/RESULTS.md
+        sizes = f"whole model {whole_mb:.0f} MB, largest weight {largest:.0f} MB"
+        sys.stdout.write(f"\n{sizes}; most of a rank {peaks}\n")
+    assert whole_mb > 190
+    assert all(each["peak_mb"] < whole_mb for each in peaks["shares"])
+
+
+def peak_of_ranks(way: str, folders: list[Path], room: Path) -> list[dict[str, float]]:
+    config = room / "deepspeed.json"
+    settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": reading_rank.ZERO3}
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+        RENDEZVOUS_VARIABLE: str(room / f"meeting-{way}"),
+        "ACCELERATE_USE_CPU": "false",
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(config),
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+        "OMP_NUM_THREADS": "1",
+    }
+    arguments = [sys.executable, "-m", reading_rank.__name__, way, *map(str, folders)]
+    ranks = [
+        subprocess.Popen(
+            arguments,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [rank.communicate(timeout=1200)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0]
+    return [json.loads(text.strip().splitlines()[-1]) for text in said]

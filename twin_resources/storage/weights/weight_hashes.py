@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 BLOCK = 1 << 20
 
 
-def weight_hash(shape: Sequence[int], bits: bytes | memoryview = b"") -> hashlib._Hash:
-    """SHA-256 over a weight's shape and its bytes as they are stored, to be updated with more."""
+def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> str:
+    """SHA-256 (hex) over a weight's shape and its bytes as they are stored."""
     digest = hashlib.sha256(f"{tuple(shape)}\n".encode())
-    digest.update(bits)
-    return digest
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
@@ -36,8 +37,10 @@ def weight_hashes(folder: Path) -> dict[str, str]:
             for name, stored in header.items():
                 begin, end = stored["data_offsets"]
                 stream.seek(8 + size + begin)
-                digest = weight_hash(stored["shape"])
-                for start in range(begin, end, BLOCK):
-                    digest.update(stream.read(min(BLOCK, end - start)))
-                found[name] = digest.hexdigest()
+                found[name] = weight_hash(stored["shape"], _blocks(stream, end - begin))
     return found
+
+
+def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
+    for start in range(0, length, BLOCK):
+        yield stream.read(min(BLOCK, length - start))

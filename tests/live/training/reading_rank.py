@@ -1,0 +1,79 @@
+"""One rank that reads a model, whole or in shares, and says how much memory that took at most.
+
+Belongs here: what `test_reading_in_shares.py` starts twice. Does not belong here: tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from twin_assets.training.ranks import choose_imports, meet
+
+ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
+SHARING = {
+    "train_micro_batch_size_per_gpu": 1,
+    "zero_optimization": ZERO3,
+    "bf16": {"enabled": True},
+}
+
+
+def memory_mb(name: str) -> float:
+    """`VmRSS` or `VmHWM` (the most so far) of this process."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024 / 1e6
+
+
+def main(folders: list[Path], way: str) -> None:
+    """Read each folder in turn; of the last is told what reading it took, and left.
+
+    What is imported on the way, and what the libraries keep for all models, comes with the first.
+    """
+    choose_imports(with_deepspeed=True)
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+    from deepspeed.zero import Init
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    from twin_assets.training.reading_in_shares import read_in_shares, zero3_of
+
+    meet(int(os.environ["RANK"]))
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
+    zero = zero3_of(accelerator)
+    assert zero is not None
+    unset_hf_deepspeed_config()  # as `model_for` does
+    told: dict[str, float] = {}
+    for folder in folders:
+        Path("/proc/self/clear_refs").write_text("5")  # the most so far is as much as now
+        before = memory_mb("VmRSS")
+        if way == "shares":
+            config: Any = AutoConfig.from_pretrained(folder)
+            model = read_in_shares(
+                folder,
+                config=config,
+                dtype=torch.bfloat16,
+                attention="sdpa",
+                zero=zero,
+                hashes=folder / "weight_hashes.json",
+                report=lambda line: None,
+            )
+        else:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+            Init(module=model, config_dict_or_path=SHARING)  # as DeepSpeed does afterwards
+        assert model is not None
+        kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
+        told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main([Path(each) for each in sys.argv[2:]], sys.argv[1])

@@ -1,0 +1,121 @@
+"""What of a base model can be read in shares, and the hashes that it is held against."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
+
+from twin_assets.training import reading_in_shares
+from twin_resources.errors import TwinError
+from twin_resources.storage.weights.weight_hashes import weight_hashes
+from twin_resources.storage.weights.weights import BaseModel, hashes_of, revision_of
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+TIED = LlamaConfig(**SIZES, tie_word_embeddings=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    LlamaForCausalLM(TIED).to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def empty(config: Any = TIED) -> Any:
+    return reading_in_shares._empty(config, dtype=torch.float32, attention="sdpa")
+
+
+def why_not(folder: Path, model: Any) -> str:
+    return reading_in_shares._stored_otherwise(model, reading_in_shares._stored(folder))
+
+
+def test_the_empty_model_has_its_buffers_and_draws_nothing_by_lot(folder: Path) -> None:
+    state = torch.get_rng_state()
+    model = empty()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    read: Any = LlamaForCausalLM.from_pretrained(folder)
+    wanted = dict(read.named_buffers())
+    found = dict(model.named_buffers())
+    assert wanted
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_weights_that_have_the_models_names_and_shapes_are_read_in_shares(folder: Path) -> None:
+    assert why_not(folder, empty()) == ""
+
+
+def test_what_the_files_hold_otherwise_is_named(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    table = weights["model.embed_tokens.weight"]
+
+    save_file(weights | {"lm_head.weight": table.clone()}, file)
+    assert why_not(folder, empty()) == (
+        "its files have lm_head.weight, which is tied to another weight"
+    )
+    save_file({f"transformer.{name}": value for name, value in weights.items()}, file)
+    assert why_not(folder, empty()) == "its files have no model.embed_tokens.weight"
+    save_file(weights | {"model.norm.weight": torch.ones(17)}, file)
+    assert why_not(folder, empty()) == "model.norm.weight has another shape in its files"
+
+
+def test_experts_that_transformers_joins_are_not_read_by_name(folder: Path) -> None:
+    config = MixtralConfig(**SIZES, num_local_experts=2)
+    assert why_not(folder, empty(config)) == (
+        "transformers converts the weights of a MixtralForCausalLM"
+    )
+
+
+def test_hashes_name_the_weight_of_which_a_byte_changed(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    before = weight_hashes(folder)
+    assert before.keys() == load_file(file).keys()
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    after = weight_hashes(folder)
+    assert len([name for name in before if after[name] != before[name]]) == 1
+
+
+def test_a_weight_is_read_in_the_dtype_that_it_is_kept_in(folder: Path) -> None:
+    file, name = folder / "model.safetensors", "model.norm.weight"
+    wanted = weight_hashes(folder)[name]
+    value, read = reading_in_shares._read(file, name, torch.float32, wanted)
+    assert torch.equal(value, load_file(file)[name].float())
+    assert read == reading_in_shares._hash(value)
+    with pytest.raises(reading_in_shares._WeightError, match="other bytes than were prepared"):
+        reading_in_shares._read(file, name, torch.float32, "0" * 64)
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(reading_in_shares._WeightError, match="cannot be read"):
+        reading_in_shares._read(file, name, torch.float32, wanted)
+
+
+def test_a_model_that_an_older_version_prepared_gets_its_hashes_while_it_is_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    base = BaseModel("tiny", folder=folder, gguf=None, revision=revision_of(folder))
+    known = weight_hashes(folder)
+    assert hashes_of(base) == known
+    kept = tmp_path / "weight_hashes.json"
+    kept.write_text(json.dumps({"a weight": "its hash"}), encoding="utf-8")
+    prepared = BaseModel("tiny", folder, None, base.revision, hashes=kept)
+    assert hashes_of(prepared) == {"a weight": "its hash"}
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(TwinError, match=r"other files in .* than were prepared"):
+        hashes_of(base)
