@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, render, template_by_hash
+from twin_resources.prompt.templates import (
+    DEFAULT_TEMPLATE,
+    TEMPLATES,
+    question_alone,
+    render,
+    template_by_hash,
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,17 @@ def test_braces_in_what_people_wrote_are_text() -> None:
     )[1]["content"]
     assert "{question}" in content
     assert "[1] {t} (undated)\nx {y}" in content
+
+
+@pytest.mark.parametrize("question", ["Why Rust?", "Why?\n\nQuestion: and who?", "From my posts:"])
+def test_a_question_alone_is_what_it_would_be_without_passages(question: str) -> None:
+    passages = [Shown("Title", "A text.\n\nQuestion: is it one?")]
+    terms = {"author_name": "Ada", "question": question}
+    shown = render(DEFAULT_TEMPLATE, **terms, passages=passages)[-1]["content"]
+    bare = render(DEFAULT_TEMPLATE, **terms)[-1]["content"]
+    assert "A text." in shown
+    assert question_alone(shown) == bare
+    assert question_alone(bare) == bare
 
 
 def test_a_system_message_in_the_history_is_refused() -> None:

@@ -173,7 +173,7 @@ class TrainingResult:
         steps: optimizer steps.
         tokens: tokens that passed the model, padding left out.
         epochs: that as a share of one pass over all samples.
-        samples: samples (or pairs) that could be trained on.
+        samples: samples (or pairs) that could be trained on, each question of a conversation one.
         left_out: how many could not, by reason.
         tokens_per_second: over the steps, start and checkpoints left out.
         seconds: wall time of the steps, summed over all attempts.
@@ -188,6 +188,8 @@ class TrainingResult:
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
         gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
         mfu: share of the cards' FLOP/s over the steps (`gpu_figures.py`); None: not known.
+        conversations: `questions` (samples in them) and `conversations`, where the recipe joins
+            samples; empty: it does not.
         raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
     """
 
@@ -207,6 +209,7 @@ class TrainingResult:
     gpu_peak_mb: int | None = None
     mfu: float | None = None
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
+    conversations: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def write_result(path: Path, result: TrainingResult) -> None:

@@ -44,7 +44,8 @@ class Manifest:
         dataset: asset, data_version, lance_version, tag, samples, left_out (by reason), spoil,
             rows_sha256 (of what was trained on, `job.rows_hash`); of the supervised stage. raw,
             where raw posts came first: asset, data_version, lance_version, tag, share, posts,
-            rows_sha256, and of `TrainingResult.raw`.
+            rows_sha256, and of `TrainingResult.raw`. conversations, where samples were joined:
+            `TrainingResult.conversations`; they hold the same samples and follow from the rows.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code; `versions`: of the libraries under it.

@@ -35,7 +35,7 @@ _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
     *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("prompt_weight", "raw_share", "row_tokens", "loss_chunk"),
+    *("prompt_weight", "raw_share", "row_tokens", "loss_chunk", "questions_a_conversation"),
 )
 
 
@@ -111,6 +111,8 @@ class Recipe(_Strict):
             prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
         raw_share: of the token budget that the author's training posts take before the samples, as
             they are, with the loss on every token (`tokenize_posts`); 0: none.
+        questions_a_conversation: so many samples of one post are joined to a conversation, which
+            shows the passages of the first alone (`conversations.py`); 1: each sample is one.
         row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
             most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
             row; a longer sample has a row of its own. None: `micro_batch_size`.
@@ -142,6 +144,7 @@ class Recipe(_Strict):
     fewest_steps: NonNegativeInt = 0
     prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    questions_a_conversation: PositiveInt = 1
     row_tokens: PositiveInt | None = None
     loss_chunk: NonNegativeInt = 0
 
@@ -174,10 +177,10 @@ class Recipe(_Strict):
         """The effective recipe of the preference stage."""
         changed = self.preferences
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
-        return self.model_copy(update=values | {"raw_share": 0.0})
+        return self.model_copy(update=values | {"raw_share": 0.0, "questions_a_conversation": 1})
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
-        """The samples of a step for a corpus of so many.
+        """The samples of a step for a corpus of so many (conversations count as one each).
 
         As many as the recipe says where all epochs then have `fewest_steps`; else the largest
         number that the ranks can share and that leaves so many, and at least one micro-batch a

@@ -253,7 +253,8 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
         code=training_code(),
         spoil=spoil,
         samples_per_step=chosen.recipe.samples_of_a_step(
-            trained_on.height, ranks=ranks_of(chosen.recipe, settings)
+            -(-trained_on.height // chosen.recipe.questions_a_conversation),
+            ranks=ranks_of(chosen.recipe, settings),
         ),
         posts=_stored_posts(author.slug, tables) if chosen.recipe.raw_share else None,
     )

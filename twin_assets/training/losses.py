@@ -62,8 +62,8 @@ class Supervised:
         answers = sum(self.samples[index].answer_tokens for index in chosen)
         if not self.prompt_weight:
             return answers
-        prompts = sum(self.samples[index].answer_start - 1 for index in chosen)
-        return answers + self.prompt_weight * prompts
+        every = sum(self.samples[index].answer_end - 1 for index in chosen)
+        return answers + self.prompt_weight * (every - answers)
 
     def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
         samples = [self.samples[index] for index in batch]
@@ -191,8 +191,8 @@ def answer_losses(
     labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
     for row, sample in enumerate(batch):
         tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
-        learnt = slice(1 if prompt_weight else sample.answer_start, sample.answer_end)
-        labels[row, learnt] = torch.tensor(sample.tokens[learnt])
+        for start, end in _learnt(sample, prompt_weight):
+            labels[row, start:end] = torch.tensor(sample.tokens[start:end])
     first = 1 if prompt_weight else min(sample.answer_start for sample in batch)
     last = max(sample.answer_end for sample in batch)
     predicting = torch.arange(first - 1, last - 1)
@@ -209,15 +209,24 @@ def answer_losses(
     return losses * on_device(_weights(batch, first, last, prompt_weight), device)
 
 
+def _learnt(sample: TokenizedSample, prompt_weight: float) -> Sequence[tuple[int, int]]:
+    """Start and end of each run of tokens that has a loss."""
+    return [(1, sample.answer_end)] if prompt_weight else sample.spans
+
+
 def _weights(
     batch: Sequence[TokenizedSample], first: int, last: int, prompt_weight: float
 ) -> torch.Tensor:
     """Of the tokens `first` to `last`, shape (batch, last − first): a prompt's, and 1."""
     import torch
 
-    starts = torch.tensor([sample.answer_start for sample in batch])[:, None]
-    in_prompt = torch.arange(first, last)[None] < starts
-    return torch.where(in_prompt, prompt_weight, 1.0)
+    weights = torch.ones(len(batch), last - first)
+    for row, sample in enumerate(batch):
+        told = first
+        for start, end in sample.spans:
+            weights[row, told - first : start - first] = prompt_weight
+            told = end
+    return weights
 
 
 def packed_answer_losses(
@@ -245,10 +254,10 @@ def packed_answer_losses(
         row = slice(at, at + len(sample.tokens))
         tokens[row] = torch.tensor(sample.tokens)
         positions[row] = torch.arange(len(sample.tokens))
-        first = 1 if prompt_weight else sample.answer_start
-        predicting.append(torch.arange(at + first - 1, at + sample.answer_end - 1))
+        for start, end in _learnt(sample, prompt_weight):
+            predicting.append(torch.arange(at + start - 1, at + end - 1))
         if prompt_weight:
-            weights.append(_weights([sample], first, sample.answer_end, prompt_weight)[0])
+            weights.append(_weights([sample], 1, sample.answer_end, prompt_weight)[0])
         at = row.stop
     positions[length:] = torch.arange(width - length)
     places = torch.cat(predicting)

@@ -37,7 +37,7 @@ CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
     *("training/varlen_attention.py", "training/chunked_head.py"),
-    "training/reading_in_shares.py",
+    *("training/reading_in_shares.py", "checkpoints/conversations.py"),
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 
@@ -89,6 +89,8 @@ def _manifest(
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **trained_on}
+        if result.conversations:
+            dataset["conversations"] = result.conversations
         if result.raw:
             posts = read_rows(job.posts)
             hashed = {"posts": len(posts), "rows_sha256": rows_hash(posts)}

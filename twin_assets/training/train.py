@@ -31,6 +31,11 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
 from twin_assets.checkpoints.batches import BatchPlan, Plannable, plan_stages
+from twin_assets.checkpoints.conversations import (
+    conversations_of,
+    questions_of,
+    tokenize_conversations,
+)
 from twin_assets.checkpoints.job import (
     Job,
     TrainingResult,
@@ -170,7 +175,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         steps=steps,
         tokens=plan.tokens,
         epochs=plan.epochs,
-        samples=len(supervised),
+        samples=sum(questions_of(each) for each in supervised),
         left_out=dict(left_out),
         tokens_per_second=plan.tokens / position["seconds"],
         seconds=position["seconds"],
@@ -182,6 +187,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         held_out=position.get("held_out", []),
         **gpu.at(plan.tokens / position["seconds"]),
         raw=_raw(plan, blocks, too_short),
+        conversations=conversations_of(supervised, recipe.questions_a_conversation),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -283,8 +289,12 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
     rows = sorted(read_rows(job.samples), key=lambda row: row["sample_id"])
-    tokenize = tokenize_samples if job.stage == "sft" else tokenize_pairs
-    return tokenize(rows, tokenizer, max_length=job.recipe.max_length)
+    most, questions = job.recipe.max_length, job.recipe.questions_a_conversation
+    if job.stage == "dpo":
+        return tokenize_pairs(rows, tokenizer, max_length=most)
+    if questions > 1:
+        return tokenize_conversations(rows, tokenizer, max_length=most, questions=questions)
+    return tokenize_samples(rows, tokenizer, max_length=most)
 
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:

@@ -213,6 +213,21 @@ def render(
     return marks.escaped_messages(messages)
 
 
+def question_alone(content: str) -> str:
+    """A user's message of `render` without the passages above its question.
+
+    The last line that begins as a question of a known template is the template's own: those that a
+    reader wrote are marked. A note, which stands between the two, goes with the passages.
+    """
+    for template in TEMPLATES.values():
+        head = template.question.partition("{question}")[0]
+        if content.startswith(f"{template.passages}\n") and head:
+            _, found, question = content.rpartition(f"\n\n{head}")
+            if found:
+                return template.bare_question.format(question=question).strip()
+    return content
+
+
 def _noted(note: str) -> list[str]:
     """The paragraph of a note; none without. No template's text: no checkpoint learned it."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]

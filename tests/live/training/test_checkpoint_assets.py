@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -72,12 +73,14 @@ def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
     return home
 
 
-def write_dataset(home: Settings, *, count: int) -> None:
+def write_dataset(
+    home: Settings, *, count: int, samples: list[dict[str, Any]] | None = None
+) -> None:
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     frame = pl.DataFrame(
         [
             row | {"split": "held_out" if place % 10 == 9 else "train", "template": "abc"}
-            for place, row in enumerate(rows(count))
+            for place, row in enumerate(samples or rows(count))
         ],
         schema=SCHEMA,
     ).with_columns(source=pl.col("sample_id"))

@@ -182,6 +182,7 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"fewest_steps": 100},
         {"prompt_weight": 0.3},
         {"raw_share": 0.5},
+        {"questions_a_conversation": 3},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 
