@@ -23,7 +23,6 @@ it back where it finds otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,7 +63,6 @@ from twin_assets.evaluation.served.served_answers import CandidateAnswers, Promp
 from twin_assets.evaluation.served.waves import ServerWaves
 from twin_assets.evaluation.statistics.sequential import Side, decided, planned_looks
 from twin_resources.models.serving.served_model import Prompt, ServedAnswer
-from twin_resources.models.serving.served_precision import limits_of
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.statistics.permutation_auc import CHANCE
@@ -75,8 +73,6 @@ FIRST_WAVE, WAVE = 8, 4
 MOST_QUESTIONS = 40  # of the 100 that the whole gate asks; 30 decided for every gate before
 EXPECTED_QUESTIONS = 20
 WRONGLY_MET, WRONGLY_UNMET = 0.05, 0.01
-# A difference of so many nats counts as no more, so that one prompt of eight decides nothing alone;
-# adapters with their rows in the wrong order are off by .12 on average, all is well at .002.
 
 
 @dataclass(frozen=True)
@@ -377,7 +373,7 @@ class _Talk:
                 self._question.candidate.base_folder, self._question.candidate.adapter_folder
             )
             compared = self._compare(reference, prompts, once, again)
-            if compared is not None and _is_open(compared):
+            if compared is not None and served_parity.is_open(compared):
                 more = pl.concat([samples, training], how="diagonal").slice(
                     len(prompts), served_answers.PARITY_PROMPTS - len(prompts)
                 )
@@ -443,14 +439,3 @@ class _Talk:
             if side is not None or not unasked:
                 return recited
             waves.ask_candidate(unasked[: 2 * WAVE])
-
-
-def _is_open(compared: parity.Parity) -> bool:
-    """Whether so few prompts leave it open if the served model is the trained one."""
-    means = compared.by_prompt
-    mean, largest = limits_of(compared.precision)
-    if compared.largest >= largest or not all(map(math.isfinite, means)):
-        return False  # it is not
-    most = 2 * mean
-    near = [1.0 - min(one, most) / most for one in means]
-    return decided(near, limit=1.0 - mean / most) is None

@@ -4,8 +4,8 @@ Belongs here: what models read and are asked, in which order. Does not belong he
 their thresholds (`measures/`), Dagster.
 
 The order is that of cost: weights read passages until those decide (`read_until_decided.py`), the
-candidate is served for parity, then candidate and base for everything that is judged by answers
-(`until_decided.py`).
+candidate is served for parity (`parity_until_decided.py`), then candidate and base for everything
+that is judged by answers (`until_decided.py`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import recitation, runner
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
+from twin_assets.evaluation.parity_until_decided import compare_until_decided
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.read_until_decided import read_until_decided
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.served import parity, posts_in_prompt, served_answers
+from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.prompt.templates import template_by_hash
@@ -88,15 +89,9 @@ def measure(
     answers_of_candidate -= len(everything.held_out) - len(soon.held_out)
     served_answers.expect(progress, answers=answers_of_candidate + len(scores_of(soon).missing()))
     read = read_until_decided(reading, question, stored=stored, clock=clock, progress=progress)
-    first = served_answers.ask_candidate(
-        passages,
-        training,
-        template=template_by_hash(question.template),
-        serve=served.candidate,
-        clock=clock,
-        progress=progress,
+    first, compared = compare_until_decided(
+        question, passages, training, serve=served.candidate, clock=clock, progress=progress
     )
-    compared = _parity(question, first, clock, progress)
     said = until_decided.ask_until_decided(
         everything,
         known,
@@ -208,27 +203,3 @@ def _shown(
         )
         for at in prompts.held_out
     )
-
-
-def _parity(
-    question: EvaluationSpec,
-    answers: served_answers.CandidateAnswers,
-    clock: Clock,
-    progress: ProgressLines,
-) -> parity.Parity | None:
-    if not answers.prompts:
-        return None
-    with clock.part("reference"):
-        reference = parity.Reference(
-            question.candidate.base_folder, question.candidate.adapter_folder
-        )
-        compared = parity.compare(
-            reference,
-            answers.prompts,
-            parity.shortened(answers.first, served_answers.PARITY_TOKENS),
-            answers.again,
-            precision=question.candidate.precision,
-            advance=progress.of(served_answers.REFERENCE),
-        )
-    progress.say(f"served model: {parity.told(compared)}")
-    return compared

@@ -29,11 +29,9 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodsByModel,
 )
 from twin_assets.evaluation.measures import held_out_perplexity
+from twin_assets.evaluation.measures.held_out_perplexity import LOOKS, LOOKS_LEVEL
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.statistics.sequential import planned_looks
-
-LOOKS = (30, 60)  # passages; the last look is at all of them
-LEVEL = 0.05
 
 
 def read_until_decided(
@@ -69,7 +67,7 @@ def read_until_decided(
         )
 
     passages = len(reading.held_out)
-    first, *further = planned_looks(passages, LOOKS, level=LEVEL)
+    first, *further = planned_looks(passages, LOOKS, level=LOOKS_LEVEL)
     read = read_by(reading.first(first[0]), first[1])
     for end, spent in further:
         if held_out_perplexity.is_decided(held_out_perplexity.compared(question, read)):

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from twin_assets.evaluation import first_part
 from twin_assets.evaluation.first_part import FIRST_WAVE
+from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST
 from twin_assets.evaluation.served.parity import Parity
 
@@ -30,11 +30,11 @@ def compared(mean: float, *, prompts: int = FIRST_WAVE, largest: float = 0.01) -
     ],
 )
 def test_more_prompts_are_asked_where_eight_do_not_tell(found: Parity, is_open: bool) -> None:
-    assert first_part._is_open(found) is is_open
+    assert served_parity.is_open(found) is is_open
 
 
 def test_one_prompt_far_off_does_not_decide_for_the_others() -> None:
     means = (0.04,) + (0.002,) * 7
     mixed = replace(compared(0.002), by_prompt=means)
 
-    assert first_part._is_open(mixed), "its mean is below the limit, and it is asked again"
+    assert served_parity.is_open(mixed), "its mean is below the limit, and it is asked again"

@@ -26,9 +26,14 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import (
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import held_out_perplexity
-from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, is_decided
+from twin_assets.evaluation.measures.held_out_perplexity import (
+    LOOKS,
+    LOOKS_LEVEL,
+    HeldOutPerplexity,
+    is_decided,
+)
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.read_until_decided import LEVEL, LOOKS, read_until_decided
+from twin_assets.evaluation.read_until_decided import read_until_decided
 from twin_assets.evaluation.statistics.sequential import planned_looks
 from twin_resources.statistics import bootstrap
 
@@ -206,7 +211,7 @@ def test_looks_together_are_wrong_as_rarely_as_one_interval(
         nats = tokens * chance.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
         mine, base = AnswerLikelihood(tuple(nats), counts), AnswerLikelihood((0.0,) * 90, counts)
-        for end, spent in planned_looks(90, LOOKS, level=LEVEL):
+        for end, spent in planned_looks(90, LOOKS, level=LOOKS_LEVEL):
             ratio = perplexity_ratio(_first(mine, end), _first(base, end), level=1.0 - spent)
             if ratio.high < 1.0 or ratio.low > 1.0:
                 met += ratio.high < 1.0

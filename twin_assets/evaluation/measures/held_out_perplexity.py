@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BEATS_BASE, NOT_WORSE = "beats_base_model", "not_worse_than_incumbent"
 FEWEST_PASSAGES = 30
+LOOKS = (30, 60)  # passages of the whole gate; the last look is at all of them
+LOOKS_LEVEL = 0.05  # of all looks together
 WORSE_THAN_INCUMBENT_BY = 1.05
 
 

@@ -1,16 +1,18 @@
 """Whether the served model is the trained one: its log-probabilities beside transformers + PEFT.
 
 Belongs here: what is stored of the comparison, limits, the claim. Does not belong here: comparing
-(`served/parity.py`), which prompts (`served/served_answers.py`, `first_part.py`).
+(`served/parity.py`), which prompts (`parity_until_decided.py`, `first_part.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.served.parity import Parity
+from twin_assets.evaluation.statistics.sequential import decided
 from twin_resources.models.serving.served_precision import F16, LIMITS, limits_of
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval
@@ -44,6 +46,21 @@ def parity_figures(parity: Parity | None) -> ServedParity:
     return ServedParity(
         parity.mean, parity.largest, parity.prompts, parity.interval, parity.precision
     )
+
+
+def is_open(compared: Parity) -> bool:
+    """Whether so few prompts leave it open if the served model is the trained one.
+
+    A difference of twice the mean's limit counts as no more, so that one prompt of eight decides
+    nothing alone; adapters with their rows in the wrong order are off by .12 on average.
+    """
+    means = compared.by_prompt
+    mean, largest = limits_of(compared.precision)
+    if compared.largest >= largest or not all(map(math.isfinite, means)):
+        return False  # it is not
+    most = 2 * mean
+    near = [1.0 - min(one, most) / most for one in means]
+    return decided(near, limit=1.0 - mean / most) is None
 
 
 def _claim(served_parity: ServedParity) -> GateClaim:

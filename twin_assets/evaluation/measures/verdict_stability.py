@@ -19,6 +19,7 @@ from twin_assets.evaluation.measures import held_out_perplexity, on_topic, recit
 from twin_assets.evaluation.measures.measure import Measure, MeasureContext
 from twin_assets.evaluation.statistics import resampled_verdicts
 from twin_assets.evaluation.statistics.resampled_verdicts import ResampledVerdict
+from twin_assets.evaluation.statistics.sequential import planned_looks
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
@@ -64,8 +65,10 @@ def _of_ratio(
     return resampled_verdicts.of_ratio(
         claim,
         perplexity.difference_of(mine, theirs),
-        high=ratio.high,
         below=below,
+        looks=planned_looks(
+            read.reading.found, held_out_perplexity.LOOKS, level=held_out_perplexity.LOOKS_LEVEL
+        ),
         documents=sample_likelihoods.documents_of(read.reading.held_out),
         beside=ratio.name,
     )

@@ -4,14 +4,14 @@ Belongs here: which prompts candidate and base are asked, one list for all measu
 Does not belong here: asking (`served_model.py`, `waves.py`), what answers are worth (`measures/`),
 which of the base's answers are known already (`base_scores.py`).
 
-Parity asks 20 prompts twice: four as they are drawn, with their passages, the others without them,
-as the template renders a question for which nothing was found. Everything else is asked once, for
-all measures alike: held-out questions as production asks them, with passages (without them the
-tuned model of a sample author scored .40 for topic where the base, which repeats the question in
-other words, had .83; with them .37 and .40; a model of shuffled pairs scored .37 where its base had
-.68 and a good one .65), red-team prompts, questions that no post can answer, and instructions whose
-answers a function checks, these without the template. The base also gets the held-out questions
-with posts of the author before them.
+Parity asks 8 prompts twice, 20 where these leave it open: four as they are drawn, with their
+passages, the others without them, as the template renders a question for which nothing was found.
+Everything else is asked once, for all measures alike: held-out questions as production asks them,
+with passages (without them the tuned model of a sample author scored .40 for topic where the base,
+which repeats the question in other words, had .83; with them .37 and .40; a model of shuffled pairs
+scored .37 where its base had .68 and a good one .65), red-team prompts, questions that no post can
+answer, and instructions whose answers a function checks, these without the template. The base also
+gets the held-out questions with posts of the author before them.
 """
 # pyright: strict
 
@@ -33,7 +33,8 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve, ServedAnswer
 from twin_resources.prompt.templates import Template
 
-PARITY_PROMPTS = 20
+PARITY_PROMPTS = 20  # at most; `PARITY_FIRST` where these decide
+PARITY_FIRST = 8
 PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
@@ -166,33 +167,34 @@ def everything_asked(
 
 def expect(progress: ProgressLines, *, answers: int) -> None:
     """Announce the parity set, its reference, and `answers` of candidate and base together."""
-    progress.expect(OF_SERVED, 2 * PARITY_PROMPTS, each_s=AGAIN_S)
-    progress.expect(REFERENCE, PARITY_PROMPTS, each_s=REFERENCE_S)
+    progress.expect(OF_SERVED, 2 * PARITY_FIRST, each_s=AGAIN_S)
+    progress.expect(REFERENCE, PARITY_FIRST, each_s=REFERENCE_S)
     progress.expect(OF_BOTH, answers, each_s=ANSWER_S)
 
 
-def ask_candidate(
-    passages: pl.DataFrame,
-    training: pl.DataFrame,
-    *,
-    template: Template,
-    serve: Serve,
-    clock: Clock,
-    progress: ProgressLines,
-) -> CandidateAnswers:
-    """Start the candidate's server and ask it the parity set.
+def parity_prompts(
+    passages: pl.DataFrame, training: pl.DataFrame, *, template: Template
+) -> list[list[Any]]:
+    """The parity set, `PARITY_PROMPTS` of them where there are so many samples.
 
     Args:
         passages: held-out samples in drawn order.
         training: training samples in drawn order; they fill up the set.
         template: the one that the checkpoint names.
+    """
+    samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
+    drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
+    return [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
+
+
+def ask_candidate(
+    prompts: list[list[Any]], *, serve: Serve, clock: Clock, progress: ProgressLines
+) -> CandidateAnswers:
+    """Start the candidate's server and ask it some of the parity set, each prompt twice.
 
     Raises:
         TwinError: it cannot be served, or does not answer as it must.
     """
-    samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
-    drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
-    prompts = [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
     if not prompts:
         return CandidateAnswers([], [], [])
     with clock.part("served model"):

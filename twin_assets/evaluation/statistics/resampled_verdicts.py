@@ -79,19 +79,24 @@ def of_ratio(
     claim: str,
     columns: Sequence[Sequence[float]],
     *,
-    high: float,
     below: float,
+    looks: Sequence[tuple[int, float]],
     documents: Sequence[Hashable] | None = None,
     beside: str = "",
     draws: int = DRAWS,
 ) -> ResampledVerdict:
-    """Of a claim that is met where the upper end of a perplexity ratio is below a limit.
+    """Of a claim that is met where a perplexity ratio's interval ends below a limit.
+
+    Each draw is a gate of its own: it looks as the gate does, stops as it does for this claim
+    alone, and has its own interval at each look (Student's t of the ratio's linearised spread over
+    documents), so that what stopping costs is in both shares.
 
     Args:
         columns: nats by which each passage is less likely, and its tokens
             (`perplexity.difference_of`).
-        high: the upper end of the ratio's interval; each draw has its own interval, which is taken
-            to reach as far (as a factor).
+        looks: after how many passages an interval is looked at, and what of the level each look
+            spends; the last is at all of them (`sequential.planned_looks`). There may be more than
+            were read: the draws are as long as the gate would have been.
         documents: what each passage is of, drawn as a whole.
 
     Raises:
@@ -100,17 +105,55 @@ def of_ratio(
     import numpy as np
 
     nats, tokens = (np.array(column, dtype=np.float64) for column in columns)
-    weights, drawn = resampled(len(nats), groups=documents, resamples=draws)
-    value = float(nats.sum() / tokens.sum())
-    logs = (weights @ nats) / (weights @ tokens)
-    reach, limit = math.log(high) - value, math.log(below)
+    if not len(nats):
+        raise ValueError("a ratio of no passages")
+    names = list(range(len(nats))) if documents is None else list(documents)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    passages_of: list[list[int]] = [[] for _ in numbers]
+    for at, name in enumerate(names):
+        passages_of[numbers[name]].append(at)
+    # as many documents as hold the passages of the last look
+    many = math.ceil(looks[-1][0] * len(numbers) / len(nats))
+    at_limit = nats + (math.log(below) - float(nats.sum() / tokens.sum())) * tokens
+    chance = np.random.default_rng(SEED)
+    refused = passed = 0
+    for _ in range(draws):
+        drawn = [
+            (at, turn)
+            for turn, document in enumerate(chance.integers(0, len(numbers), many))
+            for at in passages_of[int(document)]
+        ]
+        order = chance.permutation(len(drawn))
+        places = np.array([drawn[one][0] for one in order])
+        turns = np.array([drawn[one][1] for one in order])
+        shifted = math.log(below) * tokens[places]
+        refused += not _is_met(nats[places] - shifted, tokens[places], turns, looks)
+        passed += _is_met(at_limit[places] - shifted, tokens[places], turns, looks)
     return ResampledVerdict(
-        claim,
-        drawn,
-        refused=1.0 - _share(logs + reach < limit),
-        passed_at_limit=_share(logs - value + limit + reach < limit),
-        beside=beside,
+        claim, len(numbers), refused=refused / draws, passed_at_limit=passed / draws, beside=beside
     )
+
+
+def _is_met(nats: Any, tokens: Any, documents: Any, looks: Sequence[tuple[int, float]]) -> bool:
+    """Whether the first interval of nats a token that is on one side of nought ends below it."""
+    import numpy as np
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    quantile: Any = stdtrit
+    for end, spent in looks:
+        some, counts, of = nats[:end], tokens[:end], documents[:end]
+        value = float(some.sum() / counts.sum())
+        sums: Any = np.bincount(of, weights=some - value * counts)
+        many = len(np.unique(of))
+        if many < 2:
+            continue
+        error = math.sqrt(many / (many - 1) * float((sums**2).sum())) / float(counts.sum())
+        reach = float(quantile(many - 1, 1 - spent / 2)) * error
+        if value + reach < 0.0:
+            return True
+        if value - reach > 0.0:
+            return False
+    return False
 
 
 def of_share(
