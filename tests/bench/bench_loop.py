@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.retraining.anchor_readers import anchor_readers
 from tests.bench.retraining.common_falls import common_falls
 from tests.bench.retraining.controls import controls
 from tests.bench.retraining.delays import delays
@@ -45,6 +46,7 @@ ROWS: dict[str, Rows] = {
     "two-years": two_years,
     "controls": controls,
     "moved-judges": moved_judges,
+    "anchor-readers": anchor_readers,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,

@@ -15,6 +15,12 @@ answers fell by j/D. The *answers* fell if a judge's scores surely fell by more 
 The *readers* changed if for every judge the answers surely fell by less than what readers took
 away, j/D < f, and by its estimate by less than half of that. Both are wrong with probability at
 most `BEYOND`. Anything else is undecided.
+
+Where a share of the readers is answered by another version, the anchor, its scores are a control at
+the same time (`cause_by_anchor`): what moves readers moves both, and days on which only one of them
+was scored are left out. With f what the stable version's readers gave less and a what the anchor's
+did, the *answers* fell if f − a is surely above the tolerance, the *readers* changed if a > 0
+surely and f − a is estimated below f/2.
 """
 # pyright: strict
 
@@ -35,6 +41,8 @@ FEWEST = 60  # scores at either time
 MOST_MISSING = 0.1  # of what fell: in classes of which there are too few scores
 HALF = 0.5  # of a fall of readers' scores
 MANY_DAYS = 100_000  # Student's t is normal by then
+WAIT_DAYS = 5.0  # for scores of the anchor, after an alarm
+WORTH_WAITING = 0.75  # of a fall: the error that the anchor's scores must come below in time
 
 CauseName = Literal["answers", "readers", "judge", "undecided"]
 
@@ -161,7 +169,7 @@ def estimate_of(
     if not used or any(sum(of.get(name, 0) for name in used) < FEWEST for of in counts):
         return None
     shares = {name: weight / known for name, weight in used.items()}
-    sides = [_side(cells, shares) for cells in (before, since)]
+    sides = [_side((cells, ()), shares) for cells in (before, since)]
     if any(math.isinf(side.variance) for side in sides):
         return None
     variance = sides[0].variance + sides[1].variance
@@ -256,6 +264,143 @@ def cause_of_judge(stored: TwoTimes, again: Sequence[DayCell], *, tolerance: flo
     return FallCause("undecided", f"the judge leaves it open: {numbers}")
 
 
+@dataclass(frozen=True)
+class AnchorFall:
+    """What the readers of two versions, who were asked at the same time, gave less.
+
+    Attributes:
+        stable, anchor: of each, by the days on which both were scored.
+        difference: by how much stable − anchor has fallen, by the same days.
+    """
+
+    stable: FallEstimate
+    anchor: FallEstimate
+    difference: FallEstimate
+
+    @property
+    def is_sharp(self) -> bool:
+        """Whether the anchor's scores tell a whole fall from half of one."""
+        return self.anchor.error <= HALF * self.stable.fall
+
+    @property
+    def words(self) -> str:
+        """The three falls with their intervals."""
+        return (
+            f"readers gave {self.stable.words}, those of the anchor {self.anchor.words}, and the "
+            f"difference fell by {self.difference.fall:.3f} ± {self.difference.error:.3f}"
+        )
+
+
+def anchor_fall(stable: TwoTimes, anchor: TwoTimes) -> AnchorFall | None:
+    """Compare scores of two versions around a drop; classes are weighted by what fell.
+
+    Args:
+        stable, anchor: before the drop and since; `day` names the same days in both.
+
+    Returns:
+        None: too few scores of either on common days (`estimate_of`).
+    """
+    weights = counts_of(stable[1])
+    (before, before_anchor), (since, since_anchor) = (
+        _common_days(stable[time], anchor[time]) for time in (0, 1)
+    )
+    own = estimate_of(before, since, weights)
+    theirs = estimate_of(before_anchor, since_anchor, weights)
+    if own is None or theirs is None:
+        return None
+    # Both have enough of the classes that the anchor has enough of: it has fewer scores.
+    used = {
+        name: weight
+        for name, weight in weights.items()
+        if all(
+            counts_of(cells).get(name, 0) >= FEWEST_OF_CLASS
+            for cells in (before, since, before_anchor, since_anchor)
+        )
+    }
+    total = math.fsum(used.values())
+    if total == 0.0:
+        return None
+    shares = {name: weight / total for name, weight in used.items()}
+    sides = [
+        _side(versions, shares) for versions in ((before, before_anchor), (since, since_anchor))
+    ]
+    return AnchorFall(
+        own,
+        theirs,
+        FallEstimate(
+            sides[0].mean - sides[1].mean,
+            sides[0].variance + sides[1].variance,
+            _welch([(side.variance, side.degrees) for side in sides]),
+            theirs.before,
+            theirs.since,
+            covered=min(own.covered, theirs.covered),
+        ),
+    )
+
+
+def cause_by_anchor(seen: AnchorFall | None, *, tolerance: float) -> FallCause:
+    """What the readers of two versions say together; see the module."""
+    if seen is None:
+        return FallCause("undecided", "too few scores of the anchor before and since the fall")
+    difference = seen.difference
+    if difference.fall - difference.error > tolerance:
+        return FallCause("answers", f"the anchor's readers do not see the fall: {seen.words}")
+    if difference.covered < 1.0 - MOST_MISSING:
+        why = f"{1.0 - difference.covered:.0%} of it is in classes with too few of the anchor's"
+        return FallCause("undecided", f"{why}: {seen.words}")
+    if seen.anchor.fall > seen.anchor.error and difference.fall < HALF * seen.stable.fall:
+        return FallCause("readers", f"the anchor's readers see the fall as well: {seen.words}")
+    return FallCause("undecided", f"the anchor leaves it open: {seen.words}")
+
+
+def is_worth_waiting(
+    stable: TwoTimes, anchor: TwoTimes, *, share: float, days: float, more: float
+) -> bool:
+    """Whether the anchor's scores will say enough, if scores go on coming as they do.
+
+    By how many of them there are, which says nothing of who has fallen; as if all scores were
+    independent and of one class, since an alarm may come on the first day of a drop.
+
+    Args:
+        share: of the readers who will be answered by the anchor.
+        days: since the drop began, above 0. more: how many could be waited for.
+    """
+    (before, own_mean, own_spread), (since, mean, spread) = (_pooled(cells) for cells in stable)
+    theirs = [sum(one.count for one in cells) for cells in anchor]
+    later = theirs[1] + more * share * (since + theirs[1]) / days
+    if not before or not since or theirs[0] < FEWEST or later < FEWEST:
+        return False
+    variance = own_spread / theirs[0] + spread / later
+    return _quantile(MANY_DAYS) * math.sqrt(variance) <= WORTH_WAITING * (own_mean - mean)
+
+
+def _pooled(cells: Sequence[DayCell]) -> tuple[int, float, float]:
+    """Count, mean and variance of scores; zeros without any."""
+    count = sum(one.count for one in cells)
+    if not count:
+        return 0, 0.0, 0.0
+    mean = math.fsum(one.total for one in cells) / count
+    return count, mean, max(0.0, math.fsum(one.squares for one in cells) / count - mean**2)
+
+
+def agreed(judges: FallCause, anchor: FallCause) -> FallCause:
+    """What judges and the anchor's readers say together; against each other they decide nothing."""
+    if anchor.name == "undecided":
+        return judges
+    if judges.name == "undecided":
+        return anchor
+    words = f"{judges.words}; {anchor.words}"
+    return FallCause(judges.name if judges.name == anchor.name else "undecided", words)
+
+
+def _common_days(
+    stable: Sequence[DayCell], anchor: Sequence[DayCell]
+) -> tuple[list[DayCell], list[DayCell]]:
+    days = {one.day for one in stable} & {one.day for one in anchor}
+    one, other = ([cell for cell in cells if cell.day in days] for cells in (stable, anchor))
+    return one, other
+
+
 def _surely_fell(seen: JudgedFall, tolerance: float) -> bool:
     """D ≤ 1: answers have fallen by no less than the judge's scores."""
     return seen.estimate.fall - seen.estimate.error > tolerance
@@ -288,26 +433,34 @@ class _Side:
     count: int
 
 
-def _side(cells: Sequence[DayCell], shares: Mapping[str, float]) -> _Side:
-    """Variance by days; where days seem not to matter, the upper end of the design effect times
-    that of independent scores (`bounds.few_days_lower`)."""
-    mine = [one for one in cells if one.prompt_class in shares]
-    counts = counts_of(mine)
-    totals: dict[str, float] = {}
-    for one in mine:
-        totals[one.prompt_class] = totals.get(one.prompt_class, 0.0) + one.total
-    means = {name: totals[name] / counts[name] for name in counts}
+def _side(
+    versions: tuple[Sequence[DayCell], Sequence[DayCell]], shares: Mapping[str, float]
+) -> _Side:
+    """The mean of the first version less that of the second, by classes; without cells the second
+    is nothing. Scores of a day are one cluster, whichever version they are of.
+
+    Variance by days; where days seem not to matter, the upper end of the design effect times that
+    of independent scores (`bounds.few_days_lower`)."""
     of_days: dict[str, float] = {}
-    of_values = 0.0
-    for one in mine:
-        name = one.prompt_class
-        weight, mean = shares[name] / counts[name], means[name]
-        of_days[one.day] = of_days.get(one.day, 0.0) + weight * (one.total - one.count * mean)
-        of_values += weight**2 * max(0.0, one.squares - one.count * mean**2)
+    of_values, mean, count = 0.0, 0.0, 0
+    for sign, cells in zip((1.0, -1.0), versions, strict=True):
+        mine = [one for one in cells if one.prompt_class in shares]
+        counts = counts_of(mine)
+        totals: dict[str, float] = {}
+        for one in mine:
+            totals[one.prompt_class] = totals.get(one.prompt_class, 0.0) + one.total
+        means = {name: totals[name] / counts[name] for name in counts}
+        for one in mine:
+            name = one.prompt_class
+            weight, of_class = shares[name] / counts[name], means[name]
+            residual = sign * weight * (one.total - one.count * of_class)
+            of_days[one.day] = of_days.get(one.day, 0.0) + residual
+            of_values += weight**2 * max(0.0, one.squares - one.count * of_class**2)
+        mean += sign * math.fsum(shares[name] * means[name] for name in means)
+        count += sum(counts.values())
     days = len(of_days)
-    mean = math.fsum(shares[name] * means[name] for name in shares)
     if days < 2:  # of one day nothing follows for others
-        return _Side(mean, math.inf, 1.0, sum(counts.values()))
+        return _Side(mean, math.inf, 1.0, count)
     by_days = days / (days - 1) * math.fsum(one * one for one in of_days.values())
     most = 1.0 + math.sqrt(2.0 / days)
     alike = by_days <= most * of_values
@@ -315,7 +468,7 @@ def _side(cells: Sequence[DayCell], shares: Mapping[str, float]) -> _Side:
         mean,
         most * of_values if alike else by_days,
         float(MANY_DAYS if alike else days - 1),
-        sum(counts.values()),
+        count,
     )
 
 
