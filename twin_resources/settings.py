@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
     # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
     kept_answers: int = Field(default=40, ge=0, le=1_000)
+    # Share of an author's readers, the same ones each day, whom the best certified version answers
+    # while another is stable: what moves readers moves both. From 40 of its votes a day; 0: nobody.
+    anchor_share: float = Field(default=0.05, ge=0, le=0.5)
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one

@@ -23,7 +23,7 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.registry.policy import LARGER, live_divert
+from twin_resources.registry.policy import ANCHOR, LARGER, live_divert
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -72,16 +72,17 @@ def routing_table(
 def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
-    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds, and with
-    the larger model until the fit says otherwise: its server would be ended in between.
+    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds, with the
+    readers' share for the anchor, and with the larger model until the fit says otherwise: its
+    server would be ended in between.
 
     Args:
         before: the table that stands.
         stable: number of the stable version; the divert of another one is dropped.
     """
     divert = live_divert(before, stable)
-    larger = {LARGER: before[LARGER]} if LARGER in before else {}
-    return {**table, **larger, "divert": dict(divert)} if divert else {**table, **larger}
+    kept = {key: before[key] for key in (LARGER, ANCHOR) if key in before}
+    return {**table, **kept, "divert": dict(divert)} if divert else {**table, **kept}
 
 
 def with_larger(before: Mapping[str, Any], larger: ModelVersion | None) -> dict[str, Any]:

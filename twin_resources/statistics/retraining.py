@@ -37,6 +37,8 @@ ATTEMPTS = 3
 READERS_CHANGED = "readers_changed"
 JUDGE_CHANGED = "judge_changed"
 CONTROL = "control"
+JUDGES = "judges"  # who look at more of the answers
+ANCHOR_READERS = "the anchor's readers"  # whose scores go on coming
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class AlarmContext:
         carried: of `poisoning.carried_by`; None for judged traces.
         fall_cause: whether answers or readers changed; None: nobody looked (no automatic
             training, no judges who may decide, or the setting is off).
-        control_until: how long judges are waited for, who look at more of the answers; empty: they
-            are not.
+        control_until: how long more is waited for that may say who changed; empty: nothing is.
+        control_by: who are waited for.
     """
 
     author: str
@@ -126,6 +128,7 @@ class AlarmContext:
     incident: str = ""
     fall_cause: FallCause | None = None
     control_until: str = ""
+    control_by: str = JUDGES
 
 
 @dataclass(frozen=True)
@@ -243,7 +246,8 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
         return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
     if situation.fall_cause is not None and situation.control_until:
-        why = f"{situation.fall_cause.words}; waits until {situation.control_until} for judges"
+        why = f"{situation.fall_cause.words}; waits until {situation.control_until} "
+        why += f"for {situation.control_by}"
         tags |= {"twin/decision": "held_back", "twin/decided_by": CONTROL}
         return RetrainingDecision("held_back", f"{message}; {why}", tags=tags)
     looked = "" if situation.fall_cause is None else f"; {situation.fall_cause.words}"

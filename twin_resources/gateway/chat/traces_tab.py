@@ -37,7 +37,7 @@ from twin_resources.settings import Settings
 
 PAGE = 12
 DAYS = 30
-ROUTES = ["", "stable", "canary", "base", "alias:stable", "alias:base", "alias:paid"]
+ROUTES = ["", "stable", "canary", "anchor", "base", "alias:stable", "alias:base", "alias:paid"]
 SCORES = {
     "any or none": "",
     "thumbs down": "thumbs<0.5",

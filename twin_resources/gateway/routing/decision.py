@@ -95,7 +95,7 @@ class RouteDecision:
         version: `v3`, `base` or `paid`.
         checkpoint: its hash, or empty for base and paid.
         template: hash of the prompt template it was trained with; empty: the default one.
-        route: the arm that answers (`stable`, `canary`, `base`); `alias:<arm>` (also
+        route: the arm that answers (`stable`, `canary`, `anchor`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out;
             `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid`,
             `routed:larger` when the author's routing policy chose it; `cascade:paid` when it

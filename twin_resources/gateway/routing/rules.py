@@ -8,6 +8,7 @@ file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
 from __future__ import annotations
 
 from twin_resources.gateway.routing.alias import alias
+from twin_resources.gateway.routing.anchor import anchor
 from twin_resources.gateway.routing.arms import arm_of, not_ready
 from twin_resources.gateway.routing.base import base
 from twin_resources.gateway.routing.canary import canary
@@ -19,9 +20,19 @@ from twin_resources.gateway.routing.paid_fallback import paid_fallback
 from twin_resources.gateway.routing.reroute import reroute
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
+from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import BASE, DIVERTED, ROUTED
 
-RULES: tuple[RoutingRule, ...] = (alias, reroute, learned, canary, stable, paid_fallback, base)
+RULES: tuple[RoutingRule, ...] = (
+    alias,
+    reroute,
+    learned,
+    canary,
+    anchor,
+    stable,
+    paid_fallback,
+    base,
+)
 
 
 def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
@@ -40,8 +51,9 @@ def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
 
 
 def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
-    """Who answers when a drawn canary, or the place of a diverted class, fails: the stable
-    version, if its server is ready; and when an answer model at an address does: the base model.
+    """Who answers when a drawn canary or anchor, or the place of a diverted class, fails: the
+    stable version, if its server is ready; and when an answer model at an address does: the base
+    model.
 
     None for every other arm, and for a canary that the client named: it asked for that one.
     """
@@ -50,7 +62,7 @@ def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> Route
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:
         arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
-    elif chosen.route == "canary" or chosen.route.startswith((DIVERTED, ROUTED)):
+    elif chosen.route in {"canary", ANCHOR} or chosen.route.startswith((DIVERTED, ROUTED)):
         arm = "stable"
     else:
         return None

@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.registry.policy import LARGER
+from twin_resources.registry.policy import ANCHOR, LARGER
 from twin_resources.registry.route_names import CASCADED, DIVERTED, DOWN, PAID, QUOTES, ROUTED
 
-_OWN = ("stable", "canary")
+_OWN = ("stable", "canary", ANCHOR)
 _LARGER = ROUTED + LARGER  # a machine of our own as well
 _PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
 _NOT_HELD = "%margin not held%"

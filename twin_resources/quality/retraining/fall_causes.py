@@ -1,6 +1,7 @@
 """Before a training: did the answers fall, or have the readers changed, or the judge?
 
-A judge's fall is held against what it now gives the answers of before.
+A judge's fall is held against what it now gives the answers of before; readers' against what those
+say whom the anchor answers at the same time (`release/anchor_share.py`).
 
 Belongs here: reading readers' and certified judges' settled values of before and since the drop;
 certifying a stream anew where those behind it changed, and the notice of it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -21,16 +23,22 @@ from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.retraining import kept_answers, score_watch, settled_values
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.fall_estimates import (
+    WAIT_DAYS,
     FallCause,
     TwoTimes,
+    anchor_fall,
     cause_between,
+    cause_by_anchor,
     cause_of_judge,
     cells_of,
+    is_worth_waiting,
 )
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.statistics.values import SettledValue
 
 MOST_VALUES = 5_000  # of a stream, on either side of the drop
+MOST_BESIDE = 30_000  # of the stable version's, where a twentieth as many are the anchor's
+DAY_S = 86_400.0
 ASKED_BY = "sensor quality_dropped"
 
 # Author → judge's identity → by how much it is certified to score a good answer above a bad one;
@@ -126,6 +134,74 @@ def cause_of_alarm(
     return cause_between(fell, judged, sensitivities, tolerance=tolerance)
 
 
+@dataclass(frozen=True)
+class AnchorWord:
+    """What the anchor's readers say of a fall.
+
+    Attributes:
+        until: how long more of them are waited for, in words; empty: they are not.
+    """
+
+    cause: FallCause
+    until: str = ""
+
+
+def anchor_word(
+    connection: sa.Connection,
+    alarm: Alarm,
+    drop: DropStart,
+    *,
+    anchor: str,
+    share: float,
+    tolerance: float,
+    raised_at: float,
+    now: float,
+) -> AnchorWord:
+    """Hold an alarm's readers against those of the anchor, by the days on which both voted.
+
+    They are asked once whether readers have changed: when they say enough, or can be waited for no
+    longer, or will not have said it by then. That the answers fell is believed at any time: it is
+    trained, as without them.
+
+    Args:
+        anchor: name of the version. share: of the readers, that it answers now.
+        raised_at, now: seconds since the epoch.
+    """
+    sides = [
+        _around(
+            settled_values.of_version(
+                connection,
+                alarm.author,
+                version=version,
+                stream=alarm.stream,
+                after=drop.after,
+                limit=2 * MOST_BESIDE,
+                newest=True,
+            ),
+            drop,
+            most=MOST_BESIDE,
+        )
+        for version in (alarm.version, anchor)
+    ]
+    seen = anchor_fall(sides[0], sides[1])
+    cause = cause_by_anchor(seen, tolerance=tolerance)
+    until = raised_at + WAIT_DAYS * DAY_S
+    if cause.name == "answers" or (seen is not None and seen.is_sharp) or now >= until:
+        return AnchorWord(cause)
+    first_day = 0 if drop.first.day is None else drop.first.day
+    worth = is_worth_waiting(
+        sides[0],
+        sides[1],
+        share=share,
+        days=max(1.0, now / DAY_S - first_day),
+        more=(until - now) / DAY_S,
+    )
+    if not worth:
+        return AnchorWord(cause)
+    open_yet = FallCause("undecided", f"the anchor's readers are few yet: {cause.words}")
+    return AnchorWord(open_yet, f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC")
+
+
 def certify_anew(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> None:
@@ -158,7 +234,9 @@ def certify_anew(
     )
 
 
-def _around(values: Sequence[SettledValue], drop: DropStart) -> TwoTimes:
+def _around(
+    values: Sequence[SettledValue], drop: DropStart, *, most: int = MOST_VALUES
+) -> TwoTimes:
     """The newest values of before the drop, and those since, of the classes that fell.
 
     By day where there are days: all of a day are settled together, a judge's before readers'.
@@ -166,7 +244,7 @@ def _around(values: Sequence[SettledValue], drop: DropStart) -> TwoTimes:
     fell = [one for one in values if one.prompt_class in drop.classes]
     before = [one for one in fell if _is_before(one, drop)]
     since = [one for one in fell if not _is_before(one, drop)]
-    return cells_of(before[-MOST_VALUES:]), cells_of(since[-MOST_VALUES:])
+    return cells_of(before[-most:]), cells_of(since[-most:])
 
 
 def _is_before(one: SettledValue, drop: DropStart) -> bool:

@@ -31,15 +31,10 @@ from twin_resources.quality.retraining import (
     settled_values,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
+from twin_resources.quality.retraining.cause_now import CauseNow, cause_now
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
-from twin_resources.quality.retraining.fall_causes import (
-    DropStart,
-    Sensitivities,
-    certify_anew,
-    fall_cause,
-    may_be_asked,
-)
+from twin_resources.quality.retraining.fall_causes import Sensitivities, certify_anew
 from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
@@ -48,12 +43,13 @@ from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.policy import anchor_now
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, threshold
-from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.retraining import (
     CONTROL,
     JUDGE_CHANGED,
+    JUDGES,
     READERS_CHANGED,
     AlarmContext,
     LastRetraining,
@@ -212,9 +208,9 @@ class _Deciding:
             streams = [self._progress(connection, watch, armed) for watch in held]
             diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
-            cause, control = None, None
+            cause = CauseNow()
             if record is not None and limits.automatic:
-                cause, control = self._fall_cause(connection, record.alarm, diagnosis)
+                cause = self._fall_cause(connection, record, diagnosis)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -234,8 +230,9 @@ class _Deciding:
             cause_outside=diagnosis.cause_outside,
             falls=diagnosis.falls,
             carried=diagnosis.carried,
-            fall_cause=cause,
-            control_until=control.until if control is not None else "",
+            fall_cause=cause.cause,
+            control_until=cause.until,
+            control_by=cause.waits_for,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -261,35 +258,29 @@ class _Deciding:
         return Diagnosis()
 
     def _fall_cause(
-        self, connection: sa.Connection, alarm: Alarm, diagnosis: Diagnosis
-    ) -> tuple[FallCause | None, FallControl | None]:
-        """Whether answers or readers changed (None: it is not asked, or nobody could say), and the
-        control that is waited for."""
-        rules, began = self.loop.rules, diagnosis.began
-        if not rules.controls or began is None:
-            return None, None
-        sensitivities = self.loop.sensitivities(alarm.author)
-        if not may_be_asked(alarm, sensitivities):
-            return None, None
-        after = score_watch.history_until(connection, alarm.author, alarm.stream)
-        classes = frozenset(fall.prompt_class for fall in diagnosis.falls)
-        control = fall_controls.of_alarm(
-            connection, alarm.author, alarm.stream, alarm.version, alarm.number
+        self, connection: sa.Connection, record: AlarmRecord, diagnosis: Diagnosis
+    ) -> CauseNow:
+        """Whether answers or readers changed, by judges and by the anchor's readers."""
+        if not self.loop.rules.controls or diagnosis.began is None:
+            return CauseNow()
+        author = record.alarm.author
+        anchor, share = anchor_now(
+            self.loop.registry.versions(author), self.loop.registry.routing_of(author)
         )
-        cause = fall_cause(
+        found = cause_now(
             connection,
-            alarm,
-            DropStart(began, after, by_day=rules.by_day, classes=classes),
-            sensitivities,
-            tolerance=rules.tolerance_of(alarm.author),
-            anew={} if control is None else fall_controls.scores_of(connection, control),
+            record,
+            diagnosis.began,
+            classes=frozenset(fall.prompt_class for fall in diagnosis.falls),
+            rules=self.loop.rules,
+            sensitivities=self.loop.sensitivities(author),
+            anchor="" if anchor is None else score_watch.name_of(anchor),
+            share=share,
+            now=self.at,
         )
-        # A home that settles at once has no days that more answers could be of.
-        if cause.name != "undecided" or not rules.by_day or began.day is None:
-            return cause, None
-        control = control or fall_controls.asked_now(alarm, first_day=began.day, at=self.at)
-        self._controls[alarm.author] = control
-        return cause, control if control.waits(self.at) else None
+        if found.control is not None:
+            self._controls[author] = found.control
+        return found
 
     def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
         rules, batches = self.loop.rules, self.loop.rules.batches
@@ -348,7 +339,7 @@ class _Deciding:
                 ):
                     raise _Overtaken
                 decided_by = decision.tags.get("twin/decided_by")
-                if decided_by == CONTROL:
+                if decided_by == CONTROL and situation.control_by == JUDGES:
                     fall_controls.ask(connection, self._controls[author])
                 if decided_by in {READERS_CHANGED, JUDGE_CHANGED}:
                     certify_anew(connection, alarm, decision, at=self.at)
