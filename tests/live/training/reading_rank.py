@@ -15,11 +15,6 @@ from typing import Any
 from twin_assets.training.ranks import choose_imports, meet
 
 ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
-SHARING = {
-    "train_micro_batch_size_per_gpu": 1,
-    "zero_optimization": ZERO3,
-    "bf16": {"enabled": True},
-}
 
 
 def memory_mb(name: str) -> float:
@@ -38,7 +33,6 @@ def main(folders: list[Path], way: str) -> None:
     import torch
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
-    from deepspeed.zero import Init
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -66,7 +60,6 @@ def main(folders: list[Path], way: str) -> None:
             )
         else:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-            Init(module=model, config_dict_or_path=SHARING)  # as DeepSpeed does afterwards
         assert model is not None
         kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
         told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
