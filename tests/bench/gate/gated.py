@@ -148,9 +148,12 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
         base = held_out.base
         interval = {"low": base.low, "high": base.high}
         perplexity = {"base": base.perplexity, "tuned": held_out.perplexity or 0.0}
-        name = f"held-out perplexity, tuned / base, {passages} passages in their prompts"
+        read = passages if base.passages is None else base.passages
+        name = f"held-out perplexity, tuned / base, {read} passages in their prompts"
         peers = interval | perplexity
         made.append(row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
+        name = "held-out passages that each model read"
+        made.append(row(name, read, "passages", peers={"of": passages}))
     own = measured.of(author_control.MEASURE)
     if own is not None:
         interval = {"low": own.own_low, "high": own.own_high}

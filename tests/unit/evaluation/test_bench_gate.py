@@ -49,6 +49,15 @@ def test_a_refused_candidate_and_a_small_gain_miss_their_goals() -> None:
     assert holds(gated.rows(QUICK, small, [MET, UNDECIDED])) == {name: True}
 
 
+def test_the_passages_that_were_read_are_told_beside_those_that_there_were() -> None:
+    stopped = PerplexityRatio("base model", 25.0, 0.6, 0.55, 0.65, level=0.99, passages=30)
+
+    rows = gated.rows(FULL, measured(stopped), [MET])
+
+    assert rows[1].name == "held-out perplexity, tuned / base, 30 passages in their prompts"
+    assert (rows[2].value, rows[2].peers, rows[2].holds) == (30, {"of": 50}, True)
+
+
 def test_too_few_passages_are_a_goal_that_is_missed() -> None:
     rows = gated.rows(FULL, measured(None, passages=12), [MET])
     [found] = [one for one in rows if one.name.startswith("held-out perplexity")]
