@@ -20,6 +20,7 @@ from twin_assets.feedback import judging_traces
 from twin_resources.access.spending_limits import OverLimit
 from twin_resources.quality.judges.judge import Judge, digest, identity
 from twin_resources.quality.judges.panel import Panel
+from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import kept_answers
 from twin_resources.quality.retraining.kept_answers import YOUNG_DAYS
@@ -76,6 +77,8 @@ def judge_anew(
         TwinError: a judge's model does not answer.
     """
     judges = [one.judge for one in panel.members if most and one.certified and one.may_move]
+    if judges:
+        open_tables(registry.state)  # what a judge that moved has said becomes history there
     with registry.state.transaction() as connection:
         kept_answers.leave_others(connection, author, [identity(one) for one in judges])
     lines = [_anew(registry, author, panel, judge, recorded, most) for judge in judges]

@@ -94,7 +94,8 @@ def renew(
     spare = len(fresh) - max(0, most - len(held))  # none goes early for whom there is no other
     held = held[max(0, min(-(-most // QUARTERS) - recent, spare)) :]
     held = held[max(0, len(held) - most) :]
-    kept = [*held, *fresh[: most - len(held)]]
+    # of one day in the order that the next day finds them in: less money scores the same ones
+    kept = [*held, *sorted(fresh[: most - len(held)])]
     known = {str(row.trace_id) for row in rows}
     for table in (kept_answers, kept_scores):
         gone = _of(table, author, judge)
