@@ -123,9 +123,7 @@ def of_ratio(
             for turn, document in enumerate(chance.integers(0, len(numbers), many))
             for at in passages_of[int(document)]
         ]
-        order = chance.permutation(len(drawn))
-        places = np.array([drawn[one][0] for one in order])
-        turns = np.array([drawn[one][1] for one in order])
+        places, turns = np.array(drawn)[chance.permutation(len(drawn))].T
         shifted = math.log(below) * tokens[places]
         refused += not _is_met(nats[places] - shifted, tokens[places], turns, looks)
         passed += _is_met(at_limit[places] - shifted, tokens[places], turns, looks)

@@ -52,7 +52,7 @@ def look(registry: Registry, *, share: float, now: float) -> dict[str, str]:
                 registry.change_routing(author, _without_entry)
                 said[author] = "no share of the readers for an anchor: TWIN_ANCHOR_SHARE is 0"
             continue
-        if looked == MOST_AUTHORS or (entry and entry["day"] == today and entry["set"] == share):
+        if looked >= MOST_AUTHORS or (entry and entry["day"] == today and entry["set"] == share):
             continue
         versions = registry.versions(author)
         if not entry and not any(may_be_anchor(item) for item in versions):
