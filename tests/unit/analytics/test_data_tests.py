@@ -15,6 +15,16 @@ from twin_assets.analytics.mart import render_test
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
 from twin_assets.analytics.source_locations import SqlProjectError
+from twin_resources.registry.policy import ANCHOR, LARGER
+from twin_resources.registry.route_names import (
+    BASE,
+    CASCADED,
+    DIVERTED,
+    DOWN,
+    PAID,
+    QUOTES,
+    ROUTED,
+)
 
 Row = dict[str, Any]
 
@@ -170,6 +180,22 @@ def test_a_data_test_fails_on_bad_rows_alone(
     assert wrong_rows(renderer, found, test, [good]) == 0
     bad = [good | change for change in BAD[model, test]]
     assert wrong_rows(renderer, found, test, [good, *bad]) == 1
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        *("stable", "canary", ANCHOR, BASE, PAID, QUOTES),
+        *(f"alias:{arm}" for arm in ("stable", "canary", BASE, PAID)),
+        *(f"{DIVERTED}{PAID}", f"{DIVERTED}v12", f"{DOWN}{PAID}"),
+        *(f"{ROUTED}{PAID}", f"{ROUTED}{LARGER}", f"{CASCADED}{PAID}"),
+    ],
+)
+def test_each_route_of_the_gateway_is_known(
+    project: Project, renderer: Renderer, route: str
+) -> None:
+    rows = [GOOD["requests"] | {"route": route}]
+    assert wrong_rows(renderer, project.model("requests"), "route_is_known", rows) == 0
 
 
 @pytest.fixture
