@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from twin_resources.errors import TwinError
 from twin_resources.models.base_model import main
@@ -25,7 +27,7 @@ def other_server(home: Settings) -> Settings:
 def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "model.safetensors").write_bytes(save({"weights": np.zeros(2)}))
     (folder / "tokenizer_config.json").write_text("{}")
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)
@@ -53,7 +55,7 @@ def test_a_folder_is_used_where_it_lies_and_found_again(
 def test_changed_weights_are_another_revision(other_server: Settings, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     before = prepare_base_model(other_server, str(folder))
-    (folder / "model.safetensors").write_bytes(b"other weights")
+    (folder / "model.safetensors").write_bytes(save({"weights": np.ones(2)}))
     with pytest.raises(TwinError, match="no prepared copy"):
         load_base_model(other_server, str(folder))
     after = prepare_base_model(other_server, str(folder))
@@ -64,6 +66,20 @@ def test_a_model_without_chat_template_is_refused(other_server: Settings, tmp_pa
     folder = model_folder(tmp_path / "model", template=None)
     with pytest.raises(TwinError, match="no chat template"):
         prepare_base_model(other_server, str(folder))
+    assert not list(other_server.weights_dir.glob("**/partial-*"))
+
+
+@pytest.mark.parametrize("left", [0, 7, 60, 99])
+def test_half_a_download_is_refused_and_named(
+    other_server: Settings, tmp_path: Path, left: int
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    whole = (folder / "model.safetensors").read_bytes()
+    assert len(whole) > 60
+    (folder / "model.safetensors").write_bytes((whole * 2)[:left])
+    with pytest.raises(TwinError, match=r"model\.safetensors") as refused:
+        prepare_base_model(other_server, str(folder))
+    assert "fetch the model again" in refused.value.next_step
     assert not list(other_server.weights_dir.glob("**/partial-*"))
 
 

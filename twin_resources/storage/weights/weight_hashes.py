@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from twin_resources.errors import TwinError
+
 BLOCK = 1 << 20
 
 
@@ -27,9 +29,14 @@ def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> s
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """`weight_hash` (hex) of every weight in a folder's safetensors, by name; a MB at a time."""
+    """`weight_hash` (hex) of every weight in a folder's safetensors, by name; a MB at a time.
+
+    Raises:
+        TwinError: a file is none of safetensors, or only a part of one; names it.
+    """
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
+        _require_whole(path)
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(size))
@@ -39,6 +46,21 @@ def weight_hashes(folder: Path) -> dict[str, str]:
                 stream.seek(8 + size + begin)
                 found[name] = weight_hash(stored["shape"], _blocks(stream, end - begin))
     return found
+
+
+def _require_whole(path: Path) -> None:
+    """Opening it holds its header against its length."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise TwinError(
+            f"read the weights in {path}",
+            found=f"not a whole file of safetensors: {error}",
+            next_step="fetch the model again; an interrupted download leaves such a file",
+        ) from error
 
 
 def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
