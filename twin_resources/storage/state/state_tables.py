@@ -1,7 +1,7 @@
 """The tables of the state store, and the number that says which code may read them.
 
-Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts, moves
-and trials.
+Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
+moves, trials, and of the loop: watches, alarms, controls, kept answers, retrainings, notices.
 Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
 `registry/registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -15,6 +15,27 @@ import sqlalchemy as sa
 SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
 
 metadata = sa.MetaData()
+
+
+def _key(*names: str) -> list[sa.Column[str]]:
+    """Columns of text that a row is known by."""
+    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
+
+
+def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
+    """An alarm: of a version in an author's stream, numbered."""
+    number = sa.Column("number", sa.Integer, primary_key=True)
+    return [*_key("author", "stream", "version"), number]
+
+
+def _sums() -> list[sa.Column[int] | sa.Column[float]]:
+    """How many values, Σx and Σx²."""
+    return [
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.Column("total", sa.Double, nullable=False),
+        sa.Column("squares", sa.Double, nullable=False),
+    ]
+
 
 schema_number = sa.Table(
     "schema_number",
@@ -145,9 +166,7 @@ followed = sa.Table(
 watches = sa.Table(
     "watches",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
+    *_key("author", "stream", "version"),
     sa.Column("watch", sa.Text, nullable=False),
     sa.Column("armed", sa.Boolean, nullable=False),
 )
@@ -155,10 +174,7 @@ watches = sa.Table(
 alarms = sa.Table(
     "alarms",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
+    *_alarm_key(),
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("raised_at", sa.Double, nullable=False),
     sa.Column("status", sa.String(8), nullable=False),
@@ -176,9 +192,7 @@ alarms = sa.Table(
 fleet_days = sa.Table(
     "fleet_days",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
+    *_key("author", "stream", "version"),
     sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("read_to", sa.BigInteger, nullable=False),
     sa.Column("logs", sa.JSON, nullable=False),
@@ -224,10 +238,7 @@ lowered_floors = sa.Table(
 controls = sa.Table(
     "controls",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
+    *_alarm_key(),
     sa.Column("first_day", sa.Integer, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("judged_at", sa.Double),
@@ -237,16 +248,11 @@ controls = sa.Table(
 control_scores = sa.Table(
     "control_scores",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("stream", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
+    *_alarm_key(),
     sa.Column("judge", sa.Text, primary_key=True),
     sa.Column("prompt_class", sa.Text, primary_key=True),
     sa.Column("day", sa.Integer, primary_key=True),
-    sa.Column("count", sa.Integer, nullable=False),
-    sa.Column("total", sa.Double, nullable=False),
-    sa.Column("squares", sa.Double, nullable=False),
+    *_sums(),
 )
 
 # Answers that a judge scores anew each day (`kept_answers.py`), by reference: their texts stand in
@@ -254,8 +260,7 @@ control_scores = sa.Table(
 kept_answers = sa.Table(
     "kept_answers",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("judge", sa.Text, primary_key=True),
+    *_key("author", "judge"),
     sa.Column("trace_id", sa.String(64), primary_key=True),
     sa.Column("kept_since", sa.Integer, nullable=False),
 )
@@ -263,8 +268,7 @@ kept_answers = sa.Table(
 kept_scores = sa.Table(
     "kept_scores",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("judge", sa.Text, primary_key=True),
+    *_key("author", "judge"),
     sa.Column("trace_id", sa.String(64), primary_key=True),
     sa.Column("day", sa.Integer, primary_key=True),
     sa.Column("score", sa.Double, nullable=False),
@@ -274,12 +278,9 @@ kept_scores = sa.Table(
 kept_days = sa.Table(
     "kept_days",
     metadata,
-    sa.Column("author", sa.Text, primary_key=True),
-    sa.Column("judge", sa.Text, primary_key=True),
+    *_key("author", "judge"),
     sa.Column("day", sa.Integer, primary_key=True),
-    sa.Column("count", sa.Integer, nullable=False),
-    sa.Column("total", sa.Double, nullable=False),
-    sa.Column("squares", sa.Double, nullable=False),
+    *_sums(),
     sa.Column("logs", sa.JSON, nullable=False),
 )
 
