@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import hand_over_hashes, launched
+from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob
-from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import BaseModel, revision_of
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import BaseModel, prepare_base_model, revision_of
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +69,33 @@ def home(home: Settings, process_logs: Path) -> Settings:
     """The fresh home, with its logs where a failed live test names them."""
     home.logs_dir.symlink_to(process_logs)
     return home
+
+
+@pytest.fixture
+def tables(home: Settings) -> Iterator[Tables]:
+    state = State.open(home.state_address)
+    yield Tables(home.tables_base, state=state)
+    state.close()
+
+
+@pytest.fixture
+def author_by(
+    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], tuple[Author, Settings]]:
+    """An author with a recipe of one's own, for one rank, whose base model is prepared; given the
+    recipe's text, which is the file `mine.yaml`."""
+
+    def written(recipe: str) -> tuple[Author, Settings]:
+        monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
+        settings = load_settings(home.home)
+        file = tmp_path / "mine.yaml"
+        file.write_text(recipe, encoding="utf-8")
+        author = Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(file))
+        write_author(settings, author)
+        prepare_base_model(settings, str(tiny_model))
+        return author, settings
+
+    return written
 
 
 def written_job(

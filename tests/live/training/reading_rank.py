@@ -1,4 +1,4 @@
-"""One rank that reads a model, whole or in shares, and says how much memory that took at most.
+"""One rank that reads a model in shares and says how much memory that took at most.
 
 Belongs here: what `test_reading_in_shares.py` starts twice. Does not belong here: tests.
 """
@@ -24,7 +24,7 @@ def memory_mb(name: str) -> float:
     return int(found[1]) * 1024 / 1e6
 
 
-def main(folders: list[Path], way: str) -> None:
+def main(folders: list[Path]) -> None:
     """Read each folder in turn; of the last is told what reading it took, and left.
 
     What is imported on the way, and what the libraries keep for all models, comes with the first.
@@ -33,7 +33,7 @@ def main(folders: list[Path], way: str) -> None:
     import torch
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from twin_assets.training.reading_in_shares import read_in_shares, zero3_of
@@ -47,19 +47,16 @@ def main(folders: list[Path], way: str) -> None:
     for folder in folders:
         Path("/proc/self/clear_refs").write_text("5")  # the most so far is as much as now
         before = memory_mb("VmRSS")
-        if way == "shares":
-            config: Any = AutoConfig.from_pretrained(folder)
-            model = read_in_shares(
-                folder,
-                config=config,
-                dtype=torch.bfloat16,
-                attention="sdpa",
-                zero=zero,
-                hashes=folder / "weight_hashes.json",
-                report=lambda line: None,
-            )
-        else:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        config: Any = AutoConfig.from_pretrained(folder)
+        model = read_in_shares(
+            folder,
+            config=config,
+            dtype=torch.bfloat16,
+            attention="sdpa",
+            zero=zero,
+            hashes=folder / "weight_hashes.json",
+            report=lambda line: None,
+        )
         assert model is not None
         kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
         told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
@@ -69,4 +66,4 @@ def main(folders: list[Path], way: str) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(each) for each in sys.argv[2:]], sys.argv[1])
+    main([Path(each) for each in sys.argv[1:]])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,23 +11,14 @@ from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import main
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 
 ASKED = RECIPE.replace("cpu-zero2", "cpu-single") + "questions_a_conversation: 3\n"
-
-
-@pytest.fixture
-def tables(home: Settings) -> Iterator[Tables]:
-    state = State.open(home.state_address)
-    yield Tables(home.tables_base, state=state)
-    state.close()
 
 
 def samples(count: int) -> list[dict[str, Any]]:
@@ -56,20 +46,11 @@ def samples(count: int) -> list[dict[str, Any]]:
 
 
 def test_conversations_are_in_the_manifest_and_the_manifest_gives_the_same_weights(
-    home: Settings,
+    author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
-    tiny_model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
-    settings = load_settings(home.home)
-    recipe = tmp_path / "asked-on.yaml"
-    recipe.write_text(ASKED, encoding="utf-8")
-    author = Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    write_author(settings, author)
-    prepare_base_model(settings, str(tiny_model))
+    author, settings = author_by(ASKED)
     write_dataset(settings, count=40, samples=samples(40))
 
     tuned = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,10 @@ from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture
-def tables(home: Settings) -> Iterator[Tables]:
-    state = State.open(home.state_address)
-    yield Tables(home.tables_base, state=state)
-    state.close()
 
 
 @pytest.fixture

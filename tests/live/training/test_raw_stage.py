@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,24 +12,15 @@ from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.training.fine_tuning import POSTS, fine_tune
 from twin_assets.training.from_manifest import FAILED, main
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = pytest.mark.live
 
 RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\nprompt_weight: 0.3\n"
 TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample
-
-
-@pytest.fixture
-def tables(home: Settings) -> Iterator[Tables]:
-    state = State.open(home.state_address)
-    yield Tables(home.tables_base, state=state)
-    state.close()
 
 
 def write_posts(tables: Tables) -> None:
@@ -54,20 +45,12 @@ def write_posts(tables: Tables) -> None:
 
 
 def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
-    home: Settings,
+    author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
-    tiny_model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
-    settings = load_settings(home.home)
-    recipe = tmp_path / "raw-first.yaml"
-    recipe.write_text(RAW, encoding="utf-8")
-    author = Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    write_author(settings, author)
-    prepare_base_model(settings, str(tiny_model))
+    author, settings = author_by(RAW)
     write_dataset(settings, count=40)
     write_posts(tables)
 
@@ -76,7 +59,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     manifest = read_manifest(tuned.folder)
     raw = manifest.dataset["raw"]
     log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
-    assert log.startswith("recipe raw-first: named in the author's file\n")
+    assert log.startswith("recipe mine: named in the author's file\n")
     assert (raw["asset"], raw["share"], raw["block_tokens"]) == (POSTS, 0.5, 512)
     assert raw["posts"] == len(TRAINED_ON)
     assert 0 < raw["steps"] < manifest.steps == len(manifest.history)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,8 +143,8 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
     job = make_job("flipped", launch="cpu-zero3", **SHORT)
     base = flipped(tiny_model, tmp_path / "flipped", name)
     write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
+    job = replace(job, silence_s=240.0)  # a collective that waited would be silent for longer
     texts: list[str] = []
-    started = time.monotonic()
 
     with pytest.raises(TwinError) as caught:
         LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
@@ -153,9 +152,8 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
     assert caught.value.found == f"{name} (model.safetensors holds other bytes than were prepared)"
     assert not any("trying again" in text or "progress" in text for text in texts)
     assert not ranks_of(job)
-    # both came to this end by themselves: no collective ran into its time limit
+    # both came to this end by themselves
     assert log_of(home, job).count(caught.value.found) == 2
-    assert time.monotonic() - started < 300
 
 
 def test_a_rank_that_reads_its_share_never_has_the_whole_model(
@@ -179,16 +177,16 @@ def test_a_rank_that_reads_its_share_never_has_the_whole_model(
         largest = max(opened.get_tensor(name).nbytes for name in opened.keys()) / 1e6  # noqa: SIM118
     whole_mb = file.stat().st_size / 1e6
 
-    peaks = {way: peak_of_ranks(way, folders, tmp_path) for way in ("shares",)}
+    peaks = peak_of_ranks(folders, tmp_path)
 
     with capsys.disabled():  # the figure in tests/bench/RESULTS.md
         sizes = f"whole model {whole_mb:.0f} MB, largest weight {largest:.0f} MB"
         sys.stdout.write(f"\n{sizes}; most of a rank {peaks}\n")
     assert whole_mb > 190
-    assert all(each["peak_mb"] < whole_mb for each in peaks["shares"])
+    assert all(each["peak_mb"] < whole_mb for each in peaks)
 
 
-def peak_of_ranks(way: str, folders: list[Path], room: Path) -> list[dict[str, float]]:
+def peak_of_ranks(folders: list[Path], room: Path) -> list[dict[str, float]]:
     config = room / "deepspeed.json"
     settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": reading_rank.ZERO3}
     config.write_text(json.dumps(settings), encoding="utf-8")
@@ -197,14 +195,14 @@ def peak_of_ranks(way: str, folders: list[Path], room: Path) -> list[dict[str, f
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "0",
-        RENDEZVOUS_VARIABLE: str(room / f"meeting-{way}"),
+        RENDEZVOUS_VARIABLE: str(room / "meeting"),
         "ACCELERATE_USE_CPU": "false",
         "ACCELERATE_USE_DEEPSPEED": "true",
         "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(config),
         "ACCELERATE_MIXED_PRECISION": "bf16",
         "OMP_NUM_THREADS": "1",
     }
-    arguments = [sys.executable, "-m", reading_rank.__name__, way, *map(str, folders)]
+    arguments = [sys.executable, "-m", reading_rank.__name__, *map(str, folders)]
     ranks = [
         subprocess.Popen(
             arguments,
