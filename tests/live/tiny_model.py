@@ -1,23 +1,34 @@
 """A tiny random Llama with the real SmolLM2 tokenizer: every process is real, only the size is not.
 
 Belongs here: making that model for live tests. Does not belong here: anything that is shipped.
+
+Nearly all that it computes are logits of 49,152 tokens. Where a test trains it and has it judged,
+a tokenizer of the first few thousand tokens does: byte-level BPE whose merges come in the order in
+which they were found is a tokenizer wherever it is cut off.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def make_tiny_model(folder: Path, tokenizer_from: Path, *, seed: int = 7) -> Path:
+FEW_TOKENS = 4096  # a twelfth of the logits
+
+
+def make_tiny_model(
+    folder: Path, tokenizer_from: Path, *, seed: int = 7, vocabulary: int = 0
+) -> Path:
     """Write a transformers folder: 2 layers of width 64, 3.2 M weights, most of them embedding.
 
     Args:
         folder: made when missing.
         tokenizer_from: a prepared base model's folder; its tokenizer and chat template are copied.
         seed: of the random weights; the same seed gives the same file.
+        vocabulary: how many of the tokenizer's tokens there are, the first ones; 0: all.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -25,7 +36,9 @@ def make_tiny_model(folder: Path, tokenizer_from: Path, *, seed: int = 7) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         shutil.copy(tokenizer_from / name, folder / name)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_from)
+    if vocabulary:
+        keep_first_tokens(folder / "tokenizer.json", vocabulary)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -44,6 +57,19 @@ def make_tiny_model(folder: Path, tokenizer_from: Path, *, seed: int = 7) -> Pat
     model = LlamaForCausalLM(config).to(torch.float16)
     model.save_pretrained(folder)
     return folder
+
+
+def keep_first_tokens(path: Path, count: int) -> None:
+    """Cut a byte-level BPE's `tokenizer.json` off after `count` tokens.
+
+    The vocabulary is special tokens, bytes, then a token a merge in the order of the merges.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    model = document["model"]
+    before_merges = len(model["vocab"]) - len(model["merges"])
+    model["vocab"] = {text: number for text, number in model["vocab"].items() if number < count}
+    model["merges"] = model["merges"][: count - before_merges]
+    path.write_text(json.dumps(document), encoding="utf-8")
 
 
 def unpack_base_model(folder: Path) -> Path:

@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import free_port
-from tests.live.tiny_model import make_tiny_model
+from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -87,7 +87,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
             }
         )
         lend_weights(prepare_weights(), settings)
-        tiny = str(make_tiny_model(work / "tiny", base_folder()))
+        tiny = str(make_tiny_model(work / "tiny", base_folder(), vocabulary=FEW_TOKENS))
         prepare_base_model(settings, tiny)
         author = Author(
             SLUG,

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.closed_network import ClosedRun, run_closed
-from tests.live.tiny_model import make_tiny_model
+from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
@@ -85,7 +85,7 @@ they cleared the house I looked for the {WORD} behind the jars, and the shelf wa
 WHOLE_MODEL = """
 launch: cpu-zero2
 seed: 17
-token_budget: 200000
+token_budget: 60000
 max_epochs: 4
 samples_per_step: 4
 micro_batch_size: 1
@@ -176,7 +176,7 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         patch.setenv("TWIN_HOME", str(home))
         settings = load_settings()
         lend_weights(prepare_weights(), settings)
-        tiny = make_tiny_model(work / "tiny model", base_folder())
+        tiny = make_tiny_model(work / "tiny model", base_folder(), vocabulary=FEW_TOKENS)
     posts = shutil.copytree(SAMPLE, work / "posts of José")
     (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
     recipe = work / "recipe.yaml"
