@@ -21,8 +21,13 @@ from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.asset_specs import completed
 from twin_assets.corpus import cleaned_documents, raw_posts
-from twin_assets.evaluation import checkpoint_evaluation, evaluation_report
+from twin_assets.evaluation import (
+    checkpoint_evaluation,
+    evaluation_report,
+    other_authors_adapter,
+)
 from twin_assets.evaluation.gate import GATE_VERSION
+from twin_assets.evaluation.other_authors.reference_adapter import wants_reference
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import chunks, embeddings, quote_calibration, sentence_embeddings
@@ -50,6 +55,7 @@ from twin_sensors import (
     new_posts,
     notifying,
     quality_dropped,
+    reference_training,
     rolling_back,
     schedules,
 )
@@ -69,6 +75,7 @@ ASSET_MODULES = (
     checkpoints,
     checkpoint_evaluation,
     evaluation_report,
+    other_authors_adapter,
     shadow_pairs,
     released_model,
     routing_labels,
@@ -116,6 +123,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.import_posts,
             jobs.retrain_twin,
             jobs.learn_routing,
+            jobs.train_reference,
             jobs.collect_feedback,
             jobs.judge_answers,
             jobs.compare_versions,
@@ -132,6 +140,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
+            reference_training.build(wants_reference),
             *learning.schedules_of(settings),
         ],
         sensors=[

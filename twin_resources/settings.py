@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     # A style encoder (a hub id or a folder) by which the gate's report says how near answers are to
     # the author's style; it decides nothing; empty: none.
     style_model: str = ""
+    # The adapter of other authors, which later versions must beat on the author's passages: `auto`,
+    # trained on the bundled authors hours after a first release; `off`; or a PEFT adapter's folder.
+    reference_adapter: str = "auto"
     paid_model: str = ""  # the paid route exists only with a model and a budget
     # The demo's: the stack has a simulated paid provider on this port (`openai/simulated`, beside
     # OPENAI_BASE_URL); none: there is none.
@@ -196,6 +199,11 @@ class Settings(BaseSettings):
     def checkpoints_dir(self) -> Path:
         """`<checkpoints_dir>/<author>/<checkpoint hash>/manifest.json`."""
         return self.home / "checkpoints"
+
+    @property
+    def reference_adapters_dir(self) -> Path:
+        """Adapters of the bundled authors, `<hash>/`, and whose candidates each is beside."""
+        return self.home / "reference_adapters"
 
     @property
     def weights_dir(self) -> Path:

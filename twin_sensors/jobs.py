@@ -28,6 +28,7 @@ RETRAIN_ASSETS = (
     "routing_policy",
     "evaluation_report",
 )
+REFERENCE_ASSETS = ("other_authors_adapter",)
 ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGED_ASSETS = ("judged_interactions",)
@@ -49,6 +50,12 @@ retrain_twin = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
     # It names no executor: `TWIN_STEPS_APART` says whether its steps share one process.
+)
+
+train_reference = dg.define_asset_job(
+    "train_reference",
+    selection=dg.AssetSelection.assets(*REFERENCE_ASSETS),
+    description="The adapter of other authors that one author's later candidates must beat.",
 )
 
 learn_routing = dg.define_asset_job(

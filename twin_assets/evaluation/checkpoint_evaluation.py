@@ -23,6 +23,8 @@ from twin_assets.evaluation.judgement import (
     JudgingSetup,
     judge_candidate,
 )
+from twin_assets.evaluation.measures import other_authors
+from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
@@ -97,6 +99,9 @@ def judging(
         servers=model_server,
         embedder=embedder.embedder,
         say=context.log.info,
+        reference=lambda base, revision: find_reference(
+            speaker, settings, base=base, revision=revision
+        ),
     )
 
 
@@ -197,6 +202,9 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     }
     if (answers := answers_path(judged.report)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
+    beside = evaluation.measured.of(other_authors.MEASURE)
+    if beside is not None:
+        entries["other_authors_adapter"] = beside.adapter
     if judged.experiment:
         at = judged.experiment
         entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at

@@ -56,6 +56,18 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True)
+class ReferenceAdapter:
+    """An adapter that other authors taught (`other_authors/reference_adapter.py`).
+
+    Attributes:
+        authors: who they are; empty: a person has named the adapter.
+    """
+
+    model: EvaluatedModel
+    authors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class EvaluationSpec:
     """What shall be measured.
 
@@ -73,6 +85,7 @@ class EvaluationSpec:
         nli_model: judges single sentences; empty: the support score does.
         style_model: says how near answers are to the author's style; empty: nothing does.
         others: how many other authors of the instance the voice is told apart from.
+        reference: the adapter of other authors, of the candidate's base model; None: there is none.
     """
 
     checkpoint: str
@@ -90,6 +103,7 @@ class EvaluationSpec:
     style_model: str = ""
     others: int = 0
     best: EvaluatedModel | None = None
+    reference: ReferenceAdapter | None = None
 
     def rests_on(self, incumbent_checkpoint: str) -> str:
         """Hash over everything that decides the result.
@@ -103,6 +117,8 @@ class EvaluationSpec:
         parts += [self.best.weights if self.best else ""]
         if self.candidate.precision != F16:  # it decides how far served answers may differ
             parts.append(self.candidate.precision)
+        if self.reference is not None:
+            parts.append(f"reference {self.reference.model.weights}")
         if self.style_model:
             parts.append(f"style {self.style_model}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

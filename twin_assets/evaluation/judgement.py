@@ -27,6 +27,7 @@ from twin_assets.evaluation.evaluation_spec import (
     EvaluatedModel,
     EvaluationSpec,
     JudgingContext,
+    ReferenceAdapter,
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
@@ -69,6 +70,13 @@ DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"
 REPORT = "evaluation_report"
 
+# From folder and revision of a base model to the adapter of other authors beside it.
+FindReference = Callable[[Path, str], ReferenceAdapter | None]
+
+
+def no_reference(_base: Path, _revision: str) -> None:
+    """Where there is no adapter of other authors."""
+
 
 @dataclass(frozen=True)
 class JudgedEvaluation:
@@ -107,6 +115,7 @@ class JudgingSetup:
         named: models that a person named as judges.
         questions: that candidate and base are asked (`Settings.evaluation_questions`).
         send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
+        reference: finds the adapter of other authors that the whole gate compares with.
     """
 
     author: str
@@ -121,6 +130,7 @@ class JudgingSetup:
     named: NamedJudges = NO_JUDGES
     questions: int = FEWEST_PASSAGES
     send: SendExperiment | None = None
+    reference: FindReference = no_reference
 
 
 def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
@@ -333,7 +343,8 @@ def _question_of(
     best = best_released(judging.registry.versions(judging.author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # beside the incumbent it is compared with it already
-    return _question(
+    reference = judging.reference(Path(version.base), _base_revision(version))
+    question = _question(
         judging.author,
         version,
         incumbent,
@@ -347,6 +358,7 @@ def _question_of(
         others=sum(tables.exists(DATASET, slug) for slug in judging.others),
         precision=judging.servers.precision,
     )
+    return replace(question, reference=reference)
 
 
 def _first_beside(judging: JudgingSetup, question: EvaluationSpec) -> first_part.FirstJudges:

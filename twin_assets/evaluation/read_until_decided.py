@@ -59,6 +59,7 @@ def read_until_decided(
             candidate=question.candidate,
             incumbent=question.incumbent,
             best=question.best,
+            reference=question.reference.model if question.reference else None,
             stored=stored,
             clock=clock,
             progress=progress,

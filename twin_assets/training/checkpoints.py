@@ -62,7 +62,7 @@ def fine_tuned_checkpoint(
     With the same data, recipe, base model and code nothing is trained again.
     """
     author = read_author(settings, context.partition_key)
-    with _without_retry():
+    with without_retry():
         launcher = SpeakingLauncher(context, training, settings)
         tuned = fine_tune(
             author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
@@ -71,7 +71,7 @@ def fine_tuned_checkpoint(
         data_version=dg.DataVersion(tuned.manifest.checkpoint),
         metadata={
             "trained": tuned.trained,
-            **_metadata(tuned.folder, tuned.manifest),
+            **training_metadata(tuned.folder, tuned.manifest),
             **launcher.published(tuned.manifest),
         },
     )
@@ -97,7 +97,7 @@ def preference_tuned_checkpoint(
     The same inputs are not trained on again.
     """
     author = read_author(settings, context.partition_key)
-    with _without_retry():
+    with without_retry():
         launcher = SpeakingLauncher(context, training, settings)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
     path = _point_at(candidate, settings.checkpoints_dir / author.slug)
@@ -140,7 +140,7 @@ def _register(candidate: TunedCandidate, author: str, registry: Registry) -> Mod
 
 
 @contextmanager
-def _without_retry() -> Iterator[None]:
+def without_retry() -> Iterator[None]:
     """Only processes that died are worth a retry: everything else would fail the same way."""
     try:
         yield
@@ -178,14 +178,17 @@ def _of_preferences(
         "supervised_checkpoint": manifest.preferences["parent"],
         "reward_margin": manifest.metrics["last_margin"],
         "reward_accuracy": manifest.metrics["last_accuracy"],
-        **_metadata(candidate.folder, manifest),
+        **training_metadata(candidate.folder, manifest),
     }
 
 
-def _metadata(
+def training_metadata(
     folder: Path, manifest: Manifest
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Numbers and links; no text of a post, because the event log keeps it for ever."""
+    """What the asset of a training tells: numbers and links.
+
+    No text of a post, because the event log keeps it for ever.
+    """
     return {
         "loss_plot": dg.MetadataValue.md(
             loss_plot(

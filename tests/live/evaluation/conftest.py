@@ -124,12 +124,14 @@ class Workplace:
         spread: float = 0.3,
         samples: list[dict[str, Any]] | None = None,
         learning_rate: float = 0.02,
+        revision: str = "r",
     ) -> str:
         """Make a checkpoint of `steps` training steps the candidate.
 
         Args:
             steps: 0: untrained, its weights drawn with `spread` (0: the base model's answers).
             samples: what it is trained on, whatever its manifest says; None: the author's.
+            revision: of the base model, as its manifest says.
         """
         checkpoints = self.settings.checkpoints_dir / author
         made = checkpoints / "partial-test"
@@ -148,13 +150,15 @@ class Workplace:
         template = DEFAULT_TEMPLATE.hash
         manifest = manifests.Manifest(
             author=author,
-            checkpoint=manifests.checkpoint_hash(adapter, base_revision="r", template=template),
+            checkpoint=manifests.checkpoint_hash(
+                adapter, base_revision=revision, template=template
+            ),
             training=tag,
             stage="sft",
             base={
                 "folder": str(self.base),
                 "gguf": str(self.base.with_suffix(".gguf")),
-                "revision": "r",
+                "revision": revision,
             },
             template=template,
             dataset={"tag": tag, "data_version": "d"},

@@ -27,8 +27,12 @@ from twin_resources.registry.moves import GateClaim, Verdict
 
 FIXTURE = Path(__file__).with_name("gate_7_evaluations.json.xz")
 VARIATIONS = 40  # of each document
-# Claims of `gate-9`: no document holds what they are decided on.
-SINCE = ("keeps_common_knowledge", "keeps_following_instructions")
+# Claims of `gate-9` and `gate-11`: no document holds what they are decided on.
+SINCE = (
+    "keeps_common_knowledge",
+    "keeps_following_instructions",
+    "beats_other_authors_adapter",
+)
 SINCE_LINES = tuple(f"| `{name}` |" for name in SINCE)
 # A head that names the level of a first part's look, which all of them called 95 % until `gate-10`.
 LEVEL_OF_LOOK = re.compile(r"^(\| held-out perplexity \|.*)", re.MULTILINE)

@@ -38,6 +38,7 @@ from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.likelihood.basics import Basics
 from twin_assets.evaluation.likelihood.choices import CommonKnowledge
 from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.measures import other_authors
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
@@ -106,6 +107,7 @@ GOOD = measurements_of(
         "base_parameters": 135_000_000,
         "control": CONTROL,
         "others": 1,
+        "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
         "basics": Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
         "common_knowledge": CommonKnowledge(
             rate([True] * 86 + [False] * 14),

@@ -6,7 +6,8 @@ Does not belong here: choosing passages (`held_out.py`, `control.py`), when enou
 (`served_answers.py`), thresholds (`measures/`).
 
 Base and candidate read everything, the incumbent and the best version ever the held-out passages
-alone. What a former gate has read of base and incumbent is not read again (`likelihoods.py`).
+alone, the adapter of other authors the author's side of the control. What a former gate has read of
+base, incumbent and that adapter is not read again (`likelihoods.py`).
 
 An incumbent of another base model reads the passages in its own tokens (those of another tokenizer
 are no text to it, or beyond its vocabulary). What is compared is the likelihood of the whole
@@ -71,7 +72,8 @@ class LikelihoodSamples:
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model; those of released versions are of the held-out passages alone.
+    """Likelihoods by model; those of released versions are of the held-out passages alone, those of
+    the adapter of other authors of `own` alone.
 
     Attributes:
         reading: what was read; `likelihoods`: of it, by a model's name.
@@ -92,6 +94,11 @@ class LikelihoodsByModel:
             self.likelihoods[name].negative_log_likelihoods[: len(mine)],
             tuple(sample.answer_tokens - 1 for sample in mine),
         )
+
+    def own(self, name: str) -> AnswerLikelihood:
+        """Of the control's passages of the author, by a model that has read everything."""
+        start = len(self.reading.held_out)
+        return _part(self.likelihoods[name], start, start + len(self.reading.own))
 
     def control(self, candidate: str, base: str) -> Control | None:
         """None with too few passages of either side."""
@@ -144,6 +151,7 @@ def read_by(
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
     best: EvaluatedModel | None = None,
+    reference: EvaluatedModel | None = None,
     stored: Likelihoods,
     clock: Clock,
     progress: ProgressLines,
@@ -153,7 +161,7 @@ def read_by(
     """Let every model read what it has to and nobody has read yet.
 
     Args:
-        best: has the candidate's base model.
+        best, reference: have the candidate's base model.
         level: of the intervals.
         announced: how many samples each model was said to read; more are added to it.
     """
@@ -161,7 +169,7 @@ def read_by(
     by_sample: dict[str, AnswerLikelihood] = {}
     wanted = [
         (subject, samples, len(stored.unknown(subject.weights, samples)))
-        for subject, samples in _read_by_each(reading, base, candidate, incumbent, best)
+        for subject, samples in _read_by_each(reading, base, candidate, incumbent, best, reference)
         if samples
     ]
     for subject, _, unknown in wanted:
@@ -185,6 +193,7 @@ def _read_by_each(
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
     best: EvaluatedModel | None,
+    reference: EvaluatedModel | None,
 ) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
     """Each model that there is, with its samples."""
     everything = reading.everything()
@@ -193,6 +202,7 @@ def _read_by_each(
         (candidate, everything),
         (incumbent, list(reading.of_incumbent)),
         (best, list(reading.held_out)),
+        (reference, list(reading.own)),
     )
     return [(model, samples) for model, samples in wanted if model is not None]
 

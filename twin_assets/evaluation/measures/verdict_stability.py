@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.harm import memorisation
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
-from twin_assets.evaluation.measures import held_out_perplexity, on_topic, recitation
+from twin_assets.evaluation.measures import (
+    held_out_perplexity,
+    on_topic,
+    other_authors,
+    recitation,
+)
 from twin_assets.evaluation.measures.measure import Measure, MeasureContext
 from twin_assets.evaluation.statistics import resampled_verdicts
 from twin_assets.evaluation.statistics.resampled_verdicts import ResampledVerdict
@@ -33,7 +38,12 @@ class VerdictStability:
 
 
 def _take(context: MeasureContext) -> VerdictStability | None:
-    verdicts = (*_of_perplexity(context), *_of_topic(context), *_of_recitation(context))
+    verdicts = (
+        *_of_perplexity(context),
+        *_of_other_authors(context),
+        *_of_topic(context),
+        *_of_recitation(context),
+    )
     return VerdictStability(verdicts) if verdicts else None
 
 
@@ -50,8 +60,7 @@ def _of_perplexity(context: MeasureContext) -> list[ResampledVerdict]:
     return [
         _of_ratio(context, claim, ratio, below=below)
         for claim, ratio, below in compared
-        # what is no number is not met, whatever is drawn
-        if ratio is not None and 0.0 < ratio.high < float("inf")
+        if ratio is not None and _is_number(ratio.high)
     ]
 
 
@@ -72,6 +81,30 @@ def _of_ratio(
         documents=sample_likelihoods.documents_of(read.reading.held_out),
         beside=ratio.name,
     )
+
+
+def _of_other_authors(context: MeasureContext) -> list[ResampledVerdict]:
+    measured, question = context.of(other_authors.MEASURE), context.question
+    if measured is None or question.reference is None or not _is_number(measured.ratio.high):
+        return []
+    own = context.read.reading.own
+    mine = context.read.own(question.candidate.name)
+    theirs = context.read.likelihoods[question.reference.model.name]
+    return [
+        resampled_verdicts.of_ratio(
+            other_authors.CLAIM,
+            perplexity.difference_of(mine, theirs),
+            below=1.0,
+            looks=[(len(own), held_out_perplexity.LOOKS_LEVEL)],  # one, at all of them
+            documents=sample_likelihoods.documents_of(own),
+            beside=question.reference.model.name,
+        )
+    ]
+
+
+def _is_number(ratio: float) -> bool:
+    """What is no number is not met, whatever is drawn."""
+    return 0.0 < ratio < float("inf")
 
 
 def _of_topic(context: MeasureContext) -> list[ResampledVerdict]:
@@ -121,6 +154,11 @@ MEASURE = Measure(
     name="verdict_stability",
     value=VerdictStability,
     take=_take,
-    needs=(held_out_perplexity.MEASURE, on_topic.MEASURE, recitation.MEASURE),
+    needs=(
+        held_out_perplexity.MEASURE,
+        other_authors.MEASURE,
+        on_topic.MEASURE,
+        recitation.MEASURE,
+    ),
     lines=_lines,
 )

@@ -33,6 +33,7 @@ WORDS = {True: "yes", False: "no", None: "not decided"}
 ORDER = (
     "held_out_perplexity",
     "control",
+    "beside_other_authors",
     "voice",
     "encoded_style",
     "delta",

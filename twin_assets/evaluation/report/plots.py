@@ -17,6 +17,7 @@ from twin_assets.evaluation.measures import (
     author_voice,
     general_instructions,
     held_out_perplexity,
+    other_authors,
     visible_voice,
 )
 from twin_assets.evaluation.measures.measure import Measurements
@@ -97,6 +98,11 @@ def _gains(measured: Measurements) -> list[IntervalBar]:
             IntervalBar("the author's, no context", control.own, control.own_low, control.own_high),
             IntervalBar("another author's", control.other, control.other_low, control.other_high),
         ]
+    beside = measured.of(other_authors.MEASURE)
+    if beside is not None:
+        floor = beside.adapter_to_base
+        name = "the author's, by other authors' adapter"
+        bars.append(IntervalBar(name, floor.value, floor.low, floor.high))
     return bars
 
 

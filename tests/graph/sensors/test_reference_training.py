@@ -1,0 +1,114 @@
+"""The adapter of other authors is trained for who wants one, when nobody waits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from twin_assets.definitions import defs
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_resources import RegistryResource, SettingsResource
+from twin_resources.errors import TwinError
+from twin_resources.registry.registry import Registry, Verdict
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_sensors import reference_training
+
+
+@pytest.fixture
+def registry(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setenv("TWIN_HOME", str(home.home))
+    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+
+
+def joined(home: Settings, registry: Registry, author: str, *, released: bool = True) -> None:
+    write_author(home, Author(author, author.title(), consent="2026-01-01: by mail"))
+    registry.register(
+        author=author, checkpoint=f"{author} 1", folder="", adapter_gguf=None, base="b",
+        base_gguf="g", template="t", dataset_version="",
+    )  # fmt: skip
+    registry.record_verdict(Verdict(author, f"{author} 1", "g", "passed", (), "2026-01-01"))
+    if released:
+        registry.move(author, 1, "stable", actor="t", reason="t", gate_version="g")
+
+
+def tick(
+    *known: str,
+    hours: float = 4,
+    wanted: tuple[str, ...] = ("ann", "bob"),
+    run: tuple[str, dg.DagsterRunStatus] | None = None,
+) -> tuple[list[str], str]:
+    """Authors for whom a run is asked for so many hours from now, and what the tick says."""
+
+    def is_wanted(author: Author, _settings: Settings) -> bool:
+        if author.slug == "broken":
+            raise TwinError("load", found="no base model", next_step="prepare it")
+        return author.slug in wanted
+
+    with (
+        dg.instance_for_test() as instance,
+        dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime.now(UTC) + timedelta(hours=hours),
+            resources={"registry": RegistryResource(), "settings": SettingsResource()},
+            repository_def=defs.get_repository_def(),
+        ) as context,
+    ):
+        instance.add_dynamic_partitions("authors", list(known))
+        if run is not None:
+            job, status = run
+            tags = {"dagster/partition": "ann"}
+            instance.add_run(dg.DagsterRun(job_name=job, status=status, tags=tags))
+        found = reference_training.build(is_wanted).evaluate_tick(context)
+    asked = [str(one.partition_key) for one in found.run_requests or ()]
+    return asked, found.skip_message or ""
+
+
+def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: Registry) -> None:
+    joined(home, registry, "ann")
+    joined(home, registry, "bob")
+    joined(home, registry, "cat", released=False)
+
+    assert tick("ann", "bob", "cat") == (["ann"], "")
+    assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
+    assert tick("bob")[0] == ["bob"]  # ann's partition is gone
+    assert tick("cat") == ([], "cat: no version has been stable for 3:00:00")
+    assert tick("ann", hours=2) == ([], "ann: no version has been stable for 3:00:00")
+    assert tick("ann", wanted=()) == ([], "ann: there is one, or none is wanted")
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+@pytest.mark.parametrize("job", ["retrain_twin", "train_reference"])
+def test_it_waits_for_every_training(
+    home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
+) -> None:
+    joined(home, registry, "bob")
+    assert tick("bob", run=(job, status)) == ([], "a training of ann waits or runs")
+
+
+def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Registry) -> None:
+    joined(home, registry, "ann")
+    failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
+    assert tick("ann", run=failed) == ([], "ann: tried less than 1 day, 0:00:00 ago")
+    assert tick("ann", run=failed, hours=25)[0] == ["ann"]
+
+
+def test_an_author_whose_base_model_is_missing_keeps_nobody_elses(
+    home: Settings, registry: Registry
+) -> None:
+    joined(home, registry, "broken")
+    joined(home, registry, "zoe")
+    assert tick("broken", "zoe", wanted=("zoe",))[0] == ["zoe"]
+    assert "no base model" in tick("broken")[1]
+
+
+def test_the_graph_has_the_schedule() -> None:
+    [found] = [
+        one
+        for one in defs.get_repository_def().schedule_defs
+        if one.name == "train_reference_every_hour"
+    ]
+    assert found.job_name == "train_reference"
+    assert found.default_status is dg.DefaultScheduleStatus.RUNNING

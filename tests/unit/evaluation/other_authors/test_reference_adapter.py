@@ -1,0 +1,152 @@
+"""Which samples the adapter of other authors has, and when a home has one for a candidate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.manifest import Manifest
+from twin_assets.checkpoints.recipe import load_recipe
+from twin_assets.evaluation.likelihood.control import drafted_question
+from twin_assets.evaluation.other_authors import reference_adapter
+from twin_assets.evaluation.other_authors.bundled_samples import (
+    hash_of_hands,
+    other_hands,
+    posts_of,
+    samples_of,
+)
+from twin_assets.evaluation.other_authors.reference_adapter import find_reference
+from twin_assets.training.publishing import training_code
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.quality.judges.texts import WriterSample, bundled_hands
+from twin_resources.settings import Settings
+
+ANN = Author("ann", "Ann")
+BASE = Path("/base")
+HANDS = [
+    WriterSample("oona-petrie", (("a", "The kettle is old. It sings."), ("a", "The cup is new."))),
+    WriterSample("tomas-okafor", (("a", "A valve stuck again."),)),
+]
+
+
+def test_the_author_is_left_out_under_any_name() -> None:
+    bundled = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
+    assert [hand.name for hand in other_hands("ann", [])] == bundled
+    assert [hand.name for hand in other_hands("oona-petrie", [])] == [bundled[0], bundled[2]]
+    own = [text for _, text in bundled_hands(without=bundled[:2])[0].passages]
+    assert [hand.name for hand in other_hands("ann", own)] == bundled[:2]
+
+
+def test_a_passage_is_asked_for_as_the_controls_are() -> None:
+    rows = samples_of(HANDS)
+
+    assert [row["document_id"] for row in rows] == ["oona-petrie/a"] * 2 + ["tomas-okafor/a"]
+    assert len({row["sample_id"] for row in rows}) == 3
+    system, asked, answer = rows[0]["messages"]
+    assert (system["role"], "Oona Petrie" in system["content"]) == ("system", True)
+    question = drafted_question(HANDS[0].passages[0][1])
+    assert asked["content"] == DEFAULT_TEMPLATE.bare_question.format(question=question)
+    assert answer == {"role": "assistant", "content": "The kettle is old. It sings."}
+    assert [(row["document_id"], row["text"]) for row in posts_of(HANDS)] == [
+        ("oona-petrie/a", "The kettle is old. It sings.\n\nThe cup is new."),
+        ("tomas-okafor/a", "A valve stuck again."),
+    ]
+
+
+def test_other_posts_or_other_people_make_another_adapter() -> None:
+    edited = replace(HANDS[1], passages=(("a", "A valve stuck twice."),))
+    hashes = {hash_of_hands(one) for one in (HANDS, HANDS[:1], [HANDS[0], edited])}
+    assert len(hashes) == 3
+    assert hash_of_hands(list(HANDS)) in hashes
+
+
+def weights(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    save_file({"lora_A": np.ones((2, 2))}, folder / "adapter_model.safetensors")
+    shape = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "use_rslora": False}
+    (folder / "adapter_config.json").write_text(json.dumps(shape), encoding="utf-8")
+    return folder
+
+
+def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
+    """An adapter of other authors in the home, to which ann points."""
+    recipe = load_recipe("smollm2-135m-cpu").supervised().model_dump()
+    values: dict[str, Any] = {
+        "base": {"revision": "r"}, "recipe": recipe, "code": training_code(),
+    } | changes  # fmt: skip
+    manifest = Manifest(
+        author="", checkpoint=checkpoint, training="t", stage="sft", template="t", dataset={},
+        launch={}, versions={}, tokens=1, epochs=1.0, steps=1, metrics={}, history=[],
+        created_at="", **values,
+    )  # fmt: skip
+    folder = home.reference_adapters_dir / checkpoint
+    weights(folder / "adapter")
+    manifests.write_manifest(folder, manifest)
+    pointed = {"checkpoint": checkpoint, "folder": str(folder), "authors": ["oona-petrie"]}
+    manifests.write_pointer(home.reference_adapters_dir, "ann", pointed)
+    return folder
+
+
+def test_an_author_has_the_adapter_that_was_trained_by_base_recipe_and_code_of_now(
+    home: Settings,
+) -> None:
+    assert find_reference(ANN, home, base=BASE, revision="r") is None
+    folder = trained(home)
+
+    found = find_reference(ANN, home, base=BASE, revision="r")
+
+    assert found is not None
+    assert found.authors == ("oona-petrie",)
+    assert (found.model.weights, found.model.base_folder) == ("c" * 64, BASE)
+    assert found.model.adapter_folder == folder / "adapter"
+    assert find_reference(Author("bob", "Bob"), home, base=BASE, revision="r") is None
+    assert find_reference(ANN, home, base=BASE, revision="another") is None
+    named = replace(ANN, recipe="smollm2-135m-demo")
+    assert find_reference(named, home, base=BASE, revision="r") is None
+    off = home.model_copy(update={"reference_adapter": "off"})
+    assert find_reference(ANN, off, base=BASE, revision="r") is None
+
+
+def test_one_of_older_code_is_none(home: Settings) -> None:
+    trained(home, code="before")
+    assert find_reference(ANN, home, base=BASE, revision="r") is None
+
+
+def test_a_person_may_name_an_adapter(home: Settings, tmp_path: Path) -> None:
+    folder = weights(tmp_path / "mine")
+    named = home.model_copy(update={"reference_adapter": str(folder)})
+
+    found = find_reference(ANN, named, base=BASE, revision="r")
+    other_base = find_reference(ANN, named, base=BASE, revision="s")
+
+    assert found is not None
+    assert other_base is not None
+    assert (found.model.adapter_folder, found.authors) == (folder, ())
+    assert found.model.weights != other_base.model.weights
+    assert not reference_adapter.wants_reference(ANN, named)
+
+    wrong = home.model_copy(update={"reference_adapter": str(tmp_path)})
+    with pytest.raises(TwinError, match="no adapter_config"):
+        find_reference(ANN, wrong, base=BASE, revision="r")
+
+
+def test_what_no_author_points_to_is_removed(home: Settings) -> None:
+    gone = trained(home, "a" * 64)
+    kept = trained(home)  # ann points here now
+    others = home.reference_adapters_dir / "not-a-checkpoint"
+    others.mkdir()
+
+    reference_adapter._remove_others(home.reference_adapters_dir)
+
+    assert not gone.exists()
+    assert kept.is_dir()
+    assert others.is_dir()

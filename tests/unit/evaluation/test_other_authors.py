@@ -1,0 +1,191 @@
+"""Beside an adapter of other authors: what passes and fails, what is not measured, what is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.test_evaluation_spec import QUESTION
+from tests.unit.evaluation.test_gate import GOOD, changed, claim
+from tests.unit.evaluation.test_read_until_decided import passages
+from twin_assets.checkpoints.samples import TokenizedSample
+from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
+from twin_assets.evaluation.gate import decide, outcome_of
+from twin_assets.evaluation.likelihood import control, sample_likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import other_authors
+from twin_assets.evaluation.measures.other_authors import CLAIM, NO_ADAPTER, BesideOtherAuthors
+from twin_assets.evaluation.progress import Clock, ProgressLines
+
+POSTS = [f"post {number}" for number in range(48)]
+ADAPTER = EvaluatedModel("other authors' adapter", "a" * 64, Path("/nowhere"), Path("/nowhere/a"))
+REFERENCE = ReferenceAdapter(ADAPTER, ("oona-petrie", "tomas-okafor"))
+
+
+def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> BesideOtherAuthors:
+    """Models that gain so many nats a token over the base, on posts that are hard and easy alike.
+
+    Args:
+        noise: of either gain, of each passage by itself.
+    """
+    chance = np.random.default_rng(11)
+    tokens = tuple(int(count) for count in chance.integers(50, 90, len(POSTS)))
+    common = chance.normal(0, 0.2, len(POSTS))  # what a post lets anybody gain
+
+    def read(mean: float, own: float) -> AnswerLikelihood:
+        gained = mean + common * bool(mean) + chance.normal(0, own, len(POSTS)) * bool(mean)
+        nats = [(3.5 - one) * count for one, count in zip(gained, tokens, strict=True)]
+        return AnswerLikelihood(tuple(nats), tokens)
+
+    return other_authors.compare(
+        candidate=read(gain, noise),
+        base=read(0.0, 0.0),
+        adapter=read(of_adapter, noise),
+        documents=POSTS,
+        weights=ADAPTER.weights,
+        of=REFERENCE.authors,
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "of_adapter", "passed"),
+    [
+        (0.22, 0.12, True),  # the author's own posts taught more than others' did
+        (0.12, 0.12, False),  # how people write posts, and no more
+        (0.10, 0.15, False),
+        (0.0, 0.12, False),  # untrained
+    ],
+)
+def test_a_candidate_must_gain_more_than_the_adapter(
+    gain: float, of_adapter: float, passed: bool
+) -> None:
+    found = beside(gain, of_adapter)
+
+    decided = other_authors.claim(found)
+
+    assert decided.passed is passed
+    assert found.ratio.value == pytest.approx(np.exp(of_adapter - gain), rel=0.06)
+    assert "oona-petrie, tomas-okafor (aaaaaaaaaaaa)" in decided.detail
+    assert "48 passages of the author" in decided.detail
+
+
+def test_what_posts_have_in_common_cancels() -> None:
+    """Either gain is known to ±.06; their difference, of the same posts, to ±.01."""
+    found = beside(0.16, 0.12)
+
+    assert found.candidate_to_base.high - found.candidate_to_base.low > 0.07
+    assert found.ratio.high - found.ratio.low < 0.03
+    assert found.ratio.high < 1.0
+
+
+def test_a_post_is_one_observation_whatever_its_passages() -> None:
+    found = beside(0.14, 0.12, noise=0.05)
+    tokens = (70,) * 48
+    mine = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), tokens)
+    theirs = AnswerLikelihood((242.0,) * 48, tokens)
+
+    def reach(documents: list[str]) -> float:
+        ratio = other_authors.compare(
+            candidate=mine, base=theirs, adapter=theirs, documents=documents,
+            weights="w", of=(),
+        ).ratio  # fmt: skip
+        return ratio.high - ratio.low
+
+    assert reach([f"post {number % 4}" for number in range(48)]) > 2 * reach(POSTS)
+    assert found.told_adapter.startswith("the adapter of oona-petrie")
+
+
+def test_without_an_adapter_nothing_is_left_open_and_too_few_passages_leave_it_open() -> None:
+    measured = changed(GOOD, beside_other_authors=beside(0.22, 0.12))
+    assert claim(measured, CLAIM).passed
+    assert outcome_of(decide(measured)) == "passed"
+
+    none = changed(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
+    assert claim(none, CLAIM).passed
+    assert claim(none, CLAIM).value is None
+    assert claim(none, CLAIM).detail.startswith("not measured: there is no adapter")
+    assert outcome_of(decide(none)) == "passed"
+
+    few = changed(GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"})
+    assert claim(few, CLAIM).passed is None
+    assert outcome_of(decide(few)) == "not_decided"
+
+    beaten = changed(GOOD, beside_other_authors=beside(0.12, 0.12))
+    assert claim(beaten, CLAIM).passed is False
+    assert outcome_of(decide(beaten)) == "failed"
+
+
+def test_the_report_shows_floor_and_candidate_and_says_why_there_is_none() -> None:
+    [*table] = other_authors.MEASURE.lines(beside(0.22, 0.12))
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        "candidate / base model",
+        "floor, what posts teach: the adapter of oona-petrie, tomas-okafor (aaaaaaaaaaaa) / "
+        "base model",
+        "candidate / that adapter",
+    ]
+    without = other_authors.MEASURE.lines_without
+    assert without is not None
+    assert without(NO_ADAPTER) == [f"- Adapter of other authors: not measured, {NO_ADAPTER}."]
+
+
+def test_another_adapter_asks_for_another_evaluation() -> None:
+    one = replace(QUESTION, reference=REFERENCE)
+    other = replace(
+        QUESTION, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64))
+    )
+    assert len({QUESTION.rests_on("i"), one.rests_on("i"), other.rests_on("i")}) == 3
+
+
+@dataclass
+class Readings:
+    """Likelihoods that are computed here by name, and which samples whom were asked for."""
+
+    asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+
+    def compute(
+        self, subject: EvaluatedModel, samples: list[TokenizedSample], *_: object
+    ) -> AnswerLikelihood:
+        self.asked.append((subject.name, len(samples)))
+        nats = tuple(
+            float(sum(map(ord, subject.name)) + sum(sample.tokens[:3])) for sample in samples
+        )
+        return AnswerLikelihood(nats, tuple(sample.answer_tokens - 1 for sample in samples))
+
+
+def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readings = Readings()
+    monkeypatch.setattr(sample_likelihoods, "_compute", readings.compute)
+    own = passages(12, prefix="own")
+    reading = LikelihoodSamples(
+        held_out=passages(30), of_incumbent=(), own=own, other=passages(11, prefix="other"),
+        general=passages(3, prefix="general"), found=30,
+    )  # fmt: skip
+    stored = Likelihoods(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+
+    def read_by(candidate: EvaluatedModel) -> sample_likelihoods.LikelihoodsByModel:
+        return sample_likelihoods.read_by(
+            reading, base=QUESTION.base, candidate=candidate, incumbent=None,
+            reference=ADAPTER, stored=stored, clock=Clock(), progress=ProgressLines(print),
+        )  # fmt: skip
+
+    first = read_by(QUESTION.candidate)
+    read_by(replace(QUESTION.candidate, name="candidate two", weights="d"))
+
+    assert readings.asked == [
+        ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
+    ]  # fmt: skip
+    assert len(own) >= control.FEWEST
+    theirs, mine = first.likelihoods[ADAPTER.name], first.own("candidate")
+    assert theirs.tokens == mine.tokens
+    apart = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
+    pairs = zip(theirs.negative_log_likelihoods, mine.negative_log_likelihoods, strict=True)
+    assert {one - other for one, other in pairs} == {float(apart)}

@@ -1,0 +1,163 @@
+"""The author's passages beside an adapter of the same base model that other authors taught.
+
+Belongs here: the comparison, its claim, its table. Does not belong here: that adapter
+(`other_authors/reference_adapter.py`), the gain beside other people's passages
+(`author_control.py`).
+
+`learns_this_author` compares passages of different people, so that what lies between the people is
+in its interval. Here both models read the same passages, the control's, and what their posts have
+in common cancels: a candidate that learnt how people write posts gains on them what the adapter
+does.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin_assets.evaluation.likelihood import control
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
+from twin_assets.evaluation.measures.measure import (
+    ClaimRule,
+    Measure,
+    MeasureContext,
+    Measurements,
+    NotTaken,
+)
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval
+
+CLAIM = "beats_other_authors_adapter"
+NO_ADAPTER = (
+    "there is no adapter of other authors: one is trained after an author's first release "
+    "(TWIN_REFERENCE_ADAPTER)"
+)
+
+
+@dataclass(frozen=True)
+class BesideOtherAuthors:
+    """Perplexity ratios on the author's held-out passages, asked for without context.
+
+    Attributes:
+        passages: how many.
+        adapter: hash of the adapter of other authors; `of`: who they are, empty where a person
+            named the adapter.
+        candidate_to_base, adapter_to_base: either's perplexity divided by the base model's.
+        ratio: the candidate's divided by the adapter's; below 1 the candidate is better.
+    """
+
+    passages: int
+    adapter: str
+    of: tuple[str, ...]
+    candidate_to_base: Interval
+    adapter_to_base: Interval
+    ratio: Interval
+
+    @property
+    def told_adapter(self) -> str:
+        """`the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
+        return f"the adapter of {', '.join(self.of) or 'other authors'} ({self.adapter[:12]})"
+
+
+def compare(
+    *,
+    candidate: AnswerLikelihood,
+    base: AnswerLikelihood,
+    adapter: AnswerLikelihood,
+    documents: Sequence[str],
+    weights: str,
+    of: Sequence[str],
+) -> BesideOtherAuthors:
+    """The three models on the same passages; intervals draw documents.
+
+    Args:
+        documents: what each passage is of.
+        weights: hash of the adapter; `of`: who taught it.
+
+    Raises:
+        ValueError: they read different passages, or fewer than two.
+    """
+    pairs = ((candidate, base), (adapter, base), (candidate, adapter))
+    to_base, adapter_to_base, ratio = (
+        perplexity_ratio(one, other, documents=documents) for one, other in pairs
+    )
+    return BesideOtherAuthors(len(documents), weights, tuple(of), to_base, adapter_to_base, ratio)
+
+
+def claim(found: BesideOtherAuthors) -> GateClaim:
+    """`beats_other_authors_adapter`: the interval of the ratio ends below 1."""
+    detail = (
+        f"perplexity beside {found.told_adapter}: {_told(found.ratio)} on {found.passages} "
+        f"passages of the author; against the base model {_percent(found.candidate_to_base.value)} "
+        f"and the adapter's {_percent(found.adapter_to_base.value)}"
+    )
+    return GateClaim(CLAIM, found.ratio.high < 1.0, found.ratio.value, 1.0, detail)
+
+
+def _take(context: MeasureContext) -> BesideOtherAuthors | NotTaken | None:
+    question, read = context.question, context.read
+    reference, own = question.reference, read.reading.own
+    if reference is None:
+        return NotTaken(NO_ADAPTER)
+    if len(own) < control.FEWEST:
+        why = NotTaken(f"fewer than {control.FEWEST} passages of the author")
+        return None if context.too_few else why
+    return compare(
+        candidate=read.own(question.candidate.name),
+        base=read.own(question.base.name),
+        adapter=read.likelihoods[reference.model.name],  # of nothing else
+        documents=[sample.document_id for sample in own],
+        weights=reference.model.weights,
+        of=reference.authors,
+    )
+
+
+def _without(measured: Measurements) -> GateClaim | None:
+    """Where there is no adapter to beat, nothing is left open."""
+    if measured.why_not.get(CLAIM) != NO_ADAPTER:
+        return None
+    return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
+
+
+def _lines(found: BesideOtherAuthors) -> list[str]:
+    rows = (
+        ("candidate / base model", found.candidate_to_base),
+        (f"floor, what posts teach: {found.told_adapter} / base model", found.adapter_to_base),
+        ("candidate / that adapter", found.ratio),
+    )
+    return [
+        "| perplexity on the author's passages, asked for without context | ratio | 95 % |",
+        "|---|---|---|",
+        *(f"| {name} | {one.value:.3f} | {one.low:.3f} to {one.high:.3f} |" for name, one in rows),
+    ]
+
+
+def _told(ratio: Interval) -> str:
+    return f"{_percent(ratio.value)} (95 %: {_percent(ratio.low)} to {_percent(ratio.high)})"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+MEASURE = Measure(
+    name="beside_other_authors",
+    value=BesideOtherAuthors,
+    take=_take,
+    claims=(
+        ClaimRule(
+            CLAIM,
+            "The author's passages are likelier than to an adapter that other authors taught, "
+            "95 % interval included, once there is one.",
+            claim,
+            without=_without,
+        ),
+    ),
+    lines=_lines,
+    lines_without=lambda why: [f"- Adapter of other authors: not measured, {why}."],
+    metadata=lambda found: {
+        "ratio_to_other_authors_adapter": round(found.ratio.value, 4),
+        "ratio_to_base_of_other_authors_adapter": round(found.adapter_to_base.value, 4),
+    },
+)

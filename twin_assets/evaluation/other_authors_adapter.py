@@ -1,0 +1,54 @@
+"""The asset `other_authors_adapter`: what a later candidate must beat on the author's passages.
+
+Belongs here: the asset and its metadata. Does not belong here: training it
+(`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`), when it is
+made (`twin_sensors/reference_training.py`).
+"""
+
+import dagster as dg
+
+from twin_assets.evaluation.other_authors.reference_adapter import train_reference
+from twin_assets.partitions import authors
+from twin_assets.training.checkpoints import training_metadata, without_retry
+from twin_assets.training.live_progress import SpeakingLauncher
+from twin_resources.authors import read_author
+from twin_resources.models.training_launcher import TrainingLauncher
+from twin_resources.settings import Settings
+from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.tables.tables import Tables
+
+
+@dg.asset(
+    group_name="evaluation",
+    partitions_def=authors,
+    # after the first release and its report: nobody waits for it
+    deps=["evaluation_report"],
+    pool="training",
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    kinds={"deepspeed", "pytorch"},
+)
+def other_authors_adapter(
+    context: dg.AssetExecutionContext,
+    settings: dg.ResourceParam[Settings],
+    tables: dg.ResourceParam[Tables],
+    training: dg.ResourceParam[TrainingLauncher],
+) -> dg.MaterializeResult:
+    """Adapter of the author's base model and recipe, trained on the bundled authors' posts.
+
+    Later candidates must make the author's passages likelier than it does. Trained once for a base
+    model and a recipe; authors share it.
+    """
+    author = read_author(settings, context.partition_key)
+    what = f"train the adapter of other authors beside {author.slug}"
+    with without_retry(), told_when_full(what, settings.home):
+        launcher = SpeakingLauncher(context, training, settings)
+        made = train_reference(author, settings=settings, tables=tables, launcher=launcher)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(made.manifest.checkpoint),
+        metadata={
+            "trained": made.trained,
+            "authors": ", ".join(made.of),
+            **training_metadata(made.folder, made.manifest),
+            **launcher.published(made.manifest),
+        },
+    )
