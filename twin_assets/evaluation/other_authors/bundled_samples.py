@@ -4,8 +4,11 @@ Belongs here: whose posts, and the samples that they become. Does not belong her
 (`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
 (`twin_assets/instructions`).
 
-A passage is asked for as the control's are (`likelihood/control.py`): without context, by the
-question that one function drafts from the passage itself.
+The question of a passage is drafted as the control's are (`likelihood/control.py`), by one function
+from the passage itself. Four of five prompts show passages, as an author's do: those of the post
+around the answer, which is what retrieval finds by a question that is made from a post. An adapter
+of questions alone had 2.6 times as many answers in as many tokens, and the control asks as it was
+taught: a good candidate of 12,000 tokens was refused (tests/bench/RESULTS.md).
 """
 # pyright: strict
 
@@ -13,16 +16,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from twin_assets.evaluation.likelihood.control import drafted_question
 from twin_assets.instructions.back_translation import TEMPLATES_VERSION
+from twin_assets.instructions.contexts import CONTEXT_VERSION, gets_context
+from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands, of_others
 
-VERSION = "1"  # goes up when the same posts become other samples
+VERSION = "2"  # goes up when the same posts become other samples
+TOKENS_A_WORD = 4 / 3
+_DATED = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
 def other_hands(author: str, own: Iterable[str]) -> list[WriterSample]:
@@ -34,17 +42,26 @@ def other_hands(author: str, own: Iterable[str]) -> list[WriterSample]:
     return of_others(bundled_hands(without=[author]), own)
 
 
-def samples_of(hands: Sequence[WriterSample]) -> list[dict[str, Any]]:
-    """`sample_id`, `document_id` and `messages` of every passage, as a training job takes them."""
+def samples_of(hands: Sequence[WriterSample], *, context_tokens: int) -> list[dict[str, Any]]:
+    """`sample_id`, `document_id` and `messages` of every passage, as a training job takes them.
+
+    Args:
+        context_tokens: most tokens of the passages in a prompt (`Author.context_tokens`).
+    """
     return [
         {
-            "sample_id": f"{document}/{number:03}",
+            "sample_id": (sample_id := f"{document}/{number:03}"),
             "document_id": document,
             "messages": [
                 *render(
                     DEFAULT_TEMPLATE,
                     author_name=_display_name(hand.name),
                     question=drafted_question(text),
+                    passages=(
+                        _around(document, passages, number, tokens=context_tokens)
+                        if gets_context(sample_id)
+                        else ()
+                    ),
                 ),
                 {"role": "assistant", "content": text},
             ],
@@ -64,9 +81,9 @@ def posts_of(hands: Sequence[WriterSample]) -> list[Mapping[str, str]]:
     ]
 
 
-def hash_of_hands(hands: Sequence[WriterSample]) -> str:
+def hash_of_samples(hands: Sequence[WriterSample], *, context_tokens: int) -> str:
     """SHA-256, hex, over all that decides the samples."""
-    versions = [VERSION, TEMPLATES_VERSION, DEFAULT_TEMPLATE.hash]
+    versions = [VERSION, TEMPLATES_VERSION, CONTEXT_VERSION, DEFAULT_TEMPLATE.hash, context_tokens]
     texts = [[hand.name, [list(passage) for passage in hand.passages]] for hand in hands]
     return hashlib.sha256(json.dumps([versions, texts]).encode()).hexdigest()
 
@@ -74,6 +91,25 @@ def hash_of_hands(hands: Sequence[WriterSample]) -> str:
 def _by_document(hand: WriterSample) -> list[tuple[str, list[str]]]:
     groups = groupby(hand.passages, key=lambda passage: passage[0])
     return [(f"{hand.name}/{name}", [text for _, text in found]) for name, found in groups]
+
+
+def _around(
+    document: str, passages: Sequence[str], number: int, *, tokens: int
+) -> list[ShownPassage]:
+    """The nearest other passages of the post that fit, in their order."""
+    room = tokens / TOKENS_A_WORD
+    chosen: list[int] = []
+    for at in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
+        words = len(passages[at].split())
+        if at != number and words <= room:
+            chosen.append(at)
+            room -= words
+    title = _DATED.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
+    return [
+        # far enough apart that what is joined again is joined by an empty line
+        ShownPassage(document, title, passages[at], None, position=at, start=10 * at, end=10 * at)
+        for at in sorted(chosen)
+    ]
 
 
 def _display_name(slug: str) -> str:

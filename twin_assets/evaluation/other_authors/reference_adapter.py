@@ -5,7 +5,7 @@ Does not belong here: its samples (`bundled_samples.py`), comparing a candidate 
 (`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the loop (`train.py`).
 
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/
-    <home>/reference_adapters/<author>.json    {checkpoint, folder, samples, authors}
+    <home>/reference_adapters/<author>.json    {checkpoint, folder, authors}
 
 It has the author's base model and supervised recipe, and is of nobody here: bundled authors alone
 wrote what it was trained on. So authors with the same base model and recipe share one, and it has
@@ -32,7 +32,7 @@ from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.checkpoints.recipe import hash_of
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
-    hash_of_hands,
+    hash_of_samples,
     other_hands,
     posts_of,
     samples_of,
@@ -71,12 +71,18 @@ class _Inputs:
     base: BaseModel
     chosen: AuthorRecipe
     hands: Sequence[WriterSample]
+    context_tokens: int
     code: str
+
+    @property
+    def samples(self) -> str:
+        """Hash of what decides the samples."""
+        return hash_of_samples(self.hands, context_tokens=self.context_tokens)
 
     @property
     def hash(self) -> str:
         recipe = self.chosen.recipe.supervised().model_dump()
-        parts = [self.base.revision, recipe, self.code, hash_of_hands(self.hands)]
+        parts = [self.base.revision, recipe, self.code, self.samples]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -105,8 +111,8 @@ def find_reference(
 ) -> ReferenceAdapter | None:
     """The adapter that a candidate of this base model is compared with; None: there is none.
 
-    One by another recipe or other code than a training of now has is none: it would be beaten, or
-    not, by what they differ in.
+    One by another recipe, longer or shorter prompts, or other code than a training of now is none:
+    it would be beaten, or not, by what they differ in.
 
     Args:
         base, revision: folder and revision of the candidate's base model.
@@ -129,6 +135,7 @@ def find_reference(
         manifest.base["revision"] == revision
         and manifest.code == training_code()
         and hash_of(manifest.recipe) == hash_of(recipe.model_dump())
+        and manifest.dataset["context_tokens"] == author.context_tokens
     )
     if not is_of_now:
         return None
@@ -161,12 +168,17 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     base = load_base_model(settings, author.base_model or None)
     # without a file for llama.cpp: it is read and never served
     return _Inputs(
-        replace(base, gguf=None), recipe_of(author, settings), hands, code=training_code()
+        replace(base, gguf=None),
+        recipe_of(author, settings),
+        hands,
+        context_tokens=author.context_tokens,
+        code=training_code(),
     )
 
 
 def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> Path:
-    recipe, rows = inputs.chosen.recipe.supervised(), samples_of(inputs.hands)
+    recipe = inputs.chosen.recipe.supervised()
+    rows = samples_of(inputs.hands, context_tokens=inputs.context_tokens)
     ranks = ranks_of(recipe, settings)
     conversations = -(-len(rows) // recipe.questions_a_conversation)
     at_once = recipe.samples_of_a_step(conversations, ranks=ranks)
@@ -181,8 +193,12 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
     write_job(job)
     hand_over_hashes(job, inputs.base)
     write_rows(job.samples, rows)
-    bundled = {"asset": "bundled_samples", "data_version": hash_of_hands(inputs.hands)}
-    dataset = {**bundled, "authors": [hand.name for hand in inputs.hands]}
+    bundled = {"asset": "bundled_samples", "data_version": inputs.samples}
+    dataset = {
+        **bundled,
+        "authors": [hand.name for hand in inputs.hands],
+        "context_tokens": inputs.context_tokens,
+    }
     if recipe.raw_share:
         write_rows(job.posts, posts_of(inputs.hands))
         dataset["raw"] = {**bundled, "share": recipe.raw_share}

@@ -17,7 +17,7 @@ from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.evaluation.likelihood.control import drafted_question
 from twin_assets.evaluation.other_authors import reference_adapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
-    hash_of_hands,
+    hash_of_samples,
     other_hands,
     posts_of,
     samples_of,
@@ -47,7 +47,7 @@ def test_the_author_is_left_out_under_any_name() -> None:
 
 
 def test_a_passage_is_asked_for_as_the_controls_are() -> None:
-    rows = samples_of(HANDS)
+    rows = samples_of(HANDS, context_tokens=0)
 
     assert [row["document_id"] for row in rows] == ["oona-petrie/a"] * 2 + ["tomas-okafor/a"]
     assert len({row["sample_id"] for row in rows}) == 3
@@ -62,11 +62,33 @@ def test_a_passage_is_asked_for_as_the_controls_are() -> None:
     ]
 
 
+def test_four_of_five_prompts_show_the_post_around_their_answer() -> None:
+    texts = [f"Sentence {number} about the kettle and its lid." for number in range(100)]
+    post = WriterSample("oona-petrie", tuple(("2020-01-02-the-old-kettle", text) for text in texts))
+
+    rows = samples_of([post], context_tokens=24)  # 18 words: two passages
+
+    asked = [row["messages"][1]["content"] for row in rows]
+    # the question itself may hold words of its own answer
+    shown = [
+        [text for text in texts if text in prompt and text != own]
+        for own, prompt in zip(texts, asked, strict=True)
+    ]
+    assert 70 <= sum(bool(found) for found in shown) <= 90
+    assert {len(found) for found in shown} == {0, 2}
+    at = next(number for number in range(1, 99) if shown[number])
+    assert shown[at] == [texts[at - 1], texts[at + 1]]
+    assert "The old kettle" in asked[at]
+    assert rows[at]["messages"][2]["content"] == texts[at]
+
+
 def test_other_posts_or_other_people_make_another_adapter() -> None:
     edited = replace(HANDS[1], passages=(("a", "A valve stuck twice."),))
-    hashes = {hash_of_hands(one) for one in (HANDS, HANDS[:1], [HANDS[0], edited])}
+    others = (HANDS, HANDS[:1], [HANDS[0], edited])
+    hashes = {hash_of_samples(one, context_tokens=400) for one in others}
     assert len(hashes) == 3
-    assert hash_of_hands(list(HANDS)) in hashes
+    assert hash_of_samples(list(HANDS), context_tokens=400) in hashes
+    assert hash_of_samples(HANDS, context_tokens=256) not in hashes
 
 
 def weights(folder: Path) -> Path:
@@ -84,7 +106,8 @@ def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
         "base": {"revision": "r"}, "recipe": recipe, "code": training_code(),
     } | changes  # fmt: skip
     manifest = Manifest(
-        author="", checkpoint=checkpoint, training="t", stage="sft", template="t", dataset={},
+        author="", checkpoint=checkpoint, training="t", stage="sft", template="t",
+        dataset={"context_tokens": 400},
         launch={}, versions={}, tokens=1, epochs=1.0, steps=1, metrics={}, history=[],
         created_at="", **values,
     )  # fmt: skip
@@ -110,6 +133,8 @@ def test_an_author_has_the_adapter_that_was_trained_by_base_recipe_and_code_of_n
     assert found.model.adapter_folder == folder / "adapter"
     assert find_reference(Author("bob", "Bob"), home, base=BASE, revision="r") is None
     assert find_reference(ANN, home, base=BASE, revision="another") is None
+    shorter = replace(ANN, context_tokens=256)
+    assert find_reference(shorter, home, base=BASE, revision="r") is None
     named = replace(ANN, recipe="smollm2-135m-demo")
     assert find_reference(named, home, base=BASE, revision="r") is None
     off = home.model_copy(update={"reference_adapter": "off"})
