@@ -6,6 +6,7 @@ import json
 
 from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived, run_assets
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
 from twin_resources.erasure.erasing import CompletedErasure, forget
@@ -83,8 +84,12 @@ def test_a_forgotten_reader_is_in_no_file(lived: Lived) -> None:
 
 
 def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
+    home, adapters = lived.settings.home, lived.settings.reference_adapters_dir
+    adapters.mkdir()
+    for author in (AUTHOR, "bea"):
+        write_pointer(adapters, author, {"checkpoint": "c1", "folder": str(adapters / "c1")})
     done = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
-    home = lived.settings.home
+    assert [path.name for path in adapters.iterdir()] == ["bea.json"]
     assert files_with(home, POST_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
     assert files_with(home, "Ada Wright") == []
