@@ -7,8 +7,8 @@ Belongs here: whose posts, and the samples that they become. Does not belong her
 The question of a passage is drafted as the control's are (`likelihood/control.py`), by one function
 from the passage itself. Four of five prompts show passages, as an author's do: those of the post
 around the answer, which is what retrieval finds by a question that is made from a post. An adapter
-of questions alone had 2.6 times as many answers in as many tokens, and the control asks as it was
-taught: a good candidate of 12,000 tokens was refused (tests/bench/RESULTS.md).
+of questions alone has more answers in as many tokens, and the control asks as it was taught: beside
+that one a good candidate of as many tokens was refused (tests/bench/RESULTS.md).
 """
 # pyright: strict
 

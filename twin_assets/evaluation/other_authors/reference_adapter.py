@@ -11,6 +11,10 @@ It has the author's base model and supervised recipe, and is of nobody here: bun
 wrote what it was trained on. So authors with the same base model and recipe share one, and it has
 no GGUF file, because nobody is ever answered by it. Folders that no author points to are removed
 with the next training. An adapter that a person trained stays where it is.
+
+It sees as many tokens as the author's last training: with twice as many a good candidate hardly
+beats it, with half as many one of other people's data does (tests/bench/RESULTS.md). A corpus that
+ends before the recipe's budget counts in steps of √2, so that a few posts more ask for no other.
 """
 # pyright: strict
 
@@ -18,18 +22,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
+from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import weights_of
-from twin_assets.checkpoints.recipe import hash_of
+from twin_assets.checkpoints.recipe import Recipe, hash_of
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_of_samples,
@@ -69,7 +74,8 @@ class _Inputs:
     """Everything that decides the weights."""
 
     base: BaseModel
-    chosen: AuthorRecipe
+    recipe: Recipe
+    because: str
     hands: Sequence[WriterSample]
     context_tokens: int
     code: str
@@ -81,8 +87,7 @@ class _Inputs:
 
     @property
     def hash(self) -> str:
-        recipe = self.chosen.recipe.supervised().model_dump()
-        parts = [self.base.revision, recipe, self.code, self.samples]
+        parts = [self.base.revision, self.recipe.model_dump(), self.code, self.samples]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -130,7 +135,7 @@ def find_reference(
     pointed = json.loads(pointer.read_text(encoding="utf-8"))
     folder = Path(pointed["folder"])
     manifest = manifests.read_manifest(folder)
-    recipe = recipe_of(author, settings).recipe.supervised()
+    recipe = reference_recipe(author, settings)
     is_of_now = (
         manifest.base["revision"] == revision
         and manifest.code == training_code()
@@ -156,6 +161,19 @@ def wants_reference(author: Author, settings: Settings) -> bool:
     return find_reference(author, settings, base=base.folder, revision=base.revision) is None
 
 
+def reference_recipe(author: Author, settings: Settings) -> Recipe:
+    """The author's supervised recipe, with the tokens that the author's last training saw."""
+    recipe = recipe_of(author, settings).recipe.supervised()
+    checkpoints = settings.checkpoints_dir / author.slug
+    if not (checkpoints / "fine_tuned.json").is_file():
+        return recipe
+    trained = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
+    tokens = max(1, manifests.read_manifest(trained).tokens)
+    steps = max(0, round(2 * math.log2(recipe.token_budget / tokens)))
+    budget = max(1, round(recipe.token_budget * 2 ** (-steps / 2)))
+    return recipe.model_copy(update={"token_budget": budget})
+
+
 def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     own = tables.read(DATASET, author.slug, columns=["answer"], where=OF_THE_AUTHOR)
     hands = other_hands(author.slug, own["answer"].to_list())
@@ -169,7 +187,8 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     # without a file for llama.cpp: it is read and never served
     return _Inputs(
         replace(base, gguf=None),
-        recipe_of(author, settings),
+        reference_recipe(author, settings),
+        recipe_of(author, settings).line,
         hands,
         context_tokens=author.context_tokens,
         code=training_code(),
@@ -177,7 +196,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
 
 
 def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> Path:
-    recipe = inputs.chosen.recipe.supervised()
+    recipe = inputs.recipe
     rows = samples_of(inputs.hands, context_tokens=inputs.context_tokens)
     ranks = ranks_of(recipe, settings)
     conversations = -(-len(rows) // recipe.questions_a_conversation)
@@ -188,13 +207,13 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         base_folder=inputs.base.folder,
         ranks=ranks,
         recipe=recipe.model_copy(update={"samples_per_step": at_once}),
-        because=inputs.chosen.line,
+        because=inputs.because,
     )
     write_job(job)
     hand_over_hashes(job, inputs.base)
     write_rows(job.samples, rows)
     bundled = {"asset": "bundled_samples", "data_version": inputs.samples}
-    dataset = {
+    dataset: dict[str, Any] = {
         **bundled,
         "authors": [hand.name for hand in inputs.hands],
         "context_tokens": inputs.context_tokens,

@@ -141,6 +141,33 @@ def test_an_author_has_the_adapter_that_was_trained_by_base_recipe_and_code_of_n
     assert find_reference(ANN, off, base=BASE, revision="r") is None
 
 
+@pytest.mark.parametrize(
+    ("tokens", "budget"),
+    [
+        (100_300, 100_000),  # of the whole budget, and a step over it
+        (86_000, 100_000),
+        (75_000, 70_711),  # a corpus that ended before: the nearest of steps of √2
+        (60_000, 70_711),
+        (25_500, 25_000),
+    ],
+)
+def test_it_sees_as_many_tokens_as_the_authors_training(
+    home: Settings, tokens: int, budget: int
+) -> None:
+    assert reference_adapter.reference_recipe(ANN, home).token_budget == 100_000
+    folder = trained(home)
+    made = manifests.read_manifest(folder)
+    checkpoints = home.checkpoints_dir / "ann"
+    (checkpoints / "c1").mkdir(parents=True)
+    manifests.write_manifest(checkpoints / "c1", replace(made, author="ann", tokens=tokens))
+    pointed = {"checkpoint": "c1", "folder": str(checkpoints / "c1")}
+    manifests.write_pointer(checkpoints, "fine_tuned", pointed)
+
+    assert reference_adapter.reference_recipe(ANN, home).token_budget == budget
+    found = find_reference(ANN, home, base=BASE, revision="r")
+    assert (found is not None) is (budget == 100_000)
+
+
 def test_one_of_older_code_is_none(home: Settings) -> None:
     trained(home, code="before")
     assert find_reference(ANN, home, base=BASE, revision="r") is None
