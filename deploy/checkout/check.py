@@ -195,6 +195,8 @@ def test_environment(report: Path) -> dict[str, str]:
     """What a test run finds in its environment; it adds its counts to `report`."""
     # One thread a worker: two workers with two threads each are slower than one.
     environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
+    # A thread that waits must not spin: three workers share two cores.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
     # Hundreds of processes start here; without bytecode each compiles what it imports anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment

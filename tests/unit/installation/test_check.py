@@ -270,6 +270,7 @@ def test_processes_of_a_run_keep_their_bytecode(
     found = check.test_environment(tmp_path / "report.jsonl")
     assert "PYTHONDONTWRITEBYTECODE" not in found
     assert found["OMP_NUM_THREADS"] == "1"
+    assert found["OMP_WAIT_POLICY"] == "PASSIVE"
     assert found["PATH"] == os.environ["PATH"]
 
 
