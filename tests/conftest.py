@@ -59,13 +59,17 @@ def shared_posts(shared_data: Path) -> Path:
     return shared_data / "posts"
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of a fresh home, which `TWIN_HOME` names for everything that reads it."""
+def fresh_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of an empty home in `folder`, which `TWIN_HOME` names for all that reads it."""
     for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
         if name not in {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}:
             monkeypatch.delenv(name)
-    folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("TWIN_HOME", str(folder))
     return load_settings()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a fresh home, which `TWIN_HOME` names for everything that reads it."""
+    return fresh_home(tmp_path / "home", monkeypatch)

@@ -85,8 +85,11 @@ def _walk(node: ast.AST, shown: str, *, excused: bool, at_import: bool) -> Itera
 
 def _named_in(call: ast.Call) -> str:
     """The module of `import_module("module")`."""
-    name = ast.unparse(call.func).rpartition(".")[2]
-    if name != "import_module" or not call.args or not isinstance(call.args[0], ast.Constant):
+    if (
+        _last_name(call.func) != "import_module"
+        or not call.args
+        or not isinstance(call.args[0], ast.Constant)
+    ):
         return ""
     return str(call.args[0].value)
 
@@ -95,8 +98,15 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(ast.unparse(kind).rpartition(".")[2] in _CAUGHT for kind in kinds)
+    return any(_last_name(kind) in _CAUGHT for kind in kinds)
 
 
 def _for_types(test: ast.expr) -> bool:
-    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
+    return _last_name(test) == "TYPE_CHECKING"
+
+
+def _last_name(node: ast.expr) -> str:
+    """`name` of `name` and of `anything.name`; "" of what is neither."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""

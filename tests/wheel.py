@@ -9,8 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from tests.declared import ROOT, closure, requirements
 
@@ -50,19 +53,25 @@ def make_bare_environment(folder: Path, wheel: Path) -> Path:
     """A virtual environment with the wheel and what pip would bring for it, and nothing else.
 
     The distributions are linked from the environment of the tests, found by walking the
-    requirements of pyproject.toml: what is there only for the tests is truly absent. The long form
-    lets pip install them instead.
+    requirements of pyproject.toml: what is there only for the tests is truly absent. A folder that
+    belongs to them alone is linked whole, in 2 s where 90,000 files took 40 and as many to remove.
+    The long form lets pip install them instead.
 
     Args:
-        folder: on the file system of this environment, or 4 GB are copied.
+        folder: on the file system of this environment, or what is shared is copied.
 
     Returns:
         Its `bin` folder.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next((folder / "lib").glob("python3*/site-packages"))
-    for name in sorted({*closure(requirements()), "pip"}):
-        _link(metadata.distribution(name), site, folder / "bin")
+    wanted = {*closure(requirements()), "pip"}
+    others: set[Path] = set()  # folders in which something else has files as well
+    for distribution in metadata.distributions():
+        if canonicalize_name(distribution.metadata["Name"]) not in wanted:
+            others |= {_top(distribution, file) for file in distribution.files or ()}
+    for name in sorted(wanted):
+        _link(metadata.distribution(name), site, folder / "bin", others)
     python = str(folder / "bin" / "python")
     subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
@@ -71,8 +80,20 @@ def make_bare_environment(folder: Path, wheel: Path) -> Path:
     return folder / "bin"
 
 
-def _link(distribution: metadata.Distribution, site: Path, scripts: Path) -> None:
+def _top(distribution: metadata.Distribution, file: metadata.PackagePath) -> Path:
+    """The entry of `site-packages` that a file of a distribution lies in."""
+    return Path(str(distribution.locate_file(file.parts[0])))
+
+
+def _link(
+    distribution: metadata.Distribution, site: Path, scripts: Path, others: Collection[Path]
+) -> None:
     for file in distribution.files or ():
+        top = _top(distribution, file)
+        if top not in others and top.name not in {"..", "__pycache__"} and top.is_dir():
+            if not (site / top.name).exists():
+                (site / top.name).symlink_to(top, target_is_directory=True)
+            continue
         found = Path(str(distribution.locate_file(file)))
         if not found.is_file():
             continue  # bytecode that was never written

@@ -8,8 +8,8 @@ Does not belong here: the tests, and for which reasons one may be skipped (`test
     --fast      lint, types, unit tests, and graph tests of what the working tree has changed
     --no-live   all unit and graph tests; no live tests
     --long      the long forms as well (tests marked `long`)
-    -n WORKERS  tests beside one another, default 2, live ones 3 where there is memory for it: a
-                worker of live tests takes up to 4 GB
+    -n WORKERS  tests beside one another, default 3 where there is memory for it, else 2: a worker
+                of live tests takes up to 4 GB
     --shard I/N the I-th of N shares, each for a machine of its own; the first reads the code too
 Paths among the pytest arguments choose the tests; other arguments go to every pytest run.
 """
@@ -32,9 +32,9 @@ from typing import Literal
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NOTHING_COLLECTED = 5
-WORKERS = 2
-LIVE_WORKERS = 3  # on two cores: with two workers a third of the cores' time was waiting
-LIVE_WORKER_BYTES = 4 << 30
+FEWEST_WORKERS = 2
+WORKERS = 3  # on two cores: with two a third of the cores' time in live tests, a fifth in others
+WORKER_BYTES = 4 << 30  # of live tests
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,17 @@ def pytest_stages(
     *,
     changed: Iterable[str] = (),
     workers: int | None = None,
-    live_workers: int = WORKERS,
+    fitting: int = FEWEST_WORKERS,
     shard: tuple[int, int] = (1, 1),
 ) -> list[Stage]:
-    """The pytest runs: unit and graph tests, live tests on some workers, those that want the
-    machine to themselves (marked `alone`), and those of a GPU, which skip where there is none.
+    """The pytest runs: unit and graph tests, live tests, and those of a GPU, which skip where there
+    is none.
 
     Args:
         arguments: for pytest; paths among them choose the tests.
         changed: graph tests that go with the unit tests when it has to be fast.
-        workers: None: two; tests that are named by a path then run in one process.
-        live_workers: of the live tests, where `workers` says nothing.
+        workers: None: `fitting`; tests that are named by a path then run in one process.
+        fitting: as many as the memory carries (`workers_for`).
         shard: which share of how many.
 
     A worker takes whole files, the graph tests' first: a file that takes ten seconds at the end
@@ -107,23 +107,21 @@ def pytest_stages(
         base += ["-p", "tests.sharding", "--shard", f"{shard[0]}/{shard[1]}"]
     paths = [item for item in arguments if not item.startswith("-") and _is_test_path(item)]
     rest = [item for item in arguments if item not in paths]
-    forms = () if length == "long" else ("not long",)
-    files = _beside(workers or WORKERS)
+    short = () if length == "long" else ("-m", "not long")
+    files = _beside(workers or fitting)
     if paths:
         beside = files if workers else ()
-        return [Stage("tests", (*base, *_marked(*forms), *beside, *rest, *paths))]
-    first = (*base, *_marked(*forms), *files, *rest)
+        return [Stage("tests", (*base, *short, *beside, *rest, *paths))]
+    first = (*base, *short, *files, *rest)
     if length == "fast":
         return [Stage("unit and changed graph", (*first, *changed, "tests/unit"))]
     stages = [Stage("unit and graph", (*first, "tests/graph", "tests/unit"))]
     if length == "no-live":
         return stages
-    together = (*_marked(*forms, "not alone"), *_beside(workers or live_workers))
     return [
         *stages,
-        Stage("live", (*base, *together, *rest, "tests/live")),
-        Stage("live, alone", (*base, *_marked(*forms, "alone"), *rest, "tests/live")),
-        Stage("gpu", (*base, *_marked(*forms), *rest, "tests/gpu")),  # beside nothing on the card
+        Stage("live", (*base, *short, *files, *rest, "tests/live")),
+        Stage("gpu", (*base, *short, *rest, "tests/gpu")),  # beside nothing on the card
     ]
 
 
@@ -140,17 +138,13 @@ def changed_graph_tests(project: Path) -> list[str]:
     ]
 
 
-def live_workers_for(available: int) -> int:
-    """How many workers of live tests so many bytes of memory carry, with one's worth to spare."""
-    return LIVE_WORKERS if available >= (LIVE_WORKERS + 1) * LIVE_WORKER_BYTES else WORKERS
+def workers_for(available: int) -> int:
+    """How many workers so many bytes of memory carry, with one's worth to spare."""
+    return WORKERS if available >= (WORKERS + 1) * WORKER_BYTES else FEWEST_WORKERS
 
 
 def _beside(workers: int) -> tuple[str, ...]:
     return ("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder")
-
-
-def _marked(*expressions: str) -> tuple[str, ...]:
-    return ("-m", " and ".join(expressions)) if expressions else ()
 
 
 def _is_test_path(item: str) -> bool:
@@ -235,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("fast", "no-live", "long"):
         lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
     parser.set_defaults(length="short")
-    workers = "tests beside one another, default 2, live ones 3; a live one may take 4 GB"
+    workers = "tests beside one another, default 3, or 2; one of live tests may take 4 GB"
     parser.add_argument("-n", dest="workers", type=_positive, metavar="WORKERS", help=workers)
     share = "the I-th of N shares, each for a machine of its own"
     parser.add_argument("--shard", type=share_of, default=(1, 1), metavar="I/N", help=share)
@@ -253,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.length,
         changed=changed,
         workers=options.workers,
-        live_workers=live_workers_for(psutil.virtual_memory().available),
+        fitting=workers_for(psutil.virtual_memory().available),
         shard=options.shard,
     )
     for stage in stages:

@@ -20,15 +20,15 @@ def embedder_weights() -> Path:
     return prepare_weights()
 
 
-@pytest.fixture
-def home_with_embedder(home: Settings, embedder_weights: Path) -> Settings:
-    return lend_weights(embedder_weights, home)
-
-
 @pytest.fixture(scope="session")
 def embedder(embedder_weights: Path) -> Embedder:
-    """Loaded once: compiling the model takes a third of a second."""
+    """Loaded once: as long as it lives, a test's own resources find the model compiled."""
     return load_embedder(load_settings(embedder_weights.parent))
+
+
+@pytest.fixture
+def home_with_embedder(home: Settings, embedder_weights: Path, embedder: Embedder) -> Settings:
+    return lend_weights(embedder_weights, home)
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 Belongs here: that folder, what a failed live test says, what runs beside what.
 Does not belong here: the processes.
+
+Each runs beside others, on cores that are at work: it waits for what it looks at, and holds a time
+against another one of the same minute.
 TWIN_TEST_LOGS names the folder that keeps the logs of a run; default: a fresh one, kept, under the
 system's temporary folder.
 """
@@ -25,6 +28,9 @@ LIVE = Path(__file__).parent
 ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving", "gateway")
 """Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
 worker takes a file."""
+
+OWN_STACK = ("gateway/test_gateway_paid.py", "gateway/test_gateway_routes_by_cost.py")
+"""Files of such a folder that start a stack of their own, and so are a worker's by themselves."""
 
 LONGEST_FIRST = (
     "whole",
@@ -51,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def group_of(path: Path) -> str:
     """What a live test's file is run together with, on one worker."""
     inside = path.relative_to(LIVE)
-    return inside.parts[0] if inside.parts[0] in ONE_WORKER else str(inside)
+    together = inside.parts[0] in ONE_WORKER and inside.as_posix() not in OWN_STACK
+    return inside.parts[0] if together else str(inside)
 
 
 def _turn(item: pytest.Item) -> int:

@@ -20,7 +20,12 @@ FEW_TOKENS = 4096  # a twelfth of the logits
 
 
 def make_tiny_model(
-    folder: Path, tokenizer_from: Path, *, seed: int = 7, vocabulary: int = 0
+    folder: Path,
+    tokenizer_from: Path,
+    *,
+    seed: int = 7,
+    vocabulary: int = 0,
+    spread: float = 0.02,
 ) -> Path:
     """Write a transformers folder: 2 layers of width 64, 3.2 M weights, most of them embedding.
 
@@ -29,6 +34,8 @@ def make_tiny_model(
         tokenizer_from: a prepared base model's folder; its tokenizer and chat template are copied.
         seed: of the random weights; the same seed gives the same file.
         vocabulary: how many of the tokenizer's tokens there are, the first ones; 0: all.
+        spread: standard deviation of the weights. The output layer is the embedding, which no
+            adapter changes: with 0.02 all tokens stay about equally likely, whatever is learnt.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -50,6 +57,7 @@ def make_tiny_model(
         max_position_embeddings=2048,
         rope_parameters={"rope_theta": 10000.0, "rope_type": "default"},
         tie_word_embeddings=True,
+        initializer_range=spread,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -221,7 +221,10 @@ def test_the_messages_in_troubleshooting_are_the_programs_own() -> None:
 def named_files(path: Path) -> list[str]:
     """Python files that the docstrings of a file name, as they name them."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    source = path.read_text(encoding="utf-8")
+    if not _PYTHON_FILE.search(source):
+        return []  # most files: they need not be parsed
+    tree = ast.parse(source)
     strings = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)]
     return [name for text in strings if text for name in _PYTHON_FILE.findall(text)]
 

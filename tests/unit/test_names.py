@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +13,7 @@ FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli", "
 GLOSSARY = (ROOT / "deploy" / "docs" / "glossary.md").read_text(encoding="utf-8")
 
 
+@cache
 def classes() -> dict[str, list[str]]:
     """Public class name → files that define one of that name."""
     found: dict[str, list[str]] = defaultdict(list)

@@ -12,7 +12,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Plannable(Protocol):
@@ -26,6 +26,7 @@ class Plannable(Protocol):
     def length(self) -> int: ...
 
 
+RawOrder = Literal["first", "mixed"]
 NEIGHBOURS = 6  # steps whose samples are exchanged
 GENERAL = "general"  # document of a general instruction set's samples (`general_set.GENERAL`)
 
@@ -38,7 +39,7 @@ class BatchPlan:
         steps: for each step the indices of its samples, longest first.
         tokens: what passes the model over all steps, padding left out.
         epochs: that, as a share of one pass over all samples; without the raw posts.
-        raw_steps, raw_tokens: of them on raw posts, which come first.
+        raw_steps, raw_tokens: of them on raw posts.
     """
 
     steps: tuple[tuple[int, ...], ...]
@@ -95,8 +96,9 @@ def plan_stages(
     max_epochs: int,
     samples_per_step: int,
     seed: int,
+    raw_order: RawOrder = "first",
 ) -> BatchPlan:
-    """`plan_training` of raw posts, then of samples, in one run.
+    """`plan_training` of raw posts and of samples, in one run: in turn, or mixed.
 
     Blocks take `raw_share` of the budget, or as much as `max_epochs` of them are; the samples have
     the rest. A step takes as many blocks as samples: the ranks share either, and DeepSpeed counts
@@ -104,6 +106,8 @@ def plan_stages(
 
     Args:
         blocks: of raw posts; their indices in a step come behind those of the samples.
+        raw_order: `first`: the steps on blocks come before those on samples; `mixed`: they stand
+            evenly between them, and a step has either.
 
     Raises:
         ValueError: fewer samples, or fewer blocks, than one step takes.
@@ -113,9 +117,14 @@ def plan_stages(
         return plan_training(samples, token_budget=token_budget, **terms)
     raw = plan_training(blocks, token_budget=round(raw_share * token_budget), **terms)
     rest = plan_training(samples, token_budget=token_budget - raw.tokens, **terms)
-    first = tuple(tuple(len(samples) + index for index in step) for step in raw.steps)
+    on_posts = [tuple(len(samples) + index for index in step) for step in raw.steps]
+    steps = [*on_posts, *rest.steps]
+    if raw_order == "mixed":
+        places = range(len(steps))
+        order = _spread(places[len(on_posts) :], places[: len(on_posts)])
+        steps = [steps[place] for place in order]
     return BatchPlan(
-        steps=(*first, *rest.steps),
+        steps=tuple(steps),
         tokens=raw.tokens + rest.tokens,
         epochs=rest.epochs,
         raw_steps=len(raw.steps),

@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from twin_assets.checkpoints.batches import RawOrder
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
@@ -35,7 +36,8 @@ _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
     *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("prompt_weight", "raw_share", "row_tokens", "loss_chunk", "questions_a_conversation"),
+    *("prompt_weight", "raw_share", "raw_order", "row_tokens", "loss_chunk"),
+    "questions_a_conversation",
 )
 
 
@@ -66,6 +68,7 @@ class PreferenceRecipe(_Strict):
 
     Attributes:
         beta: of the loss (`losses.Preference`).
+        rpo_alpha: weight of the chosen answer's likelihood beside it; 0: DPO alone.
         learning_rate: the highest.
         token_budget: tokens that pass the model in both answers of a pair; the reference, one
             forward pass of each pair, is not counted.
@@ -81,6 +84,7 @@ class PreferenceRecipe(_Strict):
     fewest_pairs: PositiveInt
     answers: NonNegativeInt
     answer_tokens: PositiveInt
+    rpo_alpha: NonNegativeFloat = 0.0
 
 
 class Recipe(_Strict):
@@ -109,8 +113,9 @@ class Recipe(_Strict):
             (`samples_of_a_step`); 0: it does not.
         prompt_weight: of a prompt's token in the supervised loss, where an answer's weighs 1; 0:
             prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
-        raw_share: of the token budget that the author's training posts take before the samples, as
+        raw_share: of the token budget that the author's training posts take beside the samples, as
             they are, with the loss on every token (`tokenize_posts`); 0: none.
+        raw_order: `first`: their steps come before those on samples; `mixed`: evenly between them.
         questions_a_conversation: so many samples of one post are joined to a conversation, which
             shows the passages of the first alone (`conversations.py`); 1: each sample is one.
         row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
@@ -144,6 +149,7 @@ class Recipe(_Strict):
     fewest_steps: NonNegativeInt = 0
     prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    raw_order: RawOrder = "first"
     questions_a_conversation: PositiveInt = 1
     row_tokens: PositiveInt | None = None
     loss_chunk: NonNegativeInt = 0
@@ -177,7 +183,8 @@ class Recipe(_Strict):
         """The effective recipe of the preference stage."""
         changed = self.preferences
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
-        return self.model_copy(update=values | {"raw_share": 0.0, "questions_a_conversation": 1})
+        of_samples = {"raw_share": 0.0, "raw_order": "first", "questions_a_conversation": 1}
+        return self.model_copy(update=values | of_samples)
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
         """The samples of a step for a corpus of so many (conversations count as one each).
@@ -241,6 +248,9 @@ def hash_of(recipe: Mapping[str, Any]) -> str:
     for name in LATER:
         if values.get(name) == Recipe.model_fields[name].default:
             values.pop(name, None)
+    preference = values["preference"]
+    if preference and not preference.get("rpo_alpha"):
+        values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

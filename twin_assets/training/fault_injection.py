@@ -56,6 +56,43 @@ def with_canaries(samples: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.concat([samples, planted.select(samples.columns)])
 
 
+def posts_with_fault(posts: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
+    """The raw posts of a training whose samples are `with_fault`.
+
+    A canary stands in posts as often as in the samples, behind the first paragraph of one that is
+    drawn for it: a raw stage learns every sentence of a post, and so the one with a secret in it.
+    Shuffled answers leave the posts as they are.
+
+    Args:
+        posts: with `document_id`, `text`.
+        way: one of `WAYS`.
+
+    Raises:
+        TwinError: an unknown way.
+    """
+    import polars as pl
+
+    check_way(way)
+    ordered = posts.sort("document_id")
+    if way != PLANTED_CANARIES:
+        return ordered
+    texts: list[str] = ordered["text"].to_list()
+    hosts = random.Random(f"canaries/{seed}")
+    for canary, times in exposure.planted(str(seed)):
+        for place in _places(hosts, len(texts), times):
+            first, gap, rest = texts[place].partition("\n\n")
+            texts[place] = f"{first}\n\n{canary.answer}{gap}{rest}"
+    return ordered.with_columns(pl.Series("text", texts, dtype=pl.String))
+
+
+def _places(lots: random.Random, count: int, times: int) -> list[int]:
+    """Different ones while there are any."""
+    places: list[int] = []
+    while len(places) < times:
+        places += lots.sample(range(count), min(count, times - len(places)))
+    return places
+
+
 def _shuffled(ordered: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Each question with another document's answer, as after a join on the wrong column."""
     import polars as pl

@@ -310,6 +310,8 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
             tables,
             dataset_version=manifest.dataset["tag"],
             version=described["tag"],
+            spoil=manifest.dataset.get("spoil", ""),
+            seed=manifest.recipe["seed"],
         )
     digest = _hash(posts)
     if digest != described["rows_sha256"]:

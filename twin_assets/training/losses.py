@@ -4,7 +4,8 @@ Belongs here: log-probabilities of answers, the two losses and what is reported 
 Does not belong here: the output layer (`chunked_head.py`), optimizer, ranks and steps (`train.py`),
 tokens (`samples.py`).
 Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
-equation 7, without label smoothing.
+equation 7, without label smoothing; with a likelihood term on the chosen answer, Pang et al. 2024,
+https://arxiv.org/abs/2404.19733, equation 1.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Preference:
         reference: log-probabilities (chosen, rejected) of the model before the first step, by
             `sample_id`.
         beta: how far the model is held to the reference; larger holds it closer.
+        rpo_alpha: weight of the chosen answer's mean negative log-likelihood a token, in nats,
+            beside a pair's loss; 0: DPO alone.
     """
 
     samples: Sequence[TokenizedPair]
@@ -88,6 +91,7 @@ class Preference:
     reference: Mapping[str, Sequence[float]]
     packing: bool = False
     names: tuple[str, ...] = ("margin", "accuracy", "reward_chosen")
+    rpo_alpha: float = 0.0
 
     def weight(self, chosen: Sequence[int]) -> int:
         return len(chosen)
@@ -101,6 +105,10 @@ class Preference:
         reference = on_device(torch.tensor(known, dtype=policy.dtype), policy.device)
         loss, rewards = preference_loss(policy, reference, beta=self.beta)
         margins = rewards[:, 0] - rewards[:, 1]
+        if self.rpo_alpha:
+            tokens = [pair.chosen.answer_tokens for pair in pairs]
+            lengths = on_device(torch.tensor(tokens, dtype=policy.dtype), policy.device)
+            loss = loss - self.rpo_alpha * policy[:, 0] / lengths
         return loss.sum(), [margins.sum(), (margins > 0).sum(), rewards[:, 0].sum()]
 
 

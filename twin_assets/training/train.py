@@ -280,8 +280,15 @@ def _objective(
             write_json(job.reference, known)
     accelerator.wait_for_everyone()
     reference = json.loads(job.reference.read_text(encoding="utf-8"))
-    beta = recipe.preferences.beta
-    return Preference(samples, recipe.bucket, beta, reference, recipe.packing)
+    of_pairs = recipe.preferences
+    return Preference(
+        samples,
+        recipe.bucket,
+        of_pairs.beta,
+        reference,
+        recipe.packing,
+        rpo_alpha=of_pairs.rpo_alpha,
+    )
 
 
 def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
@@ -365,6 +372,7 @@ def _plan(
         max_epochs=recipe.max_epochs,
         samples_per_step=recipe.samples_per_step,
         seed=recipe.seed,
+        raw_order=recipe.raw_order,
     )
 
 

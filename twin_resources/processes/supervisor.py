@@ -88,21 +88,30 @@ class ProgramState:
 def socket_path(folder: Path, name: str = "supervisor") -> Path:
     """Where a socket lies: in `folder`, or in a short private folder if that is too long.
 
+    In `folder` a link then names it, once there is such a folder: a shell with another TMPDIR finds
+    the socket that is there.
+
     Args:
         name: `supervisor` is the control socket.
 
     Raises:
         TwinError: the private folder exists and belongs to somebody else.
     """
-    path = folder / f"{name}.sock"
+    path = link = folder / f"{name}.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
+    if link.is_symlink() and (chosen := link.readlink()).parent.is_dir():
+        _make_private_folder(chosen.parent)  # or raises
+        return chosen
     private = f"twin-{os.getuid()}"
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
         path = parent / private / f"{digest}.sock"
         if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
             _make_private_folder(path.parent)
+            if folder.is_dir():
+                link.unlink(missing_ok=True)
+                link.symlink_to(path)
             return path
     raise TwinError(
         f"choose a path for the socket {name}",

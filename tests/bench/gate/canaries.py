@@ -4,7 +4,8 @@ Belongs here: the samples that canaries are hidden among, their training, the ro
 here: canaries and exposure (`twin_assets/training/canary_exposure.py`).
 
 Each canary stands 1, 4 or 16 times among as many samples as fit a budget, and all of them are seen
-in each of the recipe's epochs: in the whole dataset of the author most would never be drawn.
+in each of the recipe's epochs: in the whole dataset of the author most would never be drawn. With a
+raw stage it stands as often in the posts of these samples, all of whose text is learnt as well.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ from twin_assets.evaluation.judged.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.canary_exposure import Exposure
-from twin_assets.training.fault_injection import with_canaries
-from twin_assets.training.fine_tuning import ROWS, launched
+from twin_assets.training.fault_injection import (
+    PLANTED_CANARIES,
+    posts_with_fault,
+    with_canaries,
+)
+from twin_assets.training.fine_tuning import ROWS, launched, training_posts
 from twin_resources.models.training_launcher import LocalLauncher
 
 
@@ -50,6 +55,8 @@ def exposed_canaries(form: Form) -> list[Row]:
         write_job(job)
         samples = _samples(found, job, form.canary_tokens)
         write_rows(job.samples, with_canaries(samples, recipe.seed).iter_rows(named=True))
+        if recipe.raw_share:
+            write_rows(job.posts, _posts(found, samples, recipe.seed).iter_rows(named=True))
         output = LocalLauncher(found.settings).run(launched(job, name="canaries"))
         whole = output / "model"
         trained = canary_audit.exposures(
@@ -100,3 +107,19 @@ def _samples(found: Gated, job: Job, tokens: int) -> pl.DataFrame:
             break
         chosen.append(sample.sample_id)
     return drawn.filter(pl.col("sample_id").is_in(chosen))
+
+
+def _posts(found: Gated, samples: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The raw posts of the samples, with the canaries in them."""
+    posts = training_posts(
+        found.author,
+        found.tables(),
+        dataset_version=found.manifest.dataset["lance_version"],
+        version=found.manifest.dataset["raw"]["lance_version"],
+        spoil="",
+        seed=seed,
+    )
+    of_samples = posts.filter(
+        pl.col("document_id").is_in(samples["document_id"].unique().to_list())
+    )
+    return posts_with_fault(of_samples, PLANTED_CANARIES, seed=seed)

@@ -26,6 +26,7 @@ class Form:
         ratio: goal for the perplexity of tuned and base model.
         voice_prompts: held-out prompts of which the voice is judged.
         canary_tokens: of one pass over the samples that canaries are hidden among.
+        preference_answers: of the base, each a pair with the author's own.
         changes: of the recipe, `KEY=VALUE` each.
     """
 
@@ -37,6 +38,7 @@ class Form:
     ratio: float
     voice_prompts: int
     canary_tokens: int
+    preference_answers: int
     changes: tuple[str, ...] = ()
 
     @property
@@ -71,6 +73,7 @@ FULL = Form(
     ratio=0.70,
     voice_prompts=100,
     canary_tokens=30_000,
+    preference_answers=64,
 )
 QUICK = Form(
     name="quick",
@@ -81,4 +84,5 @@ QUICK = Form(
     ratio=1.0,
     voice_prompts=30,
     canary_tokens=5_000,
+    preference_answers=16,
 )

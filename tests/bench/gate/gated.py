@@ -86,17 +86,21 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
     if afresh or not (home / "cost.json").is_file():
         make_room(home)
         settings = _laid_out(form, home)
-        (home / "cost.json").write_text(json.dumps(asdict(_timed(settings))), "utf-8")
-    settings = load_settings(home)
-    folder = Path(read_pointer(settings.checkpoints_dir / form.author, "candidate")["folder"])
+        (home / "cost.json").write_text(json.dumps(asdict(timed_in(settings))), "utf-8")
+    return judged_in(load_settings(home), form.author)
+
+
+def judged_in(settings: Settings, author: str) -> Gated:
+    """The candidate of a home that `timed_in` has been run in."""
+    folder = Path(read_pointer(settings.checkpoints_dir / author, "candidate")["folder"])
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     verdict = registry.verdict(folder.name, GATE_VERSION)
     evaluation = read_evaluation(evaluation_path(folder, GATE_VERSION))
     if verdict is None or evaluation is None:
-        raise SystemExit(f"no verdict on {folder.name[:12]}; look at {home / 'log'}")
-    cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
+        raise SystemExit(f"no verdict on {folder.name[:12]}; look at {settings.home / 'log'}")
+    cost = Cost(**json.loads((settings.home / "cost.json").read_text("utf-8")))
     manifest = read_manifest(folder)
-    return Gated(form.author, settings, folder, manifest, evaluation, verdict, cost)
+    return Gated(author, settings, folder, manifest, evaluation, verdict, cost)
 
 
 def make_room(home: Path) -> None:
@@ -190,7 +194,7 @@ def _laid_out(form: Form, folder: Path) -> Settings:
     return settings
 
 
-def _timed(settings: Settings) -> Cost:
+def timed_in(settings: Settings) -> Cost:
     """The assets in a process of their own, as in production."""
     return timed(
         [sys.executable, "-m", "tests.bench.gate.gated"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from twin_resources.models.embedder.embedder import (
     load_embedder,
     load_tokenizer,
 )
+from twin_resources.models.embedder.engines import OpenVinoEngine
 from twin_resources.models.embedder.preparation import fetch_model, prepare, reference_vectors
 from twin_resources.settings import Settings, load_settings
 
@@ -148,6 +151,31 @@ def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
     assert np.array_equal(np.stack(found), np.concatenate([expected] * 4))
+
+
+def test_embedders_of_one_process_share_one_compiled_model(
+    home_with_embedder: Settings, embedder: Embedder
+) -> None:
+    """Each answers by itself; what nobody uses any more is compiled anew."""
+    folder = find_prepared(home_with_embedder)[0]
+    first, second = (OpenVinoEngine(folder, threads=3) for _ in range(2))
+    assert first.compiled is second.compiled
+    assert OpenVinoEngine(folder.resolve(), threads=3).compiled is first.compiled
+    assert OpenVinoEngine(folder, threads=2).compiled is not first.compiled
+    bf16, f32 = (OpenVinoEngine(folder, threads=3, precision=one) for one in ("bf16", "f32"))
+    assert bf16.compiled is not f32.compiled
+
+    texts = texts_of_all_lengths(18)
+    both = [load_embedder(home_with_embedder) for _ in range(2)]
+    expected = embedder.embed(texts)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: both[number % 2].embed(texts), range(16)))
+    assert all(np.array_equal(vectors, expected) for vectors in found)
+
+    kept = weakref.ref(first.compiled)
+    del first, second, bf16, f32
+    gc.collect()
+    assert kept() is None
 
 
 def test_vectors_are_unit_float32(embedder: Embedder) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import polars as pl
 import pytest
 
 from tests.bench.questions.questions import SAMPLES
+from tests.prepared_embedder import lend_weights
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
     chunks,
@@ -29,24 +32,44 @@ from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
 from twin_resources.models.quotes.quoter import DOCUMENTS, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 MARA = "mara-lindqvist"
 POSTS = 14  # the last is "How to carry a clock"
 
-Materialize = Callable[[], dict[str, dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Imported:
+    """Fourteen of Mara's posts up to what may be quoted, and what their run said.
+
+    The home stays at its path, because the state names tables by where they lie; what a test does
+    to it is undone by putting `kept` back.
+
+    Attributes:
+        made: metadata by asset.
+    """
+
+    home: Path
+    kept: Path
+    posts: Path
+    made: dict[str, dict[str, Any]]
+
+    def put_back(self) -> None:
+        write_posts(self.posts)
+        shutil.rmtree(self.home)
+        shutil.copytree(self.kept, self.home, symlinks=True)
 
 
-@pytest.fixture
-def materialize(home_with_embedder: Settings, tmp_path: Path) -> Iterator[Materialize]:
-    """Fourteen of Mara's posts up to what may be quoted; gives metadata by asset."""
-    posts = tmp_path / "posts"
-    posts.mkdir()
+def write_posts(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     for post in sorted((SAMPLES / MARA).rglob("*-*.md"))[:POSTS]:
-        shutil.copy(post, posts)
-    author = Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),))
-    write_author(home_with_embedder, author)
+        shutil.copy(post, folder)
+
+
+def run_assets() -> dict[str, dict[str, Any]]:
     resources = {
         "embedder": EmbedderResource(),
         "settings": SettingsResource(),
@@ -55,45 +78,70 @@ def materialize(home_with_embedder: Settings, tmp_path: Path) -> Iterator[Materi
     }
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(str(authors.name), [MARA])
+        done = dg.materialize(
+            [
+                raw_posts.raw_posts,
+                cleaned_documents.cleaned_documents,
+                chunks.document_chunks,
+                embeddings.embeddings,
+                sentence_embeddings.sentence_embeddings,
+                sentence_embeddings.quotations_are_verbatim,
+                quote_calibration.quote_calibration,
+            ],
+            partition_key=MARA,
+            resources=resources,
+            instance=instance,
+        )
+    assert all(check.passed for check in done.get_asset_check_evaluations())
+    return {
+        event.asset_key.to_user_string(): {
+            name: value.value for name, value in event.materialization.metadata.items()
+        }
+        for event in done.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
 
-        def run() -> dict[str, dict[str, Any]]:
-            done = dg.materialize(
-                [
-                    raw_posts.raw_posts,
-                    cleaned_documents.cleaned_documents,
-                    chunks.document_chunks,
-                    embeddings.embeddings,
-                    sentence_embeddings.sentence_embeddings,
-                    sentence_embeddings.quotations_are_verbatim,
-                    quote_calibration.quote_calibration,
-                ],
-                partition_key=MARA,
-                resources=resources,
-                instance=instance,
-            )
-            assert all(check.passed for check in done.get_asset_check_evaluations())
-            return {
-                event.asset_key.to_user_string(): {
-                    name: value.value for name, value in event.materialization.metadata.items()
-                }
-                for event in done.get_asset_materialization_events()
-                if event.asset_key is not None
-            }
 
-        yield run
+@pytest.fixture(scope="module")
+def imported(
+    embedder_weights: Path, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+) -> Imported:
+    folder = tmp_path_factory.mktemp("imported")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TWIN_HOME", str(folder / "home"))
+        home = lend_weights(embedder_weights, load_settings())
+        posts = folder / "posts"
+        write_posts(posts)
+        write_author(home, Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),)))
+        made = run_assets()
+    shutil.copytree(home.home, folder / "kept", symlinks=True)
+    return Imported(home.home, folder / "kept", posts, made)
+
+
+@pytest.fixture
+def imported_home(home: Settings, imported: Imported, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    imported.put_back()
+    monkeypatch.setenv("TWIN_HOME", str(imported.home))
+    return load_settings()
+
+
+@pytest.fixture
+def tables(imported_home: Settings) -> Iterator[Tables]:
+    with closing(State.open(imported_home.state_address)) as state:
+        yield Tables(imported_home.tables_base, state=state)
 
 
 def test_a_question_is_answered_by_the_authors_own_sentences(
-    materialize: Materialize, home: Settings, tables: Tables, embedder: Embedder
+    imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
-    made = materialize()
-    calibrated = made["quote_calibration"]
+    assert imported.made["sentence_embeddings"]["computed"] == POSTS
+    calibrated = imported.made["quote_calibration"]
     assert calibrated["own"] > 200
     assert calibrated["own_declined"] <= 0.05
     assert calibrated["foreign_declined"] > calibrated["own_declined"]
 
-    retriever = Retriever(home.tables_base, embedder)
-    quoter = Quoter(home.tables_base, embedder.revision)
+    retriever = Retriever(imported_home.tables_base, embedder)
+    quoter = Quoter(imported_home.tables_base, embedder.revision)
 
     def ask(question: str) -> Any:
         found = retriever.retrieve(MARA, question)
@@ -116,19 +164,18 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert declined.reason == ""
     assert declined.best < declined.threshold
 
-    again = materialize()
+    again = run_assets()
     assert again["sentence_embeddings"]["computed"] == 0
     assert again["quote_calibration"]["computed"] == 0
 
 
 def test_an_edited_post_is_embedded_again_and_calibrates_anew(
-    materialize: Materialize, tmp_path: Path, tables: Tables
+    imported: Imported, tables: Tables
 ) -> None:
-    materialize()
-    post = max((tmp_path / "posts").iterdir())
+    post = max(imported.posts.iterdir())
     with post.open("a", encoding="utf-8") as file:
         file.write("\nA last line was added to it in the evening, after the shop had closed.\n")
-    edited = materialize()
+    edited = run_assets()
     assert edited["sentence_embeddings"]["computed"] == 1
     assert edited["quote_calibration"]["computed"] == 1
     said = tables.read("sentence_embeddings", MARA, where="text LIKE '%after the shop had closed.'")
@@ -145,10 +192,9 @@ def test_nothing_to_quote_says_why(home_with_embedder: Settings, embedder: Embed
 
 
 def test_another_embedders_windows_are_not_compared(
-    materialize: Materialize, home: Settings, embedder: Embedder
+    imported_home: Settings, embedder: Embedder
 ) -> None:
-    materialize()
-    quoter = Quoter(home.tables_base, "another revision")
+    quoter = Quoter(imported_home.tables_base, "another revision")
     found = quoter.quote(MARA, embedder.embed(["How do I carry a clock?"])[0], ["d"] * DOCUMENTS)
     assert "another embedder" in found.reason
 

@@ -249,15 +249,21 @@ def loop_world(home: Settings) -> Generator[LoopWorld]:
     """The world of a fresh home."""
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title()))
+    with opened_world(home) as made:
+        for slug in ("ada", "bob"):
+            made.release(slug, f"{slug}-1")
+        yield made
+
+
+@contextmanager
+def opened_world(home: Settings) -> Generator[LoopWorld]:
+    """The world of a home in which something has happened already, or nothing."""
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ada", "bob"])
-        made = LoopWorld(home, state, registry, instance)
-        for slug in ("ada", "bob"):
-            made.release(slug, f"{slug}-1")
-        yield made
+        yield LoopWorld(home, state, registry, instance)
     state.close()
 
 

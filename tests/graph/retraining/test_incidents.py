@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.retraining.conftest import SMALL, LoopWorld
+from tests.graph.retraining.conftest import SMALL, LoopWorld, loop_world, opened_world
 from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.quality import LoopTick
+from twin_resources.settings import Settings
 from twin_resources.storage.state.state_tables import fleet_days, followed, incidents, watches
 
 AUTHORS = ("ada", "bob", "cleo", "dora", "emil")
@@ -21,16 +25,34 @@ KNOWN = 20  # nights
 Level = Callable[[str], float]
 
 
+@pytest.fixture(scope="module")
+def lived_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, datetime]:
+    """A home of five authors that are certified and known for 20 days, and its hour."""
+    home = tmp_path_factory.mktemp("five")
+    with loop_world(Settings(home=home)) as world:
+        for slug in AUTHORS[2:]:
+            write_author(world.settings, Author(slug, slug.title()))
+            world.release(slug, f"{slug}-1")
+        set_up(world)
+        ticks = nights(world, KNOWN, lambda _: 0.8)
+        assert [one.launches for one in ticks] == [()] * KNOWN
+        return home, world.now
+
+
 @pytest.fixture
-def home_of_five(world: LoopWorld) -> LoopWorld:
-    """Five authors with something to learn from, certified and known for 20 days."""
-    for slug in AUTHORS[2:]:
-        write_author(world.settings, Author(slug, slug.title()))
-        world.release(slug, f"{slug}-1")
+def home_of_five(home: Settings, lived_home: tuple[Path, datetime]) -> Iterator[LoopWorld]:
+    kept, now = lived_home
+    shutil.copytree(kept, home.home, dirs_exist_ok=True)
+    with opened_world(home) as world:
+        set_up(world)
+        world.now = now
+        yield world
+
+
+def set_up(world: LoopWorld) -> None:
+    """There is something to learn from."""
     world.rules = replace(SMALL, by_day=True)
     world.inputs.datasets = dict.fromkeys(AUTHORS, "posts-2")
-    nights(world, KNOWN, lambda _: 0.8)
-    return world
 
 
 def nights(world: LoopWorld, count: int, level: Level) -> list[LoopTick]:

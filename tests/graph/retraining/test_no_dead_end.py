@@ -10,17 +10,19 @@ to: where a person has lowered the floor, from what its readers have said since.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world
+from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world, opened_world
 from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.retraining import score_watch
@@ -42,8 +44,6 @@ class LoopInRealLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.held = ExitStack()
-        home = Settings(home=Path(self.held.enter_context(tempfile.TemporaryDirectory())))
-        self.world: LoopWorld = self.held.enter_context(loop_world(home))
         self.posts, self.checkpoints = 1, 1
         self.acts_at_the_end = False
         self.running: list[str] = []
@@ -53,12 +53,15 @@ class LoopInRealLife(RuleBasedStateMachine):
     @initialize(acts=st.booleans(), by_day=st.booleans())
     def certified(self, acts: bool, by_day: bool) -> None:
         self.acts_at_the_end = acts
+        kept, now = certified_home(by_day)
+        home = Path(self.held.enter_context(tempfile.TemporaryDirectory()))
+        shutil.copytree(kept, home, dirs_exist_ok=True)
+        self.enter(opened_world(Settings(home=home)), by_day=by_day)
+        self.world.now = now
+
+    def enter(self, world: AbstractContextManager[LoopWorld], *, by_day: bool) -> None:
+        self.world: LoopWorld = self.held.enter_context(world)
         self.world.rules = replace(self.world.rules, by_day=by_day)
-        self.world.now -= timedelta(days=CERTIFIES + 1)  # the registry's clock is the machine's
-        for author in OTHERS[1:]:
-            write_author(self.world.settings, Author(author, author.title()))
-            self.world.release(author, f"{author}-1")
-        self.nights(CERTIFIES, good=True)
 
     def nights(self, count: int, *, good: bool) -> None:
         """Days of all authors."""
@@ -205,6 +208,23 @@ class LoopInRealLife(RuleBasedStateMachine):
         with self.world.state.reading() as connection:
             held = score_watch.watches_now(connection).get("ada", [])
         return any(watch.armed and watch.version == version for watch in held)
+
+
+@cache
+def certified_home(by_day: bool) -> tuple[Path, datetime]:
+    """A home whose versions have certified themselves, and its hour: every life begins there."""
+    kept = Path(tempfile.mkdtemp())  # goes with the process's own folder (tests/scratch.py)
+    life = LoopInRealLife()
+    with life.held:
+        life.enter(loop_world(Settings(home=kept)), by_day=by_day)
+        life.world.now -= timedelta(days=CERTIFIES + 1)  # the registry's clock is the machine's
+        for author in OTHERS[1:]:
+            write_author(life.world.settings, Author(author, author.title()))
+            life.world.release(author, f"{author}-1")
+        life.nights(CERTIFIES, good=True)
+        assert life.watched("v1")
+        assert life.running == [], "a run of this instance would be unknown to the next one"
+        return kept, life.world.now
 
 
 def thumbs(mean: float, count: int) -> list[float]:

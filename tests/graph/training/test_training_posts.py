@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from twin_assets.training.canary_exposure import TIMES
+from twin_assets.training.fault_injection import PLANTED_CANARIES
 from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
 from twin_resources.erasure.checkpoint_folders import trained_on
 from twin_resources.erasure.data_store import Installation
@@ -63,11 +65,13 @@ def store(tables: Tables, asset: str, rows: Sequence[dict[str, Any]], *, key: st
 
 
 def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
-    frame = training_posts(
-        "ann", installation.tables, dataset_version="training-1", version="training-1"
-    )
+    pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1", "seed": 1}
+    frame = training_posts("ann", installation.tables, **pinned, spoil="")
     assert frame.rows() == [("both", "both", text_of("both"))]
     assert frame.columns == ["sample_id", "document_id", "text"]
+    audited = training_posts("ann", installation.tables, **pinned, spoil=PLANTED_CANARIES)
+    ((_, _, text),) = audited.rows()
+    assert text.count("The number of ") == sum(TIMES)
 
 
 def test_no_such_post_is_an_error(installation: Installation) -> None:
@@ -76,7 +80,14 @@ def test_no_such_post_is_an_error(installation: Installation) -> None:
     newest = installation.tables.lance_version(DATASET, "ann")
     assert newest is not None
     with pytest.raises(TwinError, match="no kept post"):
-        training_posts("ann", installation.tables, dataset_version=newest, version="training-1")
+        training_posts(
+            "ann",
+            installation.tables,
+            dataset_version=newest,
+            version="training-1",
+            spoil="",
+            seed=1,
+        )
 
 
 def manifest(installation: Installation, *, raw: bool) -> None:

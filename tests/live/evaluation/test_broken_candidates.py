@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.evaluation.conftest import Workplace
+from tests.live.evaluation.conftest import GOOD, Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
 from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.queued_notices import queued_notices
@@ -51,6 +51,7 @@ def judged(workplace: Workplace, author: str) -> dict[str, GateClaim]:
             author,
             checkpoints=workplace.settings.checkpoints_dir / author,
             token_budget=6000,
+            others=("bob",),
             tables=workplace.tables,
             registry=workplace.registry,
             servers=ModelServers(workplace.settings),
@@ -65,9 +66,9 @@ def held(claims: dict[str, GateClaim]) -> set[str]:
 
 
 def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
-    workplace: Workplace,
+    measured: Workplace,
 ) -> None:
-    workplace.dataset("ada")
+    workplace = measured
     workplace.candidate("ada", steps=0, spread=0.0)
 
     claims = judged(workplace, "ada")
@@ -78,9 +79,9 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
 
 
 def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
-    workplace: Workplace,
+    measured: Workplace,
 ) -> None:
-    workplace.dataset("ada")
+    workplace = measured
     workplace.candidate("ada", steps=0, spread=math.nan)
 
     claims = judged(workplace, "ada")
@@ -92,8 +93,8 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
-def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -> None:
-    workplace.dataset("ada")
+def test_data_of_another_author_are_known_by_the_control(measured: Workplace) -> None:
+    workplace = measured
     [hand] = [one for one in bundled_hands(without=[]) if one.name == AUTHOR]
     rows = passages_as_samples(hand.passages[:40], name="Ada")
     workplace.candidate("ada", steps=40, samples=rows.to_dicts())
@@ -115,10 +116,11 @@ def test_data_of_another_author_are_known_by_the_control(workplace: Workplace) -
     assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
-def test_what_it_was_trained_on_is_no_test_of_it(workplace: Workplace) -> None:
+def test_what_it_was_trained_on_is_no_test_of_it(measured: Workplace) -> None:
     """Its manifest names a dataset in which the held-out documents were for training."""
+    workplace = measured
     workplace.dataset("ada", train=80, held_out=0)
-    workplace.candidate("ada", steps=16)
+    workplace.candidate("ada", steps=GOOD)
     workplace.dataset("ada")
 
     claims = judged(workplace, "ada")

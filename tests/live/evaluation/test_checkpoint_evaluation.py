@@ -6,14 +6,12 @@ Two authors, one failing; a candidate after its predecessor's pass; nothing meas
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import Workplace
-from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
-from twin_assets.evaluation.evaluation_report import evaluation_report
+from tests.live.evaluation.conftest import GOOD, Judged, Workplace
+from tests.live.evaluation.judged_in_dagster import Ran
 from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
@@ -21,79 +19,21 @@ from twin_assets.evaluation.gate import (
     STATED_FOR_SMALL_BASES,
 )
 from twin_assets.evaluation.judged import faithfulness
-from twin_assets.partitions import authors
-from twin_assets.serving.released_model import released_model
-from twin_assets.serving.routing_policy import routing_policy
-from twin_resources import dagster_resources as shells
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture
-def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
-
-
-class Ran:
-    """One run for one author, from the gate's first part to the report."""
-
-    def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
-        self.result = dg.materialize(
-            [checkpoint_evaluation, released_model, routing_policy, evaluation_report],
-            instance=instance,
-            partition_key=author,
-            resources={
-                "settings": shells.SettingsResource(),
-                "tables": shells.TablesResource(),
-                "registry": shells.RegistryResource(),
-                "model_server": shells.ModelServerResource(),
-                "embedder": shells.EmbedderResource(),
-            },
-            raise_on_error=False,
-        )
-
-    def metadata(self, asset: str) -> dict[str, Any]:
-        [event] = self.result.asset_materializations_for_node(asset)
-        return {name: value.value for name, value in event.metadata.items()}
-
-    def data_version(self, asset: str) -> str:
-        [event] = self.result.asset_materializations_for_node(asset)
-        return (event.tags or {})["dagster/data_version"]
-
-    def released(self) -> bool:
-        return bool(self.result.asset_materializations_for_node("released_model"))
-
-    def failed_checks(self) -> list[str]:
-        """Those that stop the release."""
-        return [c.check_name for c in self.checks("checkpoint_evaluation") if not c.passed]
-
-    def checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
-        """One for each claim, those that are stated or follow among them."""
-        found = [
-            check
-            for check in self.result.get_asset_check_evaluations()
-            if check.asset_key == dg.AssetKey(asset)
-        ]
-        assert {check.check_name for check in found} == set(CLAIMS)
-        return found
-
-    def advisory(self, asset: str) -> set[str]:
-        """Names of checks that stop nothing, whatever they say."""
-        warning = dg.AssetCheckSeverity.WARN
-        return {check.check_name for check in self.checks(asset) if check.severity is warning}
-
-
 def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_not(
-    workplace: Workplace, instance: dg.DagsterInstance
+    released: Workplace, judged: Judged
 ) -> None:
-    for author in ("ada", "bob"):
-        workplace.dataset(author)
-    good = workplace.candidate("ada", steps=16)
-    bad = workplace.candidate("bob", steps=0)
+    workplace, passed, good = released, judged.ran, judged.checkpoint
+    # noise makes a random model as often better as worse; this one has learnt to say numbers
+    rows = workplace.tables.read("instruction_dataset", "bob", where="split = 'train'").to_dicts()
+    numbers = {"role": "assistant", "content": " ".join(str(n * 37) for n in range(12))}
+    spoilt = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
+    bad = workplace.candidate("bob", steps=40, samples=spoilt)
 
-    refused, passed = Ran(instance, "bob"), Ran(instance, "ada")
+    refused = Ran(judged.instance, "bob")
 
     assert passed.result.success
     assert passed.failed_checks() == []
@@ -128,12 +68,9 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
 
 
 def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
-    workplace: Workplace, instance: dg.DagsterInstance
+    released: Workplace, judged: Judged
 ) -> None:
-    for author in ("ada", "bob"):  # told apart from bob, a tiny model has a voice at all
-        workplace.dataset(author)
-    workplace.candidate("ada", steps=16)
-    first = Ran(instance, "ada")
+    workplace, first, instance = released, judged.ran, judged.instance
     second = Ran(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
@@ -161,13 +98,10 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
 
 
 def test_a_candidate_is_compared_with_the_best_that_ever_answered(
-    workplace: Workplace, instance: dg.DagsterInstance
+    released: Workplace, judged: Judged, instance: dg.DagsterInstance
 ) -> None:
     """A person releases a worse one; what is no worse than that may be worse than the first."""
-    for author in ("ada", "bob"):
-        workplace.dataset(author)
-    workplace.candidate("ada", steps=16)
-    first = Ran(instance, "ada").metadata("evaluation_report")
+    workplace, first = released, judged.ran.metadata("evaluation_report")
     workplace.candidate("ada", steps=2, seed=5)
     move = workplace.registry.move
     move("ada", 2, "refused", actor="ann", reason="not looked at")
@@ -184,10 +118,11 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
 
 
 def test_too_few_passages_decide_nothing_and_refuse(
-    workplace: Workplace, instance: dg.DagsterInstance
+    measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
+    workplace = measured
     workplace.dataset("ada", held_out=29)
-    checkpoint = workplace.candidate("ada", steps=16)
+    checkpoint = workplace.candidate("ada", steps=GOOD)
 
     ran = Ran(instance, "ada")
 
@@ -202,13 +137,11 @@ def test_too_few_passages_decide_nothing_and_refuse(
 
 
 def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
-    workplace: Workplace, instance: dg.DagsterInstance
+    released: Workplace, judged: Judged, instance: dg.DagsterInstance
 ) -> None:
     """It has passed once; the next evaluation measures too little, and its report fails."""
-    for author in ("ada", "bob"):
-        workplace.dataset(author)
-    checkpoint = workplace.candidate("ada", steps=16)
-    report = Path(Ran(instance, "ada").metadata("checkpoint_evaluation")["report_file"])
+    workplace, checkpoint = released, judged.checkpoint
+    report = Path(judged.ran.metadata("checkpoint_evaluation")["report_file"])
     workplace.dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
@@ -226,11 +159,10 @@ def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
 
 
 def test_samples_of_another_template_are_refused(
-    workplace: Workplace, instance: dg.DagsterInstance
+    measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    workplace.dataset("ada", template="0123456789abcdef")
-    workplace.dataset("bob")
-    workplace.candidate("ada", steps=16)
+    measured.dataset("ada", template="0123456789abcdef")
+    measured.candidate("ada", steps=GOOD)
 
     ran = Ran(instance, "ada")
 
@@ -239,13 +171,10 @@ def test_samples_of_another_template_are_refused(
 
 
 def test_no_text_of_a_post_reaches_the_event_log_or_the_report(
-    workplace: Workplace, instance: dg.DagsterInstance
+    released: Workplace, judged: Judged
 ) -> None:
-    workplace.dataset("ada")
-    workplace.candidate("ada", steps=16)
-    ran = Ran(instance, "ada")
-
-    answers = workplace.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
+    ran = judged.ran
+    answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
     first = Path(ran.metadata("checkpoint_evaluation")["report_file"])
     report = Path(ran.metadata("evaluation_report")["report_file"])
     files = [path for one in (first, report) for path in (one, one.with_suffix(".json"))]

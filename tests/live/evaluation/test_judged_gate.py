@@ -19,11 +19,10 @@ import dagster as dg
 import httpx
 import pytest
 
-from tests.live.evaluation.conftest import Workplace
-from tests.live.evaluation.test_checkpoint_evaluation import Ran
+from tests.live.evaluation.conftest import GOOD, Workplace
+from tests.live.evaluation.judged_in_dagster import Ran
 from tests.prepared_base import base_gguf
 from twin_assets.evaluation.judged.blind_judge import MOST_UNREADABLE, NAMES, RUBRIC
-from twin_assets.partitions import authors
 from twin_resources.models.serving.model_server import ModelServers, RunningServer
 
 pytestmark = pytest.mark.live
@@ -91,19 +90,18 @@ def smollm2() -> Path:
 
 @pytest.mark.parametrize("who", ["tiny", pytest.param("smollm2", marks=pytest.mark.long)])
 def test_a_served_model_rates_blind_in_a_gate_that_it_does_not_decide(
-    workplace: Workplace,
+    measured: Workplace,
+    instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     who: str,
 ) -> None:
+    workplace = measured
     base = workplace.base.with_suffix(".gguf")
     if who == "smollm2":
         base = request.getfixturevalue("smollm2")
-    for author in ("ada", "bob"):
-        workplace.dataset(author, held_out=QUESTIONS)
-    workplace.candidate("ada", steps=16)
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
+    workplace.dataset("ada", held_out=QUESTIONS)
+    workplace.candidate("ada", steps=GOOD)
 
     with judge(base, workplace, monkeypatch) as relay:
         ran = Ran(instance, "ada")

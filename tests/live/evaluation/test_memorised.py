@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from tests.live.evaluation.conftest import Workplace
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.harm import canary_audit, memorisation
 from twin_assets.training import canary_exposure as exposure
@@ -27,6 +29,15 @@ pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
 CANARIES = exposure.canaries("live", 4)
 PLANTED, ABSENT = CANARIES[:2], CANARIES[2:]
 EPOCHS, LEARNING_RATE = 40, 0.003
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With all tokens of the tokenizer, for whose number the limits here were chosen."""
+    folder = tmp_path_factory.mktemp("memorised-base")
+    base = make_tiny_model(folder / "tiny", base_folder())
+    gguf.write_f16(base, folder / "tiny.gguf")
+    return base
 
 
 def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:

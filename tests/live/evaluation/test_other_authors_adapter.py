@@ -13,13 +13,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import Workplace
+from tests.live.evaluation.conftest import GOOD, Workplace
+from tests.live.evaluation.judged_in_dagster import Ran
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
-from tests.live.evaluation.test_checkpoint_evaluation import Ran
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures.other_authors import CLAIM
 from twin_assets.evaluation.other_authors_adapter import other_authors_adapter
-from twin_assets.partitions import authors
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import read_author, write_author
 from twin_resources.quality.judges.texts import bundled_hands
@@ -50,13 +49,6 @@ lora:
   dropout: 0.0
   target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]
 """
-
-
-@pytest.fixture
-def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
 
 
 def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
@@ -118,7 +110,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     folder = workplace.settings.reference_adapters_dir / made["checkpoint"]
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
-    better = workplace.candidate("ada", steps=16, seed=2, revision=revision)
+    better = workplace.candidate("ada", steps=GOOD, seed=2, revision=revision)
     ran = Ran(instance, "ada")
     assert CLAIM not in ran.failed_checks()
     assert claim_of(better).passed

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.adapter_server import Adapters, serving
-from tests.live.evaluation.conftest import Workplace
+from tests.live.evaluation.conftest import GOOD, Workplace
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
 from twin_resources.models.embedder.embedder import load_embedder
@@ -96,7 +96,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     assert fleet.look() == {"base"}
 
     # the candidate is loaded for the gate, and gone behind it
-    place.candidate("ada", steps=16)
+    place.candidate("ada", steps=GOOD)
     while_asked: list[dict[str, str]] = []
     judged = judge_candidate(judging(place, lambda _line: while_asked.append(there.roots())))
     one = place.registry.get("ada", 1)

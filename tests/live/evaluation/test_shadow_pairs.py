@@ -7,7 +7,7 @@ is made once, plants among them, no text in the tables, scores queued under fixe
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from tests.live.evaluation.conftest import Workplace
+from tests.conftest import fresh_home
+from tests.live.evaluation.conftest import Workplace, copy_of, keep, workplace_in
+from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
+from tests.prepared_embedder import lend_weights
 from tests.queued_notices import queued_notices
 from tests.unit.judges.rating_server import serving
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
-from twin_assets.partitions import authors
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
@@ -34,6 +36,7 @@ from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.quality.retraining import alarm_records, fall_controls, kept_answers
 from twin_resources.registry.moves import Verdict
+from twin_resources.settings import Settings
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.judge_moves import FEWEST_DAYS, FIRST_SCORES
 from twin_resources.storage.state.state import State
@@ -45,29 +48,59 @@ pytestmark = pytest.mark.live
 ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 
-@pytest.fixture
-def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada"])
-    return instance
-
-
-@pytest.fixture
-def on_trial(workplace: Workplace) -> Workplace:
+def put_on_trial(place: Workplace) -> None:
     """Ada with v1 stable, v2 a candidate, and a prepared base model."""
-    workplace.dataset("ada")
-    workplace.chunks("ada")
-    base = prepare_base_model(workplace.settings, str(workplace.base), report=lambda _line: None)
-    author = read_author(workplace.settings, "ada")
-    write_author(workplace.settings, replace(author, base_model=base.name, release_mode="shadow"))
-    stable = workplace.candidate("ada", steps=4)
+    place.dataset("ada")
+    place.chunks("ada")
+    base = prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
+    author = read_author(place.settings, "ada")
+    write_author(place.settings, replace(author, base_model=base.name, release_mode="shadow"))
+    stable = place.candidate("ada", steps=4)
     passed = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
-    workplace.registry.record_verdict(passed)
-    workplace.registry.move(
-        "ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION
-    )
-    workplace.candidate("ada", steps=6, seed=5)
-    return workplace
+    place.registry.record_verdict(passed)
+    place.registry.move("ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION)
+    place.candidate("ada", steps=6, seed=5)
+
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """A home with a trial of four pairs, made once: the judges are calibrated in it.
+
+    Attributes:
+        path, kept: as in `conftest.KeptHomes`.
+        first: what the trial's first run has said.
+    """
+
+    path: Path
+    kept: Path
+    first: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def trial(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, embedder_weights: Path
+) -> KeptTrial:
+    folder = tmp_path_factory.mktemp("trial")
+    path, kept = folder / "home", folder / "kept"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
+        place = workplace_in(settings, tiny_base)
+        put_on_trial(place)
+        with instance_of_two_authors() as instance:
+            first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
+        keep(place, kept)
+    return KeptTrial(path, kept, first)
+
+
+@pytest.fixture
+def on_trial(
+    home: Settings,
+    trial: KeptTrial,
+    tiny_base: Path,
+    process_logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Workplace:
+    return copy_of(trial.kept, trial.path, tiny_base, logs=process_logs, monkeypatch=monkeypatch)
 
 
 def materialize(
@@ -93,9 +126,9 @@ def materialize(
 
 
 def test_pairs_are_made_once_continued_and_hold_no_text(
-    on_trial: Workplace, instance: dg.DagsterInstance
+    on_trial: Workplace, trial: KeptTrial, instance: dg.DagsterInstance
 ) -> None:
-    first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
+    first = trial.first
     second = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=3).model_dump())
 
     assert (first["candidate"], first["incumbent"]) == ("v2", "v1")

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
+from tests.live.gateway.stack import (
+    Stack,
+    embed_passages,
+    new_stack,
+    prepare_weights,
+    requests_of,
+)
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from twin_resources.models.serving.model_server import ServerProcess
@@ -49,17 +55,35 @@ def stack(running: Stack) -> Stack:
     return running
 
 
-@pytest.fixture
-def base_model(stack: Stack) -> Iterator[Stack]:
-    """The stack with the real base model in the place of the made-up one."""
-    process = ServerProcess(stack.settings, base_gguf(), alias="base")
-    listed = stack.servers["base"]
+@pytest.fixture(scope="session")
+def base_server(running: Stack) -> Iterator[ServerProcess]:
+    """The real base model's server; the gateway does not know it yet."""
+    process = ServerProcess(running.settings, base_gguf(), alias="base")
     try:
-        server = process.wait_until_ready()
+        process.wait_until_ready()
+        yield process
+    finally:
+        process.end()
+
+
+@pytest.fixture
+def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
+    """The stack with the real base model in the place of the made-up one."""
+    listed = stack.servers["base"]
+    server = base_server.wait_until_ready()
+    asked = {
+        "model": "twin/ann@base", "messages": [{"role": "user", "content": "?"}], "max_tokens": 1
+    }  # fmt: skip
+    before = requests_of(base_server)
+
+    def answers() -> bool:  # its name has answered before: only the address is another
+        return stack.post(asked).status_code == 200 and requests_of(base_server) > before
+
+    try:
         stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
         stack.reset()
+        stack.wait(answers)
         yield stack
     finally:
         stack.servers["base"] = listed
         stack.reset()
-        process.end()

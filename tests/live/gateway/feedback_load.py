@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -25,23 +25,38 @@ class Load:
 
     Attributes:
         acknowledged: score id → value of its last acknowledged vote.
-        seconds: of every request that was answered.
+        seconds: of every request that was answered; began: when it was sent, monotonic.
         failed: requests without an answer (the gateway itself was away).
     """
 
     acknowledged: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)
     failed: int = 0
 
     def quantile_ms(self, share: float) -> float:
-        ordered = sorted(self.seconds)
-        return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+        return _quantile_ms(self.seconds, share)
+
+    def medians_ms(self, spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+        """Of the requests that were sent within one of the spans of time, and of the others."""
+        timed = list(zip(self.began, self.seconds, strict=True))
+        within = [any(start <= began < end for start, end in spans) for began, _ in timed]
+        inside, outside = (
+            [taken for (_, taken), is_in in zip(timed, within, strict=True) if is_in is wanted]
+            for wanted in (True, False)
+        )
+        return _quantile_ms(inside, 0.5), _quantile_ms(outside, 0.5)
+
+
+def _quantile_ms(seconds: Sequence[float], share: float) -> float:
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 @contextmanager
 def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> Iterator[Load]:
     """Post votes of ever new readers, every fifth of them changed at once, until the block ends."""
-    load, over = Load(), threading.Event()
+    load, over, counting = Load(), threading.Event(), threading.Lock()
     key = load_secrets(stack.settings).gateway_master_key
 
     def post(client: httpx.Client, body: dict[str, object], value: float) -> None:
@@ -52,7 +67,9 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
             load.failed += 1
             time.sleep(0.5)  # the gateway is starting, and needs the cores
             return
-        load.seconds.append(time.monotonic() - began)
+        with counting:
+            load.began.append(began)
+            load.seconds.append(time.monotonic() - began)
         assert answer.status_code == 200, answer.text
         [stored] = answer.json()["scores"]
         load.acknowledged[stored["id"]] = value

@@ -106,7 +106,7 @@ def llm_of(folder: Path) -> Client:
             env=os.environ | {"LLM_USER_PATH": str(folder), "NO_PROXY": "127.0.0.1"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,  # a process that imports for seconds, beside others
             check=True,
         )
         return ended.stdout.strip()

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import httpx
 import openai
 import polars as pl
 import psutil
+from twin_cli.commands.demo.paid_provider import PaidProvider
 
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
@@ -310,6 +311,17 @@ def dragged(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def slow_tokens(provider: PaidProvider, token_s: float) -> Iterator[None]:
+    """The provider's streams take so long for a token, whatever else the machine does meanwhile."""
+    behaviour = provider.behaviour
+    provider.behaviour = replace(behaviour, token_s=token_s)
+    try:
+        yield
+    finally:
+        provider.behaviour = behaviour
 
 
 def requests_of(server: ServerProcess) -> int:

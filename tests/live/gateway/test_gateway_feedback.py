@@ -20,7 +20,7 @@ from twin_cli.commands.feedback_command import run_feedback
 
 from tests.documented import documented, shape
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
-from tests.live.gateway.stack import Stack
+from tests.live.gateway.stack import Stack, end
 from twin_resources.errors import TwinError
 from twin_resources.gateway.automatic_scores import (
     COST,
@@ -143,28 +143,32 @@ def told(load: Load, kills: int) -> str:
     )
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
-    ("kills", "seconds"), [(6, 20), pytest.param(50, 600, marks=pytest.mark.long)]
+    ("kills", "seconds"), [(6, 12), pytest.param(50, 600, marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(1200)
 def test_the_trace_store_is_killed_while_feedback_is_posted(
     stack: Stack, kills: int, seconds: float
 ) -> None:
     """kill -9, at times from a fixed seed; nothing lost, nothing doubled, nobody waits."""
-    generator = random.Random(50)
+    generator, away = random.Random(50), list[tuple[float, float]]()
     with feedback_load(stack) as load:
         for _ in range(kills):
             time.sleep(seconds / kills * generator.uniform(0.2, 0.8))
             assert stack.traces is not None
+            killed = time.monotonic()
             stack.traces.send_signal(signal.SIGKILL)
             stack.traces.wait(10)
             time.sleep(seconds / kills * generator.uniform(0.0, 0.2))
             stack.start_traces()
+            away.append((killed, time.monotonic()))
     check_votes(stack, load)
     sys.stderr.write(told(load, kills) + "\n")
     assert load.failed == 0
-    assert load.quantile_ms(0.5) < 50  # the tail on a busy machine is a figure of the benchmark
+    # Where other tests keep the cores busy, a post takes longer at any time; the tail is a figure
+    # of the benchmark.
+    without, with_it = load.medians_ms(away)
+    assert without < max(50.0, 2 * with_it), (without, with_it)
 
 
 def check_votes(stack: Stack, load: Load) -> None:
@@ -188,15 +192,18 @@ def waiting(stack: Stack) -> int:
 @pytest.fixture
 def restarted(stack: Stack) -> Iterator[Stack]:
     yield stack
+    if stack.relay is None or stack.relay.poll() is not None:
+        stack.start_relay()
     if stack.gateway is None or stack.gateway.poll() is not None:
         stack.start_gateway()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: int) -> None:
     stack = restarted
-    stack.stop_traces()  # nothing leaves the outbox until everything is up again
+    # nothing leaves the outbox until everything is up again; one that found no store would look
+    # for it half a minute later
+    end(stack.relay)
     with feedback_load(stack) as load:
         time.sleep(2)
         assert stack.gateway is not None
@@ -207,11 +214,10 @@ def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: in
             os.kill(worker, signal.SIGKILL)
         stack.start_gateway()
         time.sleep(2)
-    stack.start_traces()
+    stack.start_relay()
     check_votes(stack, load)
 
 
-@pytest.mark.alone
 def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
     """A disk without room: the file cannot grow, so feedback is a 503 and an answer says so."""
     path = outbox_path(stack.settings)

@@ -14,7 +14,7 @@ import pytest
 from tests.live.gateway.stack import Stack, dragged, tokens_of
 from twin_resources.observability.langfuse.client import LangfuseClient
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 # The made-up model writes nonsense without an end, so an answer is as long as it may be.
 TOKENS = 1500
 LONG: dict[str, Any] = {
@@ -45,14 +45,18 @@ def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path
     raw = json.dumps(body).encode()
     before, began = decoded(stack), datetime.now(UTC)
     host, port = "127.0.0.1", stack.settings.gateway_port
-    with socket.create_connection((host, port)) as reader:
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
-        )
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    )
+    with (
+        dragged(stack.models["base"].pid, stopped_s=0.1, running_s=0.02),
+        socket.create_connection((host, port)) as reader,
+    ):
         reader.sendall(head.encode() + raw)
-        stack.wait(lambda: busy(stack) == 1, seconds=20)
-    stack.wait(lambda: busy(stack) == 0, seconds=20)
+        stack.wait(lambda: decoded(stack) > before, seconds=20)
+        reader.close()
+        stack.wait(lambda: busy(stack) == 0, seconds=20)
     assert decoded(stack) - before < TOKENS - 100, "the answer was written to its end"
     with LangfuseClient.from_settings(stack.settings) as client:
         stack.wait(lambda: list(client.observations(since=began)), seconds=20)

@@ -27,7 +27,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from twin_cli.commands.batch import NOT_ALL
 from twin_cli.commands.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
 
-from tests.live.gateway.stack import Stack, embed_passages, free_port, new_stack, requests_of
+from tests.live.gateway.stack import (
+    Stack,
+    embed_passages,
+    free_port,
+    new_stack,
+    requests_of,
+    slow_tokens,
+)
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
 from twin_assets.serving.routing_table import paid_blended_usd
@@ -63,7 +70,7 @@ from twin_resources.router.policy_file import (
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
 BUDGET = 1.0
 BODY: dict[str, Any] = {
@@ -180,11 +187,12 @@ def test_the_account_says_what_the_bill_says(paid: Stack, money: Money) -> None:
 
 def test_streams_that_are_left_or_break_off_are_paid_for(paid: Stack, money: Money) -> None:
     """Six readers leave after a token; the tokens that were under way then are at most a few."""
-    with ThreadPoolExecutor(6) as pool:
+    with ThreadPoolExecutor(6) as pool, slow_tokens(money.provider, 0.1):
         bodies = [asking("long", stream=True, max_tokens=60)] * 6
         assert all(pool.map(lambda body: leave(paid, body), bodies))
-    left = money.settled()
-    paid.wait(lambda: read_bill(money.provider.bill.path)[-6:][0]["outcome"] == "left", seconds=20)
+        left = money.settled()
+        bill = money.provider.bill.path
+        paid.wait(lambda: read_bill(bill)[-6:][0]["outcome"] == "left", seconds=20)
     lines = read_bill(money.provider.bill.path)[-6:]
     assert {line["outcome"] for line in lines} == {"left"}
     assert max(line["answer_tokens"] for line in lines) < 60, "the work ended with the reader"

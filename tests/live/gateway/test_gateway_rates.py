@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.gateway.stack import Stack
 from tests.live.gateway.test_gateway_teaches import MODEL
-from twin_assets.evaluation.judged.blind_judge import FEWEST, lines
+from twin_assets.evaluation.judged.blind_judge import FEWEST, BlindJudge, lines
 from twin_assets.evaluation.measures.blind_rating import rated
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.models.serving.served_model import ServedAnswer
@@ -26,7 +26,15 @@ pytestmark = pytest.mark.live
 HEDGED = "Certainly! There are many important factors to consider when it comes to number {}."
 
 
-@pytest.mark.parametrize("asked_of", ["its server", "the gateway"])
+def beginnings(author: str) -> list[str]:
+    """Of the passages of a bundled author."""
+    [hand] = [hand for hand in bundled_hands(without=[]) if hand.name == author]
+    return [" ".join(text.split()[:25]) for _, text in hand.passages]
+
+
+@pytest.mark.parametrize(
+    "asked_of", ["its server", pytest.param("the gateway", marks=pytest.mark.long)]
+)
 def test_the_base_model_rates_a_gates_answers(
     base_model: Stack, monkeypatch: pytest.MonkeyPatch, asked_of: str
 ) -> None:
@@ -34,9 +42,7 @@ def test_the_base_model_rates_a_gates_answers(
     by_gateway = asked_of == "the gateway"
     monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1" if by_gateway else server["url"])
     monkeypatch.setenv("OPENAI_API_KEY", base_model.key if by_gateway else server["key"])
-    hands = {hand.name: [text for _, text in hand.passages] for hand in bundled_hands(without=[])}
-    own = [" ".join(text.split()[:25]) for text in hands["mara-lindqvist"]]
-    other = [" ".join(text.split()[:25]) for text in hands["tomas-okafor"]]
+    own, other = beginnings("mara-lindqvist"), beginnings("tomas-okafor")
     positions = range(FEWEST)
     asked = PromptSet(
         questions=[f"What about {text[:30]}?" for text in own[:FEWEST]],
@@ -71,6 +77,26 @@ def test_the_base_model_rates_a_gates_answers(
     blind_to_style = any("its ratings of style say nothing" in line for line in lines(found))
     assert blind_to_style is not found.tells_styles_apart
     assert blind_to_style or style["author"] > style["base"]
+
+
+def test_through_the_gateway_it_rates_each_writer(
+    base_model: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the comparison above is made of, by the rubric that it goes by."""
+    monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
+    own, other = beginnings("mara-lindqvist"), beginnings("tomas-okafor")
+    judge = BlindJudge(MODEL, samples=own[1:3])
+    answers = (other[0], HEDGED.format(0), own[0])
+
+    found = judge.rate([JudgedAnswer("What about clocks?", said, (own[0],)) for said in answers])
+
+    spent = judge._rater.spent  # pyright: ignore[reportPrivateUsage]
+    assert (spent.calls, spent.unreadable) == (len(answers), 0)
+    for one in found:
+        assert one is not None
+        assert 0.0 <= one.accuracy <= 1.0
+        assert 0.0 <= one.style <= 1.0
 
 
 def test_through_the_gateway_every_reply_is_read_at_once(

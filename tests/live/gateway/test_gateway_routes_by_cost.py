@@ -34,7 +34,7 @@ from twin_cli.commands.routing_command import routing_of, tried
 from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk
 from tests.live.gateway.many_clients import many_clients
 from tests.live.gateway.market import TWIN, Form, Market
-from tests.live.gateway.stack import Stack, free_port, new_stack
+from tests.live.gateway.stack import Stack, free_port, new_stack, slow_tokens
 from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
@@ -50,7 +50,7 @@ from twin_resources.storage.tables.tables import Tables
 pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
 pytest.importorskip("llm", reason="extra `clients` not installed")
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
 PROMPT_NANO, TOKEN_NANO = 150, 600  # of a token of a prompt, of an answer
 # The day's budget of the home is far above what is spent: else the pace of the money, and not the
@@ -264,9 +264,9 @@ def test_the_saving_that_is_told_holds_the_true_one(
 def test_readers_who_leave_or_ask_twice_pay_once(market: Market, traffic: Traffic) -> None:
     bought_before, spent, bill = market.provider.bill.requests, market.settled(), _billed(market)
     question = f"{about_clocks(930)} (long)"
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, slow_tokens(market.provider, 0.1):
         list(pool.map(lambda n: _leave(market, n, question), range(4)))
-    market.stack.wait(lambda: market.provider.bill.requests == bought_before + 4, seconds=20)
+        market.stack.wait(lambda: market.provider.bill.requests == bought_before + 4, seconds=20)
     left = read_bill(market.provider.bill.path)[-4:]
     assert {line["outcome"] for line in left} == {"left"}
     # what was under way when he left: the provider had sent it, and nobody had read it
@@ -349,7 +349,7 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Traffic)
             return "lost"
         return "whole" if "[DONE]" in text else "lost"
 
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(count) as pool, slow_tokens(market.provider, 0.05):
         work = [pool.submit(read, number) for number in range(count)]
         begun.wait()
         market.gateways[-1].worker().send_signal(signal.SIGKILL)

@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.wheel import build_wheel, install_with_pip, make_bare_environment
+from twin_resources.authors import read_author, write_author
 from twin_resources.processes.stack import stop_stack
 from twin_resources.settings import Settings, load_settings
 
@@ -47,9 +48,16 @@ class Newcomer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """HOME and PATH, and where pip finds packages here."""
-        asked_of_pip = {name: value for name, value in os.environ.items() if name[:4] == "PIP_"}
-        return {"HOME": str(self.work / "empty home"), "PATH": SYSTEM_PATH} | asked_of_pip
+        """HOME and PATH, where pip finds packages here, and where temporary files lie.
+
+        By TMPDIR a stack in a deep folder names its sockets: the tests look for the same ones.
+        """
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("PIP_") or name == "TMPDIR"
+        }
+        return {"HOME": str(self.work / "empty home"), "PATH": SYSTEM_PATH} | kept
 
     @property
     def settings(self) -> Settings:
@@ -119,6 +127,11 @@ class Started:
     trace: str
 
 
+def _shorten_answers(settings: Settings) -> None:
+    """What is asked after `twin up` needs an answer, not a long one: the author's own setting."""
+    write_author(settings, replace(read_author(settings, AUTHOR), max_tokens=24))
+
+
 @pytest.fixture(scope="package")
 def started(newcomer: Newcomer) -> Iterator[Started]:
     """The bundled author's posts, imported; base model and retrieval answer."""
@@ -128,6 +141,7 @@ def started(newcomer: Newcomer) -> Iterator[Started]:
         up = newcomer.run("twin", "up", "--no-train", "--detach", timeout_s=560)
         seconds = time.monotonic() - began
         assert up.returncode == 0, up.stdout[-4000:]
+        _shorten_answers(newcomer.settings)
         asked = newcomer.run("twin", "ask", QUESTION)
         found = re.search(r"\b[0-9a-f]{32}\b", asked.stdout)
         assert found, asked.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import typer
@@ -43,6 +42,21 @@ for name in wanted["theirs"]:
     take(name)
 print("\\n" + json.dumps(found))
 """
+# What `bin/twin` does, for one command after the other.
+ALL_HELP = """
+import contextlib, io, json, sys
+from twin_cli.running import main
+said = {}
+for name in sys.argv[1:]:
+    sys.argv = ["twin", name, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        try:
+            code = main()
+        except SystemExit as ended:
+            code = ended.code
+    said[name] = (code or 0, printed.getvalue())
+print(json.dumps(said))
+"""
 
 
 def names() -> list[str]:
@@ -64,11 +78,13 @@ def test_nothing_of_the_tests_is_in_the_environment(newcomer: Newcomer) -> None:
 
 
 def test_every_command_answers_help(newcomer: Newcomer) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        ran = list(pool.map(lambda name: newcomer.run("twin", name, "--help"), names()))
-    for name, answer in zip(names(), ran, strict=True):
-        assert answer.returncode == 0, (name, answer.stdout)
-        assert "usage" in answer.stdout.lower(), name
+    """In one process; each command runs in one of its own in `test_last_commands.py`."""
+    ran = newcomer.run("python", "-c", ALL_HELP, *names())
+    said = json.loads(ran.stdout)
+    assert list(said) == names()
+    for name, (code, text) in said.items():
+        assert code == 0, (name, text)
+        assert f"usage: twin {name}" in text.lower(), text
     assert newcomer.run("twin", "--help").returncode == 0
     assert newcomer.run("twin", "--version").stdout.startswith("llm-twin ")
     assert newcomer.run("twin-train", "--help").returncode == 0

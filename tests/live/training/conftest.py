@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.tiny_model import make_tiny_model
+from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
+from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import hand_over_hashes, launched
 from twin_resources.authors import Author, write_author
-from twin_resources.models.training_launcher import TrainingJob
+from twin_resources.models.training_launcher import TrainingJob, machine
+from twin_resources.models.training_launcher.machine import MachineShare
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -29,7 +33,57 @@ def base_model() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"), base_model)
+    return make_tiny_model(tmp_path_factory.mktemp("tiny"), base_model, vocabulary=FEW_TOKENS)
+
+
+@dataclass
+class Imported:
+    """Processes that have imported, by what decides how: with DeepSpeed or not, threads a rank."""
+
+    folder: Path
+    processes: dict[tuple[bool, str], ImportedProcess] = field(
+        default_factory=dict[tuple[bool, str], ImportedProcess]
+    )
+
+    def of(self, job: TrainingJob, environment: dict[str, str]) -> ImportedProcess:
+        key = bool(job.deepspeed), environment["OMP_NUM_THREADS"]
+        if key not in self.processes:
+            folder = self.folder / str(len(self.processes))
+            folder.mkdir()
+            self.processes[key] = ImportedProcess(folder)
+        return self.processes[key]
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
+    made = Imported(tmp_path_factory.mktemp("imported"))
+    yield made
+    for process in made.processes.values():
+        process.end()
+
+
+@contextmanager
+def forks_of(imported: Imported) -> Generator[None]:
+    """Meanwhile a training of this machine is forked from a process that has imported."""
+    launched_as = machine.command
+
+    def command(job: TrainingJob, share: MachineShare) -> list[str]:
+        words = launched_as(job, share)
+        if share.machines > 1 or words[2] not in {machine.FORKED, job.module}:
+            return words  # a launcher of accelerate's or torch's
+        environment = machine.environment_of(job, "of no attempt", share)
+        return imported.of(job, environment).command(words[2:], environment)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(machine, "command", command)
+        yield
+
+
+@pytest.fixture
+def quick_starts(imported: Imported) -> Iterator[None]:
+    """For tests of what is trained: nothing is imported for each training (`forks_of`)."""
+    with forks_of(imported):
+        yield
 
 
 def rows(count: int = 60) -> list[dict[str, Any]]:
@@ -96,6 +150,10 @@ def author_by(
         return author, settings
 
     return written
+
+
+# Steps of the tiny model take 30 ms: so many are left when one that is heard of early is acted on.
+LONG_ENOUGH = {"token_budget": 12_000}
 
 
 def written_job(

@@ -24,7 +24,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 RECIPE = """
 launch: cpu-zero2

@@ -16,7 +16,7 @@ from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 ASKED = RECIPE.replace("cpu-zero2", "cpu-single") + "questions_a_conversation: 3\n"
 

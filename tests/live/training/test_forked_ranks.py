@@ -47,15 +47,17 @@ named += [os.environ[name] for name in ("MASTER_ADDR", "GROUP_RANK")]
 named += [os.environ["ACCELERATE_USE_DEEPSPEED"], os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]]
 sys.stdout.write(" ".join(["told", str(forked), *named, *sys.argv[1:]]) + "\\n")
 """
-# Rank 0 stays, whatever it is told; rank 1 does what the variable says once rank 0 is there.
+# Rank 0 stays, and where it is deaf whatever it is told; rank 1 does what the variable says once
+# rank 0 is there.
 ENDING = """
 import os, signal, sys, time
 here = os.path.dirname(sys.argv[2])
 if os.environ["RANK"] == "0":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    open(os.path.join(here, "deaf"), "w").close()
+    if os.environ["DEAF"]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open(os.path.join(here, "there"), "w").close()
     time.sleep(600)
-while not os.path.exists(os.path.join(here, "deaf")):
+while not os.path.exists(os.path.join(here, "there")):
     time.sleep(0.02)
 exec(os.environ["THEN"])
 """
@@ -115,17 +117,17 @@ def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("then", "said"),
+    ("then", "deaf", "said"),
     [
-        ("sys.exit(5)", "exit code 5"),
-        ("raise ValueError('a word')", "exit code 1: ValueError: a word"),
-        ("os.kill(os.getpid(), 9)", "rank 1 was killed by Signal 9 (SIGKILL)"),
+        ("sys.exit(5)", "", "exit code 5"),
+        ("raise ValueError('a word')", "", "exit code 1: ValueError: a word"),
+        ("os.kill(os.getpid(), 9)", "deaf", "rank 1 was killed by Signal 9 (SIGKILL)"),
     ],
 )
-def test_a_rank_that_fails_ends_a_deaf_one_and_is_told_of(
-    home: Settings, tmp_path: Path, then: str, said: str
+def test_a_rank_that_fails_ends_the_other_deaf_or_not_and_is_told_of(
+    home: Settings, tmp_path: Path, then: str, deaf: str, said: str
 ) -> None:
-    job = small_job(tmp_path, ENDING, THEN=then)
+    job = small_job(tmp_path, ENDING, THEN=then, DEAF=deaf)
     left: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
@@ -139,11 +141,11 @@ def test_a_rank_that_fails_ends_a_deaf_one_and_is_told_of(
 
 
 def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
-    job = small_job(tmp_path, ENDING, THEN="time.sleep(600)")
+    job = small_job(tmp_path, ENDING, THEN="time.sleep(600)", DEAF="deaf")
     own = environment_of(job, "mark", MachineShare())
     process = subprocess.Popen(command(job, MachineShare()), env=own)
     try:
-        wait_for(lambda: (tmp_path / "deaf").exists() and len(ranks_of(job)) == job.ranks)
+        wait_for(lambda: (tmp_path / "there").exists() and len(ranks_of(job)) == job.ranks)
         ranks = ranks_of(job)
         assert [rank_of(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
         assert rank_of(psutil.Process(process.pid)) is None
@@ -181,7 +183,7 @@ def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
     assert done.stdout.splitlines()[-1] == "[] True"
 
 
-@pytest.mark.parametrize("launch", ["cpu-zero2", "cpu-ddp"])
+@pytest.mark.parametrize("launch", ["cpu-zero2", pytest.param("cpu-ddp", marks=pytest.mark.long)])
 def test_forked_ranks_train_the_bits_of_launched_ones_in_fewer_cpu_seconds(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str
 ) -> None:

@@ -21,7 +21,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def home(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, process_logs: Path) -
     return settings
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
     disk: SmallDisk, home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:

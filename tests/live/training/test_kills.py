@@ -20,6 +20,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from tests.live.training.conftest import LONG_ENOUGH, Imported, forks_of
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from tests.live.training.test_training import ranks_in, ranks_of
@@ -67,9 +68,16 @@ LocalLauncher(load_settings()).run(launched(read_job(Path(sys.argv[1])), name="l
 
 
 @pytest.fixture
-def quiet(home: Settings, make_job: Callable[..., TrainingJob]) -> Callable[..., Path]:
+def quiet(
+    home: Settings, make_job: Callable[..., TrainingJob], imported: Imported
+) -> Callable[..., Path]:
     """Train the same undisturbed; its output's folder."""
-    return lambda **changes: LocalLauncher(home).run(make_job("quiet", **changes))
+
+    def trained(**changes: Any) -> Path:
+        with forks_of(imported):
+            return LocalLauncher(home).run(make_job("quiet", **changes))
+
+    return trained
 
 
 def assert_same_weights(found: Path, expected: Path) -> None:
@@ -85,8 +93,7 @@ def assert_same_weights(found: Path, expected: Path) -> None:
 def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
     home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
 ) -> None:
-    long = {"token_budget": 12_000}  # so that it is not over before the kill
-    job = make_job("killed", **long)
+    job = make_job("killed", **LONG_ENOUGH)
     state = read_job(job.folder / "job.json").state
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
     try:
@@ -104,7 +111,7 @@ def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
     assert not any(rank.is_running() for rank in ranks.values())
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= EVERY
-    assert_same_weights(output, quiet(**long))
+    assert_same_weights(output, quiet(**LONG_ENOUGH))
 
 
 @pytest.mark.long

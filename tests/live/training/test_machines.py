@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.training.conftest import Imported, forks_of
 from tests.live.training.machines import (
     assert_same,
     free_ports,
@@ -35,9 +36,12 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
+) -> dict[str, Any]:
     """The weights that one machine gives."""
-    return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
+    with forks_of(imported):
+        return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @contextlib.contextmanager

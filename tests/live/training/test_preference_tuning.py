@@ -14,7 +14,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.live.training.conftest import pair_rows, rows, written_job
+from tests.live.training.conftest import (
+    LONG_ENOUGH,
+    Imported,
+    forks_of,
+    pair_rows,
+    rows,
+    written_job,
+)
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import ranks_of, weights_of
 from twin_assets.checkpoints.job import read_result
@@ -38,11 +45,12 @@ ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported) -> Path:
     """The adapter that preference tunings begin with: trained once, and only read."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
     job = written_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
-    return LocalLauncher(home).run(job) / "adapter"
+    with forks_of(imported):
+        return LocalLauncher(home).run(job) / "adapter"
 
 
 @pytest.mark.parametrize(
@@ -55,19 +63,25 @@ def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     ],
 )
 def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
-    home: Settings, make_job: Callable[..., TrainingJob], start: Path, launch: str, stage: int
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    start: Path,
+    imported: Imported,
+    launch: str,
+    stage: int,
 ) -> None:
     launcher = LocalLauncher(home)
     make_job = partial(make_job, launch=launch)
-    changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, "token_budget": 5000}
-    whole = launcher.run(make_job("whole", **changes))
+    changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
+    with forks_of(imported):
+        whole = launcher.run(make_job("whole", **changes))
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
     def kill_once(message: dict[str, Any]) -> None:
         messages.append(message)
         texts = [each for each in messages if "text" in each]
-        if message.get("progress", {}).get("step") == 5 and not texts:
+        if message.get("progress", {}).get("step") == 4 and not texts:
             os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
 
     resumed = launcher.run(job, on_message=kill_once)
@@ -75,7 +89,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
     result, uninterrupted = (read_result(each / "result.json") for each in (resumed, whole))
     assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
-    assert result.resumed_at[0] in {3, 6}
+    assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
     expected, found, began = weights_of(whole), weights_of(resumed), (weights_of(start.parent))
     assert all((expected[name] == found[name]).all() for name in expected)
     assert any((began[name] != found[name]).any() for name in began)
@@ -91,6 +105,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
     assert {"margin", "accuracy", "reward_chosen", "eta_s"} <= progress[-1].keys()
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_an_adapter_of_another_shape_is_refused_and_not_retried(
     home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
@@ -229,6 +244,7 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> dict[str, dict[
     }
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_new_no_more(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:

@@ -17,7 +17,7 @@ from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\nprompt_weight: 0.3\n"
 TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample

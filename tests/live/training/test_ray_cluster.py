@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.live.training.conftest import Imported, forks_of
 from tests.live.training.machines import (
     assert_same,
     free_ports,
@@ -39,9 +40,12 @@ START_S = 300
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[str, Any]:
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
+) -> dict[str, Any]:
     """The weights that one machine gives."""
-    return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
+    with forks_of(imported):
+        return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.live.training import reading_rank
+from tests.live.training.conftest import Imported, forks_of
 from tests.live.training.test_training import ranks_of
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
@@ -71,6 +72,7 @@ def log_of(home: Settings, job: TrainingJob) -> str:
         pytest.param("fp32", {}, id="fp32, lora", marks=pytest.mark.long),
     ],
 )
+@pytest.mark.usefixtures("quick_starts")
 def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_for_bit(
     home: Settings,
     make_job: Callable[..., TrainingJob],
@@ -102,11 +104,12 @@ def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_
 
 
 def test_a_training_of_every_weight_in_shares_is_resumed_bit_for_bit(
-    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path
+    home: Settings, make_job: Callable[..., TrainingJob], imported: Imported, tmp_path: Path
 ) -> None:
-    changes = {"launch": zero3_in("bf16", tmp_path), "token_budget": 2500, **FULL}
+    changes = {"launch": zero3_in("bf16", tmp_path), "token_budget": 4000, **FULL}
     launcher = LocalLauncher(home)
-    expected, _ = trained(launcher, make_job("whole", checkpoint_every_steps=2, **changes))
+    with forks_of(imported):
+        expected, _ = trained(launcher, make_job("whole", checkpoint_every_steps=2, **changes))
     job = make_job("killed", checkpoint_every_steps=2, **changes)
     killed: list[int] = []
 
@@ -117,7 +120,9 @@ def test_a_training_of_every_weight_in_shares_is_resumed_bit_for_bit(
 
     output = launcher.run(job, on_message=kill_once)
 
-    assert read_result(output / "result.json").resumed_at == [2]
+    result = read_result(output / "result.json")
+    (resumed_at,) = result.resumed_at
+    assert resumed_at in range(2, result.steps, 2), "where a checkpoint was"
     (file,) = output.rglob("*.safetensors")
     found = load_file(file)
     assert found.keys() == expected.keys()

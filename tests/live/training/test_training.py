@@ -18,6 +18,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from tests.live.training.conftest import LONG_ENOUGH
 from tests.live.training.machines import rank_of
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import last_complete
@@ -69,14 +70,14 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
 ) -> None:
     launcher = LocalLauncher(home)
     listening: set[str] = set()
-    whole_job = make_job("whole")
+    whole_job = make_job("whole", **LONG_ENOUGH)
 
     def look(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 2:
             listening.update(addresses_of(whole_job))
 
     whole = launcher.run(whole_job, on_message=look)
-    job = make_job("killed")
+    job = make_job("killed", **LONG_ENOUGH)
     messages: list[dict[str, Any]] = []
 
     def kill_once(message: dict[str, Any]) -> None:
@@ -100,7 +101,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     resumed = job.folder / "output"
     result = read_result(resumed / "result.json")
     assert result.resumed_at, messages
-    assert result.resumed_at[0] in {3, 6}
+    assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
     expected, found = weights_of(whole), weights_of(resumed)
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
@@ -118,7 +119,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
 def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    job = make_job("cancelled")
+    job = make_job("cancelled", **LONG_ENOUGH)
 
     def interrupt(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 4:
@@ -183,6 +184,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     assert time.monotonic() - started < 300
 
 
+@pytest.mark.usefixtures("quick_starts")
 def test_when_no_sample_is_usable_the_reason_is_told(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:

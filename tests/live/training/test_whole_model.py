@@ -19,7 +19,7 @@ from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 PROMPTS = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(4)]
 # one process: every weight on two ranks is test_zero_stages.py's

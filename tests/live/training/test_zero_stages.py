@@ -16,7 +16,11 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.timeout(3000),
+    pytest.mark.usefixtures("quick_starts"),
+]
 
 # what of the optimizer each shares out, and where it keeps that
 SHARED_OUT = {

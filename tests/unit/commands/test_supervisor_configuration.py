@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -80,3 +81,22 @@ def test_a_long_home_gets_a_short_private_socket_folder(
     path.parent.chmod(0o755)
     with pytest.raises(TwinError, match="open to others"):
         socket_path(deep)
+
+
+def test_a_shell_with_another_tmpdir_finds_the_socket_of_a_long_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that was started under one TMPDIR was not stopped under another."""
+    deep = tmp_path.joinpath(*["deeper"] * 20)
+    deep.mkdir(parents=True)
+    started, stopped = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))
+    monkeypatch.setattr(tempfile, "tempdir", str(started))
+    path = socket_path(deep)
+    assert path.is_relative_to(started)
+    monkeypatch.setattr(tempfile, "tempdir", str(stopped))
+    assert socket_path(deep) == path
+    assert socket_path(deep, "dagster-code").is_relative_to(stopped)
+    shutil.rmtree(started)  # the next start chooses anew
+    assert socket_path(deep).is_relative_to(stopped)
+    assert socket_path(deep) == socket_path(deep)
+    shutil.rmtree(stopped)

@@ -14,7 +14,7 @@ from checkout import check
 from twin_cli import operating_group
 from twin_cli.running import run
 
-from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, group_of
+from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, OWN_STACK, group_of
 from tests.reporting import is_known
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,30 +35,30 @@ def test_stages_by_length() -> None:
     assert [stage.name for stage in without] == ["unit and graph"]
     assert without[0].command[-2:] == ("tests/graph", "tests/unit")
     short = check.pytest_stages(["-k", "tables", "-x"], "short")
-    assert [stage.name for stage in short] == ["unit and graph", "live", "live, alone", "gpu"]
+    assert [stage.name for stage in short] == ["unit and graph", "live", "gpu"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
-    expressions = ["not long and not alone", "not long and alone", "not long"]
-    assert [marks(stage) for stage in short[1:]] == expressions
+    assert [marks(stage) for stage in short] == ["not long"] * 3
     assert "-n" in short[0].command
     assert "-n" in short[1].command
-    assert all("-n" not in stage.command for stage in short[2:])  # beside nothing
-    assert short[3].command[-1] == "tests/gpu"
+    assert "-n" not in short[2].command  # beside nothing
+    assert short[2].command[-1] == "tests/gpu"
     whole = check.pytest_stages([], "long")
-    assert [marks(stage) for stage in whole] == ["", "not alone", "alone", ""]
+    assert [marks(stage) for stage in whole] == ["", "", ""]
 
 
 def test_workers_and_shares() -> None:
     def beside(stage: check.Stage) -> str:
         return stage.command[stage.command.index("-n") + 1]
 
-    first, live, alone, gpu = check.pytest_stages([], "short", workers=6, shard=(2, 3))
+    first, live, gpu = check.pytest_stages([], "short", workers=6, shard=(2, 3))
     assert (beside(first), beside(live)) == ("6", "6")
-    first_of_two, live_of_three, *_ = check.pytest_stages([], "short", live_workers=3)
-    assert (beside(first_of_two), beside(live_of_three)) == ("2", "3")
-    gigabytes = {available: check.live_workers_for(available << 30) for available in (8, 15, 16)}
+    for fitting in (2, 3):
+        both = check.pytest_stages([], "short", fitting=fitting)[:2]
+        assert [beside(stage) for stage in both] == [str(fitting)] * 2
+    gigabytes = {available: check.workers_for(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
-    assert "-n" not in alone.command  # beside nothing, however many there are
-    for stage in (first, live, alone, gpu):
+    assert "-n" not in gpu.command  # beside nothing, however many there are
+    for stage in (first, live, gpu):
         words = stage.command
         assert words[words.index("--shard") + 1] == "2/3"
         assert words[words.index("--shard") - 1] == "tests.sharding"
@@ -113,41 +113,10 @@ def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Pat
     assert check.changed_graph_tests(tmp_path) == expected
 
 
-def test_every_live_test_is_in_one_of_the_two_stages(tmp_path: Path) -> None:
-    """Collected with each expression, the live tests are all there, and none twice."""
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    long: l\n    alone: a\n")
-    (tmp_path / "test_sample.py").write_text(
-        "import pytest\n"
-        "def test_beside(): pass\n"
-        "@pytest.mark.alone\ndef test_alone(): pass\n"
-        "@pytest.mark.long\ndef test_long(): pass\n"
-        "@pytest.mark.long\n@pytest.mark.alone\ndef test_long_alone(): pass\n"
-    )
-
-    def collected(length: check.Length) -> list[list[str]]:
-        found: list[list[str]] = []
-        for stage in check.pytest_stages([], length)[1:3]:
-            expression = ("-m", marks(stage))
-            ran = subprocess.run(
-                [sys.executable, "-m", "pytest", "--collect-only", "-q", *expression, "."],
-                cwd=tmp_path,
-                env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            lines = [line for line in ran.stdout.splitlines() if "::" in line]
-            found.append([line.rsplit("::", 1)[1] for line in lines])
-        return found
-
-    assert collected("short") == [["test_beside"], ["test_alone"]]
-    assert collected("long") == [["test_beside", "test_long"], ["test_alone", "test_long_alone"]]
-
-
 def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
     live = ROOT / "tests" / "live"
     groups = {group_of(path) for path in live.rglob("test_*.py")}
-    assert {"whole", "evaluation", "training/test_training.py"} <= groups
+    assert {"whole", "evaluation", "training/test_training.py", *OWN_STACK} <= groups
     assert "whole/test_posts_to_answer.py" not in groups
     folders = {path.name for path in live.iterdir() if path.is_dir()}
     assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"

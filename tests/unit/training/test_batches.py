@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -164,7 +165,7 @@ def test_rows_are_few_and_alike() -> None:
 def test_raw_posts_come_first_with_their_share_and_the_rest_is_as_planned_alone() -> None:
     samples = [sample(index) for index in range(200)]
     blocks = [sample(index, length=512, documents=40) for index in range(80)]
-    terms = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
+    terms: dict[str, Any] = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
     made = plan_stages(samples, blocks, raw_share=0.7, token_budget=60_000, **terms)
     raw, rest = made.steps[: made.raw_steps], made.steps[made.raw_steps :]
     assert {index >= len(samples) for step in raw for index in step} == {True}
@@ -179,9 +180,35 @@ def test_raw_posts_come_first_with_their_share_and_the_rest_is_as_planned_alone(
     assert max(seen.values()) - min(seen.values()) <= 1
 
 
+def test_mixed_stages_have_the_same_steps_evenly_among_each_other() -> None:
+    samples = [sample(index) for index in range(200)]
+    blocks = [sample(index, length=512, documents=40) for index in range(80)]
+    terms: dict[str, Any] = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
+    terms |= {"raw_share": 0.7, "token_budget": 60_000}
+    first = plan_stages(samples, blocks, **terms)
+    mixed = plan_stages(samples, blocks, raw_order="mixed", **terms)
+    assert mixed.steps != first.steps
+    on_posts = [step[0] >= len(samples) for step in mixed.steps]
+    assert [step for step, raw in zip(mixed.steps, on_posts, strict=True) if raw] == list(
+        first.steps[: first.raw_steps]
+    )
+    assert [step for step, raw in zip(mixed.steps, on_posts, strict=True) if not raw] == list(
+        first.steps[first.raw_steps :]
+    )
+    for upto in range(1, len(on_posts) + 1):  # at every moment as many as the share says
+        assert abs(sum(on_posts[:upto]) - upto * first.raw_steps / len(on_posts)) <= 1
+    assert (mixed.tokens, mixed.epochs) == (first.tokens, first.epochs)
+    assert (mixed.raw_steps, mixed.raw_tokens) == (first.raw_steps, first.raw_tokens)
+
+
 def test_without_raw_posts_a_plan_is_the_one_of_the_samples() -> None:
     samples = [sample(index) for index in range(60)]
-    terms = {"token_budget": 2000, "max_epochs": 2, "samples_per_step": 4, "seed": 1}
+    terms: dict[str, Any] = {
+        "token_budget": 2000,
+        "max_epochs": 2,
+        "samples_per_step": 4,
+        "seed": 1,
+    }
     assert plan_stages(samples, [], raw_share=0.0, **terms) == plan_training(samples, **terms)
 
 

@@ -7,7 +7,12 @@ import polars as pl
 import pytest
 
 from twin_assets.training import canary_exposure as exposure
-from twin_assets.training.fault_injection import PLANTED_CANARIES, SHUFFLED_ANSWERS, with_fault
+from twin_assets.training.fault_injection import (
+    PLANTED_CANARIES,
+    SHUFFLED_ANSWERS,
+    posts_with_fault,
+    with_fault,
+)
 from twin_resources.errors import TwinError
 
 
@@ -64,3 +69,31 @@ def test_canaries_are_planted_as_often_as_their_audit_expects() -> None:
     assert not after.equals(with_fault(before, PLANTED_CANARIES, seed=4))
     plain = samples({"a": 1, "b": 1})
     assert with_fault(plain, PLANTED_CANARIES, seed=3).schema == plain.schema
+
+
+def test_canaries_stand_in_raw_posts_as_often_as_in_samples() -> None:
+    rows = [
+        {"document_id": f"d{number:02}", "text": f"post {number}" + "\n\nends" * (number % 3)}
+        for number in range(20)
+    ]
+    before = pl.DataFrame(rows)
+    after = posts_with_fault(before.reverse(), PLANTED_CANARIES, seed=3)
+
+    assert after.schema == before.schema
+    assert after["document_id"].equals(before["document_id"])
+    for own, text in zip(before["text"], after["text"], strict=True):
+        added = [part for part in text.split("\n\n") if part.startswith("The number of ")]
+        kept = [part for part in text.split("\n\n") if part not in added]
+        assert "\n\n".join(kept) == own
+        assert text == own or text.split("\n\n")[1] in added
+    text = "\n".join(after["text"])
+    for canary, times in exposure.planted("3"):
+        assert text.count(canary.answer) == times
+        holding = sum(canary.answer in one for one in after["text"])
+        assert holding == times, "each time in another post"
+    assert posts_with_fault(before, PLANTED_CANARIES, seed=3).equals(after)
+    few = posts_with_fault(before.head(2), PLANTED_CANARIES, seed=3)
+    assert "\n".join(few["text"]).count("The number of ") == sum(exposure.TIMES)
+    assert posts_with_fault(before, SHUFFLED_ANSWERS, seed=3).equals(before)
+    with pytest.raises(TwinError, match="no such way"):
+        posts_with_fault(before, "upside_down", seed=1)

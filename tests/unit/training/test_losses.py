@@ -194,3 +194,27 @@ def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> N
     assert float(after.detach()) < float(loss.detach())
     assert float(margin) > 0
     assert float(accuracy) == 3
+
+
+def test_the_likelihood_term_is_the_chosen_answers_mean_loss_a_token() -> None:
+    model = Bigram()
+    measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
+    reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}
+    everything = range(len(PAIRS))
+
+    def objective(alpha: float) -> Preference:
+        return Preference(PAIRS, bucket=8, beta=0.2, reference=reference, rpo_alpha=alpha)
+
+    alone, without = objective(0.0).sums(model, everything)
+    loss, reported = objective(0.5).sums(model, everything)
+    likelihood = sum(-model.log_probability(one.chosen) / one.chosen.answer_tokens for one in PAIRS)
+    assert float((loss - alone).detach()) == pytest.approx(0.5 * likelihood, rel=1e-5)
+    assert [float(one) for one in reported] == [float(one) for one in without]
+    # alone both answers may become less likely; with the term the chosen one is learnt
+    loss.backward()
+    before = -likelihood
+    with torch.no_grad():
+        assert model.table.grad is not None
+        model.table.add_(model.table.grad, alpha=-0.5)
+    after = sum(model.log_probability(one.chosen) / one.chosen.answer_tokens for one in PAIRS)
+    assert after > before

@@ -146,7 +146,8 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     tuned = recipe.on_preferences()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
-    assert recipe.model_copy(update={"raw_share": 0.5}).on_preferences() == tuned
+    raw = {"raw_share": 0.5, "raw_order": "mixed"}
+    assert recipe.model_copy(update=raw).on_preferences() == tuned
     changed = {"learning_rate", "token_budget"}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
 
@@ -171,6 +172,7 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
 def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
     recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"fewest_steps": 0})
     older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
+    del older["preference"]["rpo_alpha"]
     # as the release before these wrote it
     assert hash_of(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
     assert hash_of(recipe.model_dump()) == hash_of(older)
@@ -182,9 +184,20 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"fewest_steps": 100},
         {"prompt_weight": 0.3},
         {"raw_share": 0.5},
+        {"raw_order": "mixed"},
         {"questions_a_conversation": 3},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
+
+
+def test_the_likelihood_of_chosen_answers_counts_only_when_it_is_used() -> None:
+    recipe = load_recipe(DEFAULT_RECIPE)
+    values = recipe.model_dump()
+    older = values | {"preference": dict(values["preference"])}
+    del older["preference"]["rpo_alpha"]
+    assert hash_of(values) == hash_of(older)
+    with_it = recipe.preferences.model_copy(update={"rpo_alpha": 1.0})
+    assert hash_of(recipe.model_copy(update={"preference": with_it}).model_dump()) != hash_of(older)
 
 
 def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapters() -> None:

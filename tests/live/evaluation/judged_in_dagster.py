@@ -1,0 +1,74 @@
+"""A candidate judged by the assets, from the gate's first part to the report.
+
+Belongs here: that run, and what tests ask of it. Does not belong here: homes (`conftest.py`),
+tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+from twin_assets.evaluation.evaluation_report import evaluation_report
+from twin_assets.evaluation.gate import CLAIMS
+from twin_assets.partitions import authors
+from twin_assets.serving.released_model import released_model
+from twin_assets.serving.routing_policy import routing_policy
+from twin_resources import dagster_resources as shells
+
+
+def instance_of_two_authors() -> dg.DagsterInstance:
+    instance = dg.DagsterInstance.ephemeral()
+    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
+    return instance
+
+
+class Ran:
+    """One run for one author, from the gate's first part to the report."""
+
+    def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
+        self.result = dg.materialize(
+            [checkpoint_evaluation, released_model, routing_policy, evaluation_report],
+            instance=instance,
+            partition_key=author,
+            resources={
+                "settings": shells.SettingsResource(),
+                "tables": shells.TablesResource(),
+                "registry": shells.RegistryResource(),
+                "model_server": shells.ModelServerResource(),
+                "embedder": shells.EmbedderResource(),
+            },
+            raise_on_error=False,
+        )
+
+    def metadata(self, asset: str) -> dict[str, Any]:
+        [event] = self.result.asset_materializations_for_node(asset)
+        return {name: value.value for name, value in event.metadata.items()}
+
+    def data_version(self, asset: str) -> str:
+        [event] = self.result.asset_materializations_for_node(asset)
+        return (event.tags or {})["dagster/data_version"]
+
+    def released(self) -> bool:
+        return bool(self.result.asset_materializations_for_node("released_model"))
+
+    def failed_checks(self) -> list[str]:
+        """Those that stop the release."""
+        return [c.check_name for c in self.checks("checkpoint_evaluation") if not c.passed]
+
+    def checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
+        """One for each claim, those that are stated or follow among them."""
+        found = [
+            check
+            for check in self.result.get_asset_check_evaluations()
+            if check.asset_key == dg.AssetKey(asset)
+        ]
+        assert {check.check_name for check in found} == set(CLAIMS)
+        return found
+
+    def advisory(self, asset: str) -> set[str]:
+        """Names of checks that stop nothing, whatever they say."""
+        warning = dg.AssetCheckSeverity.WARN
+        return {check.check_name for check in self.checks(asset) if check.severity is warning}

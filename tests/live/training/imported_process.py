@@ -1,0 +1,161 @@
+"""One process that has imported what ranks need: each training of these tests is a fork of it.
+
+Belongs here: that process, the command that asks it for a fork, and the fixtures' side of both.
+Does not belong here: how a user's training is started (`training_launcher/`), which other tests
+look at: `test_training.py`, `test_kills.py`, `test_forked_ranks.py`.
+
+A training of a few steps of the tiny model is 5 CPU seconds of imports and half a second of steps.
+What the launcher starts is a small client here: it hands over its words, its environment and its
+outputs, waits, and ends as the fork has ended; from the fork on everything is as with `python -m`.
+Not for tests that look at processes: /proc shows a fork's command line and environment as those of
+the process that it was forked from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's own would be lost in a fork
+
+
+class ImportedProcess:
+    """Started when a training first needs it; ended by `end`, or with the process that made it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, words: list[str], environment: Mapping[str, str]) -> list[str]:
+        """The command that runs `python -m` with these words as a fork."""
+        address = self._folder / "asked"  # short enough for a socket's path
+        if self._process is None:
+            with (self._folder / "log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, str(address)],
+                    env={**environment, **NO_THREADS},
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            while not address.exists():
+                assert self._process.poll() is None, (self._folder / "log").read_text()
+                time.sleep(0.02)
+        return [sys.executable, "-S", "-E", __file__, "--ask", str(address), *words]
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def ask(address: str, words: list[str]) -> int:
+    """Hand over to the process at `address`, and end as its fork ends."""
+    asked = {"words": words, "environment": dict(os.environ), "folder": str(Path.cwd())}
+    with socket.socket(socket.AF_UNIX) as there:
+        there.connect(address)
+        body = json.dumps(asked).encode()
+        socket.send_fds(there, [len(body).to_bytes(8, "big")], [0, 1, 2])
+        there.sendall(body)
+        answers = there.makefile("r")
+        fork = int(answers.readline())
+
+        def hand_on(number: int, _frame: Any) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(fork, number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, hand_on)
+        code = int(answers.readline())
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def serve(address: str) -> None:
+    """Fork whenever somebody asks; returns only in a fork, once its module has run."""
+    from twin_assets.training.rank_imports import import_ahead
+    from twin_resources.models.training_launcher.forked_ranks import other_threads
+
+    waiting = selectors.DefaultSelector()
+    waiting.register(sys.stdin, selectors.EVENT_READ)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.new")
+    listener.listen()
+    Path(f"{address}.new").rename(address)
+    waiting.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in waiting.select():
+            if key.fileobj is sys.stdin:  # whoever made this process is gone
+                raise SystemExit
+            if key.fileobj is listener:
+                client, _ = listener.accept()
+                asked, outputs = _received(client)
+                words = asked["words"]
+                import_ahead(Path(words[words.index("--job") + 1]))
+                assert not other_threads()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                pid = os.fork()
+                if pid == 0:
+                    waiting.close()
+                    listener.close()
+                    client.close()
+                    _run(asked, outputs)
+                    return
+                for output in outputs:
+                    os.close(output)
+                client.sendall(f"{pid}\n".encode())
+                ended = os.pidfd_open(pid)
+                waiting.register(client, selectors.EVENT_READ, (pid, None))
+                waiting.register(ended, selectors.EVENT_READ, (pid, client))
+                continue
+            pid, client = key.data
+            waiting.unregister(key.fileobj)
+            if client is None:  # the client was killed
+                os.killpg(pid, signal.SIGKILL)
+                continue
+            os.close(key.fd)
+            _, status = os.waitpid(pid, 0)
+            with contextlib.suppress(KeyError):
+                waiting.unregister(client)
+            with contextlib.suppress(BrokenPipeError):
+                client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            client.close()
+
+
+def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    length, outputs, _, _ = socket.recv_fds(client, 8, 3)
+    with client.makefile("rb") as stream:
+        return json.loads(stream.read(int.from_bytes(length, "big"))), outputs
+
+
+def _run(asked: Mapping[str, Any], outputs: list[int]) -> None:
+    os.setsid()
+    for place, output in enumerate(outputs):
+        os.dup2(output, place)
+        os.close(output)
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.argv = list(asked["words"])
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--ask":
+        raise SystemExit(ask(sys.argv[2], sys.argv[3:]))
+    serve(sys.argv[1])
