@@ -69,21 +69,20 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
 @pytest.fixture
 def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
     """The stack with the real base model in the place of the made-up one."""
-    listed = stack.servers["base"]
-    server = base_server.wait_until_ready()
+    try:
+        answered_by(stack, base_server)
+        yield stack
+    finally:
+        answered_by(stack, stack.models["base"])
+
+
+def answered_by(stack: Stack, base: ServerProcess) -> None:
+    """The base model is that server from now on: its name was known before, so that only an
+    answer tells whether the gateway knows the address."""
     asked = {
         "model": "twin/ann@base", "messages": [{"role": "user", "content": "?"}], "max_tokens": 1
     }  # fmt: skip
-    before = requests_of(base_server)
-
-    def answers() -> bool:  # its name has answered before: only the address is another
-        return stack.post(asked).status_code == 200 and requests_of(base_server) > before
-
-    try:
-        stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
-        stack.reset()
-        stack.wait(answers)
-        yield stack
-    finally:
-        stack.servers["base"] = listed
-        stack.reset()
+    server, before = base.wait_until_ready(), requests_of(base)
+    stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
+    stack.reset()
+    stack.wait(lambda: stack.post(asked).status_code == 200 and requests_of(base) > before)
