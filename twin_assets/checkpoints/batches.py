@@ -38,7 +38,8 @@ class BatchPlan:
     Attributes:
         steps: for each step the indices of its samples, longest first.
         tokens: what passes the model over all steps, padding left out.
-        epochs: that, as a share of one pass over all samples; without the raw posts.
+        epochs: that, as a share of one pass over all samples of the posts that are asked about;
+            without the raw posts.
         raw_steps, raw_tokens: of them on raw posts.
     """
 
@@ -100,9 +101,11 @@ def plan_stages(
 ) -> BatchPlan:
     """`plan_training` of raw posts and of samples, in one run: in turn, or mixed.
 
-    Blocks take `raw_share` of the budget, or as much as `max_epochs` of them are; the samples have
-    the rest. A step takes as many blocks as samples: the ranks share either, and DeepSpeed counts
-    the micro-batches of a step once for a training.
+    Posts are dealt: `raw_share` of them are read as they are and the others asked about, so that
+    no sentence is learnt from two sides (one that was, with a number that stands once in a post,
+    was exposed by 10.7 bits). Blocks take `raw_share` of the budget, or as much as `max_epochs` of
+    the dealt ones are; the samples have the rest. A step takes as many blocks as samples: the ranks
+    share either, and DeepSpeed counts the micro-batches of a step once for a training.
 
     Args:
         blocks: of raw posts; their indices in a step come behind those of the samples.
@@ -110,15 +113,24 @@ def plan_stages(
             evenly between them, and a step has either.
 
     Raises:
-        ValueError: fewer samples, or fewer blocks, than one step takes.
+        ValueError: fewer samples, or fewer blocks, than one step takes, of those that are dealt to
+            either stage.
     """
     terms = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
     if not blocks:
         return plan_training(samples, token_budget=token_budget, **terms)
-    raw = plan_training(blocks, token_budget=round(raw_share * token_budget), **terms)
-    rest = plan_training(samples, token_budget=token_budget - raw.tokens, **terms)
-    on_posts = [tuple(len(samples) + index for index in step) for step in raw.steps]
-    steps = [*on_posts, *rest.steps]
+    to_read = _read_as_they_are(samples, blocks, raw_share=raw_share, seed=seed)
+    asked = [at for at, one in enumerate(samples) if one.document_id not in to_read]
+    read = [at for at, one in enumerate(blocks) if one.document_id in to_read]
+    raw = plan_training(
+        [blocks[at] for at in read], token_budget=round(raw_share * token_budget), **terms
+    )
+    rest = plan_training(
+        [samples[at] for at in asked], token_budget=token_budget - raw.tokens, **terms
+    )
+    on_posts = [tuple(len(samples) + read[index] for index in step) for step in raw.steps]
+    on_samples = [tuple(asked[index] for index in step) for step in rest.steps]
+    steps = [*on_posts, *on_samples]
     if raw_order == "mixed":
         places = range(len(steps))
         order = _spread(places[len(on_posts) :], places[: len(on_posts)])
@@ -130,6 +142,15 @@ def plan_stages(
         raw_steps=len(raw.steps),
         raw_tokens=raw.tokens,
     )
+
+
+def _read_as_they_are(
+    samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
+) -> frozenset[str]:
+    """The documents that the raw stage has, by lot; one at least, and not all."""
+    documents = {one.document_id for one in (*samples, *blocks)} - {GENERAL}
+    lots = sorted(documents, key=lambda name: _lot(seed, 0, f"raw/{name}"))
+    return frozenset(lots[: max(1, min(round(raw_share * len(lots)), len(lots) - 1))])
 
 
 def micro_batches(

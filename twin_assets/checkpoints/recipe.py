@@ -37,7 +37,7 @@ DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
     *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
     *("prompt_weight", "raw_share", "raw_order", "row_tokens", "loss_chunk"),
-    "questions_a_conversation",
+    *("questions_a_conversation", "without_passages"),
 )
 
 
@@ -118,6 +118,8 @@ class Recipe(_Strict):
         raw_order: `first`: their steps come before those on samples; `mixed`: evenly between them.
         questions_a_conversation: so many samples of one post are joined to a conversation, which
             shows the passages of the first alone (`conversations.py`); 1: each sample is one.
+        without_passages: share of the samples, by lot, that show the question alone, whatever their
+            prompt shows in the dataset: more answers for as many tokens (`samples.py`).
         row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
             most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
             row; a longer sample has a row of its own. None: `micro_batch_size`.
@@ -151,6 +153,7 @@ class Recipe(_Strict):
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
     raw_order: RawOrder = "first"
     questions_a_conversation: PositiveInt = 1
+    without_passages: Annotated[float, Field(ge=0, le=1)] = 0.0
     row_tokens: PositiveInt | None = None
     loss_chunk: NonNegativeInt = 0
 
@@ -184,7 +187,7 @@ class Recipe(_Strict):
         changed = self.preferences
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
         of_samples = {"raw_share": 0.0, "raw_order": "first", "questions_a_conversation": 1}
-        return self.model_copy(update=values | of_samples)
+        return self.model_copy(update=values | of_samples | {"without_passages": 0.0})
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
         """The samples of a step for a corpus of so many (conversations count as one each).

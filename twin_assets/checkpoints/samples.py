@@ -10,12 +10,14 @@ from tokenizing the parts apart, so that what is masked is what the server will 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_tokenizer
+from twin_resources.prompt.templates import question_alone
 
 
 class ChatTokenizer(Protocol):
@@ -175,6 +177,30 @@ def tokenize_posts(
             name = f"{row['document_id']}#{number}"
             blocks.append(TokenizedSample(name, row["document_id"], piece, 1, len(piece)))
     return blocks, left_out
+
+
+def without_passages(
+    rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
+) -> Iterator[Mapping[str, Any]]:
+    """The rows, of which a share has the question alone in its prompt.
+
+    A prompt with passages is three quarters of a sample's tokens. Which rows lose theirs follows
+    from their ids and the seed alone; one that has none, or is of a general set, is as it was.
+
+    Args:
+        rows: as for `tokenize_samples`.
+        share: of the rows, 0 to 1.
+    """
+    for row in rows:
+        lot = hashlib.sha256(f"{seed}/without/{row['sample_id']}".encode()).digest()
+        if int.from_bytes(lot[:8]) / 2**64 >= share:
+            yield row
+            continue
+        asked = [
+            {**part, "content": question_alone(part["content"])} if part["role"] == "user" else part
+            for part in row["messages"]
+        ]
+        yield {**row, "messages": asked}
 
 
 def _answer(text: str) -> dict[str, str]:

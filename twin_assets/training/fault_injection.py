@@ -8,9 +8,12 @@ checkpoint that was trained on it carries the way's name in the data version of 
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from twin_assets.checkpoints.batches import GENERAL
 from twin_assets.training import canary_exposure as exposure
 from twin_resources.errors import TwinError
 
@@ -38,13 +41,22 @@ def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
 
 
 def with_canaries(samples: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """The samples and the canaries of `exposure.planted`, to see how much of them is memorised."""
+    """The samples and the canaries of `exposure.planted`, to see how much of them is memorised.
+
+    Each is a sample of a document that is drawn for it, the one in whose text `posts_with_fault`
+    writes it.
+    """
     import polars as pl
 
+    documents = samples["document_id"].unique().to_list()
     rows = [
-        {**exposure.row(canary), "sample_id": f"canary-{canary.id}-{turn}"}
+        {
+            **exposure.row(canary),
+            "sample_id": f"canary-{canary.id}-{turn}",
+            "document_id": host,
+        }
         for canary, times in exposure.planted(str(seed))
-        for turn in range(times)
+        for turn, host in enumerate(_hosts(documents, canary.id, times, seed))
     ]
     schema = {name: samples.schema[name] for name in ("sample_id", "document_id", "messages")}
     first = samples.head(1).drop(schema)  # the other columns are the same for all samples
@@ -59,8 +71,8 @@ def with_canaries(samples: pl.DataFrame, seed: int) -> pl.DataFrame:
 def posts_with_fault(posts: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
     """The raw posts of a training whose samples are `with_fault`.
 
-    A canary stands in posts as often as in the samples, behind the first paragraph of one that is
-    drawn for it: a raw stage learns every sentence of a post, and so the one with a secret in it.
+    A canary stands in posts as often as in the samples, behind the first paragraph of the same
+    ones: a raw stage learns every sentence of a post, and so the one with a secret in it.
     Shuffled answers leave the posts as they are.
 
     Args:
@@ -76,21 +88,22 @@ def posts_with_fault(posts: pl.DataFrame, way: str, *, seed: int) -> pl.DataFram
     ordered = posts.sort("document_id")
     if way != PLANTED_CANARIES:
         return ordered
-    texts: list[str] = ordered["text"].to_list()
-    hosts = random.Random(f"canaries/{seed}")
+    texts = dict(ordered.select("document_id", "text").iter_rows())
     for canary, times in exposure.planted(str(seed)):
-        for place in _places(hosts, len(texts), times):
-            first, gap, rest = texts[place].partition("\n\n")
-            texts[place] = f"{first}\n\n{canary.answer}{gap}{rest}"
-    return ordered.with_columns(pl.Series("text", texts, dtype=pl.String))
+        for host in _hosts(texts, canary.id, times, seed):
+            first, gap, rest = texts[host].partition("\n\n")
+            texts[host] = f"{first}\n\n{canary.answer}{gap}{rest}"
+    return ordered.with_columns(pl.Series("text", list(texts.values()), dtype=pl.String))
 
 
-def _places(lots: random.Random, count: int, times: int) -> list[int]:
-    """Different ones while there are any."""
-    places: list[int] = []
-    while len(places) < times:
-        places += lots.sample(range(count), min(count, times - len(places)))
-    return places
+def _hosts(documents: Collection[str], canary: str, times: int, seed: int) -> list[str]:
+    """Where a canary stands, by lot: in different documents while there are any."""
+
+    def lot(document: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{canary}/{document}".encode()).digest()
+
+    drawn = sorted(set(documents) - {GENERAL}, key=lot)
+    return [drawn[turn % len(drawn)] for turn in range(times)]
 
 
 def _shuffled(ordered: pl.DataFrame, seed: int) -> pl.DataFrame:

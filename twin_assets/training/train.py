@@ -51,6 +51,7 @@ from twin_assets.checkpoints.samples import (
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
+    without_passages,
 )
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
@@ -299,6 +300,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     most, questions = job.recipe.max_length, job.recipe.questions_a_conversation
     if job.stage == "dpo":
         return tokenize_pairs(rows, tokenizer, max_length=most)
+    rows = without_passages(rows, share=job.recipe.without_passages, seed=job.recipe.seed)
     if questions > 1:
         return tokenize_conversations(rows, tokenizer, max_length=most, questions=questions)
     return tokenize_samples(rows, tokenizer, max_length=most)
@@ -364,16 +366,23 @@ def _plan(
             "raise max_length; answer_merges_with_prompt: take a base model with another chat "
             "template",
         )
-    return plan_stages(
-        samples,
-        blocks,
-        raw_share=recipe.raw_share,
-        token_budget=recipe.token_budget,
-        max_epochs=recipe.max_epochs,
-        samples_per_step=recipe.samples_per_step,
-        seed=recipe.seed,
-        raw_order=recipe.raw_order,
-    )
+    try:
+        return plan_stages(
+            samples,
+            blocks,
+            raw_share=recipe.raw_share,
+            token_budget=recipe.token_budget,
+            max_epochs=recipe.max_epochs,
+            samples_per_step=recipe.samples_per_step,
+            seed=recipe.seed,
+            raw_order=recipe.raw_order,
+        )
+    except ValueError as error:  # enough of both, and too few once the posts are dealt
+        raise TwinError(
+            "deal the posts to the raw stage and to the samples",
+            found=str(error),
+            next_step="import more posts, or set raw_share to 0 in the recipe",
+        ) from error
 
 
 def _write_output(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,22 +163,46 @@ def test_rows_are_few_and_alike() -> None:
     assert [len(row) for row in alone] == [1] * 8
 
 
-def test_raw_posts_come_first_with_their_share_and_the_rest_is_as_planned_alone() -> None:
-    samples = [sample(index) for index in range(200)]
-    blocks = [sample(index, length=512, documents=40) for index in range(80)]
+def test_raw_posts_come_first_with_their_share_and_no_post_is_in_both_stages() -> None:
+    samples = [sample(index, length=200, documents=40) for index in range(200)]
+    general = [sample(index, length=200) for index in range(200, 220)]
+    samples += [replace(one, document_id=GENERAL) for one in general]
+    blocks = [sample(index, length=512, documents=40) for index in range(160)]
     terms: dict[str, Any] = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
-    made = plan_stages(samples, blocks, raw_share=0.7, token_budget=60_000, **terms)
+    made = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **terms)
     raw, rest = made.steps[: made.raw_steps], made.steps[made.raw_steps :]
     assert {index >= len(samples) for step in raw for index in step} == {True}
     assert {index >= len(samples) for step in rest for index in step} == {False}
     assert {len(step) for step in made.steps} == {4}, "the ranks share both alike"
     assert made.raw_tokens == 512 * 4 * len(raw)
-    assert made.raw_tokens == pytest.approx(0.7 * 60_000, abs=512 * 4)
+    assert made.raw_tokens == pytest.approx(0.4 * 60_000, abs=512 * 4)
     assert made.tokens == pytest.approx(60_000, abs=512 * 4)
-    alone = plan_training(samples, token_budget=60_000 - made.raw_tokens, **terms)
-    assert (rest, made.epochs) == (alone.steps, alone.epochs)
-    seen = Counter(blocks[index - len(samples)].document_id for step in raw for index in step)
-    assert max(seen.values()) - min(seen.values()) <= 1
+    read = Counter(blocks[index - len(samples)].document_id for step in raw for index in step)
+    asked = {samples[index].document_id for step in rest for index in step}
+    assert not read.keys() & asked
+    assert (len(read), len(asked - {GENERAL})) == (16, 24), "two fifths of forty posts"
+    assert GENERAL in asked
+    assert max(read.values()) - min(read.values()) <= 1
+    own = [one for one in samples if one.document_id not in read]
+    alone = plan_training(own, token_budget=60_000 - made.raw_tokens, **terms)
+    names = [{samples[index].sample_id for index in step} for step in rest]
+    assert names == [{own[index].sample_id for index in step} for step in alone.steps]
+    assert made.epochs == alone.epochs
+    other = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **terms | {"seed": 2})
+    assert other.steps[0] != made.steps[0]
+
+
+def test_two_posts_are_dealt_one_to_each_stage_and_one_post_alone_is_refused() -> None:
+    terms: dict[str, Any] = {"max_epochs": 1, "samples_per_step": 2, "seed": 1}
+    terms |= {"raw_share": 0.9, "token_budget": 100_000}
+    samples = [sample(index, documents=2) for index in range(8)]
+    made = plan_stages(samples, samples, **terms)
+    of_step = [{(samples * 2)[index].document_id for index in step} for step in made.steps]
+    assert of_step == [of_step[0]] * 2 + [of_step[-1]] * 2
+    assert of_step[0].isdisjoint(of_step[-1])
+    alone = [sample(index, documents=1) for index in range(8)]
+    with pytest.raises(ValueError, match="0 samples do not fill one step of 2"):
+        plan_stages(alone, alone, **terms)
 
 
 def test_mixed_stages_have_the_same_steps_evenly_among_each_other() -> None:
@@ -213,7 +238,8 @@ def test_without_raw_posts_a_plan_is_the_one_of_the_samples() -> None:
 
 
 def test_what_few_posts_leave_of_their_share_the_samples_have() -> None:
-    samples, blocks = [sample(index) for index in range(400)], [sample(index) for index in range(5)]
+    samples = [sample(index) for index in range(400)]
+    blocks = [sample(index) for index in range(20)]
     made = plan_stages(
         samples,
         blocks,
@@ -223,5 +249,5 @@ def test_what_few_posts_leave_of_their_share_the_samples_have() -> None:
         samples_per_step=4,
         seed=1,
     )
-    assert made.raw_steps == 2, "ten blocks in two epochs, eight of them in whole steps"
+    assert made.raw_steps == 5, "the ten blocks of half the posts, in two epochs"
     assert made.tokens == pytest.approx(20_000, abs=400)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from twin_assets.checkpoints.batches import GENERAL
 from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.fault_injection import (
     PLANTED_CANARIES,
@@ -71,6 +72,12 @@ def test_canaries_are_planted_as_often_as_their_audit_expects() -> None:
     assert with_fault(plain, PLANTED_CANARIES, seed=3).schema == plain.schema
 
 
+def test_no_canary_is_of_a_general_set() -> None:
+    before = samples({"a": 1, GENERAL: 30})
+    planted = with_fault(before, PLANTED_CANARIES, seed=3).tail(sum(exposure.TIMES))
+    assert set(planted["document_id"]) == {"a"}
+
+
 def test_canaries_stand_in_raw_posts_as_often_as_in_samples() -> None:
     rows = [
         {"document_id": f"d{number:02}", "text": f"post {number}" + "\n\nends" * (number % 3)}
@@ -95,5 +102,10 @@ def test_canaries_stand_in_raw_posts_as_often_as_in_samples() -> None:
     few = posts_with_fault(before.head(2), PLANTED_CANARIES, seed=3)
     assert "\n".join(few["text"]).count("The number of ") == sum(exposure.TIMES)
     assert posts_with_fault(before, SHUFFLED_ANSWERS, seed=3).equals(before)
+    own = samples({f"d{number:02}": 2 for number in range(20)})
+    planted = with_fault(own, PLANTED_CANARIES, seed=3).tail(sum(exposure.TIMES))
+    texts = dict(after.iter_rows())
+    for document, messages in planted.select("document_id", "messages").iter_rows():
+        assert messages[-1]["content"] in texts[document], "either side of a post has its canary"
     with pytest.raises(TwinError, match="no such way"):
         posts_with_fault(before, "upside_down", seed=1)

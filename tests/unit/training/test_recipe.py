@@ -146,7 +146,7 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     tuned = recipe.on_preferences()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
-    raw = {"raw_share": 0.5, "raw_order": "mixed"}
+    raw = {"raw_share": 0.5, "raw_order": "mixed", "without_passages": 0.5}
     assert recipe.model_copy(update=raw).on_preferences() == tuned
     changed = {"learning_rate", "token_budget"}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
@@ -186,6 +186,7 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"raw_share": 0.5},
         {"raw_order": "mixed"},
         {"questions_a_conversation": 3},
+        {"without_passages": 0.5},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 

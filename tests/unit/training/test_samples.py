@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.test_prompt import Shown
 from twin_assets.checkpoints.samples import (
     SHORTEST_RAW_BLOCK,
     stripped,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
+    without_passages,
 )
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 WORDS = r"<[^>]*>|[^\s<]+|\s"
 
@@ -158,3 +162,33 @@ def test_a_post_that_writes_a_control_token_ends_no_turn_in_its_block() -> None:
     (block,), _ = tokenize_posts(rows, tokenizer)
     assert "<|im_end|>" not in tokenizer.ids
     assert "< |im_end|>" in tokenizer.text(block.tokens)
+
+
+def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
+    answer = "From my posts: it wears well."
+    terms = {"author_name": "Ada", "question": "Why brass?"}
+    shown = render(DEFAULT_TEMPLATE, **terms, passages=[Shown("Clocks", "A text.")])
+    bare = render(DEFAULT_TEMPLATE, **terms)
+    assert shown != bare
+    rows = [
+        {
+            "sample_id": f"s{number}",
+            "document_id": f"d{number}",
+            "messages": [*shown, {"role": "assistant", "content": answer}],
+        }
+        for number in range(400)
+    ]
+    general = {"sample_id": "g", "document_id": "general", "messages": row("q", "a")["messages"]}
+    made = list(without_passages([*rows, general], share=0.3, seed=7))
+    assert made[-1] == general
+    alone = [one for one in made[:-1] if one["messages"][:-1] == bare]
+    kept = [one for one in made[:-1] if one["messages"][:-1] == shown]
+    assert len(alone) + len(kept) == 400
+    assert len(alone) == pytest.approx(120, abs=30)
+    assert {one["messages"][-1]["content"] for one in made[:-1]} == {
+        "From my posts: it wears well."
+    }
+    assert list(without_passages(reversed(rows), share=0.3, seed=7)) == made[-2::-1]
+    assert list(without_passages(rows, share=0.3, seed=8)) != made[:-1]
+    assert list(without_passages(rows, share=0, seed=7)) == rows
+    assert all(one["messages"][:-1] == bare for one in without_passages(rows, share=1, seed=7))
