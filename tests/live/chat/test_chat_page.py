@@ -138,17 +138,13 @@ def test_stop_ends_the_answer_in_the_model_server(
 def slow_base(stack: Stack) -> Iterator[ServerProcess]:
     """The real base model in the place of the made-up one, which writes too fast to be stopped."""
     process = ServerProcess(stack.settings, base_gguf(), alias="base")
-    listed = stack.servers["base"]
     written = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
     write_author(stack.settings, written)
     try:
-        server = process.wait_until_ready()
-        stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
-        stack.reset()
+        stack.answer_base_by(process)
         yield process
     finally:
-        stack.servers["base"] = listed
-        stack.reset()
+        stack.answer_base_by(stack.models["base"])
         process.end()
         write_author(stack.settings, replace(written, max_tokens=24))
 

@@ -12,7 +12,6 @@ from tests.live.gateway.stack import (
     embed_passages,
     new_stack,
     prepare_weights,
-    requests_of,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
@@ -70,19 +69,7 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
 def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
     """The stack with the real base model in the place of the made-up one."""
     try:
-        answered_by(stack, base_server)
+        stack.answer_base_by(base_server)
         yield stack
     finally:
-        answered_by(stack, stack.models["base"])
-
-
-def answered_by(stack: Stack, base: ServerProcess) -> None:
-    """The base model is that server from now on: its name was known before, so that only an
-    answer tells whether the gateway knows the address."""
-    asked = {
-        "model": "twin/ann@base", "messages": [{"role": "user", "content": "?"}], "max_tokens": 1
-    }  # fmt: skip
-    server, before = base.wait_until_ready(), requests_of(base)
-    stack.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
-    stack.reset()
-    stack.wait(lambda: stack.post(asked).status_code == 200 and requests_of(base) > before)
+        stack.answer_base_by(stack.models["base"])

@@ -30,7 +30,7 @@ from twin_cli.commands.demo.paid_provider import PaidProvider
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
 from twin_assets.knowledge.chunking import chunk_columns
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.quotes import quoter
 from twin_resources.models.retrieval.index import update_indexes
@@ -140,6 +140,19 @@ class Stack:
         if self.servers.pop(name, None) is not None:
             self.publish()
             self._wait_until_followed()
+
+    def answer_base_by(self, process: ServerProcess) -> None:
+        """The base model is that server from now on, with nothing released.
+
+        Its name was known before, so that only an answer tells whether the gateway has followed.
+        """
+        server, before = process.wait_until_ready(), requests_of(process)
+        self.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
+        self.reset()
+        author = next(iter(author_slugs(self.settings)))
+        question = [{"role": "user", "content": "?"}]
+        asked = {"model": f"twin/{author}@base", "messages": question, "max_tokens": 1}
+        self.wait(lambda: self.post(asked).status_code == 200 and requests_of(process) > before)
 
     def _wait_until_followed(self) -> None:
         if self.gateway is None or self.gateway.poll() is not None:
