@@ -6,7 +6,8 @@ Does not belong here: claims and thresholds (`measures/`), when a mean is decide
 asks less of other things (`first_part.py`).
 
 Candidate, base, and base with posts in its prompt are asked the same questions, 30 and then 5 at a
-time, in the order drawn by lot, until all of these are decided or no question is left:
+time, in the order drawn by lot, until no question is left, all of these are decided, or topic or
+recitation refuses the candidate, whatever its voice is:
 
     topic        by the bet that the first part has, on the mean over all questions
     voice        by bets on the difference to the base and to the base with posts, on the first
@@ -35,7 +36,7 @@ from twin_assets.evaluation.served.served_answers import (
     PromptSet,
 )
 from twin_assets.evaluation.served.waves import ServerWaves
-from twin_assets.evaluation.statistics.sequential import decided
+from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_assets.evaluation.style import voice_scores
 from twin_resources.statistics.rates import Rate
 
@@ -123,18 +124,27 @@ def is_decided(
     scores: BaseScores,
     recited: Rate,
 ) -> bool:
-    """Whether no claim of the held-out questions waits for more of them.
+    """Whether no claim of the held-out questions waits for more of them, or one has refused.
 
     A judge that there is none of waits for nothing.
     """
     judges, count = known.judges, len(some.held_out)
-    if judges.topic is not None:
-        shares = on_topic.shares_of_first(count, some, answers, judges.topic)
-        if on_topic.stopped_at(shares, of=len(some.questions)) is None:
-            return False
     clean = [1.0] * (recited.of - recited.found) + [0.0] * recited.found
     limit = 1.0 - memorisation.MOST_RECITING
-    if decided(clean, limit=limit, above=WRONGLY_CLEAN, below=WRONGLY_RECITING) is None:
+    recites = decided(clean, limit=limit, above=WRONGLY_CLEAN, below=WRONGLY_RECITING)
+    if recites == "below":
+        return True
+    topic: Side | None = "above"
+    if judges.topic is not None:
+        shares = on_topic.shares_of_first(count, some, answers, judges.topic)
+        topic = on_topic.stopped_at(shares, of=len(some.questions))
+        if topic == "below" and on_topic.refuses(
+            on_topic.topic_of_first(
+                count, some, answers, judges.topic, scores=scores, stopped=topic
+            )
+        ):
+            return True
+    if topic is None or recites is None:
         return False
     if judges.voice is None:
         return True

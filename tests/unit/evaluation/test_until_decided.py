@@ -118,6 +118,34 @@ def test_a_candidate_that_writes_like_its_base_is_asked_all_of_them(
     assert {*prompts.held_out, *prompts.with_posts} <= said.answers.base.keys()
 
 
+def test_a_candidate_that_is_refused_for_its_topic_is_asked_no_more(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    """Its voice would be asked for all of them, and no answer of it could have it released."""
+    prompts, told = asked_of(samples, questions=40), "The harbour was quiet in the rain."
+
+    said = asked_until_decided(prompts, judges, Model(says=told), Model(), texts=["No."])
+
+    assert said.asked.held_out == range(30)
+    # a base that knows no better excuses it, and then the voice is what is left to know
+    both = asked_until_decided(
+        prompts, judges, Model(says=told), Model(says=told), texts=["Nothing alike."]
+    )
+    assert both.asked.held_out == prompts.held_out
+
+
+def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges: Judges) -> None:
+    prompts, without_topic = asked_of(samples, questions=40), replace(judges, topic=None)
+    told = "And so on and on, word by word, as it once stood in a post of mine about the harbour."
+    says = Model(says=told)
+
+    recited = asked_until_decided(prompts, without_topic, says, says, texts=[told])
+    clean = asked_until_decided(prompts, without_topic, says, says, texts=["Nothing alike."])
+
+    assert recited.asked.held_out == range(30)
+    assert clean.asked.held_out == prompts.held_out, "its voice is the base's"
+
+
 def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
     samples: pl.DataFrame, judges: Judges
 ) -> None:

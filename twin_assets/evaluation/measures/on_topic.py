@@ -231,6 +231,11 @@ def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
     )
 
 
+def refuses(on_topic: OnTopic) -> bool:
+    """Whether the claim is not met by these answers."""
+    return _claim(on_topic).passed is False
+
+
 def _claim(on_topic: OnTopic) -> GateClaim:
     own = on_topic.own
     if own is None:

@@ -35,7 +35,8 @@ def test_a_token_without_an_id_is_an_error_and_not_a_guess() -> None:
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers each question with itself, the later asked the sooner; "broken" with an error."""
+    """Answers each question with itself, or always the same; the later asked the sooner; "broken"
+    with an error."""
 
     def do_POST(self) -> None:
         server = self.server
@@ -44,8 +45,9 @@ class _Echo(BaseHTTPRequestHandler):
         asked = body["messages"][-1]["content"]
         server.asked.append((asked, body["max_tokens"]))
         time.sleep(server.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
-        token = {"id": 1, "token": asked, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
-        choice = {"message": {"content": asked}, "logprobs": {"content": [token]}}
+        says = server.says or asked
+        token = {"id": 1, "token": says, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
+        choice = {"message": {"content": says}, "logprobs": {"content": [token]}}
         answer = json.dumps({"choices": [choice]}).encode()
         self.send_response(500 if "broken" in asked else 200)
         self.send_header("Content-Length", str(len(answer)))
@@ -59,22 +61,23 @@ class _Echo(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """What one server of a model was asked: question and most tokens, in order."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, says: str = "") -> None:
         super().__init__(("127.0.0.1", 0), _Echo)
         self.asked: list[tuple[str, int]] = []
         self.seconds = seconds
+        self.says = says
 
 
 class Model:
     """Starts servers, and keeps what each of them was asked."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float = 0.0, says: str = "") -> None:
+        self.seconds, self.says = seconds, says
         self.started: list[Server] = []
 
     @contextmanager
     def serve(self) -> Iterator[RunningServer]:
-        http = Server(self.seconds)
+        http = Server(self.seconds, self.says)
         threading.Thread(target=http.serve_forever, daemon=True).start()
         self.started.append(http)
         try:
