@@ -118,6 +118,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     told = ran.metadata("checkpoint_evaluation")
     assert told["other_authors_adapter"] == made["checkpoint"]
     assert told["ratio_to_other_authors_adapter"] < 0.9
+    reading = told["seconds"]["likelihoods of other authors' adapter"]
     report = Path(told["report_file"]).read_text(encoding="utf-8")
     assert "floor, what posts teach: the adapter of mara-lindqvist" in report
     assert f"`{CLAIM}` beside other authors' adapter" in report
@@ -131,4 +132,4 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     assert workplace.registry.get("ada", 3).state == "refused"
     # what it reads was read for the candidate before
     seconds = ran.metadata("checkpoint_evaluation")["seconds"]
-    assert seconds["likelihoods of other authors' adapter"] < 0.1
+    assert seconds["likelihoods of other authors' adapter"] < 0.2 * reading
