@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,18 +254,6 @@ class KeptHomes:
     judged: Judged
 
 
-def copy_of(
-    kept: Path, path: Path, base: Path, *, logs: Path, monkeypatch: pytest.MonkeyPatch
-) -> Workplace:
-    """Put a kept home where it was made, over what the test before has left there."""
-    shutil.rmtree(path)
-    shutil.copytree(kept, path, symlinks=True)
-    monkeypatch.setenv("TWIN_HOME", str(path))
-    settings = load_settings()
-    settings.logs_dir.symlink_to(logs, target_is_directory=True)
-    return workplace_in(settings, base)
-
-
 def keep(place: Workplace, into: Path) -> None:
     """Copy a home, without its logs, once nothing in it is open."""
     place.registry.state.close()
@@ -303,37 +291,38 @@ def _forget_versions(place: Workplace) -> None:
 
 
 @pytest.fixture
-def released(
-    home: Settings,
-    kept_homes: KeptHomes,
-    tiny_base: Path,
-    process_logs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Workplace:
+def copied(
+    home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, Path], Workplace]:
+    """Puts a kept home to the path at which it was made, over what the test before has left."""
+
+    def copy_of(kept: Path, path: Path) -> Workplace:
+        shutil.rmtree(path)
+        shutil.copytree(kept, path, symlinks=True)
+        monkeypatch.setenv("TWIN_HOME", str(path))
+        settings = load_settings()
+        settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
+        return workplace_in(settings, tiny_base)
+
+    return copy_of
+
+
+@pytest.fixture
+def released(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
     """A home in which ada's good candidate is stable; `judged` is the run that released it."""
-    return copy_of(
-        kept_homes.released, kept_homes.path, tiny_base, logs=process_logs, monkeypatch=monkeypatch
-    )
+    return copied(kept_homes.released, kept_homes.path)
+
+
+@pytest.fixture
+def measured(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+    """A home with the datasets of ada and bob in which a gate has asked the base, and no version
+    is."""
+    return copied(kept_homes.measured, kept_homes.path)
 
 
 @pytest.fixture
 def judged(kept_homes: KeptHomes) -> Judged:
     return kept_homes.judged
-
-
-@pytest.fixture
-def measured(
-    home: Settings,
-    kept_homes: KeptHomes,
-    tiny_base: Path,
-    process_logs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Workplace:
-    """A home with the datasets of ada and bob in which a gate has asked the base, and no version
-    is."""
-    return copy_of(
-        kept_homes.measured, kept_homes.path, tiny_base, logs=process_logs, monkeypatch=monkeypatch
-    )
 
 
 def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ is made once, plants among them, no text in the tables, scores queued under fixe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.conftest import Workplace, copy_of, keep, workplace_in
+from tests.live.evaluation.conftest import Workplace, keep, workplace_in
 from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
 from tests.prepared_embedder import lend_weights
 from tests.queued_notices import queued_notices
@@ -36,7 +37,6 @@ from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.quality.retraining import alarm_records, fall_controls, kept_answers
 from twin_resources.registry.moves import Verdict
-from twin_resources.settings import Settings
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.judge_moves import FEWEST_DAYS, FIRST_SCORES
 from twin_resources.storage.state.state import State
@@ -93,14 +93,8 @@ def trial(
 
 
 @pytest.fixture
-def on_trial(
-    home: Settings,
-    trial: KeptTrial,
-    tiny_base: Path,
-    process_logs: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Workplace:
-    return copy_of(trial.kept, trial.path, tiny_base, logs=process_logs, monkeypatch=monkeypatch)
+def on_trial(copied: Callable[[Path, Path], Workplace], trial: KeptTrial) -> Workplace:
+    return copied(trial.kept, trial.path)
 
 
 def materialize(
