@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import polars as pl
@@ -22,6 +23,7 @@ from twin_assets.evaluation.evaluation_spec import JudgingContext, ServerStarter
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import runner
 from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.served import posts_in_prompt, waves
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
@@ -101,9 +103,34 @@ def test_what_a_former_gate_knows_of_the_base_is_not_asked_and_the_time_is_the_c
         prompts, without, Model(), other := Model(), texts=["No."], kept=kept
     )
 
-    assert (len(base.started), other.started, again.answers.base) == (1, [], {})
+    assert base.started
+    assert (other.started, again.answers.base) == ([], {})
     assert again.answers.candidate.keys() == first.answers.candidate.keys()
     assert again.answers.wall_s > 0.0, "a speed is told of it"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_where_a_core_is_free_a_second_server_takes_plain_questions_of_the_base(
+    samples: pl.DataFrame, judges: Judges, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waves, "servers_at_once", lambda: cores)
+    prompts = asked_of(samples, questions=40)
+    candidate, base = Model(), Model(seconds=0.03)
+
+    said = asked_until_decided(prompts, judges, candidate, base, texts=["Nothing alike."])
+
+    assert len(candidate.started) >= 1
+    assert len(base.started) == cores
+    assert {*prompts.held_out, *prompts.with_posts} <= said.answers.base.keys()
+    asked = Counter(text for server in base.started for text, _ in server.asked)
+    assert asked == Counter(prompts.prompts[at][-1]["content"] for at in said.answers.base)
+    systems = [server.systems for server in base.started]
+    below_posts = [[posts_in_prompt.HEADING in system for system in one] for one in systems]
+    first, *beside = below_posts
+    assert all(first[:30]), "the posts are read once, before anything else"
+    assert sum(first) == len(prompts.with_posts)
+    assert [any(one) for one in beside] == [False] * (cores - 1)
+    assert all(beside), "it was asked"
 
 
 def test_a_candidate_that_writes_like_its_base_is_asked_all_of_them(

@@ -1,5 +1,9 @@
 """Candidate and base asked the same questions a few at a time, until that is enough.
 
+The base has more to say: the same questions, and again below the author's posts, which its server
+reads once while nothing comes between. So it is asked those first, and the core of the candidate,
+which is through sooner, goes to a second server of the base that takes plain questions alone.
+
 Belongs here: servers that stay up between the waves, and what was said so far.
 Does not belong here: when it is enough (`first_part.py`, `until_decided.py`), asking one server
 (`served_model.py`), what there is to ask (`served_answers.py`).
@@ -28,7 +32,9 @@ from twin_assets.evaluation.served.served_answers import (
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.models.serving.model_server_process import servers_at_once
-from twin_resources.models.serving.served_model import Prompt, Serve, ServedAnswer
+from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer
+
+BASE, BESIDE = "base", "base, beside"  # the second one is started where it is worth it
 
 
 class ServerWaves:
@@ -49,9 +55,9 @@ class ServerWaves:
         self.again: dict[int, ServedAnswer] = {}
         self.wall_s = self.alone_s = 0.0
         self._asked = prompts
-        self._serve = {"candidate": serve, "base": serve_base}
+        self._serve = {"candidate": serve, BASE: serve_base, BESIDE: serve_base}
         self._advance = progress.of(OF_BOTH)
-        self._open = {"candidate": ExitStack(), "base": ExitStack()}
+        self._open = {name: ExitStack() for name in self._serve}
         self._running: dict[str, RunningServer] = {}
 
     def __enter__(self) -> ServerWaves:
@@ -63,8 +69,9 @@ class ServerWaves:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._open["candidate"], self._open["base"]:
-            self._running.clear()
+        self._running.clear()
+        with self._open["candidate"]:
+            self._end_base()
 
     def ask(
         self, positions: Sequence[int], *, of_base: Sequence[int] = (), again: bool = False
@@ -78,25 +85,28 @@ class ServerWaves:
         Raises:
             TwinError: one of them cannot be served, or does not answer as it must.
         """
+        below_posts = frozenset(self._asked.with_posts)
+        [first, then] = [
+            [at for at in of_base if (at in below_posts) is below] for below in (True, False)
+        ]
         mine = self._pile(positions, *((PARITY_TOKENS,) if again else ()))
-        theirs = self._pile(of_base)
+        posts, plain = self._pile(first), self._pile(then)
         with ThreadPoolExecutor(2) as pool:
             work = [
-                pool.submit(do, pile)
-                for pile, do in ((mine, self._by_candidate), (theirs, self._by_base))
-                if pile.left
+                pool.submit(self._by_candidate, mine, plain),
+                pool.submit(self._by_base, posts, plain),
             ]
             for done in work:
                 done.result()
         self.candidate |= dict(zip(positions, mine.asked(), strict=True))
-        self.base |= {at: one.text for at, one in zip(of_base, theirs.asked(), strict=True)}
+        for asked, pile in ((first, posts), (then, plain)):
+            self.base |= {at: one.text for at, one in zip(asked, pile.asked(), strict=True)}
         if again:
             self.again |= dict(zip(positions, mine.asked(1), strict=True))
 
     def ask_candidate(self, positions: Sequence[int]) -> None:
-        """The candidate alone, by as many servers as there are cores for; the base's ends."""
-        self._open["base"].close()
-        self._running.pop("base", None)
+        """The candidate alone, by as many servers as there are cores for; the base's end."""
+        self._end_base()
         pile = self._pile(positions)
         more = servers_at_once() - 1 if pile.left >= WORTH_A_SERVER else 0
         began = monotonic()
@@ -121,24 +131,36 @@ class ServerWaves:
         """What was said so far; the time is that of the waves with the base."""
         return PromptAnswers(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
 
-    def _by_candidate(self, pile: served_model.PromptQueue) -> None:
-        began = monotonic()
-        self._work(pile, "candidate")
-        self.wall_s += monotonic() - began
+    def _by_candidate(self, mine: PromptQueue, plain: PromptQueue) -> None:
+        """What the candidate is asked; then the base's plain questions, on the same core."""
+        if mine.left:
+            began = monotonic()
+            self._work(mine, "candidate")
+            self.wall_s += monotonic() - began
+        worth_it = plain.left >= WORTH_A_SERVER and servers_at_once() > 1
+        if plain.left and (worth_it or BESIDE in self._running):
+            self._work(plain, BESIDE)
 
-    def _by_base(self, pile: served_model.PromptQueue) -> None:
-        self._work(pile, "base")
+    def _by_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
+        for pile in (posts, plain):
+            if pile.left:
+                self._work(pile, BASE)
 
-    def _work(self, pile: served_model.PromptQueue, who: str) -> None:
+    def _end_base(self) -> None:
+        with self._open[BASE], self._open[BESIDE]:
+            for name in (BASE, BESIDE):
+                self._running.pop(name, None)
+
+    def _work(self, pile: PromptQueue, who: str) -> None:
         if who not in self._running:
             self._running[who] = self._open[who].enter_context(self._serve[who]())
         pile.work_off(self._running[who])
 
-    def _pile(self, positions: Sequence[int], *more: int) -> served_model.PromptQueue:
+    def _pile(self, positions: Sequence[int], *more: int) -> PromptQueue:
         return self._pile_of([self._asked.prompts[at] for at in positions], *more)
 
-    def _pile_of(self, prompts: Sequence[Prompt], *more: int) -> served_model.PromptQueue:
-        return served_model.PromptQueue(
+    def _pile_of(self, prompts: Sequence[Prompt], *more: int) -> PromptQueue:
+        return PromptQueue(
             prompts,
             tokens=(ANSWER_TOKENS, *more),
             frequency_penalty=FREQUENCY_PENALTY,
