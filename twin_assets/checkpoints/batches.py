@@ -105,7 +105,8 @@ def plan_stages(
     no sentence is learnt from two sides (one that was, with a number that stands once in a post,
     was exposed by 10.7 bits). Blocks take `raw_share` of the budget, or as much as `max_epochs` of
     the dealt ones are; the samples have the rest. A step takes as many blocks as samples: the ranks
-    share either, and DeepSpeed counts the micro-batches of a step once for a training.
+    share either, and DeepSpeed counts the micro-batches of a step once for a training. Where few
+    posts fill no step of one stage or the other, all of them are asked about and none is read.
 
     Args:
         blocks: of raw posts; their indices in a step come behind those of the samples.
@@ -113,15 +114,14 @@ def plan_stages(
             evenly between them, and a step has either.
 
     Raises:
-        ValueError: fewer samples, or fewer blocks, than one step takes, of those that are dealt to
-            either stage.
+        ValueError: fewer samples than one step takes.
     """
     terms = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
-    if not blocks:
-        return plan_training(samples, token_budget=token_budget, **terms)
     to_read = _read_as_they_are(samples, blocks, raw_share=raw_share, seed=seed)
     asked = [at for at, one in enumerate(samples) if one.document_id not in to_read]
     read = [at for at, one in enumerate(blocks) if one.document_id in to_read]
+    if min(len(asked), len(read)) < samples_per_step:
+        return plan_training(samples, token_budget=token_budget, **terms)
     raw = plan_training(
         [blocks[at] for at in read], token_budget=round(raw_share * token_budget), **terms
     )
@@ -147,10 +147,12 @@ def plan_stages(
 def _read_as_they_are(
     samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
 ) -> frozenset[str]:
-    """The documents that the raw stage has, by lot; one at least, and not all."""
-    documents = {one.document_id for one in (*samples, *blocks)} - {GENERAL}
-    lots = sorted(documents, key=lambda name: _lot(seed, 0, f"raw/{name}"))
-    return frozenset(lots[: max(1, min(round(raw_share * len(lots)), len(lots) - 1))])
+    """The documents that the raw stage has, by lot among those that have a block; one at least,
+    and not all that there are."""
+    readable = {one.document_id for one in blocks}
+    documents = readable.union(one.document_id for one in samples) - {GENERAL}
+    lots = sorted(readable, key=lambda name: _lot(seed, 0, f"raw/{name}"))
+    return frozenset(lots[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))])
 
 
 def micro_batches(

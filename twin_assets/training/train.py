@@ -99,7 +99,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     torch.manual_seed(recipe.seed)
     supervised, left_out = _read_samples(job)
     blocks, too_short = _read_posts(job)
-    plan = _plan(supervised, blocks, recipe, left_out)
+    plan = _plan(job, supervised, blocks, left_out, report)
     samples: Sequence[Plannable] = [*supervised, *blocks]
     model, named = model_for(
         job,
@@ -187,7 +187,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         effective=running,
         held_out=position.get("held_out", []),
         **gpu.at(plan.tokens / position["seconds"]),
-        raw=_raw(plan, blocks, too_short),
+        raw=_raw(job, plan, blocks, too_short),
         conversations=conversations_of(supervised, recipe.questions_a_conversation),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
@@ -308,7 +308,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     """The blocks of raw posts; none where the recipe has no share for them."""
-    if job.stage != "sft" or not job.recipe.raw_share:
+    if not _reads_posts(job):
         return [], Counter()
     from transformers import AutoTokenizer
 
@@ -317,10 +317,14 @@ def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     return tokenize_posts(rows, tokenizer)
 
 
+def _reads_posts(job: Job) -> bool:
+    return job.stage == "sft" and job.recipe.raw_share > 0
+
+
 def _raw(
-    plan: BatchPlan, blocks: Sequence[TokenizedSample], left_out: Counter[str]
+    job: Job, plan: BatchPlan, blocks: Sequence[TokenizedSample], left_out: Counter[str]
 ) -> dict[str, Any]:
-    if not blocks:
+    if not _reads_posts(job):
         return {}
     return {
         "block_tokens": RAW_BLOCK,
@@ -345,18 +349,13 @@ def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
 
 
 def _plan(
+    job: Job,
     samples: Sequence[Plannable],
     blocks: Sequence[Plannable],
-    recipe: Recipe,
     left_out: Counter[str],
+    report: Report,
 ) -> BatchPlan:
-    if recipe.raw_share and len(blocks) < recipe.samples_per_step:
-        raise TwinError(
-            "plan the training on raw posts",
-            found=f"{len(blocks)} blocks; a step takes {recipe.samples_per_step}",
-            next_step="import more posts, or change the recipe: raw_share 0, or lower "
-            "samples_per_step",
-        )
+    recipe = job.recipe
     if len(samples) < recipe.samples_per_step:
         reasons = "".join(f", {count} left out: {why}" for why, count in sorted(left_out.items()))
         raise TwinError(
@@ -366,23 +365,19 @@ def _plan(
             "raise max_length; answer_merges_with_prompt: take a base model with another chat "
             "template",
         )
-    try:
-        return plan_stages(
-            samples,
-            blocks,
-            raw_share=recipe.raw_share,
-            token_budget=recipe.token_budget,
-            max_epochs=recipe.max_epochs,
-            samples_per_step=recipe.samples_per_step,
-            seed=recipe.seed,
-            raw_order=recipe.raw_order,
-        )
-    except ValueError as error:  # enough of both, and too few once the posts are dealt
-        raise TwinError(
-            "deal the posts to the raw stage and to the samples",
-            found=str(error),
-            next_step="import more posts, or set raw_share to 0 in the recipe",
-        ) from error
+    plan = plan_stages(
+        samples,
+        blocks,
+        raw_share=recipe.raw_share,
+        token_budget=recipe.token_budget,
+        max_epochs=recipe.max_epochs,
+        samples_per_step=recipe.samples_per_step,
+        seed=recipe.seed,
+        raw_order=recipe.raw_order,
+    )
+    if _reads_posts(job) and not plan.raw_steps:
+        report(f"every post is asked about, none read as it is: {len(blocks)} blocks are too few")
+    return plan
 
 
 def _write_output(

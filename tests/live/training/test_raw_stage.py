@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import polars as pl
@@ -23,14 +23,14 @@ RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\nprompt_weight
 TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample
 
 
-def write_posts(tables: Tables) -> None:
+def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
     rows = [
         {
             "document_id": f"document-{number}",
             "text": " ".join(f"{number * 31 + word} and" for word in range(600)),
             "kept": True,
         }
-        for number in range(7)
+        for number in numbers
     ]
     tables.sync(
         pl.DataFrame(rows).with_columns(source=pl.col("document_id")),
@@ -78,3 +78,24 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     )
     assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == FAILED
     assert f"other posts than were trained on, in {edited}" in capsys.readouterr().err
+
+
+def test_where_no_post_may_be_read_the_samples_have_all(
+    author_by: Callable[[str], tuple[Author, Settings]],
+    tables: Tables,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    author, settings = author_by(RAW)
+    write_dataset(settings, count=40)
+    write_posts(tables, numbers=[1])  # which has a held-out sample
+
+    tuned = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))
+
+    manifest = read_manifest(tuned.folder)
+    raw = manifest.dataset["raw"]
+    assert (raw["posts"], raw["blocks"], raw["steps"], raw["tokens"]) == (0, 0, 0, 0)
+    assert manifest.tokens == pytest.approx(8000, rel=0.1)
+    log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
+    assert "every post is asked about, none read as it is: 0 blocks are too few\n" in log
+    assert main(["--from-manifest", str(tuned.folder)]) == 0
+    assert "the same weights bit for bit" in capsys.readouterr().out

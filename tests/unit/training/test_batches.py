@@ -192,7 +192,7 @@ def test_raw_posts_come_first_with_their_share_and_no_post_is_in_both_stages() -
     assert other.steps[0] != made.steps[0]
 
 
-def test_two_posts_are_dealt_one_to_each_stage_and_one_post_alone_is_refused() -> None:
+def test_two_posts_are_dealt_one_to_each_stage_and_what_fills_no_stage_is_asked_about() -> None:
     terms: dict[str, Any] = {"max_epochs": 1, "samples_per_step": 2, "seed": 1}
     terms |= {"raw_share": 0.9, "token_budget": 100_000}
     samples = [sample(index, documents=2) for index in range(8)]
@@ -200,9 +200,26 @@ def test_two_posts_are_dealt_one_to_each_stage_and_one_post_alone_is_refused() -
     of_step = [{(samples * 2)[index].document_id for index in step} for step in made.steps]
     assert of_step == [of_step[0]] * 2 + [of_step[-1]] * 2
     assert of_step[0].isdisjoint(of_step[-1])
+    few = [sample(index, documents=2) for index in range(2)]
     alone = [sample(index, documents=1) for index in range(8)]
-    with pytest.raises(ValueError, match="0 samples do not fill one step of 2"):
-        plan_stages(alone, alone, **terms)
+    wide = terms | {"samples_per_step": 8}
+    del terms["raw_share"]
+    for posts, each in ((few, terms), (alone, terms)):
+        made = plan_stages(posts, posts, raw_share=0.9, **each)
+        assert (made.raw_steps, made) == (0, plan_training(posts, **each))
+    made = plan_stages(samples, samples, **wide)
+    assert (made.raw_steps, len(made.steps)) == (0, 1), (
+        "four of eight samples fill no step of eight"
+    )
+
+
+def test_a_post_that_cannot_be_read_is_asked_about() -> None:
+    samples = [sample(index, documents=40) for index in range(80)]
+    blocks = [sample(index, documents=40) for index in range(8)]
+    terms: dict[str, Any] = {"max_epochs": 1, "samples_per_step": 2, "seed": 1}
+    made = plan_stages(samples, blocks, raw_share=0.5, token_budget=100_000, **terms)
+    seen = {index for step in made.steps for index in step}
+    assert seen == {*range(8, 40), *range(48, 80), *range(80, 88)}
 
 
 def test_mixed_stages_have_the_same_steps_evenly_among_each_other() -> None:
