@@ -18,7 +18,7 @@ import pytest
 
 from tests.gpu.random_base import make_base, pair_rows, rows
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import load_launch, load_recipe
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_launch, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.training.fine_tuning import launched
 from twin_resources.models.training_launcher import TrainingJob
@@ -97,7 +97,7 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
     ranks = values.pop("ranks", 1)
     start = values.pop("start", None)
     dropout = values.pop("dropout", 0.0)
-    recipe = load_recipe("smollm2-135m-cpu")
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=SAMPLES_ALONE)
     assert recipe.lora is not None
     values["lora"] = recipe.lora.model_copy(update={"dropout": dropout})
     job = Job(

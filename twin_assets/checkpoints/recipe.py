@@ -39,6 +39,12 @@ LATER = (  # added after first manifests
     *("prompt_weight", "raw_share", "raw_order", "row_tokens", "loss_chunk"),
     *("questions_a_conversation", "without_passages"),
 )
+SAMPLES_ALONE: dict[str, Any] = {  # each sample by itself as the dataset has it, and nothing else
+    "raw_share": 0.0,
+    "raw_order": "first",
+    "questions_a_conversation": 1,
+    "without_passages": 0.0,
+}
 
 
 class _Strict(BaseModel):
@@ -186,8 +192,7 @@ class Recipe(_Strict):
         """The effective recipe of the preference stage."""
         changed = self.preferences
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
-        of_samples = {"raw_share": 0.0, "raw_order": "first", "questions_a_conversation": 1}
-        return self.model_copy(update=values | of_samples | {"without_passages": 0.0})
+        return self.model_copy(update=SAMPLES_ALONE | values)
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
         """The samples of a step for a corpus of so many (conversations count as one each).

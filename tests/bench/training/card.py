@@ -22,7 +22,7 @@ from tests.bench.training.processes import NotMeasured, timed
 from tests.bench.training.rows import missing, row
 from tests.gpu.random_base import make_tokenizer, rows
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
-from twin_assets.checkpoints.recipe import load_recipe
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_recipe
 from twin_assets.training.gpu_figures import (
     matrix_weights,
     model_flops_utilization,
@@ -128,7 +128,7 @@ def table(
 
 
 def _job(folder: Path, base: Path, shape: Shape, device: str) -> Job:
-    default = load_recipe("smollm2-135m-cpu")
+    default = load_recipe("smollm2-135m-cpu").model_copy(update=SAMPLES_ALONE)
     recipe = default.model_copy(
         update={
             "launch": "gpu-single" if device == "cuda" else "cpu-single",

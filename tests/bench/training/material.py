@@ -21,7 +21,7 @@ import polars as pl
 from tests.bench.training.forms import Form
 from tests.live.tiny_model import make_tiny_model, unpack_base_model
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, SAMPLES_ALONE, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_resources.authors import SAMPLES, Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
@@ -59,14 +59,14 @@ class Material:
 
 
 def recipe(**changes: Any) -> Recipe:
-    """The default recipe, without checkpoints between."""
+    """The default recipe on samples alone, as its peers have them, without checkpoints between."""
     values: dict[str, Any] = {
         "token_budget": 10**9,
         "max_epochs": 1,
         "max_length": MAX_LENGTH,
         "checkpoint_every_steps": 10**6,
     }
-    return load_recipe(DEFAULT_RECIPE).model_copy(update=values | changes)
+    return load_recipe(DEFAULT_RECIPE).model_copy(update=SAMPLES_ALONE | values | changes)
 
 
 def material(form: Form) -> Material:

@@ -15,7 +15,7 @@ from tests.live.training.test_exports import published
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
 from twin_assets.checkpoints.published_weights import put_weights, weights_of
-from twin_assets.checkpoints.recipe import Launch, LoraShape, load_recipe
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, Launch, LoraShape, load_recipe
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_assets.serving.export.exporting import export
@@ -47,7 +47,7 @@ def trained(home: Settings, base: BaseModel) -> Path:
     from twin_assets.training.train import train
 
     recipe = load_recipe("smollm2-135m-cpu").model_copy(
-        update={"token_budget": 1500, "max_length": 1024}
+        update=SAMPLES_ALONE | {"token_budget": 1500, "max_length": 1024}
     )
     launch = Launch(name="here", device="cpu", mixed_precision="fp32")
     job = Job(home.work_dir / "job", "tiny", base.folder, 1, recipe, launch=launch)

@@ -15,7 +15,7 @@ from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import load_recipe
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_recipe
 from twin_assets.training.fine_tuning import hand_over_hashes, launched
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob, machine
@@ -168,7 +168,7 @@ def written_job(
 
     With `start`, an adapter's folder, it is a preference tuning.
     """
-    values = {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+    values = SAMPLES_ALONE | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
     ranks = values.pop("ranks", 2)
     start = values.pop("start", None)
     job = Job(

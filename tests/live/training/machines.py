@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from tests.live.training.conftest import rows
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import load_recipe
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_recipe
 from twin_assets.training.fine_tuning import launched
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
@@ -55,7 +55,7 @@ def free_ports(count: int) -> list[int]:
 def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
     """A job of two ranks and a few steps under DeepSpeed, in a home."""
     changes = {"launch": "cpu-zero2", "token_budget": 2000, "checkpoint_every_steps": 1}
-    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=SAMPLES_ALONE | changes)
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
     write_job(job)
     write_rows(job.samples, rows())

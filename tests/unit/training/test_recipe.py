@@ -148,7 +148,8 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     assert tuned.token_budget == recipe.preference.token_budget
     raw = {"raw_share": 0.5, "raw_order": "mixed", "without_passages": 0.5}
     assert recipe.model_copy(update=raw).on_preferences() == tuned
-    changed = {"learning_rate", "token_budget"}
+    assert (tuned.raw_share, tuned.without_passages) == (0.0, 0.0)
+    changed = {"learning_rate", "token_budget", *raw}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
 
 
@@ -170,7 +171,7 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
 
 
 def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
-    recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"fewest_steps": 0})
+    recipe = load_recipe("1b-cpu").model_copy(update={"fewest_steps": 0, "raw_order": "first"})
     older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
     del older["preference"]["rpo_alpha"]
     # as the release before these wrote it
@@ -253,8 +254,11 @@ def test_a_prompt_weighs_from_nothing_to_as_much_as_an_answer(tmp_path: Path, wr
         load_recipe(str(path))
 
 
-def test_raw_posts_take_no_whole_budget_and_none_by_any_recipe_here(tmp_path: Path) -> None:
-    assert {load_recipe(path.stem).raw_share for path in RECIPES.glob("*.yaml")} == {0.0}
+def test_raw_posts_take_no_whole_budget_and_a_share_where_that_was_measured(tmp_path: Path) -> None:
+    recipes = {path.stem: load_recipe(path.stem) for path in RECIPES.glob("*.yaml")}
+    shares = {name: (one.raw_share, one.without_passages) for name, one in recipes.items()}
+    measured = {"smollm2-135m-cpu", "smollm2-135m-cpu-fp32", "smollm2-135m-gpu"}
+    assert shares == {name: (0.3, 0.6) if name in measured else (0.0, 0.0) for name in recipes}
     path = tmp_path / "mine.yaml"
     path.write_text(f"extends: {DEFAULT_RECIPE}\nraw_share: 1.0\n", encoding="utf-8")
     with pytest.raises(TwinError, match="raw_share"):
