@@ -88,7 +88,7 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
 
     With `start`, an adapter's folder, it is a preference tuning.
     """
-    values = {
+    values: dict[str, Any] = {
         "samples_per_step": 8,
         "token_budget": 10**6,
         "max_epochs": 1,

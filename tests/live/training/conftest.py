@@ -168,7 +168,9 @@ def written_job(
 
     With `start`, an adapter's folder, it is a preference tuning.
     """
-    values = SAMPLES_ALONE | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+    values: dict[str, Any] = (
+        SAMPLES_ALONE | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+    )
     ranks = values.pop("ranks", 2)
     start = values.pop("start", None)
     job = Job(

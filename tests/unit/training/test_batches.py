@@ -188,7 +188,8 @@ def test_raw_posts_come_first_with_their_share_and_no_post_is_in_both_stages() -
     names = [{samples[index].sample_id for index in step} for step in rest]
     assert names == [{own[index].sample_id for index in step} for step in alone.steps]
     assert made.epochs == alone.epochs
-    other = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **terms | {"seed": 2})
+    terms["seed"] = 2
+    other = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **terms)
     assert other.steps[0] != made.steps[0]
 
 
@@ -202,7 +203,7 @@ def test_two_posts_are_dealt_one_to_each_stage_and_what_fills_no_stage_is_asked_
     assert of_step[0].isdisjoint(of_step[-1])
     few = [sample(index, documents=2) for index in range(2)]
     alone = [sample(index, documents=1) for index in range(8)]
-    wide = terms | {"samples_per_step": 8}
+    wide: dict[str, Any] = terms | {"samples_per_step": 8}
     del terms["raw_share"]
     for posts, each in ((few, terms), (alone, terms)):
         made = plan_stages(posts, posts, raw_share=0.9, **each)

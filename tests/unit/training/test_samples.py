@@ -166,7 +166,7 @@ def test_a_post_that_writes_a_control_token_ends_no_turn_in_its_block() -> None:
 
 def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
     answer = "From my posts: it wears well."
-    terms = {"author_name": "Ada", "question": "Why brass?"}
+    terms: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
     shown = render(DEFAULT_TEMPLATE, **terms, passages=[Shown("Clocks", "A text.")])
     bare = render(DEFAULT_TEMPLATE, **terms)
     assert shown != bare
