@@ -124,6 +124,17 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     assert wait_for_end(server)
 
 
+def test_a_server_is_waited_for_again_at_any_age(home: Settings, served: ServedModel) -> None:
+    began = time.monotonic()
+    process = ServerProcess(home, served.base_gguf, alias="base")
+    try:
+        server = process.wait_until_ready()
+        age = time.monotonic() - began
+        assert process.wait_until_ready(within_s=age / 2) == server
+    finally:
+        process.end()
+
+
 def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:
     process = ServerProcess(home, served.base_gguf, alias="base")
     try:

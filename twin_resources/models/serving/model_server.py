@@ -128,7 +128,6 @@ class ServerProcess:
                 env=environment,
                 start_new_session=True,
             )
-        self._started = time.monotonic()
         self._client = httpx.Client(timeout=5.0, trust_env=False)
 
     @property
@@ -160,12 +159,15 @@ class ServerProcess:
         return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, self._engine)
 
     def wait_until_ready(self, *, within_s: float = READY_WITHIN_S) -> RunningServer:
-        """Wait for the first healthy answer.
+        """Wait for a healthy answer, at most `within_s` from this call.
+
+        A server may be waited for again at any age: one that is busy misses a health check.
 
         Raises:
             TwinError: the process ended, or did not answer in time.
         """
-        while time.monotonic() - self._started < within_s:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
             server = self.running()
             if server is not None:
                 return server
