@@ -9,7 +9,8 @@ hour. In `--quick` a tiny random model of every weight trained takes its place: 
 real, the goals of time and likelihood are its own, and a voice, which it cannot have, has no goal.
 `--set` is another recipe: `--set raw_share=.7 --set prompt_weight=.3` judges the candidate of it.
 The dataset is made once and kept in `build/` (its time is not in the figures), and so is the judged
-candidate, which `--only voice`, `canaries` and `preferences` look at again.
+candidate, which `--only voice`, `canaries`, `preferences` and `broken` look at again. `--only
+likelihood` trains and reads, without a gate.
 
 There is no peer of the gate as a whole; that of the voice is the base model with five of the
 author's posts in its prompt, on the same questions.
@@ -25,9 +26,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.gate.broken import broken_candidates
 from tests.bench.gate.canaries import exposed_canaries
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
+from tests.bench.gate.likelihood import likelihood_alone
 from tests.bench.gate.preferences import preference_tuned
 from tests.bench.gate.voice import voice_of_candidate
 from tests.bench.rows import Row, heading, line, save
@@ -40,7 +43,10 @@ ROWS: dict[str, Callable[[Form], list[Row]]] = {
     "voice": voice_of_candidate,
     "canaries": exposed_canaries,
     "preferences": preference_tuned,
+    "broken": broken_candidates,
+    "likelihood": likelihood_alone,
 }
+USUAL = ["time", "voice", "canaries"]  # the others train for themselves
 AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
 
@@ -56,8 +62,7 @@ def main() -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="of the recipe, as its YAML says it",
     )  # fmt: skip
-    usual = [name for name in ROWS if name != "preferences"]  # two trainings and two gates more
-    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=usual)
+    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=USUAL)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = (FULL if options.full else QUICK).of(options.author, options.changes)

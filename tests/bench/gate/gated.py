@@ -1,8 +1,9 @@
 """From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
 
-Belongs here: the home in which that is done, the rows of its time and of what the gate measured.
-Does not belong here: the dataset (`training/material.py`), further measures of the same candidate
-(`voice.py`, `canaries.py`).
+Belongs here: the home in which that is done, copies of it, the rows of its time and of what the
+gate measured. Does not belong here: the dataset (`training/material.py`), further measures of the
+same candidate (`voice.py`, `canaries.py`), other candidates beside it (`broken.py`,
+`preferences.py`), a training that is read and not judged (`likelihood.py`).
 
 A home is kept in `build/` until training or evaluation change, so that the voice of a candidate can
 be looked at without training it again; the time is always that of a fresh one.
@@ -47,6 +48,7 @@ from twin_resources.storage.weights.weights import prepare_base_model
 KEPT = ROOT / "build" / "bench-gate"
 CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/quality/judges")
 LONGEST_S = 7200.0
+TRAINING_ALONE = "--training-alone"
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,26 @@ def gated(form: Form, *, afresh: bool = False) -> Gated:
     home = KEPT / f"{form.name}-{form.author}-{code_hash(CODE)}"
     if afresh or not (home / "cost.json").is_file():
         make_room(home)
-        settings = _laid_out(form, home)
+        settings = laid_out(form, home)
         (home / "cost.json").write_text(json.dumps(asdict(timed_in(settings))), "utf-8")
     return judged_in(load_settings(home), form.author)
+
+
+def copied(found: Gated, home: Path) -> Settings:
+    """A home with the candidate's dataset, checkpoints and what its gate has measured of the base.
+
+    Another candidate of the author is made and judged there.
+    """
+    home.mkdir(parents=True)
+    for name in ("tables", "authors", "checkpoints"):
+        shutil.copytree(found.settings.home / name, home / name)
+    for path in found.settings.home.glob("state.sqlite*"):
+        shutil.copy(path, home)
+    settings = load_settings(home)
+    lend_weights(prepare_weights(), settings)
+    base = read_author(settings, found.author).base_model
+    prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
+    return settings
 
 
 def judged_in(settings: Settings, author: str) -> Gated:
@@ -167,7 +186,7 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
     return made
 
 
-def _laid_out(form: Form, folder: Path) -> Settings:
+def laid_out(form: Form, folder: Path) -> Settings:
     """A home with the dataset and the prepared weights, whose author trains `form.tokens`."""
     handed = material(form.training)
     folder.mkdir(parents=True)
@@ -194,10 +213,14 @@ def _laid_out(form: Form, folder: Path) -> Settings:
     return settings
 
 
-def timed_in(settings: Settings) -> Cost:
-    """The assets in a process of their own, as in production."""
+def timed_in(settings: Settings, *, judged: bool = True) -> Cost:
+    """The assets in a process of their own, as in production.
+
+    Args:
+        judged: False: training alone.
+    """
     return timed(
-        [sys.executable, "-m", "tests.bench.gate.gated"],
+        [sys.executable, "-m", "tests.bench.gate.gated", *(() if judged else (TRAINING_ALONE,))],
         environment={"TWIN_HOME": str(settings.home)},
         log=settings.home / "log",
         name="training and gate",
@@ -215,22 +238,20 @@ def _materialize() -> int:
     from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 
     slug = author_in(load_settings())
+    training = [fine_tuned_checkpoint, preference_tuned_checkpoint]
+    alone = TRAINING_ALONE in sys.argv
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])
         done = dg.materialize(
-            [
-                fine_tuned_checkpoint,
-                preference_tuned_checkpoint,
-                checkpoint_evaluation,
-                evaluation_report,
-            ],
+            training if alone else [*training, checkpoint_evaluation, evaluation_report],
             partition_key=slug,
             instance=instance,
             resources=default_resources(),
             raise_on_error=False,
         )
-    judged = done.get_asset_check_evaluations()
-    return 0 if judged else 1
+    if alone:
+        return 0 if done.success else 1
+    return 0 if done.get_asset_check_evaluations() else 1
 
 
 if __name__ == "__main__":

@@ -15,17 +15,15 @@ import json
 import shutil
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.bench.gate.forms import Form
-from tests.bench.gate.gated import Gated, gated, judged_in, rows, timed_in
+from tests.bench.gate.gated import Gated, copied, gated, judged_in, rows, timed_in
 from tests.bench.rows import Row
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import row
-from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.recipe import PreferenceRecipe, Recipe
 from twin_assets.evaluation.measures import author_voice, on_topic
 from twin_assets.evaluation.measures.measure import Measurements
@@ -34,7 +32,6 @@ from twin_assets.instructions.preference_building import update_preferences
 from twin_resources.authors import read_author, write_author
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.weights.weights import prepare_base_model
 
 ALPHAS = (0.0, 1.0)  # of the likelihood term; 1 is the paper's
 ANSWER_TOKENS = 128
@@ -85,25 +82,11 @@ def _tuned(form: Form, found: Gated, alpha: float) -> Gated:
     home = found.settings.home.with_name(f"{found.settings.home.name}-rpo-{alpha:g}")
     if not (home / "cost.json").is_file():
         shutil.rmtree(home, ignore_errors=True)
-        settings = _copied(found, home)
+        settings = copied(found, home)
         _write_recipe(found, settings, alpha, budget=form.tokens)
         _pair_with_base(found, settings, answers=form.preference_answers)
         (home / "cost.json").write_text(json.dumps(asdict(timed_in(settings))), "utf-8")
     return judged_in(load_settings(home), form.author)
-
-
-def _copied(found: Gated, home: Path) -> Settings:
-    """The candidate's home without what the gate wrote: it is read anew, beside the tuned one."""
-    home.mkdir(parents=True)
-    for name in ("tables", "authors", "checkpoints"):
-        shutil.copytree(found.settings.home / name, home / name)
-    for path in found.settings.home.glob("state.sqlite*"):
-        shutil.copy(path, home)
-    settings = load_settings(home)
-    lend_weights(prepare_weights(), settings)
-    base = read_author(settings, found.author).base_model
-    prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
-    return settings
 
 
 def _write_recipe(found: Gated, settings: Settings, alpha: float, *, budget: int) -> None:

@@ -105,7 +105,7 @@ class RealHome:
             return replace(self, registry=registry)._judged(made, tuned, own)
 
     def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, GateClaim]:
-        self._register(tuned)
+        enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
         return judged_in_two_parts(self._judging())
 
@@ -130,24 +130,6 @@ class RealHome:
         document = values.model_dump(mode="json", exclude={"name"})
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return path
-
-    def _register(self, tuned: FineTuned) -> None:
-        """Make it the candidate, as the asset `preference_tuned_checkpoint` does."""
-        manifest = tuned.manifest
-        base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
-        weights = weights_of(tuned.folder, base=base, base_gguf=base_gguf)
-        values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
-        manifests.write_pointer(self.settings.checkpoints_dir / AUTHOR, "candidate", values)
-        self.registry.register(
-            author=AUTHOR,
-            checkpoint=manifest.checkpoint,
-            folder=str(tuned.folder),
-            adapter_gguf=weights.adapter_gguf,
-            base=base,
-            base_gguf=weights.model_gguf,
-            template=manifest.template,
-            dataset_version=manifest.dataset["data_version"],
-        )
 
     def _judging(self) -> JudgingSetup:
         return JudgingSetup(
@@ -183,6 +165,27 @@ class RealHome:
             rows.select(columns).sort("sample_id").write_parquet(path)
         chunks = made_by.read("document_chunks", AUTHOR)
         self._write("document_chunks", chunks, CHUNKS, key="chunk_id")
+
+
+def enter_as_candidate(
+    tuned: FineTuned, author: str, settings: Settings, registry: Registry
+) -> None:
+    """Make it the author's candidate, as the asset `preference_tuned_checkpoint` does."""
+    manifest = tuned.manifest
+    base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
+    weights = weights_of(tuned.folder, base=base, base_gguf=base_gguf)
+    values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
+    manifests.write_pointer(settings.checkpoints_dir / author, "candidate", values)
+    registry.register(
+        author=author,
+        checkpoint=manifest.checkpoint,
+        folder=str(tuned.folder),
+        adapter_gguf=weights.adapter_gguf,
+        base=base,
+        base_gguf=weights.model_gguf,
+        template=manifest.template,
+        dataset_version=manifest.dataset["data_version"],
+    )
 
 
 def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:

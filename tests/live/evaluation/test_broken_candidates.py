@@ -158,11 +158,16 @@ def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch
 
 def under_the_name_of(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """The other author's samples as if they were the author's."""
-    renamed = [
-        [part | {"content": part["content"].replace(NAMES[OTHER], NAMES[AUTHOR])} for part in talk]
-        for talk in other["messages"].to_list()
+    return renamed(other, NAMES[OTHER], NAMES[AUTHOR])
+
+
+def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
+    """The samples with another author's name in their messages."""
+    talks = [
+        [part | {"content": part["content"].replace(name, becomes)} for part in talk]
+        for talk in samples["messages"].to_list()
     ]
-    return other.with_columns(pl.Series("messages", renamed, dtype=own.schema["messages"]))
+    return samples.with_columns(pl.Series("messages", talks, dtype=samples.schema["messages"]))
 
 
 def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:

@@ -1,0 +1,256 @@
+"""Broken candidates of an author whom the gate has passed before: which claims refuse each.
+
+Belongs here: how each is broken, its training by the good one's recipe, judging it, the rows.
+Does not belong here: the good one (`gated.py`), small candidates of a bundled author, which the
+tests judge (`tests/live/evaluation/test_broken_candidates.py`).
+
+Each is made in a copy of the good one's home, so that the base has been read and asked before, and
+judged as a first model is: by the first part, and where that passes by the whole gate. Beside those
+of the whole recipe stands the adapter of other authors by the same one. The other author is of the
+same kind where there is one: both shared ones write notes on programs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from tests.bench.gate.forms import Form
+from tests.bench.gate.gated import KEPT, Gated, copied, gated
+from tests.bench.rows import Row
+from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
+from tests.bench.training.rows import row
+from tests.live.evaluation.real_candidates import enter_as_candidate
+from tests.live.evaluation.test_broken_candidates import of_five_posts, of_the_test_split, renamed
+from twin_assets.checkpoints.recipe import SAMPLES_ALONE, Recipe
+from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
+from twin_assets.evaluation.gate import outcome_of
+from twin_assets.evaluation.judgement import (
+    JudgedEvaluation,
+    JudgingSetup,
+    complete_evaluation,
+    judge_candidate,
+)
+from twin_assets.evaluation.measures import (
+    author_control,
+    author_voice,
+    held_out_perplexity,
+    on_topic,
+    other_authors,
+    verdict_stability,
+)
+from twin_assets.evaluation.measures.measure import Measurements
+from twin_assets.evaluation.other_authors.reference_adapter import find_reference, train_reference
+from twin_assets.instructions.instruction_tables import InstructionDataset
+from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
+from twin_assets.training.fine_tuning import DATASET, POSTS, FineTuned, fine_tune
+from twin_resources.authors import Author, read_author
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+OTHERS = {
+    "skeeto": "jbranchaud-til",
+    "jbranchaud-til": "skeeto",
+    "mara-lindqvist": "skeeto",
+}
+NAMES = SHARED_AUTHORS | BUNDLED_AUTHORS
+KEYS = {DATASET: "sample_id", POSTS: "document_id"}
+SCHEMAS = {DATASET: columns_of(InstructionDataset), POSTS: columns_of(CleanedDocuments)}
+
+Rows = Mapping[str, pl.DataFrame]  # of the two tables that a training reads
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A way to break a candidate.
+
+    Attributes:
+        trained_on: from the author's and the other author's tables to those of the training.
+        recipe: changes of the good one's.
+        spoil: a way of `twin_assets/training/fault_injection.py`.
+    """
+
+    trained_on: Callable[[Rows, Rows], Rows] = lambda own, _other: own
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spoil: str = ""
+
+
+def _samples(
+    change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
+) -> Callable[[Rows, Rows], Rows]:
+    return lambda own, other: {**own, DATASET: change(own[DATASET], other[DATASET])}
+
+
+WAYS = {
+    "another author's data": Broken(lambda _own, other: other),
+    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
+    "five posts": Broken(
+        _samples(of_five_posts),
+        SAMPLES_ALONE
+        | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 1, "learning_rate": 2e-3},
+    ),
+    # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
+    "untrained": Broken(recipe=SAMPLES_ALONE | {"token_budget": 1, "learning_rate": 1e-12}),
+    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
+}
+
+
+def broken_candidates(form: Form) -> list[Row]:
+    """A row of each: how many claims of the gate refuse it, by name, with what they saw."""
+    found = gated(form)
+    made: list[Row] = []
+    for name, broken in WAYS.items():
+        home = found.settings.home.with_name(
+            f"{found.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
+        )
+        started = time.monotonic()
+        if not (home / "rows.json").is_file():
+            shutil.rmtree(home, ignore_errors=True)
+            rows = _judged(form, found, _Home.made(found, home), broken, name)
+            values = [{"name": one.name, "value": one.value, "peers": one.peers} for one in rows]
+            (home / "rows.json").write_text(json.dumps(values), "utf-8")
+        for one in json.loads((home / "rows.json").read_text("utf-8")):
+            made.append(row(one["name"], one["value"], "claims", peers=one["peers"]))
+        sys.stderr.write(f"  {name}: {time.monotonic() - started:.0f} s\n")
+    return made
+
+
+@dataclass(frozen=True)
+class _Home:
+    """A copy of the good candidate's home."""
+
+    author: Author
+    settings: Settings
+    tables: Tables
+    registry: Registry
+
+    @classmethod
+    def made(cls, found: Gated, folder: Path) -> _Home:
+        settings = copied(found, folder)
+        adapters = KEPT / "reference_adapters"  # one for all homes: it is of nobody in them
+        adapters.mkdir(exist_ok=True)
+        settings.reference_adapters_dir.symlink_to(adapters)
+        state = State.open(settings.state_address)
+        registry = Registry(state, policy_path=settings.policy_path)
+        tables = Tables(settings.tables_base, state=state)
+        return cls(read_author(settings, found.author), settings, tables, registry)
+
+    def read(self) -> Rows:
+        return _read(self.tables, self.author.slug)
+
+    def write(self, rows: Rows) -> None:
+        for asset, frame in rows.items():
+            self.tables.sync(
+                frame.select(list(SCHEMAS[asset])), asset, author=self.author.slug, key=KEYS[asset],
+                row_key=KEYS[asset], function=lambda some: some, version="broken",
+                schema=SCHEMAS[asset],
+            )  # fmt: skip
+
+    def judge(self) -> JudgedEvaluation:
+        """As a first model is judged, without Dagster."""
+        judging = JudgingSetup(
+            self.author.slug,
+            checkpoints=self.settings.checkpoints_dir / self.author.slug,
+            token_budget=self.settings.evaluation_tokens,
+            questions=self.settings.evaluation_questions,
+            tables=self.tables,
+            registry=self.registry,
+            servers=ModelServers(self.settings),
+            embedder=lambda: load_embedder(self.settings),
+            say=lambda line: sys.stderr.write(f"    {line}\n"),
+            reference=lambda base, revision: find_reference(
+                self.author, self.settings, base=base, revision=revision
+            ),
+        )
+        first = judge_candidate(judging)
+        return first if first.verdict.outcome != "passed" else complete_evaluation(judging)
+
+
+def _read(tables: Tables, author: str) -> Rows:
+    return {asset: tables.read(asset, author) for asset in KEYS}
+
+
+def _judged(form: Form, found: Gated, home: _Home, broken: Broken, name: str) -> list[Row]:
+    own = home.read()
+    home.write(broken.trained_on(own, _of_the_other(form)))
+    tuned = _trained(found, home, broken)
+    home.write(own)
+    if not broken.recipe:  # one by a smaller recipe would be beaten by another adapter
+        launcher = LocalLauncher(home.settings)
+        train_reference(home.author, settings=home.settings, tables=home.tables, launcher=launcher)
+    enter_as_candidate(tuned, home.author.slug, home.settings, home.registry)
+    judged = home.judge()
+    return [_told(name, tuned, judged)]
+
+
+def _trained(found: Gated, home: _Home, broken: Broken) -> FineTuned:
+    recipe = Recipe.model_validate({**found.manifest.recipe, **broken.recipe, "preference": None})
+    path = home.settings.home / "broken.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
+    return fine_tune(
+        replace(home.author, recipe=str(path)),
+        settings=home.settings,
+        tables=home.tables,
+        launcher=LocalLauncher(home.settings),
+        spoil=broken.spoil,
+    )
+
+
+def _of_the_other(form: Form) -> Rows:
+    """The other author's tables, as if they were this author's."""
+    other = OTHERS[form.author]
+    home = material(form.of(other).training).home
+    rows = _read(Tables(home.tables_base, state=State.open(home.state_address)), other)
+    return {**rows, DATASET: renamed(rows[DATASET], NAMES[other], NAMES[form.author])}
+
+
+def _told(name: str, tuned: FineTuned, judged: JudgedEvaluation) -> Row:
+    offended = [claim for claim in judged.verdict.claims if claim.passed is not True]
+    for claim in judged.verdict.claims:
+        sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
+    by = ", ".join(f"{one.name} ({'no' if one.passed is False else 'open'})" for one in offended)
+    part = "whole gate" if judged.whole else "first part"
+    peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
+    peers["seconds"] = sum(judged.evaluation.seconds.values())
+    return row(f"{name}: {part}, {outcome_of(judged.verdict.claims)}: {by or 'nothing'}",
+               len(offended), "claims", peers=peers)  # fmt: skip
+
+
+def _figures(measured: Measurements) -> dict[str, float]:
+    """What the deciding claims saw, and how often they would say otherwise."""
+    figures: dict[str, float] = {}
+    read = measured.of(held_out_perplexity.MEASURE)
+    if read is not None and read.base is not None:
+        figures["perplexity"] = read.base.ratio
+    own = measured.of(author_control.MEASURE)
+    if own is not None:
+        figures |= {"question alone": own.own, "author's alone": own.ratio}
+        figures |= {"author's alone, low": own.low, "author's alone, high": own.high}
+    beside = measured.of(other_authors.MEASURE)
+    if beside is not None:
+        ratio = beside.ratio
+        figures |= {"to the adapter": ratio.value, "low": ratio.low, "high": ratio.high}
+    topic = measured.of(on_topic.MEASURE)
+    if topic is not None and topic.own is not None:
+        figures |= {"topic": topic.own.value, "questions": float(topic.questions)}
+    voice = measured.of(author_voice.MEASURE)
+    if voice is not None and voice.against_all is not None:
+        figures["voice − base"] = voice.against_all.over_base.value
+    stability = measured.of(verdict_stability.MEASURE)
+    if stability is not None:
+        figures |= {f"drawn anew, {one.claim} refuses": one.refused for one in stability.verdicts}
+    return figures

@@ -1,0 +1,106 @@
+"""A candidate that is trained and read, and neither served nor judged: what its training teaches.
+
+Belongs here: its training, what candidate and base read, the rows. Does not belong here: the gate
+(`gated.py`), which stops reading once its claims are decided.
+
+Every held-out passage that the gate may read is read, so that a row of a long training is of the
+same passages as one of a short.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench.gate.forms import Form
+from tests.bench.gate.gated import CODE, KEPT, laid_out, timed_in
+from tests.bench.rows import Row
+from tests.bench.training.processes import Cost
+from tests.bench.training.rows import row
+from tests.code_hash import code_hash
+from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
+from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+from twin_assets.evaluation.judged.judge_material import DATASET
+from twin_assets.evaluation.likelihood import control, held_out, perplexity, sample_likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_resources.prompt.templates import template_by_hash
+from twin_resources.quality.judges.texts import bundled_hands, divided, merged, of_others
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+
+def likelihood_alone(form: Form) -> list[Row]:
+    """Rows of the training's cost and of both perplexities, with passages and by question alone."""
+    home = KEPT / f"read-{form.name}-{form.author}-{code_hash(CODE)}"
+    if not (home / "cost.json").is_file():
+        shutil.rmtree(home, ignore_errors=True)
+        cost = timed_in(laid_out(form, home), judged=False)
+        (home / "cost.json").write_text(json.dumps(asdict(cost)), "utf-8")
+    settings = load_settings(home)
+    cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
+    folder = Path(read_pointer(settings.checkpoints_dir / form.author, "candidate")["folder"])
+    manifest = read_manifest(folder)
+    metrics = {"tokens/s": manifest.metrics["tokens_per_second"], "steps": manifest.steps}
+    peers = {"wall": cost.wall_s, "trained": manifest.metrics["seconds"], **metrics}
+    name = f"training of {manifest.tokens:,} tokens, CPU"
+    made = row(name, cost.cpu_s, "seconds", peers=peers)
+    return [made, *_read(settings, form, folder, manifest)]
+
+
+def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> list[Row]:
+    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    dataset = tables.read(DATASET, form.author, where=OF_THE_AUTHOR)
+    weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
+    base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))
+    candidate = EvaluatedModel("candidate", manifest.checkpoint, weights.model, weights.adapter)
+    trained = dataset.filter(dataset["split"] == "train")["document_id"].unique().to_list()
+    passages = held_out.held_out_samples(dataset, trained_on=trained)
+    others = divided(of_others(bundled_hands(without=[form.author]), dataset["answer"].to_list()))
+    hands = merged([*others.training, *others.planted])
+    tokenizing, template = Tokenizing(base.base_folder), template_by_hash(manifest.template)
+    chosen = held_out.within_budget(
+        tokenizing.of(passages.to_dicts()), token_budget=settings.evaluation_tokens
+    )
+    read = sample_likelihoods.read_by(
+        LikelihoodSamples(
+            held_out=tuple(chosen),
+            of_incumbent=(),
+            own=tuple(tokenizing.of(control.own_rows(passages, template))),
+            other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
+            general=(),
+            found=len(chosen),
+            others=tuple(hand.name for hand in hands),
+        ),
+        base=base,
+        candidate=candidate,
+        incumbent=None,
+        stored=Likelihoods(
+            MeasurementCache(tables, form.author), perplexity.evaluation_precision()
+        ),
+        clock=Clock(),
+        progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
+    )
+    mine, theirs = read.held_out(candidate.name), read.held_out(base.name)
+    found = read.control(candidate.name, base.name)
+    if mine is None or theirs is None or found is None:
+        raise SystemExit(f"{len(chosen)} held-out passages are too few")
+    documents = sample_likelihoods.documents_of(read.reading.held_out)
+    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
+    ends = {"low": ratio.low, "high": ratio.high, "base": theirs.perplexity}
+    name = f"held-out perplexity, tuned / base, {len(chosen)} passages in their prompts"
+    own = {"low": found.own_low, "high": found.own_high}
+    alone = {"low": found.low, "high": found.high, "others'": found.other}
+    return [
+        row(name, ratio.value, "ratio", peers=ends | {"tuned": mine.perplexity}),
+        row(f"the same, questions alone, {found.passages} passages", found.own, "ratio", peers=own),
+        row("the author's alone", found.ratio, "ratio", peers=alone),
+    ]
