@@ -220,10 +220,9 @@ def test_a_dead_holder_is_replaced_at_once(store_url: str, state: State, tmp_pat
         pytest.fail("the holder lives")
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
-    began = time.monotonic()
-    with state.lease("table", wait_s=10):  # not joined yet: a zombie holds nothing either
-        assert time.monotonic() - began < 2
-    holder.join()
+    # ten of its 600 seconds; not joined yet: a zombie holds nothing either
+    with state.lease("table", wait_s=10):
+        holder.join()
 
 
 def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
