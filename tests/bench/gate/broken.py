@@ -96,16 +96,16 @@ def _samples(
 
 
 WAYS = {
-    "another author's data": Broken(lambda _own, other: other),
-    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
+    # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
+    "untrained": Broken(recipe=SAMPLES_ALONE | {"token_budget": 1, "learning_rate": 1e-12}),
+    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
     "five posts": Broken(
         _samples(of_five_posts),
         SAMPLES_ALONE
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 1, "learning_rate": 2e-3},
     ),
-    # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
-    "untrained": Broken(recipe=SAMPLES_ALONE | {"token_budget": 1, "learning_rate": 1e-12}),
-    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
+    "another author's data": Broken(lambda _own, other: other),
+    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
 }
 
 
