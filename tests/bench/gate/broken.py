@@ -98,14 +98,14 @@ def _samples(
 WAYS = {
     # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
     "untrained": Broken(recipe=SAMPLES_ALONE | {"token_budget": 1, "learning_rate": 1e-12}),
-    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
+    "another author's data": Broken(lambda _own, other: other),
+    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
     "five posts": Broken(
         _samples(of_five_posts),
         SAMPLES_ALONE
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 1, "learning_rate": 2e-3},
     ),
-    "another author's data": Broken(lambda _own, other: other),
-    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
+    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
 }
 
 
