@@ -47,7 +47,10 @@ def row(name: str, value: float, unit: str, *, at_most: float | None = None) -> 
 
 
 class PeakMemory(threading.Thread):
-    """Samples the memory of every process whose environment names the home (unique set size)."""
+    """Samples the memory of every process whose environment names the home (unique set size).
+
+    Seldom: reading it walks the pages of gigabytes, on the cores that are measured.
+    """
 
     def __init__(self, home: Path) -> None:
         super().__init__(daemon=True)
@@ -56,7 +59,7 @@ class PeakMemory(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        while not self.done.wait(2.0):
+        while not self.done.wait(5.0):
             self.peak = max(self.peak, sum(self._each()))
 
     def _each(self) -> list[int]:
