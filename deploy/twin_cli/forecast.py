@@ -6,7 +6,7 @@ Does not belong here: the size of a model (`model_fit.py`), the time left of wha
 
 A rule, from runs of the bundled author on two cores. Measured elsewhere, without bf16 and with
 other work beside it: installed after 233 s, the first answer 61 s later, training on 100,000 tokens
-783 s; the rule says 200, 67 and 780 (546 s for the 70,000 that are named there now). What runs
+783 s; the rule says 200, 60 and 780 (546 s for the 70,000 that are named there now). What runs
 beside it when this looks is taken to stay: every core is shared with as many others. How fast a
 core is, a loop of plain Python tells within a tenth of a second: clock and caches, not how wide it
 multiplies, which is what bf16 is asked for.
@@ -24,9 +24,11 @@ from twin_resources.models.model_fit import REFERENCE_BILLION, expect
 
 # of two cores of an EPYC with avx512_bf16, little beside it
 INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
-START_S = 50.0  # weights prepared, services up, the import's run begun
+START_S = 35.0  # weights prepared, services up, the import's run begun
 ANSWER_S = 5.0
-WORDS_PER_S = 3500.0  # imported and embedded, a core
+# imported, embedded as chunks and as the sentences that may be quoted, a core: from 461 posts of
+# 530,000 words, whose sentences take half of it
+WORDS_PER_S = 650.0
 GATE_START_S = 35.0  # servers, judges and the reference are loaded
 GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
 READING_WITHOUT_BF16 = 2.6
