@@ -205,7 +205,12 @@ class DagsterHTTP:
         return [event_of(row) for row in answer["events"]], answer["cursor"]
 
     def end_run(self, run_id: str) -> str:
-        """End a run and mark it as canceled at once; empty, or why it could not be."""
+        """End a run and mark it as canceled at once; empty, or why it could not be.
+
+        A run in `STARTING` is marked only: its worker is not told, and one that had read the run
+        before the mark goes on and is `STARTED` again. Whoever stops the stack ends the workers
+        too; whoever needs the end waits for `STARTED` first.
+        """
         answer = self._query(
             """mutation($id: String!) {
               terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
