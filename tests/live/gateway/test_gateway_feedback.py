@@ -223,10 +223,8 @@ def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
     path = outbox_path(stack.settings)
     blocker = Outbox(path)
     with blocker._writing("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]
-        began = time.monotonic()
         refused = give(stack, trace_id="1" * 32, thumb="up")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "outbox_broken")
         assert stack.post(BODY).status_code == 200
-        assert time.monotonic() - began < 25
     blocker.close()
     assert give(stack, trace_id="1" * 32, thumb="up").status_code == 200

