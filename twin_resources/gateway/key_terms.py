@@ -89,7 +89,9 @@ class KeyTerms:
                 await asyncio.to_thread(self.idempotency.finish, once, None)
 
     async def run_counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
-        """Answer a request and count it.
+        """Answer a request and count it; its place is free before the last piece goes out.
+
+        Whoever has the whole answer may ask again at once, with a limit of one as well.
 
         Raises:
             Refused: see `KeyRequests.begin`.
@@ -99,11 +101,23 @@ class KeyTerms:
             await answer(receive, send)
             return
         counted = await asyncio.to_thread(self.requests.begin, key)
-        try:
-            await answer(receive, send)
-        finally:
-            if counted != CountedRequest():
+        is_over = counted == CountedRequest()
+
+        async def end() -> None:
+            nonlocal is_over
+            if not is_over:
+                is_over = True
                 await asyncio.to_thread(self.requests.end, counted)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await end()
+            await send(message)
+
+        try:
+            await answer(receive, send_on)
+        finally:
+            await end()
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,29 @@ async def test_a_refusal_leaves_no_mark(
     assert await served.ask(secret, header="") == WHOLE, "the place was given back"
 
 
+async def test_who_has_the_whole_answer_may_ask_again_at_once(
+    served: Served, made: Made, requests: KeyRequests, home: Settings
+) -> None:
+    secret = made(at_once=1)
+    mine = keyring_of(home).find(f"Bearer {secret}")
+    pieces: list[bool] = []
+    send = served.send
+
+    async def reading(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            is_last = not message.get("more_body", False)
+            pieces.append(is_last)
+            if is_last:
+                requests.end(requests.begin(mine))
+            else:
+                assert refused(requests, mine).code == "key_busy"
+        await send(message)
+
+    served.send = reading  # type: ignore[method-assign]
+    assert await served.ask(secret, header="") == WHOLE
+    assert pieces == [False, True]
+
+
 async def test_what_is_kept_is_one_readers_alone(served: Served, made: Made, state: State) -> None:
     """By key: nobody reads another's answer by guessing his header."""
     await served.ask(made("one"))
