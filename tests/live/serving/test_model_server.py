@@ -17,13 +17,19 @@ from openai import OpenAI
 from tests.live.serving.conftest import ServedModel
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
+from twin_resources.models.serving.fleet_member import (
+    DRAIN_AT_LEAST_S,
+    DRAIN_AT_MOST_S,
+    FleetMember,
+    WantedServer,
+)
 from twin_resources.models.serving.model_server import ModelServers, ServerProcess, serve_warmed_up
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
 
-def wait_for_end(process: psutil.Process, *, within_s: float = 8.0) -> bool:
+def wait_for_end(process: psutil.Process, *, within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
@@ -49,6 +55,35 @@ def test_the_official_client_gets_an_answer_and_the_process_ends_with_the_contex
     assert answer.usage.completion_tokens > 0
     assert listening == {"127.0.0.1"}
     assert wait_for_end(process, within_s=1)
+
+
+def test_a_server_that_is_late_to_say_how_many_ask_is_busy(
+    home: Settings, served: ServedModel
+) -> None:
+    """A version that leaves is ended when nobody asks it any more, and its readers hear it out."""
+    member = FleetMember("ada/v1", WantedServer(str(served.base_gguf)), settings=home)
+    try:
+        deadline = time.monotonic() + 120
+        while member.server is None:
+            assert time.monotonic() < deadline, member.problem
+            member.step(time.monotonic())
+            time.sleep(0.1)
+        member.leaving_since = time.monotonic()
+        later = member.leaving_since + DRAIN_AT_LEAST_S + 1
+        assert not member.drained(member.leaving_since), "the gateway may still send it a request"
+        os.kill(member.server.pid, signal.SIGSTOP)
+        try:
+            assert not member.drained(later)
+            assert member.drained(member.leaving_since + DRAIN_AT_MOST_S + 1)
+        finally:
+            os.kill(member.server.pid, signal.SIGCONT)
+        while not member.drained(later):
+            assert time.monotonic() < deadline + 120
+        os.killpg(member.server.pid, signal.SIGKILL)
+        while not member.drained(later):
+            assert time.monotonic() < deadline + 120
+    finally:
+        member.end()
 
 
 def test_without_the_key_nothing_is_answered_and_the_key_is_not_in_the_arguments(

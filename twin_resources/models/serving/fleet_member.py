@@ -69,14 +69,18 @@ class FleetMember:
             self._fail(str(error), now)
 
     def drained(self, now: float) -> bool:
-        """Whether a leaving server may end: nobody asks any more, or it was given long enough."""
+        """Whether a leaving server may end: nobody asks any more, or it was given long enough.
+
+        One that does not say how many ask is busy: it answers its metrics between two steps of the
+        model, and a long prompt is one step.
+        """
         if self.leaving_since is None:
             return False
         gone = now - self.leaving_since
-        if self._process is None or gone > DRAIN_AT_MOST_S:
+        if self._process is None or self.server is None or gone > DRAIN_AT_MOST_S:
             return True
         try:
-            return gone > DRAIN_AT_LEAST_S and self._process.busy() in (0, None)
+            return gone > DRAIN_AT_LEAST_S and self._process.busy() == 0
         except TwinError:  # it has ended by itself
             return True
 

@@ -179,14 +179,21 @@ class ServerProcess:
         )
 
     def busy(self) -> int | None:
-        """How many requests it answers at this moment; None when it does not say."""
+        """How many requests it answers at this moment; None when it does not say in time.
+
+        Raises:
+            TwinError: as `running`.
+        """
         server = self.running()
         if server is None:
             return None
-        metrics = self._client.get(
-            server.url.removesuffix("/v1") + "/metrics",
-            headers={"Authorization": f"Bearer {self.key}"},
-        )
+        try:
+            metrics = self._client.get(
+                server.url.removesuffix("/v1") + "/metrics",
+                headers={"Authorization": f"Bearer {self.key}"},
+            )
+        except httpx.TransportError:
+            return None
         match = re.search(r"^llamacpp:requests_processing (\d+)", metrics.text, re.MULTILINE)
         return int(match[1]) if match else None
 
