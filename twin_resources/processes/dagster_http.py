@@ -41,10 +41,14 @@ class DagsterHTTP:
     def close(self) -> None:
         self._client.close()
 
-    def is_up(self) -> bool:
-        """Whether the webserver answers at all (its code location may still be loading)."""
+    def is_up(self, *, within_s: float = 2.0) -> bool:
+        """Whether the webserver answers at all (its code location may still be loading).
+
+        Args:
+            within_s: how long it may take; where nobody listens the answer comes at once.
+        """
         try:
-            return self._client.get("/server_info", timeout=2.0).status_code == httpx.codes.OK
+            return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

@@ -37,8 +37,8 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"], timeout_s=5.0)
-    if not dagster.is_up():
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    if not dagster.is_up(within_s=20.0):  # beside a training it may be late
         return  # still starting: no run of this stack exists
     try:
         for run in dagster.runs(statuses=WITH_A_WORKER):

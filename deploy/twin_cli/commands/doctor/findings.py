@@ -13,7 +13,7 @@ from typing import Literal
 from twin_resources.errors import TwinError
 
 Verdict = Literal["ok", "warn", "fail"]
-TIMEOUT_S = 3.0  # of one question to a service; whoever is there answers in a tenth of it
+TIMEOUT_S = 10.0  # of one question to a service: it may compute for others beside a training
 
 
 @dataclass(frozen=True)

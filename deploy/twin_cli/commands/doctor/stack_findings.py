@@ -87,7 +87,7 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP(address, timeout_s=TIMEOUT_S)
     try:
-        if not dagster.is_up():
+        if not dagster.is_up(within_s=TIMEOUT_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.location_is_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
