@@ -131,8 +131,9 @@ class StageClock:
 
     def finish(self) -> None:
         """Close the last stage."""
-        self._close_stage()
-        self._title = ""
+        with self._writing:  # a beat that is being written is through
+            self._close_stage()
+            self._title = ""
 
     def say(self, text: str, *, style: str = "") -> None:
         """One line with the clock in front; further lines of `text` are indented under it."""
@@ -160,8 +161,8 @@ class StageClock:
 
         def beat() -> None:
             while not ended.wait(BEAT_S):
-                if self._bar is not None:
-                    self._bar.redraw()
+                if (bar := self._bar) is not None:
+                    bar.redraw()
                 self.beat()
 
         heart = threading.Thread(target=beat, name="never silent", daemon=True)
@@ -179,12 +180,12 @@ class StageClock:
         with self._writing:
             if time.monotonic() - self._spoken < QUIET_S:
                 return
-            if self._bar is None:
+            if (bar := self._bar) is None:
                 if title := self._title or self._idle:
                     since = duration(time.monotonic() - self._stage_began)
                     self.say(f"{title}: goes on, {since}")
             elif not self.console.is_terminal:
-                self.say(self._bar.line())
+                self.say(bar.line())
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:

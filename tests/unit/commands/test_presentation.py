@@ -6,6 +6,7 @@ import io
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,13 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     assert (duration(7), duration(754), duration(3723)) == ("0:07", "12:34", "1:02:03")
 
 
+def until(is_true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
 def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages of which one waits for a program and one for a training: lines come by themselves,
     each with the time it has taken and what is left of it."""
@@ -135,17 +143,15 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
     clock = StageClock(Console(file=file, width=100))
     with clock.never_silent():
         clock.stage(1, "prepare and start")
-        time.sleep(0.7)
+        until(lambda: file.getvalue().count("prepare and start: goes on") >= 2)
         with clock.bar("train") as bar:
             bar.phase("fine tuned checkpoint")
             bar.update("step 1/2  loss 2.00", done=1, total=2, left_s=62)
-            time.sleep(0.5)
+            until(lambda: "fine tuned checkpoint" in file.getvalue())
         clock.finish()
         before_quiet = file.getvalue()
         time.sleep(0.5)
-    assert before_quiet.count("prepare and start: goes on") >= 2
     told = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
-    assert told
     assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", told[0])
     assert file.getvalue() == before_quiet, "after the last stage nobody waits"
 
