@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
@@ -65,7 +66,10 @@ def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
         assert process.poll() is None
         assert time.monotonic() < deadline, "the trace store did not come up in 60 s"
         time.sleep(0.05)
-    yield home.model_copy(update={"traces_port": int(port_file.read_text())})
+    port = int(port_file.read_text())  # it listens before it answers
+    url = f"http://127.0.0.1:{port}/api/public/health"
+    assert httpx.get(url, timeout=60, trust_env=False).status_code == 200
+    yield home.model_copy(update={"traces_port": port})
     process.terminate()
     process.wait(20)
 

@@ -257,7 +257,7 @@ def test_bounds_of_an_answer(server: FeedServer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     server.drips, server.body = True, b"<rss>" * 100
     with pytest.raises(TwinError, match="takes too long"):  # no single read is slow
-        polling.ask(server.url, PollResponse(), timeout_s=0.5)
+        polling.ask(server.url, PollResponse(), timeout_s=3.0)
 
 
 def test_every_night_everybody_with_sources_is_imported(world: World) -> None:

@@ -77,13 +77,13 @@ def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_pat
     for process in both:
         process.join(120)
         assert process.exitcode == 0
-    spans: list[tuple[float, float]] = []
+    spans: dict[str, tuple[float, float]] = {}
     for name in wanted:
         lines = [line.split() for line in (tmp_path / f"{name}.log").read_text().splitlines()]
-        spans.append((float(lines[0][0]), float(lines[-1][1])))
-    (_, first_end), (second_start, _) = sorted(spans)
+        spans[name] = (float(lines[0][0]), float(lines[-1][1]))
+    (_, first_end), (second_start, _) = sorted(spans.values())
     assert first_end <= second_start
-    last = max(wanted, key=lambda name: (tmp_path / f"{name}.done").stat().st_mtime_ns)
+    last = max(wanted, key=lambda name: spans[name])
     assert set(open_tables(tmp_path).read("words", "mara")["post"]) == set(wanted[last])
 
 

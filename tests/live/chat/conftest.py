@@ -116,7 +116,7 @@ class SlowGateway:
         return [row[what] for row in rows if what in row]
 
     def wait_for(self, what: str, *, count: int) -> list[Any]:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while len(self.noted(what)) < count:
             assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
             time.sleep(0.1)

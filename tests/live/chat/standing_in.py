@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ class Gateway:
 
     async def models(self, _request: Request) -> Response:
         delay = self._log.with_suffix(".delay")
-        await asyncio.sleep(float(delay.read_text()) if delay.exists() else 0)
+        began = time.monotonic()
+        while delay.exists() and time.monotonic() - began < float(delay.read_text() or 0):
+            await asyncio.sleep(0.05)
         rows = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in MODELS]
         return JSONResponse({"object": "list", "data": rows})
 

@@ -127,7 +127,7 @@ def test_no_difference_is_no_vote(both: Any, slow_gateway: SlowGateway) -> None:
 def test_stop_ends_both(both: Any, slow_gateway: SlowGateway) -> None:
     ask(both, "stuck for ever", view="compare")
     both.locator("#compare-stop").wait_for(timeout=WAIT_MS)
-    time.sleep(1)
+    slow_gateway.wait_for("trace", count=2)
     both.locator("#compare-stop").click()
     free(both, view="compare")
     assert slow_gateway.wait_for("left", count=2) == ["stuck for ever"] * 2

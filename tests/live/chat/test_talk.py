@@ -47,7 +47,7 @@ def test_a_question_before_the_authors_are_known_waits(
 ) -> None:
     """It asked for `twin/None`; now nothing is sent and the text stays."""
     slow_gateway.forget()
-    slow_gateway.delay_models(4.0)
+    slow_gateway.delay_models(120.0)
     context = browser.new_context()
     tab = context.new_page()
     tab.goto(slow_page.link())
@@ -120,10 +120,10 @@ def test_another_versions_answers_are_not_in_the_context(
 
 def test_stop_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
     """Also of a model that has not said a word yet."""
-    for question in ("slow one", "stuck one"):
+    for number, question in enumerate(("slow one", "stuck one"), start=1):
         ask(tab, question)
         tab.locator("#stop").wait_for(timeout=WAIT_MS)
-        time.sleep(1)
+        slow_gateway.wait_for("trace", count=number)
         tab.locator("#stop").click()
         free(tab)
     assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck one"]
@@ -134,10 +134,11 @@ def test_stop_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
 def test_escape_stops_and_who_leaves_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
     ask(tab, "slow one")
     tab.locator("#stop").wait_for(timeout=WAIT_MS)
+    slow_gateway.wait_for("trace", count=1)
     tab.keyboard.press("Escape")
     slow_gateway.wait_for("left", count=1)
     ask_when_free(tab, "stuck two")
-    slow_gateway.wait_for("asked", count=2)
+    slow_gateway.wait_for("trace", count=2)
     tab.goto("about:blank")
     assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck two"]
 

@@ -13,15 +13,15 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import pytest
 
+from tests.live.dagster_sensors import turn_off
 from tests.live.gateway.stack import free_port
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
@@ -29,7 +29,7 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_runs import ASSET_GROUPS, LOCATION, lineage_link
+from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import service_is_ready, stack_programs, urls, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
@@ -122,36 +122,6 @@ def started(settings: Settings) -> Pages:
     dagster.add_author(SLUG)
     stack.supervisor.start_program("dagster-daemon")
     return Pages(stack.settings, dagster.url)
-
-
-def turn_off(url: str, sensor: str) -> None:
-    def ask(query: str, variables: Mapping[str, Any]) -> Any:
-        answer = httpx.post(
-            f"{url}/graphql",
-            json={"query": query, "variables": variables},
-            timeout=60,
-            trust_env=False,
-        ).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    found = ask(
-        "query($at: SensorSelector!) { sensorOrError(sensorSelector: $at) { __typename "
-        "... on Sensor { sensorState { id } } } }",
-        {
-            "at": {
-                "sensorName": sensor,
-                "repositoryName": "__repository__",
-                "repositoryLocationName": LOCATION,
-            }
-        },
-    )
-    stopped = ask(
-        "mutation($id: String) { stopSensor(id: $id) { __typename "
-        "... on StopSensorMutationResult { instigationState { status } } } }",
-        {"id": found["sensorOrError"]["sensorState"]["id"]},
-    )
-    assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
 
 
 @pytest.fixture(autouse=True)
@@ -271,7 +241,7 @@ def test_the_graph_opens_with_every_asset_to_be_seen(
     for asset in ("raw_posts", "embeddings", "routing_policy", "quality_by_day"):
         tab.get_by_text(asset, exact=True).first.wait_for()
     for group in ASSET_GROUPS:
-        assert tab.get_by_text(group, exact=True).count(), group
+        tab.get_by_text(group, exact=True).first.wait_for(state="attached")
     tab.wait_for_timeout(1_000)  # it is drawn, then moved to its place
     picture(tab, "asset-graph.png", process_logs)
     tab.set_viewport_size({"width": 1600, "height": 1000})
@@ -353,6 +323,10 @@ def drawn(tab: Any) -> None:
     opened.wait_for()
     opened.click()
     tab.locator("img[src^='data:image']").first.wait_for()
+    tab.wait_for_function(
+        "[...document.querySelectorAll(\"img[src^='data:image']\")]"
+        ".every(one => one.complete && one.naturalWidth > 0)"
+    )
     sizes = tab.eval_on_selector_all(
         "img[src^='data:image']", "found => found.map(one => [one.naturalWidth, one.src])"
     )

@@ -132,4 +132,4 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     assert workplace.registry.get("ada", 3).state == "refused"
     # what it reads was read for the candidate before
     seconds = ran.metadata("checkpoint_evaluation")["seconds"]
-    assert seconds["likelihoods of other authors' adapter"] < 0.2 * reading
+    assert seconds["likelihoods of other authors' adapter"] < 0.7 * reading

@@ -123,9 +123,14 @@ class Stack:
         """What carries spans and scores from the outbox to the trace store."""
         self.relay = self._start("twin_resources.observability.langfuse.relay", "relay", [])
 
-    def start_model(self, name: str) -> None:
-        """A server for the version key `name`, its entry in servers.json, known to the gateway."""
-        process = ServerProcess(self.settings, self.model, alias=name.replace("/", "-"))
+    def start_model(self, name: str, process: ServerProcess | None = None) -> None:
+        """A server for the version key `name`, its entry in servers.json, known to the gateway.
+
+        Args:
+            process: one that has been started before, where the start may not take its time.
+        """
+        alias = name.replace("/", "-")
+        process = process or ServerProcess(self.settings, self.model, alias=alias)
         server = process.wait_until_ready()
         self.models[name] = process
         self.servers[name] = {"url": server.url, "alias": server.alias, "key": server.key}
@@ -159,8 +164,8 @@ class Stack:
             return
 
         def knows() -> bool:
-            listed = httpx.get(f"{self.url}/health/readiness", trust_env=False).json()["servers"]
-            return listed == sorted(self.servers)
+            ready = httpx.get(f"{self.url}/health/readiness", trust_env=False, timeout=60)
+            return ready.json()["servers"] == sorted(self.servers)
 
         self.wait(knows)
 
@@ -215,6 +220,7 @@ class Stack:
                 f"{self.url}/v1/models",
                 headers={"Authorization": f"Bearer {self.key}"},
                 trust_env=False,
+                timeout=60,
             )
             names = [str(model["id"]) for model in models.json()["data"]]
             return not [name for name in names if name.endswith(("@stable", "@canary"))]
@@ -347,12 +353,12 @@ def tokens_of(server: ServerProcess) -> dict[str, int]:
     """What a model server tells of itself: tokens `prompt` and `predicted` of answers that ended,
     steps of the model (`decoded`, one for the tokens of all answers under way), and requests
     `processing` and waiting (`deferred`)."""
-    running = server.running()
-    assert running is not None
+    running = server.wait_until_ready()
     metrics = httpx.get(
         running.url.removesuffix("/v1") + "/metrics",
         headers={"Authorization": f"Bearer {running.key}"},
         trust_env=False,
+        timeout=60,
     ).text
     names = {
         "prompt": "prompt_tokens_total",

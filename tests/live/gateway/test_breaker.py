@@ -19,6 +19,7 @@ import pytest
 from tests.live.gateway.stack import Stack, dragged
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_keys
+from twin_resources.gateway.config import REQUEST_TIMEOUT_S
 from twin_resources.gateway.live_config import POLL_SECONDS
 from twin_resources.registry.moves import VersionState
 from twin_resources.registry.policy import read_policy
@@ -29,7 +30,10 @@ pytestmark = pytest.mark.live
 GATE = "gate-1"
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}
-READERS = 10
+EACH = 5  # readers of either version
+DRAWN = (
+    32  # keys from which they are chosen: that fewer than five are of one happens once in 50,000
+)
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,10 @@ class Traffic:
         finally:
             over.set()
             for thread in threads:
-                thread.join(90)
+                thread.join(300)
 
     def _read(self, key: str, stream: bool, over: threading.Event) -> None:
-        with httpx.Client(trust_env=False, timeout=90) as client:
+        with httpx.Client(trust_env=False, timeout=300) as client:
             while not over.is_set():
                 began = time.monotonic()
                 try:
@@ -134,23 +138,31 @@ def registry(stack: Stack) -> Iterator[Registry]:
 
 @pytest.fixture
 def traffic(stack: Stack, registry: Registry) -> Traffic:
-    """Ten readers, after enough answers of the stable version to know how fast it is."""
+    """Five readers of either version, after enough answers of the stable one to know its speed."""
     if "ann/v2" not in stack.models:
         stack.unlist("ann/v2")
         stack.start_model("ann/v2")
     with contextlib.closing(open_keys(stack.settings)) as keys:
-        found = [
+        drawn = [
             add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
-            for _ in range(READERS)
+            for _ in range(DRAWN)
         ]
-    stack.wait(lambda: _versions(stack, found) == {"v1", "v2"})
+    stack.wait(lambda: set(_versions(stack, drawn)) == {"v1", "v2"})
+    versions = _versions(stack, drawn)
+    found = [
+        key
+        for version in ("v1", "v2")
+        for key in [key for key, its in zip(drawn, versions, strict=True) if its == version][:EACH]
+    ]
+    assert len(found) == 2 * EACH
     for _ in range(25):
         stack.post(BODY | {"model": "twin/ann"}, key=_of_version(stack, found, "v1"))
     return Traffic(stack, found)
 
 
-def _versions(stack: Stack, keys: list[str]) -> set[str]:
-    return {stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys}
+def _versions(stack: Stack, keys: list[str]) -> list[str]:
+    """The version that answers each key."""
+    return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 
 
 def _of_version(stack: Stack, keys: list[str], version: str) -> str:
@@ -171,11 +183,11 @@ def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str
     assert entry.weights == {"stable": 1.0}
 
 
-def wait_until_stopped(stack: Stack, registry: Registry, *, seconds: float) -> float:
+def wait_until_stopped(stack: Stack, registry: Registry) -> float:
     """Monotonic time at which the policy no longer lists the canary."""
     stack.wait(
         lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None,
-        seconds=seconds,
+        seconds=240,
     )
     assert registry.get("ann", 2).state == "rolled_back"
     return time.monotonic()
@@ -188,11 +200,11 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     record_property: Callable[[str, object], None],
 ) -> None:
     with traffic.flowing():
-        time.sleep(2)
+        stack.wait(lambda: {"v1", "v2"} <= {one.version for one in list(traffic.got)})
         process = stack.models.pop("ann/v2")
         os.killpg(process.pid, signal.SIGKILL)
         killed = time.monotonic()
-        stopped = wait_until_stopped(stack, registry, seconds=30)
+        stopped = wait_until_stopped(stack, registry)
         time.sleep(2)
     process.end()
     check_stopped(stack, registry, traffic, "errors")
@@ -263,7 +275,7 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
         os.killpg(process.pid, signal.SIGSTOP)
         try:
             hung = time.monotonic()
-            stopped = wait_until_stopped(stack, registry, seconds=60)
+            stopped = wait_until_stopped(stack, registry)
             time.sleep(1)
         finally:
             os.killpg(process.pid, signal.SIGCONT)
@@ -271,7 +283,7 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     slowest = max(one.ended - one.began for one in traffic.got)
     record_property("seconds_from_hang_to_policy", round(stopped - hung, 2))
     record_property("slowest_answer_s", round(slowest, 1))
-    assert slowest < 30
+    assert slowest < REQUEST_TIMEOUT_S / 2  # what would else end an answer that does not come
     assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
 
 
@@ -294,17 +306,21 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         time.sleep(1)
         process = stack.models.pop("ann/v2")
         os.killpg(process.pid, signal.SIGKILL)
-        wait_until_stopped(stack, registry, seconds=30)
+        wait_until_stopped(stack, registry)
         time.sleep(1)
     process.end()
     check_stopped(stack, registry, traffic, "errors")
 
 
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
-    """It answers, but is stopped for 3 s in every 3.2: slow, and not broken."""
-    with dragged(stack.models["ann/v2"].pid, stopped_s=3.0, running_s=0.2), traffic.flowing():
-        wait_until_stopped(stack, registry, seconds=120)
-        time.sleep(1)
+    """It answers, but is stopped for most of the time: slow, and not broken."""
+    pid = stack.models["ann/v2"].pid
+    with traffic.flowing():
+        stack.wait(lambda: len(traffic.got) >= 40)
+        slow = sorted(one.ended - one.began for one in list(traffic.got))[-3]
+        with dragged(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
+            wait_until_stopped(stack, registry)
+            time.sleep(1)
     assert traffic.lost() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert move.actor == "gateway"
@@ -318,7 +334,7 @@ def test_a_rollback_by_hand_switches_the_gateway_within_a_second(
     record_property: Callable[[str, object], None],
 ) -> None:
     registry.move("ann", 2, "stable", actor="test", reason="test", gate_version=GATE)
-    stack.wait(lambda: _versions(stack, traffic.keys) == {"v2"})
+    stack.wait(lambda: set(_versions(stack, traffic.keys)) == {"v2"})
     with traffic.flowing():
         time.sleep(1)
         registry.rollback("ann", 1, actor="test", reason="it rambles")

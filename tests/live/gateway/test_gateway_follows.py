@@ -23,6 +23,7 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.prompt_classes import classify
+from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
@@ -169,7 +170,7 @@ def test_the_same_few_readers_are_answered_by_the_anchor(stack: Stack) -> None:
     entry = AuthorPolicy(stable=served(2), anchor=served(1), weights={"stable": 0.5, "anchor": 0.5})
     write_policy(stack.settings.policy_path, Policy("", "", {"ann": entry}))
     with contextlib.closing(open_keys(stack.settings)) as keys:
-        names = [add_key(keys, role="reader", authors=["*"], label=f"{n}") for n in range(12)]
+        names = [add_key(keys, role="reader", authors=["*"], label=f"{n}") for n in range(24)]
 
     def answers() -> dict[str, dict[str, Any]]:
         given = {name: stack.post(BODY, key=name) for name in names}
@@ -375,6 +376,8 @@ def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: St
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["version"] == "v2")
     pid, chunks = stack.models["ann/v2"].pid, list[dict[str, Any]]()
+    spare = ServerProcess(stack.settings, stack.model, alias="ann-v2-again")
+    spare.wait_until_ready()  # the gateway asks again for five seconds, and a start may take longer
     with (
         dragged(pid, stopped_s=0.1, running_s=0.01),  # else 300 tokens are there before the kill
         httpx.Client(trust_env=False, timeout=60) as client,
@@ -395,7 +398,7 @@ def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: St
             if len(chunks) == 3:
                 os.killpg(pid, signal.SIGKILL)
                 stack.models.pop("ann/v2").end()
-                stack.start_model("ann/v2")
+                stack.start_model("ann/v2", spare)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     [told] = [chunk["twin"] for chunk in chunks if "twin" in chunk]

@@ -61,7 +61,9 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "routing": Run(("routing",), says="there is no paid model"),
     "doctor": Run(("doctor",), says=" hold"),
     "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
-    "import": Run(("import", "POSTS", "--author", "Mara Lindqvist"), says="posts added 1"),
+    "import": Run(
+        ("import", "POSTS", "--author", "Mara Lindqvist"), says="nothing is retrained by itself"
+    ),
     "forget": Run(("forget", "--author", "mara-lindqvist", "--post", POST), says="certificate: "),
     "chat": Run(("chat",), says="/open?link="),
     "retrain": Run(("retrain", *REASON), says="status --wait"),

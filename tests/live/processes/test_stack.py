@@ -78,7 +78,7 @@ def two_programs(settings: Settings) -> Sequence[Program]:
     ]  # fmt: skip
 
 
-def eventually(is_true: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+def eventually(is_true: Callable[[], bool], *, seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > deadline:
@@ -301,7 +301,7 @@ def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> Non
     assert record is not None
     assert eventually(lambda: len(marked_processes(record.instance)) == 2)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     assert marked_processes(record.instance) == []
 
 

@@ -51,7 +51,7 @@ class FleetProcess:
     def servers(self) -> Servers:
         return self.document()["servers"]
 
-    def wait(self, wanted: Callable[[Servers], bool], *, within_s: float = 40.0) -> Servers:
+    def wait(self, wanted: Callable[[Servers], bool], *, within_s: float = 180.0) -> Servers:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             servers = self.servers()
@@ -163,7 +163,7 @@ def test_a_crashed_server_is_started_again_and_left_out_meanwhile(
 
     os.kill(before["pid"], signal.SIGKILL)
 
-    fleet.wait(lambda servers: "base" not in servers, within_s=10)
+    fleet.wait(lambda servers: "base" not in servers)
     assert "base" in fleet.document()["problems"]
     after = fleet.wait(lambda servers: "base" in servers)["base"]
     assert after["pid"] != before["pid"]
@@ -188,7 +188,7 @@ def test_a_version_that_cannot_start_is_told_and_hinders_no_other(
     release(prepared, ada=broken, bob=version(8, served))
     fleet.wait(lambda servers: "bob/v8" in servers and "bob/v7" not in servers)
     prepared.policy_path.write_text("{ not json", encoding="utf-8")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while "policy.json" not in fleet.document()["problems"] and time.monotonic() < deadline:
         time.sleep(0.1)
     assert "policy.json" in fleet.document()["problems"]
@@ -207,9 +207,9 @@ def test_no_server_outlives_the_fleet(
     running = pids(fleet.wait(lambda servers: len(servers) == 2))
 
     fleet.process.send_signal(how)
-    code = fleet.process.wait(8)
+    code = fleet.process.wait(60)
 
-    _, alive = psutil.wait_procs(running, timeout=8)
+    _, alive = psutil.wait_procs(running, timeout=60)
     assert alive == []
     if how == signal.SIGTERM:
         assert code == 0
@@ -228,7 +228,7 @@ def test_a_base_model_that_is_not_prepared_yet_is_waited_for(
     home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     fleet = fleet_of(TWIN_BASE_MODEL=str(served.base))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while "base" not in fleet.document()["problems"] and time.monotonic() < deadline:
         time.sleep(0.1)
     assert "prepare" in fleet.document()["problems"]["base"]

@@ -59,7 +59,7 @@ def erring(running: Running) -> Iterator[ErringServer]:
 
 
 def relay_to(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
-    return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=2.0))
+    return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=30.0))
 
 
 def drain(relay: Relay, *, most: int = 1000) -> list[float]:

@@ -38,7 +38,7 @@ def home(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, process_logs: Path) -
 def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
     disk: SmallDisk, home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    job = make_job("full", token_budget=8000)
+    job = make_job("full", token_budget=16_000)
     state = read_job(job.folder / "job.json").state
     texts: list[str] = []
 

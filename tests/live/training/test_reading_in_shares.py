@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.live.training import reading_rank
-from tests.live.training.conftest import Imported, forks_of
+from tests.live.training.conftest import LONG_ENOUGH, Imported, forks_of
 from tests.live.training.test_training import ranks_of
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
@@ -106,7 +106,7 @@ def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_
 def test_a_training_of_every_weight_in_shares_is_resumed_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob], imported: Imported, tmp_path: Path
 ) -> None:
-    changes = {"launch": zero3_in("bf16", tmp_path), "token_budget": 4000, **FULL}
+    changes = {"launch": zero3_in("bf16", tmp_path), **LONG_ENOUGH, **FULL}
     launcher = LocalLauncher(home)
     with forks_of(imported):
         expected, _ = trained(launcher, make_job("whole", checkpoint_every_steps=2, **changes))

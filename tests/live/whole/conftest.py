@@ -22,6 +22,7 @@ from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
+from twin_resources.processes.stack import stop_stack
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,13 +37,15 @@ cd "$WORK"
 "$TWIN" ask "What does the fox eat?" || exit 12
 "$TWIN" ask "What does the fox eat?" --model twin/jose-nunez@base || exit 13
 trace=$("$PYTHON" "$ASK") || exit 14
-"$TWIN" explain "$trace" --json > explained.json || exit 15
+"$TWIN" explain "$trace" --json > explained.json \
+  || "$TWIN" explain "$trace" --json > explained.json || exit 15
 "$TWIN" versions || exit 16
 "$TWIN" doctor --json > doctor.json || { cat doctor.json; exit 29; }
 "$TWIN" logs gateway --lines 3 > logs.log || exit 30
 "$TWIN" open dagster > opened.log || exit 31
 cp -p "$TWIN_HOME/endpoints.json" endpoints.json
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
+"$PYTHON" "$TURN_OFF" || exit 33
 printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-skerrin-point.md"
 printf '\nOne more fox crossed at the depot this morning.\n' >> "$POSTS/thirteen-years.md"
 rm "$POSTS/ivy.md"
@@ -122,14 +125,22 @@ sys.path.insert(0, os.environ["ROOT"])
 from tests.graph.erasure.planted import files_with
 print("\\n".join(files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
 """
-# The sensor ticks every half minute; its run is created a moment later.
+# It looks at the folder once a minute and would now and then import the change before the command.
+TURN_OFF = """
+import json, os, sys
+sys.path.insert(0, os.environ["ROOT"])
+from tests.live.dagster_sensors import turn_off
+facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
+turn_off(facts["dagster"], "new_posts")
+"""
+# The sensor ticks every half minute; its run is created a moment later, minutes on a slow machine.
 AWAIT_RETRAINING = """
 import json, os, time
 import dagster as dg
 home = os.path.join(os.environ["TWIN_HOME"], "dagster")
 os.environ["DAGSTER_HOME"] = home
 with dg.DagsterInstance.from_config(home) as instance:
-    for _ in range(240):
+    for _ in range(1200):
         runs = instance.get_runs(dg.RunsFilter(tags={"twin/cause": "forget"}))
         if runs:
             break
@@ -190,7 +201,7 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
-    scripts = {"ASK": ASK, "LOOK": LOOK, "AWAIT_RETRAINING": AWAIT_RETRAINING}
+    scripts = {"ASK": ASK, "LOOK": LOOK, "TURN_OFF": TURN_OFF, "AWAIT_RETRAINING": AWAIT_RETRAINING}
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
     environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {
@@ -208,7 +219,10 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         "OPENAI_API_KEY": "sk-found-in-the-environment",
     }
     log = work / "up.log"
-    run = run_closed(
-        ["bash", "-c", SCRIPT], log=log, environment=environment, cwd=work, timeout_s=900
-    )
+    try:
+        run = run_closed(
+            ["bash", "-c", SCRIPT], log=log, environment=environment, cwd=work, timeout_s=2700
+        )
+    finally:
+        stop_stack(settings)  # what a script that came to no end has left
     return Lived(settings, run, log.read_text(), work)

@@ -13,7 +13,7 @@ from tests.live.whole.conftest import TOLD, WORD, Lived
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.statistics.retraining_limits import PRIORITY
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 AUTHOR = "jose-nunez"
 
 

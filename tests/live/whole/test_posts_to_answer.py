@@ -12,7 +12,7 @@ import pytest
 
 from tests.live.whole.conftest import Lived
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 
 def test_posts_become_a_tuned_answer_and_nothing_goes_outside(

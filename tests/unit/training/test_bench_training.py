@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -53,9 +54,9 @@ def test_a_process_that_fails_or_hangs_is_named_with_its_reason(
         timed([sys.executable, "-c", "raise ValueError('no such thing')"], log=log, name="peer")
 
     hangs = "import subprocess, sys; print('alive', flush=True); subprocess.run(['sleep', '600'])"
-    with pytest.raises(NotMeasured, match="no end within 1 s"):
-        timed([sys.executable, "-c", hangs], log=log, name="peer", longest_s=1.0, speak_every_s=0.5)
-    assert "peer: 1 s, alive" in capsys.readouterr().err
+    with pytest.raises(NotMeasured, match="no end within 5 s"):
+        timed([sys.executable, "-c", hangs], log=log, name="peer", longest_s=5.0, speak_every_s=0.5)
+    assert re.search(r"peer: \d+ s, alive", capsys.readouterr().err)
     living = [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
     assert not [child for child in living if child.name() == "sleep"]
 

@@ -111,7 +111,11 @@ def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
         process.stdout.close()
 
 
-def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing() -> None:
+def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience_of, "COMPUTES_S", 0.02)  # the limit here is short as well
+
     def slow_twice(number: int) -> bool:
         if number != 2:
             compute(1.5)
@@ -129,6 +133,7 @@ def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing() -
 
 def test_one_that_still_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience_of, "PATIENCE", 2)
+    monkeypatch.setattr(patience_of, "COMPUTES_S", 0.02)  # the limit here is short as well
 
     def always_slow(_number: int) -> bool:
         compute(3.0)
