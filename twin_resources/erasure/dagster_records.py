@@ -29,6 +29,7 @@ from twin_resources.dagster_runs import IN_PROGRESS
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.errors import TwinError
 
@@ -107,7 +108,10 @@ class DagsterRecords:
                 if connection.dialect.name == "postgresql":
                     servers.append(connection.engine)
         if servers and erased:
-            _vacuum(servers[0])  # the three storages of an instance share one database
+            # the three storages of an instance share one database
+            there = set(sa.inspect(servers[0]).get_table_names())
+            changed = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}
+            rewrite_tables(servers[0], sorted(there & changed))
         for path in self._databases():
             rewrite(path)
         return erased
@@ -223,14 +227,6 @@ def _tables(connection: Any) -> list[sa.Table]:
     names = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs"}
     known.reflect(connection, only=lambda name, _: name in names)
     return list(known.sorted_tables)
-
-
-def _vacuum(engine: sa.Engine) -> None:
-    """PostgreSQL: write anew what rows were deleted from, so that no page holds them."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        there = set(sa.inspect(connection).get_table_names())
-        for name in sorted(there & {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}):
-            connection.execute(sa.text(f'VACUUM (FULL) "{name}"'))
 
 
 def _holding(connection: Any, gone: ErasureTarget) -> list[str]:

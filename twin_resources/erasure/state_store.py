@@ -26,6 +26,7 @@ from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
@@ -79,7 +80,10 @@ class StateStore:
             self.instance.state.close()  # this process must not be the reader that is waited for
             rewrite(self.path)
         else:
-            _vacuum(self.instance.state.engine)
+            engine = self.instance.state.engine
+            with engine.connect() as connection:
+                names = [table.name for table in _tables(connection)]
+            rewrite_tables(engine, names)
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """See `Place.holds`; the journal's own rows are left out until it is closed."""
@@ -176,10 +180,3 @@ def _unname_spending(connection: sa.Connection, table: sa.Table, gone: ErasureTa
         return 0  # both tables at once
     erased = unname(connection, "author", gone.author) if gone.whole_author else 0
     return erased + (unname(connection, "key", id_of_hash(gone.key_hash)) if gone.key_hash else 0)
-
-
-def _vacuum(engine: sa.Engine) -> None:
-    """PostgreSQL: write the tables anew; its own log and its backups are listed elsewhere."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for table in _tables(connection):
-            connection.execute(sa.text(f'VACUUM (FULL) "{table.name}"'))
