@@ -103,7 +103,7 @@ WAYS = {
     "five posts": Broken(
         _samples(of_five_posts),
         SAMPLES_ALONE
-        | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 1, "learning_rate": 2e-3},
+        | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
     "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
 }
