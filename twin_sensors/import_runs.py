@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from twin_resources.storage.sources.arrivals import ArrivalDecision, KnownSources, decide, run_key
+from twin_resources.storage.sources.listing import SOURCES_MARK
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 CHANGE_TAG = "twin/change"
@@ -30,35 +31,45 @@ class ImportRuns(DagsterRunRecords):
         *,
         epoch: int,
         now: float,
-        read_since: float,
+        is_imported: bool,
     ) -> ArrivalDecision:
         """What follows from one look at an author's sources.
 
         Args:
             kind, epoch: of `run_key`.
             now: seconds since the epoch.
-            read_since: an import that began after this instant has read what is there.
+            is_imported: of `decide`.
         """
         key = "" if known is None or known.settled else run_key(kind, author, epoch, known)
         return decide(
             known,
             mark,
             now=now,
-            imported_since=known is None and self._imported_since(author, read_since),
+            is_imported=is_imported,
             in_flight=author in self.in_flight(),
             runs=self.of_key(key) if key else (),
         )
 
-    def _imported_since(self, author: str, moment: float) -> bool:
-        """Whether the newest import of an author began after `moment`."""
+    def began_since(self, author: str, moment: float) -> bool:
+        """Whether the newest import of an author began after `moment`, seconds since the epoch."""
+        record = self._newest(author)
+        run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
+        return run is not None and (run.start_time or 0.0) > moment
+
+    def has_read(self, author: str, mark: str) -> bool:
+        """Whether the newest import of an author has read the sources as that mark names them."""
+        record = self._newest(author)
+        if record is None or record.asset_materialization is None:
+            return False
+        noted = record.asset_materialization.metadata.get(SOURCES_MARK)
+        return noted is not None and noted.value == mark
+
+    def _newest(self, author: str) -> dg.EventLogRecord | None:
         records = self._instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_posts"), asset_partitions=[author]),
             limit=1,
         ).records
-        if not records:
-            return False
-        run = self._instance.get_run_record_by_id(records[0].run_id)
-        return run is not None and (run.start_time or 0.0) > moment
+        return records[0] if records else None
 
     def unknown_partitions(self, authors: Iterable[str]) -> list[str]:
         """Those that are no partition yet."""

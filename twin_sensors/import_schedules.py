@@ -90,7 +90,7 @@ def _decided(
         epoch=memory.epoch,
         now=now,
         # A feed does not say since when it is so; an import of this hour has read it.
-        read_since=now - HOUR_S,
+        is_imported=memory.known is None and runs.began_since(slug, now - HOUR_S),
     )
     if decision.known is None:
         return None, decision.said

@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import find_prepared
 from twin_resources.settings import Settings
 from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
-from twin_resources.storage.sources.listing import Listing, fingerprint, is_feed, list_source
+from twin_resources.storage.sources.listing import Listing, is_feed, list_source, mark_of
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 
@@ -86,14 +86,16 @@ def new_posts(
             continue
         if not listings:
             continue
+        mark = mark_of(listings)
+        is_known = slug in known and known[slug].mark == mark
         decision = runs.decided(
             "posts",
             slug,
             known.get(slug),
-            fingerprint(listings)[:32],
+            mark,
             epoch=memory.epoch,
             now=now,
-            read_since=max(listing.newest for listing in listings),
+            is_imported=not is_known and runs.has_read(slug, mark),
         )
         lines.append(f"{slug}: {decision.said}")
         if decision.launch and decision.known is not None:

@@ -10,6 +10,7 @@ from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
 from twin_resources.authors import read_author
 from twin_resources.settings import Settings
+from twin_resources.storage.sources.listing import SOURCES_MARK, mark_of_sources
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -32,6 +33,8 @@ def raw_posts(
 ) -> dg.MaterializeResult:
     """Every post as it came; an edited file replaces its row, a deleted one leaves a tombstone."""
     author = read_author(settings, context.partition_key)
+    # before they are read: what changes meanwhile has another mark, and is imported again
+    mark = mark_of_sources(author.sources)
     done = imported_sources.update_raw_posts(tables, author)
     for line in done.failed:
         context.log.warning(line)
@@ -41,4 +44,5 @@ def raw_posts(
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"sources": len(author.sources), "not_read": done.failed},
     )
-    return materialized(done.posts, done.told, check_results=[check])
+    told = {**done.told, SOURCES_MARK: mark}
+    return materialized(done.posts, told, check_results=[check])

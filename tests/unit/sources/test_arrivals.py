@@ -27,7 +27,7 @@ def look(
 ) -> ArrivalDecision:
     """`last_run`: Dagster's word for the run of `known`; empty: there is none."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
-    facts: dict[str, object] = {"imported_since": False, "in_flight": False, "runs": runs}
+    facts: dict[str, object] = {"is_imported": False, "in_flight": False, "runs": runs}
     return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
 
 
@@ -35,7 +35,10 @@ def look(
     ("known", "mark", "said", "after", "launch"),
     [
         (None, "a", {}, KnownSources(1, "a", 1, False, 200.0), True),
-        (None, "a", {"imported_since": True}, KnownSources(0, "a", 0, True, 200.0), False),
+        (None, "a", {"is_imported": True}, KnownSources(0, "a", 0, True, 200.0), False),
+        (SETTLED, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
+        (SETTLED, "a", {"is_imported": True}, SETTLED, False),
+        (PENDING, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
         (None, "a", {"in_flight": True}, None, False),
         (SETTLED, "a", {}, SETTLED, False),
         (SETTLED, "b", {}, KnownSources(4, "b", 1, False, 200.0), True),

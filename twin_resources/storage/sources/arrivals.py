@@ -63,7 +63,7 @@ def decide(
     mark: str,
     *,
     now: float,
-    imported_since: bool,
+    is_imported: bool,
     in_flight: bool,
     runs: Sequence[Run],
 ) -> ArrivalDecision:
@@ -73,17 +73,17 @@ def decide(
         known: what was remembered; None: these sources were never looked at.
         mark: fingerprint of what is there now.
         now: seconds since the epoch.
-        imported_since: an import has read the sources after their newest change.
+        is_imported: an import that the sensor did not ask for has read what is there now.
         in_flight: an import of this author is queued or running.
         runs: those of `known`, newest first.
     """
     if in_flight:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
+    if is_imported and (known is None or mark != known.mark):
+        number = 0 if known is None else known.number
+        imported = KnownSources(number, mark, 0, True, now)
+        return ArrivalDecision(imported, False, "nothing new since the import")
     if known is None:
-        if imported_since:
-            return ArrivalDecision(
-                KnownSources(0, mark, 0, True, now), False, "nothing new since the import"
-            )
         return ArrivalDecision(KnownSources(1, mark, 1, False, now), True, "first import")
     if mark != known.mark:
         return ArrivalDecision(KnownSources(known.number + 1, mark, 1, False, now), True, "changed")

@@ -39,6 +39,10 @@ _MACHINERY = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-pa
 _GIT_MARKS = ("HEAD", "packed-refs", "logs/HEAD")
 
 
+SOURCES_MARK = "sources_mark"
+"""Metadata of `raw_posts`: the mark of what an import has read."""
+
+
 class NothingThere(TwinError):
     """The source is not there, or empty: unmounted, perhaps, and no reason to delete anything."""
 
@@ -128,6 +132,22 @@ def fingerprint(listings: Sequence[Listing]) -> str:
         for entry in listing.entries:
             digest.update(f"{entry.name}\0{entry.stamp}\0".encode())
     return digest.hexdigest()
+
+
+def mark_of(listings: Sequence[Listing]) -> str:
+    """The fingerprint as it is remembered; empty: nothing was listed."""
+    return fingerprint(listings)[:32] if listings else ""
+
+
+def mark_of_sources(sources: Iterable[str]) -> str:
+    """The mark of an author's folders, files and S3 prefixes as they are now.
+
+    Empty where one of them cannot be listed: then no look may find that it has been read.
+    """
+    try:
+        return mark_of([list_source(one) for one in sources if not is_feed(one)])
+    except TwinError:  # whoever reads the sources says so
+        return ""
 
 
 def _objects(source: str) -> Iterator[Entry]:
