@@ -5,7 +5,8 @@ their thresholds (`measures/`), Dagster.
 
 The order is that of cost: weights read passages until those decide (`read_until_decided.py`), the
 candidate is served for parity (`parity_until_decided.py`), then candidate and base for everything
-that is judged by answers (`until_decided.py`).
+that is judged by answers (`until_decided.py`). Whoever is refused by what was read is asked no more
+questions than the report shows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from twin_assets.evaluation.evaluation_spec import (
     JudgingContext,
     ServerStarters,
 )
+from twin_assets.evaluation.gate import decide
 from twin_assets.evaluation.likelihood import (
     basics,
     choices,
@@ -92,6 +94,12 @@ def measure(
     first, compared = compare_until_decided(
         question, passages, training, serve=served.candidate, clock=clock, progress=progress
     )
+    nothing = PromptAnswers({}, {}, 0.0, 1)
+    read_alone = MeasureContext(
+        question, known, read, everything, nothing, scores_of(soon), first, compared, training
+    )
+    early = decide(runner.take_early(read_alone))
+    refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
     said = until_decided.ask_until_decided(
         everything,
         known,
@@ -102,6 +110,7 @@ def measure(
         served=served,
         clock=clock,
         progress=progress,
+        refused=refused,
     )
     prompts, answers = said.asked, said.answers
     with clock.part("scores of answers"):
@@ -124,6 +133,7 @@ def measure(
         copied_from_prompt=copies.from_prompt,
         parity=compared.numbers() if compared else {},
         seconds=clock.seconds,
+        refused_early=refused,
     )
     return evaluation, _shown(passages, prompts, answers)
 

@@ -7,7 +7,8 @@ asks less of other things (`first_part.py`).
 
 Candidate, base, and base with posts in its prompt are asked the same questions, 30 and then 5 at a
 time, in the order drawn by lot, until no question is left, all of these are decided, or topic or
-recitation refuses the candidate, whatever its voice is:
+recitation refuses the candidate, whatever its voice is; one that what was read has refused before
+is asked thirty, for the report:
 
     topic        by the bet that the first part has, on the mean over all questions
     voice        by bets on the difference to the base and to the base with posts, on the first
@@ -69,6 +70,7 @@ def ask_until_decided(
     served: ServerStarters,
     clock: Clock,
     progress: ProgressLines,
+    refused: Sequence[str] = (),
 ) -> Said:
     """Ask candidate and base.
 
@@ -77,6 +79,7 @@ def ask_until_decided(
         parity: the candidate's answers to the parity set, which may recite as well.
         scores_of: the scores of the base's answers to some prompts, announced.
         rated: a language model reads the base's answers too: each is asked for.
+        refused: claims that have refused the candidate before it is asked anything.
 
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
@@ -92,7 +95,7 @@ def ask_until_decided(
         some = first_questions(prompts, min(FEWEST, len(prompts.held_out)))
         while len(some.held_out):
             _ask(waves, some.held_out, some, scores_of(some), rated=rated, progress=progress)
-            if len(some.held_out) == len(prompts.held_out):
+            if refused or len(some.held_out) == len(prompts.held_out):
                 break
             recited = recitation.recited(some, waves.said(), parity, training).reciting
             if is_decided(some, waves.said(), known, scores=scores_of(some), recited=recited):
@@ -104,10 +107,14 @@ def ask_until_decided(
         if len(some.held_out):
             progress.say(
                 f"topic, voice and recitation: {len(some.held_out)} of {len(prompts.held_out)} "
-                "questions asked"
+                f"questions asked{_since(refused)}"
             )
         wall_s = waves.wall_s + waves.alone_s
         return Said(some, replace(waves.said(), wall_s=wall_s), scores)
+
+
+def _since(refused: Sequence[str]) -> str:
+    return f": refused by {', '.join(refused)} before" if refused else ""
 
 
 def first_questions(prompts: PromptSet, count: int) -> PromptSet:

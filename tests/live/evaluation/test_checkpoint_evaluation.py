@@ -19,6 +19,7 @@ from twin_assets.evaluation.gate import (
     STATED_FOR_SMALL_BASES,
 )
 from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.report.evaluation_record import read_evaluation
 
 pytestmark = pytest.mark.live
 
@@ -90,6 +91,11 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert stable is not None
     assert stable.version == 1
     told = third.metadata("checkpoint_evaluation")
+    report = Path(told["report_file"])
+    evaluation = read_evaluation(report.with_suffix(".json"))
+    assert evaluation is not None
+    assert "not_worse_than_incumbent" in evaluation.refused_early
+    assert "before any question; what it was asked is for this report" in report.read_text("utf-8")
     # of as many passages as told it from its base then, and from this one now
     before = first.metadata("evaluation_report")
     assert told["perplexity_of_incumbent"] == pytest.approx(before["perplexity"], rel=0.02)

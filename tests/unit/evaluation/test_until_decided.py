@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -49,6 +50,8 @@ def asked_until_decided(
     *,
     texts: list[str],
     kept: MeasurementCache | None = None,
+    refused: Sequence[str] = (),
+    log: Callable[[str], object] = lambda _line: None,
 ) -> Said:
     kept = kept or MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
 
@@ -66,7 +69,8 @@ def asked_until_decided(
         rated=False,
         served=ServerStarters(candidate=candidate.serve, base=base.serve, engine="echo"),
         clock=Clock(),
-        progress=ProgressLines(lambda _line: None),
+        progress=ProgressLines(log),
+        refused=refused,
     )
 
 
@@ -87,6 +91,28 @@ def test_a_candidate_that_knows_its_questions_is_asked_thirty_of_them(
     assert said.scores.missing() == [*range(30), *sorted(full)]
     for at in (0, 29, some.instructions[0]):
         assert said.answers.candidate[at].text == prompts.prompts[at][-1]["content"]
+
+
+def test_a_candidate_that_reading_has_refused_is_asked_for_the_report_alone(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    prompts, lines = asked_of(samples, questions=40), list[str]()
+
+    said = asked_until_decided(
+        prompts,
+        judges,
+        Model(),
+        Model(),
+        texts=["No."],
+        refused=["beats_base_model"],
+        log=lines.append,
+    )
+
+    assert (len(prompts.held_out), said.asked.held_out) == (40, range(30))
+    assert said.answers.candidate.keys() >= {*range(30), *prompts.red_team}
+    assert "30 of 40 questions asked: refused by beats_base_model before" in lines[-1]
+    whole = asked_until_decided(prompts, judges, Model(), Model(), texts=["No."])
+    assert len(whole.asked.held_out) > 30, "its voice alone would be asked on"
 
 
 def test_what_a_former_gate_knows_of_the_base_is_not_asked_and_the_time_is_the_candidates(

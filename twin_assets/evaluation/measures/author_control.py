@@ -37,6 +37,7 @@ MEASURE = Measure(
     name="control",
     value=Control,
     take=_take,
+    early=True,
     claims=(
         ClaimRule(
             control.CLAIM,

@@ -28,6 +28,7 @@ MEASURE = Measure(
     name="common_knowledge",
     value=CommonKnowledge,
     take=_take,
+    early=True,
     claims=(
         ClaimRule(
             choices.CLAIM,

@@ -21,6 +21,7 @@ MEASURE = Measure(
     name="basics",
     value=Basics,
     take=_take,
+    early=True,
     claims=(
         ClaimRule(
             basics.CLAIM,

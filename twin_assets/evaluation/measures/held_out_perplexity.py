@@ -255,6 +255,7 @@ MEASURE = Measure(
     name="held_out_perplexity",
     value=HeldOutPerplexity,
     take=_take,
+    early=True,
     claims=(
         ClaimRule(
             BEATS_BASE,

@@ -92,6 +92,7 @@ class Measure(Generic[T]):
         lines_without: for the report where it was not taken, from the reason.
         reason_under: names the reason where no claim does.
         flat: the fields of its value stand in the record themselves, without its name.
+        early: taken from likelihoods, parity and template alone, before any question is asked.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Measure(Generic[T]):
     lines_without: Callable[[str], Sequence[str]] | None = None
     reason_under: str = ""
     flat: bool = False
+    early: bool = False
 
     @property
     def reasons(self) -> tuple[str, ...]:

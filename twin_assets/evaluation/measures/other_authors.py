@@ -145,6 +145,7 @@ MEASURE = Measure(
     name="beside_other_authors",
     value=BesideOtherAuthors,
     take=_take,
+    early=True,
     claims=(
         ClaimRule(
             CLAIM,

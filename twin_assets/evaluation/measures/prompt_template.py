@@ -43,6 +43,7 @@ MEASURE = Measure(
     name="prompt_template",
     value=TemplateHashes,
     take=lambda context: hashes_of(context.question),
+    early=True,
     claims=(
         ClaimRule(
             CLAIM,

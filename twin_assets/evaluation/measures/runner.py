@@ -7,7 +7,7 @@ values. Does not belong here: any one measure, the verdict (`gate.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,17 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
         measure.announce(scores, prompts, judges)
 
 
+def take_early(context: MeasureContext) -> Measurements:
+    """The measures for which no question is asked; the context's answers are not looked at."""
+    return _taken(context, [measure for measure in MEASURES if measure.early])
+
+
 def take_all(context: MeasureContext) -> Measurements:
     """Every measure; one that cannot be taken says why, and the gate repeats it."""
+    return _taken(context, MEASURES)
+
+
+def _taken(context: MeasureContext, measures: Sequence[Measure[Any]]) -> Measurements:
     why_not: dict[str, str] = {}
     done: set[str] = set()
 
@@ -51,7 +60,7 @@ def take_all(context: MeasureContext) -> Measurements:
         elif value is not None:
             context.values[measure.name] = value
 
-    for measure in MEASURES:
+    for measure in measures:
         take(measure)
     return Measurements(
         dict(context.values), context.known.base_parameters, len(context.known.hands), why_not

@@ -87,6 +87,7 @@ MEASURE = Measure(
     name="served_parity",
     value=ServedParity,
     take=lambda context: parity_figures(context.parity),
+    early=True,
     claims=(
         ClaimRule(
             CLAIM,

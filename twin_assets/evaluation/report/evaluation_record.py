@@ -43,6 +43,8 @@ class Evaluation:
         copied_from_training, copied_from_prompt: shares of them.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
+        refused_early: claims that had refused it before any question was asked; the whole gate then
+            asks no more than it shows.
     """
 
     checkpoint: str
@@ -56,6 +58,7 @@ class Evaluation:
     copied_from_prompt: float
     parity: dict[str, float]
     seconds: dict[str, float]
+    refused_early: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

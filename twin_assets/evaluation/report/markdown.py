@@ -197,7 +197,10 @@ def _details(evaluation: Evaluation) -> list[str]:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
     held_out = evaluation.measured.of(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
+    refused = ", ".join(f"`{name}`" for name in evaluation.refused_early)
+    early = [f"- Refused by {refused} before any question; what it was asked is for this report."]
     return [
+        *(early if refused else ()),
         f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",
