@@ -56,13 +56,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def group_of(path: Path) -> str:
     """What a live test's file is run together with, on one worker."""
+    if not path.is_relative_to(LIVE):
+        return str(path)  # asked for beside live tests
     inside = path.relative_to(LIVE)
     together = inside.parts[0] in ONE_WORKER and inside.as_posix() not in OWN_STACK
     return inside.parts[0] if together else str(inside)
 
 
 def _turn(item: pytest.Item) -> int:
-    folder = item.path.relative_to(LIVE).parts[0]
+    folder = item.path.relative_to(LIVE).parts[0] if item.path.is_relative_to(LIVE) else ""
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
