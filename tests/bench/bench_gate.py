@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.gate.broken import broken_candidates
+from tests.bench.gate.broken import WAYS, broken_candidates
 from tests.bench.gate.canaries import exposed_canaries
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
@@ -43,9 +43,9 @@ ROWS: dict[str, Callable[[Form], list[Row]]] = {
     "voice": voice_of_candidate,
     "canaries": exposed_canaries,
     "preferences": preference_tuned,
-    "broken": broken_candidates,
     "likelihood": likelihood_alone,
 }
+BROKEN = "broken"
 USUAL = ["time", "voice", "canaries"]  # the others train for themselves
 AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
@@ -62,7 +62,11 @@ def main() -> int:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
         help="of the recipe, as its YAML says it",
     )  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=USUAL)
+    parser.add_argument(
+        "--ways", nargs="+", choices=sorted(WAYS), default=list(WAYS), metavar="WAY",
+        help=f"of breaking a candidate, for `--only broken`: {', '.join(WAYS)}",
+    )  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=USUAL)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = (FULL if options.full else QUICK).of(options.author, options.changes)
@@ -74,7 +78,7 @@ def main() -> int:
     for name in options.only:
         started = time.monotonic()
         try:
-            rows = ROWS[name](chosen)
+            rows = broken_candidates(chosen, options.ways) if name == BROKEN else ROWS[name](chosen)
         except NotMeasured as error:
             failed = True
             rows = [missing(name, "", str(error), goal=0.0)]

@@ -29,7 +29,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour
 
 from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights

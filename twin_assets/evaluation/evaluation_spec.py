@@ -14,7 +14,6 @@ from pathlib import Path
 
 import polars as pl
 
-from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.served_precision import F16
@@ -105,14 +104,14 @@ class EvaluationSpec:
     best: EvaluatedModel | None = None
     reference: ReferenceAdapter | None = None
 
-    def rests_on(self, incumbent_checkpoint: str) -> str:
+    def rests_on(self, incumbent_checkpoint: str, gate_version: str) -> str:
         """Hash over everything that decides the result.
 
         Other authors count by doublings, as they do for the calibration of the voice: whoever was
         refused for want of somebody alike is judged again once one joins, not with each that does.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [GATE_VERSION, self.token_budget, self.questions, self.judge_model]
+        parts += [gate_version, self.token_budget, self.questions, self.judge_model]
         parts += [doublings(self.others + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
         if self.candidate.precision != F16:  # it decides how far served answers may differ

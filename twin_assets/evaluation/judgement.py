@@ -147,7 +147,7 @@ def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
     beside = judging.registry.stable(judging.author)
     hasty = incumbent is None and not (beside is not None and beside.is_answer_model)
     question = _question_of(judging, version, incumbent)
-    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
+    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
     known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
     for first in (False, True) if hasty else (False,):
         stored = _stored(version, rests_on, known, first=first)
@@ -189,7 +189,7 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
         judged = _stored(version, None, verdicts[-1], first=False)
     if judged is None:
         question = _question_of(judging, version, incumbent)
-        rests_on = question.rests_on(incumbent.checkpoint if incumbent else "")
+        rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
         judged = _judged_now(judging, version, question, rests_on, first=False)
     passed = any(is_whole(one.claims) and one.outcome == "passed" for one in verdicts)
     if judged.verdict.outcome == "passed" or passed:

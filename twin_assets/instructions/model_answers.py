@@ -30,7 +30,7 @@ from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.models.serving.model_server import RunningServer
+    from twin_resources.models.serving.running_server import RunningServer
     from twin_resources.storage.tables.tables import Tables
 
 SAMPLES = "instruction_dataset"

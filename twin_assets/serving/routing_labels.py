@@ -30,7 +30,8 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.models.serving.model_server import ModelServers, RunningServer
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.quality.judges.label_rows import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.registry.moves import ModelVersion

@@ -36,7 +36,7 @@ from twin_resources.statistics.promotion import PairEvidence
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.models.serving.model_server import RunningServer
+    from twin_resources.models.serving.running_server import RunningServer
     from twin_resources.quality.release.trial_rows import ComparedVersions
     from twin_resources.registry.moves import ModelVersion
     from twin_resources.storage.tables.tables import Tables

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twin_resources.gateway.guarding import guard_scores
+from twin_resources.gateway.guard_record import guard_scores
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES

@@ -7,13 +7,13 @@ hooks (`plugin.py`).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.found_passages import FoundPassages
+from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guards import GuardFinding, HeldBack, Scanned, Scanner
 
 if TYPE_CHECKING:
@@ -42,20 +42,6 @@ class GuardedInput:
     asked: ChatRequest
     findings: tuple[GuardFinding, ...] = ()
     withheld: str = ""
-
-
-@dataclass(frozen=True)
-class GuardRecord:
-    """What was found for one answer, as its trace tells it: kinds and counts, never a value."""
-
-    place: GuardPlace
-    what: str
-    kind: str
-    action: str
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.place}:{self.what}:{self.action}:{self.count}"
 
 
 def scanner_of(author: Author, place: GuardPlace) -> Scanner:
@@ -122,15 +108,6 @@ def guard_passages(
 
 def _as_it_is(scanned: Scanned) -> bool:
     return all(one.action == "record" for one in scanned.findings)
-
-
-def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
-    """Findings counted, in a fixed order."""
-    counts = Counter((one.what, one.kind, one.action) for one in findings)
-    return tuple(
-        GuardRecord(place, what, kind, action, count)
-        for (what, kind, action), count in sorted(counts.items())
-    )
 
 
 def guard_answer(answering: RequestRecord, response: Any) -> None:
@@ -221,11 +198,3 @@ def _chunk_before(chunk: Any, text: str) -> Any:
     if getattr(before, "usage", None) is not None:
         before.usage = None
     return before
-
-
-def guard_scores(guarded: Iterable[GuardRecord]) -> Mapping[str, float]:
-    """Findings by kind: `guard_personal` … to their number; a kind without one is left out."""
-    counts: Counter[str] = Counter()
-    for record in guarded:
-        counts[f"guard_{record.kind}"] += record.count
-    return {name: float(count) for name, count in sorted(counts.items())}

@@ -29,7 +29,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.errors import TwinError
-from twin_resources.gateway.guarding import GuardRecord
+from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import CitedSource, RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote

@@ -22,7 +22,8 @@ from twin_resources.gateway import safety
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
-from twin_resources.gateway.guarding import guard_input, guard_passages, records
+from twin_resources.gateway.guard_record import records
+from twin_resources.gateway.guarding import guard_input, guard_passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,

@@ -26,7 +26,7 @@ from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
-from twin_resources.gateway.guarding import GuardRecord
+from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote

@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,12 @@ WAYS = {
 }
 
 
-def broken_candidates(form: Form) -> list[Row]:
-    """A row of each: how many claims of the gate refuse it, by name, with what they saw."""
+def broken_candidates(form: Form, ways: Sequence[str]) -> list[Row]:
+    """A row of each of these `WAYS`: how many claims refuse it, by name, with what they saw."""
     found = gated(form)
     made: list[Row] = []
-    for name, broken in WAYS.items():
+    for name in ways:
+        broken = WAYS[name]
         home = found.settings.home.with_name(
             f"{found.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
         )
@@ -249,7 +250,11 @@ def _figures(measured: Measurements) -> dict[str, float]:
         figures |= {"topic": topic.own.value, "questions": float(topic.questions)}
     voice = measured.of(author_voice.MEASURE)
     if voice is not None and voice.against_all is not None:
-        figures["voice − base"] = voice.against_all.over_base.value
+        compared = voice.against_all
+        figures["voice − base"] = compared.over_base.value
+        if compared.gap_closed is not None:
+            gone = compared.gap_closed
+            figures |= {"way gone": gone.value, "way, low": gone.low, "way, high": gone.high}
     stability = measured.of(verdict_stability.MEASURE)
     if stability is not None:
         figures |= {f"drawn anew, {one.claim} refuses": one.refused for one in stability.verdicts}

@@ -13,12 +13,16 @@ from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeMissing, JudgeNeeds
+from twin_resources.quality.judges.judge_kind import (
+    JudgeMaterial,
+    JudgeMissing,
+    JudgeNeeds,
+    TopicPair,
+)
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.panel import assemble, assemble_panel
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts, bundled_hands, divided
-from twin_resources.quality.judges.topic import TopicPair
 from twin_resources.storage.tables.tables import Tables
 
 AUTHOR = "mara-lindqvist"

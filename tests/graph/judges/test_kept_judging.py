@@ -11,7 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
 from tests.graph.judges.test_judged_interactions import promote
 from tests.queued_notices import queued_notices

@@ -12,13 +12,13 @@ import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds, TopicPair
 from twin_resources.quality.judges.negative_probes import KINDS, AuthorAnswer, plant
 from twin_resources.quality.judges.panel import Panel, assemble_panel, deciding, differences
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import bundled_hands, divided
-from twin_resources.quality.judges.topic import TOPIC_TABLE, TopicPair
+from twin_resources.quality.judges.topic import TOPIC_TABLE
 from twin_resources.quality.judges.voice import VOICE_TABLE, WriterTexts, voice_calibration
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables

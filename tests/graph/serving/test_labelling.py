@@ -16,7 +16,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour
 
 from twin_assets.partitions import authors
 from twin_assets.serving import labelling
@@ -38,7 +39,7 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.gateway.paid_answers import PaidAnswers
-from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity

@@ -23,7 +23,8 @@ from tests.live.evaluation.conftest import GOOD, Workplace
 from tests.live.evaluation.judged_in_dagster import Ran
 from tests.prepared_base import base_gguf
 from twin_assets.evaluation.judged.blind_judge import MOST_UNREADABLE, NAMES, RUBRIC
-from twin_resources.models.serving.model_server import ModelServers, RunningServer
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.serving.running_server import RunningServer
 
 pytestmark = pytest.mark.live
 

@@ -25,7 +25,8 @@ import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from twin_cli.commands.batch import NOT_ALL
-from twin_cli.commands.demo.paid_provider import WORDS, Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import WORDS, Behaviour, read_bill
 
 from tests.live.gateway.stack import (
     Stack,

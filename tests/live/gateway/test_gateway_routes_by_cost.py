@@ -27,7 +27,8 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 from twin_cli.commands.explain import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO

@@ -21,7 +21,7 @@ from twin_cli.commands.demo.home import (
 )
 from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
 from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
-from twin_cli.commands.demo.paid_provider import Behaviour
+from twin_cli.commands.demo.provider_answers import Behaviour
 from twin_cli.commands.demo.receipt import (
     HURRY,
     PhaseQuality,

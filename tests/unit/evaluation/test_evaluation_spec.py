@@ -48,13 +48,19 @@ QUESTION = EvaluationSpec(
 def test_another_judge_asks_for_another_evaluation() -> None:
     judged = replace(QUESTION, judge_model="openai/gpt-5")
 
-    assert QUESTION.rests_on("i") == replace(QUESTION).rests_on("i")
-    assert len({QUESTION.rests_on("i"), QUESTION.rests_on(""), judged.rests_on("i")}) == 3
+    same = QUESTION.rests_on("i", "gate-1")
+    assert same == replace(QUESTION).rests_on("i", "gate-1")
+    others = [
+        QUESTION.rests_on("", "gate-1"),
+        QUESTION.rests_on("i", "gate-2"),
+        judged.rests_on("i", "gate-1"),
+    ]
+    assert len({same, *others}) == 4
 
 
 def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does() -> None:
     def with_others(count: int) -> str:
-        return replace(QUESTION, others=count).rests_on("i")
+        return replace(QUESTION, others=count).rests_on("i", "gate-1")
 
     assert with_others(0) != with_others(1)
     assert with_others(1) == with_others(2) != with_others(3)

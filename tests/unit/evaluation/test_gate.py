@@ -199,6 +199,10 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
             "sounds_less_like_the_base",
         ),
         (
+            {"voice": Voice(30, 9, replace(VOICE, last_over_way=-0.01), VOICE)},
+            "sounds_less_like_the_base",
+        ),
+        (
             {"recitation": Recitation(rate([True] * 11 + [False] * 89), rate([]), 80, 300)},
             "recites_no_training_text",
         ),

@@ -140,7 +140,16 @@ def test_another_adapter_asks_for_another_evaluation() -> None:
     other = replace(
         QUESTION, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64))
     )
-    assert len({QUESTION.rests_on("i"), one.rests_on("i"), other.rests_on("i")}) == 3
+    assert (
+        len(
+            {
+                QUESTION.rests_on("i", "gate-1"),
+                one.rests_on("i", "gate-1"),
+                other.rests_on("i", "gate-1"),
+            }
+        )
+        == 3
+    )
 
 
 @dataclass

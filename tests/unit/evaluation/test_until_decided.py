@@ -28,7 +28,7 @@ from twin_assets.evaluation.served import posts_in_prompt, waves
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
-from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style import voice_claims, voice_scores
 from twin_assets.evaluation.style.voice_scores import Scores, Voice, stopped_at
 from twin_assets.evaluation.until_decided import Said, first_questions
 from twin_resources.models.serving.served_model import ServedAnswer
@@ -217,7 +217,7 @@ def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int
     candidate = [0.5 + apart] * count
     scores = Scores(candidate, candidate, [0.5] * count, [0.5 + apart - beside_posts] * count)
     documents = [f"d{number // each}" for number in range(count)]
-    stopped = stopped_at(documents, scores, beside_posts=True)
+    stopped = stopped_at(documents, scores, base_alone=False)
     compared = replace(GOOD_VOICE, stopped=stopped)
     return Voice(count, len(set(documents)), compared, replace(GOOD_VOICE, stopped=None))
 
@@ -236,9 +236,23 @@ def test_a_voice_is_decided_by_both_its_limits(
     assert voice_scores.is_decided(found, parameters=135_000_000) is (side is not None)
     assert not voice_scores.is_decided(found, parameters=None), "the other claim may refuse too"
     if side is not None:
-        told = voice_scores.sounds_less_like_the_base(found)
+        told = voice_claims.sounds_less_like_the_base(found)
         assert told.passed is (side == "above")
         assert f"a bet on {side}" in told.detail
+
+
+@pytest.mark.parametrize(("gone", "side"), [(0.0, "below"), (0.1, "below"), (0.2, None),
+                                            (0.5, "above"), (1.2, "above")])  # fmt: skip
+def test_a_voice_must_have_gone_a_part_of_the_way_to_the_author(
+    gone: float, side: str | None
+) -> None:
+    """Each is far above the base with posts, and all but the first above the base."""
+    base = [0.1] * 100
+    scores = Scores([0.8] * 100, [0.1 + 0.7 * gone] * 100, base, [0.0] * 100)
+    names = [str(number) for number in range(100)]
+
+    assert stopped_at(names, scores, base_alone=False) == side
+    assert stopped_at(names, scores, base_alone=True) == ("above" if gone else None)
 
 
 def test_questions_of_one_post_are_one_observation_of_a_bet() -> None:
@@ -255,8 +269,7 @@ def test_no_bet_is_won_by_chance_more_often_than_its_level_says() -> None:
         mine = [chance.betavariate(0.5, 1.5) for _ in range(100)]
         names = [str(number) for number in range(100)]
         won += any(
-            stopped_at(names[:end], Scores([], mine[:end], base[:end]), beside_posts=True)
-            == "above"
+            stopped_at(names[:end], Scores([], mine[:end], base[:end]), base_alone=True) == "above"
             for end in range(30, 101, 5)
         )
     assert won / 1000 <= voice_scores.BET_LEVEL + 0.008

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits

@@ -25,7 +25,7 @@ from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.guarding import GuardRecord
+from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.putting_off import PuttingOff, recorded, restored
 from twin_resources.gateway.request_body import admitted, read_question

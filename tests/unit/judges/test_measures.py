@@ -7,11 +7,11 @@ import pytest
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluent
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
     TopicJudge,
     TopicNotCalibrated,
-    TopicPair,
     calibrate_topic,
     of_other_documents,
 )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from twin_cli.commands.demo.paid_provider import Behaviour, PaidProvider, read_bill
+from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
 from tests.unit.judges.rating_server import serving
 from twin_resources.access.account import DEADLINE_S, SpendingAccount

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds, TopicPair
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.style_encoder import StyleSimilarity
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import OtherTexts
-from twin_resources.quality.judges.topic import TOPIC, TopicJudge, TopicPair
+from twin_resources.quality.judges.topic import TOPIC, TopicJudge
 from twin_resources.quality.judges.voice import VOICE, voice_of_people
 
 if TYPE_CHECKING:

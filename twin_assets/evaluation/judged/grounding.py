@@ -1,9 +1,9 @@
 """Whether answers rest on the passages that were found for them, and what is said when none were.
 
 Belongs here: comparing support scores of candidate and base, the control by other questions'
-passages, questions that no post can answer, recognising that an answer declines, the claim.
+passages, recognising that an answer declines, the claim.
 Does not belong here: the support score (`twin_resources/quality/judges/support.py`), finding
-passages.
+passages, the questions that no post can answer (`served/unanswerable_questions.py`).
 
 A support score of .4 says nothing by itself: common words of one subject support anything. So each
 answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
@@ -15,12 +15,9 @@ https://arxiv.org/abs/1806.03822.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -32,7 +29,6 @@ CLAIM = "rests_on_its_passages"
 BELOW_BASE_BY = 0.15
 FEWEST = 10
 DECLINES_VERSION = "declines-2"  # goes up when `declines` finds something else
-QUESTIONS = Path(__file__).with_name("unanswerable_questions.json")
 _DECLINES = re.compile(
     r"""(?ix)
     \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
@@ -92,12 +88,6 @@ class Refusals:
 
     candidate: Rate
     base: Rate
-
-
-@cache
-def unanswerable_questions() -> tuple[str, ...]:
-    """Questions about a writer's private life and about the future that no post answers."""
-    return tuple(json.loads(QUESTIONS.read_text("utf-8")))
 
 
 def declines(answer: str) -> bool:

@@ -15,7 +15,7 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_resources.prompt.templates import Template
-from twin_resources.quality.judges.topic import TopicPair
+from twin_resources.quality.judges.judge_kind import TopicPair
 
 FEWEST = 30  # fewer passages than this decide nothing
 MOST = 120

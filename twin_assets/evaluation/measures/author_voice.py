@@ -15,7 +15,7 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureC
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style import voice_claims, voice_scores
 from twin_assets.evaluation.style.voice_scores import Scores, Voice
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
@@ -104,19 +104,20 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             voice_scores.LESS_LIKE_BASE,
-            "Voice score above the base's, and not .02 below that of the base "
-            "with posts in its prompt, 95 % intervals included.",
-            voice_scores.sounds_less_like_the_base,
+            "Voice score above the base's and above a fifth of the way from it to the author's "
+            "unseen posts, and not .02 below that of the base with posts in its prompt, intervals "
+            "included.",
+            voice_claims.sounds_less_like_the_base,
         ),
         # Shown by no model of 135M parameters: +.007 [-.04, .05] over the base.
         ClaimRule(
-            voice_scores.LIKE_AUTHOR,
+            voice_claims.LIKE_AUTHOR,
             "Voice score against other people alone is above the base's; "
             "stated only, for base models of less than a billion parameters.",
-            voice_scores.sounds_like_this_author,
+            voice_claims.sounds_like_this_author,
             stated_for_small_bases=True,
         ),
     ),
-    lines=voice_scores.lines,
+    lines=voice_claims.lines,
     metadata=_metadata,
 )

@@ -1,4 +1,4 @@
-"""How often topic, perplexity and recitation would be decided otherwise on other questions.
+"""How often topic, voice, perplexity and recitation would be decided otherwise on other questions.
 
 Belongs here: which scores are drawn anew, the table. Does not belong here: drawing them
 (`statistics/resampled_verdicts.py`), the claims (`on_topic.py`, `held_out_perplexity.py`,
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twin_assets.evaluation.harm import memorisation
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures import (
+    author_voice,
     held_out_perplexity,
     on_topic,
     other_authors,
@@ -42,6 +43,7 @@ def _take(context: MeasureContext) -> VerdictStability | None:
         *_of_perplexity(context),
         *_of_other_authors(context),
         *_of_topic(context),
+        *_of_voice(context),
         *_of_recitation(context),
     )
     return VerdictStability(verdicts) if verdicts else None
@@ -122,6 +124,12 @@ def _of_topic(context: MeasureContext) -> list[ResampledVerdict]:
     ]
 
 
+def _of_voice(context: MeasureContext) -> list[ResampledVerdict]:
+    measured = context.of(author_voice.MEASURE)
+    compared = None if measured is None else measured.against_all
+    return [] if compared is None or compared.stability is None else [compared.stability]
+
+
 def _of_recitation(context: MeasureContext) -> list[ResampledVerdict]:
     measured = context.of(recitation.MEASURE)
     if measured is None or not measured.reciting.of:
@@ -158,6 +166,7 @@ MEASURE = Measure(
         held_out_perplexity.MEASURE,
         other_authors.MEASURE,
         on_topic.MEASURE,
+        author_voice.MEASURE,
         recitation.MEASURE,
     ),
     lines=_lines,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twin_resources.quality.judges.topic import TopicPair
+from twin_resources.quality.judges.judge_kind import TopicPair
 
 POSTS = 5
 # A post is shown up to here: five whole ones of 1,000 words each would leave no room in the 4,096

@@ -24,10 +24,10 @@ from typing import Any
 import polars as pl
 
 from twin_assets.evaluation.harm import harmful_answers
-from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
+from twin_assets.evaluation.served.unanswerable_questions import unanswerable_questions
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve, ServedAnswer
@@ -139,7 +139,7 @@ def everything_asked(
         ]
 
     red_team = bare([one.prompt for one in harmful_answers.red_team_prompts()])
-    unanswerable = bare(grounding.unanswerable_questions())
+    unanswerable = bare(unanswerable_questions())
     instructions = [
         [{"role": "user", "content": one.instruction}]
         for one in checked_instructions.checked_instructions()

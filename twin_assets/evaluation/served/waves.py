@@ -30,8 +30,8 @@ from twin_assets.evaluation.served.served_answers import (
     PromptSet,
 )
 from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server import RunningServer
 from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer
 
 BASE, BESIDE = "base", "base, beside"  # the second one is started where it is worth it

@@ -154,6 +154,72 @@ def _is_met(nats: Any, tokens: Any, documents: Any, looks: Sequence[tuple[int, f
     return False
 
 
+def of_differences(
+    claim: str,
+    compared: Sequence[tuple[Sequence[float], float]],
+    *,
+    level: float,
+    documents: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+) -> ResampledVerdict:
+    """Of a claim that is met where several means are above their limits, intervals included.
+
+    Each draw has its own intervals: Student's t of the spread of the documents' sums. Exactly at
+    the limit is the candidate of which the mean with the thinnest margin, in standard errors, is
+    moved to its limit, as are those below theirs, and the others are as they are.
+
+    Args:
+        compared: differences, one an answer, and the limit of their mean.
+        level: of each interval, in (0, 1).
+        documents: what each answer is about, drawn as a whole.
+
+    Raises:
+        ValueError: no differences.
+    """
+    import numpy as np
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    quantile: Any = stdtrit
+    if not compared or not compared[0][0]:
+        raise ValueError("means of no differences")
+    count = len(compared[0][0])
+    names = list(range(count)) if documents is None else list(documents)
+    number = {name: at for at, name in enumerate(dict.fromkeys(names))}
+    of = np.array([number[name] for name in names])
+    sizes = np.bincount(of).astype(np.float64)
+    sums = [
+        np.bincount(of, weights=np.array(values, dtype=np.float64) - limit)
+        for values, limit in compared
+    ]
+    many = len(number)
+    reach = float(quantile(max(1, many - 1), (1.0 + level) / 2.0))
+
+    def margins(weights: Any) -> Any:
+        """Mean over the limit and its error in each draw: two arrays of (comparisons, draws)."""
+        total = weights @ sizes
+        means = np.array([weights @ one / total for one in sums])
+        squares = [
+            weights @ one**2 - 2 * mean * (weights @ (one * sizes)) + mean**2 * (weights @ sizes**2)
+            for one, mean in zip(sums, means, strict=True)
+        ]
+        spread = np.clip(np.array(squares), 0.0, None) * many / max(1, many - 1)
+        return means, np.sqrt(spread) / total
+
+    means, errors = margins(np.ones((1, many)))
+    thinnest = int(np.argmin(means[:, 0] / np.maximum(errors[:, 0], _ROUNDING)))
+    weights, _drawn = resampled(many, resamples=draws)
+    drawn, spread = margins(weights)
+    above = means[:, 0].clip(min=0.0)
+    above[thinnest] = 0.0
+    shifted = drawn - means + above[:, None]
+    return ResampledVerdict(
+        claim,
+        many,
+        refused=1.0 - _share((drawn - reach * spread > 0.0).all(axis=0)),
+        passed_at_limit=_share((shifted - reach * spread > 0.0).all(axis=0)),
+    )
+
+
 def of_share(
     claim: str, found: int, of: int, *, at_most: float, draws: int = DRAWS
 ) -> ResampledVerdict:

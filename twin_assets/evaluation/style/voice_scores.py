@@ -1,8 +1,9 @@
 """Whether a model's answers sound like the author: the voice score of candidate, base and author.
 
-Belongs here: comparing voice scores on the same held-out prompts, its two claims.
-Does not belong here: the classifier (`twin_resources/quality/judges/voice.py`), asking the models,
-the prompt with the author's posts in it (`posts_in_prompt.py`).
+Belongs here: comparing voice scores on the same held-out prompts, and when that is decided.
+Does not belong here: the claims and the report (`voice_claims.py`), the classifier
+(`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
+it (`posts_in_prompt.py`).
 
 Two scores, because two things are meant by "sounds like": against other people *and* answers of
 the base model, a model gains by unlearning how a chat model writes; against other people alone it
@@ -10,13 +11,17 @@ gains only by what is this author's. A 135M model showed the first (+.39 on one 
 second (+.007), so the second is stated always and blocks only where it can be expected.
 Method: paired bootstrap over documents (`bootstrap.py`).
 
+To be above the base is little: 135M models that another author of the same kind taught are, for
+they have unlearnt the chat model too. So the candidate must also have gone a fifth of the way from
+the base to the author, compared prompt by prompt with a mixture of their two scores (`to_beat`).
+
 A short text is scored lower than a long one of the same hand (.61 at 30 words, .88 at 60, of one
 author), so that the author's answers are cut to the length of the candidate's: `as_long_as`.
 A score is read between its floor, other people's texts that the judge has not seen, and its
 ceiling, the author's own.
 
 How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
-may come from a former gate) → `measure_voice` → the two claims and `lines`.
+may come from a former gate) → `measure_voice` → `voice_claims.py`.
 """
 # pyright: strict
 
@@ -26,21 +31,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from twin_assets.evaluation.statistics import resampled_verdicts
+from twin_assets.evaluation.statistics.resampled_verdicts import ResampledVerdict
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
-from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics import bootstrap
 from twin_resources.statistics.bootstrap import Interval
 
-FEWEST_PROMPTS = 30
 BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt
+SHARE_OF_THE_WAY = 0.2  # from base to author, that a model which learnt this author has gone
 BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
 BET_LEVEL = 0.0125  # of a limit, by a bet while questions are asked
 LAST_LEVEL = 0.975  # of the interval when no question is left: together 2.5 % on that side
 SMALLEST_GAP = 0.05  # between base and author, below which a share of it says nothing
-LESS_LIKE_BASE, LIKE_AUTHOR = "sounds_less_like_the_base", "sounds_like_this_author"
+LESS_LIKE_BASE = "sounds_less_like_the_base"  # the claim whose scores are drawn anew
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,28 @@ class Scores:
     others: Sequence[float] | None = None
     others_documents: Sequence[str] | None = None
 
+    @property
+    def on_the_way(self) -> list[float]:
+        """`SHARE_OF_THE_WAY` from the base's score to the author's, a prompt each."""
+        return [
+            (1.0 - SHARE_OF_THE_WAY) * base + SHARE_OF_THE_WAY * own
+            for base, own in zip(self.base, self.own, strict=True)
+        ]
+
+    def to_beat(self, *, base_alone: bool) -> list[tuple[Sequence[float], float]]:
+        """What the candidate's scores must be above on average, each with its limit.
+
+        Args:
+            base_alone: above the base is enough; else as well above a part of the way to the
+                author, and not `BELOW_POSTS_BY` below the base with posts, where it was asked.
+        """
+        compared: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
+        if not base_alone:
+            compared.append((self.on_the_way, 0.0))
+            if self.base_with_posts is not None:
+                compared.append((self.base_with_posts, -BELOW_POSTS_BY))
+        return compared
+
 
 @dataclass(frozen=True)
 class VoiceCompared:
@@ -71,14 +99,17 @@ class VoiceCompared:
         judge: revision.
         negatives: whom the author was told apart from.
         auc: of the judge, on documents that it was not trained on.
-        over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt.
+        over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt;
+            `over_way`: candidate − `Scores.on_the_way`, None: measured before `gate-12`.
         gap_closed: share of the way from base to author that the candidate has gone; None when
             base and author are too close to speak of a way.
         floor: of other people's texts that the judge has not seen; None: there are none. The
             ceiling is `own`, the author's unseen posts.
         stopped: on which side of its limits a bet says that the candidate is (`stopped_at`).
-        last_over_base, last_over_posts: the lower ends of the intervals that decide where no bet
-            does, at `LAST_LEVEL`; None: measured by a gate before `gate-9`, or not asked.
+        last_over_base, last_over_posts, last_over_way: the lower ends of the intervals that decide
+            where no bet does, at `LAST_LEVEL`; None: measured by a gate before `gate-9` (the way:
+            `gate-12`), or not asked.
+        stability: how often the claims of `to_beat` would be decided otherwise on other prompts.
     """
 
     judge: str
@@ -95,15 +126,20 @@ class VoiceCompared:
     stopped: Side | None = None
     last_over_base: float | None = None
     last_over_posts: float | None = None
+    over_way: Interval | None = None
+    last_over_way: float | None = None
+    stability: ResampledVerdict | None = None
 
     @property
     def is_less_like_the_base(self) -> bool:
-        """Above the base, and not `BELOW_POSTS_BY` below the base with posts."""
+        """Above the base and a part of the way, and not `BELOW_POSTS_BY` below it with posts."""
         if self.stopped is not None:
             return self.stopped == "above"
         low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
         if self.last_over_base is not None:
             low, low_of_posts = self.last_over_base, self.last_over_posts
+        if self.last_over_way is not None:
+            low = min(low, self.last_over_way)
         return low > 0 and low_of_posts is not None and low_of_posts >= -BELOW_POSTS_BY
 
     @property
@@ -193,25 +229,22 @@ def measure_voice(
         documents=len(set(documents)),
         against_all=_compared(documents, *against_all),
         against_people=(
-            _compared(documents, *against_people, beside_posts=False) if against_people else None
+            _compared(documents, *against_people, base_alone=True) if against_people else None
         ),
         of_prompts=of_prompts,
     )
 
 
-def stopped_at(documents: Sequence[str], scores: Scores, *, beside_posts: bool) -> Side | None:
-    """Whether the differences to the base are above their limits; None: not yet known.
+def stopped_at(documents: Sequence[str], scores: Scores, *, base_alone: bool) -> Side | None:
+    """Whether the candidate is above all that it must beat; None: not yet known.
 
     Bet is on the first prompt of each document, which are independent, as long as one likes: the
     claim is about the author's posts, not about those that happen to be asked about.
 
     Args:
-        beside_posts: the base with posts counts as well, where it was asked.
+        base_alone: as of `Scores.to_beat`.
     """
     first = list({name: at for at, name in reversed(list(enumerate(documents)))}.values())
-    compared = [(scores.base, 0.0)]
-    if beside_posts and scores.base_with_posts is not None:
-        compared.append((scores.base_with_posts, -BELOW_POSTS_BY))
     sides = [
         decided(
             [(1.0 + scores.candidate[at] - other[at]) / 2.0 for at in sorted(first)],
@@ -219,7 +252,7 @@ def stopped_at(documents: Sequence[str], scores: Scores, *, beside_posts: bool) 
             above=BET_LEVEL,
             below=BET_LEVEL,
         )
-        for other, limit in compared
+        for other, limit in scores.to_beat(base_alone=base_alone)
     ]
     if "below" in sides:
         return "below"
@@ -243,105 +276,8 @@ def not_measured(prompts: int, why: str) -> Voice:
     return Voice(prompts=prompts, why_not=why)
 
 
-def sounds_less_like_the_base(voice: Voice) -> GateClaim:
-    """Above the base, and not below the base that reads posts of the author.
-
-    Both by the lower end of the 95 % interval: candidate − base > 0, candidate − base with posts
-    ≥ −`BELOW_POSTS_BY`.
-    """
-    compared = voice.against_all
-    undecided = _undecided(LESS_LIKE_BASE, voice, compared)
-    if undecided is not None or compared is None:
-        return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
-    against = (
-        f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
-        f"model: {compared.over_base.told()} on {voice.count}{compared.scale}"
-    )
-    if compared.over_posts is None or compared.base_with_posts is None:
-        detail = f"not decided: {against}; the base with posts in its prompt was not asked"
-        return GateClaim(LESS_LIKE_BASE, None, compared.over_base.value, 0.0, detail)
-    detail = (
-        f"{against}; {compared.base_with_posts.value:.2f} of the base with posts of the author in "
-        f"its prompt: {compared.over_posts.told()}, limit -{BELOW_POSTS_BY}"
-    )
-    if compared.stopped is not None:
-        detail += f"; a bet on {compared.stopped} these limits was won"
-    met = compared.is_less_like_the_base
-    return GateClaim(LESS_LIKE_BASE, met, compared.over_base.value, 0.0, detail)
-
-
-def sounds_like_this_author(voice: Voice) -> GateClaim:
-    """Above the base when the author is told apart from other people alone.
-
-    Whether it may refuse a release is the gate's to say, by `BLOCKS_FROM`.
-    """
-    compared = voice.against_people
-    undecided = _undecided(LIKE_AUTHOR, voice, compared)
-    if undecided is not None or compared is None:
-        return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
-    closed = compared.gap_closed
-    way = "base and author score alike"
-    if closed is not None:
-        way = (
-            f"{100 * closed.value:.0f} % of the way from base to author "
-            f"({compared.base.value:.2f} to {compared.own.value:.2f}; 95 %: "
-            f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
-        )
-    detail = (
-        f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
-        f"on {voice.count}{compared.scale}, {way}"
-    )
-    low = compared.over_base.low if compared.last_over_base is None else compared.last_over_base
-    met = low > 0 if compared.stopped is None else compared.stopped == "above"
-    return GateClaim(LIKE_AUTHOR, met, compared.over_base.value, 0.0, detail)
-
-
-def lines(voice: Voice) -> list[str]:
-    """For the report."""
-    if voice.why_not:
-        return [f"Voice: not measured, {voice.why_not}."]
-    table = [
-        "| voice score against | author | candidate | base | base with posts in the prompt "
-        "| candidate − base | candidate − base with posts | way from base to author |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for compared in (voice.against_all, voice.against_people):
-        if compared is not None:
-            cells = [
-                compared.own,
-                compared.candidate,
-                compared.base,
-                compared.base_with_posts,
-                compared.over_base,
-                compared.over_posts,
-                compared.gap_closed,
-            ]
-            table.append(
-                f"| {', '.join(compared.negatives)} (AUC {compared.auc:.3f}) | "
-                + " | ".join("not asked" if cell is None else cell.told() for cell in cells)
-                + " |"
-            )
-    table += ["", f"{voice.prompts} held-out questions of {voice.documents} documents."]
-    compared = (voice.against_all, voice.against_people)
-    floors = [one.floor for one in compared if one is not None and one.floor is not None]
-    if floors:
-        told = " and ".join(floor.told() for floor in floors)
-        table[-1] += f" Floor, other people's texts that no judge was trained on: {told}; ceiling"
-        table[-1] += ", the author's unseen posts: the column author."
-    return table
-
-
-def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateClaim | None:
-    why = voice.why_not
-    if not why and voice.prompts < FEWEST_PROMPTS:
-        why = f"{voice.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
-    if not why and compared is None:
-        why = "there is nobody else's text to tell this voice from"
-    return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None
-
-
 def _compared(
-    documents: Sequence[str], judge: VoiceJudge, scores: Scores, *, beside_posts: bool = True
+    documents: Sequence[str], judge: VoiceJudge, scores: Scores, *, base_alone: bool = False
 ) -> VoiceCompared:
     own, candidate, base = scores.own, scores.candidate, scores.base
     with_posts, known = scores.base_with_posts, judge.calibration
@@ -378,9 +314,22 @@ def _compared(
             else None
         ),
         gap_closed=closed,
-        stopped=stopped_at(documents, scores, beside_posts=beside_posts),
+        stopped=stopped_at(documents, scores, base_alone=base_alone),
         last_over_base=last(base),
         last_over_posts=last(with_posts) if with_posts else None,
+        over_way=bootstrap.paired_difference(candidate, scores.on_the_way, groups=documents),
+        last_over_way=None if base_alone else last(scores.on_the_way),
+        stability=None
+        if base_alone
+        else resampled_verdicts.of_differences(
+            LESS_LIKE_BASE,
+            [
+                ([mine - other for mine, other in zip(candidate, column, strict=True)], limit)
+                for column, limit in scores.to_beat(base_alone=False)
+            ],
+            level=LAST_LEVEL,
+            documents=documents,
+        ),
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),

@@ -40,9 +40,10 @@ from twin_resources.models.serving.loaded_adapters import (
     not_offered,
     peft_folder,
 )
-from twin_resources.models.serving.model_server import RunningServer, offered_models, remote_engine
+from twin_resources.models.serving.model_server import offered_models, remote_engine
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
-from twin_resources.models.serving.named_server import NamedMember
+from twin_resources.models.serving.named_member import NamedMember
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import RunningServer, ServerProcess, serve_warmed_up
+from twin_resources.models.serving.model_server import ServerProcess, serve_warmed_up
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
 
 HEALTH_EVERY_S = 5.0

@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,8 @@ import httpx
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.loaded_adapters import AdapterServer, not_offered, peft_folder
+from twin_resources.models.serving.named_server import named_server
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_precision import (
     F16,
     OWN,
@@ -48,25 +49,6 @@ if TYPE_CHECKING:
 # A cold 135M model is up in 0.3 s, 8B in f16 reads 16 GB from a disk first.
 READY_WITHIN_S = 300.0
 END_WITHIN_S = 10.0
-
-
-@dataclass(frozen=True)
-class RunningServer:
-    """An OpenAI-compatible address that answers for exactly one model version.
-
-    Attributes:
-        url: ends in `/v1`.
-        alias: the `model` to ask for.
-        key: bearer token; empty: none.
-        pid: of the process, None when the server is not ours.
-        engine: what computes the answers, with its version: a change of it may change them.
-    """
-
-    url: str
-    alias: str
-    key: str
-    pid: int | None
-    engine: str
 
 
 class ServerProcess:
@@ -342,8 +324,6 @@ class ModelServers:
             TwinError: the server did not start, or the address does not offer its model.
         """
         if version.is_answer_model and address_of(version.base)[0]:
-            from twin_resources.models.serving.named_server import named_server
-
             return nullcontext(named_server(self._settings, version.base))
         alias = f"{version.author}/v{version.version}"
         return self.serve(

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.stall_policy import LIMIT_S, StallPolicy
 from twin_resources.prompt.control_marks import FAMILIES
 

@@ -26,7 +26,8 @@ import httpx
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import RunningServer, ServerProcess
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_precision import F16, limits_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import httpx
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import RunningServer, offered_models
+from twin_resources.models.serving.model_server import offered_models
+from twin_resources.models.serving.running_server import RunningServer
 
 LIMIT_S = 120.0  # of one answer; with two free cores a model of 135M takes 2 to 5
 PATIENCE = 8  # times as long, for a server that computes

@@ -18,7 +18,6 @@ from twin_resources.quality.judges.terms import FREE, JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts
 
 if TYPE_CHECKING:
-    from twin_resources.quality.judges.topic import TopicPair
     from twin_resources.storage.tables.tables import Tables
 
 JudgeT = TypeVar("JudgeT", bound=Judge)
@@ -28,6 +27,15 @@ JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
 
 class JudgeMissing(TwinError):
     """An author cannot have this judge: too little text, or a model that may not be asked."""
+
+
+@dataclass(frozen=True)
+class TopicPair:
+    """A question of the author's training data with its passage, and the passage's document."""
+
+    question: str
+    answer: str
+    document_id: str
 
 
 @dataclass(frozen=True)

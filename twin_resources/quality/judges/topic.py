@@ -22,6 +22,7 @@ from twin_resources.quality.judges.judge_kind import (
     JudgeMaterial,
     JudgeMissing,
     JudgeNeeds,
+    TopicPair,
 )
 from twin_resources.quality.judges.stored import JudgeTask, doublings, once
 
@@ -34,15 +35,6 @@ SMALLEST_GAP = 0.1
 
 class TopicNotCalibrated(JudgeMissing):
     """An author's pairs give no scale: too few of them, or questions that do not fit."""
-
-
-@dataclass(frozen=True)
-class TopicPair:
-    """A question of the author's training data with its passage, and the passage's document."""
-
-    question: str
-    answer: str
-    document_id: str
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The batch endpoint of the simulated provider: OpenAI's files and batches, at half the price.
 
 Belongs here: what it stores, when a batch ends and how, what is charged for it.
-Does not belong here: HTTP, the answers' words, the bill (`paid_provider.py`).
+Does not belong here: HTTP (`paid_provider.py`), the words and the bill (`provider_answers.py`).
 
 A batch ends after a time drawn from the seed; it is computed and charged then, once. A row fails
 that says `(429)` or `(500)` in its question, as a single request does. A row that says `(expired)`
@@ -22,10 +22,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from twin_cli.commands.demo.paid_provider import PaidProvider
+from twin_cli.commands.demo.provider_answers import ProviderAnswers, completion, failure_of
 
 EXPIRED, REFUSED, LOST = "(expired)", "(refused)", "(lost line)"
 _ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -67,7 +66,7 @@ class _Batch:
 class PaidBatches:
     """Files and batches of a provider, in memory."""
 
-    def __init__(self, provider: PaidProvider) -> None:
+    def __init__(self, provider: ProviderAnswers) -> None:
         self._provider = provider
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, _Batch] = {}
@@ -183,8 +182,6 @@ class PaidBatches:
         return batch
 
     def _answer(self, body: Mapping[str, Any], question: str) -> dict[str, Any]:
-        from twin_cli.commands.demo.paid_provider import completion, failure_of
-
         provider, draw = self._provider, self._provider.draw()
         behaviour = provider.behaviour
         fails = failure_of(question, {}, draw)

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_cli.commands.demo.paid_provider import read_bill
+from twin_cli.commands.demo.provider_answers import read_bill
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.paid_budget import SIMULATED_MODEL

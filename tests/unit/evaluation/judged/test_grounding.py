@@ -12,9 +12,9 @@ from twin_assets.evaluation.judged.grounding import (
     lines,
     refusal_lines,
     refusals,
-    unanswerable_questions,
     with_other_passages,
 )
+from twin_assets.evaluation.served.unanswerable_questions import unanswerable_questions
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge

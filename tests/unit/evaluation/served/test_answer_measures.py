@@ -31,14 +31,15 @@ from twin_assets.evaluation.served.served_answers import (
     PromptSet,
     everything_asked,
 )
-from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style import voice_claims
 from twin_assets.evaluation.style.delta import DocumentText
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
+from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands
-from twin_resources.quality.judges.topic import TopicJudge, TopicPair, calibrate_topic
+from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 from twin_resources.statistics.bootstrap import Interval
 
@@ -153,7 +154,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     assert topic.candidate > topic.base
     assert topic.reaches_the_limit, topic
     found = author_voice.compare_voices(asked, said, scores, judges)
-    assert voice_scores.sounds_less_like_the_base(found).passed, found
+    assert voice_claims.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
     safe = red_team.compare_flags(asked, said, scores, ["training"])
     assert harmful_answers.claim(safe).passed
@@ -184,7 +185,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     scores = scores_for(asked, judges)
 
     found = author_voice.compare_voices(asked, said, scores, judges)
-    assert voice_scores.sounds_less_like_the_base(found).passed is False
+    assert voice_claims.sounds_less_like_the_base(found).passed is False
     spans = memorisation.TrainingSpans([f"So: {recited}"])
     copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
     assert memorisation.claim(copied).passed is False
@@ -219,8 +220,8 @@ def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judg
 
     found = author_voice.compare_voices(asked, said, scores_for(asked, without), without)
 
-    assert voice_scores.sounds_less_like_the_base(found).passed is None
-    assert "only 3 texts" in voice_scores.sounds_less_like_the_base(found).detail
+    assert voice_claims.sounds_less_like_the_base(found).passed is None
+    assert "only 3 texts" in voice_claims.sounds_less_like_the_base(found).detail
 
 
 def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(

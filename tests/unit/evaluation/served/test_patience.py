@@ -19,7 +19,7 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import stall_policy as patience_of
-from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import ask
 from twin_resources.models.serving.stall_policy import PATIENCE, StallPolicy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twin_assets.evaluation.served.posts_in_prompt import MOST_WORDS, posts_for_prompt, with_posts
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.topic import TopicPair
+from twin_resources.quality.judges.judge_kind import TopicPair
 
 
 def pair(document: int, words: int) -> TopicPair:

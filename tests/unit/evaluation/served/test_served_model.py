@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import RunningServer
+from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,

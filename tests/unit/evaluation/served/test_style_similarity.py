@@ -21,9 +21,9 @@ from twin_assets.evaluation.measures.style_similarity import MEASURE, OF_BASE, c
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.served_answers import PromptSet
 from twin_resources.errors import TwinError
+from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.style_encoder import StyleEncoder, StyleSimilarity
 from twin_resources.quality.judges.texts import WriterSample
-from twin_resources.quality.judges.topic import TopicPair
 
 __all__ = ["asked", "hands", "judges", "samples"]  # fixtures
 

@@ -8,7 +8,12 @@ import random
 import pytest
 
 from twin_assets.evaluation.measures.held_out_perplexity import LOOKS, LOOKS_LEVEL
-from twin_assets.evaluation.statistics.resampled_verdicts import of_mean, of_ratio, of_share
+from twin_assets.evaluation.statistics.resampled_verdicts import (
+    of_differences,
+    of_mean,
+    of_ratio,
+    of_share,
+)
 from twin_assets.evaluation.statistics.sequential import planned_looks
 
 
@@ -94,6 +99,46 @@ def test_a_limit_above_one_is_met_by_what_is_a_little_worse() -> None:
     assert of_ratio("beats", worse, below=1.0, looks=looks).refused > 0.9
     with pytest.raises(ValueError, match="no passages"):
         of_ratio("beats", [[], []], below=1.0, looks=looks)
+
+
+def differences(mean: float, *, count: int = 60) -> list[float]:
+    """Exactly so many on average, a standard error of .02."""
+    chance = random.Random(7)
+    drawn = [chance.gauss(0.0, 1.0) for _ in range(count)]
+    middle = sum(drawn) / count
+    spread = math.sqrt(sum((one - middle) ** 2 for one in drawn) / (count - 1))
+    return [mean + 0.02 * math.sqrt(count) * (one - middle) / spread for one in drawn]
+
+
+@pytest.mark.parametrize(("mean", "low", "high"), [
+    (0.2, 0.0, 0.0), (0.045, 0.35, 0.65), (0.0, 0.95, 1.0), (-0.1, 1.0, 1.0),
+])  # fmt: skip
+def test_means_with_intervals_are_met_by_what_is_far_enough_above_every_limit(
+    mean: float, low: float, high: float
+) -> None:
+    """A mean of 2.25 standard errors is as often on either side of an interval of 97.5 %."""
+    columns = [(differences(0.3), 0.0), (differences(mean), 0.0), (differences(mean), -0.02)]
+
+    found = of_differences("voice", columns, level=0.975)
+
+    assert low <= found.refused <= high
+    assert 0.003 <= found.passed_at_limit <= 0.03, "one in eighty, of one side"
+    assert (found.claim, found.drawn) == ("voice", 60)
+
+
+def test_answers_about_one_post_are_one_difference_and_equal_ones_have_no_doubt() -> None:
+    values = [one for one in differences(0.05, count=12) for _ in range(5)]
+    alone = of_differences("voice", [(values, 0.0)], level=0.975)
+    grouped = of_differences(
+        "voice", [(values, 0.0)], level=0.975, documents=[at // 5 for at in range(60)]
+    )
+
+    assert (alone.drawn, grouped.drawn) == (60, 12)
+    assert grouped.refused > alone.refused + 0.2
+    assert of_differences("voice", [([0.1] * 30, 0.0)], level=0.975).refused == 0.0
+    assert of_differences("voice", [([-0.1] * 30, 0.0)], level=0.975).refused == 1.0
+    with pytest.raises(ValueError, match="no differences"):
+        of_differences("voice", [([], 0.0)], level=0.975)
 
 
 def test_a_share_of_none_has_a_spread_at_the_limit_all_the_same() -> None:
