@@ -26,9 +26,9 @@ from twin_resources.models.model_fit import REFERENCE_BILLION, expect
 INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
 START_S = 35.0  # weights prepared, services up, the import's run begun
 ANSWER_S = 5.0
-# imported, embedded as chunks and as the sentences that may be quoted, a core: from 461 posts of
-# 530,000 words, whose sentences take half of it
-WORDS_PER_S = 650.0
+# a core, from 461 posts of 530,000 words: imported and embedded as chunks, and after the first
+# answers embedded as the sentences that may be quoted
+WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
 GATE_START_S = 35.0  # servers, judges and the reference are loaded
 GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
 READING_WITHOUT_BF16 = 2.6
@@ -103,8 +103,9 @@ def forecast(
         elsewhere: a server of somebody else's answers (`TWIN_MODEL_SERVER_URL`).
 
     Returns:
-        `installation_s`, `first_answer_s` (after installation), `training_s`, `gate_s`, and
-        `ready_s`, their sum with the release; `slower` by what runs beside it.
+        `installation_s`, `first_answer_s` (after installation), `quotable_s` (the rest of the
+        import), `training_s`, `gate_s`, and `ready_s`, their sum with the release; `slower` by what
+        runs beside it.
     """
     cores = machine["cores"]
     slower = 1.0 + (busy / cores if busy >= 0.5 else 0.0)
@@ -127,6 +128,7 @@ def forecast(
     parts = {
         "installation_s": 0.0 if installed else here(INSTALL_S),
         "first_answer_s": first,
+        "quotable_s": here(words / (QUOTABLE_WORDS_PER_S * cores)),
         "training_s": training_s,
         "gate_s": gate_s,
     }

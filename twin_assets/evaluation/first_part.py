@@ -349,7 +349,8 @@ class _Talk:
     ) -> None:
         """Announce the answers that there will be: those given, those asked for, the red team."""
         given = len(waves.candidate) + len(waves.base) + len(waves.again)
-        answers = max(given + more, at_least) + len(self._asked.red_team)
+        red_team = len([at for at in self._asked.red_team if at not in waves.candidate])
+        answers = max(given + more, at_least) + red_team
         self._progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
 
     def parity(
@@ -438,4 +439,5 @@ class _Talk:
             unasked = [at for at in prompts.held_out if at not in waves.candidate]
             if side is not None or not unasked:
                 return recited
+            self._foresee(waves, more=len(unasked[: 2 * WAVE]), at_least=0)
             waves.ask_candidate(unasked[: 2 * WAVE])

@@ -1,5 +1,8 @@
 """Stage 4 of `twin up`: the posts made searchable, and three questions answered from them.
 
+The base model answers as soon as passages are found; the sentences that may be quoted, which it
+does not need, are embedded after that.
+
 Belongs here: the import through the running Dagster, the questions, and keeping the answers for the
 comparison after training. Does not belong here: what an import does (`twin_assets/corpus`).
 """
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
 
 IMPORT = "import_posts"
+SEARCHABLE = "embeddings"  # the asset by which a question finds its passages
 
 
-def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+def import_posts(stack: Stack, author: str, *, clock: StageClock, until: str = "") -> FollowedRun:
     """Import, clean, chunk and embed an author's posts in a Dagster run.
+
+    Args:
+        until: as of `follow`; then `finish_import` waits for the rest.
 
     Raises:
         TwinError: the run failed; says its first cause and where its page is.
@@ -42,7 +49,30 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
     dagster.add_author(author)
     run_id, launched = launch_or_join(dagster, IMPORT, author)
     clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
-    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack, until=until)
+    return _imported(stack, author, followed, clock=clock)
+
+
+def finish_import(
+    stack: Stack, author: str, begun: FollowedRun, *, clock: StageClock
+) -> FollowedRun:
+    """Wait for the rest of an import that was followed to what was needed first.
+
+    Raises:
+        TwinError: as `import_posts`.
+    """
+    if not begun.goes_on:
+        return begun
+    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    run_id = begun.run.run_id
+    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack, before=begun)
+    return _imported(stack, author, followed, clock=clock)
+
+
+def _imported(
+    stack: Stack, author: str, followed: FollowedRun, *, clock: StageClock
+) -> FollowedRun:
+    address = urls(stack.settings)["dagster"]
     if not followed.succeeded:
         ensure_alive(stack)
         page = f"{address}/runs/{followed.run.run_id}"
@@ -51,7 +81,10 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
             next_step=what_to_mend(followed.refused, page=page),
         )
-    clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
+    if followed.goes_on:
+        clock.say(f"searchable after {followed.seconds:.0f} s{changed_posts(followed)}")
+    else:
+        clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
     return followed
 
 

@@ -32,6 +32,8 @@ class FollowedRun:
         refused: names of the asset checks that failed.
         numbers: materialized asset → whole numbers of its metadata.
         goes_on: it was followed to what was waited for, and not to its end.
+        cursor: of the last event that was told; following goes on from there.
+        began: step → when it began, seconds since the epoch; the last one may go on.
         seconds: from launch to the end of following it.
     """
 
@@ -40,6 +42,8 @@ class FollowedRun:
     refused: tuple[str, ...]
     numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     goes_on: bool = False
+    cursor: str | None = None
+    began: Mapping[str, float] = field(default_factory=dict[str, float])
     followed_at: float = field(default_factory=time.time)
 
     @property
@@ -122,10 +126,12 @@ def follow(
     title: str,
     stack: Stack | None = None,
     until: str = "",
+    before: FollowedRun | None = None,
 ) -> FollowedRun:
     """Follow a run, and the retry that Dagster puts in its place when its worker dies.
 
     Args:
+        before: how far the same run was followed already; what was told then is not told again.
         until: an asset after whose materialization nobody waits for the rest; empty: to the end.
         stack: checked while waiting, so that a stopped stack is not waited for.
 
@@ -133,10 +139,10 @@ def follow(
         TwinError: Dagster stopped answering, and the run may still go on; or its daemon, which
             starts runs, was given up by the supervisor.
     """
-    numbers: dict[str, Mapping[str, int]] = {}
-    cursor: str | None = None
+    numbers = dict(before.numbers) if before else {}
+    cursor = before.cursor if before else None
     with clock.bar(title) as bar, clock.never_silent():
-        notes = _Notes(bar, clock)
+        notes = _Notes(bar, clock, began=before.began if before else {})
         while True:
             if stack is not None:
                 ensure_alive(stack)
@@ -169,6 +175,8 @@ def follow(
         tuple(dict.fromkeys(notes.refused)),
         numbers=numbers,
         goes_on=not run.is_finished,
+        cursor=cursor,
+        began=notes.began,
     )
 
 
@@ -195,9 +203,12 @@ def left_of(report: Mapping[str, Any]) -> float | None:
 class _Notes:
     """What is told of a run's events: a phase for each step, and one line when that has ended."""
 
-    def __init__(self, bar: StageBar, clock: StageClock) -> None:
+    def __init__(
+        self, bar: StageBar, clock: StageClock, *, began: Mapping[str, float] | None = None
+    ) -> None:
         self.failures: list[str] = []
         self.refused: list[str] = []
+        self.began = dict(began or {})
         self._bar, self._clock = bar, clock
         self._done: list[str] = []
         self._held = self._open = 0
@@ -212,13 +223,15 @@ class _Notes:
         elif event.kind == "ExecutionStepStartEvent":
             if self._done:  # checks that are steps of their own are told together
                 self.flush()
+            self.began[event.step] = event.timestamp
             self._bar.phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
             self._bar.update(" ".join(event.message.split())[:LONGEST_MESSAGE])
         elif event.asset:
             if not self._done:
                 self.flush()
-            self._done.append(f"{event.asset.replace('_', ' ')} done in {self._took()}")
+            took = duration(event.timestamp - self.began.get(event.step, event.timestamp))
+            self._done.append(f"{event.asset.replace('_', ' ')} done in {took}")
         elif event.check and event.undecided:
             self._open += 1
         elif event.check and event.passed:
@@ -239,9 +252,6 @@ class _Notes:
             self._clock.say(report_line)
         self._done.clear()
         self._held = self._open = 0
-
-    def _took(self) -> str:
-        return duration(self._bar.elapsed_s)
 
 
 def _counted(count: int, one: str, more: str) -> str:

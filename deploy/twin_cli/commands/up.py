@@ -28,7 +28,12 @@ from twin_cli.commands.author_progress import (
 )
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
-from twin_cli.commands.first_answers import ask_before, import_posts
+from twin_cli.commands.first_answers import (
+    SEARCHABLE,
+    ask_before,
+    finish_import,
+    import_posts,
+)
 from twin_cli.commands.machine_stage import (
     AUTO,
     known_recipe,
@@ -277,10 +282,11 @@ class _Up:
         endpoints = publish_endpoints(stack, first=subject.slug)
         self.clock.stage(4, "first answers")
         mark = fingerprint(subject.author, self.settings)
+        begun = None
         if not unchanged:
-            import_posts(stack, subject.slug, clock=self.clock)
-            progress = replace(progress, fingerprint=mark)
-            write_progress(stack.settings, subject.slug, progress)
+            # an answer model quotes, which waits for the whole import
+            until = SEARCHABLE if not progress.before and self.answer_model is None else ""
+            begun = import_posts(stack, subject.slug, clock=self.clock, until=until)
         progress = ask_before(
             stack,
             endpoints,
@@ -289,6 +295,10 @@ class _Up:
             clock=self.clock,
             answer_model=self.answer_model,
         )
+        if begun is not None:
+            finish_import(stack, subject.slug, begun, clock=self.clock)
+            progress = replace(progress, fingerprint=mark)
+            write_progress(stack.settings, subject.slug, progress)
         if plan.follows and not self.options.detach:
             self._show_page(stack)  # to talk to while it trains; else it is shown at the end
 

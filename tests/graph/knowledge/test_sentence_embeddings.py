@@ -135,6 +135,8 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
     assert imported.made["sentence_embeddings"]["computed"] == POSTS
+    order = list(imported.made)
+    assert order.index("embeddings") < order.index("sentence_embeddings"), "found before quoted"
     calibrated = imported.made["quote_calibration"]
     assert calibrated["own"] > 200
     assert calibrated["own_declined"] <= 0.05

@@ -131,6 +131,22 @@ def test_a_run_is_launched_followed_and_joined(
     assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
 
 
+def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("twice")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "twice")
+    begun = follow(dagster, run_id, clock=clock, title="train", stack=stack, until="checkpoint")
+    assert begun.succeeded
+    assert "released_model" not in begun.numbers or not begun.goes_on
+    whole = follow(dagster, run_id, clock=clock, title="train", stack=stack, before=begun)
+    assert whole.run.status == "SUCCESS"
+    assert not whole.goes_on
+    assert {"checkpoint", "released_model"} <= whole.numbers.keys()
+    assert said(clock).count("checkpoint done in") == 1
+    assert said(clock).count("released model done in") == 1
+
+
 def test_a_failed_step_gives_its_first_cause(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:

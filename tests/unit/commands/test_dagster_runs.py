@@ -91,7 +91,8 @@ def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
 
 
 def event(kind: str = "", **values: Any) -> Event:
-    return Event(kind, values.pop("message", ""), values.pop("step", ""), 0.0, **values)
+    timestamp = values.pop("timestamp", 0.0)
+    return Event(kind, values.pop("message", ""), values.pop("step", ""), timestamp, **values)
 
 
 def test_checks_are_one_line_when_all_hold() -> None:
@@ -120,6 +121,22 @@ def test_checks_are_one_line_when_all_hold() -> None:
         "released model done in 0:00",
     ]
     assert notes.refused == ["is_served"]
+
+
+def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=120))
+    with clock.bar("import") as bar:
+        first = _Notes(bar, clock)
+        first.take(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
+    with clock.bar("import") as bar:
+        notes = _Notes(bar, clock, began=first.began)
+        notes.take(
+            event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
+        )
+        notes.flush()
+
+    assert "sentences done in 1:05" in file.getvalue()
 
 
 def test_a_check_that_follows_says_so_in_its_metadata() -> None:

@@ -225,10 +225,14 @@ def test_the_first_run_is_told_within_a_third_of_what_was_measured() -> None:
     )
 
 
-def test_a_large_corpus_is_embedded_as_chunks_and_as_sentences_before_the_first_answer() -> None:
-    """461 posts of 530,000 words, on two cores that run Python 1.47 times as fast: 326 s."""
-    told = first_run(words=530_000, speed=1.47)["first_answer_s"]
-    assert 2 / 3 <= told / 326 <= 4 / 3
+def test_a_large_corpus_is_embedded_as_chunks_before_and_as_sentences_after_the_first_answer() -> (
+    None
+):
+    """461 posts of 530,000 words, on two cores that run Python 1.47 times as fast: 326 s for both,
+    of which sentences took 151."""
+    told = first_run(words=530_000, speed=1.47)
+    assert 2 / 3 <= told["first_answer_s"] / (326 - 151) <= 4 / 3
+    assert 2 / 3 <= (told["first_answer_s"] + told["quotable_s"]) / 326 <= 4 / 3
 
 
 def test_the_gate_is_told_as_it_will_run_beside_a_card() -> None:

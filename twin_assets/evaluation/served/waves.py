@@ -2,7 +2,8 @@
 
 The base has more to say: the same questions, and again below the author's posts, which its server
 reads once while nothing comes between. So it is asked those first, and the core of the candidate,
-which is through sooner, goes to a second server of the base that takes plain questions alone.
+which is through sooner, goes to a second server of the base that takes plain questions alone. Where
+the base is asked nothing, its core goes to a second server of the candidate.
 
 Belongs here: servers that stay up between the waves, and what was said so far.
 Does not belong here: when it is enough (`first_part.py`, `until_decided.py`), asking one server
@@ -34,7 +35,9 @@ from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer
 
-BASE, BESIDE = "base", "base, beside"  # the second one is started where it is worth it
+# the second ones are started where they are worth it
+CANDIDATE, HELPER = "candidate", "candidate, beside"
+BASE, BESIDE = "base", "base, beside"
 
 
 class ServerWaves:
@@ -43,8 +46,9 @@ class ServerWaves:
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
         again: the candidate's second answers by position, of `PARITY_TOKENS` tokens.
-        wall_s: while the candidate answered in waves with the base, its start included.
-        alone_s: while it answered alone (`ask_candidate`).
+        wall_s: while the candidate answered in waves, its start included.
+        alone_s: while it answered what `ask_candidate` asked.
+        servers: of the candidate that answered in waves at the same time, at most.
     """
 
     def __init__(
@@ -54,8 +58,9 @@ class ServerWaves:
         self.base: dict[int, str] = {}
         self.again: dict[int, ServedAnswer] = {}
         self.wall_s = self.alone_s = 0.0
+        self.servers = 1
         self._asked = prompts
-        self._serve = {"candidate": serve, BASE: serve_base, BESIDE: serve_base}
+        self._serve = {CANDIDATE: serve, HELPER: serve, BASE: serve_base, BESIDE: serve_base}
         self._advance = progress.of(OF_BOTH)
         self._open = {name: ExitStack() for name in self._serve}
         self._running: dict[str, RunningServer] = {}
@@ -69,14 +74,14 @@ class ServerWaves:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with self._open[CANDIDATE]:
+            self._end(HELPER, BASE, BESIDE)
         self._running.clear()
-        with self._open["candidate"]:
-            self._end_base()
 
     def ask(
         self, positions: Sequence[int], *, of_base: Sequence[int] = (), again: bool = False
     ) -> None:
-        """One wave, candidate and base at the same time: a server uses half of the cores.
+        """One wave; a server uses half of the cores, and candidate and base have one each.
 
         Args:
             of_base: positions that the base is asked; none: its server is not started for it.
@@ -91,11 +96,17 @@ class ServerWaves:
         ]
         mine = self._pile(positions, *((PARITY_TOKENS,) if again else ()))
         posts, plain = self._pile(first), self._pile(then)
-        with ThreadPoolExecutor(2) as pool:
+        if of_base:
+            self._end(HELPER)
+        helped = not of_base and self._is_worth(HELPER, mine)
+        with ThreadPoolExecutor(3) as pool:
             work = [
                 pool.submit(self._by_candidate, mine, plain),
                 pool.submit(self._by_base, posts, plain),
             ]
+            if helped:
+                self.servers = 2
+                work.append(pool.submit(self._work, mine, HELPER))
             for done in work:
                 done.result()
         self.candidate |= dict(zip(positions, mine.asked(), strict=True))
@@ -106,16 +117,12 @@ class ServerWaves:
 
     def ask_candidate(self, positions: Sequence[int]) -> None:
         """The candidate alone, by as many servers as there are cores for; the base's end."""
-        self._end_base()
+        self._end(BASE, BESIDE)
         pile = self._pile(positions)
-        more = servers_at_once() - 1 if pile.left >= WORTH_A_SERVER else 0
+        names = [CANDIDATE, HELPER] if self._is_worth(HELPER, pile) else [CANDIDATE]
         began = monotonic()
-        with ThreadPoolExecutor(2) as pool:
-            work = [pool.submit(self._work, pile, "candidate")]
-            if more:
-                serve = self._serve["candidate"]
-                work.append(pool.submit(served_model.serve_for, pile, serve, servers=more))
-            for done in work:
+        with ThreadPoolExecutor(len(names)) as pool:
+            for done in [pool.submit(self._work, pile, name) for name in names]:
                 done.result()
         self.alone_s += monotonic() - began
         self.candidate |= dict(zip(positions, pile.asked(), strict=True))
@@ -124,21 +131,21 @@ class ServerWaves:
         """The candidate, twice, what is not among the prompts of all measures (for parity)."""
         pile = self._pile_of(prompts, PARITY_TOKENS)
         if pile.left:
-            self._work(pile, "candidate")
+            self._work(pile, CANDIDATE)
         return CandidateAnswers([list(one) for one in prompts], pile.asked(0), pile.asked(1))
 
     def said(self) -> PromptAnswers:
         """What was said so far; the time is that of the waves with the base."""
-        return PromptAnswers(self.candidate, self.base, self.wall_s, served_model.AT_ONCE)
+        at_once = self.servers * served_model.AT_ONCE
+        return PromptAnswers(self.candidate, self.base, self.wall_s, at_once)
 
     def _by_candidate(self, mine: PromptQueue, plain: PromptQueue) -> None:
         """What the candidate is asked; then the base's plain questions, on the same core."""
         if mine.left:
             began = monotonic()
-            self._work(mine, "candidate")
+            self._work(mine, CANDIDATE)
             self.wall_s += monotonic() - began
-        worth_it = plain.left >= WORTH_A_SERVER and servers_at_once() > 1
-        if plain.left and (worth_it or BESIDE in self._running):
+        if plain.left and self._is_worth(BESIDE, plain):
             self._work(plain, BESIDE)
 
     def _by_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
@@ -146,10 +153,16 @@ class ServerWaves:
             if pile.left:
                 self._work(pile, BASE)
 
-    def _end_base(self) -> None:
-        with self._open[BASE], self._open[BESIDE]:
-            for name in (BASE, BESIDE):
+    def _is_worth(self, name: str, pile: PromptQueue) -> bool:
+        """Whether a second server helps with what is left: it runs, or has enough to do."""
+        enough = pile.left >= WORTH_A_SERVER and servers_at_once() > 1
+        return enough or name in self._running
+
+    def _end(self, *names: str) -> None:
+        with ExitStack() as ending:
+            for name in names:
                 self._running.pop(name, None)
+                ending.push(self._open[name].pop_all())
 
     def _work(self, pile: PromptQueue, who: str) -> None:
         if who not in self._running:
