@@ -24,8 +24,10 @@ def memory_mb(name: str) -> float:
     return int(found[1]) * 1024 / 1e6
 
 
-def main(folders: list[Path]) -> None:
-    """Read each folder in turn; of the last is told what reading it took, and left.
+def main(folders: list[Path], output: Path) -> None:
+    """Read each folder in turn; of the last `output` says what reading it took, and left.
+
+    A file, because libraries write to standard output what they like.
 
     What is imported on the way, and what the libraries keep for all models, comes with the first.
     """
@@ -60,10 +62,10 @@ def main(folders: list[Path]) -> None:
         assert model is not None
         kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
         told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
-    sys.stdout.write(json.dumps(told) + "\n")
-    sys.stdout.flush()
+    output.write_text(json.dumps(told), encoding="utf-8")
+    accelerator.wait_for_everyone()  # who ends first takes the connections along
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main([Path(each) for each in sys.argv[1:]])
+    main([Path(each) for each in sys.argv[2:]], Path(sys.argv[1]))
