@@ -57,6 +57,36 @@ def test_the_official_client_gets_an_answer_and_the_process_ends_with_the_contex
     assert wait_for_end(process, within_s=1)
 
 
+def test_what_prompts_of_one_slot_begin_with_stays_read(
+    home: Settings, served: ServedModel
+) -> None:
+    """The gate asks questions below the author's posts so, between others."""
+    posts = "The harbour was quiet in the rain, and nobody came. " * 20
+    asked: dict[str, list[int]] = {"posts": [], "plain": []}
+    with ModelServers(home).serve(served.base_gguf, None, alias="base") as server:
+        headers = {"Authorization": f"Bearer {server.key}"}
+        for turn in range(6):
+            kind = "plain" if turn % 3 else "posts"
+            system = posts if kind == "posts" else f"You write about boats, {turn} of them. " * 20
+            body = {
+                "model": server.alias,
+                "messages": [
+                    {"role": "system", "content": system},
+                    {"role": "user", "content": f"What then, {turn}?"},
+                ],
+                "max_tokens": 4,
+                "id_slot": 0 if kind == "posts" else 1,
+            }
+            answer = httpx.post(
+                f"{server.url}/chat/completions", json=body, headers=headers, timeout=120
+            )
+            asked[kind].append(answer.raise_for_status().json()["timings"]["prompt_n"])
+
+    first, again = asked["posts"]
+    assert again < first / 3, asked
+    assert min(asked["plain"]) > first / 3, asked
+
+
 def test_a_server_that_is_late_to_say_how_many_ask_is_busy(
     home: Settings, served: ServedModel
 ) -> None:

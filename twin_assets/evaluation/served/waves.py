@@ -1,9 +1,11 @@
 """Candidate and base asked the same questions a few at a time, until that is enough.
 
-The base has more to say: the same questions, and again below the author's posts, which its server
-reads once while nothing comes between. So it is asked those first, and the core of the candidate,
-which is through sooner, goes to a second server of the base that takes plain questions alone. Where
-the base is asked nothing, its core goes to a second server of the candidate.
+The base has more to say: the same questions, and again below the author's posts. These are 3,400
+tokens, which a server reads once if nothing else comes into that slot; read anew in each wave they
+took longer than all answers. So questions below posts have a slot of their own, plain ones another,
+and the core of the candidate, which is through sooner, goes to a second server of the base that
+takes plain questions alone. Where the base is asked nothing, its core goes to a second server of
+the candidate.
 
 Belongs here: servers that stay up between the waves, and what was said so far.
 Does not belong here: when it is enough (`first_part.py`, `until_decided.py`), asking one server
@@ -149,9 +151,18 @@ class ServerWaves:
             self._work(plain, BESIDE)
 
     def _by_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
-        for pile in (posts, plain):
-            if pile.left:
-                self._work(pile, BASE)
+        if not posts.left:
+            if plain.left:
+                self._work(plain, BASE)
+            return
+        server = self._server(BASE)
+        with ThreadPoolExecutor(2) as pool:
+            work = [
+                pool.submit(pile.work_off, server, at_once=1, slot=slot)
+                for slot, pile in enumerate((posts, plain))
+            ]
+            for done in work:
+                done.result()
 
     def _is_worth(self, name: str, pile: PromptQueue) -> bool:
         """Whether a second server helps with what is left: it runs, or has enough to do."""
@@ -165,9 +176,12 @@ class ServerWaves:
                 ending.push(self._open[name].pop_all())
 
     def _work(self, pile: PromptQueue, who: str) -> None:
+        pile.work_off(self._server(who))
+
+    def _server(self, who: str) -> RunningServer:
         if who not in self._running:
             self._running[who] = self._open[who].enter_context(self._serve[who]())
-        pile.work_off(self._running[who])
+        return self._running[who]
 
     def _pile(self, positions: Sequence[int], *more: int) -> PromptQueue:
         return self._pile_of([self._asked.prompts[at] for at in positions], *more)

@@ -92,13 +92,20 @@ class PromptQueue:
         return [self.answers[position][turn] for position in range(self._count)]
 
     def work_off(
-        self, server: RunningServer, *, at_once: int = AT_ONCE, timeout_s: float = LIMIT_S
+        self,
+        server: RunningServer,
+        *,
+        at_once: int = AT_ONCE,
+        timeout_s: float = LIMIT_S,
+        slot: int | None = None,
     ) -> None:
         """Ask one server until nothing is left.
 
         Args:
             at_once: requests in flight.
             timeout_s: of an answer, unless the server computes (`stall_policy.py`).
+            slot: of a server of ours, that shall answer these prompts one after the other: what
+                they begin with stays read in it, whatever the other slots are asked. None: any.
 
         Raises:
             TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
@@ -110,11 +117,20 @@ class PromptQueue:
             ThreadPoolExecutor(at_once) as pool,
         ):
             patience = StallPolicy(server, limit_s=timeout_s)
-            work = [pool.submit(self._work, server, client, patience) for _ in range(at_once)]
+            where = {} if slot is None or server.pid is None else {"id_slot": slot}
+            work = [
+                pool.submit(self._work, server, client, patience, where) for _ in range(at_once)
+            ]
             for done in work:
                 done.result()
 
-    def _work(self, server: RunningServer, client: httpx.Client, patience: StallPolicy) -> None:
+    def _work(
+        self,
+        server: RunningServer,
+        client: httpx.Client,
+        patience: StallPolicy,
+        where: Mapping[str, int],
+    ) -> None:
         while True:
             try:
                 position, prompt = self._waiting.popleft()
@@ -124,6 +140,7 @@ class PromptQueue:
                 answers: list[ServedAnswer] = []
                 for tokens in self._tokens:
                     body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
+                    body |= where
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
                     answer = _ask(client, server, body, patience, texts_only=self._texts_only)

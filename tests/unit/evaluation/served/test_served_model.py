@@ -45,6 +45,7 @@ class _Echo(BaseHTTPRequestHandler):
         asked = body["messages"][-1]["content"]
         server.asked.append((asked, body["max_tokens"]))
         server.systems.append(body["messages"][0]["content"])
+        server.slots.append(body.get("id_slot"))
         time.sleep(server.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
         says = server.says or asked
         token = {"id": 1, "token": says, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
@@ -60,13 +61,14 @@ class _Echo(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """What one server of a model was asked: question and most tokens, and what stood before all,
-    in order."""
+    """What one server of a model was asked: question and most tokens, what stood before all, and
+    in which slot, in order."""
 
     def __init__(self, seconds: float, says: str = "") -> None:
         super().__init__(("127.0.0.1", 0), _Echo)
         self.asked: list[tuple[str, int]] = []
         self.systems: list[str] = []
+        self.slots: list[int | None] = []
         self.seconds = seconds
         self.says = says
 
