@@ -11,9 +11,13 @@ recitation refuses the candidate, whatever its voice is; one that what was read 
 is asked thirty, for the report:
 
     topic        by the bet that the first part has, on the mean over all questions
-    voice        by bets on the difference to the base and to the base with posts, on the first
-                 question of each post: 1.25 %, the other half of the level is the last interval's
+    voice        by bets on the differences to the base, to a part of the way to the author and to
+                 the base with posts, on the first question of each post: 1.25 %, the other half of
+                 the level is the last interval's
     recitation   by the bet of the first part, on every answer
+
+The base with posts has the longest prompts: once its bet is won by the candidate, it is asked no
+more, whatever else is open.
 
 Thirty are the fewest for a voice and for the sentences that are judged one by one, whose share is
 known no better for being asked longer. What costs little or may harm is asked in full: the red
@@ -39,6 +43,7 @@ from twin_assets.evaluation.served.served_answers import (
 from twin_assets.evaluation.served.waves import ServerWaves
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_assets.evaluation.style import voice_scores
+from twin_assets.evaluation.style.voice_scores import Voice
 from twin_resources.statistics.rates import Rate
 
 FEWEST, BATCH = 30, 5
@@ -97,11 +102,15 @@ def ask_until_decided(
             _ask(waves, some.held_out, some, scores_of(some), rated=rated, progress=progress)
             if refused or len(some.held_out) == len(prompts.held_out):
                 break
-            recited = recitation.recited(some, waves.said(), parity, training).reciting
-            if is_decided(some, waves.said(), known, scores=scores_of(some), recited=recited):
+            said, known_scores = waves.said(), scores_of(some)
+            recited = recitation.recited(some, said, parity, training).reciting
+            voice = author_voice.compare_voices(some, said, known_scores, known.judges)
+            if is_decided(some, said, known, scores=known_scores, recited=recited, voice=voice):
                 break
             more = min(len(some.held_out) + BATCH, len(prompts.held_out))
-            some = first_questions(prompts, more)
+            beaten = voice.against_all is not None and voice.against_all.posts_stopped == "above"
+            below_posts = len(some.with_posts) if beaten else more
+            some = first_questions(prompts, more, below_posts=below_posts)
         scores = scores_of(some)
         _ask(waves, rest, some, scores, rated=rated, progress=progress)
         if len(some.held_out):
@@ -117,10 +126,14 @@ def _since(refused: Sequence[str]) -> str:
     return f": refused by {', '.join(refused)} before" if refused else ""
 
 
-def first_questions(prompts: PromptSet, count: int) -> PromptSet:
-    """The prompts of all measures with the first of their held-out questions alone."""
-    posts = prompts.with_posts
-    return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts[:count])
+def first_questions(prompts: PromptSet, count: int, *, below_posts: int | None = None) -> PromptSet:
+    """The prompts of all measures with the first of their held-out questions alone.
+
+    Args:
+        below_posts: how many of these the base is asked below the author's posts; None: all.
+    """
+    posts = prompts.with_posts[: count if below_posts is None else below_posts]
+    return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
 
 
 def is_decided(
@@ -130,6 +143,7 @@ def is_decided(
     *,
     scores: BaseScores,
     recited: Rate,
+    voice: Voice,
 ) -> bool:
     """Whether no claim of the held-out questions waits for more of them, or one has refused.
 
@@ -155,7 +169,6 @@ def is_decided(
         return False
     if judges.voice is None:
         return True
-    voice = author_voice.compare_voices(some, answers, scores, judges)
     return voice_scores.is_decided(voice, parameters=known.base_parameters)
 
 

@@ -22,7 +22,7 @@ from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import until_decided
 from twin_assets.evaluation.evaluation_spec import JudgingContext, ServerStarters
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import runner
+from twin_assets.evaluation.measures import author_voice, runner
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.served import posts_in_prompt, waves
 from twin_assets.evaluation.served.answer_measures import Judges
@@ -32,6 +32,7 @@ from twin_assets.evaluation.style import voice_claims, voice_scores
 from twin_assets.evaluation.style.voice_scores import Scores, Voice, stopped_at
 from twin_assets.evaluation.until_decided import Said, first_questions
 from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.statistics.bootstrap import Interval
 
 __all__ = ["hands", "judges", "samples"]  # fixtures
 
@@ -241,6 +242,43 @@ def test_a_voice_is_decided_by_both_its_limits(
         told = voice_claims.sounds_less_like_the_base(found)
         assert told.passed is (side == "above")
         assert f"a bet on {side}" in told.detail
+
+
+def test_the_base_with_posts_is_asked_no_more_once_it_is_beaten(
+    samples: pl.DataFrame, judges: Judges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way to the author is open to the end, the base with posts was far below after thirty."""
+    prompts, open_voice = asked_of(samples, questions=40), voice(0.0, beside_posts=0.0)
+    assert open_voice.against_all is not None
+    beaten = replace(
+        open_voice, against_all=replace(open_voice.against_all, stopped=None, posts_stopped="above")
+    )
+    monkeypatch.setattr(author_voice, "compare_voices", lambda *_args: beaten)
+
+    said = asked_until_decided(prompts, judges, Model(), Model(), texts=["Nothing alike."])
+
+    assert said.asked.held_out == prompts.held_out
+    assert len(said.asked.with_posts) == 30
+    below_posts = {at for at in said.answers.base if at in prompts.with_posts}
+    assert below_posts == set(prompts.with_posts[:30])
+    assert set(prompts.held_out) <= said.answers.base.keys()
+
+
+def test_a_bet_that_is_won_on_the_first_prompts_stays_won() -> None:
+    """Thirty prompts below posts, forty others: the candidate is above the former by its bet."""
+    documents = [f"d{number}" for number in range(40)]
+    scores = Scores([0.6] * 40, [0.5] * 40, [0.48] * 40, [0.1] * 30)
+
+    assert voice_scores.beside_posts(documents, scores) == "above"
+    assert stopped_at(documents, scores, base_alone=False) is None
+    assert voice_scores.beside_posts(documents, replace(scores, base_with_posts=[0.1] * 3)) is None
+    shorter = replace(
+        GOOD_VOICE, over_posts=Interval(0.0, -0.1, 0.1), posts_stopped="above", posts_prompts=30
+    )
+    assert shorter.is_less_like_the_base
+    assert not replace(shorter, posts_stopped=None).is_less_like_the_base
+    told = voice_claims.sounds_less_like_the_base(Voice(40, 40, shorter, None)).detail
+    assert "on the first 30 of them, where a bet on above was won" in told
 
 
 @pytest.mark.parametrize(("gone", "side"), [(0.0, "below"), (0.1, "below"), (0.2, None),

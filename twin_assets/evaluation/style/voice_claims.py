@@ -41,6 +41,8 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         f"{against}; {compared.base_with_posts.value:.2f} of the base with posts of the author in "
         f"its prompt: {compared.over_posts.told()}, limit -{BELOW_POSTS_BY}"
     )
+    if compared.posts_prompts is not None:
+        detail += f", on the first {compared.posts_prompts} of them, where a bet on above was won"
     if compared.over_way is not None:
         detail += (
             f"; {compared.over_way.told()} past {100 * SHARE_OF_THE_WAY:.0f} % of the way from the "

@@ -56,6 +56,7 @@ class Scores:
     Attributes:
         own: of the author's own answers, as long as the candidate's (`as_long_as`).
         base_with_posts: of the base model with posts of the author in its prompt; None: not asked.
+            Fewer than prompts where a bet on the first of them was won: the rest were not asked.
         others: of other people's texts that the judge was not trained on, as long as the
             candidate's answers; None: there are none.
         others_documents: what each of them is of.
@@ -110,6 +111,8 @@ class VoiceCompared:
             where no bet does, at `LAST_LEVEL`; None: measured by a gate before `gate-9` (the way:
             `gate-12`), or not asked.
         stability: how often the claims of `to_beat` would be decided otherwise on other prompts.
+        posts_prompts: how many prompts `over_posts` is of; None: all.
+        posts_stopped: as `stopped`, of the base with posts alone.
     """
 
     judge: str
@@ -129,6 +132,8 @@ class VoiceCompared:
     over_way: Interval | None = None
     last_over_way: float | None = None
     stability: ResampledVerdict | None = None
+    posts_prompts: int | None = None
+    posts_stopped: Side | None = None
 
     @property
     def is_less_like_the_base(self) -> bool:
@@ -140,7 +145,8 @@ class VoiceCompared:
             low, low_of_posts = self.last_over_base, self.last_over_posts
         if self.last_over_way is not None:
             low = min(low, self.last_over_way)
-        return low > 0 and low_of_posts is not None and low_of_posts >= -BELOW_POSTS_BY
+        beside_posts = low_of_posts is not None and low_of_posts >= -BELOW_POSTS_BY
+        return low > 0 and (beside_posts or self.posts_stopped == "above")
 
     @property
     def scale(self) -> str:
@@ -244,19 +250,37 @@ def stopped_at(documents: Sequence[str], scores: Scores, *, base_alone: bool) ->
     Args:
         base_alone: as of `Scores.to_beat`.
     """
-    first = list({name: at for at, name in reversed(list(enumerate(documents)))}.values())
     sides = [
-        decided(
-            [(1.0 + scores.candidate[at] - other[at]) / 2.0 for at in sorted(first)],
-            limit=(1.0 + limit) / 2.0,
-            above=BET_LEVEL,
-            below=BET_LEVEL,
-        )
+        _side(documents, scores.candidate, other, limit)
         for other, limit in scores.to_beat(base_alone=base_alone)
     ]
     if "below" in sides:
         return "below"
     return None if None in sides else "above"
+
+
+def beside_posts(documents: Sequence[str], scores: Scores) -> Side | None:
+    """On which side the candidate is of the base with posts alone; as `stopped_at`.
+
+    Once it is above, that base, whose prompts are the longest, need be asked no more.
+    """
+    if scores.base_with_posts is None:
+        return None
+    return _side(documents, scores.candidate, scores.base_with_posts, -BELOW_POSTS_BY)
+
+
+def _side(
+    documents: Sequence[str], mine: Sequence[float], other: Sequence[float], limit: float
+) -> Side | None:
+    """Of as many prompts as the other one was asked."""
+    some = list(enumerate(documents[: len(other)]))
+    first = sorted({name: at for at, name in reversed(some)}.values())
+    return decided(
+        [(1.0 + mine[at] - other[at]) / 2.0 for at in first],
+        limit=(1.0 + limit) / 2.0,
+        above=BET_LEVEL,
+        below=BET_LEVEL,
+    )
 
 
 def is_decided(voice: Voice, *, parameters: int | None) -> bool:
@@ -281,12 +305,13 @@ def _compared(
 ) -> VoiceCompared:
     own, candidate, base = scores.own, scores.candidate, scores.base
     with_posts, known = scores.base_with_posts, judge.calibration
+    of_posts = len(with_posts) if with_posts else 0
 
     def last(other: Sequence[float]) -> float:
         apart = bootstrap.of_means(
-            [candidate, other],
+            [candidate[: len(other)], other],
             lambda means: means[0] - means[1],
-            groups=documents,
+            groups=documents[: len(other)],
             level=LAST_LEVEL,
         )
         return apart.low
@@ -306,10 +331,14 @@ def _compared(
         own=bootstrap.mean(own, groups=documents),
         candidate=bootstrap.mean(candidate, groups=documents),
         base=bootstrap.mean(base, groups=documents),
-        base_with_posts=bootstrap.mean(with_posts, groups=documents) if with_posts else None,
+        base_with_posts=(
+            bootstrap.mean(with_posts, groups=documents[:of_posts]) if with_posts else None
+        ),
         over_base=bootstrap.paired_difference(candidate, base, groups=documents),
         over_posts=(
-            bootstrap.paired_difference(candidate, with_posts, groups=documents)
+            bootstrap.paired_difference(
+                candidate[:of_posts], with_posts, groups=documents[:of_posts]
+            )
             if with_posts
             else None
         ),
@@ -324,12 +353,17 @@ def _compared(
         else resampled_verdicts.of_differences(
             LESS_LIKE_BASE,
             [
-                ([mine - other for mine, other in zip(candidate, column, strict=True)], limit)
+                (
+                    [mine - other for mine, other in zip(candidate, column, strict=False)],
+                    limit,
+                )
                 for column, limit in scores.to_beat(base_alone=False)
             ],
             level=LAST_LEVEL,
             documents=documents,
         ),
+        posts_prompts=of_posts if 0 < of_posts < len(documents) else None,
+        posts_stopped=None if base_alone else beside_posts(documents, scores),
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),
