@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -106,7 +105,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
             if "Ctrl-C stops everything" in line:
                 if options.report:
                     seen.reported_at = wait_for_report(home, options) - began
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # as Ctrl-C; a shell's background jobs are deaf to SIGINT
                 break
         process.stdout.read()
     memory.done.set()

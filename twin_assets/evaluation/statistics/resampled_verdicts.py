@@ -169,8 +169,7 @@ def of_differences(
     moved to its limit, as are those below theirs, and the others are as they are.
 
     Args:
-        compared: differences, one an answer, and the limit of their mean. The first has one of
-            each answer, another may have those of the first answers alone.
+        compared: differences, one an answer, and the limit of their mean.
         level: of each interval, in (0, 1).
         documents: what each answer is about, drawn as a whole.
 
@@ -187,33 +186,24 @@ def of_differences(
     names = list(range(count)) if documents is None else list(documents)
     number = {name: at for at, name in enumerate(dict.fromkeys(names))}
     of = np.array([number[name] for name in names])
-    many = len(number)
-    sizes = [np.bincount(of[: len(values)], minlength=many).astype(float) for values, _ in compared]
+    sizes = np.bincount(of).astype(np.float64)
     sums = [
-        np.bincount(
-            of[: len(values)], weights=np.array(values, dtype=float) - limit, minlength=many
-        )
+        np.bincount(of, weights=np.array(values, dtype=np.float64) - limit)
         for values, limit in compared
     ]
-    drawn_of = [int((size > 0).sum()) for size in sizes]  # documents
-    reach = np.array([[float(quantile(max(1, one - 1), (1.0 + level) / 2.0))] for one in drawn_of])
+    many = len(number)
+    reach = float(quantile(max(1, many - 1), (1.0 + level) / 2.0))
 
     def margins(weights: Any) -> Any:
         """Mean over the limit and its error in each draw: two arrays of (comparisons, draws)."""
-        means: list[Any] = []
-        errors: list[Any] = []
-        for one, size, documents_of in zip(sums, sizes, drawn_of, strict=True):
-            total = np.maximum(weights @ size, 1.0)  # a draw may have none of the first answers
-            mean = weights @ one / total
-            squares = (
-                weights @ one**2
-                - 2 * mean * (weights @ (one * size))
-                + mean**2 * (weights @ size**2)
-            )
-            spread = np.clip(squares, 0.0, None) * documents_of / max(1, documents_of - 1)
-            means.append(mean)
-            errors.append(np.sqrt(spread) / total)
-        return np.array(means), np.array(errors)
+        total = weights @ sizes
+        means = np.array([weights @ one / total for one in sums])
+        squares = [
+            weights @ one**2 - 2 * mean * (weights @ (one * sizes)) + mean**2 * (weights @ sizes**2)
+            for one, mean in zip(sums, means, strict=True)
+        ]
+        spread = np.clip(np.array(squares), 0.0, None) * many / max(1, many - 1)
+        return means, np.sqrt(spread) / total
 
     means, errors = margins(np.ones((1, many)))
     thinnest = int(np.argmin(means[:, 0] / np.maximum(errors[:, 0], _ROUNDING)))

@@ -110,7 +110,8 @@ class VoiceCompared:
         last_over_base, last_over_posts, last_over_way: the lower ends of the intervals that decide
             where no bet does, at `LAST_LEVEL`; None: measured by a gate before `gate-9` (the way:
             `gate-12`), or not asked.
-        stability: how often the claims of `to_beat` would be decided otherwise on other prompts.
+        stability: how often the comparisons of `to_beat` would be decided otherwise on other
+            prompts; without the one beside posts where that was decided early.
         posts_prompts: how many prompts `over_posts` is of; None: all.
         posts_stopped: as `stopped`, of the base with posts alone.
     """
@@ -348,23 +349,26 @@ def _compared(
         last_over_posts=last(with_posts) if with_posts else None,
         over_way=bootstrap.paired_difference(candidate, scores.on_the_way, groups=documents),
         last_over_way=None if base_alone else last(scores.on_the_way),
-        stability=None
-        if base_alone
-        else resampled_verdicts.of_differences(
-            LESS_LIKE_BASE,
-            [
-                (
-                    [mine - other for mine, other in zip(candidate, column, strict=False)],
-                    limit,
-                )
-                for column, limit in scores.to_beat(base_alone=False)
-            ],
-            level=LAST_LEVEL,
-            documents=documents,
-        ),
+        stability=None if base_alone else _stability(documents, scores),
         posts_prompts=of_posts if 0 < of_posts < len(documents) else None,
         posts_stopped=None if base_alone else beside_posts(documents, scores),
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),
+    )
+
+
+def _stability(documents: Sequence[str], scores: Scores) -> ResampledVerdict:
+    """How often other prompts would decide otherwise, by the intervals at `LAST_LEVEL`.
+
+    A comparison that ended early by a bet is left out: on other prompts the base with posts would
+    have been asked on until its bet is won, which the first answers alone cannot be drawn for.
+    """
+    compared = [
+        ([mine - other for mine, other in zip(scores.candidate, column, strict=True)], limit)
+        for column, limit in scores.to_beat(base_alone=False)
+        if len(column) == len(documents)
+    ]
+    return resampled_verdicts.of_differences(
+        LESS_LIKE_BASE, compared, level=LAST_LEVEL, documents=documents
     )

@@ -185,6 +185,22 @@ def test_posts_in_the_prompt_that_do_better_refuse(
     assert "posts of the author in its prompt" in refused.detail
 
 
+def test_posts_that_were_beaten_on_the_first_prompts_are_compared_on_these(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    half = said_by(assistant, 6)[: PROMPTS // 2]
+    found = measured(judges, said_by(author, 8), with_posts=half).against_all
+    never = measured(judges, said_by(author, 8), with_posts=[]).against_all
+
+    assert found is not None
+    assert never is not None
+    assert (found.posts_prompts, found.posts_stopped) == (PROMPTS // 2, "above")
+    assert found.over_posts is not None
+    assert found.over_posts.low > 0
+    assert found.stability == never.stability, "the other half was not asked"
+    assert found.over_base == never.over_base
+
+
 def test_the_base_with_posts_has_to_be_asked(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     found = measured(judges, said_by(author, 8), with_posts=[])
 
