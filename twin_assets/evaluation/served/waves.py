@@ -1,8 +1,8 @@
 """Candidate and base asked the same questions a few at a time, until that is enough.
 
 The base has more to say: the same questions, and again below the author's posts. These are 3,400
-tokens, which a server reads once if nothing else comes into that slot; read anew in each wave they
-took longer than all answers. So questions below posts have a slot of their own, plain ones another,
+tokens, which a server reads once if nothing else comes into that slot, and else in each wave anew,
+beside the 5,000 of the base's ten questions. So questions below posts have a slot of their own, plain ones another,
 and the core of the candidate, which is through sooner, goes to a second server of the base that
 takes plain questions alone. Where the base is asked nothing, its core goes to a second server of
 the candidate.
