@@ -2,10 +2,10 @@
 
 The base has more to say: the same questions, and again below the author's posts. These are 3,400
 tokens, which a server reads once if nothing else comes into that slot, and else in each wave anew,
-beside the 5,000 of the base's ten questions. So questions below posts have a slot of their own, plain ones another,
-and the core of the candidate, which is through sooner, goes to a second server of the base that
-takes plain questions alone. Where the base is asked nothing, its core goes to a second server of
-the candidate.
+beside the 5,000 of the base's ten questions. So questions below posts have a slot of their own,
+plain ones another, and the core of the candidate, which is through sooner, goes to a second server
+of the base that takes plain questions alone. Where the base is asked nothing, its core goes to a
+second server of the candidate.
 
 Belongs here: servers that stay up between the waves, and what was said so far.
 Does not belong here: when it is enough (`first_part.py`, `until_decided.py`), asking one server
