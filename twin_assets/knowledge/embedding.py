@@ -20,6 +20,7 @@ from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.processes.progress_lines import SyncProgressLines
 
 EMBEDDING_VERSION = "2"
 """Version of `embed_chunks`; the asset adds the embedder's revision to it."""
@@ -40,7 +41,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 
 def update_embeddings(
-    tables: Tables, author: str, embedder: Embedder, *, progress: Callable[[int, int], object]
+    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> tuple[SyncResult, int]:
     """Bring an author's table up to date; what was done, and how many chunks were embedded."""
     standing = VectorCache(tables, author, revision=embedder.revision)
@@ -50,11 +51,12 @@ def update_embeddings(
         author=author,
         key="chunk_id",
         function=lambda chunks: embed_chunks(
-            chunks, embedder, standing=standing, progress=progress
+            chunks, embedder, standing=standing, progress=progress.advance
         ),
         version=f"{EMBEDDING_VERSION}:{embedder.revision}",
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
+        announce=progress.begin,
     )
     return done, done.computed - standing.reused
 

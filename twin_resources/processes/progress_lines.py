@@ -58,19 +58,29 @@ class ProgressLines:
         return advance
 
 
-def of_batches(log: Callable[[str], object], message: str) -> Callable[[int, int], None]:
-    """What to call with (batches done, batches in all), batches being of about the same length.
+class SyncProgressLines:
+    """Lines of a rework (`Tables.sync`), which computes its inputs some at a time.
 
-    Called for another set of batches it begins anew.
+    A step is an input of the whole rework, so that the time left does not begin anew with each
+    batch.
+
+    Args:
+        log: gets the lines.
+        message: what is done.
     """
-    progress, before = ProgressLines(log), 0
 
-    def report(done: int, total: int) -> None:
-        nonlocal progress, before
-        if done <= before:
-            progress, before = ProgressLines(log), 0
-        progress.expect(message, total, each_s=1.0)
-        progress.of(message)(done - before)
-        before = done
+    def __init__(self, log: Callable[[str], object], message: str) -> None:
+        self._lines, self._message = ProgressLines(log), message
+        self._batch, self._done = range(0), 0
 
-    return report
+    def begin(self, batch: range, of: int) -> None:
+        """A batch begins: the places of its inputs among all that are computed."""
+        self._batch = batch
+        self._lines.expect(self._message, of, each_s=1.0)
+
+    def advance(self, done: int, total: int) -> None:
+        """So many parts of the batch are done, of about the same length each."""
+        at = self._batch.start + len(self._batch) * done // total
+        if at > self._done:
+            self._lines.of(self._message)(at - self._done)
+            self._done = at

@@ -50,6 +50,19 @@ def test_the_function_sees_changed_inputs_only_in_bounded_batches(tables: Tables
     assert seen == [["b", "e"]]
 
 
+def test_each_batch_is_announced_with_its_place_among_all(tables: Tables) -> None:
+    announced: list[tuple[range, int]] = []
+
+    def note(batch: range, of: int) -> None:
+        announced.append((batch, of))
+
+    sync_words(tables, TEXTS, announce=note)
+    assert announced == [(range(2), 4), (range(2, 4), 4)]
+    announced.clear()
+    sync_words(tables, TEXTS | {"b": "edited"}, announce=note)
+    assert announced == [(range(1), 1)]
+
+
 def test_an_edited_post_loses_the_rows_that_it_no_longer_gives(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     done = sync_words(tables, TEXTS | {"d": "four"})

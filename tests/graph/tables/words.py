@@ -51,6 +51,7 @@ def sync_words(
     version: str = "1",
     batch_rows: int = 2,
     function: Callable[[pl.DataFrame], pl.DataFrame] = words,
+    announce: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
     """Rework the table `words` of an author."""
     return tables.sync(
@@ -63,4 +64,5 @@ def sync_words(
         schema=SCHEMA,
         row_key="word_id",
         batch_rows=batch_rows,
+        announce=announce,
     )

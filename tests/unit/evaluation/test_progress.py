@@ -7,7 +7,7 @@ import json
 import pytest
 
 from twin_resources.processes import progress_lines as measurement
-from twin_resources.processes.progress_lines import ProgressLines, of_batches
+from twin_resources.processes.progress_lines import ProgressLines, SyncProgressLines
 
 
 def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,19 +80,38 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(monkeypatch: pytest.Monk
     assert '"step": 2, "steps": 2' in lines[0]
 
 
-def test_batches_are_told_with_their_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rework_tells_the_time_left_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,500 inputs, a thousand at a time in ten parts of two seconds, the last of 500 in five."""
     now = [0.0]
     monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
     lines: list[str] = []
-    report = of_batches(lines.append, "embedding")
+    progress = SyncProgressLines(lines.append, "embedding")
 
-    for total in (12, 6):  # two tables, one after the other
-        for done in range(1, total + 1):
+    for first, last, parts in ((0, 1000, 10), (1000, 2000, 10), (2000, 2500, 5)):
+        progress.begin(range(first, last), 2500)
+        for done in range(1, parts + 1):
             now[0] += 2.0
-            report(done, total)
+            progress.advance(done, parts)
 
     reports = [json.loads(line.removeprefix("progress ")) for line in lines]
     assert {one["message"] for one in reports} == {"embedding"}
-    assert [(one["step"], one["steps"]) for one in reports][:2] == [(2, 12), (4, 12)]
-    assert reports[1]["eta_s"] == 16
-    assert (reports[-1]["step"], reports[-1]["steps"], reports[-1]["eta_s"]) == (5, 6, 2)
+    assert [(one["step"], one["steps"]) for one in reports][:2] == [(200, 2500), (400, 2500)]
+    left = [(2500 - one["step"]) / 100 * 2.0 for one in reports]
+    assert [one["eta_s"] for one in reports] == pytest.approx(left, abs=1)
+    assert reports[-1]["step"] >= 2400
+
+
+def test_inputs_without_a_part_of_their_own_are_told_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three long posts in forty parts: a step is a post, and none is told twice."""
+    now = [0.0]
+    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
+    lines: list[str] = []
+    progress = SyncProgressLines(lines.append, "embedding")
+    progress.begin(range(3), 3)
+    for done in range(1, 41):
+        now[0] += 2.0
+        progress.advance(done, 40)
+    steps = [json.loads(line.removeprefix("progress "))["step"] for line in lines]
+    assert steps == [1, 2, 3]

@@ -59,6 +59,7 @@ class SyncTask:
     function: Callable[[pl.DataFrame], pl.DataFrame]
     fetch: Callable[[Sequence[int]], pl.DataFrame]
     batch_rows: int
+    announce: Callable[[range, int], object] | None = None
 
 
 @dataclass
@@ -99,7 +100,7 @@ def run(
     for number, part in enumerate(parts, start=1):
         last = number == len(parts) and not changes.vanished
         keys: list[str] = part["key"].to_list()
-        rows = _compute(task, part)
+        rows = _compute(task, part, done=progress.computed, of=changes.inputs.height)
         _write(task, progress, rows, keys=keys, pending=pending, lease=lease, last=last)
         pending.difference_update(keys)
         progress.computed += len(keys)
@@ -130,7 +131,7 @@ def rebuild(
     staged: list[Any] = []
     forget_empty(lease.state, table.uri, empty["_input_key"].to_list())
     for part in batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute(task, part)
+        rows = _compute(task, part, done=progress.computed, of=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.owner.setdefault(row, owner) != owner:
                 raise _given_twice(task, row, owner, progress.owner[row])
@@ -174,8 +175,10 @@ def _hold(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
     progress.looked_up.update(rows)
 
 
-def _compute(task: SyncTask, part: pl.DataFrame) -> pl.DataFrame:
+def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, of: int) -> pl.DataFrame:
     """Call the function on one batch and check what it gives back."""
+    if task.announce is not None:
+        task.announce(range(done, done + part.height), of)
     positions = sorted(position for listed in part["positions"].to_list() for position in listed)
     output = task.function(task.fetch(positions))
     wanted = {task.key, *task.schema}

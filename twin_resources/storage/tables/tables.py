@@ -125,6 +125,7 @@ class Tables:
         row_key: str,
         group: Group | None = None,
         batch_rows: int = BATCH_ROWS,
+        announce: Callable[[range, int], object] | None = None,
     ) -> SyncResult:
         """Compute the rows whose (input hash, version) is new, delete those of vanished inputs.
 
@@ -140,6 +141,8 @@ class Tables:
             row_key: the column of `schema` (String) that is unique in the table.
             group: an upstream column, or a function of the upstream frame that gives a value a row:
                 every input of a group that gained, lost or changed a member is computed again.
+            announce: called before each batch with the places of its inputs among those that are
+                computed, and how many these are.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
@@ -150,7 +153,15 @@ class Tables:
         arrow = store.arrow_schema(schema, row_key=row_key)
         rows, fetch = self._upstream(upstream, key=key, group=group)
         task = sync.SyncTask(
-            f"{into} of {author}", key, row_key, version, schema, function, fetch, batch_rows
+            f"{into} of {author}",
+            key,
+            row_key,
+            version,
+            schema,
+            function,
+            fetch,
+            batch_rows,
+            announce,
         )
         inputs = input_hashes(rows)
         with self.lease(into, author) as lease:
