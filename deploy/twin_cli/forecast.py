@@ -40,6 +40,7 @@ RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
 LOOP, LOOP_CPU_S = 400_000, 0.0185  # seconds of that loop on such a core
+LOOKS, LOOK_S = 20, 0.01
 TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MOST_FILES = 20_000
 BYTES_A_WORD = 6.0
@@ -57,11 +58,31 @@ def core_speed() -> float:
 
 
 def load() -> float:
-    """Processes that want a core now, in the mean of the last minute; 0 where nobody counts."""
+    """Other processes that want a core, in the mean of the last minute and still now; 0 where
+    nobody counts.
+
+    What has just ended (a build, `git clone`) is in that mean for minutes, and will not run beside.
+    """
     try:
-        return os.getloadavg()[0]
+        lately = os.getloadavg()[0]
     except (AttributeError, OSError):
         return 0.0
+    now = _running()
+    return lately if now is None else min(lately, now)
+
+
+def _running() -> float | None:
+    """Processes that run or wait for a core, without this one, in the mean of a fifth of a second;
+    None: this system does not say."""
+    counts = []
+    for _ in range(LOOKS):
+        try:
+            running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+        except (OSError, IndexError):
+            return None
+        counts.append(max(0, int(running) - 1))
+        time.sleep(LOOK_S)
+    return sum(counts) / len(counts)
 
 
 def words_in(posts: Path | None) -> int:
