@@ -7,6 +7,7 @@ from, and printing.
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
 LONGEST_SHOWN = 420  # characters of an answer in a table; `twin ask` prints all of it
+NAMED_POST = "> —"  # how the line below a quotation begins (`answer_text.quoting`)
 
 
 def answers_table(
@@ -45,7 +48,7 @@ def answers_table(
         for title, _ in columns:
             table.add_column(Text(title), ratio=5, overflow="fold")
         table.add_column("rests on", ratio=3, overflow="fold")
-        cells = [Text(_shown(answer)) for _, answer in columns]
+        cells = [_shown(answer) for _, answer in columns]
         table.add_row(*cells, Text(sources_text([answer for _, answer in columns])))
         blocks += [table, Text("")]
     blocks.append(Text(f"Written by a language model from {author}'s posts, not by {author}."))
@@ -182,10 +185,28 @@ def versions_table(
     return table
 
 
-def _shown(answer: EndpointAnswer) -> str:
-    text = textwrap.shorten(answer.text, LONGEST_SHOWN, placeholder=" …")
+def _shown(answer: EndpointAnswer) -> RenderableType:
+    """As the chat page shows it: an answer is Markdown, its quotations block quotes."""
     notes = [f"{answer.seconds:.1f} s"] + ([f"degraded: {answer.degraded}"] * bool(answer.degraded))
-    return f"{text}\n[{', '.join(notes)}]"
+    return Group(Markdown(first_characters(answer.text)), Text(f"[{', '.join(notes)}]"))
+
+
+def first_characters(text: str) -> str:
+    """The beginning of an answer in the lines in which it stands, cut after a word.
+
+    About `LONGEST_SHOWN` characters: a line that names a quotation's post is kept whole, and a
+    heading with nothing below it is left out.
+    """
+    text = text.strip()
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    *lines, last = re.sub(r"\s?\S*\Z", "", text[: LONGEST_SHOWN + 1]).split("\n")
+    if last.startswith(NAMED_POST):
+        last = text.split("\n")[len(lines)]
+    lines.append(last)
+    while lines and (not lines[-1].strip(" >") or lines[-1].startswith("**")):
+        lines.pop()
+    return "\n".join(lines) + " …"
 
 
 def _number(value: float | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
+from twin_cli.commands import presentation
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
@@ -40,6 +41,53 @@ def test_before_and_after_stand_beside_the_posts_they_rest_on() -> None:
         assert part in shown
     assert shown.count("On [bold]clocks[/]") == 1
     assert "not by Ada" in shown
+
+
+QUOTING = """> To polish is to remove.
+> To level is to remove.
+>
+> — [On leaving things alone](http://x/1), 2019-10-20
+
+**In this voice**
+
+I leave it as it is."""
+
+
+def test_a_quotation_of_an_answer_stands_by_itself_with_its_post_below() -> None:
+    answer = EndpointAnswer("How?", QUOTING, (SOURCE,), version="v1")
+    lines = [line.strip() for line in text_of(answers_table([answer], author="Ada")).splitlines()]
+    quoted = [line for line in lines if line.startswith("▌")]
+    assert (
+        re.sub(r"[▌\s]+", " ", " ".join(quoted))
+        .strip()
+        .startswith(
+            "To polish is to remove. To level is to remove. — On leaving things alone, 2019-10-20"
+        )
+    )
+    assert not any(">" in line or "**" in line for line in lines)
+    assert any("In this voice" in line for line in lines if line not in quoted)
+    assert any("I leave it as it is." in line for line in lines if line not in quoted)
+
+
+@pytest.mark.parametrize("longest", range(20, len(QUOTING) + 20, 3))
+def test_an_answer_is_cut_after_a_word_wherever_that_is(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presentation, "LONGEST_SHOWN", longest)
+    shown = presentation.first_characters(QUOTING)
+    if longest >= len(QUOTING):
+        assert shown == QUOTING
+        return
+    assert shown.endswith(" …")
+    kept = shown.removesuffix(" …")
+    assert QUOTING.startswith(kept)
+    assert re.match(r"\s|\Z", QUOTING[len(kept) :]), "in the middle of a word"
+    source = next(line for line in QUOTING.split("\n") if line.startswith(presentation.NAMED_POST))
+    assert len(kept) <= longest or kept.endswith(source)
+    last = kept.split("\n")[-1]
+    assert not last or last.strip(" >")
+    assert last.count("[") == last.count("](")
+    assert last.count("**") % 2 == 0
 
 
 def test_an_answer_without_sources_says_so() -> None:
