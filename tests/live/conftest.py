@@ -18,11 +18,14 @@ import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.scratch import ON_DISK
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 LIVE = Path(__file__).parent
 ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving", "gateway")
@@ -80,6 +83,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(config.rootpath / nodeid.split("::", maxsplit=1)[0])
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            """As it is; what is put behind a group before its first test has run comes from the
+            end: a worker runs a test once it knows of another, and behind the demo loop (half an
+            hour) the next longest group would wait while the other workers have nothing to do."""
+            units = self.assigned_work[node].values()
+            waits = any(not done for unit in units for done in unit.values())
+            if waits and not any(done for unit in units for done in unit.values()):
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
 
     return ByGroup(config, log)
 

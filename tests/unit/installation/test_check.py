@@ -122,38 +122,69 @@ def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
     assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"
 
 
-def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
-    """The live tests' own conftest, on small files of the same names, with two real workers."""
-    shutil.copy(ROOT / "tests" / "live" / "conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    source = (
-        "import os, pathlib, pytest\n"
-        "@pytest.mark.parametrize('number', range(3))\n"
-        "def test_ran(number):\n"
-        "    with open(os.environ['RAN'], 'a') as ran:\n"
-        "        print(pathlib.Path(__file__).parent.name, os.environ['PYTEST_XDIST_WORKER'],"
-        " file=ran)\n"
-    )
-    for name in ("whole/test_first.py", "whole/test_second.py", "training/test_third.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(source)
+RAN = """import os, pathlib, time, pytest
+@pytest.mark.parametrize('number', range({tests}))
+def test_ran(number):
+    with open(os.environ['RAN'], 'a') as ran:
+        print(pathlib.Path(__file__).parent.name, os.environ['PYTEST_XDIST_WORKER'], file=ran)
+    time.sleep({seconds})
+"""
+
+
+def ran_where(folder: Path, files: dict[str, tuple[int, float]]) -> Counter[tuple[str, str]]:
+    """How many tests of which folder ran on which of two real workers, by the live tests' own
+    conftest.
+
+    Args:
+        files: name → how many tests, and how long each takes.
+    """
+    shutil.copy(ROOT / "tests" / "live" / "conftest.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    for name, (tests, seconds) in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(RAN.format(tests=tests, seconds=seconds))
     live = check.pytest_stages([], "short")[1]
     chosen = live.command[live.command.index("-n") : -1]
     subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "xdist", *chosen, "."],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ
         | {
-            "RAN": str(tmp_path / "ran"),
-            "TWIN_TEST_LOGS": str(tmp_path / "logs"),
+            "RAN": str(folder / "ran"),
+            "TWIN_TEST_LOGS": str(folder / "logs"),
             "PYTHONPATH": str(ROOT),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         },
         check=True,
     )
-    ran = Counter((tmp_path / "ran").read_text().splitlines())
-    assert sorted(ran.values()) == [3, 6], ran
-    assert {line.split()[0] for line in ran} == {"whole", "training"}
+    lines = (line.split() for line in (folder / "ran").read_text().splitlines())
+    return Counter((name, worker) for name, worker in lines)
+
+
+def test_a_worker_takes_what_belongs_together(tmp_path: Path) -> None:
+    files = ("whole/test_first.py", "whole/test_second.py", "training/test_third.py")
+    ran = ran_where(tmp_path, dict.fromkeys(files, (3, 0.0)))
+    assert sorted((name, count) for (name, _), count in ran.items()) == [
+        ("training", 3),
+        ("whole", 6),
+    ]
+
+
+def test_behind_one_long_test_waits_what_is_short(tmp_path: Path) -> None:
+    """A worker is given a second group at once beside a group of one test: the last of all, or the
+    next longest would wait for half an hour beside a worker that has nothing to do."""
+    ran = ran_where(
+        tmp_path,
+        {
+            "whole/test_demo.py": (1, 5.0),
+            "gateway/test_paid.py": (4, 0.1),
+            "evaluation/test_gate.py": (4, 0.1),
+            "weights/test_small.py": (1, 0.0),
+        },
+    )
+    workers = dict(ran.keys())
+    assert workers["evaluation"] == workers["gateway"] != workers["whole"]
+    assert workers["weights"] == workers["whole"]
 
 
 def test_a_named_test_is_the_only_one() -> None:
