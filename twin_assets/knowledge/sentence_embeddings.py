@@ -15,7 +15,7 @@ from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.quoter import TABLE, update_index
 from twin_resources.models.quotes.windows import WINDOWS_VERSION
 from twin_resources.processes.progress_lines import SyncProgressLines
-from twin_resources.storage.tables.tables import Tables, Upstream
+from twin_resources.storage.tables.tables import Tables
 
 ROWS_AT_ONCE = 50_000  # of windows: 15 MB, for which the documents' texts are scanned once
 # Last of what an import has ready: a question finds its passages without them, and of 461 posts
@@ -35,19 +35,7 @@ def sentence_embeddings(
     """Windows of up to three sentences with their vectors: what an answer may quote."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding sentences")
-    done = tables.sync(
-        Upstream("cleaned_documents", author, columns=sentence_windows.DOCUMENT_COLUMNS),
-        TABLE,
-        author=author,
-        key="document_id",
-        function=lambda rows: sentence_windows.embed_windows(
-            rows, model, progress=progress.advance
-        ),
-        version=f"{WINDOWS_VERSION}:{model.revision}",
-        schema=sentence_windows.window_columns(model.dimension),
-        row_key="window_id",
-        announce=progress.begin,
-    )
+    done = sentence_windows.update_windows(tables, author, model, progress=progress)
     if done.rows:
         update_index(tables, author)
     return materialized(done, {"embedder": model.revision})

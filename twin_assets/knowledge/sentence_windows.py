@@ -1,7 +1,7 @@
 """Cleaned documents → rows of `sentence_embeddings`: what may be quoted, with its vector.
 
-Belongs here: the contract of the table and the pure function that fills it. Does not belong here:
-where a window begins and ends (`twin_resources/models/quotes/windows.py`), the model.
+Belongs here: the contract of the table, the pure function that fills it, and its update. Does not
+belong here: where a window begins and ends (`twin_resources/models/quotes/windows.py`), the model.
 """
 # pyright: strict
 
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import dataframely as dy
 import polars as pl
 
-from twin_resources.models.quotes.windows import embedded_text, windows_of
+from twin_resources.models.quotes.quoter import TABLE
+from twin_resources.models.quotes.windows import WINDOWS_VERSION, embedded_text, windows_of
+from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
+    from twin_resources.processes.progress_lines import SyncProgressLines
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
 """What `embed_windows` reads of `cleaned_documents`."""
@@ -49,6 +52,23 @@ def window_columns(dimension: int) -> Mapping[str, pl.DataType]:
         "embedder": pl.String(),
         "vector": pl.Array(pl.Float32(), dimension),
     }
+
+
+def update_windows(
+    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
+) -> SyncResult:
+    """Bring an author's table up to date with the cleaned documents; what was done."""
+    return tables.sync(
+        Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
+        TABLE,
+        author=author,
+        key="document_id",
+        function=lambda rows: embed_windows(rows, embedder, progress=progress.advance),
+        version=f"{WINDOWS_VERSION}:{embedder.revision}",
+        schema=window_columns(embedder.dimension),
+        row_key="window_id",
+        announce=progress.begin,
+    )
 
 
 def embed_windows(
