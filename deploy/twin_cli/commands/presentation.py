@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
 LONGEST_SHOWN = 420  # characters of an answer in a table; `twin ask` prints all of it
+LONGEST_WORD = 40
 NAMED_POST = "> —"  # how the line below a quotation begins (`answer_text.quoting`)
 
 
@@ -195,12 +196,13 @@ def first_characters(text: str) -> str:
     """The beginning of an answer in the lines in which it stands, cut after a word.
 
     About `LONGEST_SHOWN` characters: a line that names a quotation's post is kept whole, and a
-    heading with nothing below it is left out.
+    heading with nothing below it is left out. Scripts that put no spaces are cut where they stand.
     """
     text = text.strip()
     if len(text) <= LONGEST_SHOWN:
         return text
-    *lines, last = re.sub(r"\s?\S*\Z", "", text[: LONGEST_SHOWN + 1]).split("\n")
+    cut = re.sub(rf"\s\S{{0,{LONGEST_WORD}}}\Z", "", text[: LONGEST_SHOWN + 1])
+    *lines, last = cut[:LONGEST_SHOWN].split("\n")
     if last.startswith(NAMED_POST):
         last = text.split("\n")[len(lines)]
     lines.append(last)

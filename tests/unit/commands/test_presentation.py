@@ -90,6 +90,12 @@ def test_an_answer_is_cut_after_a_word_wherever_that_is(
     assert last.count("**") % 2 == 0
 
 
+def test_an_answer_without_spaces_is_shown_too() -> None:
+    """Japanese has none: cut after a word, nothing would be left of it."""
+    text = "時計を運ぶときは、まず振り子を外す。" * 40
+    assert presentation.first_characters(text) == text[: presentation.LONGEST_SHOWN] + " …"
+
+
 def test_an_answer_without_sources_says_so() -> None:
     shown = text_of(
         answers_table([EndpointAnswer("How?", "Hm.", degraded="no table")], author="Ada")
