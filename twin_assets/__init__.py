@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from twin_assets.instructions.preference_dataset import preference_dataset
     from twin_assets.knowledge.chunks import document_chunks
     from twin_assets.knowledge.embeddings import embeddings
+    from twin_assets.knowledge.passage_embeddings import passage_embeddings
     from twin_assets.knowledge.quote_calibration import quote_calibration
     from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
     from twin_assets.partitions import authors
@@ -64,6 +65,7 @@ __all__ = [
     "interactions",
     "judged_interactions",
     "other_authors_adapter",
+    "passage_embeddings",
     "preference_dataset",
     "preference_tuned_checkpoint",
     "quality_evidence",
@@ -96,6 +98,7 @@ _HOMES = {
     "released_model": "serving.released_model",
     "routing_labels": "serving.routing_labels",
     "routing_policy": "serving.routing_policy",
+    "passage_embeddings": "knowledge.passage_embeddings",
     "sentence_embeddings": "knowledge.sentence_embeddings",
     "shadow_pairs": "serving.shadow_pairs",
     "build_defs": "definitions",

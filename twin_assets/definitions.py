@@ -30,7 +30,13 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.other_authors.reference_adapter import wants_reference
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
-from twin_assets.knowledge import chunks, embeddings, quote_calibration, sentence_embeddings
+from twin_assets.knowledge import (
+    chunks,
+    embeddings,
+    passage_embeddings,
+    quote_calibration,
+    sentence_embeddings,
+)
 from twin_assets.serving import (
     batch_completions,
     released_model,
@@ -65,6 +71,7 @@ ASSET_MODULES = (
     cleaned_documents,
     chunks,
     embeddings,
+    passage_embeddings,
     sentence_embeddings,
     quote_calibration,
     instruction_dataset,

@@ -13,8 +13,9 @@ IMPORT_ASSETS = (
     "cleaned_documents",
     "document_chunks",
     "embeddings",
-    "sentence_embeddings",
+    "passage_embeddings",
     "quote_calibration",
+    "sentence_embeddings",
 )
 RETRAIN_ASSETS = (
     "instruction_dataset",

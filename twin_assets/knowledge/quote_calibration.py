@@ -1,4 +1,4 @@
-"""The asset `quote_calibration`: from which score on an author's sentences answer a question.
+"""The asset `quote_calibration`: from which score on an author's paragraphs answer a question.
 
 Belongs here: the asset. Does not belong here: what it learns from, and how (`quote_calibrating`).
 """
@@ -6,7 +6,7 @@ Belongs here: the asset. Does not belong here: what it learns from, and how (`qu
 import dagster as dg
 
 from twin_assets.knowledge import quote_calibrating
-from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
+from twin_assets.knowledge.passage_embeddings import passage_embeddings
 from twin_assets.table_assets import materialized, table_asset
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.calibration import CALIBRATION_VERSION
@@ -14,7 +14,7 @@ from twin_resources.models.quotes.quoter import CALIBRATION_TABLE
 from twin_resources.storage.tables.tables import Tables
 
 
-@table_asset(group_name="knowledge", deps=[sentence_embeddings], code_version=CALIBRATION_VERSION)
+@table_asset(group_name="knowledge", deps=[passage_embeddings], code_version=CALIBRATION_VERSION)
 def quote_calibration(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.quotes.quoter import Quoted, Quoter
-    from twin_resources.models.retrieval.retrieval import Passage, Retriever
+    from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
 
 TIMEOUT_S = 3.0
 _THREADS = 2
@@ -53,6 +53,12 @@ class FoundPassages:
     quoted: Quoted | None = None
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
+
+    def rank(self) -> tuple[bool, float]:
+        """What decides between two searches: whether it may be quoted, then how near it lies."""
+        if self.quoted is None:
+            return False, self.closeness
+        return bool(self.quoted.quotes), self.quoted.best
 
     @property
     def closeness(self) -> float:
@@ -82,17 +88,23 @@ class Passages:
     )
 
     async def find(
-        self, author: str, text: str, *, token_budget: int, with_quotes: bool = False
+        self,
+        author: str,
+        searches: Sequence[str],
+        *,
+        token_budget: int,
+        with_quotes: bool = False,
     ) -> FoundPassages:
-        """What is found for a search text; never raises.
+        """What is found for a question; never raises.
 
         Args:
+            searches: `ChatRequest.searches`; the one whose result is nearer is taken.
             token_budget: most tokens of the passages together (`Author.context_tokens`).
             with_quotes: look for quotations too.
         """
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(
-            self._threads, self._retrieve, author, text, token_budget, with_quotes
+            self._threads, self._retrieve, author, searches, token_budget, with_quotes
         )
         try:
             return await asyncio.wait_for(work, self.timeout_s)
@@ -104,13 +116,30 @@ class Passages:
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""
-        self._retrieve(author, "warm up", CONTEXT_TOKENS, with_quotes=True)
+        self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
+
+    def look_up(self, author: str, searches: Sequence[str], *, with_quotes: bool) -> FoundPassages:
+        """As `find`, in the caller's thread; what fails is raised."""
+        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes)
 
     def _retrieve(
-        self, author: str, text: str, token_budget: int, with_quotes: bool
+        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool
     ) -> FoundPassages:
         retriever = self._open()
-        retrieved = retriever.retrieve(author, text, token_budget=token_budget)
+        found = [
+            self._found(
+                author,
+                retriever,
+                retriever.retrieve(author, search, token_budget=token_budget),
+                with_quotes,
+            )
+            for search in searches
+        ]
+        return max(found, key=FoundPassages.rank)  # of equals the question by itself
+
+    def _found(
+        self, author: str, retriever: Retriever, retrieved: RetrievalResult, with_quotes: bool
+    ) -> FoundPassages:
         reason = "" if retrieved.passages else retrieved.reason
         missing = f"no passages: {reason}" if reason else ""
         passages = FoundPassages(

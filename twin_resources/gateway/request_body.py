@@ -76,7 +76,7 @@ class ChatRequest:
         question: the last message, stripped.
         history: earlier turns, oldest first, as `{"role", "content"}`; how many of them a model
             can read is found out later (`prompt_length.py`).
-        search_text: what retrieval looks for: the question, then the reader's turns before it.
+        search_text: the question, then the reader's turns before it.
         stream: answer as server-sent events.
         include_usage: the client asked for the usage chunk of a stream.
         sampling: the sampling parameters that were sent.
@@ -103,6 +103,14 @@ class ChatRequest:
     ignored: tuple[str, ...] = ()
     batch: bool = False
     batch_row: str = ""
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """What retrieval looks for: the question by itself, and in a talk with the turns before.
+
+        A talk can change its subject, and a follow-up may name none.
+        """
+        return tuple(dict.fromkeys((self.question[:MAX_SEARCH_CHARACTERS], self.search_text)))
 
     @property
     def prompt_class(self) -> str:

@@ -158,13 +158,13 @@ class RequestPath:
         if not (topic or guarded.withheld):
             passages = await self.passages.find(
                 chat_request.author,
-                chat_request.search_text,
+                chat_request.searches,
                 token_budget=author.context_tokens,
                 with_quotes=wanted != VOICE,
             )
         compared = passages.quoted is not None and not passages.quoted.reason
         passages, in_passages = guard_passages(passages, author)
-        form = _form_of(wanted, passages)
+        form = _form_of(wanted, passages, author)
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or topic or guarded.withheld):
             scored = await self.router.score(
@@ -394,7 +394,7 @@ def _wanted_form(
     return given_form(author.answer, chosen.released_for, version=chosen.version)
 
 
-def _form_of(wanted: AnswerForm, found_passages: FoundPassages) -> _Form:
+def _form_of(wanted: AnswerForm, found_passages: FoundPassages, author: Author) -> _Form:
     if wanted == VOICE or found_passages.quoted is None:
         return _Form()
     if found_passages.quoted.reason:
@@ -402,7 +402,9 @@ def _form_of(wanted: AnswerForm, found_passages: FoundPassages) -> _Form:
     quotes = found_passages.quoted.quotes
     if not quotes:
         near = found_passages.nearest[:MOST_NEAREST]
-        return _Form("not_written_about", not_written_about(near), nearest=near, cited=near)
+        return _Form(
+            "not_written_about", not_written_about(author.name, near), nearest=near, cited=near
+        )
     posts = {quote.document_id for quote in quotes}
     return _Form(
         wanted,

@@ -85,7 +85,7 @@ class Gateway:
             if text == TUNED and "@" not in model and "nothing" not in question:
                 text = OPENING + TUNED
             if "nothing" in question:
-                text = f"{NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
+                text = f"Mara {NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
             for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
                 yield self.chunk({"content": f"{word} "})

@@ -28,7 +28,7 @@ import psutil
 from twin_cli.commands.demo.paid_provider import PaidProvider
 
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_assets.knowledge import embedding, quote_calibrating, sentence_windows
+from twin_assets.knowledge import embedding, quotable_rows, quote_calibrating
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
@@ -429,24 +429,28 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         ],
         schema_overrides={"published_at": pl.Datetime("us", "UTC")},
     )
-    tables.sync(
-        documents,
-        quoter.TABLE,
-        author=author,
-        key="document_id",
-        function=lambda changed: sentence_windows.embed_windows(changed, embedder),
-        version="1",
-        schema=sentence_windows.window_columns(embedder.dimension),
-        row_key="window_id",
-    )
-    quoter.update_index(tables, author)
-    windows = tables.read(quoter.TABLE, author)
+    for table, contract, embed in (
+        (quoter.PASSAGES, quotable_rows.PassageEmbeddings, quotable_rows.embed_passages),
+        (quoter.SENTENCES, quotable_rows.SentenceEmbeddings, quotable_rows.embed_sentences),
+    ):
+        tables.sync(
+            documents,
+            table,
+            author=author,
+            key="document_id",
+            function=lambda changed, embed=embed: embed(changed, embedder),
+            version="1",
+            schema=quotable_rows.table_columns(contract, embedder.dimension),
+            row_key="passage_id" if table == quoter.PASSAGES else "sentence_id",
+        )
+        quoter.update_index(tables, table, author)
+    passages = tables.read(quoter.PASSAGES, author)
     tables.sync(
         pl.DataFrame({"author": [author]}),
         quoter.CALIBRATION_TABLE,
         author=author,
         key="author",
-        function=lambda _: quote_calibrating.calibration_row(author, windows, (), embedder),
+        function=lambda _: quote_calibrating.calibration_row(author, passages, (), embedder),
         version="1",
         schema=quote_calibrating.calibration_columns(embedder.dimension),
         row_key="author",

@@ -101,7 +101,7 @@ def test_what_the_author_has_not_written_about_asks_no_model(stack: Stack, strea
         for piece in pieces
     )
     twin = pieces[-1].model_extra["twin"]
-    assert text.startswith("I have not written about this.")
+    assert " has not written about this. The nearest posts:" in text
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("not_written_about", "quotes", 0)
     assert len(twin["nearest"]) == 3
     assert twin["sources"] == twin["quotes"] == []

@@ -17,7 +17,7 @@ from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.models.quotes.answer_text import HEADING, prose_of
+from twin_resources.models.quotes.answer_text import HEADING, marked_text, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -88,6 +88,33 @@ async def prepare(
     return await way.prepare(asked, KEY, today=date(2026, 3, 1))
 
 
+async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_is(
+    home: Settings,
+) -> None:
+    place = (0, len("Oil dries in eight years."))
+    one_line = replace(FIRST, text=SAID.replace("\n", " "), marked=place)
+    prepared = await prepare(path(home, Quoting(Quoted((one_line,), 0.71, 0.3))))
+    assert prepared.answering.prefix.startswith("> **Oil dries in eight years.** Then it stops.\n")
+    (quote,) = prepared.answering.twin_field()["quotes"]
+    assert (quote["text"], quote["marked"]) == (one_line.text, list(place))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("It alone answers.", "It alone answers."),
+        ("Not *much* oil. It dries.", "Not *much* oil."),
+        ("Over two\nlines. It dries.", "Over two\nlines."),
+        ("See:\n```\nrm x\n```", "rm x"),
+        ("Two things:\n- Oil it.\n- Wind it.", "- Oil it."),
+    ],
+)
+def test_no_sentence_is_bold_that_would_be_read_wrongly(text: str, sentence: str) -> None:
+    begin = text.index(sentence)
+    quote = replace(SECOND, text=text, marked=(begin, begin + len(sentence)))
+    assert marked_text(quote) == text
+
+
 async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
     quoting = Quoting(Quoted((FIRST, SECOND), 0.71, 0.3))
     prepared = await prepare(path(home, quoting))
@@ -105,7 +132,7 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
     assert told["version"] == "v3"
     first, second = told["quotes"]
     assert first == {
-        "text": SAID, "document_id": "d2", "title": "Post 2", "url": "https://x/2",
+        "text": SAID, "marked": None, "document_id": "d2", "title": "Post 2", "url": "https://x/2",
         "published_at": "2024-05-01", "start": 10, "end": 10 + len(SAID), "score": 0.7123,
         "at": [0, 44],
     }  # fmt: skip
@@ -150,7 +177,7 @@ async def test_below_the_threshold_the_nearest_posts_are_named(
 ) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((), 0.2, 0.3)), answer=answer))
     told = prepared.answering.twin_field()
-    assert prepared.fixed_answer.startswith("I have not written about this.")
+    assert " has not written about this." in prepared.fixed_answer
     assert "[Post 1](https://x/1)" in prepared.fixed_answer
     assert "Post 4" not in prepared.fixed_answer
     assert told["answer"] == "not_written_about"

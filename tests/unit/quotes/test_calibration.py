@@ -6,52 +6,43 @@ import numpy as np
 import pytest
 
 from twin_resources.models.quotes.calibration import (
-    DECLINED_OWN,
     DEFAULT_THRESHOLD,
-    FEWEST_OWN,
-    best_scores,
+    FEWEST_ASKED,
     calibrate,
+    deciding_scores,
     drawn,
 )
 
 
-def test_at_most_five_percent_of_questions_like_the_own_ones_are_declined() -> None:
+def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
     draw = np.random.default_rng(7)
-    declined = [
-        (draw.beta(6, 6, 500) < calibrate(list(draw.beta(6, 6, 200)), []).threshold).mean()
-        for _ in range(400)
-    ]
-    # Exchangeable scores: the mean is below 5 % by design; its standard error here is .0008.
-    assert 0.04 < np.mean(declined) <= DECLINED_OWN + 0.003
+    own, foreign = draw.normal(0.5, 0.08, 300), draw.normal(0.2, 0.08, 300)
+    found = calibrate(list(own), list(foreign))
+    assert found.threshold == pytest.approx(0.35, abs=0.02)
+    assert found.own_declined < 0.06
+    assert found.foreign_declined > 0.94
 
 
-def test_the_threshold_gains_nothing_above_the_foreign_questions() -> None:
-    own = [0.8 + 0.001 * place for place in range(100)]
-    foreign = [0.001 * place for place in range(100)]
-    found = calibrate(own, foreign)
-    assert 0.094 < found.threshold < 0.095
-    assert found.own_declined == 0.0
-    assert found.foreign_declined == 0.95
+def test_a_few_questions_about_what_the_author_writes_of_move_nothing() -> None:
+    own, foreign = [0.5] * 100, [0.2] * 95
+    assert calibrate(own, [*foreign, *[0.9] * 5]).threshold == pytest.approx(0.35)
+    assert calibrate([*own, *[0.0] * 20], foreign).threshold == pytest.approx(0.35)
 
 
-def test_own_questions_come_before_foreign_ones() -> None:
-    found = calibrate([place / 100 for place in range(100)], [0.9] * 50)
-    assert found.own_declined <= DECLINED_OWN
-    assert found.foreign_declined == 0.0
-
-
-def test_few_sentences_leave_the_default() -> None:
-    found = calibrate([0.9] * (FEWEST_OWN - 1), [0.1] * 400)
+@pytest.mark.parametrize(("own", "foreign"), [(FEWEST_ASKED - 1, 400), (400, 0)])
+def test_few_questions_leave_the_default(own: int, foreign: int) -> None:
+    found = calibrate([0.9] * own, [0.1] * foreign)
     assert found.threshold == DEFAULT_THRESHOLD
-    assert found.foreign_declined == 1.0
+    assert found.own_declined == 0.0
 
 
-def test_a_sentence_does_not_find_its_own_window() -> None:
-    windows = np.eye(3, dtype=np.float32)
-    asked = np.array([[1.0, 0.0, 0.0], [0.0, 0.6, 0.8]], np.float32)
-    assert best_scores(asked, windows, left_out=[[0], [2]]) == pytest.approx([0.0, 0.6])
-    assert best_scores(asked, windows, left_out=[[0, 1, 2], []]) == pytest.approx([0.8])
-    assert best_scores(asked, windows) == pytest.approx([1.0, 0.8])
+def test_a_sentence_does_not_find_its_own_passage() -> None:
+    passages = np.eye(4, dtype=np.float32)
+    asked = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]], np.float32)
+    left_out = deciding_scores(asked, passages, left_out=[[0], [2]])
+    assert left_out == pytest.approx([0.0, 0.2])
+    assert deciding_scores(asked, passages, left_out=[[0, 1, 2, 3], []]) == pytest.approx([1.4 / 3])
+    assert deciding_scores(asked, passages) == pytest.approx([1 / 3, 1.4 / 3])
 
 
 def test_a_draw_depends_on_the_names_alone() -> None:

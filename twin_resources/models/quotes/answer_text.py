@@ -19,11 +19,13 @@ from typing import Any, Protocol
 from twin_resources.models.quotes.quoter import Quote
 
 HEADING = "**In this voice**"
-NOT_WRITTEN = "I have not written about this."
-NEAREST = "My nearest posts:"
+NOT_WRITTEN = "has not written about this."
+"""Follows the author's name: the program says it, not the author."""
+NEAREST = "The nearest posts:"
 MOST_NEAREST = 3
 NOTICE = "ⓘ "
 """Begins the paragraph that tells who wrote an answer, above it."""
+_UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -62,17 +64,33 @@ def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
     text = ""
     places: list[tuple[int, int]] = []
     for quote in quotes:
-        shown = "\n".join(f"> {line}".rstrip() for line in quote.text.splitlines())
+        shown = "\n".join(f"> {line}".rstrip() for line in marked_text(quote).splitlines())
         places.append((len(text), len(text) + len(shown)))
         text += f"{shown}\n>\n> — {_named(quote)}\n\n"
     text = f"{text}{HEADING}\n\n" if before_prose else text.rstrip("\n")
     return Opening(text, tuple(places))
 
 
-def not_written_about(nearest: Sequence[NamedPost]) -> Opening:
+def marked_text(quote: Quote) -> str:
+    """The quotation with the sentence that answers in bold, where it can be.
+
+    It stays as it is where it is that sentence alone, and where bold would be read wrongly: in a
+    sentence over several lines or with asterisks or backquotes of its own.
+    """
+    if quote.marked is None:
+        return quote.text
+    begin, end = quote.marked
+    sentence = quote.text[begin:end]
+    if sentence == quote.text or _UNMARKABLE.search(sentence) or _in_code(quote.text, begin):
+        return quote.text
+    return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
+
+
+def not_written_about(author_name: str, nearest: Sequence[NamedPost]) -> Opening:
     """That the author has not written about it, with the posts that lie nearest (three at most)."""
+    said = f"{author_name} {NOT_WRITTEN}"
     listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
-    return Opening(f"{NOT_WRITTEN} {NEAREST}\n\n{listed}" if listed else NOT_WRITTEN)
+    return Opening(f"{said} {NEAREST}\n\n{listed}" if listed else said)
 
 
 def prose_of(answer: str) -> str:
@@ -107,10 +125,15 @@ def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]
 
 
 def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str, Any]]:
-    """`twin.quotes` of an answer; `at` counts characters of its content, `start` the post's."""
+    """`twin.quotes` of an answer.
+
+    `at` counts characters of the answer's content, `start` and `end` those of the post, `marked`
+    those of `text`: the sentence that answers, or null.
+    """
     return [
         {
             "text": quote.text,
+            "marked": list(quote.marked) if quote.marked else None,
             **post_fields(quote),
             "start": quote.start,
             "end": quote.end,
@@ -134,6 +157,11 @@ def post_fields(post: NamedPost) -> dict[str, str]:
 def traced(quotes: Iterable[Quote]) -> str:
     """Quotations as a trace names them: `document:start-end`, separated by commas."""
     return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
+
+
+def _in_code(text: str, place: int) -> bool:
+    """Whether a fenced block of code is open at this place."""
+    return len(re.findall(r"^[ \t]*(?:```|~~~)", text[:place], re.MULTILINE)) % 2 == 1
 
 
 def _named(post: NamedPost) -> str:

@@ -1,38 +1,35 @@
-"""From which score on a quotation answers: learned from own sentences and from others'.
+"""From which score on a passage answers: learned from own sentences and from others' questions.
 
-Belongs here: the threshold, the mean vector, and what they were learned from; pure.
-Does not belong here: reading tables and embedding (`twin_assets/knowledge/quote_calibration.py`).
+Belongs here: the threshold, and what it was learned from; pure.
+Does not belong here: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
 
-There are no readers' questions when posts have just been imported, so held-out sentences stand in
-for them: a sentence of the author's is put as a question while every window that overlaps its own
-is left out. What then is found has the subject and other words, as with a reader's question; a
-sentence of another author's has neither. On the tuned half of tests/bench/questions the threshold
-that 5 % of the held-out sentences stay below declined 7 % of the readers' own questions and 90 % of
-foreign ones. This is the empirical quantile of split conformal prediction (Vovk et al. 2005;
-Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511): a question like a held-out sentence
-is declined with probability at most 5 %.
+There are no readers' questions when posts have just been imported. Held-out sentences stand in for
+them: a sentence of the author's is put as a question while every passage that overlaps its own is
+left out. Against them stand questions that other people asked other authors. The threshold lies
+halfway between the medians of both, where it depends on no single question: some of those asked of
+others are about what this author writes of, and some sentences say nothing of their post. On 100
+own and 50 foreign questions (tuned half of tests/bench/reader_questions) it declined 4 and 86 %.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
+
+from twin_resources.models.quotes.quoter import deciding_score
 
 if TYPE_CHECKING:
     import numpy as np
 
-CALIBRATION_VERSION = "1"
-DECLINED_OWN = 0.05
-DECLINED_FOREIGN = 0.95
-FEWEST_OWN = 50
-# Of MiniLM's cosines: between the thresholds of the three bundled authors (.30 to .32).
-DEFAULT_THRESHOLD = 0.31
+CALIBRATION_VERSION = "2"
+FEWEST_ASKED = 50
+# Of MiniLM's cosines: about the thresholds of the three bundled authors (.30 to .34).
+DEFAULT_THRESHOLD = 0.32
 MOST_OWN = 400
-MOST_FOREIGN = 400
 FEWEST_WORDS_ASKED = 6
 
 
@@ -41,8 +38,8 @@ class Calibration:
     """From which score on quotations answer, and what that does to the questions it was learned by.
 
     Attributes:
-        threshold: cosine of the best window; below it the author has not written about it.
-        own, foreign: held-out sentences of the author, and sentences of others, that were asked.
+        threshold: of the deciding score; below it the author has not written about it.
+        own, foreign: held-out sentences of the author, and questions to others, that were asked.
         own_declined, foreign_declined: shares of them below the threshold; 0 without any.
     """
 
@@ -54,26 +51,19 @@ class Calibration:
 
 
 def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
-    """The threshold from the best scores of own and of foreign questions.
+    """The threshold from the scores of own sentences and of questions to others.
 
     Args:
-        own: of each held-out sentence the best cosine among windows that do not overlap its own.
-        foreign: of each sentence of another author the best cosine among all windows.
+        own: of each held-out sentence the deciding score among passages that do not overlap its
+            own.
+        foreign: of each question to another author the deciding score among all passages.
 
     Returns:
-        The highest threshold that declines at most 5 % of `own`, but none above what declines 95 %
-        of `foreign`, which would gain nothing. With fewer than 50 of `own`: `DEFAULT_THRESHOLD`.
+        The mean of both medians; with fewer than 50 of either `DEFAULT_THRESHOLD`.
     """
-    if len(own) < FEWEST_OWN:
-        threshold = DEFAULT_THRESHOLD
-    else:
-        ranked = sorted(own)
-        # At most a share δ of n + 1 exchangeable scores lies below the ⌊δ(n + 1)⌋-th smallest of n.
-        place = max(1, math.floor(DECLINED_OWN * (len(ranked) + 1)))
-        threshold = ranked[place - 1]
-        if foreign:
-            enough = sorted(foreign)[math.ceil(DECLINED_FOREIGN * len(foreign)) - 1]
-            threshold = min(threshold, math.nextafter(enough, math.inf))
+    threshold = DEFAULT_THRESHOLD
+    if min(len(own), len(foreign)) >= FEWEST_ASKED:
+        threshold = (median(own) + median(foreign)) / 2
     return Calibration(
         threshold=threshold,
         own=len(own),
@@ -83,29 +73,29 @@ def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
     )
 
 
-def best_scores(
-    vectors: np.ndarray, windows: np.ndarray, *, left_out: Sequence[Sequence[int]] = ()
+def deciding_scores(
+    vectors: np.ndarray, passages: np.ndarray, *, left_out: Sequence[Sequence[int]] = ()
 ) -> list[float]:
-    """The best cosine of each question among the windows.
+    """Of each question what decides whether the author has written about it (`quoter`).
 
     Args:
         vectors: unit vectors, shape (questions, dimension).
-        windows: unit vectors, shape (windows, dimension).
-        left_out: for each question the places of windows that it may not find.
+        passages: unit vectors, shape (passages, dimension).
+        left_out: for each question the places of passages that it may not find.
 
     Returns:
-        One score a question; questions that may find no window are left out.
+        One score a question; questions that may find no passage are left out.
     """
     import numpy as np
 
-    highest: list[float] = []
+    scores: list[float] = []
     for number, vector in enumerate(vectors):
-        scores = np.einsum("ij,j->i", windows, vector)
+        cosines = np.einsum("ij,j->i", passages, vector)
         if left_out:
-            scores[list(left_out[number])] = -np.inf
-        if scores.size and np.isfinite(best := float(scores.max())):
-            highest.append(best)
-    return highest
+            cosines = np.delete(cosines, list(left_out[number]))
+        if cosines.size:
+            scores.append(deciding_score(cosines))
+    return scores
 
 
 def drawn(names: Sequence[str], most: int) -> list[int]:

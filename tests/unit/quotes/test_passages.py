@@ -1,0 +1,140 @@
+"""What may be quoted: whole paragraphs, with their exact place, and nobody else's words."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twin_resources.models.quotes.passages import (
+    MOST_WORDS,
+    embedded_text,
+    passages_of,
+    word_count,
+)
+
+LONG = "This sentence about the oil of a clock has exactly twelve words altogether."  # 13
+PARAGRAPH = " ".join([LONG] * 4)  # 52 words
+
+
+def shown(text: str, **options: str) -> list[str]:
+    return [text[passage.start : passage.end] for passage in passages_of(text, **options)]
+
+
+def searched(text: str) -> list[str]:
+    return [text[slice(*passage.searched)] for passage in passages_of(text)]
+
+
+def test_a_paragraph_is_shown_whole() -> None:
+    text = "The oil dries first. Then the pivots wear. Then it stops. Nobody oils it in time."
+    assert shown(text) == [text]
+
+
+def test_short_paragraphs_are_searched_together_and_shown_with_those_beside_them() -> None:
+    text = f"People call it a fault.\n\nIt is not a fault.\n\n{PARAGRAPH}\n\n{PARAGRAPH}"
+    assert searched(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
+    first, second = shown(text)
+    assert first == text
+    assert second == text, "of its 114 words none is left out"
+    assert word_count(text) <= MOST_WORDS
+
+
+def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
+    text = f"{PARAGRAPH}\n\nBut never do it by hand."
+    assert set(shown(text)) == {text}
+
+
+def test_a_long_paragraph_is_cut_between_sentences() -> None:
+    text = " ".join([LONG] * 20)  # 260 words
+    passages = passages_of(text)
+    assert all(word_count(text[one.start : one.end]) <= MOST_WORDS for one in passages)
+    assert passages[0].start == 0
+    assert passages[-1].end == len(text)
+    for one, other in pairwise(passages):
+        assert one.start < other.start <= one.end < other.end
+    assert all(text[one.start : one.end].endswith(".") for one in passages)
+
+
+def test_no_passage_reaches_over_what_is_not_prose() -> None:
+    between = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
+    for block in between:
+        text = f"Before it stands a sentence.\n\n{block}\n\nAfter it stands another."
+        assert shown(text) == ["Before it stands a sentence.", "After it stands another."]
+
+
+def test_code_between_paragraphs_is_shown_with_them_and_not_searched() -> None:
+    text = "Print the details without a pager:\n\n```bash\ngit --no-pager show\n```"
+    (passage,) = passages_of(text)
+    assert text[passage.start : passage.end] == text
+    assert text[slice(*passage.searched)] == "Print the details without a pager:"
+    long_code = "```\n" + "line\n" * 30 + "```"
+    assert shown(f"It is a long listing.\n\n{long_code}") == ["It is a long listing."]
+    assert shown("```\nnothing = 'but code'\n```") == []
+
+
+def test_quotations_of_others_are_not_quoted() -> None:
+    theirs = "> He said that clocks are toys. I wrote it down."
+    text = f"{theirs}\n\nI disagree with him entirely."
+    assert shown(text) == ["I disagree with him entirely."]
+    assert shown("- A first item stands here alone.\n- > He said so.\n") == [
+        "A first item stands here alone."
+    ]
+
+
+def test_items_of_a_list_come_without_their_first_marker() -> None:
+    text = "- Wind it on a Sunday evening.\n- Never move the hands back.\n"
+    assert shown(text) == ["Wind it on a Sunday evening.\n- Never move the hands back."]
+    assert shown("3. Take the pendulum off before you carry it.") == [
+        "Take the pendulum off before you carry it."
+    ]
+
+
+def test_abbreviations_end_no_sentence() -> None:
+    text = "Mr. Graham made it in 1720, e.g. for a church. It still goes today."
+    (passage,) = passages_of(text)
+    assert [text[start:end] for start, end in passage.sentences] == [
+        "Mr. Graham made it in 1720, e.g. for a church.",
+        "It still goes today.",
+    ]
+
+
+def test_other_scripts_have_sentences_and_words_too() -> None:
+    text = "時計は静かに動いています。油は八年で乾きます。その後に軸が減ります。"
+    (passage,) = passages_of(text, language="ja")
+    assert len(passage.sentences) == 3
+    assert 10 < word_count(text) < 25
+    many = passages_of(text * 12, language="ja")
+    assert all(word_count((text * 12)[one.start : one.end]) <= MOST_WORDS for one in many)
+
+
+def test_what_is_too_short_answers_nobody() -> None:
+    assert shown("So eight.") == []
+    assert shown("") == []
+
+
+def test_the_embedded_text_names_the_post_and_neither_address_nor_code() -> None:
+    said = embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
+    assert said == "On oil\nSee the oil can there."
+    assert (
+        embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.") == "Run it:\n\n \n\nThen wait."
+    )
+
+
+SENTENCE = st.text(alphabet="abc äß1é😀,'“”*_[]()#>|`~-", min_size=1, max_size=40)
+BLOCKS = st.lists(st.lists(SENTENCE, min_size=1, max_size=4).map(". ".join), max_size=6)
+
+
+@given(BLOCKS.map("\n\n".join))
+def test_places_are_exact_whatever_stands_there(text: str) -> None:
+    passages = passages_of(text)
+    for passage in passages:
+        begin, stop = passage.searched
+        assert 0 <= passage.start <= begin < stop <= passage.end <= len(text)
+        assert not text[passage.start].isspace()
+        assert not text[passage.end - 1].isspace()
+        assert begin == passage.sentences[0][0]
+        assert stop == passage.sentences[-1][1]
+        for (_, end), (start, _) in zip(passage.sentences, passage.sentences[1:], strict=False):
+            assert end <= start
+    assert len({passage.searched[0] for passage in passages}) == len(passages)

@@ -1,0 +1,73 @@
+"""The asset `passage_embeddings` and its check: what an answer quotes stands in the post.
+
+Belongs here: the asset and the check. Does not belong here: cutting (`quotable_rows`), quoting
+(`twin_resources/models/quotes`).
+"""
+
+import dagster as dg
+import polars as pl
+
+from twin_assets.corpus.cleaned_documents import cleaned_documents
+from twin_assets.knowledge import quotable_rows
+from twin_assets.partitions import authors
+from twin_assets.table_assets import materialized, table_asset
+from twin_resources.dagster_resources import EmbedderResource
+from twin_resources.models.quotes.passages import PASSAGES_VERSION
+from twin_resources.models.quotes.quoter import PASSAGES, update_index
+from twin_resources.processes.progress_lines import SyncProgressLines
+from twin_resources.storage.tables.tables import Tables
+
+ROWS_AT_ONCE = 50_000  # of passages: 25 MB, for which the documents' texts are scanned once
+
+
+@table_asset(group_name="knowledge", deps=[cleaned_documents], code_version=PASSAGES_VERSION)
+def passage_embeddings(
+    context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
+) -> dg.MaterializeResult:
+    """Whole paragraphs of at most 120 words with their vectors: what an answer may quote."""
+    author, model = context.partition_key, embedder.embedder()
+    progress = SyncProgressLines(context.log.info, "embedding paragraphs")
+    done = quotable_rows.update_passages(tables, author, model, progress=progress)
+    if done.rows:
+        update_index(tables, PASSAGES, author)
+    return materialized(done, {"embedder": model.revision})
+
+
+@dg.asset_check(
+    asset=passage_embeddings,
+    additional_deps=[cleaned_documents],
+    partitions_def=authors,
+    blocking=True,
+)
+def quotations_are_verbatim(
+    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
+) -> dg.AssetCheckResult:
+    """Each passage is, character by character, the part of the kept post that it names.
+
+    A passage is looked at once, when it is new.
+    """
+    author = context.partition_key
+    claim = "quotations_are_verbatim"
+    new = tables.unverified(PASSAGES, author, claim=claim, version=PASSAGES_VERSION)
+    columns = ["document_id", "start", "end", "text"]
+    wrong = sum(
+        quotable_rows.misquoted(part, _texts_of(tables, author, part["document_id"]))
+        for part in new.parts(columns, rows=ROWS_AT_ONCE)
+        if part.height
+    )
+    if not wrong:
+        new.hold()
+    return dg.AssetCheckResult(
+        passed=wrong == 0, metadata={"passages": new.rows, "not_verbatim": wrong}
+    )
+
+
+def _texts_of(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
+    """`document_id` and `text` of these documents, as far as they are kept."""
+    listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
+    return tables.read(
+        "cleaned_documents",
+        author,
+        columns=["document_id", "text"],
+        where=f"kept AND document_id IN ({listed})",
+    )
