@@ -53,7 +53,8 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-SEARCH_TURNS = 3
+# The question and the turn before: with two turns before it fewer follow-ups found their answer.
+SEARCH_TURNS = 2
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 MAX_ANSWER_TOKENS = 4096

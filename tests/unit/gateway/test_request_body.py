@@ -120,7 +120,7 @@ def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
     ]
     asked = ask(messages=turns)
     assert asked.question == "fourth"
-    assert asked.search_text == "fourth\nthird\nsecond"
+    assert asked.search_text == "fourth\nthird"
     assert [turn["content"] for turn in asked.history] == ["first", "answer", "second", "third"]
 
 

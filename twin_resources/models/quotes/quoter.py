@@ -40,6 +40,7 @@ MOST_QUOTES = 3
 # A third passage where its score is this near to the second's.
 CLOSE_SCORES = 0.06
 RANK_BONUS = 0.1
+FEWEST_MARKED_CHARACTERS = 40
 DECIDING = 3
 _KEPT_TABLES = 64
 _COLUMNS = [
@@ -284,12 +285,12 @@ def _choose(
     own = _centred_cosines(vectors, question, calibrated.mean)
     fields = rows.drop_columns(["vector"]).to_pylist()
     rank = {name: place for place, name in enumerate(documents, start=1)}
-    nearest = [_nearest_sentence(row, sentences) for row in fields]
+    searched = [_searched_sentences(row, sentences) for row in fields]
     scores = [
-        float(score) + (sentence.score if sentence else float(score)) + RANK_BONUS / rank[name]
-        for score, sentence, name in zip(
-            own, nearest, (row["document_id"] for row in fields), strict=True
-        )
+        float(score)
+        + max((sentence.score for sentence in inside), default=float(score))
+        + RANK_BONUS / rank[row["document_id"]]
+        for score, inside, row in zip(own, searched, fields, strict=True)
     ]
     order = sorted(
         range(len(fields)),
@@ -302,26 +303,28 @@ def _choose(
             len(chosen) >= MOST_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
-        quote = _quote(fields[place], float(plain[place]), nearest[place])
+        quote = _quote(fields[place], float(plain[place]), searched[place])
         if not any(_overlap(quote, other) for other in chosen):
             chosen.append(quote)
             last = scores[place]
     return Quoted(tuple(chosen), best, threshold)
 
 
-def _nearest_sentence(
+def _searched_sentences(
     row: Mapping[str, Any], sentences: Mapping[str, Sequence[_ScoredSentence]]
-) -> _ScoredSentence | None:
-    """Of the searched part of a passage; None: its sentences are not embedded yet."""
-    inside = (
+) -> list[_ScoredSentence]:
+    """Those of the searched part of a passage; none: they are not embedded yet."""
+    return [
         sentence
         for sentence in sentences.get(row["document_id"], ())
         if row["searched_start"] <= sentence.start and sentence.end <= row["searched_end"]
-    )
-    return max(inside, key=lambda sentence: sentence.score, default=None)
+    ]
 
 
-def _quote(row: Mapping[str, Any], score: float, sentence: _ScoredSentence | None) -> Quote:
+def _quote(row: Mapping[str, Any], score: float, sentences: Sequence[_ScoredSentence]) -> Quote:
+    # A short sentence is near to whatever is near to the title, which is embedded with it.
+    long = [one for one in sentences if one.end - one.start >= FEWEST_MARKED_CHARACTERS]
+    sentence = max(long or sentences, key=lambda one: one.score, default=None)
     start = row["start"]
     return Quote(
         text=row["text"],
