@@ -50,17 +50,20 @@ def import_(
 
 @commands.command(
     rich_help_panel=POSTS,
-    epilog=example("twin forget --author mara-lindqvist --post 2014-03-02-clock.md --dry-run"),
+    epilog=example("twin forget --post 2014-03-02-clock.md --dry-run"),
 )
 def forget(
     post: Annotated[
-        str, typer.Option("--post", help="Source id or address of a post; with --author.")
+        str,
+        typer.Option(
+            "--post", help="A post: its document id, path, address or title; one is enough."
+        ),
     ] = "",
     author: Annotated[
         str,
         typer.Option(
             "--author",
-            help="Whose post; alone: the author with everything.",
+            help="Whose post, where several have it; alone: the author with everything.",
             autocompletion=completion.authors,
         ),
     ] = "",

@@ -127,7 +127,7 @@ def find(state: State, number: int) -> ErasureRequest:
         raise TwinError(
             f"find the request {number} to forget",
             found="no such request in the state store",
-            next_step="ask for it: `twin forget --post ID --author SLUG`",
+            next_step="ask for it: `twin forget --post ID`",
         )
     return _request(first_row)
 

@@ -95,7 +95,7 @@ def _begin(instance: Installation, subject: ErasureSubject) -> ErasureTarget:
         raise TwinError(
             f"forget the post {subject.name!r} of {subject.author}",
             found=f"{posts.height} posts, none with that source id or address",
-            next_step="name it as `twin explain` does, by its source id or its address",
+            next_step="ask again with `twin forget`, which finds the post by any name it has",
         )
     return ErasureTarget(subject, ids=frozenset(named["source_id"].to_list()))
 

@@ -22,6 +22,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.runs import follow
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.keys import reader_of
+from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -55,7 +56,7 @@ def run_forget(
     """Forget, or say where the subject is; returns the exit code.
 
     Args:
-        post: its source id or address; with `author`.
+        post: its id, address, path or title (`erasure/post_names.py`).
         author: the author's name or slug; alone: the author with everything.
         reader: the 16 digits by which traces name a reader, or the reader's key.
         dry_run: only say in which places it is; nothing is written.
@@ -65,6 +66,8 @@ def run_forget(
             request stays open, and the same command goes on.
     """
     subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
+    if post and not as_json:
+        console.print(f"the post {subject.name} of {subject.author}", markup=False)
     if dry_run:
         outcome = _without_a_stack(settings, subject)
         if as_json:
@@ -109,16 +112,30 @@ def named_subject(
             found="neither a key nor a reader's 16 digits",
             next_step="give the reader's key, or the `reader` of one of their traces",
         )
+    if post and not reader:
+        slugs = [_known_slug(settings, author)] if author else []
+        return _known_post(settings, post, slugs), ""
     if author and not reader:
         slug = _known_slug(settings, author)
-        if post:
-            return ErasureSubject("post", slug, post), ""
         return ErasureSubject("author", slug, slug), ""
     raise TwinError(
         "forget",
         found="no subject, or more than one",
-        next_step="name one: --post ID --author SLUG, or --author SLUG alone, or --reader KEY",
+        next_step="name one: --post ID, or --author SLUG alone, or --reader KEY",
     )
+
+
+def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
+    """The post, of the author named or of any in this home."""
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.post_names import find_post
+
+    installation = Installation.of(settings)
+    try:
+        authors = slugs or [author.slug for author in list_authors(settings)]
+        return find_post(installation, post, authors)
+    finally:
+        installation.state.close()
 
 
 def _known_slug(settings: Settings, author: str) -> str:

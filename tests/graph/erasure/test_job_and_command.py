@@ -9,12 +9,16 @@ import dagster as dg
 import pytest
 from rich.console import Console
 from twin_cli.commands.forget_command import named_subject, run_forget
+from twin_cli.running import app
+from typer.testing import CliRunner
 
 from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.erasure.plan import plan
+from twin_resources.erasure.post_names import find_post, names_of
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import Retriever
@@ -135,8 +139,52 @@ def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPat
     assert document["kind"] == "reader"
     assert document["places"]["traces"] > 0
     assert files_with(lived.settings.home, QUESTION_WORD) == []
-    with pytest.raises(TwinError, match="none with that source id or address"):
-        run(author=AUTHOR, post="_posts/never-written.md", dry_run=True)
+
+
+@pytest.mark.parametrize("way", ["document id", "path", "file", "title", "source id"])
+def test_a_post_is_named_by_what_a_person_has(lived: Lived, way: str) -> None:
+    """As README writes it, `twin forget --post ID` and nothing else."""
+    [known] = [post for post in names_of(lived.instance, AUTHOR) if post.source_id == TOLD]
+    name = {
+        "document id": known.document_id,
+        "path": f"/somewhere/else/{TOLD}",
+        "file": TOLD.rpartition("/")[2],
+        "title": known.title.upper(),
+        "source id": TOLD,
+    }[way]
+    assert name
+    assert named_subject(lived.settings, post=name, author="", reader="") == (POST, "")
+
+
+def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None:
+    [known] = [post for post in names_of(lived.instance, AUTHOR) if post.source_id == TOLD]
+    done = CliRunner().invoke(
+        app, ["forget", "--post", known.document_id, "--home", str(lived.settings.home)]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"the post {TOLD} of {AUTHOR}" in " ".join(done.output.split())
+    assert files_with(lived.settings.home, POST_WORD) == []
+
+
+def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> None:
+    options = {"author": "", "reader": "", "dry_run": False, "as_json": True}
+    with pytest.raises(TwinError, match=r"nearest: .*2020-01-02-clock\.md"):
+        run_forget(  # type: ignore[arg-type]
+            lived.settings, post="2020-01-02-clocks.md", **options, console=Console(quiet=True)
+        )
+    assert journal.unfinished(lived.instance.state) == []
+
+
+def test_an_interrupted_request_is_found_by_its_document_id(lived: Lived) -> None:
+    """Its post may be gone from the tables already: the plan knows the names."""
+    instance = lived.instance
+    [known] = [post for post in names_of(instance, AUTHOR) if post.source_id == TOLD]
+    number = journal.ask(instance.state, POST, asked_by="test")
+    planned = plan(instance, POST)
+    journal.write_plan(instance.state, number, planned.to_json())
+    assert find_post(instance, known.document_id, [AUTHOR]) == POST
+    instance.tables.forget("raw_posts", AUTHOR, [TOLD])
+    assert find_post(instance, known.document_id, [AUTHOR]) == POST
 
 
 def test_what_the_options_name(lived: Lived) -> None:
@@ -153,7 +201,7 @@ def test_what_the_options_name(lived: Lived) -> None:
     assert named(author=AUTHOR, post=TOLD) == (POST, "")
     for wrong in (
         {},
-        {"post": TOLD},
+        {"post": TOLD, "reader": lived.reader},
         {"reader": lived.reader, "author": AUTHOR},
         {"reader": "somebody"},
     ):

@@ -1,0 +1,67 @@
+"""Which post a name means, and what a refusal lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.erasure.post_names import PostNames, post_meant
+from twin_resources.errors import TwinError
+
+
+def post(source_id: str, *, author: str = "ann", title: str = "On oil", url: str = "") -> PostNames:
+    return PostNames(author, source_id, source_id, url, title, f"document-{source_id}")
+
+
+POSTS = [
+    post("_posts/oil.md", url="https://x.example/oil"),
+    post("feed:oil", url="https://x.example/oil"),
+    post("_posts/brass.md", title="On brass"),
+    post("notes/brass.md", title="Brass again"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("_posts/oil.md", "_posts/oil.md"),
+        ("document-notes/brass.md", "notes/brass.md"),
+        ("./oil.md", "_posts/oil.md"),
+        ("/home/ann/blog/_posts/brass.md", "_posts/brass.md"),
+        ("on  BRASS", "_posts/brass.md"),
+    ],
+)
+def test_one_post_has_the_name(name: str, meant: str) -> None:
+    assert post_meant(POSTS, name) == ErasureSubject("post", "ann", meant)
+
+
+def test_an_address_names_every_copy_of_the_post() -> None:
+    subject = post_meant(POSTS, "https://x.example/oil")
+    assert subject == ErasureSubject("post", "ann", "https://x.example/oil")
+
+
+@pytest.mark.parametrize("name", ["brass.md", "On oil"])
+def test_a_name_of_several_is_refused(name: str) -> None:
+    with pytest.raises(TwinError, match="2 posts of that name: "):
+        post_meant(POSTS, name)
+
+
+def test_an_id_of_two_authors_is_refused() -> None:
+    both = [post("_posts/oil.md"), post("_posts/oil.md", author="bob")]
+    with pytest.raises(TwinError, match=r"of ann.*of bob"):
+        post_meant(both, "_posts/oil.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("brass again, and", "notes/brass.md"), ("_posts/oils.md", "_posts/oil.md")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(TwinError, match=f"among 4 posts; nearest: .*{nearest}"):
+        post_meant(POSTS, name)
+
+
+def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
+    with pytest.raises(TwinError) as refused:
+        post_meant(POSTS, "qqqqqqqq")
+    assert refused.value.found == "none of that name among 4 posts"

@@ -1,0 +1,168 @@
+"""Which post a person means: by its id, its address, its file or its title.
+
+Belongs here: from the words of a request to one post of one author, or a refusal that names the
+nearest. Does not belong here: what else belongs to that post (`plan.py`), asking (`journal.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twin_resources.erasure import journal
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.errors import TwinError
+
+POSTS, DOCUMENTS = "raw_posts", "cleaned_documents"
+NEAREST = 3  # candidates of a refusal
+
+
+@dataclass(frozen=True)
+class PostNames:
+    """One imported post, by every name that a person may have of it; unknown ones are empty.
+
+    Attributes:
+        document_id: as answers, `twin explain` and the page give it.
+    """
+
+    author: str
+    source_id: str
+    path: str
+    url: str
+    title: str
+    document_id: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        names = (self.source_id, self.path, self.url, self.title, self.document_id)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    def __str__(self) -> str:
+        return f"{self.source_id} ({self.title}, of {self.author})"
+
+
+def find_post(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
+    """The post of one of these authors that a name means.
+
+    Source id and address are exact. A document id, the end of a path and a title are accepted where
+    one post has them. A request that was interrupted is found by what its plan knows.
+
+    Args:
+        authors: slugs.
+
+    Raises:
+        TwinError: no post has that name, or several have it; the nearest are listed.
+    """
+    if (unfinished := _unfinished(instance, name, authors)) is not None:
+        return unfinished
+    posts = [post for author in authors for post in names_of(instance, author)]
+    return post_meant(posts, name)
+
+
+def post_meant(posts: Sequence[PostNames], name: str) -> ErasureSubject:
+    """The one post among these that a name means, by the rules of `find_post`.
+
+    Raises:
+        TwinError: as `find_post`.
+    """
+    for is_meant in _RULES:
+        meant = [post for post in posts if is_meant(post, name)]
+        exact = is_meant is _has_id_or_address
+        if exact and len({post.author for post in meant}) == 1:
+            return ErasureSubject("post", meant[0].author, name)  # an address may have two copies
+        if len(meant) == 1:
+            return ErasureSubject("post", meant[0].author, meant[0].source_id)
+        if meant:
+            raise TwinError(
+                f"forget the post {name!r}",
+                found=f"{len(meant)} posts of that name: {_listed(meant)}",
+                next_step="name one by its id, with --author where two authors have it",
+            )
+    nearest = _nearest(posts, name)
+    known = f"none of that name among {len(posts)} posts"
+    raise TwinError(
+        f"forget the post {name!r}",
+        found=f"{known}; nearest: {_listed(nearest)}" if nearest else known,
+        next_step="give the document id that `twin explain` and the page show, or the post's "
+        "path, address or title",
+    )
+
+
+def names_of(instance: Installation, author: str) -> list[PostNames]:
+    """The posts of an author; none before an import."""
+    tables = instance.tables
+    if not tables.exists(POSTS, author):
+        return []
+    documents: dict[str, str] = {}
+    if tables.exists(DOCUMENTS, author):
+        rows = tables.read(DOCUMENTS, author, columns=["source_id", "document_id"])
+        documents = dict(rows.select("source_id", "document_id").iter_rows())
+    columns = ["source_id", "path", "url", "title"]
+    posts = tables.read(POSTS, author, columns=columns).select(columns)
+    return [
+        PostNames(
+            author,
+            str(source_id),
+            str(path or ""),
+            str(url or ""),
+            str(title or ""),
+            documents.get(source_id, ""),
+        )
+        for source_id, path, url, title in posts.iter_rows()
+    ]
+
+
+def _unfinished(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject | None:
+    """The subject of an open request of that name, whose post may be gone from the tables."""
+    for request in journal.unfinished(instance.state):
+        subject = request.subject
+        if subject is None or subject.kind != "post" or subject.author not in authors:
+            continue
+        if name == subject.name or (request.plan and name in json.loads(request.plan)["ids"]):
+            return subject
+    return None
+
+
+def _has_id_or_address(post: PostNames, name: str) -> bool:
+    return name in (post.source_id, post.url)
+
+
+def _has_document_id(post: PostNames, name: str) -> bool:
+    return name == post.document_id
+
+
+def _has_path(post: PostNames, name: str) -> bool:
+    """Whether one is the end of the other: the file where it lies, or its bare name."""
+    asked = f"/{name.replace(chr(92), '/').removeprefix('./').strip('/')}"
+    known = [f"/{path.strip('/')}" for path in (post.source_id, post.path) if path]
+    return any(asked.endswith(path) or path.endswith(asked) for path in known)
+
+
+def _has_title(post: PostNames, name: str) -> bool:
+    return " ".join(name.casefold().split()) == " ".join(post.title.casefold().split())
+
+
+_RULES: tuple[Callable[[PostNames, str], bool], ...] = (
+    _has_id_or_address,
+    _has_document_id,
+    _has_path,
+    _has_title,
+)
+
+
+def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
+    """The posts that have the name's words in one of theirs, else those that are spelt like it."""
+    asked = name.casefold().strip()
+    by_name = {one.casefold(): post for post in posts for one in post.all}
+    holding = [post for one, post in by_name.items() if asked and asked in one]
+    spelt = difflib.get_close_matches(asked, by_name, n=NEAREST, cutoff=0.5)
+    return list(dict.fromkeys([*holding, *(by_name[one] for one in spelt)]))[:NEAREST]
+
+
+def _listed(posts: Sequence[PostNames]) -> str:
+    shown = "; ".join(str(post) for post in posts[:NEAREST])
+    return f"{shown}; …" if len(posts) > NEAREST else shown
