@@ -132,11 +132,11 @@ def frames_of(
     tab.wait_for_function("document.body.dataset.talk === 'free'", timeout=WAIT_MS)
     tab.wait_for_timeout(800)
     yield shot("The answer opens with the author's own sentences.", 3.0)
-    cards = tab.locator("#cards")
-    cards.scroll_into_view_if_needed()
-    tab.evaluate("document.querySelector('#cards').style.outline = '3px solid #c60'")
+    note = tab.locator(".twin-note").first
+    note.scroll_into_view_if_needed()
+    note.locator("summary").first.click()
+    tab.wait_for_timeout(300)
     yield shot("Each with its post, date and place.", 3.0)
-    tab.evaluate("document.querySelector('#cards').style.outline = ''")
     yield Frame(
         _terminal(tab, settings, author), "A small model learns the voice; a gate judges it.", 3.0
     )

@@ -3,8 +3,8 @@
 Belongs here: starting and ending them, what several tests do in the page. Does not belong here:
 assertions, the stand-in gateway (`standing_in.py`).
 
-TWIN_DOC_SCREENSHOTS=1 writes the pictures of deploy/docs anew; without it they go to the test's
-folder of logs.
+TWIN_SCREENSHOTS=FOLDER: the pictures go there (`deploy/docs` makes the documents' anew); without it
+to the test's folder of logs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.conftest import ROOT
 from tests.live.gateway.stack import end, free_port
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
@@ -38,6 +37,8 @@ BROWSER = next(
 )
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 WAIT_MS = 60_000
+ANSWERS = "#conversation .bot.message:not(.component)"  # their texts
+NOTES = "#conversation .twin-notes"  # below each
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="80"><text y="40">ann</text></svg>'
 )
@@ -286,22 +287,20 @@ def free(tab: Any, *, view: str = "talk") -> None:
 
 
 def answered(tab: Any, *, count: int = 1) -> None:
-    """Wait for that many whole answers: the cards of the last stand beside it."""
+    """Wait for that many whole answers, each with what it rests on below it."""
     free(tab)
-    tab.wait_for_function(
-        f"document.querySelectorAll('#conversation .bot.message').length === {count}",
-        timeout=WAIT_MS,
-    )
-    tab.locator("#cards .twin-about").wait_for(timeout=WAIT_MS)
+    for what in (ANSWERS, f"{NOTES} .twin-about"):
+        tab.wait_for_function(
+            f'document.querySelectorAll("{what}").length === {count}', timeout=WAIT_MS
+        )
 
 
 @pytest.fixture
 def picture(process_logs: Path) -> Callable[..., None]:
-    """Keep a screenshot: in deploy/docs when the documents' pictures are made anew."""
-    anew = os.environ.get("TWIN_DOC_SCREENSHOTS") == "1"
+    """Keep a screenshot, in the folder that TWIN_SCREENSHOTS names."""
+    folder = Path(os.environ.get("TWIN_SCREENSHOTS") or process_logs)
 
     def take(tab: Any, name: str, **how: Any) -> None:
-        folder = ROOT / "deploy" / "docs" if anew else process_logs
         tab.screenshot(path=folder / f"{name}.png", **how)
 
     return take

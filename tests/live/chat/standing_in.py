@@ -3,9 +3,10 @@
 Belongs here: its answers, what it was asked, whether a reader left. Does not belong here: anything
 that a real gateway shows as well (`test_chat_page.py` asks one).
 
-A question holds the orders: `slow` is a word each .25 s, `fail` a refusal, `stuck` an answer that
-never begins. Run as a process: `python standing_in.py PORT LOG`; every request and every reader who
-left is a line of JSON in LOG. Beside it a `.delay` file says how many seconds the models take.
+A question holds the orders: `slow` is a word each .25 s, `long` an answer of several screens,
+`fail` a refusal, `stuck` an answer that never begins. Run as a process: `python standing_in.py PORT
+LOG`; every request and every reader who left is a line of JSON in LOG. Beside it a `.delay` file
+says how many seconds the models take.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from twin_resources.models.quotes.answer_text import HEADING, NEAREST, NOT_WRITT
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
+MARKED = "and no more than one drop."
 SPITEFUL = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
@@ -86,6 +88,8 @@ class Gateway:
                 text = OPENING + TUNED
             if "nothing" in question:
                 text = f"Mara {NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
+            if "long" in question:
+                text = "\n\n".join([text, *[TUNED] * 30])
             for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
                 yield self.chunk({"content": f"{word} "})
@@ -123,6 +127,8 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
         return told | {"answer": "not_written_about", "nearest": nearest}
     dated = {"published_at": "2019-05-04", "start": 0}
     quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
+    begin = QUOTED.index(MARKED)
+    quote |= {"marked": [begin, begin + len(MARKED)]}
     return told | {
         "answer": "quote_and_voice",
         "quotes": [quote | {"published_at": "2019-05-04"}],

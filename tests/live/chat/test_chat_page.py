@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.chat.conftest import WAIT_MS, Page, answered, ask, free, needs_browser, ready
+from tests.live.chat.conftest import NOTES, WAIT_MS, Page, answered, ask, free, needs_browser, ready
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
 from tests.live.gateway.stack import (
     PASSAGES,
@@ -83,10 +83,10 @@ def test_a_person_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, br
     ask(tab, QUESTION)
     answered(tab)
     assert tab.locator("h1").inner_text() == "Ann Bell"
-    assert 1 <= tab.locator("#cards .twin-card").count() <= len(PASSAGES)
-    tab.locator("#cards summary", has_text="About this answer").click()
-    facts = tab.locator("#cards").inner_text()
-    assert "base" in facts
+    assert 1 <= tab.locator(f"{NOTES} .twin-note").count() <= len(PASSAGES)
+    tab.locator(f"{NOTES} .twin-about > summary").click()
+    facts = tab.locator(f"{NOTES} .twin-about").inner_text()
+    assert "the base model" in facts
     assert "$0.0" in facts
     trace_id = next(
         word for word in facts.split() if len(word) == 32 and set(word) <= set("0123456789abcdef")
@@ -106,7 +106,7 @@ def test_a_person_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, br
     assert found["output"] == EDIT
     assert stack.trace(trace_id)["metadata"]["twin.author"] == "ann"
 
-    tab.locator("#cards a[data-trace]").click()
+    tab.locator(f"{NOTES} a[data-trace]").click()
     tree = tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)
     said = tree.inner_text()

@@ -50,9 +50,13 @@ def test_a_question_is_asked_read_and_voted_on(tab: Any, slow_gateway: SlowGatew
     assert thumb["named"]
     tab.keyboard.press("Enter")
     assert slow_gateway.wait_for("feedback", count=1)
-    link = tab_to(tab, "#cards a[href^='https://']")
+    note = tab_to(tab, ".twin-note > summary")
+    assert note["seen"]
+    assert "oil" in note["named"].lower()
+    tab.keyboard.press("Enter")
+    link = tab_to(tab, ".twin-note a[href^='https://']")
     assert link["seen"]
-    assert "oil" in link["named"].lower()
+    assert link["named"] == "Read the post"
 
 
 def test_the_tabs_change_by_arrows_or_enter(tab: Any) -> None:

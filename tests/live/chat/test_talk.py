@@ -6,10 +6,11 @@ The gateway is a stand-in that writes as slowly as a test wants; `test_chat_page
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from tests.live.chat.conftest import (
+    ANSWERS,
+    NOTES,
     WAIT_MS,
     Page,
     SlowGateway,
@@ -21,7 +22,7 @@ from tests.live.chat.conftest import (
     press_enter,
     ready,
 )
-from tests.live.chat.standing_in import TUNED
+from tests.live.chat.standing_in import MARKED, TUNED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -75,7 +76,7 @@ def test_a_failure_is_a_line_of_text_and_carries_no_thumbs(tab: Any) -> None:
     assert said.get_attribute("role") == "alert"
     assert tab.locator(".toast-wrap .toast-body").count() == 0
     assert tab.get_by_label("Like", exact=True).count() == 0
-    assert tab.locator("#conversation .bot.message").count() == 0
+    assert tab.locator(ANSWERS).count() == 0
     conversation = tab.locator("#conversation").bounding_box()
     assert said.bounding_box()["y"] >= conversation["y"] + conversation["height"]
 
@@ -99,16 +100,21 @@ def ask_when_free(tab: Any, question: str) -> None:
     ask(tab, question)
 
 
+def answered_by(tab: Any, name: str) -> None:
+    tab.locator("#version input").click()
+    tab.get_by_role("option", name=name).click()
+
+
 def test_another_versions_answers_are_not_in_the_context(
     tab: Any, slow_gateway: SlowGateway
 ) -> None:
     """What is compared with must not have been read."""
     ask(tab, "How much oil?")
     answered(tab)
-    tab.locator("#version").get_by_label("base model").check()
+    answered_by(tab, "base model")
     ask(tab, "And you?")
     answered(tab, count=2)
-    tab.locator("#version").get_by_label("as released").check()
+    answered_by(tab, "as released")
     ask(tab, "More?")
     answered(tab, count=3)
     assert slow_gateway.noted("asked") == ["twin/ann", "twin/ann@base", "twin/ann"]
@@ -150,14 +156,14 @@ def test_the_conversation_survives_a_reload_and_a_new_one_begins_empty(
     answered(tab)
     tab.reload()
     ready(tab)
-    tab.locator("#conversation .bot.message").wait_for(timeout=WAIT_MS)
+    tab.locator(ANSWERS).wait_for(timeout=WAIT_MS)
     assert "How much oil?" in tab.locator("#conversation").inner_text()
-    assert tab.locator("#cards mark").count() == 1
+    assert tab.locator(f"{NOTES} mark").count() == 1
     ask(tab, "And then?")
     answered(tab, count=2)
     assert len(slow_gateway.noted("messages")[1]) == 3
     tab.locator("#new").click()
-    tab.locator("#conversation .bot.message").first.wait_for(state="detached", timeout=WAIT_MS)
+    tab.locator(ANSWERS).first.wait_for(state="detached", timeout=WAIT_MS)
     ask(tab, "From the start?")
     answered(tab)
     assert len(slow_gateway.noted("messages")[2]) == 1
@@ -170,7 +176,7 @@ def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowG
     tab.locator("#author input").click()
     tab.get_by_role("option", name="Bob Stone").click()
     tab.wait_for_function("document.querySelector('h1').innerText === 'Bob Stone'")
-    assert tab.locator("#conversation .bot.message").count() == 0
+    assert tab.locator(ANSWERS).count() == 0
     ask(tab, "And you?")
     answered(tab)
     assert slow_gateway.noted("asked") == ["twin/ann", "twin/bob"]
@@ -180,34 +186,36 @@ def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowG
     assert tab.locator("h1").inner_text() == "Bob Stone"
 
 
-def test_the_authors_titles_are_examples(
-    tab: Any, slow_gateway: SlowGateway, picture: Callable[..., None]
-) -> None:
+def test_the_authors_titles_are_examples(tab: Any, slow_gateway: SlowGateway) -> None:
     example = tab.get_by_text("On <author> & co")
     example.wait_for(timeout=WAIT_MS)
-    picture(tab, "page-welcome")
     example.click()
     answered(tab)
     (asked,) = slow_gateway.noted("messages")
     assert asked[-1]["content"] == "What do you say in “On <author> & co”?"
 
 
-def test_sources_are_cards_with_the_quoted_sentence_marked(
-    tab: Any, picture: Callable[..., None]
-) -> None:
+def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> None:
     ask(tab, "How much oil?")
     answered(tab)
-    quoted, other = tab.locator("#cards .twin-card").all()
-    assert quoted.locator("mark").inner_text().startswith("A clock wants one drop of oil")
-    assert quoted.locator("time").inner_text() == "2019-05-04"
-    assert quoted.locator("h3 a").get_attribute("href") == "https://x.example/0"
+    assert tab.locator("#conversation blockquote mark").inner_text() == MARKED
+    quoted, other = tab.locator(f"{NOTES} .twin-note").all()
+    assert not quoted.locator("mark").is_visible()
+    quoted.locator("summary").click()
+    assert quoted.locator("mark").is_visible()
+    assert quoted.locator("mark").inner_text() == MARKED
+    assert quoted.locator("time").get_attribute("datetime") == "2019-05-04"
+    assert quoted.locator("a").get_attribute("href") == (
+        "https://x.example/0#:~:text=and%20no%20more%20than%20one%20drop."
+    )
+    assert "document post-0" in quoted.inner_text()  # what `twin forget --post` asks for
+    other.locator("summary").click()
     assert other.locator("a").count() == 0  # `javascript:` is no address to click on
-    tab.locator("#cards summary", has_text="About this answer").click()
-    facts = tab.locator("#cards dl").inner_text()
-    assert "v1" in facts
-    assert "$0.000034" in facts
-    assert tab.locator("#conversation blockquote").count() == 1
-    picture(tab, "page-quotes")
+    about = tab.locator(f"{NOTES} .twin-about")
+    about.locator("summary").click()
+    facts = about.inner_text()
+    for said in ("version 1 (as released)", "$0.000034", "2 posts, 1 passage quoted"):
+        assert said in facts
     # the author's own sentences need no better wording
     tab.locator("#improve").click()
     wording = tab.locator("#wording-text textarea")
@@ -215,11 +223,22 @@ def test_sources_are_cards_with_the_quoted_sentence_marked(
     assert wording.input_value() == TUNED
 
 
+def test_a_footnote_that_was_opened_stays_open_while_the_next_answer_comes(tab: Any) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    note = tab.locator(f"{NOTES} .twin-note").first
+    note.locator("summary").click()
+    ask(tab, "How slow is brass?")
+    tab.locator("#stop").wait_for(timeout=WAIT_MS)
+    answered(tab, count=2)
+    assert note.locator("mark").is_visible()
+
+
 def test_what_nobody_wrote_about_offers_the_nearest_posts(tab: Any) -> None:
     ask(tab, "nothing of yours")
     answered(tab)
-    assert "nearest posts" in tab.locator("#cards").inner_text()
-    assert tab.locator("#cards .twin-card").count() == 2
+    assert "nearest posts" in tab.locator(NOTES).inner_text()
+    assert tab.locator(f"{NOTES} .twin-note").count() == 2
 
 
 def test_nothing_of_others_is_markup(tab: Any) -> None:
@@ -228,6 +247,7 @@ def test_nothing_of_others_is_markup(tab: Any) -> None:
     ask(tab, spiteful)
     answered(tab)
     time.sleep(0.5)
+    tab.evaluate(f"document.querySelectorAll('{NOTES} details').forEach((one) => one.open = true)")
     page = tab.locator("#talk").inner_text()
     assert '<img src=x onerror="window.hurt=2"> spite <author> & bold <code>' in page
     assert '<img src=x onerror="window.hurt=1">' in tab.locator("#conversation").inner_text()
@@ -252,6 +272,21 @@ def test_a_vote_and_why(tab: Any, slow_gateway: SlowGateway) -> None:
     assert tab.locator(".toast-wrap .toast-body").count() == 0
 
 
+def test_a_vote_stands_at_its_answer_after_a_reload(tab: Any, slow_gateway: SlowGateway) -> None:
+    for count in (1, 2):
+        ask(tab, "How much oil?")
+        answered(tab, count=count)
+    row = tab.locator("#conversation .message-row:has(.bot:not(.component)) + .message-buttons")
+    row.nth(1).get_by_label("Like", exact=True).click()
+    (vote,) = slow_gateway.wait_for("feedback", count=1)
+    assert vote == {"trace_id": slow_gateway.noted("trace")[1]["id"], "thumb": "up"}
+    tab.locator(NOTICE).wait_for(timeout=WAIT_MS)
+    tab.reload()
+    ready(tab)
+    row.nth(1).get_by_label("Liked", exact=True).wait_for(timeout=WAIT_MS)
+    assert row.nth(0).get_by_label("Liked", exact=True).count() == 0
+
+
 def test_the_box_for_another_wording_is_as_wide_as_the_answer(
     tab: Any, slow_gateway: SlowGateway
 ) -> None:
@@ -262,32 +297,10 @@ def test_the_box_for_another_wording_is_as_wide_as_the_answer(
     wording.wait_for(timeout=WAIT_MS)
     # as it was said, not as it is escaped
     assert wording.input_value().endswith("Write to `<author>` or to <author> if it stops.")
-    answer = tab.locator("#conversation .bot.message").last.bounding_box()
+    answer = tab.locator(ANSWERS).last.bounding_box()
     assert wording.bounding_box()["width"] >= 0.95 * answer["width"]
     assert wording.bounding_box()["height"] >= 100
     wording.fill("I would begin with the escapement.")
     tab.get_by_role("button", name="Send my wording").click()
     (said,) = slow_gateway.wait_for("feedback", count=1)
     assert said["edit"] == "I would begin with the escapement."
-
-
-def test_it_fits_a_telephone_and_is_named_for_a_screen_reader(
-    tab: Any, picture: Callable[..., None]
-) -> None:
-    tab.set_viewport_size({"width": 390, "height": 844})
-    ask(tab, "How much oil?")
-    answered(tab)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in ("#question textarea", "#send", "#again", "#improve", "#new"):
-        place = tab.locator(name).bounding_box()
-        assert place["x"] >= 0
-        assert place["x"] + place["width"] <= 390
-    assert tab.get_by_label("Your question").count() == 1
-    assert tab.get_by_role("tab").all_inner_texts() == ["Talk", "Before | after", "Look"]
-    assert tab.get_by_role("heading", level=1).inner_text() == "Ann Bell"
-    nameless = tab.evaluate(
-        "[...document.querySelectorAll('button')].filter((b) => b.offsetParent && "
-        "!(b.innerText.trim() || b.ariaLabel || b.title)).length"
-    )
-    assert nameless == 0
-    picture(tab, "page-telephone", full_page=True)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.live.chat.conftest import BROWSER, answered, ask, needs_browser, ready
+from tests.live.chat.conftest import BROWSER, NOTES, answered, ask, needs_browser, ready
 from tests.live.newcomer.conftest import QUESTION, Started
 from twin_resources.processes.stack import find_stack
 
@@ -55,6 +55,6 @@ def test_the_page_opens_and_answers(started: Started) -> None:
         ready(tab)
         ask(tab, QUESTION)
         answered(tab)
-        assert "How to carry a clock" in tab.locator("#cards").inner_text()
+        assert "How to carry a clock" in tab.locator(NOTES).inner_text()
         browser.close()
     assert errors == []

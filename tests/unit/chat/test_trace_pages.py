@@ -30,7 +30,12 @@ ROW = TraceRow(
     tokens=40,
     error="",
     degraded="",
-    scores=(Score("thumbs", 0, "stiff"), Score("output", "Two."), Score("latency_s", 2.1)),
+    scores=(
+        Score("judge:support@26fd8413b998", 0.5),
+        Score("thumbs", 0, "stiff"),
+        Score("output", "Two."),
+        Score("latency_s", 2.1),
+    ),
 )
 STEP = ObservationNode(
     "1", "GENERATION", "answer", ROW.at, 2.1, (("user", "Oil?"),), "One.", {"model": "m"}
@@ -47,9 +52,13 @@ def text_of(html: str) -> str:
 def test_a_list_names_what_tells_traces_apart() -> None:
     html = trace_list([ROW, replace(ROW, error="Timeout", question="", answer="", scores=())])
     said = text_of(html)
-    for part in ("How much oil?", "v1", "stable", "2.1 s", "$0.000020", "thumbs 0", "edited"):
+    for part in (
+        *("How much oil?", "1 Jan 2026, 10:20", "version 1", "2.1 s", "$0.000020"),
+        *("thumbs down", "reworded", "support (judge) 0.5"),
+    ):
         assert part in said
     assert "latency_s" not in said
+    assert "26fd" not in said
     assert "Timeout" in said
     assert "(no text)" in said
     assert f'href="/?trace={ROW.trace_id}"' in html

@@ -50,8 +50,27 @@ def test_a_message_leads_to_its_turn() -> None:
 
 
 def test_votes_stand_at_their_answers() -> None:
-    turns = [turn("a", "A", vote="up"), FAILED, turn("c", "C", vote="down"), turn("d", "D")]
-    assert thumbs(turns) == ["Like", "Dislike", None]
+    """Gradio counts a part of an answer, its text or its footnotes, as one of its own."""
+    whole = {"trace_id": "1"}
+    turns = [
+        turn("a", "A", vote="up", twin=whole),
+        FAILED,
+        turn("c", "C", vote="down"),
+        turn("d", "D"),
+    ]
+    assert thumbs(turns) == ["Like", "Like", "Dislike", None]
+
+
+def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
+    quote = {"text": "One drop. Two <drops> run.\nMore runs too.", "marked": [10, 40]}
+    answer = "> One drop. Two <drops> run.\n> More runs too.\n>\n> — On oil"
+    asked = turn("a", answer, twin={"quotes": [quote]})
+    assert shown([asked])[1]["content"] == (
+        "> One drop. <mark>Two &lt;drops> run.</mark>\n> <mark>More runs too</mark>.\n>\n> — On oil"
+    )
+    for odd in ([3], [5, 4], [0, 999], ["0", 4], None):
+        asked["twin"]["quotes"][0]["marked"] = odd
+        assert "<mark>" not in shown([asked])[1]["content"]
 
 
 def test_feedback_is_about_the_last_answer_with_a_trace() -> None:

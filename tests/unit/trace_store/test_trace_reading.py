@@ -164,13 +164,15 @@ def test_scores_by_day_and_version(store: Store, client: LangfuseClient) -> None
     score(store, 1, "latency_s", 0.5)
     store.at("2026-09-22T15:00:00Z")
     score(store, 1, "support", 0.5)
+    score(store, 1, "stars", 4.0)
     history = score_history(client, author="ann", since=SINCE)
     assert [(one.day, one.version, one.name, one.mean, one.count) for one in history.days] == [
         ("2026-09-21", "base", "thumbs", 0.0, 1),
         ("2026-09-21", "v1", "thumbs", 0.5, 2),
+        ("2026-09-22", "v1", "stars", 4.0, 1),
         ("2026-09-22", "v1", "support", 0.5, 1),
     ]
-    assert (history.names, history.cut) == (("support", "thumbs"), False)
+    assert (history.names, history.cut) == (("stars", "support", "thumbs"), False)
     assert score_history(client, author="ann", since=SINCE, most=2).cut
 
 

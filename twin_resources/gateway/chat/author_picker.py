@@ -60,7 +60,7 @@ class AuthorPicker:
 
 def heading(name: str) -> str:
     """The name as the page's first heading."""
-    under = "answers out of their own posts, by a language model" if name else ""
+    under = "a language model that quotes their posts" if name else ""
     return f'<h1>{as_text(name or UNKNOWN)}</h1><p class="twin-small">{under}</p>'
 
 

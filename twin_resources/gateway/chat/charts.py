@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from twin_resources.gateway.chat.readable import as_text
 
-WIDTH, HEIGHT = 640, 210
+WIDTH, HEIGHT = 420, 180  # as wide as a column of the page: a letter keeps its size
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 26
 COLOURS = 6  # classes twin-line-0 … of the style sheet
 

@@ -1,7 +1,7 @@
-"""The tab Talk: one conversation with an author's twin, its sources beside it, and feedback on it.
+"""The tab Talk: one conversation with an author's twin, its sources below it, and feedback on it.
 
 Belongs here: its widgets and what a click on each does. Does not belong here: a second version
-beside the first (`comparison_tab.py`), HTML of sources (`cards.py`), the gateway
+beside the first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway
 (`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
@@ -18,15 +18,21 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.gateway.chat import turns as conversation
 from twin_resources.gateway.chat.author_picker import AuthorPicker, heading
-from twin_resources.gateway.chat.cards import cards
 from twin_resources.gateway.chat.conversation import AnswersInProgress, Endpoint, model_name
 from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
+from twin_resources.gateway.chat.footnotes import footnotes
 from twin_resources.gateway.chat.page_notices import notice, problem
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.turns import Talks, Turn
 from twin_resources.models.quotes.answer_text import prose_of
 
-VERSIONS = {"": "as released", "stable": "stable", "canary": "canary", "base": "base model"}
+VERSIONS = {
+    "": "as released",
+    "stable": "tuned model alone",
+    "canary": "version on trial",
+    "base": "base model",
+    "paid": "paid model",
+}
 EXAMPLES = 4
 FEEDBACK_NOTE = (
     "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
@@ -41,74 +47,79 @@ class ChatTab:
         self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
         # Known to this home only, and the same after a restart: else the browser forgets.
         self.kept = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
-        self.place = gr.State(None)  # which turn the cards and the feedback are about
-        with gr.Row(equal_height=False, elem_id="talk"):
-            with gr.Column(scale=7, min_width=320):
-                self.talk = gr.Chatbot(
-                    label="Conversation",
+        self.place = gr.State(None)  # which turn the feedback is about
+        with gr.Column(elem_id="talk"):
+            self.talk = gr.Chatbot(
+                label="Conversation",
+                show_label=False,
+                buttons=["copy"],
+                group_consecutive_messages=False,
+                autoscroll=False,  # the question heads its answer instead (page.js)
+                elem_id="conversation",
+                placeholder="Reading who can be asked …",
+            )
+            self.notice = gr.HTML("", elem_id="notice", padding=False)
+            with gr.Row(elem_id="why", visible=False) as self.why_row:
+                self.why = gr.Textbox(
+                    placeholder="Why? One line, if you like",
+                    label="Why",
                     show_label=False,
-                    height="clamp(320px, calc(100vh - 330px), 900px)",
-                    buttons=["copy"],
-                    group_consecutive_messages=False,
-                    elem_id="conversation",
-                    placeholder="Reading who can be asked …",
+                    max_lines=1,
+                    max_length=500,
+                    scale=8,
+                    container=False,
                 )
-                self.notice = gr.HTML("", elem_id="notice", padding=False)
-                with gr.Row(elem_id="why", visible=False) as self.why_row:
-                    self.why = gr.Textbox(
-                        placeholder="Why? One line, if you like",
-                        label="Why",
-                        show_label=False,
-                        max_lines=1,
-                        max_length=500,
-                        scale=8,
-                        container=False,
-                    )
-                    self.send_why = gr.Button("Send", size="sm", scale=1, min_width=80)
-                with gr.Column(elem_id="wording", visible=False) as self.wording_box:
-                    self.wording = gr.Textbox(
-                        label="Your wording of this answer",
-                        lines=6,
-                        max_lines=20,
-                        max_length=20_000,
-                        elem_id="wording-text",
-                    )
-                    with gr.Row():
-                        self.keep_wording = gr.Button("Send my wording", variant="primary")
-                        self.leave_wording = gr.Button("Leave it")
-                with gr.Row(elem_id="composer", equal_height=True):
-                    self.question = gr.Textbox(
-                        placeholder="Reading who can be asked …",
-                        label="Your question",
-                        show_label=False,
-                        container=False,
-                        lines=1,
-                        max_lines=8,
-                        scale=8,
-                        elem_id="question",
-                        autofocus=True,
-                    )
-                    self.send = gr.Button(
-                        "Ask", variant="primary", scale=1, min_width=90, elem_id="send"
-                    )
-                    self.stop = gr.Button(
-                        "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
-                    )
-                with gr.Row(elem_id="actions"):
-                    self.again = gr.Button("Ask again", size="sm", elem_id="again")
-                    self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
-                    self.new = gr.Button("New conversation", size="sm", elem_id="new")
-            with gr.Column(scale=4, min_width=300, elem_id="beside"):
-                self.version = gr.Radio(label="Answered by", elem_id="version")
-                self.cards = gr.HTML(cards({}), elem_id="cards", padding=False)
-                gr.HTML(f'<p class="twin-small">{as_text(FEEDBACK_NOTE)}</p>', padding=False)
+                self.send_why = gr.Button("Send", size="sm", scale=1, min_width=80)
+            with gr.Column(elem_id="wording", visible=False) as self.wording_box:
+                self.wording = gr.Textbox(
+                    label="Your wording of this answer",
+                    lines=6,
+                    max_lines=20,
+                    max_length=20_000,
+                    elem_id="wording-text",
+                )
+                with gr.Row():
+                    self.keep_wording = gr.Button("Send my wording", variant="primary")
+                    self.leave_wording = gr.Button("Leave it")
+            with gr.Row(elem_id="composer", equal_height=True):
+                self.question = gr.Textbox(
+                    placeholder="Reading who can be asked …",
+                    label="Your question",
+                    show_label=False,
+                    container=False,
+                    lines=1,
+                    max_lines=8,
+                    scale=8,
+                    min_width=120,
+                    elem_id="question",
+                    autofocus=True,
+                )
+                self.send = gr.Button(
+                    "Ask", variant="primary", scale=1, min_width=90, elem_id="send"
+                )
+                self.stop = gr.Button(
+                    "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
+                )
+            with gr.Row(elem_id="actions"):
+                self.again = gr.Button("Ask again", size="sm", elem_id="again")
+                self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
+                self.new = gr.Button("New conversation", size="sm", elem_id="new")
+                self.version = gr.Dropdown(
+                    label="Answered by",
+                    show_label=False,
+                    container=False,
+                    filterable=False,
+                    visible=False,
+                    min_width=150,
+                    elem_id="version",
+                )
         self.asked = gr.Textbox(visible=False)
         self.voted = gr.State({})
 
     def wire(self, page: gr.Blocks) -> None:
         """Say what a click does."""
         author, version = self._whom.author, self.version
-        conversation_shown = [self.talk, self.cards, self.place]
+        conversation_shown = [self.talk, self.place]
         head = [author, self._whom.name, version, self.notice]
         welcome = {"inputs": author, "outputs": [self.talk, self.question], **QUICK}
         page.load(self._open, self.kept, [*head, *conversation_shown], **QUICK).then(
@@ -117,7 +128,7 @@ class ChatTab:
         author.input(
             self._change, [self.kept, author], [*head[1:], *conversation_shown], **QUICK
         ).then(self._welcome, **welcome)
-        answering = [self.talk, self.kept, self.cards, self.place, self.notice]
+        answering = [self.talk, self.kept, self.place, self.notice]
         asking = {
             "inputs": [self.asked, self.kept, author, version],
             "outputs": [*answering, self.stop, self.send],
@@ -146,7 +157,7 @@ class ChatTab:
         self._wire_feedback(author)
 
     def _wire_feedback(self, author: gr.Dropdown) -> None:
-        self.talk.select(self._select, [self.kept, author], [self.cards, self.place], **QUICK)
+        self.talk.select(self._select, [self.kept, author], self.place, **QUICK)
         self.talk.like(
             self._vote,
             [self.kept, author],
@@ -184,14 +195,12 @@ class ChatTab:
         self, browser_state: object, author: str | None, slugs: dict[str, list[str]], why: str
     ) -> tuple[Any, ...]:
         turns = conversation.talks_of(browser_state).get(author or "", [])
-        place = conversation.answered(turns)
         return (
             heading(self._whom.name_of(author)),
             _choice(slugs.get(author or "", [])),
             why,
             _chat(turns),
-            cards(turns[place]["twin"] if place is not None else {}),
-            place,
+            conversation.answered(turns),
         )
 
     def _welcome(self, author: str | None) -> tuple[Any, Any]:
@@ -206,10 +215,13 @@ class ChatTab:
         examples: Any = [
             {"text": f"What do you say in “{title}”?", "display_text": title} for title in titles
         ]
-        some = " Some of the posts:" if titles else ""
-        hint = f"Ask anything that {as_text(name)} has written about.{some}"
+        some = '<p class="twin-small">Some of the posts:</p>' if titles else ""
+        hint = (
+            f'<p class="twin-welcome">Ask anything that {as_text(name)} has written about.</p>'
+            f'<p class="twin-small">{as_text(FEEDBACK_NOTE)}</p>{some}'
+        )
         return (
-            gr.Chatbot(placeholder=f'<p class="twin-welcome">{hint}</p>', examples=examples),
+            gr.Chatbot(placeholder=hint, examples=examples),
             gr.Textbox(placeholder=f"Ask {name}"),
         )
 
@@ -223,14 +235,14 @@ class ChatTab:
     ) -> AsyncGenerator[tuple[Any, ...]]:
         talks, question = conversation.talks_of(browser_state), question.strip()
         if not question:
-            yield (gr.skip(),) * 7
+            yield (gr.skip(),) * 6
             return
         if not author:  # the list could not be read when the page was opened
             slugs, why = await self._whom.versions()
             author = next(iter(slugs), None)
             if author is None:
                 why = why or notice("No author can be asked yet: run `twin up`.", bad=True)
-                yield *(gr.skip(),) * 4, why, gr.skip(), gr.skip()
+                yield *(gr.skip(),) * 3, why, gr.skip(), gr.skip()
                 return
         model = model_name(author, version or "")
         before = talks.get(author, [])
@@ -238,20 +250,20 @@ class ChatTab:
         turn = conversation.new_turn(question, model)
         turns = [*before, turn]
         talks = conversation.with_turns(talks, author, turns)
-        yield _chat(turns), talks, gr.skip(), gr.skip(), "", *_busy(True)
+        yield _chat(turns), talks, gr.skip(), "", *_busy(True)
         why = ""
         answer = self._endpoint.ask(model, messages)
         try:
             async for piece in self._underway.pieces(str(request.session_hash), answer):
                 turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
-                yield _chat(turns), *(gr.skip(),) * 6
+                yield _chat(turns), *(gr.skip(),) * 5
             turn["how"] = "whole" if turn["twin"] else "stopped"
         except TwinError as error:
             turn["how"], turn["why"], why = "failed", error.found, problem(error)
         if turn["how"] == "stopped":
             why = notice("Stopped. Only whole answers take feedback.")
         place = len(turns) - 1 if turn["how"] == "whole" else None
-        yield _chat(turns), talks, cards(turn["twin"]), place, why, *_busy(False)
+        yield _chat(turns), talks, place, why, *_busy(False)
 
     def _example(self, chosen: gr.SelectData) -> str:
         value = chosen.value
@@ -270,16 +282,12 @@ class ChatTab:
     def _new(self, browser_state: object, author: str) -> tuple[Any, ...]:
         talks = conversation.with_turns(conversation.talks_of(browser_state), author, [])
         hidden = gr.Row(visible=False), gr.Column(visible=False)
-        return talks, _chat([]), cards({}), None, "", *hidden
+        return talks, _chat([]), None, "", *hidden
 
-    def _select(
-        self, browser_state: object, author: str, clicked: gr.SelectData
-    ) -> tuple[Any, Any]:
+    def _select(self, browser_state: object, author: str, clicked: gr.SelectData) -> Any:
         turns = conversation.talks_of(browser_state).get(author, [])
         place = conversation.place_of(turns, clicked.index)
-        if place is None or not turns[place]["twin"]:
-            return gr.skip(), gr.skip()
-        return cards(turns[place]["twin"]), place
+        return gr.skip() if place is None or not turns[place]["twin"] else place
 
     async def _vote(
         self, browser_state: object, author: str, clicked: gr.LikeData
@@ -339,8 +347,13 @@ def _trace(turns: Sequence[Turn], place: int | None) -> str:
 
 
 def _chat(turns: Sequence[Turn]) -> Any:
-    shown: Any = conversation.shown(turns)
-    return gr.Chatbot(value=shown, feedback_value=conversation.thumbs(turns))
+    messages: Any = conversation.shown(turns)
+    answers = [message for message in messages if message["role"] == "assistant"]
+    for message, turn in zip(answers, conversation.with_answers(turns), strict=True):
+        if turn["twin"]:
+            notes = gr.HTML(footnotes(turn["twin"]), padding=False)
+            message["content"] = [message["content"], notes]
+    return gr.Chatbot(value=messages, feedback_value=conversation.thumbs(turns))
 
 
 def _busy(busy: bool) -> tuple[Any, Any]:
@@ -349,4 +362,5 @@ def _busy(busy: bool) -> tuple[Any, Any]:
 
 def _choice(aliases: list[str]) -> Any:
     choices = [(VERSIONS.get(alias, alias), alias) for alias in aliases]
-    return gr.Radio(choices=choices, value=aliases[0] if aliases else None)
+    value = aliases[0] if aliases else None
+    return gr.Dropdown(choices=choices, value=value, visible=len(choices) > 1)

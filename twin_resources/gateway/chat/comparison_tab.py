@@ -22,7 +22,6 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.gateway.chat import turns as conversation
 from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
-from twin_resources.gateway.chat.cards import cost, trace_link
 from twin_resources.gateway.chat.conversation import (
     AnswersInProgress,
     Endpoint,
@@ -30,7 +29,9 @@ from twin_resources.gateway.chat.conversation import (
     model_name,
 )
 from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
+from twin_resources.gateway.chat.footnotes import cost, trace_link
 from twin_resources.gateway.chat.page_notices import notice, problem
+from twin_resources.gateway.chat.plain_names import version_name
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.turns import Turn
 
@@ -71,7 +72,6 @@ class ComparisonTab:
             self.sides = [
                 gr.Chatbot(
                     label=NAMES[BEFORE][alias],
-                    height="clamp(260px, calc(100vh - 430px), 700px)",
                     buttons=["copy"],
                     elem_id=f"side-{place}",
                     min_width=300,
@@ -105,7 +105,8 @@ class ComparisonTab:
                 visible=False,
                 elem_id="compare-stop",
             )
-        gr.HTML(f'<p class="twin-small" id="vote-note">{as_text(VOTE_NOTE)}</p>', padding=False)
+        note = f'<p class="twin-small" id="vote-note">{as_text(VOTE_NOTE)}</p>'
+        gr.HTML(note, padding=False, elem_id="vote")
         self.voice = gr.HTML("", padding=False, elem_id="voice")
         self.asked = gr.Textbox(visible=False)
 
@@ -274,8 +275,14 @@ def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
             name = f"{name}: {known.partition(': ')[2]}"
         if is_revealed and side and side[-1]["twin"]:
             twin = side[-1]["twin"]
-            link = trace_link(str(twin.get("trace_id", "")), named="trace")
-            facts = f"{as_text(twin.get('version', ''))} · {cost(twin.get('cost_usd'))} · {link}"
+            link = trace_link(str(twin.get("trace_id", "")), named="every step")
+            facts = " · ".join(
+                (
+                    as_text(version_name(str(twin.get("version", "")))),
+                    cost(twin.get("cost_usd")),
+                    link,
+                )
+            )
             note = f'<p class="twin-small">{facts}</p>'
             messages[-1] = messages[-1] | {"content": [messages[-1]["content"], gr.HTML(note)]}
         made.append(gr.Chatbot(value=messages, label=name))

@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from twin_resources.gateway.chat import charts
+from twin_resources.gateway.chat.footnotes import day
 from twin_resources.gateway.chat.home_numbers import BudgetSpending
+from twin_resources.gateway.chat.plain_names import streams_named, version_name
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.observability.langfuse.trace_reading import DailyScore, ScoreHistory
 from twin_resources.quality.retraining.evidence_history import StreamHistory
@@ -22,24 +24,27 @@ LEAST_E = 0.01  # the axis is logarithmic, and the e-value of a good version is 
 def score_figures(history: ScoreHistory, *, days: int) -> str:
     """A chart a score, a line a version; `days`: how far back was read."""
     made = [f'<h2>Scores of the last {days} days, by version</h2><div class="twin-charts">']
+    plain = streams_named(list(history.names))
     for name in history.names:
         lines: dict[str, list[DailyScore]] = defaultdict(list)
-        for day in history.days:
-            if day.name == name:
-                lines[day.version].append(day)
+        for score in history.days:
+            if score.name == name:
+                lines[score.version].append(score)
         days_shown = sorted({one.day for points in lines.values() for one in points})
+        means = [one.mean for points in lines.values() for one in points]
         made.append(
             charts.line_chart(
-                f"{name} (daily mean)",
+                f"{plain[name]}, daily mean",
                 [
                     charts.ChartLine(
-                        version, [(days_shown.index(one.day), one.mean) for one in points]
+                        version_name(version),
+                        [(days_shown.index(one.day), one.mean) for one in points],
                     )
                     for version, points in sorted(lines.items())
                 ],
-                ends=(days_shown[0], days_shown[-1]),
-                low=0.0,
-                high=1.0,
+                ends=(day(days_shown[0]), day(days_shown[-1])),
+                low=min(0.0, *means),
+                high=max(1.0, *means),
             )
         )
     made.append("</div>")
@@ -58,9 +63,10 @@ def evidence_figures(histories: Sequence[StreamHistory]) -> str:
             '<p class="twin-empty">Nothing is bet on yet: a version that answers and readers who '
             "score it come first.</p>"
         )
+    plain = streams_named(list(dict.fromkeys(history.watch.stream for history in histories)))
     for history in histories:
         watch = history.watch
-        title = f"{watch.stream} of {watch.version}, {watch.seen:,} values"
+        title = f"{plain[watch.stream]}, {version_name(watch.version)}, {watch.seen:,} values"
         if not watch.armed:
             made.append(f'<p class="twin-empty">{as_text(title)}: gathering a baseline first.</p>')
             continue

@@ -11,6 +11,9 @@ window.twin = (() => {
   const setBusy = (name, value) => {
     busy[name] = value;
     document.body.dataset[name] = value ? "busy" : "free";
+    if (name !== "talk") return;
+    if (value) following = true;
+    else requestAnimationFrame(settle);
   };
   let ready = false;
   const box = (name) => document.querySelector(boxes[name].question);
@@ -43,8 +46,35 @@ window.twin = (() => {
     show();
   });
 
+  // The last question is scrolled to the top of the conversation as its answer grows below it,
+  // until the reader scrolls; who reads the beginning is not torn away from it.
+  let following = true;
+  for (const moved of ["wheel", "touchmove", "pointerdown"]) {
+    document.addEventListener(moved, (event) => {
+      if (event.target.closest?.("#conversation")) following = false;
+    }, { passive: true });
+  }
+  const follow = () => {
+    const log = document.querySelector("#conversation .bubble-wrap");
+    const question = [...(log?.querySelectorAll(".user-row") ?? [])].pop();
+    if (following && question) log.scrollTop = question.offsetTop;
+  };
+  const settle = () => { follow(); following = false; };
+
+  new MutationObserver(() => {
+    follow();
+    // Gradio calls its examples a list, of which no child is an item: a screen reader hears a group
+    document.querySelector(".examples[role=list]")?.setAttribute("role", "group");
+  }).observe(document.documentElement, {
+    childList: true, characterData: true, subtree: true,
+  });
+
   return {
-    ready: () => { ready = true; document.body.dataset.ready = "yes"; },
+    ready: () => {
+      ready = true;
+      document.body.dataset.ready = "yes";
+      requestAnimationFrame(settle);
+    },
     take: (text, name = "talk") => { setBusy(name, true); return ["", text]; },
     begin: () => setBusy("talk", true),
     done: (name = "talk") => setBusy(name, false),

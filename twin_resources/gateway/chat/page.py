@@ -103,8 +103,10 @@ def _theme() -> Base:
         body_background_fill="#faf8f4",  # paper, not a screen
         block_background_fill="white",
         button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
-        color_accent="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
+        color_accent="*primary_700",
         loader_color="*primary_600",
     )
 

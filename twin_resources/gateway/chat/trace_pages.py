@@ -7,9 +7,11 @@ Does not belong here: reading them (`langfuse/trace_reading.py`), plots (`charts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
-from twin_resources.gateway.chat.cards import cost
+from twin_resources.gateway.chat.footnotes import cost
+from twin_resources.gateway.chat.plain_names import route_name, score_name, version_name
 from twin_resources.gateway.chat.readable import as_text, web_address
 from twin_resources.observability.langfuse.trace_reading import (
     ObservationNode,
@@ -21,13 +23,17 @@ from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SHORT = 150  # characters of a question or an answer in the list
 _MEASURED = ("latency_s", "cost_usd")  # they have columns of their own
+_OUTCOMES = {
+    "thumbs": ("thumbs down", "thumbs up"),
+    "comparison": ("lost a comparison", "won a comparison"),
+}
 _FACTS = (
     ("version", "Version"),
     ("checkpoint", "Checkpoint"),
     ("route", "Route"),
-    ("propensity", "Propensity"),
-    ("class", "Prompt class"),
-    ("template", "Template"),
+    ("propensity", "Probability of the route"),
+    ("class", "Kind of question"),
+    ("template", "Prompt template"),
     ("server", "Computed by"),
     ("degraded", "Degraded"),
     ("declined_topic", "Declined topic"),
@@ -36,32 +42,40 @@ _FACTS = (
 
 
 def trace_list(rows: Sequence[TraceRow]) -> str:
-    """A table, newest first; a click on a row opens its trace."""
+    """A list, newest first; a click on a question opens its trace."""
     if not rows:
         return '<p class="twin-empty">No trace of that kind.</p>'
-    body = "".join(_listed(row) for row in rows)
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("When", "Asked", "By", "", "Scores"))
-    return (
-        '<table class="twin-traces"><caption class="twin-hidden">Traces, newest first</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    listed = "".join(_listed(row) for row in rows)
+    return f'<ol class="twin-traces" aria-label="Traces, newest first">{listed}</ol>'
 
 
 def _listed(row: TraceRow) -> str:
-    when = f"{as_text(row.at[:10])}<br>{as_text(row.at[11:19])}"
     link = f'href="/?trace={as_text(row.trace_id)}" data-trace="{as_text(row.trace_id)}"'
     question = as_text(_short(row.question) or "(no text)")
     answer = as_text(_short(row.answer))
-    wrong = f'<span class="twin-bad-word">{as_text(row.error)}</span>' if row.error else ""
-    by = f"{as_text(row.version)}<br><small>{as_text(row.route)}</small>"
-    took = "" if row.seconds is None else f"{row.seconds:.1f} s"
-    spent = "" if row.cost_usd is None else cost(row.cost_usd)
-    return (
-        f"<tr><td><small>{when}</small></td>"
-        f'<td><a {link}>{question}</a><br><span class="twin-small">{answer}</span>{wrong}</td>'
-        f"<td>{by}</td><td><small>{took}<br>{spent}</small></td>"
-        f"<td>{score_chips(row.scores)}</td></tr>"
+    wrong = f'<p class="twin-bad-word">{as_text(row.error)}</p>' if row.error else ""
+    facts = (
+        f'<time datetime="{as_text(row.at)}">{as_text(moment(row.at))}</time>',
+        as_text(version_name(row.version)),
+        as_text(route_name(row.route)) if row.route not in ("", "stable") else "",
+        "" if row.seconds is None else f"{row.seconds:.1f} s",
+        "" if row.cost_usd is None else cost(row.cost_usd),
     )
+    said = "".join(f"<span>{fact}</span>" for fact in facts if fact)
+    chips = f'<span class="twin-chips">{score_chips(row.scores)}</span>' if row.scores else ""
+    return (
+        f'<li><div><a {link}>{question}</a><p class="twin-small">{answer}</p>{wrong}</div>'
+        f'<p class="twin-facts">{said}{chips}</p></li>'
+    )
+
+
+def moment(at: str) -> str:
+    """`2026-01-02T10:20:30.000Z` → `2 Jan 2026, 10:20` (UTC); what is no time stays as it is."""
+    try:
+        known = datetime.fromisoformat(at)
+    except ValueError:
+        return at
+    return f"{known.day} {known:%b %Y, %H:%M}"
 
 
 def score_chips(scores: Sequence[Score]) -> str:
@@ -90,7 +104,7 @@ def trace_tree(
         if web_address(address)
         else ""
     )
-    named = f"<code>{as_text(row.trace_id)}</code> · {as_text(row.at)} {where}"
+    named = f"<code>{as_text(row.trace_id)}</code> · {as_text(moment(row.at))} {where}"
     parts = [
         '<p><a href="/?view=traces" data-list="yes">← All traces</a></p>',
         f"<h2>{as_text(row.question or 'A trace without a question')}</h2>",
@@ -108,10 +122,18 @@ def trace_tree(
 def _decided(tree: TraceTree) -> dict[str, str]:
     row, facts = tree.row, tree.facts
     facts_shown = {name: as_text(facts.get(f"twin.{key}", "")) for key, name in _FACTS}
+    facts_shown["Version"] = _with_plain(facts.get("twin.version", ""), version_name)
+    facts_shown["Route"] = _with_plain(facts.get("twin.route", ""), route_name)
     facts_shown["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
     facts_shown["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
     facts_shown["Cost"] = cost(row.cost_usd)
     return facts_shown
+
+
+def _with_plain(name: str, plain: Callable[[str], str]) -> str:
+    """A plain name, and the system's own where it says something else."""
+    words = plain(name) if name else ""
+    return as_text(words) + (f" <small>({as_text(name)})</small>" if words != name else "")
 
 
 def _model(explanation: Explanation) -> str:
@@ -142,12 +164,14 @@ def _posts(passages: Sequence[ExplainedPassage]) -> str:
             continue
         url = web_address(passage.url)
         title = as_text(passage.title or passage.document_id)
-        named = f'<a href="{as_text(url)}" rel="noopener noreferrer">{title}</a>' if url else title
+        link = f'<a href="{as_text(url)}" rel="noopener noreferrer">Read the post</a> · '
+        read = link if url else ""
         place = as_text(passage.path or passage.source_id)
         first, last = passage.offsets
         listed.append(
-            f"<li><details><summary>{named} <small>{place}, characters {first}–{last}</small>"
-            f"</summary><p>{as_text(passage.text)}</p></details></li>"
+            f"<li><details><summary>{title}</summary><p>{as_text(passage.text)}</p>"
+            f'<p class="twin-small">{read}{place}, characters {first}–{last} · document '
+            f"<code>{as_text(passage.document_id)}</code></p></details></li>"
         )
     return _section("Passages, best first", f"<ol>{''.join(listed)}</ol>", open_=True)
 
@@ -156,13 +180,12 @@ def _scores(scores: Sequence[Score]) -> str:
     if not scores:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{as_text(score.name)}</th><td>{as_text(_value(score))}</td>'
-        f"<td>{as_text(score.comment)}</td><td><small>{as_text(score.by)}</small></td></tr>"
+        f'<dt title="{as_text(score.name)}">{as_text(_title(score))}</dt>'
+        f"<dd>{as_text(_value(score))} {as_text(score.comment)} "
+        f"<small>{as_text(score.by)}</small></dd>"
         for score in scores
     )
-    return _section(
-        "Scores", f'<table class="twin-scores"><tbody>{rows}</tbody></table>', open_=True
-    )
+    return _section("Scores", f"<dl>{rows}</dl>", open_=True)
 
 
 def _steps(steps: Sequence[ObservationNode]) -> str:
@@ -203,7 +226,15 @@ def _section(title: str, body: str, *, open_: bool = False) -> str:
 
 
 def _score(score: Score) -> str:
-    return "edited" if score.name == "output" else f"{score.name} {_value(score)}"
+    if score.name == "output":
+        return "reworded"
+    if score.name in _OUTCOMES and score.value in (0, 1):
+        return _OUTCOMES[score.name][int(score.value)]
+    return f"{_title(score)} {_value(score)}"
+
+
+def _title(score: Score) -> str:
+    return "wording" if score.name == "output" else score_name(score.name)
 
 
 def _value(score: Score) -> str:

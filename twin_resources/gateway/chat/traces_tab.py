@@ -21,6 +21,7 @@ from twin_resources.gateway.chat import figures, home_numbers
 from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
 from twin_resources.gateway.chat.events import QUICK
 from twin_resources.gateway.chat.page_notices import notice, problem
+from twin_resources.gateway.chat.plain_names import version_name
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
@@ -37,7 +38,15 @@ from twin_resources.settings import Settings
 
 PAGE = 12
 DAYS = 30
-ROUTES = ["", "stable", "canary", "anchor", "base", "alias:stable", "alias:base", "alias:paid"]
+ROUTES = {
+    "as released": "stable",
+    "on trial": "canary",
+    "an earlier version, to compare": "anchor",
+    "the base model": "base",
+    "chosen: tuned model": "alias:stable",
+    "chosen: base model": "alias:base",
+    "chosen: paid model": "alias:paid",
+}
 SCORES = {
     "any or none": "",
     "thumbs down": "thumbs<0.5",
@@ -72,14 +81,14 @@ class TracesTab:
                 )
                 self.route = gr.Dropdown(
                     label="Route",
-                    choices=[(route or ALL, route) for route in ROUTES],
+                    choices=[(ALL, ""), *ROUTES.items()],
                     value="",
                     allow_custom_value=True,
                     elem_id="filter-route",
                     min_width=120,
                 )
                 self.score = gr.Dropdown(
-                    label="Score, or a condition as support<0.2",
+                    label="Score, or as support<0.2",
                     choices=list(SCORES.items()),
                     value="",
                     allow_custom_value=True,
@@ -213,7 +222,9 @@ class TracesTab:
                 history = score_history(client, author=author, since=since)
             parts.append(figures.score_figures(history, days=DAYS))
             named = sorted({one.version for one in history.days})
-            versions = gr.Dropdown(choices=[(ALL, ""), *((one, one) for one in named)])
+            versions = gr.Dropdown(
+                choices=[(ALL, ""), *((version_name(one), one) for one in named)]
+            )
         except TraceStoreError as error:
             parts.append(problem(error))
         parts += [

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from twin_resources.gateway.chat.footnotes import marked_range
 from twin_resources.gateway.chat.readable import as_markdown
 
 MOST_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
 How = Literal["writing", "whole", "stopped", "failed"]
+_MARK = ("\ue000", "\ue001")  # private characters: they outlast the escaping of `<`
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
 
@@ -95,14 +97,41 @@ def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
     for turn in turns:
         messages.append({"role": "user", "content": as_markdown(turn["question"])})
         if turn["answer"] or turn["how"] == "writing":
-            messages.append({"role": "assistant", "content": as_markdown(turn["answer"]) or "…"})
+            messages.append({"role": "assistant", "content": _answer(turn) or "…"})
     return messages
 
 
+def with_answers(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns that have an answer on the page, in its order."""
+    return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
+
+
+def _answer(turn: Turn) -> str:
+    """The answer as Markdown, with the sentence that answers marked in its quotations."""
+    text, at = turn["answer"], 0
+    quotes: object = turn["twin"].get("quotes")
+    for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
+        if not isinstance(row, dict):
+            continue
+        quote = cast("dict[str, Any]", row)
+        place = marked_range(quote)
+        if place is None:
+            continue
+        for line in str(quote.get("text"))[place[0] : place[1]].splitlines():
+            begin = text.find(line, at) if line.strip() else -1
+            if begin >= 0:
+                end = begin + len(line)
+                text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[end:]}"
+                at = end + len("".join(_MARK))
+    return as_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+
+
 def thumbs(turns: Sequence[Turn]) -> list[str | None]:
-    """The votes that were given, one entry an answer that is shown."""
+    """The votes that were given, one entry a part of an answer: its text, and its footnotes."""
     return [
-        _THUMBS.get(turn["vote"]) for turn in turns if turn["answer"] or turn["how"] == "writing"
+        _THUMBS.get(turn["vote"])
+        for turn in with_answers(turns)
+        for _part in range(1 + bool(turn["twin"]))
     ]
 
 

@@ -230,7 +230,7 @@ def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree
 def score_history(
     client: LangfuseClient, *, author: str, since: datetime, most: int = 3_000
 ) -> ScoreHistory:
-    """Means by day, version and score, of what lies between 0 and 1.
+    """Means by day, version and score, of every score that is a number.
 
     Args:
         most: answers, and scores, that are read; the newest.
@@ -253,9 +253,9 @@ def score_history(
     for score in client.scores(since=since, fields=SCORE_GROUPS, limit=most):
         read += 1
         value, trace = score.get("value"), _trace_of(score)
-        if trace in versions and isinstance(value, bool | int | float) and 0 <= value <= 1:
+        if trace in versions and isinstance(value, bool | int | float):
             name = str(score["name"])
-            if name not in ("latency_s", "cost_usd"):  # seconds and dollars may lie there as well
+            if name not in ("latency_s", "cost_usd"):  # each answer in the list has its own
                 day = str(score["timestamp"])[:10]
                 values[day, versions[trace], name].append(float(value))
     days = [

@@ -1,11 +1,11 @@
-"""The cards beside an answer: what is marked, what is a link, what older gateways leave out."""
+"""Footnotes of an answer: what is marked, what is a link, what older gateways leave out."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from twin_resources.gateway.chat.cards import cards
+from twin_resources.gateway.chat.footnotes import address_of_sentence, footnotes
 
 TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {
@@ -19,7 +19,7 @@ SOURCE = {"document_id": "d", "chunk_id": "c", "title": "On oil", "url": "https:
 
 
 def made(**facts: Any) -> str:
-    return cards({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
+    return footnotes({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
 
 
 def marked(html: str) -> list[str]:
@@ -42,12 +42,34 @@ def test_offsets_that_lead_elsewhere_give_way_to_the_words() -> None:
     assert set(marked(html)) == {"Two drops run."}
 
 
+def test_the_sentence_that_answers_is_marked_where_it_is_told() -> None:
+    quote = QUOTE | {"text": "One drop of oil. Two drops run.", "start": 0, "end": 31}
+    told = quote | {"marked": [17, 31]}
+    source = SOURCE | {"text": TEXT, "start": 0}
+    assert set(marked(made(sources=[source], quotes=[told]))) == {"Two drops run."}
+    assert set(marked(made(sources=[source], quotes=[quote]))) == {quote["text"]}
+    # where all that is shown is quoted, a mark would say nothing
+    alone = SOURCE | {"text": quote["text"], "start": 0}
+    assert marked(made(sources=[alone], quotes=[told])) == ["Two drops run."]
+    assert marked(made(sources=[alone], quotes=[quote])) == []
+
+
 def test_a_quote_outside_of_every_passage_stands_for_itself() -> None:
-    quote = QUOTE | {"text": "Elsewhere said.", "start": 5, "end": 20}
-    html = made(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=[quote])
-    assert marked(html) == ["Elsewhere said."]
-    other = made(sources=[], quotes=[QUOTE | {"start": 0, "end": 14}])
-    assert marked(other) == ["Two drops run."]
+    quote = QUOTE | {"text": "Elsewhere said. And more.", "start": 5, "end": 30}
+    told = quote | {"marked": [0, 15]}
+    for sources in ([SOURCE | {"text": TEXT, "start": 0}], []):
+        assert "Elsewhere said. And more." in made(sources=sources, quotes=[quote])
+        assert marked(made(sources=sources, quotes=[told])) == ["Elsewhere said."]
+
+
+def test_the_link_opens_the_post_at_the_sentence() -> None:
+    html = made(sources=[], quotes=[QUOTE])
+    assert 'href="https://x.example/d#:~:text=Two%20drops%20run."' in html
+    long = "Well-oiled, it runs; " + "and so on " * 10 + "to the very end."
+    address = address_of_sentence("https://x.example/d#top", long)
+    assert address == (
+        "https://x.example/d#top:~:text=Well%2Doiled%2C%20it%20runs%3B%20and,to%20the%20very%20end."
+    )
 
 
 def test_quotes_that_overlap_are_one_mark() -> None:
@@ -55,8 +77,12 @@ def test_quotes_that_overlap_are_one_mark() -> None:
         QUOTE | {"text": "One drop of oil. Two drops", "start": 0, "end": 26},
         QUOTE | {"text": "Two drops run.", "start": 17, "end": 31},
     ]
-    html = made(sources=[SOURCE | {"text": TEXT[:31], "start": 0}], quotes=quotes)
-    assert marked(html) == ["One drop of oil. Two drops run."]
+    html = made(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=quotes)
+    assert set(marked(html)) == {"One drop of oil. Two drops run."}
+
+
+def test_a_note_names_the_document_that_can_be_forgotten() -> None:
+    assert "document <code>d</code>" in made(sources=[SOURCE])
 
 
 def test_quoted_posts_come_first() -> None:
@@ -95,14 +121,28 @@ def test_nothing_of_others_is_markup() -> None:
     assert not re.search(r'href="(?!https?://|/\?trace=)', html)
 
 
-def test_without_an_answer_an_invitation() -> None:
-    assert "twin-card" not in cards({})
+def test_without_facts_there_is_no_footnote() -> None:
+    assert footnotes({}) == ""
     assert "No post was found" in made()
     assert "not known" in made(cost_usd=None)
 
 
+def test_what_is_known_of_an_answer_is_told_in_plain_words() -> None:
+    facts = {"version": "v3", "route": "stable", "cost_usd": 0.00002, "answer": "quote"}
+    html = made(**facts, sources=[SOURCE], quotes=[QUOTE])
+    for row in (
+        "<dt>Answer</dt><dd>Quoted</dd>",
+        "<dt>Rests on</dt><dd>1 post, 1 passage quoted</dd>",
+        "<dt>Written by</dt><dd>version 3 (as released)</dd>",
+        "<dt>Cost</dt><dd>less than a cent ($0.000020)</dd>",
+    ):
+        assert row in html
+    assert "the paid model (chosen by the reader)" in made(version="paid", route="alias:paid")
+    assert "<dd>$1.50</dd>" in made(cost_usd=1.5)
+
+
 def test_the_forms_that_a_version_is_released_for_are_told() -> None:
-    shown = cards({"answer": "quote", "released_for": ["quote", "quote_and_voice"]})
+    shown = made(answer="quote", released_for=["quote", "quote_and_voice"])
 
     assert "<dt>Released for</dt><dd>Quoted; Quoted, then in this voice</dd>" in shown
-    assert "Released for" not in cards({"answer": "quote"})
+    assert "Released for" not in made(answer="quote")
