@@ -22,7 +22,7 @@ from tests.live.chat.conftest import (
     press_enter,
     ready,
 )
-from tests.live.chat.standing_in import MARKED, TUNED
+from tests.live.chat.standing_in import MARKED, QUOTED, TUNED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -221,6 +221,21 @@ def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> Non
     wording = tab.locator("#wording-text textarea")
     wording.wait_for(timeout=WAIT_MS)
     assert wording.input_value() == TUNED
+
+
+def test_an_answer_is_copied_as_it_was_written(tab: Any) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    ask(tab, "How much oil?")
+    answered(tab)
+    ask(tab, "And in spite of it?")
+    answered(tab, count=2)
+    for number, said in enumerate((f"> {QUOTED}", "Write to `<author>` or to <author>")):
+        answers = tab.locator("#conversation .message-buttons-left")
+        answers.get_by_label("Copy message").nth(number).click()
+        until = time.monotonic() + 20
+        while said not in (found := tab.evaluate("navigator.clipboard.readText()")):
+            assert time.monotonic() < until, found
+            time.sleep(0.1)
 
 
 def test_a_footnote_that_was_opened_stays_open_while_the_next_answer_comes(tab: Any) -> None:

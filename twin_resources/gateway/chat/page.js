@@ -69,6 +69,14 @@ window.twin = (() => {
     childList: true, characterData: true, subtree: true,
   });
 
+  // An answer is copied as it was written: the marks and the escaped signs are the page's own.
+  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
+  if (write) {
+    navigator.clipboard.writeText = (text) => write(
+      text.replace(/<\/?mark>/g, "").replaceAll("&lt;", "<").replaceAll("&amp;", "&"),
+    );
+  }
+
   return {
     ready: () => {
       ready = true;
