@@ -55,8 +55,8 @@ def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]
 
     Returns:
         The new draws, oldest document first. A document takes the split of the earlier document
-        that it repeats; else, in the first import, the newest tenth of the dated ones are held
-        out; else a tenth by a hash of the id.
+        that it repeats; else, in the first import, the newest tenth of the dated ones, and at
+        least one of several, are held out; else a tenth by a hash of the id.
     """
     known = {draw.document_id for draw in drawn}
     new = sorted(
@@ -65,7 +65,10 @@ def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]
     newest: set[str] = set()
     if not drawn:
         dated = [document.document_id for document in new if document.published_at is not None]
-        newest = set(dated[len(dated) - round(len(dated) * NEWEST_SHARE) :])
+        count = round(len(dated) * NEWEST_SHARE)
+        if len(dated) > 1:
+            count = max(1, count)  # of five long essays the lot alone may hold none out
+        newest = set(dated[len(dated) - count :])
     seen = _Seen(drawn)
     made: list[SplitRow] = []
     for document in new:

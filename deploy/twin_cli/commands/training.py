@@ -36,7 +36,7 @@ from twin_cli.commands.outcome import (
     wait_until_served,
 )
 from twin_cli.commands.presentation import answers_table, verdict_table
-from twin_cli.commands.preview_report import FEWEST_POSTS, FEWEST_WORDS
+from twin_cli.commands.preview_report import FEWEST_WORDS, is_enough
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -96,7 +96,7 @@ def plan_training(
         return TrainingPlan(
             "not_wanted", untrained_ending(replace(progress, training="not_wanted"))
         )
-    if progress.kept < FEWEST_POSTS or progress.words < FEWEST_WORDS:
+    if not is_enough(progress.kept, progress.words):
         return TrainingPlan("too_small", untrained_ending(replace(progress, training="too_small")))
     return TrainingPlan("train")
 
@@ -252,8 +252,8 @@ def next_step(ending: Ending) -> str:
         return "next: run `twin up` without --no-train when it is to be trained"
     if ending.verdict is None:
         return (
-            f"next: add posts ({FEWEST_POSTS} of them and {FEWEST_WORDS:,} words are needed) and "
-            "run `twin up` again"
+            f"next: add posts ({FEWEST_WORDS:,} words are needed) and run `twin up` again; "
+            "quotations answer meanwhile"
         )
     return (
         "next: add posts or name a larger --base-model and run `twin up --retrain`; or release it "

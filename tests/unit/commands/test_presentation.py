@@ -242,9 +242,10 @@ def test_a_corpus_too_small_to_train_on_is_named() -> None:
             changes=None,
         )
 
-    assert too_small(preview(19, 50_000)) == "19 usable posts; training needs 20"
-    assert too_small(preview(20, 4_999)) == "4,999 words; training needs 5,000"
-    assert too_small(preview(20, 5_000)) == ""
+    assert too_small(preview(6, 31_081)) == "", "six essays: words are what samples are made of"
+    needs = "training needs 15,000 words in 2 posts or more"
+    assert too_small(preview(40, 14_999)) == f"40 usable posts, 14,999 words; {needs}"
+    assert too_small(preview(1, 50_000)) == f"1 usable post, 50,000 words; {needs}"
 
 
 def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:

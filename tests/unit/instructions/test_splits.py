@@ -33,6 +33,15 @@ def test_the_newest_tenth_of_the_first_import_is_held_out() -> None:
     assert all(draw.split == "held_out" for draw in draws if draw.because == "newest")
 
 
+def test_of_a_few_long_essays_one_is_held_out() -> None:
+    """Six essays of 31,081 words are trained on: what is judged must not be left to the lot."""
+    for count in (2, 5, 6):
+        draws = draw_splits(documents(count), drawn=[])
+        newest = [draw.document_id for draw in draws if draw.because == "newest"]
+        assert newest == [f"doc-{count - 1:04d}"]
+    assert [draw.because for draw in draw_splits(documents(1), drawn=[])] == ["hash"]
+
+
 def test_a_tenth_of_the_others_is_held_out_by_hash() -> None:
     draws = draw_splits(documents(1000), drawn=[])
     by_hash = [draw for draw in draws if draw.because == "hash"]
