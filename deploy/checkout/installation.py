@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-CLOCK_EVERY_S = 10.0  # nothing is silent for 15 s
+CLOCK_EVERY_S = 10.0  # a terminal is not silent for longer
+LOG_CLOCK_S = 30.0  # in a log, and each further line of a wait takes twice as long
 STARTS_WITH = (
     "dagster._cli, dagster._daemon.cli, dagster_webserver.app, twin_assets.definitions",
     "litellm.proxy.proxy_server, granian, langfuse",
@@ -146,10 +147,10 @@ def _make_environment(project: Path) -> None:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        output = ""
+        output, clock = "", _clock()
         while process.returncode is None:
             try:
-                output, _ = process.communicate(timeout=CLOCK_EVERY_S)
+                output, _ = process.communicate(timeout=next(clock))
             except subprocess.TimeoutExpired:
                 _say(f"making .venv: {time.monotonic() - started:.0f} s")
             except BaseException:
@@ -248,21 +249,20 @@ def _compile_the_start(project: Path) -> None:
         for modules in STARTS_WITH
     ]
     try:
+        clock = _clock()
         for process in importing:
             while process.returncode is None:
                 try:
-                    process.wait(CLOCK_EVERY_S)
+                    process.wait(next(clock))
                 except subprocess.TimeoutExpired:
                     _say(f"compile what a start imports: {time.monotonic() - started:.0f} s")
     except BaseException:
         for process in importing:
             process.kill()  # Ctrl-C: as with pip
         raise
-    seconds = time.monotonic() - started
     # what does not import says so where it is used, with its reason
-    failed = sum(process.returncode != 0 for process in importing)
-    left = f", {failed} of {len(importing)} left to the start itself" if failed else ""
-    _say(f"compile what a start imports: done in {seconds:.0f} s{left}")
+    if failed := sum(process.returncode != 0 for process in importing):
+        _say(f"{failed} of {len(importing)} left to the start itself")
 
 
 def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
@@ -276,10 +276,11 @@ def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
     _say(tried)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        clock = _clock()
         try:
             while True:
                 try:
-                    code = process.wait(timeout=CLOCK_EVERY_S)
+                    code = process.wait(timeout=next(clock))
                     break
                 except subprocess.TimeoutExpired:
                     so_far = progress_of(log.read_text(encoding="utf-8", errors="replace"))
@@ -288,7 +289,6 @@ def _pip_ran(project: Path, arguments: Sequence[str], *, tried: str) -> int:
             process.kill()  # Ctrl-C reached pip too; it must not go on in the background
             process.wait()
             raise
-    _say(f"{tried}: {'done' if code == 0 else 'not done'} in {time.monotonic() - started:.0f} s")
     return code
 
 
@@ -299,6 +299,15 @@ def progress_of(log: str) -> str:
         return "unpacking"
     count = sum(line.startswith(("Collecting", "Processing", "Requirement")) for line in lines)
     return f"{count} packages found"
+
+
+def _clock() -> Iterator[float]:
+    """Seconds until each line of a wait."""
+    live = sys.stdout.isatty()
+    seconds = CLOCK_EVERY_S if live else LOG_CLOCK_S
+    while True:
+        yield seconds
+        seconds *= 1 if live else 2
 
 
 def _say(text: str) -> None:

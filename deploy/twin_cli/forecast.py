@@ -1,6 +1,6 @@
 """What a first run takes on this machine, told before anything is installed.
 
-Belongs here: installation, first answer, training and gate in seconds, and what they scale with.
+Belongs here: installation, first quotation, training and gate in seconds, and what they scale with.
 Does not belong here: the size of a model (`model_fit.py`), the time left of what runs already
 (`time_left.py`), any import outside the standard library, and syntax newer than Python 3.9.
 
@@ -25,10 +25,9 @@ from twin_resources.models.model_fit import REFERENCE_BILLION, expect
 
 # of two cores of an EPYC with avx512_bf16, little beside it
 INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
-START_S = 35.0  # weights prepared, services up, the import's run begun
-ANSWER_S = 5.0
-# a core, from 461 posts of 530,000 words: imported and embedded as chunks, and after the first
-# answers embedded as the sentences that may be quoted
+START_S = 35.0  # embedder prepared, services up, the import's run begun
+# a core, from 461 posts of 530,000 words: imported and embedded as chunks, and embedded as the
+# sentences that may be quoted
 WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
 GATE_START_S = 35.0  # servers, judges and the reference are loaded
 GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
@@ -125,9 +124,8 @@ def forecast(
         elsewhere: a server of somebody else's answers (`TWIN_MODEL_SERVER_URL`).
 
     Returns:
-        `installation_s`, `first_answer_s` (after installation), `quotable_s` (the rest of the
-        import), `training_s`, `gate_s`, and `ready_s`, their sum with the release; `slower` by what
-        runs beside it.
+        `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`, and
+        `ready_s`, their sum with the release; `slower` by what runs beside it.
     """
     cores = machine["cores"]
     slower = 1.0 + (busy / cores if busy >= 0.5 else 0.0)
@@ -149,11 +147,10 @@ def forecast(
         training_s, reading_s = training, READING_GPU_S * max(1.0, scale)
     answers_s = ELSEWHERE_S if elsewhere else products(GATE_ANSWERS_CPU_S * scale / cores)
     gate_s = here(GATE_START_S) + reading_s + answers_s
-    first = here(START_S + ANSWER_S * max(1.0, scale) + words / (WORDS_PER_S * cores))
+    reading_words = words / (WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     parts = {
         "installation_s": 0.0 if installed else here(INSTALL_S),
-        "first_answer_s": first,
-        "quotable_s": here(words / (QUOTABLE_WORDS_PER_S * cores)),
+        "first_quotation_s": here(START_S + reading_words),
         "training_s": training_s,
         "gate_s": gate_s,
     }
@@ -169,7 +166,7 @@ def as_lines(seconds: dict[str, float]) -> Sequence[str]:
     at = seconds["installation_s"]
     installed = f"installed at {_clock(at)}, " if at else ""
     lines = [
-        f"  expected: {installed}first answer at {_clock(at + seconds['first_answer_s'])}; "
+        f"  expected: {installed}first quotation at {_clock(at + seconds['first_quotation_s'])}; "
         f"training takes {_clock(seconds['training_s'])}, the gate {_clock(seconds['gate_s'])}: "
         f"the tuned model answers at {_clock(seconds['ready_s'])}, give or take a third"
     ]

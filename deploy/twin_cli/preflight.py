@@ -5,9 +5,9 @@ Does not belong here: what a model needs (`model_fit.py`), what a first run take
 installing (`installation.py`), any import outside the standard library, and syntax newer than
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
-    python3 -I deploy/twin_cli/preflight.py [--json] [--base-model ID|PATH] [--embedder ID]
-        [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR] [--gateway-port N]
-        [--dagster-port N] [--traces-port N]
+    python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
+        [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
+        [--gateway-port N] [--dagster-port N] [--traces-port N]
     Other arguments are ignored.
     Exit code 0: go on. 1: stop, and why.
 """
@@ -394,11 +394,17 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     }
 
 
-def as_text(report: Report) -> str:
-    """The report for a person: findings, what to expect, and what stops it."""
+def as_text(report: Report, *, verbose: bool = True) -> str:
+    """The report for a person: findings, what to expect, and what stops it.
+
+    Args:
+        verbose: also what is as it should be, and how other models would fare.
+    """
     words = {"ok": "ok  ", "note": "note", "stop": "STOP"}
     lines = []
     for finding in report["findings"]:
+        if finding["verdict"] == "ok" and not verbose:
+            continue
         line = f"  {words[finding['verdict']]}  {finding['name']}: {finding['found']}"
         lines.append(line + (f" -> {finding['next_step']}" if finding["next_step"] else ""))
     machine = report["machine"]
@@ -409,16 +415,9 @@ def as_text(report: Report) -> str:
         f"  to download: about {report['download_gb']:.1f} GB; "
         f"on disk in the end: about {report['disk_gb']:.1f} GB",
         *forecast.as_lines(report["forecast"]),
-        "  model   fits   training, expected   a reader sees         needs",
     ]
-    for name, model in report["models"].items():
-        minutes = model["training_minutes"]
-        training = f"{max(1, minutes):.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-        lines.append(
-            f"  {name:<7} {'yes' if model['fits'] else 'no':<6} about {training:<14} "
-            f"about {model['reply_tokens_per_s']:>6.1f} tokens/s  {model['needs']} ({model['on']})"
-        )
-    lines.append("  (by rule from a 135M model on two cores: forecast.py and model_fit.py say how)")
+    if verbose:
+        lines += _models_table(report)
     lines += [
         f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
         for finding in report["findings"]
@@ -427,10 +426,26 @@ def as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _models_table(report: Report) -> list[str]:
+    lines = ["  model   fits   training, expected   a reader sees         needs"]
+    for name, model in report["models"].items():
+        minutes = model["training_minutes"]
+        training = f"{max(1, minutes):.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+        lines.append(
+            f"  {name:<7} {'yes' if model['fits'] else 'no':<6} about {training:<14} "
+            f"about {model['reply_tokens_per_s']:>6.1f} tokens/s  {model['needs']} ({model['on']})"
+        )
+    return [
+        *lines,
+        "  (by rule from a 135M model on two cores: forecast.py and model_fit.py say how)",
+    ]
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments that matter here, out of those of `twin up` or `twin check`."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--verbose", action="store_true", help="also what is as it should be")
     parser.add_argument("--check", action="store_true", help="for deploy/check.sh: no ports")
     model = os.environ.get("TWIN_BASE_MODEL") or EMBEDDED_MODEL
     parser.add_argument("--base-model", default=model)
@@ -462,7 +477,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; the exit code says whether to go on."""
     options = parse(sys.argv[1:] if argv is None else argv)
     report = examine(options, Path(__file__).resolve().parents[2])
-    print(json.dumps(report, indent=1) if options.json else as_text(report))
+    print(
+        json.dumps(report, indent=1) if options.json else as_text(report, verbose=options.verbose)
+    )
     return 0 if report["go_on"] else 1
 
 

@@ -68,6 +68,9 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="All that is looked at, done and measured.")
+    ] = False,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train although it is done.")] = False,
     auto_retrain: Annotated[
@@ -114,6 +117,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             consent=consent,
             dry_run=dry_run,
             detach=detach,
+            verbose=verbose,
             train=train,
             retrain=retrain,
             auto_retrain=auto_retrain,

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_first_run.py --full --install [--report] [--json FILE]
     python tests/bench/bench_first_run.py --full [--posts FOLDER --author NAME] [--json FILE]
-    python tests/bench/bench_first_run.py --quick          # the sample author, to the first answers
+    python tests/bench/bench_first_run.py --quick          # the sample author, to its quotations
 
 With `--install` the clock starts at `bash deploy/up.sh` in a fresh clone of what is committed here,
 else after installation; either way in a fresh home. Weights are fetched as for a new user, unless
@@ -74,7 +74,8 @@ class PeakMemory(threading.Thread):
 
 def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
     """Run the command once and read the figures from what it prints and leaves behind."""
-    arguments = ["--home", str(home)]
+    # the long form: phases and their time left are read off it
+    arguments = ["--home", str(home), "--verbose"]
     if options.posts:
         arguments += [str(options.posts.resolve()), "--author", options.author, "--consent"]
     if options.quick:
@@ -126,14 +127,20 @@ def first_rows(seen: FirstRun, options: argparse.Namespace) -> list[Row]:
     missing = float("inf")
     after = seen.installed_at or 0.0 if options.install else 0.0
     rows = [row("installed at", after, "s")] if options.install else []
-    first = seen.first_answer_at
+    first, sentence = seen.first_quotation_at, seen.first_sentence_at
     rows += [
-        row("first answer at", first if first is not None else missing, "s"),
+        row("first quotation at", first if first is not None else missing, "s"),
         row(
-            "first answer after installation",
+            "an author's sentence after installation",
+            sentence - after if sentence is not None else missing,
+            "s",
+            at_most=45,
+        ),
+        row(
+            "first quotation after installation",
             first - after if first is not None else missing,
             "s",
-            at_most=60,
+            at_most=45,
         ),
         row("longest silence", seen.longest_silence_s, "s", at_most=SILENCE_S),
     ]
@@ -219,10 +226,10 @@ def main() -> int:
             finally:
                 twin = str(Path(sys.executable).with_name("twin"))
                 subprocess.run([twin, "stop", "--home", str(home)], check=False, timeout=120)
-    print(f"{'what':34} {'value':>9} {'unit':6} {'goal':>8}  holds")
+    print(f"{'what':40} {'value':>9} {'unit':6} {'goal':>8}  holds")
     for item in rows:
         goal = "" if item.goal is None else f"≤ {item.goal:g}"
-        print(f"{item.name:34} {item.value:9.3f} {item.unit:6} {goal:>8}  {item.holds}")
+        print(f"{item.name:40} {item.value:9.3f} {item.unit:6} {goal:>8}  {item.holds}")
     if options.json:
         save(rows, options.json)
     return 0

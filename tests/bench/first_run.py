@@ -13,13 +13,14 @@ SILENCE_S = 15.0
 # asset → what the forecast calls it
 PHASES = {"fine tuned checkpoint": "training_s", "checkpoint evaluation": "gate_s"}
 STAGE = re.compile(r"^\[(\d)/6\] ")
-ANSWERED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+answered in")
+QUOTED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+quoted in")
+SENTENCE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
 DONE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+(?P<asset>[a-z ]+?) done in (?P<took>\d+(?::\d+)+)")
 LEFT = re.compile(r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<since>\d+(?::\d+)+), about "
                   r"(?P<left>\d+(?::\d+)+) left")  # fmt: skip
 EXPECTED = {
     "installed": re.compile(r"installed at (\d+(?::\d+)+)"),
-    "first answer": re.compile(r"first answer at (\d+(?::\d+)+)"),
+    "first quotation": re.compile(r"first quotation at (\d+(?::\d+)+)"),
     "training_s": re.compile(r"training takes (\d+(?::\d+)+)"),
     "gate_s": re.compile(r"the gate (\d+(?::\d+)+)"),
     "tuned model": re.compile(r"the tuned model answers at (\d+(?::\d+)+)"),
@@ -39,13 +40,17 @@ class FirstRun:
     """What was seen so far; all times are seconds since the command began.
 
     Attributes:
+        first_sentence_at: of the preview; `first_quotation_at`: by the endpoint.
+        lines: all that were printed.
         took: seconds of each asset of the training's run, as it was told.
         left: asset → (seconds since it began, seconds left by its bar).
         expected: what was foretold.
     """
 
     installed_at: float | None = None
-    first_answer_at: float | None = None
+    first_sentence_at: float | None = None
+    first_quotation_at: float | None = None
+    lines: int = 0
     released_at: float | None = None
     reported_at: float | None = None
     longest_silence_s: float = 0.0
@@ -60,14 +65,17 @@ class FirstRun:
         """One line that came `at` seconds after the beginning."""
         self.longest_silence_s = max(self.longest_silence_s, at - self._heard)
         self._heard = at
+        self.lines += 1
         if "expected: " in line and not self.expected:
             for name, pattern in EXPECTED.items():
                 if found := pattern.search(line):
                     self.expected[name] = seconds(found[1])
         if STAGE.match(line) and self.installed_at is None:
             self.installed_at = at
-        if ANSWERED.match(line) and self.first_answer_at is None:
-            self.first_answer_at = at
+        if SENTENCE.match(line) and self.first_sentence_at is None:
+            self.first_sentence_at = at
+        if QUOTED.match(line) and self.first_quotation_at is None:
+            self.first_quotation_at = at
         if "released: v" in line and self.released_at is None:
             self.released_at = at
         if found := DONE.match(line):
@@ -91,8 +99,8 @@ class FirstRun:
     def forecast_off(self, *, installing: bool) -> dict[str, float]:
         """How many times too long or too short each part was foretold, where it was and came."""
         truth = {name: self.took[asset] for asset, name in PHASES.items() if asset in self.took}
-        if self.first_answer_at is not None:
-            truth["first answer"] = self.first_answer_at
+        if self.first_quotation_at is not None:
+            truth["first quotation"] = self.first_quotation_at
         if self.released_at is not None:
             truth["tuned model"] = self.released_at
         if installing and self.installed_at is not None:

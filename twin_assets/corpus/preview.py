@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -33,6 +33,9 @@ from twin_resources.slugs import slug_of
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
+
+ASKED = 3
+"""Questions that are asked first; as many others are kept for where one of them has no answer."""
 
 NAMED = 3
 """Files that are named for each reason for which posts are dropped."""
@@ -62,7 +65,8 @@ class Preview:
         languages: ISO 639-1 code → kept posts; `und` where it cannot be told.
         bylines: name → posts that carry it.
         titles: three of the author's typical posts.
-        questions: what a reader could ask about them.
+        questions: what a reader could ask about them; then as many about other posts.
+        posts: those posts, columns of `cleaned_documents`; not part of the JSON.
         warnings: sentences for the person who runs this.
         failed: sources that could not be read, and why; their posts are not in the counts, unless
             an earlier import has stored them.
@@ -93,6 +97,11 @@ class Preview:
     unread: int = 0
     mostly_unread: bool = False
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
+    posts: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints: everything but the posts themselves."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "posts"}
 
 
 def preview(
@@ -169,7 +178,13 @@ def preview(
         languages=languages,
         bylines=bylines,
         titles=typical_posts(accepted)["title"].to_list(),
-        questions=questions_about(accepted),
+        questions=list(
+            dict.fromkeys(
+                question
+                for count in (ASKED, 2 * ASKED)
+                for question in questions_about(accepted, count=count)
+            )
+        )[: 2 * ASKED],
         warnings=[
             *_language_warnings(languages, settings),
             *_byline_warnings(cleaned, signed, names, slug=slug),
@@ -181,7 +196,14 @@ def preview(
         failed=[str(one) for one in inventory.failed],
         changes=importing.changes(frame, stored).counts() if stored is not None else None,
         unclaimed=_by_name(cleaning_verdicts.unclaimed(signed, names)),
+        posts=_asked_about(accepted),
     )
+
+
+def _asked_about(accepted: pl.DataFrame) -> pl.DataFrame:
+    """The posts that the questions are made of."""
+    chosen = pl.concat([typical_posts(accepted, count=count) for count in (ASKED, 2 * ASKED)])
+    return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 
 
 def known_languages(settings: Settings) -> tuple[str, ...]:

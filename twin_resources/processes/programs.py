@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
 # They need prepared weights; everything else starts at once, while those are prepared.
-AFTER_PREPARATION = ("models", "gateway")
+AFTER_EMBEDDER, AFTER_BASE_MODEL = ("gateway",), ("models",)
 DEFINITIONS = "twin_assets.definitions"
 # The runs that a crash cut short are marked first: the daemon would wait for them.
 AFTER_WEBSERVER = ("dagster-daemon",)
 # A link to deploy/local/dagster.yaml in a checkout, the file itself in a wheel.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
+LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
 
 SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
 
@@ -77,7 +78,7 @@ def stack_programs(
             name=name,
             command=(sys.executable, "-m", *arguments),
             directory=root,
-            autostart=name not in (*AFTER_PREPARATION, *AFTER_WEBSERVER, *WHEN_ASKED),
+            autostart=name not in LATER,
             stop_s=stop_s,
             withheld=withheld_keys(settings, needed_for=calls, environ=environ),
         )

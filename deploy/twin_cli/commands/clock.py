@@ -1,8 +1,8 @@
 """What `twin up` shows while it works: stages with a clock, lines, and a bar with the time left.
 
-Belongs here: writing to the terminal, the plain form for logs and pipes, and that neither is ever
-silent for long. Does not belong here: what is said; tables of results (`presentation.py`); how the
-time left is estimated (`time_left.py`).
+Belongs here: writing to the terminal, the plain form for logs and pipes, how often each says that
+a wait goes on, and what only the long form says. Does not belong here: what is said; tables of
+results (`presentation.py`); how the time left is estimated (`time_left.py`).
 """
 # pyright: strict
 
@@ -19,7 +19,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGES = 6
-QUIET_S = 12.0  # a line at least this often; 15 s are what a person waits without a doubt
+QUIET_S = 12.0  # until a wait is told; 15 s are what a person waits without a doubt
+LOG_QUIET_S = 30.0  # in a log, which is read afterwards
 BEAT_S = 1.0
 
 
@@ -33,8 +34,7 @@ def duration(seconds: float) -> str:
 class StageBar:
     """A running step: its phases one after the other, each with the time it has taken and has left.
 
-    In a terminal it is redrawn every second; elsewhere the clock's beat prints its line whenever
-    nothing else was printed for `QUIET_S`.
+    In a terminal it is redrawn every second; elsewhere the clock's beat prints its line.
     """
 
     def __init__(self, clock: StageClock, title: str, progress: Progress | None) -> None:
@@ -48,6 +48,7 @@ class StageBar:
     def phase(self, title: str) -> None:
         """Begin another phase: its clock starts, and nothing is known of its steps."""
         self._title, self._began = title, time.monotonic()
+        self._clock.begin_wait()
         self._detail = ""
         self._done: float | None = None
         self._total: float | None = None
@@ -101,10 +102,15 @@ class StageClock:
     Args:
         console: where to; a terminal gets colours and live bars, a pipe gets plain lines.
         stages: how many there are.
+        verbose: say the details too, and every wait all the time.
     """
 
-    def __init__(self, console: Console | None = None, *, stages: int = STAGES) -> None:
+    def __init__(
+        self, console: Console | None = None, *, stages: int = STAGES, verbose: bool = False
+    ) -> None:
         self.console = console or make_console()
+        self.verbose = verbose
+        self._waits_said = 0  # of the wait that goes on
         self._stages = stages
         self._began = time.monotonic()
         self._stage_began = self._began
@@ -124,9 +130,11 @@ class StageClock:
         """Begin a stage; the former one's time goes into `times` (seconds)."""
         self._close_stage()
         self._title = title
+        self.begin_wait()
         line = f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}"
         with self._writing:
-            self.console.print()
+            if self.verbose or self.console.is_terminal:
+                self.console.print()
             self._print(line, style="bold")
 
     def finish(self) -> None:
@@ -141,6 +149,11 @@ class StageClock:
         lines = [f"  {duration(self.elapsed_s):>5}  {head}", *(f"         {line}" for line in rest)]
         self._print("\n".join(lines), style=style or None)
 
+    def detail(self, text: str, *, style: str = "") -> None:
+        """A line of the long form; the short one leaves it out."""
+        if self.verbose:
+            self.say(text, style=style)
+
     def show(self, renderable: RenderableType) -> None:
         """A table or a block of text."""
         with self._writing:
@@ -149,7 +162,10 @@ class StageClock:
 
     @contextmanager
     def never_silent(self, title: str = "") -> Generator[None]:
-        """Say what goes on at least every `QUIET_S`, whatever the block waits for.
+        """Say what goes on, whatever the block waits for.
+
+        A terminal and the long form hear of it every `QUIET_S`. A log does after `LOG_QUIET_S`,
+        and then after twice as long each time: an hour of one wait has seven lines.
 
         Args:
             title: of what goes on where no stage and no bar says it; empty: nothing is said there.
@@ -178,14 +194,21 @@ class StageClock:
     def beat(self) -> None:
         """A line if it has been quiet for long; a live bar in a terminal speaks for itself."""
         with self._writing:
-            if time.monotonic() - self._spoken < QUIET_S:
+            often = self.verbose or self.console.is_terminal
+            quiet_s = QUIET_S if often else LOG_QUIET_S * 2**self._waits_said
+            if time.monotonic() - self._spoken < quiet_s:
                 return
+            self._waits_said += 1
             if (bar := self._bar) is None:
                 if title := self._title or self._idle:
                     since = duration(time.monotonic() - self._stage_began)
                     self.say(f"{title}: goes on, {since}")
             elif not self.console.is_terminal:
                 self.say(bar.line())
+
+    def begin_wait(self) -> None:
+        """Another thing is waited for from now on."""
+        self._waits_said = 0
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:

@@ -1,7 +1,6 @@
-"""Stage 4 of `twin up`: the posts made searchable, and three questions answered from them.
+"""Stage 4 of `twin up`: the posts made searchable, and three questions answered by quotations.
 
-The base model answers as soon as passages are found; the sentences that may be quoted, which it
-does not need, are embedded after that.
+A base model's prose is shown nowhere: whoever wants it asks `twin/<author>@base`.
 
 Belongs here: the import through the running Dagster, the questions, and keeping the answers for the
 comparison after training. Does not belong here: what an import does (`twin_assets/corpus`).
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.endpoint_client import ask, make_client
-from twin_cli.commands.outcome import wait_until_served
-from twin_cli.commands.presentation import answers_table
+from twin_cli.commands.presentation import passage, quotation_lines
 from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -27,64 +25,87 @@ from twin_resources.processes.endpoints import Endpoints
 from twin_resources.processes.programs import ensure_alive, urls
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
-    from twin_resources.registry.moves import ModelVersion
+    from twin_assets.corpus.preview import Preview
 
 IMPORT = "import_posts"
-SEARCHABLE = "embeddings"  # the asset by which a question finds its passages
+QUOTABLE = "quote_calibration"  # the asset from which on a question is quoted
+FIRST = 3  # questions that are answered on the screen
+SHORT = 90  # characters of a sentence of the preview
 
 
-def import_posts(stack: Stack, author: str, *, clock: StageClock, until: str = "") -> FollowedRun:
-    """Import, clean, chunk and embed an author's posts in a Dagster run.
+def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
+    """Three of the author's sentences that answer three questions, before anything is stored.
 
     Args:
-        until: as of `follow`; then `finish_import` waits for the rest.
+        settings: of a home whose embedder is prepared.
+    """
+    from twin_assets.knowledge.preview_quotations import preview_quotations
+    from twin_resources.models.embedder.embedder import load_embedder
+
+    # the endpoint is asked the first ones, and says more
+    questions = preview.questions[FIRST:] or preview.questions
+    if not questions:
+        return
+    found = preview_quotations(preview.posts, questions, load_embedder(settings, on_card=False))
+    lines = [f"{one.question}\n{passage(one.text, longest=SHORT)}" for one in found]
+    if lines:
+        clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
+
+
+def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+    """Import, clean, chunk and embed an author's posts in a Dagster run.
 
     Raises:
         TwinError: the run failed; says its first cause and where its page is.
     """
+    return follow_import(stack, author, launch_import(stack, author, clock=clock), clock=clock)
+
+
+def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
+    """Begin an author's import, or join the one in flight; its run id."""
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP(address)
     dagster.add_author(author)
     run_id, launched = launch_or_join(dagster, IMPORT, author)
-    clock.say(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
-    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack, until=until)
-    return _imported(stack, author, followed, clock=clock)
+    clock.detail(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
+    return run_id
 
 
-def finish_import(
-    stack: Stack, author: str, begun: FollowedRun, *, clock: StageClock
+def follow_import(
+    stack: Stack,
+    author: str,
+    run_id: str,
+    *,
+    clock: StageClock,
+    until: str = "",
+    before: FollowedRun | None = None,
 ) -> FollowedRun:
-    """Wait for the rest of an import that was followed to what was needed first.
+    """Wait for an import's end, or until posts can be quoted.
+
+    Args:
+        until, before: as of `follow`.
 
     Raises:
         TwinError: as `import_posts`.
     """
-    if not begun.goes_on:
-        return begun
     dagster = DagsterHTTP(urls(stack.settings)["dagster"])
-    run_id = begun.run.run_id
-    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack, before=begun)
-    return _imported(stack, author, followed, clock=clock)
-
-
-def _imported(
-    stack: Stack, author: str, followed: FollowedRun, *, clock: StageClock
-) -> FollowedRun:
-    address = urls(stack.settings)["dagster"]
+    followed = follow(
+        dagster, run_id, clock=clock, title="import", stack=stack, until=until, before=before
+    )
     if not followed.succeeded:
         ensure_alive(stack)
-        page = f"{address}/runs/{followed.run.run_id}"
+        page = f"{urls(stack.settings)['dagster']}/runs/{followed.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
             next_step=what_to_mend(followed.refused, page=page),
         )
-    if followed.goes_on:
-        clock.say(f"searchable after {followed.seconds:.0f} s{changed_posts(followed)}")
-    else:
-        clock.say(f"imported in {followed.seconds:.0f} s{changed_posts(followed)}")
+    if before is None or before.goes_on:
+        done = "quotable after" if followed.goes_on else "imported in"
+        clock.say(f"{done} {followed.seconds:.0f} s{changed_posts(followed)}")
     return followed
 
 
@@ -117,47 +138,49 @@ def changed_posts(followed: FollowedRun) -> str:
     return f": posts {', '.join(counts)}"
 
 
-def ask_before(
+def ask_first(
     stack: Stack,
     endpoints: Endpoints,
     author: Author,
     progress: AuthorProgress,
     *,
     clock: StageClock,
-    answer_model: ModelVersion | None = None,
 ) -> AuthorProgress:
-    """Ask the three questions of base model + retrieval, or of the answer model, and keep the
-    answers.
+    """Ask the endpoint until three questions are answered by quotations; show and keep those.
 
     An author who has answers already is not asked again: nothing about them would have changed.
     """
     if progress.before or not progress.questions:
         clock.say("the first answers were given before; ask more with `twin ask`")
         return progress
-    model = f"twin/{author.slug}@base"
-    if answer_model is not None:
-        if wait_until_served(stack.settings, answer_model):
-            model = f"twin/{author.slug}"
-        else:
-            clock.say("the answer model is not up yet (models.log): base answers", style="yellow")
-    before = ask_all(endpoints, progress.questions, model=model, clock=clock)
-    clock.show(answers_table(before, author=author.name))
-    progress = replace(progress, before=before)
+    client = make_client(endpoints.gateway, endpoints.gateway_key)
+    quoted: list[EndpointAnswer] = []
+    for question in progress.questions:
+        answer = ask(client, question, model=f"twin/{author.slug}")
+        clock.detail(f"{answer.kind or 'answered'} in {answer.seconds:.1f} s: {question}")
+        if answer.quotes:
+            quoted.append(answer)
+            took = f"quoted in {answer.seconds:.1f} s: "
+            clock.say(took + quotation_lines(answer))
+        if len(quoted) == FIRST:
+            break
+    if not quoted:
+        asked = counted(len(progress.questions), "question")
+        clock.say(f"no quotation answers any of {asked}; ask your own with `twin ask`")
+    progress = replace(progress, before=tuple(quoted))
     write_progress(stack.settings, author.slug, progress)
     return progress
 
 
-def ask_all(
+def ask_again(
     endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
 ) -> tuple[EndpointAnswer, ...]:
-    """Each question once, by the official client; one line with its time each."""
+    """Each question once, by the official client."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     answers: list[EndpointAnswer] = []
     for question in questions:
         with clock.bar("asking") as bar:
             bar.update(question)
-            answer = ask(client, question, model=model)
-        sources = counted(len(answer.sources), "source")
-        clock.say(f"answered in {answer.seconds:.1f} s, {sources}: {question}")
-        answers.append(answer)
+            answers.append(ask(client, question, model=model))
+        clock.detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
     return tuple(answers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from twin_cli.commands.asking_aliases import with_aliases
@@ -48,7 +48,7 @@ def run_import(
     subject = with_opt_ins(subject, include)
     preview = run_preview(settings, subject)
     if as_json:
-        clock.console.print_json(json.dumps(asdict(preview), ensure_ascii=False))
+        clock.console.print_json(json.dumps(preview.document(), ensure_ascii=False))
     else:
         show_preview(clock, preview)
     asks = at_a_terminal() and not (dry_run or as_json)
@@ -68,7 +68,7 @@ def run_import(
             fingerprint=mark,
             kept=preview.kept,
             words=preview.words,
-            questions=progress.questions or tuple(preview.questions[:3]),
+            questions=progress.questions or tuple(preview.questions),
         ),
     )
     publish_endpoints(stack, first=subject.slug)

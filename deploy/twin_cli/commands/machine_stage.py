@@ -57,9 +57,9 @@ def show_machine(
     )
     report = preflight.examine(options, working_folder(), installed=True)
     if os.environ.get(SHOWN_VARIABLE) and report["go_on"]:
-        clock.say("passed, as shown above")
+        clock.detail("passed, as shown above")
         return
-    clock.show(preflight.as_text(report))
+    clock.show(preflight.as_text(report, verbose=clock.verbose))
     for finding in report["findings"]:
         if finding["verdict"] == "stop" and not finding["name"].startswith("port"):
             raise TwinError(
@@ -111,4 +111,4 @@ def tell_recipe(
     chosen = recipe_of(author, settings)
     if because:
         chosen = replace(chosen, because=f"{because}; noted in the author's file")
-    clock.say(f"{chosen.line}; at most {chosen.recipe.token_budget:,} tokens")
+    clock.detail(f"{chosen.line}; at most {chosen.recipe.token_budget:,} tokens")

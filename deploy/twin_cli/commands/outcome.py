@@ -66,7 +66,7 @@ class Ending:
     def who_answers(self) -> str:
         """In a sentence, while no tuned version does."""
         if self.answer_model is None:
-            return "base model + retrieval"
+            return "quotations from the posts"
         return f"the answer model (v{self.answer_model.version}, {self.answer_model.base})"
 
 

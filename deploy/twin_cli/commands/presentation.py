@@ -15,45 +15,59 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_resources.dagster_runs import lineage_link
+from twin_resources.models.quotes.answer_text import prose_of
 from twin_resources.processes.endpoints import Endpoints, endpoints_path, env_path
+from twin_resources.processes.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-LONGEST_SHOWN = 420  # characters of an answer in a table; `twin ask` prints all of it
+LONGEST_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints all of it
 LONGEST_WORD = 40
-NAMED_POST = "> —"  # how the line below a quotation begins (`answer_text.quoting`)
+WIDTH = 96
 
 
-def answers_table(
-    before: Sequence[EndpointAnswer], after: Sequence[EndpointAnswer] = (), *, author: str
-) -> RenderableType:
-    """Question by question: before | after | the posts that the answers rest on."""
-    blocks: list[RenderableType] = []
-    tuned = {answer.question: answer for answer in after}
-    for first in before:
-        table = Table(box=box.SIMPLE_HEAD, expand=True, title_justify="left", show_edge=False)
-        table.title = Text(f"“{first.question}”", style="bold")
-        second = tuned.get(first.question)
-        columns = [(f"before ({first.version or 'base'})", first)] + (
-            [(f"after ({second.version})", second)] if second else []
-        )
-        for title, _ in columns:
-            table.add_column(Text(title), ratio=5, overflow="fold")
-        table.add_column("rests on", ratio=3, overflow="fold")
-        cells = [_shown(answer) for _, answer in columns]
-        table.add_row(*cells, Text(sources_text([answer for _, answer in columns])))
-        blocks += [table, Text("")]
-    blocks.append(Text(f"Written by a language model from {author}'s posts, not by {author}."))
-    return Group(*blocks)
+def quotation_lines(answer: EndpointAnswer) -> str:
+    """Question, the first quotation and its post: the author's words and nobody else's.
+
+    Args:
+        answer: with `quotes`.
+    """
+    first = answer.quotes[0]
+    begin, _ = first.get("marked") or (0, 0)  # the sentence that answers
+    text = str(first["text"])[begin:]
+    post = str(first.get("title") or first.get("document_id"))
+    date = f", {first['published_at']}" if first.get("published_at") else ""
+    return f"{answer.question}\n{passage(text)}\n   — {post}{date}"
+
+
+def passage(text: str, *, longest: int = LONGEST_SHOWN) -> str:
+    """Somebody's words in quotation marks, in lines that fit, cut after a word where they are long.
+
+    Of scripts that put no spaces they are cut where they stand.
+    """
+    words = " ".join(text.split())
+    if len(words) > longest:
+        cut = re.sub(rf"\s\S{{0,{LONGEST_WORD}}}\Z", "", words[: longest + 1])
+        words = f"{cut[:longest]} …"
+    return textwrap.fill(f"“{words}”", WIDTH, initial_indent="  ", subsequent_indent="   ")
+
+
+def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
+    """Question and generated prose of the first answer that has some."""
+    prose = [
+        (answer.question, prose_of(answer.text))
+        for answer in answers
+        if answer.kind != "not_written_about"
+    ]
+    return next((f"{question}\n{passage(text)}" for question, text in prose if text), "")
 
 
 def sources_text(answers: Sequence[EndpointAnswer]) -> str:
@@ -65,6 +79,15 @@ def sources_text(answers: Sequence[EndpointAnswer]) -> str:
             title, url = source.get("title") or key, source.get("url") or ""
             lines.setdefault(key, f"· {title}" + (f" ({url})" if url else ""))
     return "\n".join(lines.values()) or "no post was found for it"
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """How many claims hold and which do not, by their names: those are sentences."""
+    open_claims = [claim for claim in verdict.claims if not claim.passed]
+    held = len(verdict.claims) - len(open_claims)
+    line = f"the gate: {held} of {counted(len(verdict.claims), 'claim')} hold"
+    names = [claim.name.replace("_", " ") for claim in open_claims]
+    return line + (f"; not: {', '.join(names)}" if names else "")
 
 
 def verdict_table(verdict: Verdict) -> Table:
@@ -96,6 +119,19 @@ def verdict_table(verdict: Verdict) -> Table:
             Text(claim.detail),
         )
     return table
+
+
+def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: str) -> str:
+    """The short form of `endpoints_table`: what a person needs next."""
+    model = next(iter(endpoints.models), "twin/AUTHOR")
+    return "\n".join(
+        (
+            f"page: {open_page}",
+            f"endpoint: {endpoints.gateway}, model {model}; `source {env_path(home)}` sets its key",
+            f"training and data: {endpoints.dagster}",
+            f"stop: {stop}",
+        )
+    )
 
 
 def endpoints_table(
@@ -184,31 +220,6 @@ def versions_table(
             Text(f"{move.actor}: {move.reason}" if move else ""),
         )
     return table
-
-
-def _shown(answer: EndpointAnswer) -> RenderableType:
-    """As the chat page shows it: an answer is Markdown, its quotations block quotes."""
-    notes = [f"{answer.seconds:.1f} s"] + ([f"degraded: {answer.degraded}"] * bool(answer.degraded))
-    return Group(Markdown(first_characters(answer.text)), Text(f"[{', '.join(notes)}]"))
-
-
-def first_characters(text: str) -> str:
-    """The beginning of an answer in the lines in which it stands, cut after a word.
-
-    About `LONGEST_SHOWN` characters: a line that names a quotation's post is kept whole, and a
-    heading with nothing below it is left out. Scripts that put no spaces are cut where they stand.
-    """
-    text = text.strip()
-    if len(text) <= LONGEST_SHOWN:
-        return text
-    cut = re.sub(rf"\s\S{{0,{LONGEST_WORD}}}\Z", "", text[: LONGEST_SHOWN + 1])
-    *lines, last = cut[:LONGEST_SHOWN].split("\n")
-    if last.startswith(NAMED_POST):
-        last = text.split("\n")[len(lines)]
-    lines.append(last)
-    while lines and (not lines[-1].strip(" >") or lines[-1].startswith("**")):
-        lines.pop()
-    return "\n".join(lines) + " …"
 
 
 def _number(value: float | None) -> str:

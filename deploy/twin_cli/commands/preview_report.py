@@ -74,20 +74,20 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
         f"{counted(preview.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
-        clock.say(f"converted {counted(count, 'post')} from {encoding} to UTF-8")
+        clock.detail(f"converted {counted(count, 'post')} from {encoding} to UTF-8")
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
         files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
         cure = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
         clock.say(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{cure}")
     for reason, count in preview.skipped.items():
-        clock.say(f"skipped {counted(count, 'file')}: {reason.replace('_', ' ')}")
+        clock.detail(f"skipped {counted(count, 'file')}: {reason.replace('_', ' ')}")
     for failed in preview.failed:
         clock.say(f"failed source: {failed}", style="yellow")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
-        clock.say(f"bylines: {names}")
-    for title in preview.titles[:3]:
-        clock.say(f"  · {title}")
+        clock.detail(f"bylines: {names}")
+    for title in preview.titles:
+        clock.detail(f"  · {title}")
     if preview.changes is not None:
         clock.say(changes_line(preview.changes))
     for warning in preview.warnings:

@@ -243,13 +243,13 @@ class _Notes:
             self.refused.append(event.check)
 
     def flush(self) -> None:
-        """Say what the step that has ended has made; its checks are a few words when all hold."""
+        """In the long form: what the step that has ended has made, its checks in a few words."""
         checks = [_counted(self._held, "check holds", "checks hold")] if self._held else []
         checks += [f"{self._open} follow"] if self._open else []
         for line in self._done[:-1]:
-            self._clock.say(line)
+            self._clock.detail(line)
         if report_line := ", ".join([*self._done[-1:], *checks]):
-            self._clock.say(report_line)
+            self._clock.detail(report_line)
         self._done.clear()
         self._held = self._open = 0
 

@@ -1,5 +1,8 @@
 """Stage 3 of `twin up`: a running stack, started or attached to, with every service ready.
 
+What quoting needs comes first: the embedder, Dagster for the import, the gateway. The base model is
+prepared while the import runs.
+
 Belongs here: the order of start, preparation of the models and waiting, and the endpoints file
 that follows. Does not belong here: processes and readiness themselves (`processes/stack.py`,
 `processes/programs.py`), fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
@@ -9,7 +12,6 @@ that follows. Does not belong here: processes and readiness themselves (`process
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 
 from twin_cli.commands.clock import StageClock
@@ -17,10 +19,12 @@ from twin_cli.commands.subprocesses import running_module
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.gateway.chat.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.processes.programs import (
-    AFTER_PREPARATION,
+    AFTER_BASE_MODEL,
+    AFTER_EMBEDDER,
     AFTER_WEBSERVER,
     SIMULATED_PROVIDER,
     ensure_alive,
@@ -32,6 +36,8 @@ from twin_resources.processes.programs import (
 from twin_resources.processes.stack import Stack, find_stack, read_record, start_stack
 from twin_resources.settings import Settings, load_secrets
 
+WARNING = "warning: "  # begins a line of a preparation that concerns whoever waits for it
+
 # Seconds until a service counts as failed; measured starts on two busy cores take a third of it.
 DEADLINES_S = {
     SIMULATED_PROVIDER: 180,
@@ -41,16 +47,19 @@ DEADLINES_S = {
     "models": 180,
     "gateway": 120,
 }
+# What a posts' import needs; the others are needed by an answer.
+FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
+BASE_MODEL, EMBEDDER = "base model", "embedder"
 PREPARATIONS = {
-    "base model": ("twin_resources.models.base_model", "prepare"),
-    "embedder": ("twin_resources.models.embedder", "prepare"),
+    BASE_MODEL: ("twin_resources.models.base_model", "prepare"),
+    EMBEDDER: ("twin_resources.models.embedder", "prepare"),
 }
 
 
 def start_or_attach(
     settings: Settings, *, clock: StageClock, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
-    """The running stack with base model and embedder prepared and all services ready.
+    """The running stack with the embedder prepared and Dagster ready: posts can be imported.
 
     Returns:
         The stack, and whether this call started it.
@@ -62,20 +71,34 @@ def start_or_attach(
     started = stack is None
     if stack is None:
         stack = start_stack(
-            settings, programs=stack_programs, requested_ports=requested_ports, report=clock.say
+            settings, programs=stack_programs, requested_ports=requested_ports, report=clock.detail
         )
-        clock.say(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
+        clock.detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
     else:
         _ensure_same_models(settings, stack)
         clock.say(f"attached to the running stack (supervisor pid {stack.identity.pid})")
-    try:
-        prepare_models(stack.settings, instance=stack.record.instance, clock=clock)
-    except TwinError:
-        ensure_alive(stack)  # `twin stop` elsewhere ends a preparation: that is the cause then
-        raise
-    _start_programs(stack, AFTER_PREPARATION)
-    _wait_for_services(stack, clock=clock, started=started)
+    page = make_link(stack.settings, urls(stack.settings)["chat"])
+    clock.say(f"your page, as soon as the posts can be quoted: {page}", style="bold")
+    _prepare(stack, EMBEDDER, clock=clock)
+    _start_programs(stack, AFTER_EMBEDDER)
+    _wait_for_services(stack, FOR_IMPORTS, clock=clock, started=started)
     return stack, started
+
+
+def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
+    """Prepare the base model and wait for what an answer needs.
+
+    Raises:
+        TwinError: it cannot be prepared, or a service did not come up.
+    """
+    _prepare(stack, BASE_MODEL, clock=clock)
+    _start_programs(stack, AFTER_BASE_MODEL)
+    _wait_for_services(
+        stack,
+        [service for service in DEADLINES_S if service not in FOR_IMPORTS],
+        clock=clock,
+        started=False,
+    )
 
 
 def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
@@ -118,21 +141,23 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             )
 
 
-def _wait_for_services(stack: Stack, *, clock: StageClock, started: bool) -> None:
+def _wait_for_services(
+    stack: Stack, services: Sequence[str], *, clock: StageClock, started: bool
+) -> None:
     settings = stack.settings
     addresses = urls(settings)
     dagster = DagsterHTTP(addresses["dagster"])
     programs = stack.supervisor.states()
-    for service, deadline_s in DEADLINES_S.items():
+    for service in services:
         if service not in programs:
             continue  # a real Langfuse takes the trace store's place; no provider is simulated
         wait_until(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),
             program=service,
-            deadline_s=deadline_s,
+            deadline_s=DEADLINES_S[service],
         )
-        clock.say(f"{service} ready")
+        clock.detail(f"{service} ready")
         if service == "dagster-webserver":
             if started:
                 mark_lost_runs(stack, dagster, clock=clock)
@@ -173,54 +198,52 @@ def stack_in_use(settings: Settings) -> Stack:
     )
 
 
-def prepare_models(settings: Settings, *, instance: str, clock: StageClock) -> None:
-    """Prepare both; returns when both are ready (seconds when they were prepared before).
-
-    Args:
-        instance: marker of the stack, so that `twin stop` ends a preparation as well.
+def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
+    """Prepare one of `PREPARATIONS`; at once when it was prepared before.
 
     Raises:
-        TwinError: one of them failed; says what its process said.
+        TwinError: it failed; says what its process said. Or the stack was ended meanwhile.
     """
-
-    if _both_prepared(settings):
-        clock.say("base model and embedder were prepared before")
+    settings = stack.settings
+    if is_prepared(settings, name):
+        clock.detail(f"the {name} was prepared before")
         return
-    with ExitStack() as ending:
-        running = {
-            name: ending.enter_context(
-                running_module(
-                    settings, *module, instance=instance, report=partial(_say, clock, name)
-                )
-            )
-            for name, module in PREPARATIONS.items()
-        }
-        ended = {name: module.wait() for name, module in running.items()}
-    for name, finished in ended.items():
-        if finished.code != 0:
-            raise TwinError(
-                f"prepare the {name} ({_named(settings, name)})",
-                found=finished.errors or f"exit code {finished.code}",
-                next_step="mend this and run `twin up` again; what is prepared already is kept",
-            )
+    # marked with the stack, so that `twin stop` ends a preparation as well
+    with running_module(
+        settings,
+        *PREPARATIONS[name],
+        instance=stack.record.instance,
+        report=partial(_tell, clock, name),
+    ) as module:
+        finished = module.wait()
+    if finished.code != 0:
+        ensure_alive(stack)  # `twin stop` elsewhere ended it: that is the cause then
+        named = settings.base_model if name == BASE_MODEL else settings.embedder
+        raise TwinError(
+            f"prepare the {name} ({named})",
+            found=finished.errors or f"exit code {finished.code}",
+            next_step="mend this and run `twin up` again; what is prepared already is kept",
+        )
 
 
-def _both_prepared(settings: Settings) -> bool:
-    """Whether there is nothing to do; looked up here, because two processes would cost 2 s."""
+def is_prepared(settings: Settings, name: str) -> bool:
+    """Looked up here, because a process for it would cost 2 s."""
     from twin_resources.models.embedder.embedder import find_prepared
     from twin_resources.storage.weights.weights import load_base_model
 
     try:
-        load_base_model(settings)
-        find_prepared(settings)
+        if name == BASE_MODEL:
+            load_base_model(settings)
+        else:
+            find_prepared(settings)
     except TwinError:
         return False  # the preparing process says what is missing
     return True
 
 
-def _say(clock: StageClock, name: str, line: str) -> None:
-    clock.say(f"{name}: {line}")
-
-
-def _named(settings: Settings, name: str) -> str:
-    return settings.base_model if name == "base model" else settings.embedder
+def _tell(clock: StageClock, name: str, line: str) -> None:
+    """A warning is meant for whoever waits; the other lines are steps."""
+    if line.startswith(WARNING):
+        clock.say(line, style="yellow")
+    else:
+        clock.detail(f"{name}: {line}")

@@ -20,7 +20,7 @@ from twin_cli.commands.author_progress import (
     write_progress,
 )
 from twin_cli.commands.clock import StageClock, duration
-from twin_cli.commands.first_answers import ask_all
+from twin_cli.commands.first_answers import ask_again
 from twin_cli.commands.outcome import (
     NOT_WANTED,
     RELEASED,
@@ -35,7 +35,7 @@ from twin_cli.commands.outcome import (
     untrained_ending,
     wait_until_served,
 )
-from twin_cli.commands.presentation import answers_table, verdict_table
+from twin_cli.commands.presentation import prose_lines, verdict_line, verdict_table
 from twin_cli.commands.preview_report import FEWEST_WORDS, is_enough
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
@@ -120,7 +120,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     followed = follow(dagster, run_id, clock=clock, title="train", stack=stack, until=RELEASED)
     if followed.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first: that is the cause then
-    clock.say(f"training, gate and release took {duration(followed.seconds)}")
+    clock.detail(f"training, gate and release took {duration(followed.seconds)}")
     ending = ending_of(stack.settings, author.slug, followed)
     tell_ending(ending, clock=clock)
     show_voice(stack.settings, ending, clock=clock)
@@ -130,7 +130,7 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
     if followed.goes_on:
         clock.say(
             "the rest of the gate's report is made meanwhile, and takes the release back where a "
-            f"claim does not hold: {urls(stack.settings)['dagster']}/runs/{run_id}"
+            "claim does not hold"
         )
     return ending
 
@@ -138,13 +138,22 @@ def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClo
 def compare(
     stack: Stack, endpoints: Endpoints, author: Author, ending: Ending, *, clock: StageClock
 ) -> None:
-    """Ask the same questions of the released version: before | after | what they rest on."""
+    """Ask the same questions of the released version, and show its prose where it may write some.
+
+    Its quotations are those that were shown before it was trained.
+    """
     progress = read_progress(stack.settings, author.slug)
     if ending.version is not None and progress.before and not progress.after:
         if wait_until_served(stack.settings, ending.version):
             _wait_for_route(endpoints, author, ending, clock=clock)
-            after = ask_all(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
-            clock.show(answers_table(progress.before, after, author=author.name))
+            questions = [answer.question for answer in progress.before]
+            after = ask_again(endpoints, questions, model=f"twin/{author.slug}", clock=clock)
+            version = f"v{ending.version.version}"
+            if prose := prose_lines(after):
+                clock.say(f"in this voice, by {version}, a language model, not {author.name}:")
+                clock.say(prose)
+            else:
+                clock.say(f"answers go on to be quotations: {version} is not shown in prose")
             progress = replace(progress, after=after)
         else:
             clock.say(
@@ -183,22 +192,26 @@ def _wait_for_route(
 def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     """Show verdict and outcome, with what to do where it is no success."""
     if ending.verdict is not None:
-        clock.show(verdict_table(ending.verdict))
+        clock.say(verdict_line(ending.verdict))
+        if clock.verbose:
+            clock.show(verdict_table(ending.verdict))
     if ending.outcome is StackOutcome.TUNED and ending.version is not None:
         clock.say(f"released: v{ending.version.version} answers now", style="bold green")
         return
     if ending.outcome is StackOutcome.TUNED:
         clock.say(f"on trial; {ending.who_answers} goes on answering", style="bold green")
         for reason in ending.reasons:
-            clock.say(reason)
+            clock.detail(reason)
         clock.say("next: nothing; the trial goes on by itself, see `twin versions`")
         return
     word = "not released" if ending.outcome is StackOutcome.REFUSED else "the training failed"
     if ending.reasons == (NOT_WANTED,):
         word = "not trained"
     clock.say(f"{word}: {ending.who_answers} will go on answering", style="bold yellow")
+    refused = ending.verdict is not None and ending.verdict.outcome != "passed"
     for reason in ending.reasons:
-        clock.say(reason)
+        # of a refusal: the figures of the claims that were named above
+        (clock.detail if refused else clock.say)(reason)
     clock.say(next_step(ending))
 
 
@@ -224,16 +237,17 @@ def tell_report(settings: Settings, ending: Ending, *, clock: StageClock) -> End
         message = f"the gate's report is complete: {met} of {len(newest.claims)} claims hold"
         clock.say(message, style="green")
     else:
-        clock.say("the release was taken back; base model + retrieval answer", style="bold yellow")
+        clock.say("the release was taken back; quotations answer", style="bold yellow")
+        clock.say(verdict_line(newest))
         for reason in refusal_reasons(newest):
-            clock.say(reason)
+            clock.detail(reason)
     show_voice(settings, replace(ending, verdict=newest), clock=clock)
     return None
 
 
 def show_voice(settings: Settings, ending: Ending, *, clock: StageClock) -> None:
     """How author, base and tuned model write, as far as the gate's report has counted it."""
-    if ending.verdict is None:
+    if ending.verdict is None or not clock.verbose:
         return
     verdict = ending.verdict
     shown = voice_shown_of(settings.checkpoints_dir, verdict.author, verdict.checkpoint)

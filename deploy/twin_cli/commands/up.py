@@ -26,13 +26,15 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
+from twin_cli.commands.chatting import begin_page
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.first_answers import (
-    SEARCHABLE,
-    ask_before,
-    finish_import,
-    import_posts,
+    QUOTABLE,
+    ask_first,
+    follow_import,
+    launch_import,
+    show_preview_quotations,
 )
 from twin_cli.commands.machine_stage import (
     AUTO,
@@ -43,7 +45,7 @@ from twin_cli.commands.machine_stage import (
 )
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome
-from twin_cli.commands.presentation import endpoints_table
+from twin_cli.commands.presentation import endpoints_lines, endpoints_table
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
     changes_line,
@@ -52,7 +54,13 @@ from twin_cli.commands.preview_report import (
     too_small,
 )
 from twin_cli.commands.releases import release_now_agreed
-from twin_cli.commands.services import publish_endpoints, start_or_attach
+from twin_cli.commands.services import (
+    EMBEDDER,
+    is_prepared,
+    prepare_answers,
+    publish_endpoints,
+    start_or_attach,
+)
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
     AuthorToServe,
@@ -85,6 +93,7 @@ from twin_resources.settings import Secrets, Settings, load_settings
 from twin_resources.storage.weights.answer_model import NONE, check_name
 
 if TYPE_CHECKING:
+    from twin_assets.corpus.preview import Preview
     from twin_resources.registry.moves import ModelVersion
 
 INTERRUPTED = 130
@@ -106,6 +115,7 @@ class UpOptions:
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
+    verbose: bool = False
     train: bool = True
     retrain: bool = False
     auto_retrain: bool | None = None  # None: as it was before
@@ -133,7 +143,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         options = replace(options, recipe=known_recipe(options.recipe))
     had_stack = find_stack(settings) is not None
     _stop_on_signals()
-    up = _Up(options, settings, clock or StageClock())
+    up = _Up(options, settings, clock or StageClock(verbose=options.verbose))
     try:
         with up.clock.never_silent():
             return up.run()
@@ -183,10 +193,11 @@ class _Up:
         self.code: int | None = None  # known after the last stage
         self.ending: Ending | None = None  # of the training of this call
         self.answer_model: ModelVersion | None = None  # what answers until it is beaten
+        self.preview: Preview | None = None  # None: nothing has changed since the last import
 
     def run(self) -> int:
         self._preflight()
-        subject, progress, unchanged = self._preview()
+        subject, progress = self._preview()
         if not progress.kept and not progress.fingerprint:
             self.clock.say("no post can be used: see the reasons above", style="bold red")
             return NOTHING_USABLE
@@ -199,6 +210,8 @@ class _Up:
             named = "" if self.options.answer_model == NONE else self.options.answer_model
             subject = replace(subject, author=replace(subject.author, answer_model=named))
         if self.options.dry_run:
+            if self.preview is not None and is_prepared(self.settings, EMBEDDER):
+                show_preview_quotations(self.settings, self.preview, clock=self.clock)
             return 0
         subject = with_consent(
             subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
@@ -222,6 +235,12 @@ class _Up:
         stack, started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
+        mark = fingerprint(subject.author, self.settings)  # what changes from here on comes next
+        run_id = ""
+        if self.preview is not None:
+            run_id = launch_import(stack, subject.slug, clock=self.clock)
+            show_preview_quotations(stack.settings, self.preview, clock=self.clock)
+        prepare_answers(stack, clock=self.clock)
         self.answer_model = follow_answer_model(
             stack.settings,
             subject.author,
@@ -233,7 +252,7 @@ class _Up:
         remember_author(stack.settings, subject.slug)
         stays = started and not self.options.detach
         try:
-            code = self._answer_and_train(stack, subject, progress, plan, unchanged=unchanged)
+            code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
         except TwinError as error:
             ensure_alive(stack)  # a stack that is gone explains every other error
             if not stays:
@@ -245,12 +264,17 @@ class _Up:
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
         page = typed("open", home=self.settings.home)
-        table = endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
-        self.clock.show(table)
+        if self.clock.verbose:
+            self.clock.show(
+                endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
+            )
+        else:
+            self.clock.say(
+                endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page)
+            )
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
-        self.clock.say(f"where the time went: {times}")
-        self._show_page(stack)
+        self.clock.detail(f"where the time went: {times}")
         self.code = code
         if stays:
             self._stay(stack)
@@ -277,30 +301,29 @@ class _Up:
         progress: AuthorProgress,
         plan: TrainingPlan,
         *,
-        unchanged: bool,
+        run_id: str,
+        mark: str,
     ) -> int:
+        """Stages 4 and 5.
+
+        Args:
+            run_id: of the import; empty: nothing has changed since the last one.
+            mark: `fingerprint` before it.
+        """
         endpoints = publish_endpoints(stack, first=subject.slug)
-        self.clock.stage(4, "first answers")
-        mark = fingerprint(subject.author, self.settings)
-        begun = None
-        if not unchanged:
-            # an answer model quotes, which waits for the whole import
-            until = SEARCHABLE if not progress.before and self.answer_model is None else ""
-            begun = import_posts(stack, subject.slug, clock=self.clock, until=until)
-        progress = ask_before(
-            stack,
-            endpoints,
-            subject.author,
-            progress,
-            clock=self.clock,
-            answer_model=self.answer_model,
-        )
-        if begun is not None:
-            finish_import(stack, subject.slug, begun, clock=self.clock)
+        self.clock.stage(4, "first answers, word for word from the posts")
+        imported = None
+        if run_id:
+            imported = follow_import(
+                stack, subject.slug, run_id, clock=self.clock, until=QUOTABLE
+            )
+        begin_page(stack)  # it comes up while the questions are answered
+        progress = ask_first(stack, endpoints, subject.author, progress, clock=self.clock)
+        self._show_page(stack)
+        if imported is not None:
+            follow_import(stack, subject.slug, run_id, clock=self.clock, before=imported)
             progress = replace(progress, fingerprint=mark)
             write_progress(stack.settings, subject.slug, progress)
-        if plan.follows and not self.options.detach:
-            self._show_page(stack)  # to talk to while it trains; else it is shown at the end
 
         self.clock.stage(5, "train, gate, release")
         if not plan.follows:
@@ -315,7 +338,7 @@ class _Up:
         return int(self.ending.outcome)
 
     def _show_page(self, stack: Stack) -> None:
-        """One link, last of all that is told; a page that does not come up fails nothing else."""
+        """That it is up, with a link; a page that does not come up fails nothing else."""
         try:
             with self.clock.never_silent("the page starts"):  # 4 s, beside a training forty
                 link = link_of(stack, "chat")
@@ -324,8 +347,7 @@ class _Up:
         except TwinError as error:
             self.clock.say(str(error), style="yellow")
             return
-        self.clock.say(f"open the page, once, within ten minutes: {link}", style="bold")
-        self.clock.say(f"later, or once more: {typed('open', home=self.settings.home)}")
+        self.clock.say(f"the page is up, its link opens it once, for ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
         """Services whose port was asked for, by flag or by `TWIN_<SERVICE>_PORT`."""
@@ -349,7 +371,7 @@ class _Up:
 
             State.open(self.settings.state_address).close()
 
-    def _preview(self) -> tuple[AuthorToServe, AuthorProgress, bool]:
+    def _preview(self) -> tuple[AuthorToServe, AuthorProgress]:
         self.clock.stage(2, "preview")
         subject = with_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
@@ -364,7 +386,7 @@ class _Up:
                 f"{counted(progress.words, 'word')}"
             )
             self.clock.say(changes_line({}))
-            return subject, progress, True
+            return subject, progress
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview)
         subject, preview = with_aliases(
@@ -376,13 +398,14 @@ class _Up:
         )
         if why := too_small(preview):
             self.clock.say(f"too small to train on: {why}", style="yellow")
+        self.preview = preview
         progress = replace(
             progress,
             kept=preview.kept,
             words=preview.words,
-            questions=progress.questions or tuple(preview.questions[:3]),
+            questions=progress.questions or tuple(preview.questions),
         )
-        return subject, progress, False
+        return subject, progress
 
     def _stay(self, stack: Stack) -> None:
         """Stay in the foreground; Ctrl-C ends the stack, `twin stop` elsewhere ends this."""

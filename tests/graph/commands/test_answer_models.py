@@ -116,10 +116,10 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
     assert ending is not None
     assert (ending.outcome, ending.version) == (outcome, None)
     console = a_console()
-    tell_ending(ending, clock=StageClock(console=console))
+    tell_ending(ending, clock=StageClock(console=console, verbose=True))
     assert said in written(console)
     assert f"the answer model (v1, {NAME})" in written(console)
-    assert "base model + retrieval" not in written(console)
+    assert "quotations from the posts" not in written(console)
 
 
 def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry: Registry) -> None:

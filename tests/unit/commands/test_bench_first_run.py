@@ -11,14 +11,15 @@ from twin_cli.commands.clock import StageClock
 from tests.bench.first_run import FirstRun
 
 SCREEN = """
-0.5 |  expected: installed at 3:20, first answer at 4:27; training takes 5:00, the gate 1:45: the
+0.5 |  expected: installed at 3:20, first quotation at 4:27; training takes 5:00, the gate 1:45: the
 0.5 |install  install llm-twin
 10.5 |install  install llm-twin: 10 s, 40 packages found
 180 |
 180 |[1/6] preflight  0:00
 190 |   0:10  passed, as shown above
-240 |   1:00  answered in 3.1 s, 4 sources: What do you think?
-244 |   1:04  answered in 3.3 s, 4 sources: Why?
+220 |   0:40  from Ada Lovelace:
+240 |   1:00  quoted in 0.1 s: What do you think?
+244 |   1:04  quoted in 0.1 s: Why?
 250 |   1:10  train  starting the ranks  0:06
 300 |   2:00  fine tuned checkpoint  20 %  step 10/48  1:00, about 20:00 left
 400 |   3:40  fine tuned checkpoint  50 %  step 24/48  2:40, about 2:00 left
@@ -39,7 +40,8 @@ def seen() -> FirstRun:
 
 def test_when_what_was_there_and_how_long_nothing_was_said() -> None:
     run = seen()
-    assert (run.installed_at, run.first_answer_at, run.released_at) == (180.0, 240.0, 602.0)
+    assert (run.installed_at, run.first_sentence_at) == (180.0, 220.0)
+    assert (run.first_quotation_at, run.released_at) == (240.0, 602.0)
     assert run.longest_silence_s == pytest.approx(169.5)
     assert run.took == {"fine tuned checkpoint": 260.0, "checkpoint evaluation": 100.0}
 
@@ -53,7 +55,7 @@ def test_the_forecast_is_held_against_what_came() -> None:
     off = seen().forecast_off(installing=True)
     assert off == {
         "installed": pytest.approx(200 / 180),
-        "first answer": pytest.approx(267 / 240),
+        "first quotation": pytest.approx(267 / 240),
         "training": pytest.approx(300 / 260),
         "gate": pytest.approx(105 / 100),
     }
@@ -63,9 +65,9 @@ def test_the_forecast_is_held_against_what_came() -> None:
 def test_the_lines_are_those_that_the_clock_prints() -> None:
     """What the bench reads is written here, by the clock itself."""
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=200))
+    clock = StageClock(Console(file=file, width=200), verbose=True)
     clock.stage(1, "preflight")
-    clock.say("answered in 3.1 s, 4 sources: Why?")
+    clock.say("quoted in 0.1 s: Why?")
     with clock.bar("train") as bar:
         bar.phase("fine tuned checkpoint")
         bar.update("step 24/48  loss 2.90", done=24, total=48, left_s=125)
@@ -74,7 +76,7 @@ def test_the_lines_are_those_that_the_clock_prints() -> None:
     run = FirstRun()
     for line in file.getvalue().splitlines():
         run.take(line, at=5.0)
-    assert (run.installed_at, run.first_answer_at) == (5.0, 5.0)
+    assert (run.installed_at, run.first_quotation_at) == (5.0, 5.0)
     [(since, left)] = run.left["fine tuned checkpoint"]
     assert (since, left) == (0.0, pytest.approx(124.0, abs=1.0))
     assert run.took == {"fine tuned checkpoint": 0.0}

@@ -96,7 +96,7 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
     home: Settings, finding: Finding
 ) -> None:
     said = io.StringIO()
-    clock = StageClock(Console(file=said, width=200))
+    clock = StageClock(Console(file=said, width=200), verbose=True)
     ending = decide(
         "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
     )

@@ -12,18 +12,25 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
-from twin_cli.commands import presentation
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
-from twin_cli.commands.presentation import answers_table, endpoints_table, usage_text, verdict_table
+from twin_cli.commands.presentation import (
+    LONGEST_SHOWN,
+    endpoints_lines,
+    endpoints_table,
+    passage,
+    prose_lines,
+    quotation_lines,
+    usage_text,
+    verdict_line,
+    verdict_table,
+)
 from twin_cli.commands.preview_report import too_small
 
 from twin_assets.corpus.preview import Preview
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.registry.moves import GateClaim, Verdict
-
-SOURCE = {"chunk_id": "c1", "document_id": "d1", "title": "On [bold]clocks[/]", "url": "http://x/1"}
 
 
 def text_of(renderable: RenderableType, *, width: int = 160) -> str:
@@ -33,18 +40,21 @@ def text_of(renderable: RenderableType, *, width: int = 160) -> str:
     return console.file.getvalue()
 
 
-def test_before_and_after_stand_beside_the_posts_they_rest_on() -> None:
-    before = EndpointAnswer("How?", "Slowly.", (SOURCE,), version="base", seconds=2.0)
-    after = EndpointAnswer("How?", "[red]Like this[/].", (SOURCE,), version="v1", seconds=3.0)
-    shown = text_of(answers_table([before], [after], author="Ada"))
-    for part in ("“How?”", "before (base)", "after (v1)", "Slowly.", "[red]Like this[/]."):
-        assert part in shown
-    assert shown.count("On [bold]clocks[/]") == 1
-    assert "not by Ada" in shown
+QUOTED = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "published_at": ""}
+
+
+def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
+    dated = EndpointAnswer("How?", "", quotes=(QUOTED | {"published_at": "2019-10-20"},))
+    assert quotation_lines(dated).splitlines() == [
+        "How?",
+        "  “To polish is to *remove*.”",
+        "   — On [bold]clocks[/], 2019-10-20",
+    ]
+    unnamed = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
+    assert quotation_lines(unnamed).endswith("— d1")
 
 
 QUOTING = """> To polish is to remove.
-> To level is to remove.
 >
 > — [On leaving things alone](http://x/1), 2019-10-20
 
@@ -53,55 +63,46 @@ QUOTING = """> To polish is to remove.
 I leave it as it is."""
 
 
-def test_a_quotation_of_an_answer_stands_by_itself_with_its_post_below() -> None:
-    answer = EndpointAnswer("How?", QUOTING, (SOURCE,), version="v1")
-    lines = [line.strip() for line in text_of(answers_table([answer], author="Ada")).splitlines()]
-    quoted = [line for line in lines if line.startswith("▌")]
-    assert (
-        re.sub(r"[▌\s]+", " ", " ".join(quoted))
-        .strip()
-        .startswith(
-            "To polish is to remove. To level is to remove. — On leaving things alone, 2019-10-20"
-        )
-    )
-    assert not any(">" in line or "**" in line for line in lines)
-    assert any("In this voice" in line for line in lines if line not in quoted)
-    assert any("I leave it as it is." in line for line in lines if line not in quoted)
+def test_of_an_answer_in_prose_the_prose_alone_is_shown_after_training() -> None:
+    voiced = EndpointAnswer("How?", QUOTING, quotes=(QUOTED,), version="v1")
+    alone = EndpointAnswer("Why?", QUOTING.partition("\n\n**")[0], quotes=(QUOTED,), version="v1")
+    assert prose_lines([voiced, alone]) == "How?\n  “I leave it as it is.”"
+    assert prose_lines([alone]) == ""
 
 
-@pytest.mark.parametrize("longest", range(20, len(QUOTING) + 20, 3))
-def test_an_answer_is_cut_after_a_word_wherever_that_is(
-    longest: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(presentation, "LONGEST_SHOWN", longest)
-    shown = presentation.first_characters(QUOTING)
-    if longest >= len(QUOTING):
-        assert shown == QUOTING
+WORDS = "Take the pendulum off, carry it upright, and drive as though someone were asleep."
+
+
+@pytest.mark.parametrize("longest", range(20, len(WORDS) + 20, 3))
+def test_a_passage_is_cut_after_a_word_wherever_that_is(longest: int) -> None:
+    shown = " ".join(passage(WORDS, longest=longest).split())
+    assert shown[0] + shown[-1] == "“”"
+    if longest >= len(WORDS):
+        assert shown[1:-1] == WORDS
         return
-    assert shown.endswith(" …")
-    kept = shown.removesuffix(" …")
-    assert QUOTING.startswith(kept)
-    assert re.match(r"\s|\Z", QUOTING[len(kept) :]), "in the middle of a word"
-    source = next(line for line in QUOTING.split("\n") if line.startswith(presentation.NAMED_POST))
-    assert len(kept) <= longest or kept.endswith(source)
-    last = kept.split("\n")[-1]
-    assert not last or last.strip(" >")
-    assert last.count("[") == last.count("](")
-    assert last.count("**") % 2 == 0
+    kept = shown[1:-1].removesuffix(" …")
+    assert WORDS.startswith(kept)
+    assert re.match(r"\s|\Z", WORDS[len(kept) :]), "in the middle of a word"
+    assert len(kept) <= longest
 
 
-def test_an_answer_without_spaces_is_shown_too() -> None:
+def test_a_passage_without_spaces_is_shown_too() -> None:
     """Japanese has none: cut after a word, nothing would be left of it."""
     text = "時計を運ぶときは、まず振り子を外す。" * 40
-    assert presentation.first_characters(text) == text[: presentation.LONGEST_SHOWN] + " …"
+    shown = "".join(passage(text).split())
+    assert shown == f"“{text[:LONGEST_SHOWN]}…”"
 
 
-def test_an_answer_without_sources_says_so() -> None:
-    shown = text_of(
-        answers_table([EndpointAnswer("How?", "Hm.", degraded="no table")], author="Ada")
+def test_in_the_short_form_a_verdict_is_one_line_without_figures() -> None:
+    claims = (
+        GateClaim("beats_base_model", True, 0.717, 1.0, "perplexity .717 (95 % .70 to .74)"),
+        GateClaim("says_what_the_posts_say", False, 0.92, 0.2, "", blocks="voice"),
+        GateClaim("keeps_the_basics", None, None, 1.05, "not decided"),
     )
-    assert "no post was found" in shown
-    assert "degraded: no table" in shown
+    verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
+    assert verdict_line(verdict) == (
+        "the gate: 1 of 3 claims hold; not: says what the posts say, keeps the basics"
+    )
 
 
 def test_a_verdict_shows_each_claim_with_number_and_threshold() -> None:
@@ -140,8 +141,11 @@ def test_the_last_table_shows_no_key() -> None:
         "OpenAI()",
     ):
         assert part in shown
-    assert "sk-secret" not in shown
-    assert "sk-traces" not in shown
+    short = endpoints_lines(endpoints, Path("/h"), **commands)
+    assert len(short.splitlines()) == 4
+    for said in (shown, short):
+        assert "sk-secret" not in said
+        assert "sk-traces" not in said
 
 
 def test_a_command_is_shown_as_it_can_be_typed_here(
@@ -191,7 +195,7 @@ def until(is_true: Callable[[], bool]) -> None:
 def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages of which one waits for a program and one for a training: lines come by themselves,
     each with the time it has taken and what is left of it."""
-    monkeypatch.setattr(clock_module, "QUIET_S", 0.2)
+    monkeypatch.setattr(clock_module, "LOG_QUIET_S", 0.2)
     monkeypatch.setattr(clock_module, "BEAT_S", 0.05)
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=100))
@@ -210,10 +214,36 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
     assert file.getvalue() == before_quiet, "after the last stage nobody waits"
 
 
+def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour of training is six lines, and not three hundred; the long form says them all."""
+    now = [0.0]
+    monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
+    said: dict[bool, int] = {}
+    for verbose in (False, True):
+        file = io.StringIO()
+        clock = StageClock(Console(file=file, width=100), verbose=verbose)
+        with clock.bar("train") as bar:
+            for _ in range(3600):
+                now[0] += 1.0
+                bar.update("step")
+        said[verbose] = len(file.getvalue().splitlines())
+    assert said == {False: 6, True: 300}
+
+
+def test_details_are_said_in_the_long_form_alone() -> None:
+    for verbose in (False, True):
+        file = io.StringIO()
+        clock = StageClock(Console(file=file, width=100), verbose=verbose)
+        clock.detail("gateway ready")
+        assert ("gateway ready" in file.getvalue()) == verbose
+
+
 def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clock_module, "QUIET_S", 0.0)
+    monkeypatch.setattr(clock_module, "LOG_QUIET_S", 0.0)
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=100))
     with clock.bar("train") as bar:

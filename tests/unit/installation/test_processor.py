@@ -68,7 +68,7 @@ def test_the_recipe_is_told_before_the_training_with_its_reason(
 
     def told(because: str = "", *, recipe: str = "", base_model: str = "") -> str:
         author = Author(slug="ann", name="Ann", recipe=recipe, base_model=base_model)
-        machine_stage.tell_recipe(author, home, clock=StageClock(), because=because)
+        machine_stage.tell_recipe(author, home, clock=StageClock(verbose=True), because=because)
         return " ".join(capsys.readouterr().out.split())
 
     small = told()

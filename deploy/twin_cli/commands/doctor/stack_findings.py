@@ -15,7 +15,7 @@ from typing import Any
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.processes.ports import holder, is_free
-from twin_resources.processes.programs import AFTER_PREPARATION, AFTER_WEBSERVER, WHEN_ASKED, urls
+from twin_resources.processes.programs import LATER, WHEN_ASKED, urls
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import tail
 from twin_resources.settings import Settings, load_secrets
@@ -41,7 +41,7 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
             yield warn(name, "starting", "look again in a few seconds")
         elif state.state == "STOPPED" and name in WHEN_ASKED:
             continue
-        elif state.state == "STOPPED" and name in (*AFTER_PREPARATION, *AFTER_WEBSERVER):
+        elif state.state == "STOPPED" and name in LATER:
             yield warn(name, "not started yet", "wait for `twin up`, or run it again")
         else:
             end = tail(state.log, lines=1)

@@ -1,0 +1,64 @@
+"""What a preview quotes, by the embedder of the tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from twin_assets.knowledge.preview_quotations import MOST_CHARACTERS, preview_quotations
+from twin_resources.models.embedder.embedder import Embedder
+
+CLOCK = (
+    "Take the pendulum off before the clock is carried. A pendulum that swings bends its spring. "
+    "Screw the case to the wall again when you arrive."
+)
+BREAD = (
+    "Bread rises slowly in a cold kitchen. Put the dough near the stove and cover it with a cloth. "
+    "It is ready when a finger leaves a mark."
+)
+
+
+def posts(*texts: tuple[str, str]) -> pl.DataFrame:
+    rows = [
+        {
+            "document_id": f"d{number}",
+            "title": title,
+            "url": "",
+            "published_at": datetime(2020, 1, 1, tzinfo=UTC),
+            "language": "en",
+            "text": text,
+            "kept": True,
+        }
+        for number, (title, text) in enumerate(texts)
+    ]
+    types = {"published_at": pl.Datetime("us", "UTC")}
+    return pl.DataFrame(rows, schema_overrides=types)
+
+
+def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
+    embedder: Embedder,
+) -> None:
+    found = preview_quotations(
+        posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
+        ["How do I carry a clock?", "How does bread rise?"],
+        embedder,
+    )
+    assert [one.title for one in found] == ["Carrying a clock", "Bread in winter"]
+    assert found[0].text in CLOCK
+    assert found[1].text in BREAD
+
+
+def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
+    found = preview_quotations(
+        posts(("Clocks", f"{CLOCK}\n\n{'x' * MOST_CHARACTERS}\n\nThe end is never read here.")),
+        ["How do I carry a clock?", "How is a clock carried?"],
+        embedder,
+    )
+    assert len(found) == 1
+    assert "never read" not in found[0].text
+
+
+def test_without_sentences_or_questions_nothing_is_quoted(embedder: Embedder) -> None:
+    assert preview_quotations(posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder) == []
+    assert preview_quotations(posts(("Clocks", CLOCK)), [], embedder) == []
