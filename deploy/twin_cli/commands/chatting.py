@@ -35,19 +35,14 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
     return 0
 
 
-def begin_page(stack: Stack) -> None:
-    """Start the page where it does not run; returns at once."""
-    if not stack.supervisor.states()["chat"].is_up:
-        stack.supervisor.start_program("chat")
-
-
 def ready_page(stack: Stack) -> str:
     """The address of the page, started where it does not run.
 
     Raises:
         TwinError: it does not come up; shows the end of its log.
     """
-    begin_page(stack)
+    if not stack.supervisor.states()["chat"].is_up:
+        stack.supervisor.start_program("chat")
     addresses = urls(stack.settings)
     dagster = DagsterHTTP(addresses["dagster"])
     try:

@@ -26,7 +26,6 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_cli.commands.chatting import begin_page
 from twin_cli.commands.clock import StageClock, duration
 from twin_cli.commands.console import typed
 from twin_cli.commands.first_answers import (
@@ -314,10 +313,7 @@ class _Up:
         self.clock.stage(4, "first answers, word for word from the posts")
         imported = None
         if run_id:
-            imported = follow_import(
-                stack, subject.slug, run_id, clock=self.clock, until=QUOTABLE
-            )
-        begin_page(stack)  # it comes up while the questions are answered
+            imported = follow_import(stack, subject.slug, run_id, clock=self.clock, until=QUOTABLE)
         progress = ask_first(stack, endpoints, subject.author, progress, clock=self.clock)
         self._show_page(stack)
         if imported is not None:
