@@ -131,7 +131,7 @@ def test_a_run_is_launched_followed_and_joined(
     assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
 
 
-def test_a_run_is_followed_to_an_asset_while_it_goes_on(
+def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
     dagster.add_author("twice")
@@ -139,8 +139,12 @@ def test_a_run_is_followed_to_an_asset_while_it_goes_on(
     begun = follow(dagster, run_id, clock=clock, title="train", stack=stack, until="checkpoint")
     assert begun.succeeded
     assert "checkpoint" in begun.numbers
-    assert "released_model" not in begun.numbers
-    wait_for_status(dagster, run_id, {"SUCCESS"})
+    whole = follow(dagster, run_id, clock=clock, title="train", stack=stack, before=begun)
+    assert whole.run.status == "SUCCESS"
+    assert not whole.goes_on
+    assert {"checkpoint", "released_model"} <= whole.numbers.keys()
+    assert said(clock).count("checkpoint done in") == 1
+    assert said(clock).count("released model done in") == 1
 
 
 def test_a_failed_step_gives_its_first_cause(

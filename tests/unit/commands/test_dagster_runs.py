@@ -123,6 +123,22 @@ def test_checks_are_one_line_when_all_hold() -> None:
     assert notes.refused == ["is_served"]
 
 
+def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -> None:
+    file = io.StringIO()
+    clock = StageClock(Console(file=file, width=120), verbose=True)
+    with clock.bar("import") as bar:
+        first = _Notes(bar, clock)
+        first.take(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
+    with clock.bar("import") as bar:
+        notes = _Notes(bar, clock, began=first.began)
+        notes.take(
+            event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
+        )
+        notes.flush()
+
+    assert "sentences done in 1:05" in file.getvalue()
+
+
 def test_a_check_that_follows_says_so_in_its_metadata() -> None:
     row = {
         "__typename": "AssetCheckEvaluationEvent",
