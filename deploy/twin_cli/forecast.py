@@ -25,7 +25,7 @@ from twin_resources.models.model_fit import REFERENCE_BILLION, expect
 
 # of two cores of an EPYC with avx512_bf16, little beside it
 INSTALL_S = 200.0  # pip is one process, and waits for the network half of the time
-START_S = 35.0  # embedder prepared, services up, the import's run begun
+START_S = 25.0  # embedder prepared, services up, the import's run begun
 # a core, from 461 posts of 530,000 words: imported and embedded as chunks, and embedded as the
 # sentences that may be quoted
 WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Of each post: six posts of a thousand words take 3 s on two cores, and six essays no longer.
 MOST_CHARACTERS = 6_000
+FEWEST_CHARACTERS = 40  # of a sentence that is shown alone: "It works." says nothing there
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def preview_quotations(
             pl.col("start") >= passage["searched_start"],
             pl.col("end") <= passage["searched_end"],
         )
+        long = inside.filter(pl.col("end") - pl.col("start") >= FEWEST_CHARACTERS)
+        inside = long if long.height else inside
         if not inside.height:
             continue
         [place] = _nearest(asked[number : number + 1], inside)

@@ -49,6 +49,14 @@ def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
     assert found[1].text in BREAD
 
 
+def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_it(
+    embedder: Embedder,
+) -> None:
+    text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
+    [found] = preview_quotations(posts(("It ticks", text)), ["Does it tick? It ticks."], embedder)
+    assert found.text.startswith("The clock that was carried")
+
+
 def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
     found = preview_quotations(
         posts(("Clocks", f"{CLOCK}\n\n{'x' * MOST_CHARACTERS}\n\nThe end is never read here.")),
