@@ -57,29 +57,29 @@ def test_a_long_paragraph_is_cut_between_sentences() -> None:
 
 
 def test_no_passage_reaches_over_what_is_not_prose() -> None:
+    before = "Before it stands a sentence of eight words."
+    after = "After it stands another one of as many words."
     between = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
     for block in between:
-        text = f"Before it stands a sentence.\n\n{block}\n\nAfter it stands another."
-        assert shown(text) == ["Before it stands a sentence.", "After it stands another."]
+        assert shown(f"{before}\n\n{block}\n\n{after}") == [before, after]
 
 
 def test_code_between_paragraphs_is_shown_with_them_and_not_searched() -> None:
-    text = "Print the details without a pager:\n\n```bash\ngit --no-pager show\n```"
+    text = "Print the details of the commit without a pager:\n\n```bash\ngit --no-pager show\n```"
     (passage,) = passages_of(text)
     assert text[passage.start : passage.end] == text
-    assert text[slice(*passage.searched)] == "Print the details without a pager:"
+    assert text[slice(*passage.searched)] == "Print the details of the commit without a pager:"
     long_code = "```\n" + "line\n" * 30 + "```"
-    assert shown(f"It is a long listing.\n\n{long_code}") == ["It is a long listing."]
+    before = "It is a long listing that nobody reads."
+    assert shown(f"{before}\n\n{long_code}") == [before]
     assert shown("```\nnothing = 'but code'\n```") == []
 
 
 def test_quotations_of_others_are_not_quoted() -> None:
     theirs = "> He said that clocks are toys. I wrote it down."
-    text = f"{theirs}\n\nI disagree with him entirely."
-    assert shown(text) == ["I disagree with him entirely."]
-    assert shown("- A first item stands here alone.\n- > He said so.\n") == [
-        "A first item stands here alone."
-    ]
+    mine = "I disagree with him entirely, and so should you."
+    assert shown(f"{theirs}\n\n{mine}") == [mine]
+    assert shown(f"- {mine}\n- > He said so, and wrote it down for me.\n") == [mine]
 
 
 def test_items_of_a_list_come_without_their_first_marker() -> None:
@@ -109,7 +109,7 @@ def test_other_scripts_have_sentences_and_words_too() -> None:
 
 
 def test_what_is_too_short_answers_nobody() -> None:
-    assert shown("So eight.") == []
+    assert shown("Update October 2025: further enhancements.") == []
     assert shown("") == []
 
 

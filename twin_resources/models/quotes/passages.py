@@ -28,7 +28,7 @@ PASSAGES_VERSION = "1"
 MOST_WORDS = 120
 MOST_CODE_LINES = 20
 FEWEST_WORDS = 40  # shorter paragraphs are searched together: alone they say too little
-FEWEST_CHARACTERS = 20  # "So eight." answers nobody by itself; five words of English
+FEWEST_SHOWN_WORDS = 8  # "Update: see below." answers nobody by itself
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
@@ -67,7 +67,7 @@ def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
         language: ISO 639-1; empty or unknown: English rules.
 
     Returns:
-        In the order of the text; none of fewer than 20 characters.
+        In the order of the text; none that shows fewer than eight words.
     """
     passages: list[QuotablePassage] = []
     for section in _sections(text):
@@ -127,7 +127,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         while _fits(blocks, begin - 1, stop):
             begin -= 1
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
-        if prose[-1].end - prose[0].start >= FEWEST_CHARACTERS:
+        if _count(blocks[begin : stop + 1])[0] >= FEWEST_SHOWN_WORDS:
             passages.append(
                 QuotablePassage(
                     blocks[begin].start,
