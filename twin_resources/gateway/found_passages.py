@@ -1,16 +1,19 @@
-"""Retrieval on the request path: off the event loop, bounded in time, and never the end of an
-answer.
+"""Retrieval on the request path: off the event loop, and behind a queue that has an end.
 
-Belongs here: the thread, the time limit, and the clauses that say why an answer rests on no
-passage, or quotes nothing.
+Belongs here: the threads, the queue, and the clauses that say why an answer rests on no passage, or
+quotes nothing.
 Does not belong here: how passages are found (`retrieval/retrieval.py`) and shown
 (`prompt/templates.py`), how quotations are chosen (`quotes/quoter.py`).
+
+Under load a question waits its turn, or is refused where the queue is full. It is never answered
+without the posts: after a time limit of 3 s 603 of 780 answers had none, all of them with 200.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -29,9 +33,11 @@ if TYPE_CHECKING:
     from twin_resources.models.quotes.quoter import Quoted, Quoter
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
 
-TIMEOUT_S = 3.0
+# About four times what one model server may have under way; worked off at 8 to 17 CPU-ms each.
+MOST_WAITING = 256
 _THREADS = 2
 _RETRY_S = 5.0
+_WEIGHT = 0.1  # of the newest question in the mean of how long one takes
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,14 @@ class Passages:
     Attributes:
         open_retriever: makes the retriever; may raise, and is asked again after some seconds.
         open_quoter: makes the quoter for the retriever's embedder; None: nothing is quoted.
-        timeout_s: how long a question waits for its passages.
+        most_waiting: questions that wait or are worked on; the next one is refused.
     """
 
     open_retriever: Callable[[], Retriever]
     open_quoter: Callable[[Retriever], Quoter] | None = None
-    timeout_s: float = TIMEOUT_S
+    most_waiting: int = MOST_WAITING
+    _waiting: int = 0
+    _seconds: float = 0.0  # that a question takes, the mean of the last ones
     _quoter: Quoter | None = None
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
@@ -95,24 +103,41 @@ class Passages:
         token_budget: int,
         with_quotes: bool = False,
     ) -> FoundPassages:
-        """What is found for a question; never raises.
+        """What is found for a question; a failure is a clause of what is found.
 
         Args:
             searches: `ChatRequest.searches`; the one whose result is nearer is taken.
             token_budget: most tokens of the passages together (`Author.context_tokens`).
             with_quotes: look for quotations too.
+
+        Raises:
+            Refused: 429 as many questions wait as may.
         """
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self._threads, self._retrieve, author, searches, token_budget, with_quotes
-        )
+        if self._waiting >= self.most_waiting:
+            raise self._full()
+        self._waiting += 1
         try:
-            return await asyncio.wait_for(work, self.timeout_s)
-        except TimeoutError:
-            return FoundPassages(missing=f"retrieval took longer than {self.timeout_s:g} s")
+            # A reader who leaves meanwhile cancels this, and what has not begun leaves the queue.
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._measured, author, searches, token_budget, with_quotes
+            )
         except Exception as error:  # noqa: BLE001 - an answer without passages beats none; it is told and logged
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return FoundPassages(missing=f"retrieval failed ({type(error).__name__})")
+        finally:
+            self._waiting -= 1
+
+    def _full(self) -> Refused:
+        """The refusal; when to ask again goes by what was worked off lately."""
+        wait_s = max(1, math.ceil(self._waiting * self._seconds / _THREADS))
+        return Refused(
+            429,
+            "too_many_waiting",
+            tried="look for passages",
+            found=f"{self._waiting} questions that wait for theirs, as many as may",
+            next_step=f"ask again in {wait_s} s, with fewer at a time",
+            retry_after_s=wait_s,
+        )
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""
@@ -121,6 +146,15 @@ class Passages:
     def look_up(self, author: str, searches: Sequence[str], *, with_quotes: bool) -> FoundPassages:
         """As `find`, in the caller's thread; what fails is raised."""
         return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes)
+
+    def _measured(
+        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool
+    ) -> FoundPassages:
+        began = time.monotonic()
+        found_passages = self._retrieve(author, searches, token_budget, with_quotes)
+        took = time.monotonic() - began
+        self._seconds += _WEIGHT * (took - self._seconds) if self._seconds else took
+        return found_passages
 
     def _retrieve(
         self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool

@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
 from twin_resources.errors import TwinError
@@ -395,6 +396,19 @@ def _wanted_form(
 
 
 def _form_of(wanted: AnswerForm, found_passages: FoundPassages, author: Author) -> _Form:
+    """The form that the passages allow.
+
+    Raises:
+        Refused: 503 the posts cannot be read, and the author shows nothing else.
+    """
+    if wanted == "quote" and found_passages.missing:
+        raise Refused(
+            503,
+            "posts_unreadable",
+            tried="quote the author's posts",
+            found=found_passages.missing,
+            next_step="ask again in some seconds; `twin status` and the gateway's log say why",
+        )
     if wanted == VOICE or found_passages.quoted is None:
         return _Form()
     if found_passages.quoted.reason:

@@ -208,7 +208,7 @@ def way_of(home: Settings) -> RequestPath:
     live = LiveConfig(home)
     live.current = snapshot(diverting(), *READY)
     opener: Any = NothingFound
-    return RequestPath(live, Passages(opener, timeout_s=5.0), usd_per_hour=0.02)
+    return RequestPath(live, Passages(opener), usd_per_hour=0.02)
 
 
 async def test_the_record_names_the_route_and_has_stables_prompt_at_hand(home: Settings) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ANSWER_FORMS, AnswerForm
 from twin_resources.gateway.found_passages import Passages
@@ -234,3 +235,22 @@ async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> 
         {"role": "user", "content": "Which oil?"},
         {"role": "assistant", "content": "I oil it myself."},
     ]
+
+
+@pytest.mark.parametrize(("answer", "refused"), [("quote", True), ("quote_and_voice", False)])
+async def test_an_author_who_only_quotes_is_not_spoken_for_when_the_posts_cannot_be_read(
+    home: Settings, answer: AnswerForm, refused: bool
+) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer)
+
+    def broken() -> Any:
+        raise OSError("the disk is gone")
+
+    way.passages.open_retriever = broken
+    if refused:
+        with pytest.raises(Refused) as caught:
+            await prepare(way)
+        assert (caught.value.status, caught.value.code) == (503, "posts_unreadable")
+    else:
+        prepared = await prepare(way)
+        assert prepared.answering.degraded == ("retrieval failed (OSError)",)

@@ -202,7 +202,7 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Pr
         has_paid_route=True,
     )
     opener: Any = NothingFound
-    way = RequestPath(live, Passages(opener, timeout_s=5.0), usd_per_hour=0.02)
+    way = RequestPath(live, Passages(opener), usd_per_hour=0.02)
     way.paid_takes_json = takes_json
     return await way.prepare(asked, KEY, today=date(2026, 3, 1))
 
