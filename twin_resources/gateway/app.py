@@ -33,11 +33,13 @@ def application() -> RouteAllowlist:
         from litellm.proxy.proxy_server import app
 
         from twin_resources.gateway import process
+        from twin_resources.gateway.early_opening import OpeningFirst
         from twin_resources.gateway.key_terms import under_key_terms
 
     keep_words_out()
+    opening_first = OpeningFirst(cast(Application, app), process.trace_logger.log_opening)
     return RouteAllowlist(
-        proxy=under_key_terms(cast(Application, app), settings, process.keyring),
+        proxy=under_key_terms(opening_first, settings, process.keyring),
         keyring=process.keyring,
         live=process.live,
         background=process.following,

@@ -30,6 +30,8 @@ from twin_resources.storage.state.state import State
 
 HEADER = b"idempotency-key"
 REPLAYED = (b"idempotent-replayed", b"true")
+UNFINISHED = "twin.unfinished"
+"""In a message of the answer: a part of it is missing, so that it is worth asking again."""
 KEPT_S = 24 * 3600.0
 STUCK_S = 900.0
 MOST_CHARACTERS = 255
@@ -231,6 +233,7 @@ class RecordedResponse:
     keep: Callable[[StoredAnswer], Awaitable[None]]
     is_kept: bool = False
     _is_left: bool = False
+    _is_unfinished: bool = False
     _status: int = 0
     _headers: Headers = ()
     _parts: list[bytes] = field(default_factory=list[bytes])
@@ -242,6 +245,7 @@ class RecordedResponse:
             self._headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
         elif message["type"] == "http.response.body":
             self._parts.append(bytes(message.get("body", b"")))
+            self._is_unfinished |= message.get(UNFINISHED, False)
             if not message.get("more_body", False):
                 await self._keep()
         if self._is_left:
@@ -252,9 +256,10 @@ class RecordedResponse:
             self._is_left = True  # the reader comes back for it
 
     async def _keep(self) -> None:
-        """Keep what went out, if it is worth it: not an error, and of a size to store."""
+        """Keep what went out, if it is worth it: no error, whole, and of a size to store."""
         body = b"".join(self._parts)
-        if 200 <= self._status < 300 and len(body) <= _MOST_BYTES:
+        is_answer = 200 <= self._status < 300 and not self._is_unfinished
+        if is_answer and len(body) <= _MOST_BYTES:
             await self.keep(StoredAnswer(self._status, self._headers, body))
             self.is_kept = True
 

@@ -32,6 +32,7 @@ from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
+from twin_resources.gateway.early_opening import READER_LEFT, begin_answer
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
@@ -52,7 +53,6 @@ from twin_resources.registry.route_names import PAID
 DIVERTED_TIMEOUT_S = 60.0
 # About five seconds: the reader has the beginning, and nobody asks again for him.
 RETRIES_OF_BROKEN = 6
-READER_LEFT = 499  # LiteLLM's status of a call that it cancelled because the client was gone
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
 _MOST_REMEMBERED = 2000  # records of failed requests stay until newer ones push them out
 
@@ -120,6 +120,9 @@ class TwinPlugin(CustomLogger):
             elif prepared.answering.chosen.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
             _add_fallback(data, prepared, timeout_s)
+        opening = prepared.answering.prefix + prepared.fixed_answer
+        if question.stream and opening:
+            await begin_answer(prepared.answering, prepared.messages, opening)
         return data
 
     async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:
@@ -268,21 +271,19 @@ class TwinPlugin(CustomLogger):
         last: Any = None
         streams = [_counted(answering, response)]
         try:
-            opening = _opening_chunk(answering, request_data) if answering.prefix else None
-            if opening is not None:
-                yield opening
             messages = request_data["messages"]
             prose = prose_ended(answering, self._unbroken(answering, streams, messages))
             async for chunk in guarded_stream(answering, prose):
                 without_inner_fields(chunk)
-                if opening is not None:
-                    chunk.id = opening.id  # one answer, one id
+                if answering.is_opened:
+                    chunk.id = answering.completion_id  # one answer, one id
                 if getattr(chunk, "usage", None):
                     self._end(answering, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):
                     last = chunk
                 elif chunk.choices and any(_has_content(choice) for choice in chunk.choices):
-                    yield chunk
+                    if not (answering.is_opened and answering.is_fixed):  # it has gone out
+                        yield chunk
                 elif getattr(chunk, "usage", None):
                     if last is not None:
                         yield _put_twin_field(answering, last)
@@ -330,6 +331,7 @@ class TwinPlugin(CustomLogger):
         try:
             async for chunk in streams[0]:
                 begun = begun or any(_has_text(choice) for choice in chunk.choices)
+                answering.is_prose_begun |= begun
                 yield chunk
         except Exception as error:
             if answering.bought is not None:
@@ -471,17 +473,6 @@ def _opened(answering: RequestRecord, response: Any) -> Any:
     if answering.quotes:
         message.annotations = answering.citations
     return opened
-
-
-def _opening_chunk(answering: RequestRecord, request_data: dict[str, Any]) -> Any:
-    """The quotations as the first chunk of a stream: the reader has them while the model reads."""
-    from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
-
-    return ModelResponseStream(
-        id=f"chatcmpl-{answering.trace_id}",
-        model=request_data.get("model"),
-        choices=[StreamingChoices(delta=Delta(role="assistant", content=answering.prefix))],
-    )
 
 
 def _put_twin_field(answering: RequestRecord, response: Any) -> Any:

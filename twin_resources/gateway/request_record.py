@@ -42,7 +42,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.serving.served_precision import precision_of
-from twin_resources.registry.route_names import PAID
+from twin_resources.registry.route_names import PAID, QUOTES
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
@@ -120,6 +120,8 @@ class RequestRecord:
             was answered at once.
         is_told: its span is written.
         begun_anew: how often it was begun again after a failure, by whomever.
+        is_opened: its stream was begun before the model was asked (`early_opening.py`).
+        is_prose_begun: the model has written something.
     """
 
     asked: ChatRequest
@@ -164,6 +166,8 @@ class RequestRecord:
     provider_batch: str = ""
     is_told: bool = False
     begun_anew: int = 0
+    is_opened: bool = False
+    is_prose_begun: bool = False
     _began: float = 0.0
     _over: bool = False
 
@@ -284,6 +288,19 @@ class RequestRecord:
         self.begun_anew += 1
         self.degraded = (*self.degraded, f"{self.chosen.route} broke off: asked again")
 
+    def stands_without_prose(self, why: str) -> None:
+        """Nothing but its opening went out: it is an answer that only quotes."""
+        if not self.is_fixed:
+            self.answer = "quote"
+            self.chosen = replace(
+                self.chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
+            )
+        self.degraded = (*self.degraded, why)
+
+    @property
+    def completion_id(self) -> str:
+        return f"chatcmpl-{self.trace_id}"
+
     def repeated_itself(self) -> None:
         """The answer went in loops and was ended before them."""
         self.degraded = (*self.degraded, "the model repeated itself: ended before that")
@@ -359,7 +376,8 @@ class RequestRecord:
         return {TRACE_HEADER: self.trace_id, SOURCES_HEADER: sources_header(self.sources)}
 
     def twin_field(self) -> dict[str, Any]:
-        """The structured field `twin` of the answer (on a stream: of its last content chunk)."""
+        """The structured field `twin` of the answer; on a stream of its opening, and, with what is
+        known at the end, of its last content chunk."""
         return {
             "trace_id": self.trace_id,
             "version": self.chosen.version,

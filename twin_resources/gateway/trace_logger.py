@@ -10,6 +10,7 @@ Hooks: litellm/integrations/opentelemetry.py (1.106)
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from twin_resources.gateway.automatic_scores import automatic_scores
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.plugin import TwinPlugin, called_server, usage_of
 from twin_resources.gateway.request_body import ALLOWED_KEYS
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.registry.route_names import PAID
@@ -88,6 +90,8 @@ class TraceLogger(LangfuseOtelLogger):
         log = partial(super().async_log_success_event, kwargs, response_obj, start_time, end_time)
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
         cascade = answering.cascade if answering is not None else None
+        if answering is not None and answering.is_opened and answering.is_told:
+            return  # its reader has left, and `log_opening` has told it
         if cascade is None or cascade.may_log(called_server(kwargs), log):
             await log()
 
@@ -113,7 +117,9 @@ class TraceLogger(LangfuseOtelLogger):
         if answering is None or (answering.cascade is not None and called_server(kwargs) == PAID):
             return False  # a paid answer that failed: the own one stays, and the trace is of that
         by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
-        return (answering.is_over or by_proxy) and not answering.is_told
+        # of one that was begun, `log_opening` tells it
+        opened = answering.is_opened and not answering.is_prose_begun
+        return (answering.is_over or by_proxy) and not answering.is_told and not opened
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
@@ -134,15 +140,30 @@ class TraceLogger(LangfuseOtelLogger):
         """The span of a request that nobody could answer; none of a refused one."""
         answering = self._plugin.record(request_data.get("litellm_call_id"))
         refused = isinstance(original_exception, ProxyException | HTTPException)
-        if answering is None or refused or answering.is_told:
+        if answering is None or refused or answering.is_told or answering.is_opened:
             return
-        answering.is_told = True
         answering.end(0)
         messages = request_data.get("messages") or []
         if answering.fallback is not None:
             by = answering.fallback.chosen.route
             answering.answered_by_fallback(f"{answering.chosen.route} failed, {by} as well")
             messages = answering.fallback.messages
+        self._log(answering, messages, error=type(original_exception).__name__)
+
+    def log_opening(self, answering: RequestRecord, messages: Sequence[Mapping[str, Any]]) -> None:
+        """The span of an answer of which nothing but the opening went out: its reader has left, or
+        no prose came."""
+        if not answering.is_told:
+            self._log(answering, messages)  # its record stays: LiteLLM may log it after this
+
+    def _log(
+        self,
+        answering: RequestRecord,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        error: str = "",
+    ) -> None:
+        answering.is_told = True
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",
@@ -153,10 +174,10 @@ class TraceLogger(LangfuseOtelLogger):
             span_attributes(
                 answering,
                 messages=messages,
-                answer="",
+                answer="" if error else answering.shown,
                 usage={},
                 model_parameters=answering.sampling,
-                error=type(original_exception).__name__,
+                error=error,
             )
         )
         span.end(ended)

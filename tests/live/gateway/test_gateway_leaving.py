@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +87,42 @@ def test_a_reader_who_leaves_ends_the_work_for_a_stream(stack: Stack, path: str)
             stack.wait(lambda: busy(stack) == 0, seconds=20)
             written.append(decoded(stack) - before)
     assert max(written) < TOKENS / 2, f"written, of {TOKENS}: {written}"
+
+
+def test_the_quotation_comes_before_the_model_and_who_leaves_at_it_is_traced(stack: Stack) -> None:
+    """Eight who leave while the server stands still: more than it takes at a time, and more than it
+    listens to."""
+    stack.wait(lambda: busy(stack) == 0)
+    server, before, readers = stack.models["base"], decoded(stack), 8
+    body = LONG | {"model": "twin/ann", "stream": True}
+    traces: list[str] = []
+    os.killpg(server.pid, signal.SIGSTOP)
+    try:
+        for _ in range(readers):
+            with (
+                httpx.Client(**OPEN) as client,
+                client.stream(
+                    "POST",
+                    f"{stack.url}/v1/chat/completions",
+                    json=body,
+                    headers={"Authorization": f"Bearer {stack.key}"},
+                ) as answer,
+            ):
+                line = next(line for line in answer.iter_lines() if line.startswith("data: "))
+                traces.append(answer.headers["x-twin-trace-id"])
+            event = json.loads(line.removeprefix("data: "))
+            assert event["choices"][0]["delta"]["content"].startswith("> ")
+            assert event["twin"]["quotes"][0]["title"] == "On oil"
+    finally:
+        os.killpg(server.pid, signal.SIGCONT)
+    # who asks next is answered, and nothing is left to do for those who have gone
+    assert stack.post(LONG | {"max_tokens": 2}).status_code == 200
+    stack.wait(lambda: busy(stack) == 0, seconds=20)
+    assert decoded(stack) - before < TOKENS, f"of {readers} answers of {TOKENS}"
+    for trace in traces:
+        [span] = stack.trace(trace)["observations"]
+        assert "> " in json.dumps(span["output"])
+        assert span["metadata"]["twin.degraded"] == "the reader left before the prose"
 
 
 def test_a_stream_that_is_faster_than_the_gateway_ends_too(stack: Stack) -> None:
