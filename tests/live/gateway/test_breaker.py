@@ -251,7 +251,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     stack.models.pop("ann/v2").end()
-    (told,) = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    *_, told = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert told["version"] == "v1"
     assert "canary broke off: answered anew by stable" in told["degraded"]
     text = "".join(

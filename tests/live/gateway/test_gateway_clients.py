@@ -93,7 +93,7 @@ def test_the_completions_api_runs_the_whole_plugin(stack: Stack, *, stream: bool
     pieces = list(answer) if stream else [answer]
     text = "".join(choice.text for piece in pieces for choice in piece.choices)
     assert text.startswith(QUOTED)
-    (twin,) = [piece.model_extra["twin"] for piece in pieces if "twin" in piece.model_extra]
+    *_, twin = [piece.model_extra["twin"] for piece in pieces if "twin" in piece.model_extra]
     assert twin["quotes"][0]["document_id"] == "post-0"
     assert stack.trace(twin["trace_id"])
 
@@ -209,7 +209,7 @@ def test_what_programs_send_that_cannot_run_here(
     assert answer.status_code == 200, answer.text
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
     told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
-    (twin,) = [piece["twin"] for piece in told if "twin" in piece]
+    *_, twin = [piece["twin"] for piece in told if "twin" in piece]
     assert twin["ignored"] == ignored
     assert twin["sources"]
     assert any(piece.get("usage") for piece in told)

@@ -361,12 +361,19 @@ def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> N
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["version"] == "v2")
     stack.models.pop("ann/v2").end()
-    for stream in (False, True):
-        answer = stack.post(BODY | {"stream": stream})
+    for more in ({}, {"stream": True, "model": "twin/ann@stable"}):
+        answer = stack.post(BODY | more)
         assert answer.status_code == 503
         message = answer.json()["error"]["message"]
         assert "'ann/v2' does not answer" in message
         assert "twin status" in message
+    lines = stack.post(BODY | {"stream": True}).text.splitlines()
+    first, last = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
+    assert first["choices"][0]["delta"]["content"].startswith("> ")  # it stays, without prose
+    assert (last["choices"][0]["finish_reason"], last["twin"]["answer"]) == ("stop", "quote")
+    assert last["twin"]["degraded"] == "no prose: the model server 'ann/v2' does not answer"
+    [span] = stack.trace(last["twin"]["trace_id"])["observations"]
+    assert span["metadata"]["twin.degraded"] == last["twin"]["degraded"]
     stack.start_model("ann/v2")
     stack.wait(lambda: stack.post(BODY).status_code == 200)
 
@@ -401,7 +408,7 @@ def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: St
                 stack.start_model("ann/v2", spare)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
-    [told] = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    *_, told = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert (told["version"], told["degraded"]) == ("v2", "stable broke off: asked again")
     text = "".join(
         choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
