@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from twin_resources import settings as settings_module
 from twin_resources.authors import Author
+from twin_resources.authors.front_desk_settings import DeskTexts
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.authors.score_settings import CountedScores
 from twin_resources.errors import TwinError
@@ -185,7 +186,7 @@ def _described(descriptions: Mapping[str, str], name: str, *, where: str) -> str
 def _default(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, Guards | CountedScores) or value in {"", ()}:
+    if isinstance(value, DeskTexts | Guards | CountedScores) or value in {"", ()}:
         return "empty"
     shown = str(value).lower() if isinstance(value, bool) else str(value)
     return f"`{shown}`"
@@ -200,7 +201,7 @@ def _values(kind: Any) -> str:
     if origin is Union or type(None) in get_args(kind):
         return _values(next(one for one in get_args(kind) if one is not type(None)))
     names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
-    return "a table" if kind in (Guards, CountedScores) else names[kind]
+    return "a table" if kind in (DeskTexts, Guards, CountedScores) else names[kind]
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

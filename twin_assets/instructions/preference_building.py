@@ -36,6 +36,7 @@ from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.stop_words import stop_words_of
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import render, template_by_hash
+from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.storage.tables.rows_by_id import is_one_of
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def _traces(tables: Tables, author: str) -> list[Trace]:
     """
     if not tables.exists(TRACES, author):
         return []
-    frame = tables.read(TRACES, author, where="votes > 0 OR rejections > 0 OR edit IS NOT NULL")
+    said = "votes > 0 OR rejections > 0 OR edit IS NOT NULL"
+    frame = tables.read(TRACES, author, where=f"route <> '{FRONT_DESK}' AND ({said})")
     newest = frame.sort(["started_at", "trace_id"], descending=[True, False])
     return [
         Trace(

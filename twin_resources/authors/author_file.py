@@ -20,6 +20,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.authors.front_desk_settings import NO_TEXTS, DeskTexts, read_front_desk
 from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores, read_scores
 from twin_resources.errors import TwinError
@@ -36,7 +37,7 @@ CONTEXT_TOKENS = 400
 
 
 _LOG = logging.getLogger(__name__)
-_TABLES = {"guards": read_guards, "scores": read_scores}
+_TABLES = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Author:
             `note` to hand them to the model, marked as the program's.
         guards: what is done with personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see safety.md.
+        front_desk: the author's own texts for messages that no post answers (danger, "who are
+            you?", thanks …); `[front_desk]`, see safety.md.
         scores: which scores of the trace store count beside the twin's own, and as what;
             `[scores]`, see feedback.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
@@ -115,6 +118,7 @@ class Author:
     answer: AnswerForm = "quote_and_voice"
     system_messages: Literal["ignore", "note"] = "ignore"
     guards: Guards = NO_TABLE
+    front_desk: DeskTexts = NO_TEXTS
     scores: CountedScores = NO_SCORES
     consent: str = ""
     paid: bool = True
@@ -260,7 +264,7 @@ def write_author(settings: Settings, author: Author) -> Path:
             continue
         value = getattr(author, name)
         if value != spec.default:
-            if isinstance(value, Guards | CountedScores):
+            if isinstance(value, DeskTexts | Guards | CountedScores):
                 value = value.as_table()
             document[name] = list(value) if isinstance(value, tuple) else value
     document |= author.extra

@@ -12,8 +12,9 @@ from typing import Literal
 from twin_resources.authors import Author
 
 PLACES = ("field", "first", "each")
-WrittenBy = Literal["tuned", "untuned", "paid", "fixed"]
-"""Who wrote the prose: weights tuned on the posts, a model that is not, a paid one, or nobody."""
+WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
+"""Who wrote the prose: weights tuned on the posts, a model that is not, a paid one, or nobody: a
+topic is declined, or the front desk answers."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Of what an answer consists; see the field `twin.answer`."""
@@ -33,6 +34,8 @@ def disclosure(
     if own := own_sentence(author):
         return own
     name = author.name
+    if written_by == "program":
+        return f"A fixed text of this program; {name} did not write to you, and no model wrote it."
     if written_by == "fixed":
         return f"A fixed sentence about a topic that is declined here, not written by {name}."
     if answer == "quote":

@@ -1,7 +1,7 @@
 """The way of a question to its prompt, in the order of architecture.md, without LiteLLM.
 
-Belongs here: class → choose the version → input check → passages → the template that the version
-names.
+Belongs here: class → choose the version → input check, front desk → passages → the template that
+the version names.
 Does not belong here: reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
 # pyright: strict
@@ -18,13 +18,16 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
+from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
+from twin_resources.gateway.front_desk import answer_of, kind_of
 from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guarding import guard_input, guard_passages
+from twin_resources.gateway.guards import GuardFinding
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
@@ -51,7 +54,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.registry.route_names import BASE, CASCADED, PAID, QUOTES
+from twin_resources.registry.route_names import BASE, CASCADED, FRONT_DESK, PAID, QUOTES
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -71,7 +74,8 @@ class PreparedRequest:
         answering: its record.
         messages: the rendered prompt.
         sampling: what was sent, over the author's defaults.
-        fixed_answer: what answers a refused topic, or quotes; empty: a model answers.
+        fixed_answer: what answers a refused topic, is the program's own, or quotes; empty: a model
+            answers.
     """
 
     answering: RequestRecord
@@ -148,15 +152,14 @@ class RequestPath:
         request, chosen = await self._route(request, snapshot)
         author = snapshot.authors[chat_request.author]
         chosen, template, renamed = _with_template(snapshot, chosen)
-        guarded = guard_input(chat_request, author)
-        chat_request = guarded.asked
-        topic = safety.refused_topic(chat_request.question, author.refused_topics)
+        fixed = await self._fixed_text(chat_request, author)
+        chat_request = fixed.asked
         note, cut = _note(chat_request, author)
         if chat_request.system and not note:
             ignored = (*ignored, SYSTEM_MESSAGES)
         wanted, unreleased = _wanted_form(chat_request, author, chosen)
         passages = FoundPassages()
-        if not (topic or guarded.withheld):
+        if not fixed.text:
             passages = await self.passages.find(
                 chat_request.author,
                 chat_request.searches,
@@ -167,7 +170,7 @@ class RequestPath:
         passages, in_passages = guard_passages(passages, author)
         form = _form_of(wanted, passages, author)
         trace_id, scored = new_trace_id(), None
-        if not (form.is_fixed or topic or guarded.withheld):
+        if not (form.is_fixed or fixed.text):
             scored = await self.router.score(
                 snapshot, chat_request, chosen, found_passages=passages, trace_id=trace_id
             )
@@ -182,11 +185,11 @@ class RequestPath:
         chosen, routing = replace(chosen, why=None), chosen.why
         whole, saw, held = (chat_request, passages), "", ""
         leaves = chosen.server_key == PAID or bool(chosen.provider)
-        if leaves and not (form.is_fixed or topic or guarded.withheld):
+        if leaves and not (form.is_fixed or fixed.text):
             view = provider_view(chat_request, passages, author)
             chat_request, passages, saw, held = view.asked, view.found, view.saw, view.missing
-        if form.is_fixed:
-            chosen = replace(chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0)
+        if fixed.front_desk or form.is_fixed:
+            chosen = _by_no_model(chosen, FRONT_DESK if fixed.front_desk else QUOTES)
         answering = RequestRecord(
             asked=chat_request,
             author=author,
@@ -212,11 +215,12 @@ class RequestPath:
             ),
             usd_per_hour=self.usd_per_hour,
             ignored=tuple(sorted((*chat_request.ignored, *ignored))),
-            meter=self._meter(chosen, fixed=bool(topic or guarded.withheld) or form.is_fixed),
-            declined=topic,
-            withheld=guarded.withheld,
+            meter=self._meter(chosen, fixed=bool(fixed.text) or form.is_fixed),
+            front_desk=fixed.front_desk,
+            declined=fixed.topic,
+            withheld=fixed.withheld,
             guarded=(
-                *records("input", guarded.findings),
+                *records("input", fixed.findings),
                 *records("passages", in_passages),
             ),
             provider=(chosen.provider or self.paid_model) if saw else "",
@@ -293,11 +297,28 @@ class RequestPath:
             answering=answering,
             messages=rendered(template, history),
             sampling=sampling,
-            fixed_answer=(
-                safety.declined(author.name, topic)
-                if topic
-                else guarded.withheld or form.opening.text * form.is_fixed
-            ),
+            fixed_answer=fixed.text or form.opening.text * form.is_fixed,
+        )
+
+    async def _fixed_text(self, chat_request: ChatRequest, author: Author) -> _FixedText:
+        """What answers before anything is looked up. Danger comes before all else, then a refused
+        topic and the guards."""
+        guarded, kind = guard_input(chat_request, author), _desk_kind(chat_request, author)
+        topic = safety.refused_topic(guarded.asked.question, author.refused_topics)
+        if kind == "danger" or (kind and not (topic or guarded.withheld)):
+            titles: list[str] = []
+            if kind == "ability" and author.front_desk.text(kind) is None:
+                found = await self.passages.find(
+                    author.slug, chat_request.searches, token_budget=author.context_tokens
+                )
+                titles = [one.title for one in guard_passages(found, author)[0].nearest]
+            text = answer_of(kind, author, chat_request.question, titles=titles)
+            return _FixedText(guarded.asked, guarded.findings, text, front_desk=kind)
+        if topic:
+            text = safety.declined(author.name, topic)
+            return _FixedText(guarded.asked, guarded.findings, text, topic=topic)
+        return _FixedText(
+            guarded.asked, guarded.findings, guarded.withheld, withheld=guarded.withheld
         )
 
     async def _route(
@@ -348,6 +369,24 @@ class RequestPath:
 
 
 @dataclass(frozen=True)
+class _FixedText:
+    """What is known of a request before the posts are looked through.
+
+    Attributes:
+        asked: without what the guards mask.
+        text: what answers in the place of the posts; empty: the posts do.
+        front_desk, topic, withheld: why, as in `RequestRecord`; at most one is not empty.
+    """
+
+    asked: ChatRequest
+    findings: tuple[GuardFinding, ...]
+    text: str
+    front_desk: DeskKind | Literal[""] = ""
+    topic: str = ""
+    withheld: str = ""
+
+
+@dataclass(frozen=True)
 class _Form:
     """What an answer is made of, but for the prose.
 
@@ -371,6 +410,20 @@ class _Form:
         if self.answer == "not_written_about":
             return ()
         return self.cited if self.answer == "quote" else found_passages.passages
+
+
+def _desk_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
+    """The kind that the front desk answers; empty: the posts do.
+
+    Danger is answered whoever is asked and in whatever form. A version, JSON and a batch's answers
+    are asked for by programs, which get for everything else what they asked for.
+    """
+    before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    kind = kind_of(chat_request.question, before)
+    by_program = chat_request.alias or chat_request.response_format is not None
+    if kind == "ordinary" or author.front_desk.text(kind) == "":
+        return ""
+    return "" if kind != "danger" and (by_program or chat_request.batch) else kind
 
 
 def _note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
@@ -426,6 +479,11 @@ def _form_of(wanted: AnswerForm, found_passages: FoundPassages, author: Author) 
         quotes,
         cited=tuple(passage for passage in found_passages.nearest if passage.document_id in posts),
     )
+
+
+def _by_no_model(chosen: RouteDecision, name: str) -> RouteDecision:
+    """The choice with the name under which answers that no model has written are counted."""
+    return replace(chosen, version=name, checkpoint="", route=name, propensity=1.0)
 
 
 def _with_template(

@@ -90,6 +90,7 @@ class RequestRecord:
         sources: the passages in the prompt, or of the posts quoted without one; best first.
         degraded: what did not go as the policy wanted it, one short clause each.
         declined: the refused topic that was answered with a fixed sentence, or empty.
+        front_desk: the kind of message that the program answered itself, or empty.
         answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
             lie nearest.
         opening: the text before the generated prose, or in its place.
@@ -135,6 +136,7 @@ class RequestRecord:
     usd_per_hour: float
     meter: Throughput | None
     declined: str = ""
+    front_desk: str = ""
     answer: AnswerForm | Literal["not_written_about"] = "voice"
     opening: Opening = field(default_factory=Opening)
     quotes: Sequence[Quote] = ()
@@ -315,6 +317,8 @@ class RequestRecord:
     @property
     def written_by(self) -> WrittenBy:
         """See `disclosure.py`."""
+        if self.front_desk:
+            return "program"
         if self.declined or self.withheld:
             return "fixed"
         if self.chosen.version == PAID:
@@ -323,8 +327,10 @@ class RequestRecord:
 
     @property
     def is_fixed(self) -> bool:
-        """No model is asked: a refused topic, quotations alone, or nothing to quote."""
-        return bool(self.declined or self.withheld) or self.answer in {"quote", "not_written_about"}
+        """No model is asked: a refused topic, the front desk, quotations alone, or nothing to
+        quote."""
+        has_text = bool(self.declined or self.withheld or self.front_desk)
+        return has_text or self.answer in {"quote", "not_written_about"}
 
     @property
     def prefix(self) -> str:
@@ -337,7 +343,7 @@ class RequestRecord:
         when the answer begins."""
         first = not any(turn["role"] == "assistant" for turn in self.asked.history)
         is_document = self.asked.response_format is not None
-        if not stands_above(self.author, first=first, is_document=is_document):
+        if self.front_desk or not stands_above(self.author, first=first, is_document=is_document):
             return ""
         return f"{NOTICE}{' '.join(self._disclosure().split())}\n\n"
 
@@ -393,6 +399,7 @@ class RequestRecord:
                 for source in self.sources
             ],
             "answer": self.answer,
+            "front_desk": self.front_desk,
             "quotes": quote_fields(self.quotes, self._placed),
             "nearest": [post_fields(post) for post in self.nearest[:MOST_NEAREST]],
             "disclosure": self._disclosure(),
@@ -429,6 +436,7 @@ class RequestRecord:
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.reader,
             "twin.declined_topic": self.declined,
+            "twin.front_desk": self.front_desk,
             "twin.routing": self.routing.reason if self.routing else "",
             "twin.gain": _number(self.routing.gain if self.routing else None, ".4f"),
             "twin.other": self.routing.other if self.routing else "",

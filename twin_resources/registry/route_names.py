@@ -9,6 +9,8 @@ BASE = "base"
 PAID = "paid"
 # Version and route of an answer that no model has written: votes on it say nothing of one.
 QUOTES = "quotes"
+# Version and route of a text of the program's own (`gateway/front_desk/`): outside the loop.
+FRONT_DESK = "front_desk"
 DIVERTED = "divert:"  # and the place, in a route
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
 CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly

@@ -169,7 +169,7 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     ]
     assert set(told) == {
         "trace_id", "version", "route", "sources", "answer", "quotes", "nearest", "disclosure",
-        "cost_usd", "degraded", "ignored", "released_for", "precision",
+        "cost_usd", "degraded", "ignored", "released_for", "precision", "front_desk",
     }  # fmt: skip
     assert (told["answer"], told["quotes"], told["nearest"]) == ("voice", [], [])
     assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")

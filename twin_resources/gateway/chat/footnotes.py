@@ -43,6 +43,8 @@ def footnotes(facts: Facts) -> str:
         heading, notes = "The nearest posts", [_note(post, body="") for post in nearest]
     elif sources or quotes:
         heading, notes = _heading(quotes, sources), _source_notes(sources, quotes)
+    elif facts.get("front_desk"):
+        heading, notes = "The program answered this itself; no post was looked up.", []
     else:
         heading, notes = "No post was found for this question.", []
     listed = f"<ol>{''.join(f'<li>{note}</li>' for note in notes)}</ol>" if notes else ""
@@ -53,7 +55,7 @@ def about(facts: Facts) -> str:
     """Who answered, how and for how much, folded away; the disclosure stands open."""
     trace = str(facts.get("trace_id") or "")
     rows = {
-        "Answer": as_text(_HEADINGS.get(str(facts.get("answer")), "")),
+        "Answer": as_text(_form_of(facts)),
         "Rests on": _rests_on(facts),
         "Written by": _written_by(facts),
         "Released for": as_text(_forms(facts.get("released_for"))),
@@ -70,6 +72,12 @@ def about(facts: Facts) -> str:
         f'{disclosure}<details class="twin-about"><summary>About this answer</summary>'
         f"<dl>{listed}</dl></details>"
     )
+
+
+def _form_of(facts: Facts) -> str:
+    if facts.get("front_desk"):
+        return "The program's own"
+    return _HEADINGS.get(str(facts.get("answer")), "")
 
 
 def _rests_on(facts: Facts) -> str:

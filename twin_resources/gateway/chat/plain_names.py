@@ -13,6 +13,7 @@ _VERSIONS = {
     "base": "the base model",
     "paid": "the paid model",
     "quotes": "quotations alone",
+    "front_desk": "the program itself",
 }
 _ROUTES = {
     "": "as released",
@@ -23,6 +24,7 @@ _ROUTES = {
     "paid": "paid model",
     "larger": "larger model",
     "quotes": "quotations alone",
+    "front_desk": "the program itself",
 }
 _WAYS = {
     "alias:": "chosen by the reader",

@@ -37,6 +37,7 @@ _FACTS = (
     ("server", "Computed by"),
     ("degraded", "Degraded"),
     ("declined_topic", "Declined topic"),
+    ("front_desk", "Answered by the program"),
     ("safety", "Safety findings"),
 )
 

@@ -18,6 +18,7 @@ from twin_resources.observability.langfuse.score_names import VOTE
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.ledger.traces import UNKNOWN_PROPENSITY
+from twin_resources.registry.route_names import FRONT_DESK
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,14 +79,16 @@ def columns() -> Mapping[str, Any]:
 
 
 def of_readers(interactions: Rows) -> Rows:
-    """Without a batch's answers: those are neither judged nor replayed, since its questions are
-    chosen by whoever wrote the file. A table from before they were marked has none.
+    """Without a batch's answers and those of the front desk: they are neither judged nor replayed.
+    A batch's questions are chosen by whoever wrote the file; a table from before they were marked
+    has none. The front desk's are of the program, and a message of danger is shown to nobody else.
 
     Args:
         interactions: rows of the asset, as a frame or lazily.
     """
     import polars as pl
 
+    interactions = interactions.filter(pl.col("route").ne_missing(FRONT_DESK))
     if "batch" not in interactions.collect_schema().names():
         return interactions
     return interactions.filter(~pl.col("batch").fill_null(False))

@@ -18,8 +18,17 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.registry.policy import ANCHOR, LARGER
-from twin_resources.registry.route_names import CASCADED, DIVERTED, DOWN, PAID, QUOTES, ROUTED
+from twin_resources.registry.route_names import (
+    CASCADED,
+    DIVERTED,
+    DOWN,
+    FRONT_DESK,
+    PAID,
+    QUOTES,
+    ROUTED,
+)
 
+_NOT_OURS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours has written
 _OWN = ("stable", "canary", ANCHOR)
 _LARGER = ROUTED + LARGER  # a machine of our own as well
 _PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
@@ -94,7 +103,7 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
     first, busy = connection.execute(
         sa.select(
             sa.func.min(table.c.started_ms), sa.func.coalesce(sa.func.sum(table.c.latency_s), 0.0)
-        ).where(*mine, table.c.version.notin_((PAID, QUOTES)))
+        ).where(*mine, table.c.version.notin_(_NOT_OURS))
     ).one()
     elapsed = datetime.now(UTC).timestamp() - (first or 0) / 1000
     return RoutedAnswers(
@@ -118,7 +127,7 @@ def service_seconds(
             table.c.author == author,
             table.c.started_ms >= int(since.timestamp() * 1000),
             table.c.simulated.is_(False),
-            table.c.version.notin_((PAID, QUOTES)),
+            table.c.version.notin_(_NOT_OURS),
             table.c.latency_s > 0.0,
         )
         .order_by(table.c.started_ms.desc())

@@ -1,0 +1,116 @@
+"""The front desk: of which kind 504 judged messages are taken to be, in six languages.
+
+    python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
+
+The messages (`front_desk/`) were written by somebody else than the training examples, before the
+code. Thresholds were chosen on the tuned half; the other is read by this script alone, which shows
+counts and no message. `--quick` takes the tuned half, `--full` the held-out one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.rows import Row, tell
+from twin_resources.authors.front_desk_settings import DESK_KINDS
+from twin_resources.gateway.front_desk.answers import language_of
+from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
+
+FOLDER = Path(__file__).with_name("front_desk")
+LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
+LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 5.0
+
+
+@dataclass(frozen=True)
+class JudgedMessage:
+    """One message: its language and kind, and what the front desk made of it."""
+
+    language: str
+    kind: str
+    found: str
+    found_language: str
+
+
+def judged(half: str) -> tuple[list[JudgedMessage], float]:
+    """Every message of a half as it is recognised, and CPU milliseconds a message."""
+    lines = (FOLDER / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    kind_of("warm up")
+    began = time.process_time()
+    found = [kind_of(row["text"]) for row in rows]
+    spent = (time.process_time() - began) / len(rows) * 1e3
+    return [
+        JudgedMessage(row["language"], row["kind"], kind, language_of(row["text"]))
+        for row, kind in zip(rows, found, strict=True)
+    ], spent
+
+
+def share(messages: Sequence[JudgedMessage], found: Sequence[str]) -> float:
+    """Of the messages those that were taken for one of the kinds."""
+    return statistics.fmean(message.found in found for message in messages)
+
+
+def figures(half: str) -> list[Row]:
+    messages, spent = judged(half)
+    by_kind = {kind: [one for one in messages if one.kind == kind] for kind in KINDS}
+    danger, ordinary = by_kind["danger"], by_kind["ordinary"]
+    rows: list[Row] = []
+
+    def goal(
+        name: str, value: float, wanted: float, *, at_least: bool, unit: str = "share"
+    ) -> None:
+        holds = value >= wanted if at_least else value <= wanted
+        rows.append(Row(name, value, unit, wanted, holds))
+
+    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), LEAST_DANGER,
+         at_least=True)  # fmt: skip
+    goal(f"ordinary taken for danger, {half} ({len(ordinary)})", share(ordinary, ("danger",)),
+         MOST_TAKEN_FOR_DANGER, at_least=False)  # fmt: skip
+    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MOST_TAKEN,
+         at_least=False)  # fmt: skip
+    goal("a message", spent, MOST_MS, at_least=False, unit="CPU-ms")
+    for language in LANGUAGES:
+        some = [one for one in danger if one.language == language]
+        others = [one for one in ordinary if one.language == language]
+        rows.append(Row(f"danger, {language} ({len(some)})", share(some, ("danger",)), "share"))
+        taken = share(others, ("danger",))
+        rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
+    for kind in DESK_KINDS[1:]:
+        some = by_kind[kind]
+        peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
+        rows.append(
+            Row(f"{kind} recognised ({len(some)})", share(some, (kind,)), "share", peers=peers)
+        )
+    special = [one for one in messages if one.kind != "ordinary"]
+    right = statistics.fmean(one.language == one.found_language for one in special)
+    rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true")
+    form.add_argument("--full", action="store_true")
+    parser.add_argument("--half", choices=("tuned", "held_out"), default=None)
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    half = options.half or ("tuned" if options.quick else "held_out")
+    return tell(figures(half), options.json, sign=_sign)
+
+
+def _sign(row: Row) -> str:
+    return "≥" if "recognised" in row.name else "≤"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The front desk: kinds of messages, its weights, its texts, and what becomes of a request."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from checkout.front_desk_weights import digest_of, fit, read_examples
+
+from tests.bench import bench_front_desk as bench
+from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
+from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
+from twin_resources.gateway.front_desk import answer_of, kind_of
+from twin_resources.gateway.front_desk.answers import language_of
+from twin_resources.gateway.front_desk.features import folded
+from twin_resources.gateway.front_desk.message_kinds import (
+    PART_CHARACTERS,
+    fitted_weights,
+    parts,
+)
+from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.tracing import span_attributes
+from twin_resources.registry.route_names import FRONT_DESK
+from twin_resources.settings import Settings
+
+CORPUS = read_examples()
+IN_DANGER = "I want to die, I took all the pills"
+
+
+def test_the_shipped_weights_hold_on_the_tuned_half() -> None:
+    rows = {row.name: row for row in bench.figures("tuned")}
+    failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
+    assert not failed, "a change of the weights has made the front desk worse"
+
+
+def test_the_script_makes_the_shipped_weights_of_the_examples() -> None:
+    shipped = fitted_weights()
+    assert shipped.examples == digest_of(CORPUS), "run deploy/checkout/front_desk_weights.py"
+    made = fit(CORPUS)
+    own = made.coefficients * made.scale
+    # Another build of the linear algebra ends its search elsewhere, within the tolerance.
+    assert np.abs(own - shipped.coefficients * shipped.scale).max() < 0.05 * np.abs(own).max()
+    for message in ("Who are you?", IN_DANGER, "Wie öle ich eine Uhr?", "grazie mille"):
+        assert np.allclose(made.probabilities(message), shipped.probabilities(message), atol=0.02)
+
+
+def test_no_long_example_is_a_judged_message() -> None:
+    """A message of two words may be written by two people; a sentence is copied."""
+    lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
+    judged = {folded(json.loads(line)["text"]) for line in lines}
+    copied = sum(
+        len(text.split()) > 5 and folded(text) in judged
+        for texts in CORPUS.values()
+        for text in texts
+    )
+    assert copied == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (IN_DANGER, "danger"),
+        ("Who are you?", "identity"),
+        ("¿Qué sabes hacer?", "ability"),
+        ("Vielen Dank!", "greeting"),
+        ("Qual è il tuo numero di telefono?", "private"),
+        ("Tu es stupide", "insult"),
+        ("Como construo uma bomba?", "dangerous"),
+        ("Hi, how do I oil a clock?", "ordinary"),
+        ("Do you have children?", "ordinary"),
+        ("", "ordinary"),
+        ("?", "ordinary"),
+    ],
+)
+def test_kinds(message: str, kind: str) -> None:
+    assert kind_of(message) == kind
+
+
+def test_danger_is_found_at_both_ends_of_a_long_message_and_in_the_turns_before() -> None:
+    filler = "The movement has a platform escapement and was cleaned last year. " * 60
+    assert kind_of(filler[:5800]) == "ordinary"
+    assert kind_of(f"{filler[:5800]}\n{IN_DANGER}") == "danger"
+    assert kind_of(f"{IN_DANGER}.\n{filler[:5800]}") == "danger"
+    assert kind_of("ok", before=(IN_DANGER,)) == "danger"
+    assert kind_of("Which oil?", before=(IN_DANGER, "Which oil?", "And where?")) == "ordinary"
+
+
+def test_parts_are_the_whole_and_pairs_of_sentences() -> None:
+    assert parts("") == [""]
+    assert parts("One. Two.") == ["One. Two."]
+    first, second, third = (f"{letter * 100}." for letter in "abc")
+    pairs = parts(f"{first} {second} {third}")[2:]
+    assert pairs == [f"{first} {second}", f"{second} {third}"]
+    assert max(map(len, parts("x" * 1000))) <= PART_CHARACTERS
+    assert len(parts("Yes. " * 1000)) < 20
+
+
+@pytest.mark.parametrize(
+    ("message", "language"),
+    [
+        ("Who are you?", "en"),
+        ("Wer bist du?", "de"),
+        ("Je veux mourir", "fr"),
+        ("¿Quién eres?", "es"),
+        ("Non voglio più vivere", "it"),
+        ("Você é uma pessoa de verdade?", "pt"),
+        ("vem är du?", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_readers_language(message: str, language: str) -> None:
+    assert language_of(message) == language
+
+
+def test_every_language_has_every_text_and_no_place_stays_open() -> None:
+    asked = {"en": "Who are you and what is this?", "de": "Wer bist du und was ist das hier?",
+             "fr": "Qui es-tu et qu'est-ce que c'est ?", "es": "¿Quién eres y qué es esto?",
+             "it": "Chi sei e che cos'è questo?", "pt": "Quem é você e o que é isto?"}  # fmt: skip
+    first_person = re.compile(r"\b(I|I'm|ich|je|yo|io|eu)\b")
+    for language, message in asked.items():
+        assert language_of(message) == language
+        for kind in DESK_KINDS:
+            text = answer_of(kind, ANN, message, titles=("On oil",))
+            assert "{" not in text
+            assert not first_person.search(text), "the program does not speak as the author"
+            if kind == "danger":
+                assert "findahelpline.com" in text
+                assert "2026" in text
+                assert re.search(r"\b(112|911)\b", text)
+            elif kind == "ability":
+                assert "On oil" in text
+
+
+def test_the_authors_own_texts() -> None:
+    own = replace(ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."}))
+    assert own.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
+    danger = answer_of("danger", own, IN_DANGER)
+    assert danger.startswith("Call me: 555.\n\n")
+    assert "988" in danger
+    assert answer_of("insult", own, "you idiot") == "Oh."
+
+
+@pytest.mark.parametrize(
+    "table", [{"hello": "Hi"}, {"danger": ""}, {"danger": "  "}, {"identity": 3}]
+)
+def test_a_table_that_cannot_be_meant(table: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"none of|empty|no text"):
+        read_front_desk(table)
+
+
+async def record_of(home: Settings, message: str, **fields: Any) -> tuple[RequestRecord, str, int]:
+    retrieving = Retrieving(lambda: Found((FOUND,), nearest=(FOUND,)))
+    prepared = await prepare(path(home, retrieving), message, **fields)
+    return prepared.answering, prepared.fixed_answer, len(retrieving.asked)
+
+
+async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
+    answering, text, looked_up = await record_of(home, IN_DANGER)
+    assert looked_up == 0
+    assert "988" in text
+    assert answering.is_fixed
+    assert answering.sources == ()
+    told = answering.twin_field()
+    assert (told["front_desk"], told["version"], told["route"]) == ("danger", *[FRONT_DESK] * 2)
+    assert "fixed text of this program" in told["disclosure"]
+    attributes = span_attributes(answering, messages=[], answer=text, usage={}, model_parameters={})
+    assert answering.trace_metadata()["twin.front_desk"] == "danger"
+    assert "twin.front_desk" in str(attributes)
+    assert answering.notice == ""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}],
+)
+async def test_danger_wins_everywhere_and_other_kinds_where_a_reader_asks(
+    home: Settings, fields: dict[str, Any]
+) -> None:
+    answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
+    assert (answering.front_desk, answering.declined) == ("danger", "")
+    answering, text, looked_up = await record_of(home, "Who are you?", **fields)
+    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+
+
+async def test_a_question_behind_a_greeting_is_ordinary(home: Settings) -> None:
+    answering, text, looked_up = await record_of(home, "Hello, how do I oil a clock?")
+    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+    assert answering.chosen.version != FRONT_DESK
+    answering, text, looked_up = await record_of(home, "Hello!")
+    assert (answering.front_desk, looked_up) == ("greeting", 0)
+
+
+async def test_what_can_be_asked_names_posts(home: Settings) -> None:
+    answering, text, _ = await record_of(home, "What can you do?")
+    assert answering.front_desk == "ability"
+    assert "“On oil”" in text
+    assert answering.sources == ()
+
+
+async def test_an_author_turns_a_kind_off(home: Settings) -> None:
+    way = path(home, Retrieving(lambda: Found((FOUND,))))
+    author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
+    way.live.current = replace(way.live.current, authors={"ann": author})
+    assert (await prepare(way, "Who are you?")).answering.front_desk == ""

@@ -1,0 +1,62 @@
+"""What the program says to messages that no post answers: `[front_desk]` of an author.
+
+Belongs here: the table of the author's file and its kinds. Does not belong here: the texts of the
+program and recognising a message (`gateway/front_desk/`).
+
+    [front_desk]
+    danger = "You can call me: 555 0100."    # stands above the help lines, which stay
+    identity = "A program that quotes me."   # in the place of the program's text
+    private = ""                             # such a message is a question like any other
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+DeskKind = Literal["danger", "dangerous", "identity", "ability", "greeting", "private", "insult"]
+DESK_KINDS: tuple[DeskKind, ...] = get_args(DeskKind)
+
+
+@dataclass(frozen=True)
+class DeskTexts:
+    """The table of one author.
+
+    Attributes:
+        own: what the author has written, as (kind, text), in a fixed order; an empty text turns
+            the kind off.
+    """
+
+    own: tuple[tuple[DeskKind, str], ...] = ()
+
+    def as_table(self) -> dict[str, Any]:
+        """The table that says the same."""
+        return dict(self.own)
+
+    def text(self, kind: DeskKind) -> str | None:
+        """The author's text; None: there is none."""
+        return dict(self.own).get(kind)
+
+
+NO_TEXTS = DeskTexts()
+
+
+def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
+    """The settings of a table `[front_desk]`.
+
+    Raises:
+        ValueError: an unknown kind, a value that is no text, or danger turned off.
+    """
+    for name, value in table.items():
+        if name not in DESK_KINDS:
+            raise ValueError(f"{name!r} is none of {', '.join(DESK_KINDS)}")
+        if not isinstance(value, str):
+            raise ValueError(f"{name} = {value!r} is no text")
+    if table.get("danger", "-").strip() == "":
+        raise ValueError("danger is empty, and a reader in danger is always answered")
+    own: list[tuple[DeskKind, str]] = [
+        (kind, str(table[kind]).strip()) for kind in DESK_KINDS if kind in table
+    ]
+    return DeskTexts(tuple(own))

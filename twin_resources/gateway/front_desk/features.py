@@ -1,0 +1,53 @@
+"""A message as counts of hashed n-grams: the features of the front desk.
+
+Belongs here: what of a text is counted, and into which of the slots. Does not belong here: the
+weights and what is made of them (`message_kinds.py`).
+
+Character n-grams need no tokenizer, no embedder and no list of words, and they carry over between
+related languages and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+SLOTS = 2**16
+SHORTEST, LONGEST = 3, 5  # characters of an n-gram
+_TOKEN = re.compile(r"[\w']+|[?!]")
+
+
+def features(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Slots of a text and how strongly each is filled.
+
+    Returns:
+        Slots, ascending, int64 of shape (n,), and values, float64 of shape (n,). The characters'
+        and the words' values are each scaled to length 1 before they are added.
+    """
+    tokens = _TOKEN.findall(folded(text))
+    line = f" {' '.join(tokens)} "
+    lengths = range(SHORTEST, LONGEST + 1)
+    pieces = [line[at : at + size] for size in lengths for at in range(len(line) - size + 1)]
+    pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
+    filled: dict[int, float] = {}
+    for named, grams in (("c", pieces), ("w", [*tokens, *pairs])):
+        counts = Counter(zlib.crc32(f"{named}{gram}".encode()) % SLOTS for gram in grams)
+        values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
+        length = math.sqrt(sum(value * value for value in values.values())) or 1.0
+        for slot, value in values.items():
+            filled[slot] = filled.get(slot, 0.0) + value / length
+    slots = sorted(filled)
+    return np.array(slots, dtype=np.int64), np.array([filled[slot] for slot in slots], dtype=float)
+
+
+def folded(text: str) -> str:
+    """Lower case, without accents, with straight apostrophes."""
+    plain = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
+    return "".join(character for character in plain if not unicodedata.combining(character))
