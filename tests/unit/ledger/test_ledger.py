@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import polars as pl
 import pytest
 import sqlalchemy as sa
 
@@ -13,6 +14,7 @@ from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.retraining.settled_values import conditions
+from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.statistics.diagnosis import Conditions, cause_outside_the_weights
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
@@ -398,6 +400,8 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     assert rows["batch"].to_list() == [False, True]
     assert of_readers(rows).height == of_readers(rows.lazy()).collect().height == 1
     assert of_readers(rows.drop("batch")).height == 2
+    # what the front desk has answered is shown to no judge, and replayed for nobody
+    assert of_readers(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
     with world.state.reading() as connection:
         found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in found] == ["", "llama 2"]
