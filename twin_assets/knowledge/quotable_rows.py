@@ -39,6 +39,7 @@ class PassageEmbeddings(dy.Schema):
     document_id = dy.String(min_length=1)
     title = dy.String()
     url = dy.String()
+    language = dy.String()
     published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     start = dy.Int64(min=0)
     end = dy.Int64(min=1)
@@ -78,32 +79,43 @@ def update_passages(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> SyncResult:
     """Bring an author's passages up to date with the cleaned documents; what was done."""
-    return tables.sync(
-        Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
-        PASSAGES,
-        author=author,
-        key="document_id",
-        function=lambda rows: embed_passages(rows, embedder, progress=progress.advance),
-        version=f"{PASSAGES_VERSION}:{embedder.revision}",
-        schema=table_columns(PassageEmbeddings, embedder.dimension),
-        row_key="passage_id",
-        announce=progress.begin,
-    )
+
+    def embed(rows: pl.DataFrame) -> pl.DataFrame:
+        return embed_passages(rows, embedder, progress=progress.advance)
+
+    return _update(tables, PASSAGES, author, PassageEmbeddings, embed, embedder, progress)
 
 
 def update_sentences(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> SyncResult:
     """Bring an author's sentences up to date with the cleaned documents; what was done."""
+
+    def embed(rows: pl.DataFrame) -> pl.DataFrame:
+        return embed_sentences(rows, embedder, progress=progress.advance)
+
+    return _update(tables, SENTENCES, author, SentenceEmbeddings, embed, embedder, progress)
+
+
+def _update(
+    tables: Tables,
+    table: str,
+    author: str,
+    contract: type[dy.Schema],
+    function: Callable[[pl.DataFrame], pl.DataFrame],
+    embedder: Embedder,
+    progress: SyncProgressLines,
+) -> SyncResult:
+    (row_key,) = contract.primary_key()
     return tables.sync(
         Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
-        SENTENCES,
+        table,
         author=author,
         key="document_id",
-        function=lambda rows: embed_sentences(rows, embedder, progress=progress.advance),
+        function=function,
         version=f"{PASSAGES_VERSION}:{embedder.revision}",
-        schema=table_columns(SentenceEmbeddings, embedder.dimension),
-        row_key="sentence_id",
+        schema=table_columns(contract, embedder.dimension),
+        row_key=row_key,
         announce=progress.begin,
     )
 
@@ -129,7 +141,9 @@ def embed_passages(
             rows.append(
                 {
                     "passage_id": f"{document['document_id']}-{begin}",
-                    **{name: document[name] for name in ("document_id", "title", "url")},
+                    **{
+                        name: document[name] for name in ("document_id", "title", "url", "language")
+                    },
                     "published_at": document["published_at"],
                     "start": passage.start,
                     "end": passage.end,

@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 # ten new posts would cost more than the posts.
 MOST_PASSAGES = 20_000
 GROWN_BY = 1.1
-CALIBRATED_COLUMNS = ["passage_id", "document_id", "start", "end", "text", "vector"]
+CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Column → type: see `calibration.Calibration`; `mean` is of the vectors, not of length 1."""
+    """Column → type: see `calibration.Calibration`; `mean` is of the vectors, not of length 1.
+
+    `language` is that of most passages, `known_languages` are those that the embedder knows, both
+    by ISO 639-1.
+    """
     return {
         "author": pl.String(),
         "embedder": pl.String(),
@@ -46,6 +50,8 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
         "foreign_declined": pl.Float64(),
         "passages": pl.Int64(),
         "mean": pl.Array(pl.Float32(), dimension),
+        "language": pl.String(),
+        "known_languages": pl.List(pl.String()),
     }
 
 
@@ -106,6 +112,8 @@ def calibration_row(
         "foreign_declined": fitted.foreign_declined,
         "passages": passages.height,
         "mean": vectors.mean(axis=0),
+        "language": passages["language"].mode().sort()[0],
+        "known_languages": list(embedder.languages),
     }
     return pl.DataFrame([row], schema=dict(calibration_columns(embedder.dimension)))
 

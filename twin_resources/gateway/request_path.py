@@ -24,7 +24,7 @@ from twin_resources.gateway import safety
 from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
-from twin_resources.gateway.front_desk import answer_of, kind_of
+from twin_resources.gateway.front_desk import answer_of, kind_of, other_language_text
 from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guarding import guard_input, guard_passages
 from twin_resources.gateway.guards import GuardFinding
@@ -168,7 +168,7 @@ class RequestPath:
             )
         compared = passages.quoted is not None and not passages.quoted.reason
         passages, in_passages = guard_passages(passages, author)
-        form = _form_of(wanted, passages, author)
+        form = _form_of(wanted, passages, author, chat_request.question)
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or fixed.text):
             scored = await self.router.score(
@@ -448,7 +448,9 @@ def _wanted_form(
     return given_form(author.answer, chosen.released_for, version=chosen.version)
 
 
-def _form_of(wanted: AnswerForm, found_passages: FoundPassages, author: Author) -> _Form:
+def _form_of(
+    wanted: AnswerForm, found_passages: FoundPassages, author: Author, question: str
+) -> _Form:
     """The form that the passages allow.
 
     Raises:
@@ -466,12 +468,15 @@ def _form_of(wanted: AnswerForm, found_passages: FoundPassages, author: Author) 
         return _Form()
     if found_passages.quoted.reason:
         return _Form(missing=f"nothing quoted: {found_passages.quoted.reason}")
-    quotes = found_passages.quoted.quotes
-    if not quotes:
+    quoted = found_passages.quoted
+    quotes = quoted.quotes
+    other = other_language_text(
+        question, author, language=quoted.language, known=quoted.known_languages
+    )
+    if other or not quotes:
         near = found_passages.nearest[:MOST_NEAREST]
-        return _Form(
-            "not_written_about", not_written_about(author.name, near), nearest=near, cited=near
-        )
+        nothing = not_written_about(author.name, near, instead=other)
+        return _Form("not_written_about", nothing, nearest=near, cited=near)
     posts = {quote.document_id for quote in quotes}
     return _Form(
         wanted,

@@ -14,7 +14,7 @@ from checkout.front_desk_weights import digest_of, fit, read_examples
 from tests.bench import bench_front_desk as bench
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
-from twin_resources.gateway.front_desk import answer_of, kind_of
+from twin_resources.gateway.front_desk import answer_of, kind_of, other_language_text
 from twin_resources.gateway.front_desk.answers import language_of
 from twin_resources.gateway.front_desk.features import folded
 from twin_resources.gateway.front_desk.message_kinds import (
@@ -114,6 +114,35 @@ def test_parts_are_the_whole_and_pairs_of_sentences() -> None:
 )
 def test_the_readers_language(message: str, language: str) -> None:
     assert language_of(message) == language
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "Wie trage ich eine alte Uhr in die Werkstatt?",
+            "Die Beiträge von Ann sind auf Englisch.",
+        ),
+        ("Comment transporter une horloge ancienne ?", "Les articles de Ann sont en anglais."),
+        ("¿Cada cuánto hay que engrasar un reloj?", "Los artículos de Ann están en inglés."),
+        ("Come si trasporta un orologio a pendolo?", "Gli articoli di Ann sono in inglese."),
+        ("Como devo transportar um relógio de parede?", "Os textos de Ann estão em inglês."),
+        ("How do I carry a clock?", ""),
+        ("時計はどうやって運びますか", ""),
+    ],
+)
+def test_a_question_in_another_language_than_the_posts_gets_the_truth(
+    message: str, said: str
+) -> None:
+    text = other_language_text(message, ANN, language="en", known=("en",))
+    assert text.startswith(said) if said else not text
+    assert other_language_text(message, ANN, language="en", known=()) == "", "it may be known"
+    assert other_language_text(message, ANN, language="", known=("en",)) == ""
+
+
+def test_an_embedder_that_knows_the_language_finds_the_answer() -> None:
+    question = "Wie trage ich eine alte Uhr in die Werkstatt?"
+    assert other_language_text(question, ANN, language="en", known=("en", "de")) == ""
 
 
 def test_every_language_has_every_text_and_no_place_stays_open() -> None:

@@ -89,6 +89,16 @@ async def prepare(
     return await way.prepare(asked, KEY, today=date(2026, 3, 1))
 
 
+async def test_a_question_in_another_language_names_the_nearest_posts_in_its_own(
+    home: Settings,
+) -> None:
+    found = Quoted((FIRST,), 0.71, 0.3, language="en", known_languages=("en",))
+    prepared = await prepare(path(home, Quoting(found)), "Welches Öl nimmt man für eine Uhr?")
+    assert prepared.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
+    assert "Post 1" in prepared.fixed_answer
+    assert prepared.answering.quotes == ()
+
+
 async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_is(
     home: Settings,
 ) -> None:

@@ -86,11 +86,17 @@ def marked_text(quote: Quote) -> str:
     return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
-def not_written_about(author_name: str, nearest: Sequence[NamedPost]) -> Opening:
-    """That the author has not written about it, with the posts that lie nearest (three at most)."""
-    said = f"{author_name} {NOT_WRITTEN}"
+def not_written_about(
+    author_name: str, nearest: Sequence[NamedPost], *, instead: str = ""
+) -> Opening:
+    """That the author has not written about it, with the posts that lie nearest (three at most).
+
+    Args:
+        instead: what is said in its place, above the posts.
+    """
+    said = instead or f"{author_name} {NOT_WRITTEN} {NEAREST if nearest else ''}".rstrip()
     listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
-    return Opening(f"{said} {NEAREST}\n\n{listed}" if listed else said)
+    return Opening(f"{said}\n\n{listed}" if listed else said)
 
 
 def prose_of(answer: str) -> str:

@@ -25,7 +25,7 @@ from twin_resources.models.quotes.quoter import deciding_score
 if TYPE_CHECKING:
     import numpy as np
 
-CALIBRATION_VERSION = "2"
+CALIBRATION_VERSION = "3"
 FEWEST_ASKED = 50
 # Of MiniLM's cosines: about the thresholds of the three bundled authors (.30 to .34).
 DEFAULT_THRESHOLD = 0.32

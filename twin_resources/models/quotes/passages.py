@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-PASSAGES_VERSION = "1"
+PASSAGES_VERSION = "2"
 """Version of `passages_of` and `embedded_text`; assets add the embedder's revision to it."""
 
 MOST_WORDS = 120

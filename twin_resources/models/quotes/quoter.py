@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -87,12 +87,16 @@ class Quoted:
             could be looked up.
         best: the mean cosine of the three nearest passages; below `threshold` nothing is quoted.
         reason: why nothing could be looked up; empty: it was.
+        language: of most passages, ISO 639-1; empty: not known.
+        known_languages: of the embedder; empty: not known, so any.
     """
 
     quotes: tuple[Quote, ...]
     best: float = 0.0
     threshold: float = 0.0
     reason: str = ""
+    language: str = ""
+    known_languages: tuple[str, ...] = ()
 
 
 def update_index(tables: Tables, table: str, author: str) -> None:
@@ -154,7 +158,10 @@ class Quoter:
             return Quoted((), threshold=calibrated.threshold)
         rows = _rows_of(passages, looked_at, _COLUMNS)
         sentences = self._sentences(author, question, looked_at, calibrated.mean)
-        return _choose(rows, question, calibrated, looked_at, sentences, limit=limit)
+        found = _choose(rows, question, calibrated, looked_at, sentences, limit=limit)
+        return replace(
+            found, language=calibrated.language, known_languages=calibrated.known_languages
+        )
 
     def _sentences(
         self, author: str, question: np.ndarray, documents: Sequence[str], mean: np.ndarray
@@ -227,6 +234,8 @@ class _Calibrated:
     embedder: str
     threshold: float
     mean: np.ndarray
+    language: str = ""
+    known_languages: tuple[str, ...] = ()
 
 
 def _calibrated(table: Any) -> _Calibrated:
@@ -239,6 +248,8 @@ def _calibrated(table: Any) -> _Calibrated:
         embedder=rows[0]["embedder"],
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
+        language=rows[0].get("language") or "",
+        known_languages=tuple(rows[0].get("known_languages") or ()),
     )
 
 
