@@ -76,7 +76,7 @@ def test_the_page_draws_the_evidence_against_its_threshold(watched: LoopWorld) -
     [history] = evidence(settings, "ada")
     assert (history.threshold, len(history.steps)) == (20_000, 224)
     drawn = evidence_figures([history])
-    assert "thumbs of v1, 224 values" in drawn
+    assert "thumbs, version 1, 224 values" in drawn
     assert "alarm at 2e+04" in drawn
     assert "Nothing is bet on yet" in evidence_figures(evidence(settings, "bob"))
 
