@@ -92,6 +92,9 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="revision",
         on_stack=True,
     ),
+    "python deploy/checkout/front_desk_weights.py": Elsewhere(
+        "tests/unit/gateway/test_front_desk.py"
+    ),
     "python deploy/checkout/settings_document.py": Elsewhere(
         "tests/unit/test_settings_document.py"
     ),

@@ -41,6 +41,7 @@ def answers(count: int, **changes: object) -> pl.DataFrame:
             "author": "ada",
             "started_at": NOON + timedelta(minutes=n),
             "version": f"v{n % 2 + 1}",
+            "route": "stable",
             "question": "Why?",
             "answer": "Because",
             "chunk_ids": ["c1", "gone"],
