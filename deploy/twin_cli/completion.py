@@ -21,7 +21,7 @@ import typer
 INCLUDED = ("drafts", "followers", "paid", "private", "replies")
 FORMATS = ("adapter", "merged", "gguf-adapter", "gguf")
 PAGES = ("chat", "traces", "dagster")
-ALIASES = ("@stable", "@canary", "@base")
+ALIASES = ("@stable", "@canary", "@base", "@voice")
 
 
 def authors(context: typer.Context, incomplete: str) -> list[str]:

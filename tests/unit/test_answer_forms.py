@@ -1,34 +1,54 @@
-"""Which form an answer gets where the wanted one is not released."""
+"""Which form an answer is given, and what the gate's claims release."""
 
 from __future__ import annotations
 
 import pytest
 
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm, given_form
-from twin_resources.registry.moves import GateClaim, released_for
+from twin_resources.authors.answer_forms import (
+    ANSWER_FORMS,
+    NOT_MEASURED,
+    QUOTE_ONLY,
+    AnswerForm,
+    AnswerSetting,
+    ProseRelease,
+    SentenceCut,
+    given_form,
+)
+from twin_resources.registry.moves import GateClaim, prose_release
+
+RELEASED, FAILED, FORCED = ProseRelease(""), ProseRelease("so"), ProseRelease("so", forced=True)
 
 
-@pytest.mark.parametrize("wanted", ANSWER_FORMS)
-def test_a_version_released_for_everything_gives_what_is_wanted(wanted: AnswerForm) -> None:
-    assert given_form(wanted, ANSWER_FORMS, version="v3") == (wanted, "")
+@pytest.mark.parametrize(
+    ("wanted", "released", "failed", "forced"),
+    [
+        ("auto", "quote_and_voice", "quote", "quote"),
+        ("quote_and_voice", "quote_and_voice", "quote", "quote"),
+        ("voice", "voice", "quote", "voice"),
+        ("quote", "quote", "quote", "quote"),
+    ],
+)
+def test_prose_is_given_where_it_is_released_and_alone_by_force_too(
+    wanted: AnswerSetting, released: AnswerForm, failed: AnswerForm, forced: AnswerForm
+) -> None:
+    given = [given_form(wanted, release) for release in (RELEASED, FAILED, FORCED)]
+    assert given == [released, failed, forced]
 
 
-@pytest.mark.parametrize("version", ["v3", "base"])
-def test_voice_falls_back_to_quotations_and_says_so(version: str) -> None:
-    form, degraded = given_form("voice", QUOTING_FORMS, version=version)
+def test_a_claim_about_prose_that_is_met_releases_it() -> None:
+    gate = GateClaim("gate", True, 1.0, 1.0, "")
+    cut = SentenceCut("judge", 0.4)
 
-    assert form == "quote_and_voice"
-    assert degraded == f"{version} is not released for voice: quote_and_voice is given"
-    assert given_form("quote", QUOTING_FORMS, version=version) == ("quote", "")
+    def about(passed: bool | None, value: float | None) -> GateClaim:
+        return GateClaim("says_what_the_posts_say", passed, value, 0.2, "", blocks="voice", cut=cut)
 
-
-def test_a_verdict_without_a_claim_about_prose_releases_quotations_alone() -> None:
-    gate = GateClaim("beats_base_model", True, 0.7, 1.0, "")
-    met, unmet, open_one = (
-        GateClaim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice")
-        for passed in (True, False, None)
-    )
-
-    assert released_for([gate]) == QUOTING_FORMS
-    assert released_for([gate, met]) == ANSWER_FORMS
-    assert released_for([gate, unmet]) == released_for([gate, open_one]) == QUOTING_FORMS
+    assert prose_release([gate]) == ProseRelease(NOT_MEASURED)
+    assert prose_release([gate]).forms == QUOTE_ONLY
+    met = prose_release([gate, about(True, 0.1)])
+    assert (met.forms, met.cut, met.in_words) == (ANSWER_FORMS, cut, "quotations and prose")
+    unmet = prose_release([gate, about(False, 0.92)])
+    assert unmet.why_not == "92 % of sentences unsupported, limit 20 %"
+    assert unmet.in_words == f"quotations alone: {unmet.why_not}"
+    undecided = prose_release([gate, about(None, 0.15)])
+    assert "15 % measured" in undecided.why_not
+    assert prose_release([gate, about(None, None)]).why_not == NOT_MEASURED

@@ -29,7 +29,7 @@ from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
-from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.authors.answer_forms import VOICE, AnswerSetting
 from twin_resources.dagster_resources import (
     EmbedderResource,
 )
@@ -105,11 +105,11 @@ def judging(
     )
 
 
-def result_of(judged: JudgedEvaluation, *, answer: AnswerForm) -> dg.MaterializeResult:
+def result_of(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
     """A result for every claim: the verdict's, those stated only, and those that follow.
 
     Args:
-        answer: the form of the author's answers.
+        answer: the author's setting.
     """
     verdict = judged.verdict
     advisory = gate.stated(judged.evaluation.measured) if judged.whole else ()
@@ -142,21 +142,21 @@ def check_of(
     checkpoint: str,
     *,
     stated_only: bool = False,
-    answer: AnswerForm = "quote_and_voice",
+    answer: AnswerSetting = "auto",
 ) -> dg.AssetCheckResult:
     """A claim as a check.
 
     Args:
         stated_only: it refuses nothing, so that not met is no failure to look into: the check
             passes and says in words and in its metadata what was found.
-        answer: the author's setting. A claim that blocks a form of answers fails for the authors
-            who want this form, who get `quote_and_voice` in its place, and is told to the others.
+        answer: the author's setting. A claim that blocks prose fails for the authors who want
+            prose alone, and is told to the others: all get quotations in its place.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
     why = "stated only, for a small base model"
-    if claim.blocks and claim.blocks != answer:
-        stated_only, why = True, f"advisory: it blocks {claim.blocks}, answers here are {answer}"
+    if claim.blocks and answer != VOICE:
+        stated_only, why = True, f"advisory: it blocks prose, answers here are {answer}"
     message = f"{why}; {words}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
@@ -167,7 +167,7 @@ def check_of(
             "checkpoint": checkpoint,
             "decided": claim.passed is not None,
             "stated_only": stated_only,
-            "blocks": claim.blocks or "the release",
+            "blocks": "prose" if claim.blocks else "the release",
             "met": claim.passed is True,
             **({} if claim.value is None else {"value": claim.value}),
             **({} if claim.threshold is None else {"threshold": claim.threshold}),
@@ -180,7 +180,7 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     evaluation, verdict = judged.evaluation, judged.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
-        "released_for": ", ".join(verdict.released_for) if verdict.outcome == "passed" else "",
+        "released_for": verdict.prose.in_words if verdict.outcome == "passed" else "",
         "part": "whole" if judged.whole else "first",
         "taken_back": judged.taken_back,
         "gate_version": verdict.gate_version,

@@ -34,9 +34,9 @@ from twin_resources.storage.state.state import State
 Role = Literal["admin", "author", "reader", "site"]
 ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
 ALL_AUTHORS = "*"
-ALIASES = ("stable", "canary", "base", "paid")
+ALIASES = ("stable", "canary", "base", "voice", "paid")
 # Whoever makes a key says so when it may spend money; until then every key could.
-FREE_ALIASES = frozenset({"stable", "canary", "base"})
+FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _BELIEVED_SECONDS = 1.0
 _MOST_REMEMBERED = 10_000
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.authors.front_desk_settings import NO_TEXTS, DeskTexts, read_front_desk
 from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores, read_scores
@@ -75,9 +75,10 @@ class Author:
         auto_retrain: None: `Settings.auto_retrain`.
         fall_tolerance: by how much quality may fall before it matters, from 0 to 1; None:
             `Settings.fall_tolerance`.
-        answer: what a question to `twin/<author>` gets: the author's own sentences (`quote`), then
-            generated prose under a heading of its own (`quote_and_voice`), or prose alone
-            (`voice`, where the gate has released the version for it, else `quote_and_voice`).
+        answer: what a question to `twin/<author>` gets: the author's own sentences, and below them
+            prose where the gate has released the version's (`auto`, `quote_and_voice`); never
+            prose (`quote`); prose alone (`voice`, where it is released or a person has forced it,
+            else `quote`).
         system_messages: what becomes of a program's system and developer messages: `ignore`, or
             `note` to hand them to the model, marked as the program's.
         guards: what is done with personal data, secrets, injections and named words in questions,
@@ -115,7 +116,7 @@ class Author:
     canary_share: float = 0.1
     auto_retrain: bool | None = None
     fall_tolerance: float | None = None
-    answer: AnswerForm = "quote_and_voice"
+    answer: AnswerSetting = "auto"
     system_messages: Literal["ignore", "note"] = "ignore"
     guards: Guards = NO_TABLE
     front_desk: DeskTexts = NO_TEXTS

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import CONTEXT_TOKENS
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from twin_resources.models.quotes.quoter import Quoted, Quoter
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
+    from twin_resources.quality.judges.sentence_support import SentenceSupport
 
 # About four times what one model server may have under way; worked off at 8 to 17 CPU-ms each.
 MOST_WAITING = 256
@@ -138,6 +139,22 @@ class Passages:
             next_step=f"ask again in {wait_s} s, with fewer at a time",
             retry_after_s=wait_s,
         )
+
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the threads of retrieval."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def sentence_judge(self, revision: str) -> SentenceSupport | None:
+        """The judge of sentences for one answer, which embeds no text twice; None: the embedder is
+        not open, or it is another judge's."""
+        from twin_resources.quality.judges.judge import embed_each_once
+        from twin_resources.quality.judges.sentence_support import SentenceSupport
+
+        if self._retriever is None:
+            return None
+        embedder = self._retriever.embedder_revision
+        judge = SentenceSupport(embed_each_once(self._retriever.embed), embedder=embedder)
+        return judge if judge.revision == revision else None
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""

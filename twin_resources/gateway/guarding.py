@@ -182,7 +182,7 @@ async def guarded_stream(
                         answering.shown = shown
                 if choice.finish_reason and text:
                     # Ahead of the chunk with the reason, in which some clients read no text.
-                    yield _chunk_before(chunk, text)
+                    yield chunk_before(chunk, text)
                     text = ""
                 choice.delta.content = text or (None if choice.finish_reason else "")
             yield chunk
@@ -191,7 +191,8 @@ async def guarded_stream(
         answering.guarded += records("answer", held.findings)
 
 
-def _chunk_before(chunk: Any, text: str) -> Any:
+def chunk_before(chunk: Any, text: str) -> Any:
+    """A chunk with text and without an end, to go out ahead of one that has an end."""
     before = chunk.model_copy(deep=True)
     before.choices[0].finish_reason = None
     before.choices[0].delta.content = text

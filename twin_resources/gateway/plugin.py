@@ -47,6 +47,11 @@ from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.response_format import not_kept
 from twin_resources.gateway.routing.model_names import check_reach
+from twin_resources.gateway.supported_prose import (
+    headed_stream,
+    support_answer,
+    supported_stream,
+)
 from twin_resources.registry.route_names import PAID
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
@@ -97,6 +102,7 @@ class TwinPlugin(CustomLogger):
             late = await self._late(question, key)
             if late is not None:
                 prepared = _prepared_again(late)
+                prepared.answering.prose = self.path.prose_note(prepared.answering)
                 prepared.answering.bought = self._paid_before(late)
             else:
                 prepared = await self._with_money(await self.path.prepare(question, key), key)
@@ -148,7 +154,7 @@ class TwinPlugin(CustomLogger):
                 max_tokens=int(prepared.sampling["max_tokens"]),
             )
         except Refused as error:
-            if answering.asked.alias:
+            if answering.asked.names_version:
                 raise
             unpaid = "budget used up" if error.status == 429 else "budget unreadable"
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
@@ -195,6 +201,7 @@ class TwinPlugin(CustomLogger):
             self._end(answering, response)
             self.watch.ended(answering, answered=True)
             end_prose(answering, response)
+            await support_answer(answering, response)
             guard_answer(answering, response)
         finally:
             if answering.cascade is not None:
@@ -273,7 +280,8 @@ class TwinPlugin(CustomLogger):
         try:
             messages = request_data["messages"]
             prose = prose_ended(answering, self._unbroken(answering, streams, messages))
-            async for chunk in guarded_stream(answering, prose):
+            prose = guarded_stream(answering, supported_stream(answering, prose))
+            async for chunk in headed_stream(answering, prose):
                 without_inner_fields(chunk)
                 if answering.is_opened:
                     chunk.id = answering.completion_id  # one answer, one id
@@ -469,7 +477,8 @@ def _opened(answering: RequestRecord, response: Any) -> Any:
         return response
     opened = response.model_copy(deep=True)
     message = opened.choices[0].message
-    message.content = f"{answering.prefix}{message.content or ''}"
+    heading = answering.heading if answering.prose.judged is not None else ""
+    message.content = f"{answering.prefix}{heading}{message.content or ''}"
     if answering.quotes:
         message.annotations = answering.citations
     return opened

@@ -24,6 +24,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idle_keys import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.response_format import read_response_format
+from twin_resources.registry.route_names import DRAFT
 
 ALLOWED_KEYS = frozenset(
     {
@@ -62,7 +63,7 @@ MAX_ANSWER_TOKENS = 4096
 MAX_SEED = 2**32 - 1
 
 MODEL_NAME = re.compile(
-    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid))?"
+    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice))?"
 )
 
 
@@ -73,7 +74,7 @@ class ChatRequest:
     Attributes:
         model: the name as it was sent, `twin/<author>` or `twin/<author>@<alias>`.
         author: slug.
-        alias: `stable`, `canary`, `base`, `paid`, or empty when the policy decides.
+        alias: `stable`, `canary`, `base`, `paid`, `voice` (a draft), or empty.
         question: the last message, stripped.
         history: earlier turns, oldest first, as `{"role", "content"}`; how many of them a model
             can read is found out later (`prompt_length.py`).
@@ -112,6 +113,11 @@ class ChatRequest:
         A talk can change its subject, and a follow-up may name none.
         """
         return tuple(dict.fromkeys((self.question[:MAX_SEARCH_CHARACTERS], self.search_text)))
+
+    @property
+    def names_version(self) -> bool:
+        """Whether the client says who answers; else the policy chooses."""
+        return self.alias not in {"", DRAFT}
 
     @property
     def prompt_class(self) -> str:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import QUOTING_FORMS, VOICE, AnswerForm, given_form
+from twin_resources.authors.answer_forms import (
+    NO_VERSION,
+    VOICE,
+    AnswerForm,
+    ProseRelease,
+    given_form,
+)
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
@@ -45,6 +51,12 @@ from twin_resources.gateway.routing.arms import paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.rules import choose, fallback_of
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.supported_prose import (
+    NO_QUOTATION,
+    NOT_JUDGED,
+    ProseNote,
+    SupportedSentences,
+)
 from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     Opening,
@@ -54,7 +66,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.registry.route_names import BASE, CASCADED, FRONT_DESK, PAID, QUOTES
+from twin_resources.registry.route_names import BASE, CASCADED, DRAFT, FRONT_DESK, PAID, QUOTES
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -155,8 +167,7 @@ class RequestPath:
         fixed = await self._fixed_text(chat_request, author)
         chat_request = fixed.asked
         note, cut = _note(chat_request, author)
-        if chat_request.system and not note:
-            ignored = (*ignored, SYSTEM_MESSAGES)
+        ignored += (SYSTEM_MESSAGES,) * bool(chat_request.system and not note)
         wanted, unreleased = _wanted_form(chat_request, author, chosen)
         passages = FoundPassages()
         if not fixed.text:
@@ -168,7 +179,17 @@ class RequestPath:
             )
         compared = passages.quoted is not None and not passages.quoted.reason
         passages, in_passages = guard_passages(passages, author)
-        form = _form_of(wanted, passages, author, chat_request.question)
+        form = (
+            _Form()
+            if fixed.text
+            else _form_of(
+                wanted,
+                passages,
+                author,
+                chat_request.question,
+                is_draft=chat_request.alias == DRAFT,
+            )
+        )
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or fixed.text):
             scored = await self.router.score(
@@ -177,7 +198,7 @@ class RequestPath:
         if scored is not None:
             _, routed = await self._route(replace(request, scored=scored), snapshot)
             # the form of the answer is settled: its passages have been looked for
-            chosen = replace(routed, released_for=chosen.released_for)
+            chosen = replace(routed, prose=chosen.prose)
             if chosen.server_key == PAID:
                 template = DEFAULT_TEMPLATE
             else:
@@ -188,12 +209,13 @@ class RequestPath:
         if leaves and not (form.is_fixed or fixed.text):
             view = provider_view(chat_request, passages, author)
             chat_request, passages, saw, held = view.asked, view.found, view.saw, view.missing
+        counted = _drafted(chosen, chat_request)
         if fixed.front_desk or form.is_fixed:
-            chosen = _by_no_model(chosen, FRONT_DESK if fixed.front_desk else QUOTES)
+            counted = _by_no_model(chosen, FRONT_DESK if fixed.front_desk else QUOTES)
         answering = RequestRecord(
             asked=chat_request,
             author=author,
-            chosen=chosen,
+            chosen=counted,
             reader=key.reader,
             prompt_class=chat_request.prompt_class,
             template=template.hash,
@@ -235,6 +257,7 @@ class RequestPath:
             trace_id=trace_id,
             routing=routing,
         )
+        answering.prose = self.prose_note(answering)
         sampling = _sampling(chat_request, author)
 
         def rendered(
@@ -264,18 +287,13 @@ class RequestPath:
         if left_out and not answering.is_fixed:
             left = f"{left_out} earlier turns left out"
             answering.degraded = (*answering.degraded, left)
-        if (
-            not answering.is_fixed
-            and (stable := fallback_of(snapshot, chat_request.author, chosen)) is not None
-        ):
-            stable, other, _ = _with_template(snapshot, stable)
-            meter = self.meters.setdefault(stable.server_key, Throughput())
-            answering.fallback = Fallback(
-                stable, other.hash, rendered(other, history, whole), meter
+        if not answering.is_fixed:
+            answering.fallback = self._fallback(
+                snapshot, chat_request, chosen, lambda by: rendered(by, history, whole)
             )
         if routing is not None and routing.cascade is not None:
             view = provider_view(chat_request, passages, author)
-            again = paid(f"{CASCADED}{PAID}", released_for=chosen.released_for)
+            again = paid(f"{CASCADED}{PAID}", prose=chosen.prose)
             shown = (view.asked, view.found)
             turns, _ = self._fitting(
                 snapshot,
@@ -327,11 +345,50 @@ class RequestPath:
         """Who answers, and the request with why the paid model may not, once that was asked: only
         where it would answer, and was not named."""
         chosen = choose(request, snapshot)
-        if chosen.server_key != PAID or request.asked.alias or request.paid_problem is not None:
+        if (
+            chosen.server_key != PAID
+            or request.asked.names_version
+            or request.paid_problem is not None
+        ):
             return request, chosen
         problem = await asyncio.to_thread(self.paid_problem, request.key, request.asked.author)
         request = replace(request, paid_problem=problem)
         return request, choose(request, snapshot) if problem else chosen
+
+    def _fallback(
+        self,
+        snapshot: Snapshot,
+        chat_request: ChatRequest,
+        chosen: RouteDecision,
+        rendered: Callable[[Template], list[dict[str, str]]],
+    ) -> Fallback | None:
+        """Who answers where the chosen one fails, prepared; None: nobody."""
+        stable = fallback_of(snapshot, chat_request.author, chosen)
+        if stable is None:
+            return None
+        stable, template, _ = _with_template(snapshot, stable)
+        meter = self.meters.setdefault(stable.server_key, Throughput())
+        stable = _drafted(stable, chat_request)
+        return Fallback(stable, template.hash, rendered(template), meter)
+
+    def prose_note(self, answering: RequestRecord) -> ProseNote:
+        """Why prose is not shown, or what of it may be."""
+        asked, release = answering.asked, answering.chosen.prose
+        if answering.declined or answering.withheld or answering.answer == "not_written_about":
+            return ProseNote()
+        if answering.answer == "quote":
+            if answering.author.answer == "quote":
+                return ProseNote()
+            return ProseNote(release.why_not or NO_QUOTATION, answering.draft_model)
+        if asked.alias or asked.response_format is not None:
+            is_draft = asked.alias == DRAFT
+            return ProseNote(draft=release.why_not or (NOT_JUDGED if is_draft else ""))
+        cut = release.cut if answering.answer == "quote_and_voice" else None
+        judge = self.passages.sentence_judge(cut.judge) if cut else None
+        if cut is None or judge is None:
+            return ProseNote()
+        texts = [one.text for one in (*answering.sources, *answering.quotes)]
+        return ProseNote(judged=SupportedSentences(judge, cut.threshold, texts, self.passages.run))
 
     def _fitting(
         self,
@@ -439,36 +496,51 @@ def _note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
 def _wanted_form(
     chat_request: ChatRequest, author: Author, chosen: RouteDecision
 ) -> tuple[AnswerForm, str]:
-    """What the answer is to be, and the clause for `degraded` where the author wants another.
+    """What the answer is to be, and the clause for `degraded` where prose alone is wanted in vain.
 
     Who names a version asks for what it says, and JSON has no place for a quotation.
     """
-    if chat_request.alias or chat_request.response_format is not None:
+    if chat_request.names_version or chat_request.response_format is not None:
         return VOICE, ""
-    return given_form(author.answer, chosen.released_for, version=chosen.version)
+    if chat_request.alias == DRAFT:
+        return "quote_and_voice", ""
+    form = given_form(author.answer, chosen.prose)
+    if author.answer != VOICE or form == VOICE:
+        return form, ""
+    how = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
+    return form, f"{chosen.version} is not released for voice ({chosen.prose.why_not}){how}"
 
 
 def _form_of(
-    wanted: AnswerForm, found_passages: FoundPassages, author: Author, question: str
+    wanted: AnswerForm,
+    found_passages: FoundPassages,
+    author: Author,
+    question: str,
+    *,
+    is_draft: bool,
 ) -> _Form:
-    """The form that the passages allow.
+    """The form that the passages allow. Prose stands below quotations; a draft may do without.
 
     Raises:
-        Refused: 503 the posts cannot be read, and the author shows nothing else.
+        Refused: 503 the posts cannot be read, and nothing else is shown.
     """
-    if wanted == "quote" and found_passages.missing:
-        raise Refused(
-            503,
-            "posts_unreadable",
-            tried="quote the author's posts",
-            found=found_passages.missing,
-            next_step="ask again in some seconds; `twin status` and the gateway's log say why",
-        )
-    if wanted == VOICE or found_passages.quoted is None:
+    if wanted == VOICE:
         return _Form()
-    if found_passages.quoted.reason:
-        return _Form(missing=f"nothing quoted: {found_passages.quoted.reason}")
     quoted = found_passages.quoted
+    if quoted is None or quoted.reason:
+        missing = f"nothing quoted: {quoted.reason}" if quoted else ""
+        if is_draft:
+            return _Form(missing=missing)
+        if found_passages.missing:
+            raise Refused(
+                503,
+                "posts_unreadable",
+                tried="quote the author's posts",
+                found=found_passages.missing,
+                next_step="ask again in some seconds; `twin status` and the gateway's log say why",
+            )
+        nothing = Opening(f"No post of {author.name} can be quoted now.")
+        return _Form("quote", nothing, missing=missing)
     quotes = quoted.quotes
     other = other_language_text(
         question, author, language=quoted.language, known=quoted.known_languages
@@ -480,7 +552,7 @@ def _form_of(
     posts = {quote.document_id for quote in quotes}
     return _Form(
         wanted,
-        quoting(quotes, before_prose=wanted == "quote_and_voice"),
+        quoting(quotes, before_prose=False),
         quotes,
         cited=tuple(passage for passage in found_passages.nearest if passage.document_id in posts),
     )
@@ -489,6 +561,13 @@ def _form_of(
 def _by_no_model(chosen: RouteDecision, name: str) -> RouteDecision:
     """The choice with the name under which answers that no model has written are counted."""
     return replace(chosen, version=name, checkpoint="", route=name, propensity=1.0)
+
+
+def _drafted(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
+    """The choice as it is counted; of a draft it says nothing about the policy."""
+    if chat_request.alias != DRAFT:
+        return chosen
+    return replace(chosen, route=f"alias:{DRAFT}", propensity=1.0)
 
 
 def _with_template(
@@ -511,7 +590,7 @@ def _with_template(
             checkpoint="",
             template="",
             engine=snapshot.engine_of(BASE),
-            released_for=QUOTING_FORMS,
+            prose=ProseRelease(NO_VERSION),
             is_tuned=False,
             is_elsewhere=False,
             provider="",

@@ -30,7 +30,9 @@ from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote
+from twin_resources.gateway.supported_prose import ProseNote
 from twin_resources.models.quotes.answer_text import (
+    HEADING,
     MOST_NEAREST,
     NOTICE,
     NamedPost,
@@ -42,7 +44,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.serving.served_precision import precision_of
-from twin_resources.registry.route_names import PAID, QUOTES
+from twin_resources.registry.route_names import DRAFT, PAID, QUOTES
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
@@ -123,6 +125,7 @@ class RequestRecord:
         begun_anew: how often it was begun again after a failure, by whomever.
         is_opened: its stream was begun before the model was asked (`early_opening.py`).
         is_prose_begun: the model has written something.
+        prose: why prose is shown, or not.
     """
 
     asked: ChatRequest
@@ -170,6 +173,7 @@ class RequestRecord:
     begun_anew: int = 0
     is_opened: bool = False
     is_prose_begun: bool = False
+    prose: ProseNote = field(default_factory=ProseNote)
     _began: float = 0.0
     _over: bool = False
 
@@ -293,11 +297,24 @@ class RequestRecord:
     def stands_without_prose(self, why: str) -> None:
         """Nothing but its opening went out: it is an answer that only quotes."""
         if not self.is_fixed:
-            self.answer = "quote"
-            self.chosen = replace(
-                self.chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
-            )
+            self._only_quotes(why)
         self.degraded = (*self.degraded, why)
+
+    def stands_alone(self) -> None:
+        """Too few sentences of the prose are supported: the reader gets the quotations."""
+        judged = self.prose.judged
+        if judged is not None:
+            left_out = judged.sentences - judged.kept
+            self._only_quotes(f"{left_out} of {judged.sentences} sentences are unsupported")
+            self.shown = self.opening.text
+
+    def _only_quotes(self, why: str) -> None:
+        """A vote on it says nothing of the version that wrote, or should have."""
+        self.answer = "quote"
+        self.prose.why_not, self.prose.ask = why, self.draft_model
+        self.chosen = replace(
+            self.chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
+        )
 
     @property
     def completion_id(self) -> str:
@@ -330,12 +347,25 @@ class RequestRecord:
         """No model is asked: a refused topic, the front desk, quotations alone, or nothing to
         quote."""
         has_text = bool(self.declined or self.withheld or self.front_desk)
-        return has_text or self.answer in {"quote", "not_written_about"}
+        without_prose = self.answer in {"quote", "not_written_about"} and not self.prose.judged
+        return has_text or without_prose
 
     @property
     def prefix(self) -> str:
         """What goes out before the generated prose, or before a fixed text."""
-        return self.notice + (self.opening.text if self.answer == "quote_and_voice" else "")
+        if self.prose.judged is not None:
+            return self.notice + self.opening.text
+        return self.notice + self.opening.text * bool(self.heading) + self.heading
+
+    @property
+    def heading(self) -> str:
+        """What stands between quotations and prose; empty: not both are there."""
+        return f"\n\n{HEADING}\n\n" if self.answer == "quote_and_voice" else ""
+
+    @property
+    def draft_model(self) -> str:
+        """The name that gives prose although it is not released."""
+        return f"twin/{self.asked.author}@{DRAFT}"
 
     @cached_property
     def notice(self) -> str:
@@ -361,7 +391,10 @@ class RequestRecord:
             self.author,
             written_by=self.written_by,
             shown_posts=bool(self.sources),
-            answer=self.answer,
+            # without a quotation it is a sentence of the program's
+            answer="not_written_about"
+            if self.answer == "quote" and not self.quotes
+            else self.answer,
         )
 
     @property
@@ -406,7 +439,10 @@ class RequestRecord:
             "cost_usd": self.cost_usd,
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),
-            "released_for": list(self.chosen.released_for),
+            "released_for": list(self.chosen.prose.forms),
+            "release": self.chosen.prose.in_words,
+            "prose": self.prose.fields(shown=self.answer in {"voice", "quote_and_voice"}),
+            "draft": {"why": self.prose.draft} if self.prose.draft else None,
             "precision": precision_of(self.chosen.engine),
         }
 

@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, VOICE, AnswerForm
+from twin_resources.authors.answer_forms import (
+    NOT_MEASURED,
+    VOICE,
+    AnswerForm,
+    ProseRelease,
+    SentenceCut,
+)
 
 VersionState = Literal[
     "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"
@@ -62,10 +68,11 @@ class GateClaim:
     Attributes:
         passed: None: could not be decided.
         value, threshold: in the unit that `detail` names; None when there is no number.
-        blocks: the form of answers (`ANSWER_FORMS`) that is not released where the claim is not
-            met; empty: it blocks the release as a whole.
+        blocks: `voice`: where the claim is not met, no form of answers with prose is released;
+            empty: it blocks the release as a whole.
         high: upper end of the interval of `value`; None: it has none.
         beside: the version (`v3`) that `value` compares with; empty: no stable one.
+        cut: by what each sentence of prose is judged again while it is served; None: by nothing.
     """
 
     name: str
@@ -76,6 +83,7 @@ class GateClaim:
     blocks: AnswerForm | Literal[""] = ""
     high: float | None = None
     beside: str = ""
+    cut: SentenceCut | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,9 @@ class Verdict:
     created_at: str
 
     @property
-    def released_for(self) -> tuple[AnswerForm, ...]:
-        """The forms of answers that the checkpoint may give, if it is released at all."""
-        return released_for(self.claims)
+    def prose(self) -> ProseRelease:
+        """Whether the checkpoint's prose may be shown, if it is released at all."""
+        return prose_release(self.claims)
 
 
 @dataclass(frozen=True)
@@ -182,12 +190,25 @@ class LegalMove:
     against: int | None = None
 
 
-def released_for(claims: Sequence[GateClaim]) -> tuple[AnswerForm, ...]:
-    """The forms that these claims release: quotations always; generated prose alone (`voice`) only
-    where a claim about it is met. A verdict without one releases it for quotations."""
-    about_voice = [claim for claim in claims if claim.blocks == VOICE]
-    voice = bool(about_voice) and all(claim.passed for claim in about_voice)
-    return ANSWER_FORMS if voice else QUOTING_FORMS
+def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
+    """Whether these claims release prose: only where one about it is met. A verdict without one
+    releases quotations."""
+    about_prose = [claim for claim in claims if claim.blocks == VOICE]
+    unmet = next((claim for claim in about_prose if not claim.passed), None)
+    if unmet is not None:
+        return ProseRelease(_why_no_prose(unmet))
+    if not about_prose:
+        return ProseRelease()
+    return ProseRelease("", next((claim.cut for claim in about_prose if claim.cut), None))
+
+
+def _why_no_prose(unmet: GateClaim) -> str:
+    if unmet.value is None or unmet.threshold is None:
+        return NOT_MEASURED
+    share, limit = (f"{100 * value:.0f} %" for value in (unmet.value, unmet.threshold))
+    if unmet.passed is False:
+        return f"{share} of sentences unsupported, limit {limit}"
+    return f"not shown to keep the limit of {limit} of sentences unsupported, {share} measured"
 
 
 def legal_moves(

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.answer_model import address_of, is_far
 
@@ -45,7 +45,7 @@ class ServedVersion:
         folder: checkpoint folder.
         adapter_gguf: path of the adapter; None: the base file holds the merged weights.
         base, base_gguf: folder of the base model, and the file that llama.cpp loads.
-        released_for: forms of answers that its verdict releases it for.
+        prose: whether its prose may be shown.
         kind: `answer_model`: a model that the author named; `base` says which (`ModelVersion`).
     """
 
@@ -56,7 +56,7 @@ class ServedVersion:
     adapter_gguf: str | None
     base: str
     base_gguf: str
-    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
+    prose: ProseRelease = field(default_factory=ProseRelease)
     kind: VersionKind = "tuned"
 
     @property
@@ -129,7 +129,7 @@ class PolicySource(Protocol):
 
     def authors(self) -> list[str]: ...
     def versions(self, author: str) -> Sequence[ModelVersion]: ...
-    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]: ...
+    def prose(self, item: ModelVersion) -> ProseRelease: ...
     def gate_version(self) -> str: ...
 
 
@@ -264,16 +264,18 @@ def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
         adapter_gguf=item.adapter_gguf,
         base=item.base,
         base_gguf=item.base_gguf,
-        released_for=registry.released_for(item.checkpoint),
+        prose=registry.prose(item),
         kind=item.kind,
     )
 
 
 def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
-    # a policy of an earlier release has no forms: quotations, until the next one is written
-    forms = tuple(entry.get("released_for", QUOTING_FORMS))
-    values: dict[str, Any] = {**entry, "released_for": forms}
-    return ServedVersion(**values)
+    # a policy of an earlier release says nothing of it: quotations, until the next one is written
+    prose = dict(entry.get("prose") or {})
+    if prose.get("cut"):
+        prose["cut"] = SentenceCut(**prose["cut"])
+    known = {name: entry[name] for name in entry if name not in {"prose", "released_for"}}
+    return ServedVersion(**known, prose=ProseRelease(**prose))
 
 
 def write_policy(path: Path, policy: Policy) -> None:

@@ -10,13 +10,13 @@ Method: architecture.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
 from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
@@ -167,6 +167,25 @@ class Registry:
         self.publish()
         return self.get(author, version)
 
+    def force_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
+        """Let the stable version answer in prose alone where its author's file says `voice`,
+        although the gate has not released its prose; the reason is kept for ever.
+
+        Raises:
+            MoveRefused: the version is not stable.
+        """
+        with self.state.transaction() as connection:
+            item = rows.existing(connection, author, version)
+            if item.state != "stable":
+                raise MoveRefused(
+                    f"force the prose of v{version} of {author}",
+                    found=f"that it is {item.state}",
+                    next_step="release it first: `twin release` with a reason does both",
+                )
+            move = rows.record(connection, item, "stable", actor=actor, reason=reason, forced=True)
+        self.publish()
+        return move
+
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
@@ -203,13 +222,21 @@ class Registry:
             statement = sa.select(verdicts).where(verdicts.c.author == author)
             return rows.newest(connection, statement)
 
-    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]:
-        """The forms of answers that the newest verdict of a checkpoint releases, whichever gate
-        gave it; without one those that open with the author's own sentences."""
+    def prose(self, item: ModelVersion) -> ProseRelease:
+        """Whether the newest verdict of a version's checkpoint releases its prose, whichever gate
+        gave it, and whether a person has forced the version."""
+        forced = (
+            (moves.c.author == item.author)
+            & (moves.c.version == item.version)
+            & (moves.c.to_state == "stable")
+            & moves.c.forced
+        )
         with self.state.reading() as connection:
-            statement = sa.select(verdicts).where(verdicts.c.checkpoint == checkpoint)
+            statement = sa.select(verdicts).where(verdicts.c.checkpoint == item.checkpoint)
             verdict_row = rows.newest(connection, statement)
-        return verdict_row.released_for if verdict_row else QUOTING_FORMS
+            is_forced = connection.execute(sa.select(moves.c.number).where(forced)).first()
+        release = verdict_row.prose if verdict_row else ProseRelease()
+        return replace(release, forced=is_forced is not None)
 
     def gate_version(self) -> str:
         """The gate version of the newest verdict; empty when there is none."""

@@ -11,6 +11,7 @@ PAID = "paid"
 QUOTES = "quotes"
 # Version and route of a text of the program's own (`gateway/front_desk/`): outside the loop.
 FRONT_DESK = "front_desk"
+DRAFT = "voice"  # alias of prose that is shown although it is not released
 DIVERTED = "divert:"  # and the place, in a route
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
 CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly

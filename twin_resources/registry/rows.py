@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from twin_resources.authors.answer_forms import SentenceCut
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, ModelVersion, Move, Verdict, VersionState
 from twin_resources.storage.state.state_tables import model_versions, moves, verdicts
@@ -124,7 +125,7 @@ def newest(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | No
 
 
 def _verdict_of(row: sa.RowMapping) -> Verdict:
-    claims = tuple(GateClaim(**claim) for claim in row["claims"])
+    claims = tuple(_claim_of(claim) for claim in row["claims"])
     return Verdict(
         row["author"],
         row["checkpoint"],
@@ -133,3 +134,8 @@ def _verdict_of(row: sa.RowMapping) -> Verdict:
         claims,
         row["created_at"],
     )
+
+
+def _claim_of(claim: dict[str, Any]) -> GateClaim:
+    cut = claim.pop("cut", None)  # of older verdicts there is none
+    return GateClaim(**claim, cut=SentenceCut(**cut) if cut else None)

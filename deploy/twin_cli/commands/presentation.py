@@ -111,7 +111,7 @@ def verdict_table(verdict: Verdict) -> Table:
     for claim in verdict.claims:
         table.add_row(
             Text(claim.name),
-            Text(f"not for {claim.blocks}", "yellow")
+            Text("no prose", "yellow")
             if claim.blocks and not claim.passed
             else words[claim.passed],
             _number(claim.value),
@@ -213,7 +213,7 @@ def versions_table(
             f"v{item.version}",
             Text(" ".join([item.state.replace("_", " "), *marks])),
             verdict.outcome.replace("_", " ") if verdict else "none",
-            ", ".join(verdict.released_for) if verdict and verdict.outcome == "passed" else "",
+            verdict.prose.in_words if verdict and verdict.outcome == "passed" else "",
             item.checkpoint[:12],
             item.dataset_version[:12],
             str(item.created_at)[:16].replace("T", " "),

@@ -90,7 +90,8 @@ def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
         "outcome": verdict.outcome,
         "gate_version": verdict.gate_version,
         "created_at": verdict.created_at,
-        "released_for": list(verdict.released_for) if verdict.outcome == "passed" else [],
+        "released_for": list(verdict.prose.forms) if verdict.outcome == "passed" else [],
+        "release": verdict.prose.in_words if verdict.outcome == "passed" else "",
         "claims": claims,
     }
 
@@ -128,7 +129,7 @@ def run_release(
     settings: Settings, version: str, *, author: str, reason: str, console: Console
 ) -> int:
     """Release a refused or parked version by hand, or one in a shadow trial, which ends; it is
-    marked `forced`. Returns the exit code.
+    marked `forced`. Of the stable version: its prose alone. Returns the exit code.
 
     Raises:
         TwinError: there is no such version, it is none of these, or the author has not agreed (a
@@ -142,7 +143,14 @@ def run_release(
             next_step=how_to_consent(chosen),
         )
     registry = open_registry(settings)
-    if registry.get(chosen.slug, number).state == "shadow":
+    state = registry.get(chosen.slug, number).state
+    if state == "stable":
+        return _tell(
+            settings,
+            registry.force_prose(chosen.slug, number, actor=actor(), reason=reason),
+            console,
+        )
+    if state == "shadow":
         why = f"its trial ends by hand: {reason}"
         registry.move(chosen.slug, number, "parked", actor=actor(), reason=why)
     move = registry.move(chosen.slug, number, "stable", actor=actor(), reason=reason, force=True)

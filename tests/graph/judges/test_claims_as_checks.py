@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from twin_assets.evaluation.checkpoint_evaluation import check_of, checkpoint_evaluation
-from twin_resources.authors.answer_forms import AnswerForm
+from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.registry.moves import GateClaim
 
 
@@ -20,8 +20,10 @@ def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passe
     assert check.metadata["decided"].value is (met is not None)
 
 
-@pytest.mark.parametrize("answer", ["quote", "quote_and_voice", "voice"])
-def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(answer: AnswerForm) -> None:
+@pytest.mark.parametrize("answer", ["auto", "quote", "quote_and_voice", "voice"])
+def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
+    answer: AnswerSetting,
+) -> None:
     claim = GateClaim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
 
     check = check_of(claim, "c" * 64, answer=answer)
@@ -30,8 +32,8 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(answer: 
     error = answer == "voice"
     expected = dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN
     assert check.severity is expected
-    assert check.metadata["blocks"].value == "voice"
-    said = f"advisory: it blocks voice, answers here are {answer}; not met: 50 of 100"
+    assert check.metadata["blocks"].value == "prose"
+    said = f"advisory: it blocks prose, answers here are {answer}; not met: 50 of 100"
     assert check.description == ("50 of 100" if error else said)
 
 

@@ -45,8 +45,8 @@ from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
 from twin_assets.evaluation.measures.runner import fields_of, measurements_of
 from twin_assets.evaluation.served.checked_instructions import FollowedInstructions
 from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
-from twin_resources.registry.moves import GateClaim, Verdict, refusal, released_for
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
+from twin_resources.registry.moves import GateClaim, Verdict, prose_release, refusal
 from twin_resources.statistics.bootstrap import Interval
 from twin_resources.statistics.rates import rate
 
@@ -229,8 +229,8 @@ def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
 ) -> None:
     good, bad = decide(GOOD), decide(changed(GOOD, faithfulness=found))
 
-    assert released_for(good) == ANSWER_FORMS
-    assert released_for(bad) == QUOTING_FORMS
+    assert prose_release(good).forms == ANSWER_FORMS
+    assert prose_release(bad).forms == QUOTE_ONLY
     assert outcome_of(good) == outcome_of(bad) == "passed"
     assert [one.name for one in bad if not one.passed] == [faithfulness.CLAIM]
     verdict = Verdict("mara", "c", "gate", outcome_of(bad), bad, "")

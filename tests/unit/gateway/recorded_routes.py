@@ -31,7 +31,7 @@ from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.gateway import request_path
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
@@ -138,7 +138,7 @@ def _snapshot(lot: random.Random) -> Snapshot:
     author = Author(
         "mara",
         "Mara",
-        answer=lot.choice(("voice", "quote_and_voice")),
+        answer=lot.choice(("voice", "voice")),  # the base is asked for quotations all the same
         paid=lot.random() < 0.85,
         refused_topics=("politics",),
         consent="2026-01-01: by mail",
@@ -195,7 +195,7 @@ def _served(lot: random.Random, number: int, checkpoint: str) -> ServedVersion:
         None,
         (FAR if lot.random() < 0.5 else "Qwen/Large") if is_named else "",
         "",
-        ANSWER_FORMS if lot.random() < 0.5 else QUOTING_FORMS,
+        ProseRelease("") if lot.random() < 0.5 else ProseRelease(forced=True),
         kind="answer_model" if is_named else "tuned",
     )
 
@@ -242,7 +242,7 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "server": chosen.server_key,
         "version": chosen.version,
         "propensity": round(chosen.propensity, 9) if chosen.propensity != 1.0 else None,
-        "forms": len(chosen.released_for),
+        "forms": len(chosen.prose.forms),
         "marks": [name for name in MARKS if getattr(chosen, name)],
         "degraded": answering.degraded,
         "template": answering.template.removeprefix(DEFAULT_TEMPLATE.hash),
@@ -252,7 +252,7 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback
         else [],
-        "cascade": [cascade.paid.route, len(cascade.paid.released_for)] if cascade else [],
+        "cascade": [cascade.paid.route, len(cascade.paid.prose.forms)] if cascade else [],
     }
     if routing:
         told["why"] = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.unit.gateway.test_policy import policy
+from tests.unit.gateway.test_policy import Versions, policy
 from tests.unit.registry.test_moves import version
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import NO_LIMITS, Key
@@ -29,7 +29,7 @@ from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.policy import Policy, read_policy, write_policy
+from twin_resources.registry.policy import Policy, build_policy, read_policy, write_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -50,7 +50,9 @@ def served(number: int, state: Any, **values: object) -> ModelVersion:
 def diverting(*others: ModelVersion, stable: int = 3) -> Policy:
     """v3 fell: `explanation` goes to v2, `how_to` to the paid model."""
     versions = [served(2, "retired"), *others, served(stable, "stable")]
-    return policy(*versions, divert=divert(explanation="v2", how_to="paid"))
+    of_all = Versions({"mara": versions}, frozenset(one.checkpoint for one in versions))
+    table = {"divert": divert(explanation="v2", how_to="paid")}
+    return build_policy(of_all, {"mara": table})
 
 
 READY = ("base", "mara/v2", "mara/v3", "mara/v4")
@@ -58,7 +60,9 @@ READY = ("base", "mara/v2", "mara/v3", "mara/v4")
 
 def snapshot(chosen: Policy, *ready: str, paid: bool = True) -> Snapshot:
     servers = {name: Server("http://127.0.0.1:1/v1", name, "", ready=True) for name in ready}
-    return Snapshot({"mara": Author("mara", "Mara")}, chosen, servers, has_paid_route=paid)
+    return Snapshot(
+        {"mara": Author("mara", "Mara", answer="voice")}, chosen, servers, has_paid_route=paid
+    )
 
 
 def asked(question: str, model: str = "twin/mara") -> ChatRequest:

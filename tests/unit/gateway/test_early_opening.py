@@ -13,16 +13,17 @@ from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.gateway.early_opening import LEFT, READER_LEFT, OpeningFirst, begin_answer
 from twin_resources.gateway.idempotency import Message, RecordedResponse, Send, StoredAnswer
 from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.models.quotes.answer_text import Opening
+from twin_resources.models.quotes.answer_text import HEADING, Opening
 
-SHOWN = "> One drop of oil.\n\n"
+QUOTED = "> One drop of oil."
+SHOWN = f"{QUOTED}\n\n{HEADING}\n\n"
 PROSE = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\n'
 Inner = Callable[[Send], Awaitable[None]]
 
 
 def quoting(**sent: Any) -> RequestRecord:
     record = answering(**sent)
-    record.answer, record.opening = "quote_and_voice", Opening(SHOWN)
+    record.answer, record.opening = "quote_and_voice", Opening(QUOTED)
     return record
 
 

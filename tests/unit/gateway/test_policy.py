@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.registry.test_moves import version
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY, ProseRelease, SentenceCut
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import (
@@ -39,8 +39,9 @@ class Versions:
     def versions(self, author: str) -> Sequence[ModelVersion]:
         return self.held.get(author, [])
 
-    def released_for(self, checkpoint: str) -> tuple[AnswerForm, ...]:
-        return ANSWER_FORMS if checkpoint in self.for_voice else QUOTING_FORMS
+    def prose(self, item: ModelVersion) -> ProseRelease:
+        released = ProseRelease("", SentenceCut("judge", 0.4))
+        return released if item.checkpoint in self.for_voice else ProseRelease()
 
     def gate_version(self) -> str:
         return "gate-3"
@@ -60,13 +61,14 @@ def test_the_forms_that_a_version_is_released_for_are_in_the_file(tmp_path: Path
     assert same_policy(path, built)
     read = read_policy(path).authors["mara"].stable
     assert read is not None
-    assert read.released_for == ANSWER_FORMS
+    assert read.prose.forms == ANSWER_FORMS
+    assert read.prose.cut == SentenceCut("judge", 0.4)
     of_before = json.loads(path.read_text())
-    del of_before["authors"]["mara"]["stable"]["released_for"]
+    del of_before["authors"]["mara"]["stable"]["prose"]
     path.write_text(json.dumps(of_before))
     read = read_policy(path).authors["mara"].stable
     assert read is not None
-    assert read.released_for == QUOTING_FORMS
+    assert read.prose.forms == QUOTE_ONLY
 
 
 def test_the_stable_version_is_served_whole() -> None:

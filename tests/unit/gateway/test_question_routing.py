@@ -15,6 +15,7 @@ from tests.unit.gateway.routing.labelled import drawn, fitted_policy
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.errors import TwinError
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
@@ -45,7 +46,9 @@ def policy() -> RoutingPolicy:
 
 
 def served(number: int, checkpoint: str) -> ServedVersion:
-    return ServedVersion(number, checkpoint, DEFAULT_TEMPLATE.hash, "", None, "", "", ("voice",))
+    return ServedVersion(
+        number, checkpoint, DEFAULT_TEMPLATE.hash, "", None, "", "", ProseRelease("")
+    )
 
 
 def way(
@@ -211,10 +214,11 @@ async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
     assert answering.chosen.route == "down:paid"
     assert "stable not ready: answered by paid" in answering.degraded
     forbidden = way(home, policy, HARD, ready=("base",), author=replace(MARA, paid=False))
-    assert (await prepare(forbidden)).answering.chosen.route == "base"
+    forbidden_too = (await prepare(forbidden)).answering.chosen
+    assert (forbidden_too.server_key, forbidden_too.version) == ("base", "quotes")
     poor = way(home, policy, HARD, ready=("base",), paid_problem="budget used up")
     answering = (await prepare(poor)).answering
-    assert answering.chosen.route == "base"
+    assert answering.chosen.server_key == "base"
     assert any("budget used up" in clause for clause in answering.degraded)
     with pytest.raises(TwinError, match="not ready"):
         await prepare(way(home, policy, HARD, ready=(), paid_problem="budget used up"))

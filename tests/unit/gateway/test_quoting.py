@@ -12,12 +12,13 @@ import pytest
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import ANSWER_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import NO_VERSION, AnswerSetting, ProseRelease
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.supported_prose import NOT_JUDGED
 from twin_resources.models.quotes.answer_text import HEADING, marked_text, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage
@@ -28,6 +29,8 @@ from twin_resources.settings import Settings
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)
 ANN = Author("ann", "Ann", refused_topics=("politics",))
+RELEASED = ProseRelease("")
+FAILED = ProseRelease("92 % of sentences unsupported, limit 20 %")
 POSTS = tuple(
     Passage(f"c{n}", f"d{n}", f"Post {n}", f"https://x/{n}", WHEN, f"Text {n}.", 1 / n, 4)
     for n in (1, 2, 3, 4)
@@ -66,11 +69,15 @@ class Quoting:
 
 
 def path(
-    home: Settings, quoting: Quoting, *, answer: AnswerForm = "quote_and_voice"
+    home: Settings,
+    quoting: Quoting,
+    *,
+    answer: AnswerSetting = "auto",
+    prose: ProseRelease = RELEASED,
 ) -> RequestPath:
     live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
-    stable = ServedVersion(3, "hash3", DEFAULT_TEMPLATE.hash, "", None, "", "", ANSWER_FORMS)
+    stable = ServedVersion(3, "hash3", DEFAULT_TEMPLATE.hash, "", None, "", "", prose)
     policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
     author = replace(ANN, answer=answer)
     live.current = Snapshot({"ann": author}, policy, {"base": server, "ann/v3": server})
@@ -182,9 +189,61 @@ async def test_quotations_alone_ask_no_model(home: Settings) -> None:
     assert answering.cost_usd == 0.0
 
 
-@pytest.mark.parametrize("answer", ["quote", "quote_and_voice"])
+@pytest.mark.parametrize("answer", ["auto", "quote_and_voice", "voice"])
+async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
+    home: Settings, answer: AnswerSetting
+) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=FAILED)
+    prepared = await prepare(way)
+    assert prepared.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    told = prepared.answering.twin_field()
+    assert (told["answer"], told["version"], told["draft"]) == ("quote", "quotes", None)
+    assert told["prose"] == {
+        "shown": False, "why": FAILED.why_not, "model": "twin/ann@voice", "judged": False,
+        "sentences": 0, "left_out": 0,
+    }  # fmt: skip
+    assert told["release"] == "quotations alone: 92 % of sentences unsupported, limit 20 %"
+    if answer == "voice":
+        assert told["degraded"] == (
+            "v3 is not released for voice (92 % of sentences unsupported, limit 20 %); "
+            "`twin release v3 --reason …` forces it"
+        )
+        forced = replace(FAILED, forced=True)
+        way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=forced)
+        assert (await prepare(way)).answering.answer == "voice"
+    else:
+        assert told["degraded"] == ""
+
+
+@pytest.mark.parametrize("prose", [RELEASED, FAILED])
+async def test_a_draft_is_prose_below_the_quotations_and_says_what_it_is(
+    home: Settings, prose: ProseRelease
+) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote", prose=prose)
+    prepared = await prepare(way, model="twin/ann@voice")
+    assert prepared.fixed_answer == ""
+    assert prepared.answering.prefix.endswith(f"\n\n{HEADING}\n\n")
+    told = prepared.answering.twin_field()
+    assert (told["answer"], told["version"], told["route"]) == (
+        "quote_and_voice", "v3", "alias:voice",
+    )  # fmt: skip
+    assert told["draft"] == {"why": prose.why_not or NOT_JUDGED}
+    assert told["prose"]["shown"]
+    assert not told["prose"]["judged"]
+
+
+async def test_the_base_models_prose_is_shown_to_who_asks_for_it_alone(home: Settings) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
+    way.live.current = replace(way.live.current, policy=None)
+    told = (await prepare(way)).answering.twin_field()
+    assert (told["answer"], told["prose"]["why"]) == ("quote", NO_VERSION)
+    draft = (await prepare(way, model="twin/ann@voice")).answering.twin_field()
+    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
+
+
+@pytest.mark.parametrize("answer", ["quote", "auto"])
 async def test_below_the_threshold_the_nearest_posts_are_named(
-    home: Settings, answer: AnswerForm
+    home: Settings, answer: AnswerSetting
 ) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((), 0.2, 0.3)), answer=answer))
     told = prepared.answering.twin_field()
@@ -227,11 +286,14 @@ async def test_a_refused_topic_is_not_quoted(home: Settings) -> None:
     assert prepared.answering.declined == "politics"
 
 
-async def test_tables_of_an_older_release_answer_in_prose_and_say_so(home: Settings) -> None:
+async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((), reason="no table yet"))))
-    assert prepared.answering.answer == "voice"
-    assert prepared.answering.degraded == ("nothing quoted: no table yet",)
-    assert prepared.fixed_answer == ""
+    assert prepared.fixed_answer == "No post of Ann can be quoted now."
+    told = prepared.answering.twin_field()
+    assert (told["answer"], told["version"]) == ("quote", "quotes")
+    assert told["degraded"] == "nothing quoted: no table yet"
+    assert told["prose"]["why"] == "there is no quotation above it"
+    assert "found nothing" in told["disclosure"]
 
 
 async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> None:
@@ -247,9 +309,9 @@ async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> 
     ]
 
 
-@pytest.mark.parametrize(("answer", "refused"), [("quote", True), ("quote_and_voice", False)])
-async def test_an_author_who_only_quotes_is_not_spoken_for_when_the_posts_cannot_be_read(
-    home: Settings, answer: AnswerForm, refused: bool
+@pytest.mark.parametrize(("answer", "refused"), [("quote", True), ("auto", True), ("voice", False)])
+async def test_nobody_is_spoken_for_when_the_posts_cannot_be_read(
+    home: Settings, answer: AnswerSetting, refused: bool
 ) -> None:
     way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer)
 

@@ -12,6 +12,7 @@ import pytest
 
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.errors import TwinError
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
@@ -30,6 +31,7 @@ DAY = date(2026, 3, 1)
 ANN = Author(
     "ann",
     "Ann",
+    answer="voice",
     persona="Mends clocks.",
     refused_topics=("politics",),
     max_tokens=77,
@@ -70,7 +72,9 @@ def path(home: Settings, retrieving: Any) -> RequestPath:
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
     opener = retrieving if callable(retrieving) else lambda: retrieving
-    return RequestPath(live, Passages(opener), usd_per_hour=0.02)
+    way = RequestPath(live, Passages(opener), usd_per_hour=0.02)
+    serve(way, DEFAULT_TEMPLATE.hash)
+    return way
 
 
 async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) -> PreparedRequest:
@@ -80,7 +84,7 @@ async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) 
 
 
 def serve(way: RequestPath, template: str) -> None:
-    stable = ServedVersion(3, "hash3", template, "", None, "", "")
+    stable = ServedVersion(3, "hash3", template, "", None, "", "", ProseRelease(""))
     policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
     way.live.current = replace(way.live.current, policy=policy)
 
@@ -106,7 +110,8 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
 
     def named(base: str) -> None:
         named = ServedVersion(
-            3, "hash3", DEFAULT_TEMPLATE.hash, "", None, base, "", kind="answer_model"
+            *(3, "hash3", DEFAULT_TEMPLATE.hash, "", None, base, "", ProseRelease(forced=True)),
+            kind="answer_model",
         )
         policy = Policy(authors={"ann": AuthorPolicy(stable=named, weights={"stable": 1.0})})
         way.live.current = replace(way.live.current, policy=policy)
@@ -143,7 +148,7 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     assert there.provider == "", "an address of this machine is no provider"
     no = replace(ANN, paid=False)
     way.live.current = replace(way.live.current, authors={"ann": no})
-    assert (await prepare(way)).answering.chosen.version == "base", "the author's word, at once"
+    assert (await prepare(way)).answering.chosen.server_key == "base", "the author's word, at once"
     serve(way, DEFAULT_TEMPLATE.hash)
     assert (await prepare(way)).answering.written_by == "tuned"
 
@@ -169,12 +174,13 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     ]
     assert set(told) == {
         "trace_id", "version", "route", "sources", "answer", "quotes", "nearest", "disclosure",
-        "cost_usd", "degraded", "ignored", "released_for", "precision", "front_desk",
+        "cost_usd", "degraded", "ignored", "released_for", "release", "prose", "draft",
+        "precision", "front_desk",
     }  # fmt: skip
     assert (told["answer"], told["quotes"], told["nearest"]) == ("voice", [], [])
-    assert (told["version"], told["route"], told["degraded"]) == ("base", "base", "")
+    assert (told["version"], told["route"], told["degraded"]) == ("v3", "stable", "")
     assert told["cost_usd"] > 0
-    assert "not trained on" in told["disclosure"], "base answers"
+    assert "trained on" in told["disclosure"]
     assert answering.meter is not None
     assert answering.meter.tokens == 120
     headers = answering.headers()
@@ -203,8 +209,10 @@ async def test_an_unknown_template_gives_way_to_the_base(home: Settings) -> None
     way = path(home, Retrieving(Found))
     serve(way, "0000000000000000")
     answering = (await prepare(way)).answering
-    assert (answering.chosen.version, answering.chosen.server_key) == ("base", "base")
-    assert answering.degraded == ("template 0000000000000000 of v3 unknown here: answered by base",)
+    assert (answering.chosen.version, answering.chosen.server_key) == ("quotes", "base")
+    note = "template 0000000000000000 of v3 unknown here: answered by base"
+    assert answering.degraded[0] == note
+    assert answering.twin_field()["prose"]["why"] == NO_VERSION
 
 
 def broken() -> Found:

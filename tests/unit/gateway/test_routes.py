@@ -248,7 +248,8 @@ async def test_what_cannot_be_answered_does_not_reach_the_proxy(
 
 async def test_models_lists_the_names_that_can_be_asked(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/v1/models")).json()
-    assert [model["id"] for model in answer["data"]] == ["twin/ann", "twin/ann@base"]
+    names = ["twin/ann", "twin/ann@base", "twin/ann@voice"]
+    assert [model["id"] for model in answer["data"]] == names
     assert {model["object"] for model in answer["data"]} == {"model"}
 
 

@@ -16,7 +16,7 @@ from tests.unit.gateway.recorded_routes import outcomes, recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTING_FORMS
+from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteRequest
@@ -162,7 +162,7 @@ def test_a_key_reaches_its_authors_only() -> None:
         choose(RouteRequest(asked("twin/bob"), reader, DAY), snapshot("base"))
     assert caught.value.status == 403
     assert "bob" not in caught.value.found
-    assert models_for(snapshot("base"), reader) == ["twin/ann", "twin/ann@base"]
+    assert models_for(snapshot("base"), reader) == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
 
 
 def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
@@ -191,7 +191,8 @@ def test_weights_are_scaled_to_the_arms_that_exist(
 
 @pytest.mark.parametrize("released", [True, False])
 def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> None:
-    stable = replace(version(1), released_for=ANSWER_FORMS if released else QUOTING_FORMS)
+    why = "" if released else "92 % of sentences unsupported, limit 20 %"
+    stable = replace(version(1), prose=ProseRelease(why))
     found = snapshot("ann/v1", "base", chosen=Policy(authors={"ann": AuthorPolicy(stable)}))
     found = replace(found, authors={"ann": Author("ann", "Ann", answer="voice")})
 
@@ -199,13 +200,18 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> N
     named = choose(RouteRequest(asked("twin/ann@stable"), KEY, DAY), found)
     base = choose(RouteRequest(asked(), KEY, DAY), replace(found, policy=None))
 
-    assert drawn.released_for == stable.released_for
-    assert named.released_for == ANSWER_FORMS, "the client asked for that very version"
-    assert base.released_for == QUOTING_FORMS
+    assert drawn.prose == named.prose == stable.prose
+    assert base.prose == ProseRelease(NO_VERSION)
     told = answers_of(found, "twin/ann")
     assert told["version"] == "v1"
-    assert told["answer"] == ("voice" if released else "quote_and_voice")
-    assert told["released_for"] == list(stable.released_for)
+    assert told["answer"] == ("voice" if released else "quote")
+    assert told["released_for"] == list(stable.prose.forms)
+    assert told["release"] == (f"quotations alone: {why}" if why else "quotations and prose")
+    draft = answers_of(found, "twin/ann@voice")
+    assert (draft["answer"], draft["version"]) == ("quote_and_voice", "v1")
+    forced = replace(stable, prose=replace(stable.prose, forced=True))
+    by_force = replace(found, policy=Policy(authors={"ann": AuthorPolicy(forced)}))
+    assert answers_of(by_force, "twin/ann")["answer"] == "voice", "a person has said so"
     assert told["kind"] == "tuned"
     assert answers_of(found, "twin/ann@base")["answer"] == "voice"
     assert "kind" not in answers_of(found, "twin/ann@base")

@@ -59,9 +59,11 @@ def calibrated(
     embed, needs = embedder.embed, _needs(tables, embedder)
     panel = assemble(material, needs, kinds=(TOPIC, VOICE))
     voice = panel.of(VOICE)
+    of_sentences = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
         support=SupportJudge(embed, embedder=embedder.revision),
-        of_sentences=entailment or (lambda: SentenceSupport(embed, embedder=embedder.revision)),
+        of_sentences=entailment or (lambda: of_sentences),
+        of_gateway=of_sentences if entailment else None,
         topic=panel.of(TOPIC),
         voice=voice,
         voice_people=voice_of_people(material, needs) if voice else None,

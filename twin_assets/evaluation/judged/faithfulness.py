@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twin_assets.evaluation.judged.grounding import declines
-from twin_resources.authors.answer_forms import VOICE
+from twin_resources.authors.answer_forms import VOICE, SentenceCut
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.planted_sentences import (
     WRONG_KINDS,
@@ -37,7 +37,7 @@ from twin_resources.statistics.bootstrap import RESAMPLES, Interval, resampled
 from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "says_what_the_posts_say"
-FORM = VOICE  # the form of answers that it blocks: generated prose alone
+FORM = VOICE  # what it blocks: prose, in every form of answers
 # One sentence of five, the whole interval included. Of biographies by a system that retrieves, .28
 # of the facts were not supported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
 LIMIT = 0.2
@@ -101,6 +101,11 @@ class SentenceCalibration:
         return tuple(_KINDS[one.kind] for one in self.kinds if one.apart.low < APART)
 
     @property
+    def sentence_cut(self) -> SentenceCut | None:
+        """By what single sentences are told apart; None: it cannot tell."""
+        return SentenceCut(self.revision, self.threshold) if self.can_tell else None
+
+    @property
     def not_tried(self) -> tuple[str, ...]:
         """Kinds of wrong of which the author's posts give too few."""
         tried = {one.kind for one in self.kinds}
@@ -117,6 +122,7 @@ class Faithfulness:
             where the judge cannot tell.
         cut: sentence pairs that an entailment model could not read to their end.
         pairs: that it read; 0 of a judge that reads no pairs.
+        served_by: by what a gateway judges each sentence again; None: it cannot tell.
     """
 
     flagged: Rate
@@ -124,6 +130,7 @@ class Faithfulness:
     calibration: SentenceCalibration
     cut: int = 0
     pairs: int = 0
+    served_by: SentenceCut | None = None
 
 
 def calibrate(
@@ -278,7 +285,8 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
     if blind := calibration.blind_to:
         why = f"not decided: {detail}; it does not see {' and '.join(blind)}: name TWIN_NLI_MODEL"
         return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=FORM)
-    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM)
+    served_by = faithfulness.served_by
+    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM, cut=served_by)
 
 
 def lines(faithfulness: Faithfulness) -> list[str]:

@@ -55,7 +55,7 @@ class ClaimRule(Generic[T]):
         first: decided before a first model answers anybody (`first_part.py` measures it).
         stated_for_small_bases: with a base model of less than `voice_scores.BLOCKS_FROM`
             parameters it is told and refuses nothing.
-        blocks: the form of answers that it blocks; empty: the release as a whole.
+        blocks: `voice`: prose, in every form of answers; empty: the release as a whole.
     """
 
     name: str

@@ -8,6 +8,7 @@ here: calibrating and correcting (`judged/faithfulness.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judged.faithfulness import Faithfulness
@@ -20,15 +21,22 @@ from twin_resources.quality.judges.sentence_support import SentenceJudge
 
 
 def says_what_the_posts_say(
-    prompts: PromptSet, answers: PromptAnswers, own: Sequence[DocumentText], judge: SentenceJudge
+    prompts: PromptSet,
+    answers: PromptAnswers,
+    own: Sequence[DocumentText],
+    judge: SentenceJudge,
+    *,
+    of_gateway: SentenceJudge | None = None,
 ) -> Faithfulness | NotTaken:
     """The share of unsupported sentences.
 
     Args:
         own: the author's prose, on which the judge is calibrated.
+        of_gateway: the judge that a gateway has, where that is another.
     """
     positions = with_passages(prompts)
-    calibration = faithfulness.calibrate(judge, [(one.document, one.text) for one in own])
+    texts = [(one.document, one.text) for one in own]
+    calibration = faithfulness.calibrate(judge, texts)
     if calibration is None:
         few = 2 * faithfulness.FEWEST
         return NotTaken(f"fewer than {few} sentences of the author to calibrate on")
@@ -39,16 +47,24 @@ def says_what_the_posts_say(
         documents=[prompts.documents[at] for at in positions],
     )
     few = f"fewer than {faithfulness.FEWEST} sentences in answers with passages"
-    return faithfulness_found or NotTaken(few)
+    if faithfulness_found is None:
+        return NotTaken(few)
+    served = faithfulness.calibrate(of_gateway, texts) if of_gateway else calibration
+    return replace(faithfulness_found, served_by=served.sentence_cut if served else None)
 
 
 def _take(context: MeasureContext) -> Faithfulness | NotTaken | None:
-    of_sentences = context.known.judges.of_sentences
+    judges = context.known.judges
+    of_sentences = judges.of_sentences
     if context.too_few or of_sentences is None:
         return None
     try:
         return says_what_the_posts_say(
-            context.asked, context.said, context.own_texts, of_sentences()
+            context.asked,
+            context.said,
+            context.own_texts,
+            of_sentences(),
+            of_gateway=judges.of_gateway,
         )
     except TwinError as error:  # a model that a person named and that cannot be had
         return NotTaken(f"{error.found}; {error.next_step}")
@@ -62,8 +78,7 @@ MEASURE = Measure(
         ClaimRule(
             faithfulness.CLAIM,
             "At most one generated sentence of five is contradicted or not supported "
-            "by its passages; where not, prose is never the whole answer (`voice` is not "
-            "released).",
+            "by its passages; where not, the version is released for quotations alone.",
             faithfulness.claim,
             blocks=faithfulness.FORM,
         ),

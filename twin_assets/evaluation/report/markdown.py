@@ -144,7 +144,7 @@ def report(
 def _forms(verdict: Verdict) -> str:
     if verdict.outcome != "passed":
         return "Released for nothing."
-    return f"Released for answers of the form {', '.join(verdict.released_for)}."
+    return f"Released for {verdict.prose.in_words}."
 
 
 def side_by_side(shown: Sequence[SideBySide]) -> str:

@@ -30,6 +30,7 @@ class Judges:
             `style_why_not`.
         of_sentences: loads the judge of single sentences, which may be a model that a person
             names; None: none judges them.
+        of_gateway: the judge of sentences that a gateway has, where the gate's is another.
     """
 
     support: SupportJudge
@@ -39,6 +40,7 @@ class Judges:
     topic_why_not: str = ""
     voice_why_not: str = ""
     of_sentences: Callable[[], SentenceJudge] | None = None
+    of_gateway: SentenceJudge | None = None
     style: StyleSimilarity | None = None
     style_why_not: str = ""
 

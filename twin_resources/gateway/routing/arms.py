@@ -8,7 +8,7 @@ between arms (`draw.py`), which rule asks for one.
 from __future__ import annotations
 
 from twin_resources.access.refusals import Refused
-from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -33,7 +33,8 @@ def arm_of(
     """
     served = served_by(snapshot.policy_of(author), arm)
     if served is None:
-        return RouteDecision(BASE, BASE, "", "", route or arm, propensity, degraded)
+        none = ProseRelease(NO_VERSION)
+        return RouteDecision(BASE, BASE, "", "", route or arm, propensity, degraded, prose=none)
     return serving(author, served, route=route or arm, propensity=propensity, degraded=degraded)
 
 
@@ -54,7 +55,7 @@ def serving(
         route=route,
         propensity=propensity,
         degraded=degraded,
-        released_for=served.released_for,
+        prose=served.prose,
         is_tuned=served.kind == "tuned",
         is_elsewhere=served.is_elsewhere,
         provider=served.provider,
@@ -73,10 +74,15 @@ def paid(
     *,
     propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
-    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS,
+    prose: ProseRelease | None = None,
 ) -> RouteDecision:
-    """The paid model."""
-    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, released_for=released_for)
+    """The paid model.
+
+    Args:
+        prose: of the version in whose place it answers; None: there is none.
+    """
+    release = prose or ProseRelease()
+    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose=release)
 
 
 def may_pay(snapshot: Snapshot, author: str) -> bool:

@@ -8,12 +8,12 @@ Belongs here: the values and a rule's type. Does not belong here: any rule, thei
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
 from twin_resources.access.keys import Key
-from twin_resources.authors.answer_forms import QUOTING_FORMS, AnswerForm
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 
@@ -96,7 +96,8 @@ class RouteDecision:
         checkpoint: its hash, or empty for base and paid.
         template: hash of the prompt template it was trained with; empty: the default one.
         route: the arm that answers (`stable`, `canary`, `anchor`, `base`); `alias:<arm>` (also
-            `alias:paid`) when the client named it, so that estimates about the policy leave it out;
+            `alias:paid`) when the client named it, so that estimates about the policy leave it out,
+            and `alias:voice` of a draft;
             `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid`,
             `routed:larger` when the author's routing policy chose it; `cascade:paid` when it
             answered a whole answer anew; `down:paid` while the own model's server is down.
@@ -104,8 +105,7 @@ class RouteDecision:
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.
         engine: what computes the answer (`Server`).
-        released_for: forms of answers that its verdict releases; all of a version that the client
-            named, since it asked for that one.
+        prose: whether its prose may be shown where the client did not name it.
         is_tuned: trained on the author's posts; not the base model, a paid or an answer model.
         is_elsewhere: an address that the author named answers: its time is not ours, nor its price
             known. provider: that address, where it is not on this machine.
@@ -120,7 +120,7 @@ class RouteDecision:
     propensity: float
     degraded: tuple[str, ...] = ()
     engine: str = ""
-    released_for: tuple[AnswerForm, ...] = QUOTING_FORMS
+    prose: ProseRelease = field(default_factory=ProseRelease)
     is_tuned: bool = False
     is_elsewhere: bool = False
     provider: str = ""

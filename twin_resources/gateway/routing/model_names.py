@@ -11,12 +11,12 @@ from typing import Any
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
-from twin_resources.authors.answer_forms import ANSWER_FORMS, VOICE, given_form
+from twin_resources.authors.answer_forms import VOICE, given_form
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.arms import arm_of, paid, served_by
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.registry.route_names import BASE, PAID
+from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
 def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
@@ -27,7 +27,7 @@ def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
         names.append(f"twin/{author}@stable")
     if policy and policy.canary:
         names.append(f"twin/{author}@canary")
-    names.append(f"twin/{author}@{BASE}")
+    names += [f"twin/{author}@{BASE}", f"twin/{author}@{DRAFT}"]
     if snapshot.has_paid_route and snapshot.authors[author].paid:
         names.append(f"twin/{author}@{PAID}")
     return names
@@ -49,21 +49,23 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
     Returns:
         `version` (`v3`, `base` or `paid`), `answer` (the form that an answer gets today),
-        `released_for` (the forms that the version may give), and `kind`: `answer_model` of one
-        that the author named, `tuned` of one that was trained; the others have none.
+        `released_for` (the forms that the version may give) and `release` (the same in words, with
+        why not), and `kind`: `answer_model` of one that the author named, `tuned` of one that was
+        trained; the others have none.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
     chosen = named(snapshot, model)
-    if chosen.version == PAID:
-        return {"version": PAID, "answer": VOICE, "released_for": list(ANSWER_FORMS)}
-    wanted = snapshot.authors[author].answer
-    form, _ = given_form(wanted, chosen.released_for, version=chosen.version)
+    form = given_form(snapshot.authors[author].answer, chosen.prose)
     fields = {
         "version": chosen.version,
-        "answer": VOICE if alias else form,
-        "released_for": list(chosen.released_for),
+        "answer": {"": form, DRAFT: "quote_and_voice"}.get(alias, VOICE),
+        "released_for": list(chosen.prose.forms),
+        "release": chosen.prose.in_words,
     }
-    served = served_by(snapshot.policy_of(author), alias or "stable")
+    if chosen.version == PAID:
+        return fields
+    arm = "stable" if alias in {"", DRAFT} else alias
+    served = served_by(snapshot.policy_of(author), arm)
     return fields | ({"kind": served.kind} if served else {})
 
 
@@ -71,8 +73,8 @@ def named(snapshot: Snapshot, model: str) -> RouteDecision:
     """Who answers for a model name that `models_for` lists, where nothing is diverted or down."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
-        return paid("alias:paid", released_for=ANSWER_FORMS)
-    return arm_of(snapshot, author, alias or "stable")
+        return paid("alias:paid")
+    return arm_of(snapshot, author, "stable" if alias in {"", DRAFT} else alias)
 
 
 def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:

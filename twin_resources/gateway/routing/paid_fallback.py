@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import may_pay, paid
+from twin_resources.gateway.routing.arms import arm_of, may_pay, paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.draw import draw_of
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -16,4 +16,8 @@ def paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | 
     is_down = decision.drawn != BASE and decision.answering in {None, BASE}
     if not is_down or request.paid_problem or not may_pay(snapshot, request.asked.author):
         return None
-    return paid(f"{DOWN}{PAID}", degraded=(f"{decision.drawn} not ready: answered by {PAID}",))
+    return paid(
+        f"{DOWN}{PAID}",
+        degraded=(f"{decision.drawn} not ready: answered by {PAID}",),
+        prose=arm_of(snapshot, request.asked.author, "stable").prose,
+    )

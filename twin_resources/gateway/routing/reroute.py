@@ -8,7 +8,7 @@ a class.
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import paid, serving
+from twin_resources.gateway.routing.arms import arm_of, paid, serving
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.registry.route_names import DIVERTED, PAID
@@ -37,7 +37,9 @@ def _place(request: RouteRequest, snapshot: Snapshot) -> tuple[RouteDecision | N
         problem = request.paid_problem or ("" if snapshot.has_paid_route else "no paid model")
         if not snapshot.authors[author].paid:
             problem = "not for this author (paid = false)"
-        return (None, f"{route}, {problem}") if problem else (paid(route), "")
+        if problem:
+            return None, f"{route}, {problem}"
+        return paid(route, prose=arm_of(snapshot, author, "stable").prose), ""
     served = policy.divert.versions.get(place)
     if served is None:
         return None, f"{route}, no longer served"

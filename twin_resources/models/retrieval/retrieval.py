@@ -102,6 +102,10 @@ class Retriever:
         self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the author asked last is last
         self._opening = Lock()
 
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts by the embedder that questions are put to; see `Embedder.embed`."""
+        return self._embedder.embed(texts)
+
     @property
     def embedder_revision(self) -> str:
         """Of the embedder that questions are put to."""

@@ -71,6 +71,21 @@ def clip(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
+def embed_each_once(embed: Embed) -> Embed:
+    """The same, and what was embedded before is not embedded again."""
+    import numpy as np
+
+    known: dict[str, np.ndarray] = {}
+
+    def embed_new(texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if new:
+            known.update(zip(new, embed(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return embed_new
+
+
 def embed_once(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """Vectors by text; a text that occurs twice is embedded once."""
     distinct = list(dict.fromkeys(texts))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
@@ -31,8 +32,17 @@ _TELLING = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
 
 def sentences(text: str) -> list[str]:
     """Sentences with at least one telling word."""
-    texts = (match[0].strip() for match in _SENTENCE.finditer(text))
+    texts = (span.strip() for span in sentence_spans(text))
     return [sentence for sentence in texts if telling_words(sentence)]
+
+
+def sentence_spans(text: str) -> list[str]:
+    """The text cut where its sentences begin, white space kept; put together it is the text."""
+    begins = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
+    if not begins:
+        return [text] if text else []
+    cuts = [0, *begins[1:], len(text)]
+    return [text[low:high] for low, high in pairwise(cuts)]
 
 
 def telling_words(text: str) -> frozenset[str]:

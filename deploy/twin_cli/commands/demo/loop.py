@@ -260,7 +260,7 @@ class _Demo:
         for claim in verdict.claims if verdict is not None else ():
             word = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
             if claim.blocks and not claim.passed:
-                word = f"not released for {claim.blocks}"
+                word = "prose is not released"
             self.receipt.gate = {**self.receipt.gate, claim.name: f"{word}. {claim.detail}"}
         judged = verdict.checkpoint if verdict is not None else ""
         newest = self.registry.by_checkpoint(judged, author=self.author.slug)
