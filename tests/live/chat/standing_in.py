@@ -38,7 +38,9 @@ SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
 MODELS = [
     *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
     "twin/ann@paid",
+    "twin/ann@voice",
 ]
+UNSUPPORTED = "92 % of sentences unsupported, limit 20 %"
 
 
 class Gateway:
@@ -86,6 +88,8 @@ class Gateway:
             text = SPITE if "spite" in question else BASE if model.endswith("@base") else TUNED
             if text == TUNED and "@" not in model and "nothing" not in question:
                 text = OPENING + TUNED
+            if "alone" in question and "@" not in model:
+                text = OPENING.removesuffix(f"\n\n{HEADING}\n\n")
             if "nothing" in question:
                 text = f"Mara {NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
             if "long" in question:
@@ -129,6 +133,11 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
     quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
     begin = QUOTED.index(MARKED)
     quote |= {"marked": [begin, begin + len(MARKED)]}
+    if "alone" in question:
+        told["draft"] = {"why": UNSUPPORTED} if "@" in model else None
+        shown = {"shown": True, "why": "", "model": "", "judged": False}
+        hidden = shown | {"shown": False, "why": UNSUPPORTED, "model": "twin/ann@voice"}
+        told["prose"] = shown if "@" in model else hidden
     return told | {
         "answer": "quote_and_voice",
         "quotes": [quote | {"published_at": "2019-05-04"}],

@@ -22,7 +22,7 @@ from tests.live.chat.conftest import (
     press_enter,
     ready,
 )
-from tests.live.chat.standing_in import MARKED, QUOTED, TUNED
+from tests.live.chat.standing_in import MARKED, QUOTED, TUNED, UNSUPPORTED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -122,6 +122,27 @@ def test_another_versions_answers_are_not_in_the_context(
     assert [turn["content"] for turn in base] == ["And you?"]
     assert [turn["content"] for turn in back][::2] == ["How much oil?", "More?"]
     assert len(back) == 3
+
+
+def test_where_prose_is_not_shown_a_draft_is_asked_for_and_stands_below(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    ask(tab, "How much oil?")
+    answered(tab)
+    assert not tab.locator("#draft").is_visible()
+    ask_when_free(tab, "Quotations alone?")
+    answered(tab, count=2)
+    tab.locator("#draft").wait_for(timeout=WAIT_MS)
+    row = tab.locator("#draft-row").inner_text()
+    assert f"Prose in this voice is not shown: {UNSUPPORTED}." in row
+    tab.locator("#draft").click()
+    answered(tab, count=3)
+    assert TUNED in tab.locator(ANSWERS).nth(2).inner_text()
+    assert f"A draft: {UNSUPPORTED}." in tab.locator(NOTES).nth(2).inner_text()
+    tab.locator("#draft").wait_for(state="hidden", timeout=WAIT_MS)
+    assert slow_gateway.noted("asked")[-2:] == ["twin/ann", "twin/ann@voice"]
+    _, told, told_again = slow_gateway.noted("messages")
+    assert told_again == told, "the draft is told what the answer was told"
 
 
 def test_stop_ends_the_request(tab: Any, slow_gateway: SlowGateway) -> None:

@@ -141,8 +141,14 @@ def test_what_is_known_of_an_answer_is_told_in_plain_words() -> None:
     assert "<dd>$1.50</dd>" in made(cost_usd=1.5)
 
 
-def test_the_forms_that_a_version_is_released_for_are_told() -> None:
-    shown = made(answer="quote", released_for=["quote", "quote_and_voice"])
-
-    assert "<dt>Released for</dt><dd>Quoted; Quoted, then in this voice</dd>" in shown
+def test_what_a_version_is_released_for_and_what_became_of_its_prose_are_told() -> None:
+    why = "92 % of sentences unsupported, limit 20 %"
+    prose = {"shown": False, "why": why, "model": "twin/ann@voice", "judged": False}
+    shown = made(answer="quote", release=f"quotations alone: {why}", prose=prose)
+    assert f"<dt>Released for</dt><dd>quotations alone: {why}</dd>" in shown
+    assert f"<dt>Prose</dt><dd>not shown: {why}</dd>" in shown
     assert "Released for" not in made(answer="quote")
+    judged = {"shown": True, "judged": True, "sentences": 5, "left_out": 1}
+    left_out = "<dt>Prose</dt><dd>1 of 5 sentences left out as unsupported</dd>"
+    assert left_out in made(answer="quote_and_voice", prose=judged)
+    assert f"A draft: {why}." in made(answer="quote_and_voice", draft={"why": why})

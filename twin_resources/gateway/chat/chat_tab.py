@@ -20,11 +20,12 @@ from twin_resources.gateway.chat import turns as conversation
 from twin_resources.gateway.chat.author_picker import AuthorPicker, heading
 from twin_resources.gateway.chat.conversation import AnswersInProgress, Endpoint, model_name
 from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
-from twin_resources.gateway.chat.footnotes import footnotes
+from twin_resources.gateway.chat.footnotes import footnotes, prose_in_words
 from twin_resources.gateway.chat.page_notices import notice, problem
 from twin_resources.gateway.chat.readable import as_text
 from twin_resources.gateway.chat.turns import Talks, Turn
 from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.registry.route_names import DRAFT
 
 VERSIONS = {
     "": "as released",
@@ -60,6 +61,11 @@ class ChatTab:
                 elem_id="conversation",
                 placeholder="Reading who can be asked …",
             )
+            with gr.Row(elem_id="draft-row", visible=False) as self.draft_row:
+                self.draft_why = gr.HTML("", padding=False)
+                self.draft = gr.Button(
+                    "Draft in this voice", size="sm", scale=0, min_width=170, elem_id="draft"
+                )
             self.notice = gr.HTML("", elem_id="notice", padding=False)
             with gr.Row(elem_id="why", visible=False) as self.why_row:
                 self.why = gr.Textbox(
@@ -130,11 +136,18 @@ class ChatTab:
         author.input(
             self._change, [self.kept, author], [*head[1:], *conversation_shown], **QUICK
         ).then(self._welcome, **welcome)
-        answering = [self.talk, self.kept, self.place, self.notice]
-        asking = {
-            "inputs": [self.asked, self.kept, author, version],
-            "outputs": [*answering, self.stop, self.send],
-        }
+        outputs = [self.talk, self.kept, self.place, self.notice, self.stop, self.send]
+        asking = {"inputs": [self.asked, self.kept, author, version], "outputs": outputs}
+        self.draft.click(self._last_question, [self.kept, author], self.asked, **QUICK).then(
+            None, js="() => twin.begin()"
+        ).then(self._draft, asking["inputs"][:-1], outputs, **SIDE_BY_SIDE).then(
+            None, js="() => twin.done()"
+        )
+        # every answer is kept, and so is what a browser brings
+        for changed in (self.kept.change, author.change):
+            changed(
+                self._offer_draft, [self.kept, author], [self.draft_row, self.draft_why], **QUICK
+            )
         for event in (self.question.submit, self.send.click):
             event(
                 None, [self.question], [self.question, self.asked], js="(text) => twin.take(text)"
@@ -248,7 +261,11 @@ class ChatTab:
                 return
         model = model_name(author, version or "")
         before = talks.get(author, [])
-        messages = conversation.messages_for(before, question, model=model)
+        if version == DRAFT:  # of the last answer, from what that one was told
+            spoken, answered = before[:-1], model_name(author, "")
+        else:
+            spoken, answered = before, model
+        messages = conversation.messages_for(spoken, question, model=answered)
         turn = conversation.new_turn(question, model)
         turns = [*before, turn]
         talks = conversation.with_turns(talks, author, turns)
@@ -266,6 +283,25 @@ class ChatTab:
             why = notice("Stopped. Only whole answers take feedback.")
         place = len(turns) - 1 if turn["how"] == "whole" else None
         yield _chat(turns), talks, place, why, *_busy(False)
+
+    async def _draft(
+        self, question: str, browser_state: object, author: str | None, request: gr.Request
+    ) -> AsyncGenerator[tuple[Any, ...]]:
+        """Prose to the last question, below its answer."""
+        async for shown in self._answer(question, browser_state, author, DRAFT, request):
+            yield shown
+
+    def _last_question(self, browser_state: object, author: str) -> str:
+        turns = conversation.talks_of(browser_state).get(author, [])
+        return turns[-1]["question"] if turns else ""
+
+    def _offer_draft(self, browser_state: object, author: str | None) -> tuple[Any, str]:
+        """Where the last answer has no prose: why, and a button for a draft."""
+        turns = conversation.talks_of(browser_state).get(author or "", [])
+        facts = turns[-1]["twin"] if turns else {}
+        asks = bool((facts.get("prose") or {}).get("model"))
+        why = f"Prose in this voice is {prose_in_words(facts)}." if asks else ""
+        return gr.Row(visible=asks), f'<p class="twin-small">{as_text(why)}</p>'
 
     def _example(self, chosen: gr.SelectData) -> str:
         value = chosen.value
@@ -376,6 +412,6 @@ def _busy(busy: bool) -> tuple[Any, Any]:
 
 
 def _choice(aliases: list[str]) -> Any:
-    choices = [(VERSIONS.get(alias, alias), alias) for alias in aliases]
+    choices = [(VERSIONS.get(alias, alias), alias) for alias in aliases if alias != DRAFT]
     value = aliases[0] if aliases else None
     return gr.Dropdown(choices=choices, value=value, visible=len(choices) > 1)

@@ -58,7 +58,8 @@ def about(facts: Facts) -> str:
         "Answer": as_text(_form_of(facts)),
         "Rests on": _rests_on(facts),
         "Written by": _written_by(facts),
-        "Released for": as_text(_forms(facts.get("released_for"))),
+        "Released for": as_text(facts.get("release") or ""),
+        "Prose": as_text(prose_in_words(facts)),
         "Cost": cost_in_words(facts.get("cost_usd")),
         "Not as planned": as_text(facts.get("degraded") or ""),
         "Every step": trace_link(trace),
@@ -68,6 +69,8 @@ def about(facts: Facts) -> str:
     disclosure = (
         f'<p class="twin-disclosure">{as_text(disclosure_text)}</p>' if disclosure_text else ""
     )
+    if draft := str((facts.get("draft") or {}).get("why") or ""):
+        disclosure += f'<p class="twin-small">A draft: {as_text(draft)}.</p>'
     return (
         f'{disclosure}<details class="twin-about"><summary>About this answer</summary>'
         f"<dl>{listed}</dl></details>"
@@ -100,12 +103,14 @@ def _written_by(facts: Facts) -> str:
     return as_text(f"{named} ({how})" if how and how != named else named)
 
 
-def _forms(released: object) -> str:
-    """The forms of answers that a version may give, in words; empty when it is not told."""
-    if not isinstance(released, list):
-        return ""
-    forms = [str(form) for form in cast("list[object]", released)]
-    return "; ".join(_HEADINGS.get(form, form) for form in forms)
+def prose_in_words(facts: Facts) -> str:
+    """Why prose is not shown, or how much of it; empty: nothing is to be said."""
+    prose: Facts = facts.get("prose") or {}
+    if not prose.get("shown"):
+        return f"not shown: {prose['why']}" if prose.get("why") else ""
+    if not prose.get("judged"):
+        return "shown, its sentences not judged"
+    return f"{prose.get('left_out')} of {prose.get('sentences')} sentences left out as unsupported"
 
 
 def trace_link(trace: str, *, named: str = "") -> str:

@@ -27,6 +27,7 @@ _ROUTES = {
     "front_desk": "the program itself",
 }
 _WAYS = {
+    "alias:voice": "a draft",
     "alias:": "chosen by the reader",
     "divert:": "passed on when busy",
     "routed:": "chosen by the router",

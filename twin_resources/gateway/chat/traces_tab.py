@@ -46,6 +46,7 @@ ROUTES = {
     "chosen: tuned model": "alias:stable",
     "chosen: base model": "alias:base",
     "chosen: paid model": "alias:paid",
+    "draft in this voice": "alias:voice",
 }
 SCORES = {
     "any or none": "",
