@@ -50,7 +50,7 @@ def add(
         list[str] | None,
         typer.Option(
             "--alias",
-            help="What it may name; default @stable, @canary and @base; @paid costs money.",
+            help="What it may name; default @stable, @canary, @base and @voice; @paid costs money.",
         ),
     ] = None,
     per_minute: Annotated[

@@ -81,7 +81,10 @@ def rollback(
 def release(
     version: Annotated[
         str,
-        typer.Argument(help="A refused or parked version: v2.", autocompletion=completion.versions),
+        typer.Argument(
+            help="A refused or parked version: v2; of the stable one its prose alone.",
+            autocompletion=completion.versions,
+        ),
     ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",

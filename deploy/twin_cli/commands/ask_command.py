@@ -68,9 +68,22 @@ def run_ask(
     if answer.degraded:
         facts.append(f"degraded: {answer.degraded}")
     console.print(", ".join(facts), markup=False, style="dim")
+    if told := release_text(answer):
+        console.print(told, markup=False, style="dim")
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
     return 0
+
+
+def release_text(answer: EndpointAnswer) -> str:
+    """What the version is released for, and how its prose can be had where it is not shown."""
+    if not answer.release:
+        return ""
+    told = f"released for {answer.release}"
+    if answer.draft:
+        return f"a draft; {told}"
+    model = answer.prose.get("model")
+    return f"{told}; a draft: --model @{model.rpartition('@')[2]}" if model else told
 
 
 def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
@@ -89,4 +102,7 @@ def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
         "cost_usd": answer.cost_usd,
         "degraded": answer.degraded,
         "disclosure": answer.disclosure,
+        "release": answer.release,
+        "prose": answer.prose,
+        "draft": answer.draft,
     }

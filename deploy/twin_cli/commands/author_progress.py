@@ -39,6 +39,8 @@ class EndpointAnswer:
         kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`; empty: not told.
         quotes: the author's own sentences in it, best first; `nearest`: posts that come nearest
             where the author has not written about it (the gateway's `twin` field has both).
+        release, prose, draft: what the version may give, what became of its prose, and why this
+            is a draft; of the same field.
     """
 
     question: str
@@ -53,6 +55,9 @@ class EndpointAnswer:
     kind: str = ""
     quotes: tuple[dict[str, Any], ...] = ()
     nearest: tuple[dict[str, Any], ...] = ()
+    release: str = ""
+    prose: dict[str, Any] = field(default_factory=dict[str, Any])
+    draft: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,9 @@ def ask(
         kind=str(facts.get("answer") or ""),
         quotes=tuple(facts.get("quotes") or ()),
         nearest=tuple(facts.get("nearest") or ()),
+        release=str(facts.get("release") or ""),
+        prose=dict(facts.get("prose") or {}),
+        draft=facts.get("draft"),
     )
 
 

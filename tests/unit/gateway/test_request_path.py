@@ -71,7 +71,7 @@ def path(home: Settings, retrieving: Any) -> RequestPath:
     live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
-    opener = retrieving if callable(retrieving) else lambda: retrieving
+    opener: Any = retrieving if callable(retrieving) else lambda: retrieving
     way = RequestPath(live, Passages(opener), usd_per_hour=0.02)
     serve(way, DEFAULT_TEMPLATE.hash)
     return way

@@ -69,8 +69,9 @@ def about(facts: Facts) -> str:
     disclosure = (
         f'<p class="twin-disclosure">{as_text(disclosure_text)}</p>' if disclosure_text else ""
     )
-    if draft := str((facts.get("draft") or {}).get("why") or ""):
-        disclosure += f'<p class="twin-small">A draft: {as_text(draft)}.</p>'
+    draft: Facts = facts.get("draft") or {}
+    if draft:
+        disclosure += f'<p class="twin-small">A draft: {as_text(draft["why"])}.</p>'
     return (
         f'{disclosure}<details class="twin-about"><summary>About this answer</summary>'
         f"<dl>{listed}</dl></details>"

@@ -90,7 +90,11 @@ def lay_out(settings: Settings, *, unhurried: bool = False) -> Author:
             shutil.move(post, later / post.name)
         partial.rename(posts)
     author = replace(
-        sample.author, sources=(str(posts),), max_tokens=ANSWER_TOKENS, auto_retrain=None
+        sample.author,
+        sources=(str(posts),),
+        max_tokens=ANSWER_TOKENS,
+        auto_retrain=None,
+        answer="voice",  # the reader rates prose; quotations say nothing of a version
     )
     if unhurried:
         # Readers who score every other second would make it a canary, which takes 234 of them.

@@ -76,8 +76,8 @@ STAGES = 8
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
 STAGED = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
-    "trial uses), each score a reader of its own; the training on shuffled answers, forced past "
-    "the gate; the provider of the paid model"
+    "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
+    "forced past the gate; the provider of the paid model"
 )
 AFTER = 30
 SPOIL = "shuffled_answers"
@@ -162,6 +162,7 @@ class _Demo:
         count = self.settings.baseline_values
         with self._step(2, f"a simulated reader scores {count} answers"):
             first = self._stable()
+            self._wait_until_served(int(first.removeprefix("v")))
             scored = self._scored(count, partial(reader.read_of, first, count))
             self.receipt.before = _quality(scored)
             self._wait_until_certified(first)
@@ -386,6 +387,13 @@ class _Demo:
         self.clock.say(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
+        """Until a version answers, in prose, which the gate may not have released."""
+        item = self.registry.get(self.author.slug, version)
+        release = self.registry.prose(item)
+        if release.why_not and not release.forced:
+            reason = "the demo's reader rates prose"
+            self.registry.force_prose(item.author, version, actor=ACTOR, reason=reason)
+            self.clock.say(f"its prose is forced past the gate: {release.why_not}")
         name = f"{self.author.slug}/v{version}"
         self._wait_for(
             lambda: server_is_ready(self.settings, name), SERVED_WITHIN_S, f"the server of {name}"

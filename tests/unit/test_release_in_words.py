@@ -1,0 +1,101 @@
+"""What was released is told alike: README, page, `twin ask`, its facts, the list of models, report.
+
+One failing claim goes through a registry, its policy file and the gateway's own reading of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twin_cli.commands.ask_command import release_text
+from twin_cli.commands.author_progress import EndpointAnswer
+from twin_cli.commands.presentation import versions_table
+
+from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
+from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
+from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.report.markdown import report
+from twin_resources.gateway.chat.footnotes import about, prose_in_words
+from twin_resources.gateway.routing.model_names import answers_of
+from twin_resources.models.quotes.quoter import Quoted
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.policy import read_policy
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+README = Path(__file__).parents[2] / "README.md"
+FIGURE = "92 % of sentences unsupported, limit 20 %"
+WORDS = f"quotations alone: {FIGURE}"
+UNMET = GateClaim(
+    faithfulness.CLAIM, False, 0.92, faithfulness.LIMIT, "…", blocks=faithfulness.FORM
+)
+
+
+def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
+    """A version that has passed the gate, with prose that has not."""
+    registry = Registry(state, policy_path=home.policy_path)
+    registry.register(
+        author="ann",
+        checkpoint="c1",
+        folder="",
+        adapter_gguf=None,
+        base="",
+        base_gguf="",
+        template=DEFAULT_TEMPLATE.hash,
+        dataset_version="d",
+        actor="test",
+    )
+    verdict = Verdict("ann", "c1", "g", "passed", (UNMET,), "2026-11-25")
+    registry.record_verdict(verdict)
+    registry.move("ann", 1, "stable", actor="test", reason="passed", gate_version="g")
+    return registry, verdict
+
+
+async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """`twin` of an answer, and of the model's entry in the list of models."""
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
+    now = way.live.current
+    servers = {**now.servers, "ann/v1": now.servers["base"]}
+    policy = read_policy(home.policy_path)
+    way.live.current = replace(now, authors={"ann": ANN}, policy=policy, servers=servers)
+    answering = (await prepare(way)).answering
+    return answering.twin_field(), answers_of(way.live.current, "twin/ann")
+
+
+async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> None:
+    with closing(State.open(home.state_address)) as state:
+        registry, verdict = released(state, home)
+        twin, entry = await told(home)
+        table = versions_table(registry.versions("ann"), {"c1": verdict}, [])
+
+        assert twin["answer"] == entry["answer"] == "quote"
+        assert twin["release"] == entry["release"] == WORDS
+        assert twin["released_for"] == entry["released_for"] == ["quote"]
+        answer = EndpointAnswer("?", "", release=twin["release"], prose=twin["prose"])
+        assert release_text(answer) == f"released for {WORDS}; a draft: --model @voice"
+        assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in about(twin)
+        assert prose_in_words(twin) == f"not shown: {FIGURE}"
+        assert f"Released for {WORDS}." in report(EVALUATION, verdict)
+        assert WORDS in [str(cell) for column in table.columns for cell in column.cells]
+
+        readme = " ".join(README.read_text(encoding="utf-8").split())
+        limit = f"{100 * faithfulness.LIMIT:.0f} %"
+        assert f"only where the gate has shown that at most {limit} of a version's" in readme
+        assert f"(`{faithfulness.CLAIM}`)" in readme
+
+        registry.force_prose("ann", 1, actor="test", reason="I have read fifty")
+        assert registry.moves("ann")[-1].reason == "I have read fifty"
+        item = registry.stable("ann")
+        assert item is not None
+        assert not item.forced, "the version has passed the gate; its prose has not"
+        stable = read_policy(home.policy_path).authors["ann"].stable
+        assert stable is not None
+        assert (stable.prose.forced, stable.prose.why_not) == (True, FIGURE)
+        twin, _ = await told(home)
+        assert twin["answer"] == "quote", "only an author who wants prose alone gets it by force"
