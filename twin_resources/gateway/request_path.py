@@ -364,8 +364,8 @@ class RequestPath:
     ) -> Fallback | None:
         """Who answers where the chosen one fails, prepared; None: nobody."""
         stable = fallback_of(snapshot, chat_request.author, chosen)
-        if stable is None:
-            return None
+        if stable is None or (stable.prose.why_not and not chosen.prose.why_not):
+            return None  # its prose is not released, where the other's is
         stable, template, _ = _with_template(snapshot, stable)
         meter = self.meters.setdefault(stable.server_key, Throughput())
         stable = _drafted(stable, chat_request)

@@ -31,6 +31,7 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibrating
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.quotes import quoter
 from twin_resources.models.retrieval.index import update_indexes
@@ -191,14 +192,15 @@ class Stack:
         template: str = DEFAULT_TEMPLATE.hash,
         diverted: Mapping[str, str] | None = None,
     ) -> None:
-        """Write a policy in which that version is stable.
+        """Write a policy in which that version is stable, and its prose released.
 
         Args:
             diverted: prompt class to `paid` or a version as `v1`.
         """
 
         def served(number: int) -> ServedVersion:
-            return ServedVersion(number, f"checkpoint-{number}", template, "", None, "", "")
+            checkpoint, prose = f"checkpoint-{number}", ProseRelease("")
+            return ServedVersion(number, checkpoint, template, "", None, "", "", prose)
 
         places = diverted or {}
         older = {name: served(int(name[1:])) for name in places.values() if name != PAID}
@@ -475,7 +477,7 @@ def new_stack(
         settings,
         Author("ann", "Ann Bell", refused_topics=("politics",), max_tokens=24, temperature=0.0),
     )
-    write_author(settings, Author("bob", "Bob Stone", max_tokens=24))
+    write_author(settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
     stack = Stack(settings, model, {} if environ is None else environ)
     try:
         yield stack

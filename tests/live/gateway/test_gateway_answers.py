@@ -11,15 +11,17 @@ import openai
 import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
+from twin_resources.authors.answer_forms import NO_VERSION
 from twin_resources.models.quotes.answer_text import HEADING
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_texts import messages_of
 
 pytestmark = pytest.mark.live
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
+DRAFT = "twin/ann@voice"
 
 
-def ask(stack: Stack, model: str = "twin/ann", **fields: Any) -> tuple[dict[str, Any], Any]:
+def ask(stack: Stack, model: str = DRAFT, **fields: Any) -> tuple[dict[str, Any], Any]:
     """Ask; returns the field `twin` and the raw answer."""
     sent = {"messages": QUESTION} | fields
     raw = stack.client().chat.completions.with_raw_response.create(model=model, **sent)
@@ -29,7 +31,7 @@ def ask(stack: Stack, model: str = "twin/ann", **fields: Any) -> tuple[dict[str,
 def test_an_answer_rests_on_the_authors_posts(stack: Stack) -> None:
     twin, raw = ask(stack)
     answer = raw.parse()
-    assert answer.model == "twin/ann"
+    assert answer.model == DRAFT
     assert answer.choices[0].message.content.strip()
     assert answer.usage.completion_tokens <= 24
     assert twin["version"] == "base"
@@ -78,7 +80,7 @@ def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
 
 def test_a_stream_begins_with_the_quotation_before_the_model_speaks(stack: Stack) -> None:
     chunks = list(
-        stack.client().chat.completions.create(model="twin/ann", messages=QUESTION, stream=True)
+        stack.client().chat.completions.create(model=DRAFT, messages=QUESTION, stream=True)
     )
     first = chunks[0].choices[0].delta
     assert first.role == "assistant"
@@ -86,7 +88,7 @@ def test_a_stream_begins_with_the_quotation_before_the_model_speaks(stack: Stack
     assert first.content.startswith(f"> {PASSAGES[0][1]}")
     assert first.content.endswith(f"{HEADING}\n\n")
     assert len({chunk.id for chunk in chunks}) == 1
-    assert {chunk.model for chunk in chunks} == {"twin/ann"}
+    assert {chunk.model for chunk in chunks} == {DRAFT}
     last = chunks[-1].choices[0].delta.model_extra or {}
     assert last["annotations"][0]["url_citation"]["url"] == "https://clocks.example/0"
 
@@ -107,6 +109,23 @@ def test_what_the_author_has_not_written_about_asks_no_model(stack: Stack, strea
     assert twin["sources"] == twin["quotes"] == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_without_a_released_version_the_quotation_stands_alone(stack: Stack, stream: bool) -> None:
+    answer = stack.client().chat.completions.create(
+        model="twin/ann", messages=QUESTION, stream=stream
+    )
+    pieces = list(answer) if stream else [answer]
+    text = "".join(
+        (piece.choices[0].delta if stream else piece.choices[0].message).content or ""
+        for piece in pieces
+    )
+    twin = pieces[-1].model_extra["twin"]
+    assert text.startswith(f"> {PASSAGES[0][1]}")
+    assert HEADING not in text
+    assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("quote", "quotes", 0)
+    assert (twin["prose"]["why"], twin["prose"]["model"]) == (NO_VERSION, DRAFT)
+
+
 def test_a_named_version_speaks_for_itself(stack: Stack) -> None:
     twin, raw = ask(stack, "twin/ann@base")
     assert twin["answer"] == "voice"
@@ -115,7 +134,7 @@ def test_a_named_version_speaks_for_itself(stack: Stack) -> None:
 
 def test_a_stream_carries_the_same(stack: Stack) -> None:
     raw = stack.client().chat.completions.with_raw_response.create(
-        model="twin/ann", messages=QUESTION, stream=True
+        model=DRAFT, messages=QUESTION, stream=True
     )
     assert len(raw.headers["x-twin-trace-id"]) == 32
     chunks = list(raw.parse())
@@ -136,7 +155,7 @@ def test_a_stream_carries_the_same(stack: Stack) -> None:
 def test_a_stream_tells_its_usage_when_asked(stack: Stack) -> None:
     chunks = list(
         stack.client().chat.completions.create(
-            model="twin/ann",
+            model=DRAFT,
             messages=QUESTION,
             stream=True,
             max_tokens=3,
@@ -236,7 +255,9 @@ def test_the_client_library_understands_the_refusals(stack: Stack) -> None:
     with pytest.raises(openai.NotFoundError, match="twin/ann, twin/bob"):
         stack.client().chat.completions.create(model="twin/zoe", messages=QUESTION)
     listed = [model.id for model in stack.client().models.list()]
-    assert listed == ["twin/ann", "twin/ann@base", "twin/bob", "twin/bob@base"]
+    assert listed == [
+        *(f"twin/{slug}{alias}" for slug in ("ann", "bob") for alias in ("", "@base", "@voice"))
+    ]
 
 
 def test_litellms_client_tells_the_refusals_apart(

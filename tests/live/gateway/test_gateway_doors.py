@@ -20,7 +20,7 @@ from twin_resources.gateway.routes import ROUTES
 
 pytestmark = pytest.mark.live
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
-BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 3}
+BODY: dict[str, Any] = {"model": "twin/ann@voice", "messages": MESSAGES, "max_tokens": 3}
 ADAPTER = [{"id": 0, "scale": 1.0}]
 
 
@@ -106,7 +106,7 @@ def test_a_key_for_one_author_reaches_that_author(stack: Stack) -> None:
     refused = stack.post(BODY | {"model": "twin/bob"}, key=made)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "author_not_allowed")
     listed = [model.id for model in stack.client(made).models.list()]
-    assert listed == ["twin/ann", "twin/ann@base"]
+    assert listed == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
     keys.revoke_key(store, keys.list_keys(store)[-1]["label"])  # pyright: ignore[reportArgumentType]
     stack.wait(lambda: stack.post(BODY, key=made).status_code == 401)
 

@@ -20,6 +20,7 @@ import pytest
 from tests.live.gateway.stack import Stack, dragged
 from twin_resources.access.keys import add_key, open_keys
 from twin_resources.authors import read_author, write_author
+from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.config import SPAN_DELAY_MS
 from twin_resources.gateway.prompt_classes import classify
@@ -115,18 +116,20 @@ def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
     assert {version for _, _, version, _ in seen} == {"v1"}
 
 
-def test_a_version_that_leaves_the_list_falls_back_to_the_base(stack: Stack) -> None:
+def test_without_its_version_an_author_is_quoted_and_the_base_drafts(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["version"] == "v2")
     with readers(stack, count=2) as seen:
         stack.publish(ready=lambda name: name != "ann/v2")
         left = time.monotonic()
-        stack.wait(lambda: answered_since(seen, left, "base"))
+        stack.wait(lambda: answered_since(seen, left, "quotes"))
         time.sleep(0.5)  # and whoever comes then
     assert {status for _, status, *_ in seen} == {200}
     told = twin(stack)
-    assert told["version"] == "base"
+    assert (told["version"], told["prose"]["why"]) == ("quotes", NO_VERSION)
     assert told["degraded"] == "stable not ready: answered by base"
+    draft = twin(stack, model="twin/ann@voice")
+    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
 
 
 def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None:
@@ -138,7 +141,7 @@ def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None
     metadata = stack.trace(told["trace_id"])["metadata"]
     assert (metadata["twin.route"], str(metadata["twin.propensity"])) == ("divert:v1", "1")
     assert twin(stack, model="twin/ann@stable")["version"] == "v2"
-    other = [{"role": "user", "content": "Why does brass age?"}]
+    other = [{"role": "user", "content": "Why does a clock need oil?"}]
     assert twin(stack, messages=other)["route"] == "stable"
 
     stack.publish(ready=lambda name: name != "ann/v1")
@@ -164,7 +167,8 @@ def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None
 def test_the_same_few_readers_are_answered_by_the_anchor(stack: Stack) -> None:
     def served(number: int) -> ServedVersion:
         return ServedVersion(
-            number, f"checkpoint-{number}", DEFAULT_TEMPLATE.hash, "", None, "", ""
+            *(number, f"checkpoint-{number}", DEFAULT_TEMPLATE.hash, "", None, "", ""),
+            ProseRelease(""),
         )
 
     entry = AuthorPolicy(stable=served(2), anchor=served(1), weights={"stable": 0.5, "anchor": 0.5})
@@ -204,8 +208,10 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
     listed = stack.servers["ann/v1"]
     named = ServedVersion(
         1, "named", DEFAULT_TEMPLATE.hash, "", None, f"{listed['url']}#{listed['alias']}", "",
-        kind="answer_model",
+        ProseRelease(forced=True), kind="answer_model",
     )  # fmt: skip
+    before = read_author(stack.settings, "ann")
+    write_author(stack.settings, replace(before, answer="voice"))
     entry = AuthorPolicy(stable=named, weights={"stable": 1.0})
     write_policy(stack.settings.policy_path, Policy("", "", {"ann": entry}))
     stack.wait(lambda: twin(stack)["version"] == "v1")
@@ -226,8 +232,10 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
         assert "stable failed" in streamed.text
         assert stack.post(BODY | {"model": "twin/ann@stable"}).status_code == 503, "as was asked"
         stack.publish(ready=lambda name: name != "ann/v1")  # the fleet has
-        stack.wait(lambda: twin(stack)["degraded"] == "stable not ready: answered by base")
+        draft = BODY | {"model": "twin/ann@voice"}
+        stack.wait(lambda: twin(stack, **draft)["degraded"] == "stable not ready: answered by base")
     finally:
+        write_author(stack.settings, before)
         stack.start_model("ann/v1")
 
 
@@ -273,19 +281,19 @@ def test_an_authors_settings_are_followed(stack: Stack) -> None:
     try:
         write_author(stack.settings, replace(before, disclosure="A machine wrote this."))
         stack.wait(
-            lambda: twin(stack, model="twin/bob")["disclosure"] == "A machine wrote this.",
+            lambda: twin(stack, model="twin/bob@voice")["disclosure"] == "A machine wrote this.",
         )
         write_author(stack.settings, replace(before, slug="cyd", name="Cyd"))
-        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 200)
-        assert "Cyd" in twin(stack, model="twin/cyd")["disclosure"]
+        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd@voice"}).status_code == 200)
+        assert "Cyd" in twin(stack, model="twin/cyd@voice")["disclosure"]
     finally:
         (stack.settings.authors_dir / "cyd.toml").unlink(missing_ok=True)
         write_author(stack.settings, before)
-    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd"}).status_code == 404)
+    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd@voice"}).status_code == 404)
 
 
 def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
-    body = BODY | {"model": "twin/bob"}
+    body = BODY | {"model": "twin/bob@voice"}
     try:
         pause(stack.settings, "bob", reason="a mistake")
         stack.wait(lambda: stack.post(body).status_code == 503, seconds=10)
@@ -298,8 +306,10 @@ def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     stack.wait(lambda: stack.post(body).status_code == 200, seconds=10)
 
 
-def test_an_author_without_posts_is_answered_by_the_base_and_told_so(stack: Stack) -> None:
-    told = twin(stack, model="twin/bob")
+def test_an_author_without_posts_has_drafts_of_the_base_alone(stack: Stack) -> None:
+    refused = stack.post(BODY | {"model": "twin/bob"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "posts_unreadable")
+    told = twin(stack, model="twin/bob@voice")
     assert told["sources"] == []
     assert told["version"] == "base"
     assert told["degraded"].startswith("no passages: ")
@@ -313,7 +323,8 @@ def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
         table.mkdir()
         (table / "_versions").mkdir()
         (table / "_versions" / "1.manifest").write_bytes(b"not a manifest")
-        told = twin(stack)
+        assert stack.post(BODY).json()["error"]["code"] == "posts_unreadable"
+        told = twin(stack, model="twin/ann@voice")
         assert told["sources"] == []
         assert "retrieval failed" in told["degraded"] or "no passages" in told["degraded"]
     finally:
@@ -340,8 +351,9 @@ def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: 
     stack.release("ann", 1, template="ffffffffffffffff")
     stack.wait(lambda: twin(stack)["degraded"])
     told = twin(stack)
-    assert told["version"] == "base"
+    assert told["version"] == "quotes"
     assert "template ffffffffffffffff" in told["degraded"]
+    assert twin(stack, model="twin/ann@voice")["version"] == "base"
 
 
 def test_with_the_trace_store_down_answers_go_out_and_their_traces_arrive_later(
