@@ -127,8 +127,11 @@ def registry(stack: Stack) -> Iterator[Registry]:
             author="ann", checkpoint=checkpoint, folder="", adapter_gguf=None, base="",
             base_gguf="", template="", dataset_version="",
         )  # fmt: skip
-        claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-        found.record_verdict(Verdict("ann", checkpoint, GATE, "passed", (claim,), ""))
+        claims = (
+            GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24"),
+            GateClaim("says_what_the_posts_say", True, 0.1, 0.2, "", blocks="voice"),
+        )
+        found.record_verdict(Verdict("ann", checkpoint, GATE, "passed", claims, ""))
         if version.state != to:
             found.move("ann", number, to, actor="test", reason="test", gate_version=GATE)
     yield found
