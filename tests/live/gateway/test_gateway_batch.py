@@ -43,7 +43,7 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
     path.write_text("\n".join(lines))
     rows, broken = read_questions(path)
     assert broken == []
-    at = {"url": f"{stack.url}/v1", "key": stack.key, "model": "twin/ann"}
+    at = {"url": f"{stack.url}/v1", "key": stack.key, "model": "twin/ann@voice"}
 
     def killed_after_one(_done: BatchSum, _row: Answered) -> None:
         raise Killed
@@ -56,7 +56,7 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
 
     journal = Journal(out)
     done = complete(rows, journal, **at, width=2)
-    journal.finish(one.fingerprint("twin/ann") for one in rows)
+    journal.finish(one.fingerprint("twin/ann@voice") for one in rows)
     assert (done.kept, done.answered, done.failed) == (1, len(titles) - 1, 1)
     table = pl.read_parquet(out)
     assert table["id"].to_list() == [*titles, "two"]

@@ -59,7 +59,11 @@ def test_the_official_client_chats_with_a_system_message(stack: Stack) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_responses_api_runs_the_whole_plugin(stack: Stack, *, stream: bool) -> None:
-    asked: dict[str, Any] = {"model": "twin/ann", "input": QUESTION, "instructions": "Be brief."}
+    asked: dict[str, Any] = {
+        "model": "twin/ann@voice",
+        "input": QUESTION,
+        "instructions": "Be brief.",
+    }
     client = stack.client()
     if stream:
         with client.responses.stream(**asked) as events:
@@ -99,7 +103,7 @@ def test_the_completions_api_runs_the_whole_plugin(stack: Stack, *, stream: bool
 
 
 def test_one_model_is_told_with_version_and_price(stack: Stack) -> None:
-    stack.client().chat.completions.create(model="twin/ann", messages=MESSAGES)
+    stack.client().chat.completions.create(model="twin/ann@voice", messages=MESSAGES)
     model = stack.client().models.retrieve("twin/ann")
     twin = (model.model_extra or {})["twin"]
     assert (model.id, twin["version"]) == ("twin/ann", "base")

@@ -40,7 +40,7 @@ from twin_resources.storage.state.state import State
 pytestmark = pytest.mark.live
 MEASURED = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
 BODY: dict[str, Any] = {
-    "model": "twin/ann",
+    "model": "twin/ann@voice",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
     "max_tokens": 8,
 }
@@ -115,7 +115,7 @@ def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
     scores_of(stack, trace_id, 2)
     with console.capture() as printed:
         run_ask(
-            settings, "How much oil does a clock need?", author="", model="twin/ann", stream=False,
+            settings, "How much oil does a clock need?", author="", model="twin/ann@voice", stream=False,
             as_json=True, console=console,
         )  # fmt: skip
     answer = json.loads(printed.get())
