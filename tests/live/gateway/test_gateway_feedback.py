@@ -115,8 +115,8 @@ def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
     scores_of(stack, trace_id, 2)
     with console.capture() as printed:
         run_ask(
-            settings, "How much oil does a clock need?", author="", model="twin/ann@voice", stream=False,
-            as_json=True, console=console,
+            settings, "How much oil does a clock need?", author="", model="twin/ann@voice",
+            stream=False, as_json=True, console=console,
         )  # fmt: skip
     answer = json.loads(printed.get())
     assert set(answer) == set(documented("ask"))
