@@ -22,6 +22,7 @@ from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
+from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
@@ -79,6 +80,8 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
             base_model=BASE,
             max_tokens=MAX_TOKENS,
             temperature=0.0,
+            answer="voice",  # its stable version is forced, and nothing here can be quoted
+            front_desk=read_front_desk({"greeting": "", "identity": "", "ability": ""}),
             consent="2020-01-01: an invented author",
         ),
     )

@@ -38,7 +38,7 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
 ) -> None:
     path, out = tmp_path / "questions.jsonl", tmp_path / "answers.parquet"
     titles = [title for title, _ in PASSAGES]
-    lines = [json.dumps({"id": title, "question": f"What of {title}?"}) for title in titles]
+    lines = [json.dumps({"id": title, "question": f"{title}? {text}"}) for title, text in PASSAGES]
     lines.append(json.dumps({"id": "two", "question": "Oil?", "model": "twin/nobody"}))
     path.write_text("\n".join(lines))
     rows, broken = read_questions(path)

@@ -94,7 +94,7 @@ def test_the_quotation_comes_before_the_model_and_who_leaves_at_it_is_traced(sta
     listens to."""
     stack.wait(lambda: busy(stack) == 0)
     server, before, readers = stack.models["base"], decoded(stack), 8
-    body = LONG | {"model": "twin/ann", "stream": True}
+    body = LONG | {"model": "twin/ann@voice", "stream": True}
     traces: list[str] = []
     os.killpg(server.pid, signal.SIGSTOP)
     try:
