@@ -218,7 +218,7 @@ def cpu(
         "alone": (alone, asker(alone_url, MASTER_KEY, "base")),
         "without posts": (ours, asker(stack.url, stack.key, "twin/bob@base")),
         "with passages": (ours, asker(stack.url, stack.key, "twin/ann@base")),
-        "with quotations": (ours, asker(stack.url, stack.key, "twin/ann")),
+        "with quotations": (ours, asker(stack.url, stack.key, "twin/ann@voice")),
     }
     rows: list[Row] = []
     for stream, name, most in (

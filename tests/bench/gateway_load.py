@@ -326,7 +326,8 @@ def bounds(stack: Stack) -> list[Row]:
         began = time.monotonic()
         ended = [status_of(reader) for reader in readers]
         took = time.monotonic() - began
-    body = {"model": "twin/bob", "messages": [{"role": "user", "content": "Oil?"}], "max_tokens": 4}
+    oil = [{"role": "user", "content": "Oil?"}]
+    body = {"model": "twin/bob@base", "messages": oil, "max_tokens": 4}
     with ThreadPoolExecutor(too_many) as pool:
         burst = Counter(pool.map(lambda _: stack.post(body).status_code, range(too_many)))
     return [

@@ -326,3 +326,22 @@ async def test_nobody_is_spoken_for_when_the_posts_cannot_be_read(
     else:
         prepared = await prepare(way)
         assert prepared.answering.degraded == ("retrieval failed (OSError)",)
+
+
+@pytest.mark.parametrize("stands_by", [True, False])
+async def test_a_version_stands_by_only_where_its_prose_is_released_too(
+    home: Settings, stands_by: bool
+) -> None:
+    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
+    now = way.live.current
+    stable = now.policy_of("ann").stable  # type: ignore[union-attr]
+    assert stable is not None
+    canary = replace(stable, version=4, checkpoint="hash4")
+    stable = replace(stable, prose=RELEASED if stands_by else FAILED)
+    entry = AuthorPolicy(stable, canary, weights={"stable": 0.0, "canary": 1.0})
+    servers = {**now.servers, "ann/v4": now.servers["base"]}
+    policy = Policy(authors={"ann": entry})
+    way.live.current = replace(now, policy=policy, servers=servers)
+    answering = (await prepare(way)).answering
+    assert (answering.answer, answering.chosen.version) == ("quote_and_voice", "v4")
+    assert (answering.fallback is not None) is stands_by
