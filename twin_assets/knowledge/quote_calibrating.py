@@ -31,14 +31,15 @@ if TYPE_CHECKING:
 # ten new posts would cost more than the posts.
 MOST_PASSAGES = 20_000
 GROWN_BY = 1.1
+FEWEST_OF_A_LANGUAGE = 0.02  # of all passages
 CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Column → type: see `calibration.Calibration`; `mean` is of the vectors, not of length 1.
 
-    `language` is that of most passages, `known_languages` are those that the embedder knows, both
-    by ISO 639-1.
+    `languages` are those of the posts, that of most passages first, and `known_languages` those
+    that the embedder knows, both by ISO 639-1.
     """
     return {
         "author": pl.String(),
@@ -50,7 +51,7 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
         "foreign_declined": pl.Float64(),
         "passages": pl.Int64(),
         "mean": pl.Array(pl.Float32(), dimension),
-        "language": pl.String(),
+        "languages": pl.List(pl.String()),
         "known_languages": pl.List(pl.String()),
     }
 
@@ -112,7 +113,7 @@ def calibration_row(
         "foreign_declined": fitted.foreign_declined,
         "passages": passages.height,
         "mean": vectors.mean(axis=0),
-        "language": passages["language"].mode().sort()[0],
+        "languages": _languages_of(passages["language"]),
         "known_languages": list(embedder.languages),
     }
     return pl.DataFrame([row], schema=dict(calibration_columns(embedder.dimension)))
@@ -123,6 +124,14 @@ def questions_to_others() -> tuple[str, ...]:
     """Questions that other people asked other authors, on as many subjects as possible."""
     file = resources.files("twin_assets.knowledge") / "questions_to_others.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
+
+
+def _languages_of(languages: pl.Series) -> list[str]:
+    """Of the posts, the most frequent first; what has fewer passages in a hundred is none of
+    them: the detector errs on short posts."""
+    counted = languages.value_counts(sort=True)
+    often = counted.filter(pl.col("count") >= FEWEST_OF_A_LANGUAGE * languages.len())
+    return [language for language in often[languages.name] if language]
 
 
 def _held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:

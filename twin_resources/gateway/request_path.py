@@ -543,7 +543,7 @@ def _form_of(
         return _Form("quote", nothing, missing=missing)
     quotes = quoted.quotes
     other = other_language_text(
-        question, author, language=quoted.language, known=quoted.known_languages
+        question, author, languages=quoted.languages, known=quoted.known_languages
     )
     if other or not quotes:
         near = found_passages.nearest[:MOST_NEAREST]

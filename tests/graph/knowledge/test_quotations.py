@@ -31,7 +31,12 @@ from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
-from twin_resources.models.quotes.quoter import DOCUMENTS, Quoter
+from twin_resources.models.quotes.quoter import (
+    CALIBRATION_TABLE,
+    DOCUMENTS,
+    PASSAGES,
+    Quoter,
+)
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
@@ -231,6 +236,46 @@ def test_a_small_corpus_keeps_the_default_threshold(embedder: Embedder) -> None:
     row = quote_calibrating.calibration_row("ann", passages, ["Nothing like it."], embedder)
     assert row["threshold"].to_list() == [DEFAULT_THRESHOLD]
     assert row["own"].to_list() == [0]
+    assert row["languages"].to_list() == [["en"]]
+
+
+def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
+    home_with_embedder: Settings, embedder: Embedder
+) -> None:
+    other = {
+        "document_id": "d2",
+        "title": "On cats",
+        "text": "My cat sleeps all day on the stairs.",
+    }
+    posts = pl.concat([ONE_POST, ONE_POST.with_columns(**{k: pl.lit(v) for k, v in other.items()})])
+    with closing(State.open(home_with_embedder.state_address)) as state:
+        tables = Tables(home_with_embedder.tables_base, state=state)
+        passages = quotable_rows.embed_passages(posts, embedder)
+        others = quote_calibrating.questions_to_others()
+        row = quote_calibrating.calibration_row("ann", passages, others, embedder)
+        for table, rows, schema, key in (
+            (PASSAGES, passages, quotable_rows.table_columns(
+                quotable_rows.PassageEmbeddings, embedder.dimension), "passage_id"),
+            (CALIBRATION_TABLE, row, quote_calibrating.calibration_columns(
+                embedder.dimension), "author"),
+        ):  # fmt: skip
+            tables.sync(
+                rows.select(key),
+                table,
+                author="ann",
+                key=key,
+                function=lambda wanted, rows=rows, key=key: rows.join(wanted, on=key, how="semi"),
+                version="1",
+                schema=dict(schema),
+                row_key=key,
+            )
+    vector = embedder.embed(["How long does oil last in a clock?"])[0]
+    found = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
+        "ann", vector, ["d1", "d2"]
+    )
+    assert found.quotes[0].document_id == "d1"
+    assert found.best == pytest.approx(found.quotes[0].score), "the nearest decides alone"
+    assert found.best > found.threshold == DEFAULT_THRESHOLD
 
 
 def test_what_does_not_stand_in_the_post_is_counted(embedder: Embedder) -> None:

@@ -134,15 +134,20 @@ def test_the_readers_language(message: str, language: str) -> None:
 def test_a_question_in_another_language_than_the_posts_gets_the_truth(
     message: str, said: str
 ) -> None:
-    text = other_language_text(message, ANN, language="en", known=("en",))
+    text = other_language_text(message, ANN, languages=("en",), known=("en",))
     assert text.startswith(said) if said else not text
-    assert other_language_text(message, ANN, language="en", known=()) == "", "it may be known"
-    assert other_language_text(message, ANN, language="", known=("en",)) == ""
+    assert other_language_text(message, ANN, languages=("en",), known=()) == "", "it may be known"
+    assert other_language_text(message, ANN, languages=(), known=("en",)) == ""
 
 
 def test_an_embedder_that_knows_the_language_finds_the_answer() -> None:
     question = "Wie trage ich eine alte Uhr in die Werkstatt?"
-    assert other_language_text(question, ANN, language="en", known=("en", "de")) == ""
+    assert other_language_text(question, ANN, languages=("en",), known=("en", "de")) == ""
+
+
+def test_of_a_blog_in_two_languages_neither_is_another_one() -> None:
+    question = "Wie trage ich eine alte Uhr in die Werkstatt?"
+    assert other_language_text(question, ANN, languages=("en", "de"), known=("en",)) == ""
 
 
 def test_every_language_has_every_text_and_no_place_stays_open() -> None:

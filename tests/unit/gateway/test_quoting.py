@@ -99,7 +99,7 @@ async def prepare(
 async def test_a_question_in_another_language_names_the_nearest_posts_in_its_own(
     home: Settings,
 ) -> None:
-    found = Quoted((FIRST,), 0.71, 0.3, language="en", known_languages=("en",))
+    found = Quoted((FIRST,), 0.71, 0.3, languages=("en",), known_languages=("en",))
     prepared = await prepare(path(home, Quoting(found)), "Welches Öl nimmt man für eine Uhr?")
     assert prepared.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
     assert "Post 1" in prepared.fixed_answer

@@ -7,11 +7,11 @@ import pytest
 
 from twin_resources.models.quotes.calibration import (
     DEFAULT_THRESHOLD,
-    FEWEST_ASKED,
     calibrate,
     deciding_scores,
     drawn,
 )
+from twin_resources.models.quotes.quoter import FEWEST_PASSAGES
 
 
 def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
@@ -29,9 +29,8 @@ def test_a_few_questions_about_what_the_author_writes_of_move_nothing() -> None:
     assert calibrate([*own, *[0.0] * 20], foreign).threshold == pytest.approx(0.35)
 
 
-@pytest.mark.parametrize(("own", "foreign"), [(FEWEST_ASKED - 1, 400), (400, 0)])
-def test_few_questions_leave_the_default(own: int, foreign: int) -> None:
-    found = calibrate([0.9] * own, [0.1] * foreign)
+def test_few_sentences_leave_the_default() -> None:
+    found = calibrate([0.9] * (FEWEST_PASSAGES - 1), [0.1] * 400)
     assert found.threshold == DEFAULT_THRESHOLD
     assert found.own_declined == 0.0
 

@@ -64,25 +64,25 @@ def language_of(message: str) -> str:
 
 
 def other_language_text(
-    message: str, author: Author, *, language: str, known: Sequence[str]
+    message: str, author: Author, *, languages: Sequence[str], known: Sequence[str]
 ) -> str:
     """That the posts are in another language than the message, in the language of the message.
 
     Args:
-        language: of the posts, ISO 639-1; empty: not known.
+        languages: of the posts, the most frequent first, ISO 639-1; empty: not known.
         known: languages that the embedder knows; in these a question finds its answer.
 
     Returns:
         Empty: the languages are the same, or one of them is not known for sure.
     """
     found = _detector().detect(_line_of(message), model="lite", k=1)
-    if not language or not known or not found or found[0]["score"] < _SURELY_OTHER_FROM:
+    if not languages or not known or not found or found[0]["score"] < _SURELY_OTHER_FROM:
         return ""
     asked = str(found[0]["lang"])
-    if asked == language or asked in known or asked not in _texts():
+    if asked in languages or asked in known or asked not in _texts():
         return ""
     texts = _texts()[asked]
-    named = texts["languages"].get(language, texts["languages"]["other"])
+    named = texts["languages"].get(languages[0], texts["languages"]["other"])
     return texts["other_language"].replace("{author}", author.name).replace("{language}", named)
 
 

@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import deciding_score
+from twin_resources.models.quotes.quoter import FEWEST_PASSAGES, deciding_score
 
 if TYPE_CHECKING:
     import numpy as np
 
-CALIBRATION_VERSION = "3"
-FEWEST_ASKED = 50
-# Of MiniLM's cosines: about the thresholds of the three bundled authors (.30 to .34).
-DEFAULT_THRESHOLD = 0.32
+CALIBRATION_VERSION = "4"
+# Of MiniLM's cosine of the nearest passage alone. In corpora of four posts (28 passages) it
+# declined 5 % of 82 own questions and 91 % of 46 foreign ones; the mean of three at .32: 17, 98.
+DEFAULT_THRESHOLD = 0.30
 MOST_OWN = 400
 FEWEST_WORDS_ASKED = 6
 
@@ -59,10 +59,11 @@ def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
         foreign: of each question to another author the deciding score among all passages.
 
     Returns:
-        The mean of both medians; with fewer than 50 of either `DEFAULT_THRESHOLD`.
+        The mean of both medians; with fewer than 50 of `own` `DEFAULT_THRESHOLD`, which is of the
+        nearest passage alone.
     """
     threshold = DEFAULT_THRESHOLD
-    if min(len(own), len(foreign)) >= FEWEST_ASKED:
+    if len(own) >= FEWEST_PASSAGES:
         threshold = (median(own) + median(foreign)) / 2
     return Calibration(
         threshold=threshold,

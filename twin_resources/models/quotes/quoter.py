@@ -9,7 +9,8 @@ divided by its post's rank in retrieval. Vectors are centred: the author's mean 
 sides, since what all posts of a clockmaker share (clocks) tells no two of them apart (Mu and
 Viswanath 2018, https://arxiv.org/abs/1702.01417). Of 100 tuned questions the first passage was
 useful for 57 by its own vector, for 63 by all three. Whether the author has written about it at all
-is decided by the mean plain cosine of the three nearest passages.
+is decided by the mean plain cosine of the three nearest passages, in a corpus of fewer than fifty
+by that of the nearest alone: few posts have three passages on one subject.
 """
 # pyright: strict
 
@@ -42,6 +43,7 @@ CLOSE_SCORES = 0.06
 RANK_BONUS = 0.1
 FEWEST_MARKED_CHARACTERS = 40
 DECIDING = 3
+FEWEST_PASSAGES = 50  # from which on a threshold is learned and three passages decide
 _KEPT_TABLES = 64
 _COLUMNS = [
     "document_id",
@@ -85,9 +87,9 @@ class Quoted:
     Attributes:
         quotes: best first; none: the author has not written about it, or `reason` says why nothing
             could be looked up.
-        best: the mean cosine of the three nearest passages; below `threshold` nothing is quoted.
+        best: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
         reason: why nothing could be looked up; empty: it was.
-        language: of most passages, ISO 639-1; empty: not known.
+        languages: of the posts, that of most passages first, ISO 639-1; empty: not known.
         known_languages: of the embedder; empty: not known, so any.
     """
 
@@ -95,7 +97,7 @@ class Quoted:
     best: float = 0.0
     threshold: float = 0.0
     reason: str = ""
-    language: str = ""
+    languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
 
@@ -160,7 +162,7 @@ class Quoter:
         sentences = self._sentences(author, question, looked_at, calibrated.mean)
         found = _choose(rows, question, calibrated, looked_at, sentences, limit=limit)
         return replace(
-            found, language=calibrated.language, known_languages=calibrated.known_languages
+            found, languages=calibrated.languages, known_languages=calibrated.known_languages
         )
 
     def _sentences(
@@ -234,7 +236,8 @@ class _Calibrated:
     embedder: str
     threshold: float
     mean: np.ndarray
-    language: str = ""
+    deciding: int = DECIDING
+    languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
 
@@ -248,7 +251,8 @@ def _calibrated(table: Any) -> _Calibrated:
         embedder=rows[0]["embedder"],
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
-        language=rows[0].get("language") or "",
+        deciding=DECIDING if rows[0]["own"] >= FEWEST_PASSAGES else 1,
+        languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
 
@@ -290,7 +294,7 @@ def _choose(
         return Quoted((), threshold=threshold)
     vectors = _vectors_of(rows)
     plain = np.einsum("ij,j->i", vectors, question)
-    best = deciding_score(plain)
+    best = deciding_score(plain, most=calibrated.deciding)
     if best < threshold:
         return Quoted((), best, threshold)
     own = _centred_cosines(vectors, question, calibrated.mean)
@@ -350,15 +354,16 @@ def _quote(row: Mapping[str, Any], score: float, sentences: Sequence[_ScoredSent
     )
 
 
-def deciding_score(cosines: np.ndarray) -> float:
-    """Of a question: the mean of its three highest cosines, of fewer where there are fewer.
+def deciding_score(cosines: np.ndarray, *, most: int = DECIDING) -> float:
+    """Of a question: the mean of its highest cosines.
 
     Args:
         cosines: of the question and each passage, shape (passages,); at least one.
+        most: how many; of fewer where there are fewer.
     """
     import numpy as np
 
-    return float(np.mean(np.sort(cosines)[-DECIDING:]))
+    return float(np.mean(np.sort(cosines)[-most:]))
 
 
 def _overlap(one: Quote, other: Quote) -> bool:
