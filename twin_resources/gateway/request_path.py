@@ -472,15 +472,16 @@ class _Form:
 def _desk_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
     """The kind that the front desk answers; empty: the posts do.
 
-    Danger is answered whoever is asked and in whatever form. A version, JSON and a batch's answers
-    are asked for by programs, which get for everything else what they asked for.
+    Programs ask for a version and for JSON: judges and teachers, with texts of others in their
+    prompt. They get what they asked for. Of drafts and batches, readers' too, danger is answered.
     """
+    if chat_request.names_version or chat_request.response_format is not None:
+        return ""
     before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
     kind = kind_of(chat_request.question, before)
-    by_program = chat_request.alias or chat_request.response_format is not None
     if kind == "ordinary" or author.front_desk.text(kind) == "":
         return ""
-    return "" if kind != "danger" and (by_program or chat_request.batch) else kind
+    return "" if kind != "danger" and (chat_request.alias or chat_request.batch) else kind
 
 
 def _note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.registry.route_names import FRONT_DESK, QUOTES
 from twin_resources.settings import Settings
 
 ARRIVAL_S = 8.0  # the gateway exports spans in batches
@@ -71,7 +72,9 @@ def explanation_tree(explanation: Explanation) -> Tree:
             usd = float(trace["twin.other_usd"])
             why.add(Text(f"the other ({trace['twin.other']}) would have cost about ${usd:.6f}"))
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
-    if not explanation.model:
+    if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
+        model.add(Text("no model wrote it: the posts were quoted, or the program answered"))
+    elif not explanation.model:
         model.add(Text("no checkpoint of this home: base model + retrieval, or a paid model"))
     else:
         checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))

@@ -94,7 +94,7 @@ def test_the_address_of_bobs_server_cannot_be_sent_along(stack: Stack) -> None:
 def test_the_counter_of_the_tests_above_does_count(stack: Stack) -> None:
     stack.release("bob", 1)
     before = requests_of(stack.models["bob/v1"])
-    asked = BODY | {"model": "twin/bob"}
+    asked = BODY | {"model": "twin/bob@voice"}
     stack.wait(lambda: stack.post(asked).json()["twin"]["version"] == "v1")
     assert requests_of(stack.models["bob/v1"]) > before
 

@@ -109,7 +109,8 @@ from openai import OpenAI
 facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
 client = OpenAI(base_url=facts["gateway"], api_key=facts["gateway_key"])
 answer = client.chat.completions.create(
-    model="twin/jose-nunez", messages=[{"role": "user", "content": "Who sings first at dawn?"}]
+    model="twin/jose-nunez@voice",
+    messages=[{"role": "user", "content": "Who sings first at dawn?"}],
 )
 field = answer.model_extra["twin"]
 assert field["sources"] and field["disclosure"], field

@@ -207,17 +207,22 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
     assert answering.notice == ""
 
 
+async def test_danger_comes_before_a_refused_topic_and_for_drafts(home: Settings) -> None:
+    for fields in ({}, {"model": "twin/ann@voice"}):
+        answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
+        assert (answering.front_desk, answering.declined) == ("danger", "")
+    answering, text, looked_up = await record_of(home, "Who are you?", model="twin/ann@voice")
+    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}],
 )
-async def test_danger_wins_everywhere_and_other_kinds_where_a_reader_asks(
-    home: Settings, fields: dict[str, Any]
-) -> None:
-    answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
-    assert (answering.front_desk, answering.declined) == ("danger", "")
-    answering, text, looked_up = await record_of(home, "Who are you?", **fields)
-    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+async def test_a_program_gets_what_it_asks_for(home: Settings, fields: dict[str, Any]) -> None:
+    for message in (IN_DANGER, "Who are you?"):
+        answering, text, _ = await record_of(home, message, **fields)
+        assert (answering.front_desk, text) == ("", "")
 
 
 async def test_a_question_behind_a_greeting_is_ordinary(home: Settings) -> None:

@@ -62,11 +62,11 @@ def test_a_base_that_is_asked_has_its_core_back(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
     ) as asked:
         asked.ask(range(8))
-        one, beside = candidate.started
-        before = len(beside.asked)
+        servers = list(candidate.started)  # two threads start them: either may be the one that ends
+        before = [len(server.asked) for server in servers]
         asked.ask(range(8, 20), of_base=range(4))
-        assert len(beside.asked) == before, "it has ended"
-        assert len(one.asked) == 20 - before
+        more = [len(server.asked) - was for server, was in zip(servers, before, strict=True)]
+        assert sorted(more) == [0, 12], "one has ended"
         asked.ask_candidate(range(20, 30))
         assert len(candidate.started) == 3, "and is started again"
         assert len(base.started) == 1
