@@ -27,7 +27,7 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
 
 FOLDER = Path(__file__).with_name("front_desk")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 5.0
+LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 25.0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ ANSWER_FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
 QUOTE_ONLY: tuple[AnswerForm, ...] = ("quote",)
 VOICE: AnswerForm = "voice"
 NOT_MEASURED = "whether it says what the posts say has not been measured"
+NO_MODEL = "no model server is ready"
 NO_VERSION = "no version has been released yet, and a base model's prose is not measured"
 
 

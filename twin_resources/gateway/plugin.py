@@ -129,6 +129,11 @@ class TwinPlugin(CustomLogger):
         opening = prepared.answering.prefix + prepared.fixed_answer
         if question.stream and opening:
             await begin_answer(prepared.answering, prepared.messages, opening)
+            if prepared.fixed_answer and prepared.answering.is_opened:
+                # It has gone out. LiteLLM would cut it into pieces of three characters: 500 events
+                # of a quotation, .3 CPU-ms each, which are then left out.
+                prepared.answering.shown = opening
+                data["mock_response"] = "."
         return data
 
     async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:

@@ -321,7 +321,8 @@ class RequestPath:
     async def _fixed_text(self, chat_request: ChatRequest, author: Author) -> _FixedText:
         """What answers before anything is looked up. Danger comes before all else, then a refused
         topic and the guards."""
-        guarded, kind = guard_input(chat_request, author), _desk_kind(chat_request, author)
+        guarded = guard_input(chat_request, author)
+        kind = await asyncio.to_thread(_desk_kind, chat_request, author)
         topic = safety.refused_topic(guarded.asked.question, author.refused_topics)
         if kind == "danger" or (kind and not (topic or guarded.withheld)):
             titles: list[str] = []
@@ -506,7 +507,7 @@ def _wanted_form(
     if chat_request.alias == DRAFT:
         return "quote_and_voice", ""
     form = given_form(author.answer, chosen.prose)
-    if author.answer != VOICE or form == VOICE:
+    if author.answer != VOICE or form == VOICE or chosen.version == QUOTES:
         return form, ""
     how = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
     return form, f"{chosen.version} is not released for voice ({chosen.prose.why_not}){how}"

@@ -432,9 +432,14 @@ def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: St
     assert span["metadata"]["twin.degraded"] == told["degraded"]
 
 
-def test_no_server_ready_is_a_503(stack: Stack) -> None:
+def test_with_no_server_ready_the_posts_are_quoted_and_a_draft_is_a_503(stack: Stack) -> None:
     stack.publish(ready=lambda _: False)
-    stack.wait(lambda: stack.post(BODY).status_code == 503)
+    stack.wait(lambda: stack.post(BODY | {"model": "twin/ann@voice"}).status_code == 503)
+    for stream in (False, True):
+        answer = stack.post(BODY | {"stream": stream})
+        assert answer.status_code == 200, answer.text
+        assert "One drop" in answer.text
+        assert "no model server is ready" in answer.text
     ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
     assert (ready.status_code, ready.json()["servers"]) == (503, [])
     assert httpx.get(f"{stack.url}/health/liveliness", trust_env=False).status_code == 200

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -202,14 +201,9 @@ def _served(lot: random.Random, number: int, checkpoint: str) -> ServedVersion:
 
 def outcomes(home: Settings) -> Iterator[dict[str, Any]]:
     """Who answers each case, and everything that is told of it."""
-    digits = count()
-    spread = random.Random(7)
-
-    def trace_id() -> str:
-        return f"{spread.getrandbits(104):026x}{next(digits):06x}"
-
-    with patch.object(request_path, "new_trace_id", trace_id):
-        for case, _ in zip(cases(), range(CASES), strict=False):
+    for number, case in zip(range(CASES), cases(), strict=False):
+        trace_id = f"{random.Random(number).getrandbits(128):032x}"  # by it some are sent by lot
+        with patch.object(request_path, "new_trace_id", lambda trace_id=trace_id: trace_id):
             yield json.loads(json.dumps(asyncio.run(_outcome(home, case))))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,13 @@ from checkout.front_desk_weights import digest_of, fit, read_examples
 from tests.bench import bench_front_desk as bench
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
-from twin_resources.gateway.front_desk import answer_of, kind_of, other_language_text
+from twin_resources.gateway.front_desk import (
+    answer_of,
+    kind_of,
+    message_kinds,
+    message_vectors,
+    other_language_text,
+)
 from twin_resources.gateway.front_desk.answers import language_of
 from twin_resources.gateway.front_desk.features import folded
 from twin_resources.gateway.front_desk.message_kinds import (
@@ -22,6 +30,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     fitted_weights,
     parts,
 )
+from twin_resources.gateway.front_desk.message_vectors import vector_of
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.tracing import span_attributes
 from twin_resources.registry.route_names import FRONT_DESK
@@ -37,15 +46,50 @@ def test_the_shipped_weights_hold_on_the_tuned_half() -> None:
     assert not failed, "a change of the weights has made the front desk worse"
 
 
-def test_the_script_makes_the_shipped_weights_of_the_examples() -> None:
-    shipped = fitted_weights()
-    assert shipped.examples == digest_of(CORPUS), "run deploy/checkout/front_desk_weights.py"
-    made = fit(CORPUS)
+def test_the_shipped_weights_are_of_the_examples() -> None:
+    assert fitted_weights().examples == digest_of(CORPUS), (
+        "run deploy/checkout/front_desk_weights.py"
+    )
+    ours = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
+    assert statistics.fmean(kind_of(text) == kind for text, kind in ours) > 0.95
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_script_makes_the_shipped_weights() -> None:
+    shipped, made = fitted_weights(), fit(CORPUS)
     own = made.coefficients * made.scale
     # Another build of the linear algebra ends its search elsewhere, within the tolerance.
     assert np.abs(own - shipped.coefficients * shipped.scale).max() < 0.05 * np.abs(own).max()
     for message in ("Who are you?", IN_DANGER, "Wie öle ich eine Uhr?", "grazie mille"):
-        assert np.allclose(made.probabilities(message), shipped.probabilities(message), atol=0.02)
+        assert np.allclose(made.probabilities(message), shipped.probabilities(message), atol=0.05)
+
+
+def test_where_the_ngrams_are_sure_no_vector_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors: list[str] = []
+
+    def counted(text: str) -> np.ndarray:
+        vectors.append(text)
+        return vector_of(text)
+
+    monkeypatch.setattr(message_kinds, "vector_of", counted)
+    assert kind_of("Which oil do you use for the pivots?") == "ordinary"
+    assert vectors == []
+    assert kind_of(IN_DANGER) == "danger"
+    assert vectors == [IN_DANGER]
+    kind_of(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
+    assert len(vectors) <= 1 + 3, "of a long message the likeliest parts alone"
+
+
+def test_the_engine_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (None, "7"):
+        if before is None:
+            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        else:
+            monkeypatch.setenv("OMP_NUM_THREADS", before)
+        message_vectors._embedder.cache_clear()  # pyright: ignore[reportPrivateUsage]
+        assert np.linalg.norm(vector_of("Hello")) == pytest.approx(1.0, abs=1e-3)
+        assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_no_long_example_is_a_judged_message() -> None:

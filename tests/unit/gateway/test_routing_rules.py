@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from tests.unit.gateway.recorded_routes import outcomes, recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
+from twin_resources.authors.answer_forms import NO_MODEL, NO_VERSION, ProseRelease
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteRequest
@@ -25,6 +26,7 @@ from twin_resources.gateway.routing.model_names import aliases_of, answers_of, m
 from twin_resources.gateway.routing.rules import choose
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.registry.route_names import DRAFT, QUOTES
 from twin_resources.settings import Settings
 
 DAY = date(2026, 3, 1)
@@ -125,9 +127,20 @@ def test_the_canary_stands_in_for_nobody() -> None:
     assert chosen.degraded == ("stable not ready: answered by base",)
 
 
-def test_with_no_server_ready_the_reader_is_told_what_to_do() -> None:
+def test_with_no_server_ready_the_posts_are_quoted() -> None:
+    chosen = choose(RouteRequest(asked(), KEY, DAY), snapshot(chosen=policy()))
+    assert (chosen.version, chosen.route, chosen.server_key) == (QUOTES, QUOTES, QUOTES)
+    assert (chosen.prose.why_not, chosen.degraded) == (NO_MODEL, (NO_MODEL,))
+
+
+@pytest.mark.parametrize(
+    "needs_one", [{"alias": DRAFT}, {"response_format": {"type": "json_object"}}]
+)
+def test_with_no_server_ready_a_draft_and_json_are_told_what_to_do(
+    needs_one: dict[str, Any],
+) -> None:
     with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked(), KEY, DAY), snapshot(chosen=policy()))
+        choose(RouteRequest(replace(asked(), **needs_one), KEY, DAY), snapshot(chosen=policy()))
     assert caught.value.status == 503
     assert "twin status" in caught.value.next_step
 
@@ -252,6 +265,5 @@ def test_the_recipe_for_a_rule_adds_one(
     named = replace(asked("twin/ann@canary"), batch=True)
     assert choose(RouteRequest(named, KEY, DAY), now).route == "alias:canary"
     later = replace(now, servers={})
-    with pytest.raises(Refused, match="not ready"):
-        choose(RouteRequest(batch, KEY, DAY), later)
+    assert choose(RouteRequest(batch, KEY, DAY), later).route == QUOTES
     assert list(outcomes(home)) == recorded(), "no other request is touched"

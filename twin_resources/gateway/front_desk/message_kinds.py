@@ -1,10 +1,11 @@
-"""Which kind a reader's message is of: a logistic regression over hashed n-grams.
+"""Which kind a reader's message is of: two small classifiers, and the mean of what they say.
 
 Belongs here: the shipped weights, the thresholds, which messages of a conversation count.
-Does not belong here: features (`features.py`), answers (`answers.py`), fitting and the examples
-(`deploy/checkout/front_desk_weights.py`).
+Does not belong here: n-grams (`features.py`), vectors (`message_vectors.py`), answers
+(`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
-A recognised kind is no diagnosis: a hint in other words than those of the examples is missed.
+A logistic regression over hashed n-grams knows wordings, a layer over a sentence's vector knows
+what is meant; each finds what the other misses. A recognised kind is no diagnosis.
 """
 # pyright: strict
 
@@ -22,20 +23,29 @@ import numpy as np
 
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.front_desk.features import features
+from twin_resources.gateway.front_desk.message_vectors import vector_of
 
 MessageKind = Literal["ordinary"] | DeskKind
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS = Path(__file__).with_name("weights.npz")
-# Chosen on the tuned half of tests/bench/front_desk: recall of danger at most 1 % of the ordinary
-# ones, and 3 % of them for all kinds together.
-DANGER_FROM = 0.55
-OTHERS_FROM = 0.35
+_ORDINARY, _DANGER = KINDS.index("ordinary"), KINDS.index("danger")
+# Chosen on examples that the classifiers were not fitted to and on the tuned half of
+# tests/bench/front_desk: danger at most 1 % of the ordinary ones, all kinds 3 % of them.
+DANGER_FROM = 0.6
+OTHERS_FROM = 0.4
+# Of a long text the likeliest part counts, and prose has many: what is asked for is surer.
+LONG_DANGER_FROM = 0.7
+# Below, the n-grams are sure, and no vector is computed: 2 % of the danger is lost by it.
+_UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who said it a moment ago is answered as one who is in danger now.
 TURNS_BEFORE = 2
 PART_CHARACTERS = 240
 _MOST_CHARACTERS = 2000
-_MOST_PAIRS = 16  # one costs .4 CPU-ms
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_MOST_PAIRS = 16  # one costs .4 CPU-ms by n-grams
+_MOST_VECTORS = 3  # of a long text; one costs about 60 CPU-ms
+_LETTER = re.compile(r"[^\W\d_]")
+_NOTHING_SAID = np.eye(len(KINDS))[_ORDINARY]
+SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 
 
 @dataclass(frozen=True)
@@ -43,26 +53,43 @@ class FittedWeights:
     """What the script has fitted.
 
     Attributes:
-        coefficients: int8 of shape (slots, kinds); times `scale` they are the model's.
+        coefficients: int8 of shape (slots, kinds); times `scale` they are the n-grams' model.
         scale, intercepts: float64 of shape (kinds,).
+        hidden: float32 of shape (385, units): the layer over a vector; its last row is added.
+        output: float32 of shape (units + 1, kinds), likewise.
         examples: SHA-256 of the examples that they were fitted to.
     """
 
     coefficients: np.ndarray
     scale: np.ndarray
     intercepts: np.ndarray
+    hidden: np.ndarray
+    output: np.ndarray
     examples: str
 
-    def probabilities(self, text: str) -> np.ndarray:
+    def by_ngrams(self, text: str) -> np.ndarray:
         """Float64 of shape (kinds,), in the order of `KINDS`; they sum to 1."""
         slots, values = features(text)
-        scores = (values @ self.coefficients[slots].astype(float)) * self.scale + self.intercepts
-        grown = np.exp(scores - scores.max())
-        return grown / grown.sum()
+        return _softmax(
+            (values @ self.coefficients[slots].astype(float)) * self.scale + self.intercepts
+        )
+
+    def by_vector(self, vector: np.ndarray) -> np.ndarray:
+        """As `by_ngrams`, of a vector of shape (384,)."""
+        units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
+        return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
+
+    def probabilities(self, text: str) -> np.ndarray:
+        """As `by_ngrams`: theirs alone where they are sure that the text is ordinary, else the
+        mean of both."""
+        found = self.by_ngrams(text)
+        if found[_DANGER] < _UNSURE_DANGER and found[_ORDINARY] >= _SURE_ORDINARY:
+            return found
+        return (found + self.by_vector(vector_of(text))) / 2
 
 
 def kind_of(message: str, before: Sequence[str] = ()) -> MessageKind:
-    """The kind of a reader's message.
+    """The kind of a reader's message; 1 to 40 CPU-ms, of a long one up to 200.
 
     Danger is looked for in each part of a long message and in the reader's last messages before
     it; every other kind in the message as a whole, so a greeting above a question is ordinary.
@@ -70,9 +97,15 @@ def kind_of(message: str, before: Sequence[str] = ()) -> MessageKind:
     Args:
         before: the reader's earlier messages, oldest first.
     """
-    if danger_of(message, before) >= DANGER_FROM:
+    weights, text = fitted_weights(), message.strip()
+    if len(text) <= PART_CHARACTERS:
+        probabilities = weights.probabilities(text) if _LETTER.search(text) else _NOTHING_SAID
+        in_danger = probabilities[_DANGER] >= DANGER_FROM
+    else:
+        probabilities = weights.by_ngrams(text[:_MOST_CHARACTERS])
+        in_danger = _is_danger(text)
+    if in_danger or any(_is_danger(one) for one in before[-TURNS_BEFORE:]):
         return "danger"
-    probabilities = fitted_weights().probabilities(message[:_MOST_CHARACTERS])
     likeliest = int(probabilities.argmax())
     kind = KINDS[likeliest]
     if kind == "danger" or probabilities[likeliest] < OTHERS_FROM:
@@ -80,11 +113,21 @@ def kind_of(message: str, before: Sequence[str] = ()) -> MessageKind:
     return kind
 
 
-def danger_of(message: str, before: Sequence[str] = ()) -> float:
-    """How likely the message, or one before it, speaks of danger: from 0 to 1."""
-    weights, place = fitted_weights(), KINDS.index("danger")
-    said = [part for text in (*before[-TURNS_BEFORE:], message) for part in parts(text)]
-    return max((float(weights.probabilities(part)[place]) for part in said), default=0.0)
+def _is_danger(text: str) -> bool:
+    """Whether a message speaks of danger; of a long one, whether a part does."""
+    weights, of_text = fitted_weights(), parts(text)
+    if len(of_text) == 1:
+        return bool(weights.probabilities(of_text[0])[_DANGER] >= DANGER_FROM)
+    likeliest = sorted(of_text, key=lambda part: -weights.by_ngrams(part)[_DANGER])
+    return any(
+        weights.probabilities(part)[_DANGER] >= LONG_DANGER_FROM
+        for part in likeliest[:_MOST_VECTORS]
+    )
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    grown = np.exp(scores - scores.max())
+    return grown / grown.sum()
 
 
 def parts(text: str) -> list[str]:
@@ -94,7 +137,7 @@ def parts(text: str) -> list[str]:
     the first pairs and the last count: the hint stands at either end.
     """
     whole = text.strip()
-    sentences = [sentence[:PART_CHARACTERS] for sentence in _SENTENCE_END.split(whole)]
+    sentences = [sentence[:PART_CHARACTERS] for sentence in SENTENCE_END.split(whole)]
     pairs = [f"{first} {second}" for first, second in pairwise(sentences)]
     if len(whole) <= PART_CHARACTERS:
         return [whole]
@@ -111,5 +154,7 @@ def fitted_weights() -> FittedWeights:
             stored["coefficients"],
             stored["scale"],
             stored["intercepts"],
+            stored["hidden"].astype(np.float32),
+            stored["output"].astype(np.float32),
             str(stored["examples"]),
         )

@@ -17,6 +17,7 @@ from twin_resources.gateway.routing.draw import draw_of
 from twin_resources.gateway.routing.learned import learned
 from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.gateway.routing.paid_fallback import paid_fallback
+from twin_resources.gateway.routing.posts_alone import posts_alone
 from twin_resources.gateway.routing.reroute import reroute
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
@@ -32,6 +33,7 @@ RULES: tuple[RoutingRule, ...] = (
     stable,
     paid_fallback,
     base,
+    posts_alone,
 )
 
 

@@ -1,0 +1,17 @@
+"""Rule: while no model server is ready, the posts are quoted: that needs none."""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.authors.answer_forms import NO_MODEL, ProseRelease
+from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.registry.route_names import QUOTES
+
+
+def posts_alone(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision | None:
+    """No model; a draft and JSON are written by one, so nobody answers those."""
+    if request.asked.alias or request.asked.response_format is not None:
+        return None
+    unreleased = ProseRelease(NO_MODEL)
+    return RouteDecision(QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL,), prose=unreleased)
