@@ -438,7 +438,7 @@ def test_with_no_server_ready_the_posts_are_quoted_and_a_draft_is_a_503(stack: S
     for stream in (False, True):
         answer = stack.post(BODY | {"stream": stream})
         assert answer.status_code == 200, answer.text
-        assert "One drop" in answer.text
+        assert "drop of oil" in answer.text
         assert "no model server is ready" in answer.text
     ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
     assert (ready.status_code, ready.json()["servers"]) == (503, [])
