@@ -14,7 +14,7 @@ from twin_assets.training.live_progress import SpeakingLauncher
 from twin_resources.authors import read_author
 from twin_resources.models.training_launcher import TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 from twin_resources.storage.tables.tables import Tables
 
 

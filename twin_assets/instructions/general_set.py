@@ -28,7 +28,7 @@ from twin_assets.instructions.leakage import SAME_QUESTION
 from twin_assets.instructions.similar_keys import similar_pairs, words_of
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 
 GENERAL = "general"  # split and document of such a sample
 LONGEST = 6_000  # characters of a whole sample: a longer one would be left out of training anyway

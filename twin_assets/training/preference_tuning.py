@@ -28,7 +28,7 @@ from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ from twin_assets.training.training_state import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.processes.time_left import seconds_each
-from twin_resources.storage.disk_space import DiskFull, told_when_full
+from twin_resources.storage.storage_faults import DiskFull, told_when_full
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from twin_resources.erasure.decoding import of_bytes
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
+from twin_resources.storage.storage_faults import faults_told
 
 BUSY_S = 30.0
 
@@ -28,15 +29,17 @@ def opened(path: Path) -> Generator[sqlite3.Connection]:
     """A connection that overwrites what it deletes.
 
     Raises:
-        TwinError: the file is busy for longer than 30 s, or damaged.
+        TwinError: the file is busy for longer than 30 s, or cannot be written (`StorageFault`).
     """
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
+    tried = f"erase rows in {path}"
     try:
-        connection.execute("PRAGMA secure_delete = ON")
-        yield connection
+        with faults_told(tried, path):
+            connection.execute("PRAGMA secure_delete = ON")
+            yield connection
     except sqlite3.Error as error:
         raise TwinError(
-            f"erase rows in {path}",
+            tried,
             found=str(error),
             next_step="forget again once nothing else works on that file: it goes on from here",
         ) from error

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from tests.small_disk import SmallDisk, small_disk
 from twin_resources.errors import TwinError
-from twin_resources.storage.disk_space import DiskFull, is_full, told_when_full
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import empty_inputs
+from twin_resources.storage.storage_faults import DiskFull, is_full, told_when_full
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}

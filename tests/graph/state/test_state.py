@@ -28,6 +28,7 @@ from twin_resources.registry import rows
 from twin_resources.storage.state.lease import LeaseBusy, LeaseLost, process_started
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import leases, routing, schema_number
+from twin_resources.storage.storage_faults import Away, Damaged
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])
@@ -145,12 +146,12 @@ def test_another_kind_of_database_is_refused_with_what_can_be_named() -> None:
 
 
 def test_a_store_that_cannot_be_reached_says_so_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match=r"is the server up") as caught:
+    with pytest.raises(Away, match=r"the server runs") as caught:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
     assert "geheim" not in str(caught.value)
     folder = tmp_path / "state.sqlite"
     folder.mkdir()
-    with pytest.raises(StateError, match="the folder writable"):
+    with pytest.raises(Damaged, match="unable to open"):
         State.open(f"sqlite:///{folder}")
 
 

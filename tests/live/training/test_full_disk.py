@@ -13,7 +13,7 @@ from twin_assets.training.training_state import last_complete
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.disk_space import DiskFull
+from twin_resources.storage.storage_faults import DiskFull
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live

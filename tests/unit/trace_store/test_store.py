@@ -16,6 +16,7 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.json_values import instant
 from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
 from twin_resources.observability.trace_store.trace_tables import SCHEMA, TraceTables
+from twin_resources.storage.storage_faults import Damaged
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = {
@@ -367,7 +368,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.sqlite"
     path.write_bytes(b"this is no database at all, only a text of some length" * 40)
-    with pytest.raises(TwinError, match="move the file away"):
+    with pytest.raises(Damaged, match=r"broken\.sqlite is damaged"):
         TraceTables(path)
 
 

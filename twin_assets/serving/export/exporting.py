@@ -36,7 +36,7 @@ from twin_assets.serving.export.exported_weights import (
     source_of,
 )
 from twin_resources.errors import TwinError
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings

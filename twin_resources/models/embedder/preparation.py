@@ -42,7 +42,7 @@ from twin_resources.models.embedder.engines import (
 )
 from twin_resources.processes.graphics_cards import usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 
 if TYPE_CHECKING:
     import numpy as np

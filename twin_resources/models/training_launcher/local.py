@@ -25,7 +25,7 @@ from twin_resources.models.training_launcher.training_job import (
     unheard,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 
 
 class LocalLauncher:

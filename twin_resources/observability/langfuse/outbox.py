@@ -35,6 +35,7 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse import tombstones
 from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.storage_faults import detail_of, fault_of
 
 SCHEMA = 2  # 2: tombstones
 MOST_TRACE_BYTES = 256 * 1024 * 1024
@@ -390,9 +391,11 @@ class Outbox:
         try:
             yield
         except sqlite3.Error as error:
+            tried = f"{tried} in the outbox {self.path}"
+            fault = fault_of(error, self.path)
+            told = fault.at(self.path, tried, detail_of(error)) if fault else None
             raise OutboxBroken(
-                f"{tried} in the outbox {self.path}",
-                found=str(error),
-                next_step="free space on that disk; a damaged file can be moved away, what waited "
-                "in it is lost then",
+                tried,
+                found=told.found if told else str(error),
+                next_step=told.next_step if told else "report this with the version of llm-twin",
             ) from error

@@ -20,6 +20,7 @@ from twin_resources.observability.trace_store.observations import Observation
 from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.storage_faults import faults_told
 
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
@@ -46,22 +47,17 @@ class TraceTables:
         path: the SQLite file; its folder is made.
 
     Raises:
-        TwinError: the file is no database, or was written by a newer version of this code.
+        StorageFault: the file cannot be opened.
+        TwinError: it was written by a newer version of this code.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with faults_told(f"open the trace store {path}", path):
             connection = self._connection()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            raise TwinError(
-                f"open the trace store {path}",
-                found=str(error),
-                next_step="move the file away; traces and scores in it cannot be read",
-            ) from error
         if version > SCHEMA:
             raise TwinError(
                 f"open the trace store {path}",

@@ -26,8 +26,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.disk_space import DiskFull
 from twin_resources.storage.state.state_tables import leases
+from twin_resources.storage.storage_faults import StorageFault
 
 _POLL_S = 0.05
 # Holders of this process whose end could not be written: the store was full or away.
@@ -108,7 +108,7 @@ def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Gene
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
-        except (OperationalError, DiskFull):
+        except (OperationalError, StorageFault):
             # Over for this process at once, for others by time. What went wrong within the block
             # (the same full disk, say) is what its caller must hear.
             _given_up.add(lease.holder)
@@ -158,7 +158,7 @@ def _renew_until(lease: Lease, ended: threading.Event) -> None:
             lease.confirm()
         except LeaseLost:
             return  # the writer learns it from its own `confirm` before the next write
-        except (OperationalError, DiskFull):
+        except (OperationalError, StorageFault):
             continue  # the store is away: a later renewal works, or the lease ends by time
 
 

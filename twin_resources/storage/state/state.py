@@ -21,9 +21,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.disk_space import DiskFull, told_when_full
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.storage_faults import StorageFault, faults_told
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
@@ -54,8 +54,9 @@ class State:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: it is neither, its driver is not installed, it cannot be reached, or its
-                schema number is newer than this code's.
+            StateError: it is neither, its driver is not installed, or its schema number is newer
+                than this code's.
+            StorageFault: it cannot be opened.
         """
         try:
             shown = sa.make_url(url).render_as_string(hide_password=True)
@@ -88,7 +89,7 @@ class State:
                 found=str(error.orig or error).strip(),
                 next_step="see TWIN_STATE_URL: is the server up, the folder writable",
             ) from error
-        except (StateError, DiskFull):
+        except (StateError, StorageFault):
             engine.dispose()
             raise
         return state
@@ -98,10 +99,10 @@ class State:
         """One write transaction: writers come one after the other, an exception rolls back.
 
         Raises:
-            DiskFull: nothing of the transaction is stored.
+            StorageFault: nothing of the transaction is stored.
         """
         with (
-            told_when_full("write to the state store", self._shown),
+            faults_told("write to the state store", self._shown),
             self.engine.connect().execution_options(twin_writes=True) as connection,
             connection.begin(),
         ):
@@ -112,8 +113,15 @@ class State:
 
     @contextmanager
     def reading(self) -> Generator[sa.Connection]:
-        """One consistent view for reads; never waits for a writer."""
-        with self.engine.connect() as connection:
+        """One consistent view for reads; never waits for a writer.
+
+        Raises:
+            StorageFault: it cannot be read.
+        """
+        with (
+            faults_told("read the state store", self._shown),
+            self.engine.connect() as connection,
+        ):
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():

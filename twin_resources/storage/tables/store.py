@@ -9,7 +9,8 @@ its transaction carries free properties, so rows and data version change togethe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
+from twin_resources.storage.storage_faults import Away, Damaged, detail_of, faults_told
 from twin_resources.storage.tables.hashing import (
     HASH_BYTES,
     data_version,
@@ -82,20 +84,22 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
     """Open the newest version, or None when there is no table.
 
     Raises:
-        TwinError: it cannot be read, is not one of ours, or has a newer schema number.
+        StorageFault: it cannot be read.
+        TwinError: it is not one of ours, or has a newer schema number.
     """
     import lance
 
-    try:
-        dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
-    except ValueError as error:
-        if "was not found" in str(error):
+    local = "://" not in uri
+    tried = f"open the table {uri}"
+    with faults_told(tried, uri, otherwise=Damaged if local else Away):
+        try:
+            dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
+        except ValueError as error:
+            if "was not found" not in str(error):
+                raise
+            if local and any(Path(uri, "data").glob("*.lance")):
+                raise Damaged.at(uri, tried, "its rows are there, its versions are not") from error
             return None
-        raise TwinError(
-            f"open the table {uri}",
-            found=str(error).splitlines()[0],
-            next_step="check TWIN_TABLES_URI, the credentials and the network",
-        ) from error
     return _described(dataset, uri)
 
 
@@ -114,6 +118,13 @@ def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[st
         if not token:
             break
     return sorted(names)
+
+
+def table_folders(base: str) -> list[str]:
+    """The authors that have a folder of tables on this machine, sorted; of a bucket none."""
+    if "://" in base or not Path(base).is_dir():
+        return []
+    return sorted(path.name for path in Path(base).iterdir() if any(path.glob("*.lance")))
 
 
 def _described(dataset: LanceDataset, uri: str) -> StoredTable:
@@ -233,9 +244,27 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Some columns of the opened version, rows in the order that `take` counts them."""
-    rows = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
+    """Some columns of the opened version, rows in the order that `take` counts them.
+
+    Raises:
+        StorageFault: they cannot be read.
+        ValueError: `where` is no filter of this table.
+    """
+    try:
+        with _reading(table):
+            rows = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
+    except Damaged:
+        if where is not None:
+            table.dataset.scanner(filter=where).explain_plan()  # reads no row
+        raise
     return pl.DataFrame(pl.from_arrow(rows))
+
+
+@contextmanager
+def _reading(table: StoredTable) -> Generator[None]:
+    """Within it, rows of an open version are read: what fails is its files."""
+    with faults_told(f"read the table {table.uri}", table.uri, otherwise=Damaged):
+        yield
 
 
 def parts_of(
@@ -251,13 +280,33 @@ def parts_of(
     """
     there = [name for name in columns if name in table.columns]
     yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(there)))
-    if not fragments:
-        return
+    if fragments:
+        yield from batches_of(table, there, rows=rows, fragments=fragments)
+
+
+def batches_of(
+    table: StoredTable,
+    columns: Sequence[str],
+    *,
+    rows: int,
+    fragments: Sequence[Any] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Some columns of some fragments (None: of all), at most `rows` rows at a time.
+
+    Raises:
+        StorageFault: they cannot be read.
+    """
     # One batch is read ahead, not the sixteen of the default: they are what memory holds.
-    scanner = table.dataset.scanner(
-        columns=there, batch_size=rows, batch_readahead=1, fragments=fragments
-    )
-    for batch in scanner.to_batches():
+    with _reading(table):
+        scanner = table.dataset.scanner(
+            columns=list(columns), batch_size=rows, batch_readahead=1, fragments=fragments
+        )
+        batches = iter(scanner.to_batches())
+    while True:
+        with _reading(table):
+            batch = next(batches, None)
+        if batch is None:
+            return
         yield pl.DataFrame(pl.from_arrow(batch))
 
 
@@ -387,12 +436,41 @@ def quoted(text: str) -> str:
 
 def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
     """Whole rows by their place in the scan of the opened version."""
-    return pl.DataFrame(pl.from_arrow(table.dataset.take(list(positions), columns=list(columns))))
+    with _reading(table):
+        rows = table.dataset.take(list(positions), columns=list(columns))
+    return pl.DataFrame(pl.from_arrow(rows))
 
 
 def at_version(table: StoredTable, version: int | str) -> StoredTable:
-    """The table as it was at a version number or tag."""
-    return _described(table.dataset.checkout_version(version), table.uri)
+    """The table as it was at a version number or tag.
+
+    Raises:
+        StorageFault: its manifest cannot be read.
+        TwinError: there is none.
+    """
+    tried = f"read version {version!r} of the table {table.uri}"
+    with faults_told(tried, table.uri, otherwise=Damaged):
+        try:
+            return _described(table.dataset.checkout_version(version), table.uri)
+        except (ValueError, OSError) as error:
+            if not _has_version(table, version):
+                raise TwinError(
+                    tried,
+                    found=detail_of(error),
+                    next_step="choose a tag or version that still exists",
+                ) from error
+            raise
+
+
+def _has_version(table: StoredTable, version: int | str) -> bool:
+    """Whether a tag, or a number's manifest, is there, be it readable or not."""
+    if isinstance(version, str):
+        return version in table.dataset.tags.list()
+    if "://" in table.uri:
+        return False
+    # Lance counts down from the largest number, so that a listing begins with the newest
+    names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
+    return any(Path(table.uri, "_versions", name).exists() for name in names)
 
 
 def without_bookkeeping(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import faults_told
 from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import compare, input_hashes
 from twin_resources.storage.tables.hashing import row_hashes
@@ -147,7 +147,7 @@ class Tables:
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
             LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
-            DiskFull: whole batches are stored, or none; the next sync does the others.
+            StorageFault: whole batches are stored, or none; the next sync does the others.
         """
         target = self.uri(into, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
@@ -213,6 +213,7 @@ class Tables:
 
         Raises:
             TableMissing: nobody has materialized the asset for this author.
+            StorageFault: its files cannot be read.
             TwinError: an unknown column, a filter that does not parse, an unknown version.
         """
         table = self._open(asset, author, version=version)
@@ -353,7 +354,7 @@ class Tables:
         """
         uri = self.uri(asset, author)
         with (
-            told_when_full(f"write {asset} of {author}", uri),
+            faults_told(f"write {asset} of {author}", uri),
             self.state.lease(f"table {uri}", wait_s=self.lease_wait_s) as lease,
         ):
             yield lease
@@ -372,14 +373,7 @@ class Tables:
             )
         if version is None:
             return table
-        try:
-            return store.at_version(table, version)
-        except (ValueError, OSError) as error:  # an unknown tag, an unknown version
-            raise TwinError(
-                f"read version {version!r} of {asset} of {author}",
-                found=str(error).splitlines()[0],
-                next_step="choose a tag or version that still exists",
-            ) from error
+        return store.at_version(table, version)
 
     def _upstream(
         self, upstream: pl.DataFrame | Upstream, *, key: str, group: Group | None

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
-from twin_resources.storage.disk_space import told_when_full
+from twin_resources.storage.storage_faults import told_when_full
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.kept_converter import Precision
 from twin_resources.storage.weights.weight_hashes import weight_hashes

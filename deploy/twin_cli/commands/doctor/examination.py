@@ -60,6 +60,7 @@ def examine(settings: Settings) -> list[Diagnostic]:
         ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
         ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),
         ("state", lambda: stores.look_at_state(chosen)),
+        ("databases", lambda: stores.look_at_databases(chosen)),
         ("tables", lambda: stores.look_at_tables(chosen)),
         ("trace store", lambda: stores.look_at_traces(chosen, is_running=running)),
         ("outbox", lambda: stores.look_at_outbox(chosen, is_running=running)),

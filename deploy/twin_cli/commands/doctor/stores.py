@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
+from twin_resources.authors import author_slugs
+from twin_resources.errors import TwinError
+from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.storage_faults import ReadOnly, StorageFault, faults_told
 
 S3 = "s3://"
 WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
@@ -24,7 +28,7 @@ WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and 
 def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
     """The state store: a SQLite file of the home, or PostgreSQL."""
     import sqlalchemy as sa
-    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
@@ -46,19 +50,14 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
         return
     shown = url.render_as_string(hide_password=True)
     try:
-        with engine.connect() as connection:
+        with faults_told("open the state store", shown), engine.connect() as connection:
             if not sa.inspect(connection).has_table(schema_number.name):
                 yield ok(name, f"{shown} answers; its tables are made at the first start")
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             number = connection.execute(query).scalar() or 0
-    except DatabaseError as error:
-        message = " ".join(str(error.orig or error).split())
-        if kind == "sqlite":
-            remedy = "put the home's last copy back, or move the file away and start anew"
-        else:
-            remedy += "; is the server up, and does its pg_hba.conf let this machine in"
-        yield fail(name, f"{shown}: {message}", remedy)
+    except StorageFault as fault:
+        yield fail(name, fault.found, fault.next_step)
         return
     if number > SCHEMA_NUMBER:
         message = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"
@@ -74,9 +73,12 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
         if not folder.exists():
             yield ok("tables", f"none yet in {folder}")
         elif os.access(folder, os.W_OK | os.X_OK):
-            yield ok("tables", str(folder))
+            whole, damaged = _opened_tables(settings)
+            yield from damaged
+            yield ok("tables", f"{counted(whole, 'table')} in {folder}, opened and whole")
         else:
-            yield fail("tables", f"{folder} is not writable", f"chmod u+rwx {folder}")
+            fault = ReadOnly.at(folder, "write the tables")
+            yield fail("tables", fault.found, fault.next_step)
         return
     from twin_resources.storage.sources.object_store import endpoint_of, look_at
 
@@ -90,7 +92,45 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
         remedy = f"export AWS_ENDPOINT={endpoint} as well: it is the one that Lance reads"
         yield fail("S3", f"{version}{at}, which Lance is not told", remedy)
     else:
-        yield ok("S3", f"{version}{at}")
+        whole, damaged = _opened_tables(settings)
+        yield from damaged
+        yield ok("S3", f"{version}{at}, {counted(whole, 'table')} opened and whole")
+
+
+def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
+    """How many tables are whole, and a line for each that is not."""
+    from twin_resources.storage.tables.store import open_table, table_folders, tables_in
+    from twin_resources.storage.tables.wholeness import check_table
+
+    base, whole = settings.tables_base, 0
+    damaged: list[Diagnostic] = []
+    for author in sorted({*author_slugs(settings), *table_folders(base)}):
+        for asset in tables_in(f"{base}/{author}", storage_options=None):
+            try:
+                table = open_table(f"{base}/{author}/{asset}.lance", storage_options=None)
+                if table is not None:
+                    check_table(table)
+                    whole += 1
+            except TwinError as error:
+                damaged.append(
+                    fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
+                )
+    return whole, damaged
+
+
+def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
+    """Every SQLite file of the home: traces, outbox, state, Dagster's records."""
+    from twin_resources.storage.state.database_files import check_database, databases_in
+
+    but = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
+    whole = 0
+    for path in databases_in(settings.home, but=but):
+        try:
+            check_database(path)
+            whole += 1
+        except StorageFault as fault:
+            yield fail("databases", fault.found, fault.next_step)
+    yield ok("databases", f"{counted(whole, 'SQLite file')} of the home, opened and whole")
 
 
 def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:

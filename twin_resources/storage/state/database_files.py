@@ -1,0 +1,80 @@
+"""The SQLite files of a home: which there are, whether each is whole, and a copy while it is used.
+
+Belongs here: what needs no knowledge of the rows. Does not belong here: rows (the stores' modules).
+Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html:
+the copy is one committed state of the file, and nobody who writes to it waits for it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from twin_resources.storage.storage_faults import Damaged, faults_told
+
+MAGIC = b"SQLite format 3\x00"
+_BUSY_S = 10  # of a look; the copy waits by itself
+_LOGS = ("-wal", "-shm", "-journal")
+
+
+def databases_in(folder: Path, *, but: Collection[Path] = ()) -> Iterator[Path]:
+    """SQLite files in and below a folder, by name, those without a byte included.
+
+    Args:
+        but: folders that are left out.
+    """
+    for here, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if Path(here, name) not in but)
+        for name in sorted(files):
+            path = Path(here, name)
+            if path.suffix in {".sqlite", ".db"} and not name.endswith(_LOGS) and path.is_file():
+                yield path
+
+
+def check_database(path: Path) -> None:
+    """Do nothing if the file can be read and written and is whole.
+
+    Raises:
+        StorageFault: it is damaged, full, read-only, or held by another program for ten seconds.
+    """
+    tried = f"open the database {path}"
+    with _opened(path, tried) as connection:
+        said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if said != "ok":
+            raise Damaged.at(path, tried, said)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+
+
+def copy_database(path: Path, into: Path) -> None:
+    """Write one committed state of the file to another one, which is whole afterwards.
+
+    Raises:
+        StorageFault: it is damaged or cannot be read, or there is no room for the copy.
+    """
+    tried = f"copy the database {path}"
+    with _opened(path, tried) as connection, faults_told(tried, into):
+        copy = sqlite3.connect(into)
+        try:
+            connection.backup(copy)
+            said = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+        finally:
+            copy.close()
+    if said != "ok":
+        raise Damaged.at(path, tried, said)
+
+
+@contextmanager
+def _opened(path: Path, tried: str) -> Generator[sqlite3.Connection]:
+    with faults_told(tried, path):
+        address = f"{path.resolve().as_uri()}?mode=rw"  # never makes a file
+        connection = sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+        try:
+            yield connection
+        finally:
+            connection.close()

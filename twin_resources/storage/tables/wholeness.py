@@ -1,0 +1,42 @@
+"""Whether a version of a table is whole: its files are there, and its rows are those of its record.
+
+Belongs here: the quick look of `twin doctor` and the thorough one of backup and repair.
+Does not belong here: what follows from it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
+from twin_resources.storage.tables.store import StoredTable, batches_of, read_columns, read_record
+
+_ROWS = 4_096  # read at once
+
+
+def check_table(table: StoredTable, *, every_value: bool = False) -> None:
+    """Do nothing if the opened version is whole.
+
+    Args:
+        every_value: read every column and hash each row anew; else only the hashes that are stored,
+            32 bytes a row, which still opens every file of rows.
+
+    Raises:
+        Damaged: a file is missing or cut short, or rows are not those that were written.
+        StorageFault: it cannot be read.
+    """
+    tried = f"check the table {table.uri}"
+    record = read_record(table)
+    if not every_value:
+        hashes = read_columns(table, ["_row_hash"])["_row_hash"]
+        found, rows = sum_hashes(hashes), len(hashes)
+    else:
+        found, rows = 0, 0
+        for part in batches_of(table, [*table.columns, "_row_hash"], rows=_ROWS):
+            hashes = row_hashes(part.select(table.columns))
+            if not hashes.equals(part["_row_hash"], check_names=False):
+                raise Damaged.at(table.uri, tried, "a row is not as it was written")
+            found, rows = (found + sum_hashes(hashes)) % MODULUS, rows + part.height
+    if (found, rows) != (record.row_sum, record.rows):
+        detail = f"{rows:,} rows, where {record.rows:,} others were written"
+        raise Damaged.at(table.uri, tried, detail)
