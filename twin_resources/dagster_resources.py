@@ -44,9 +44,13 @@ class _OnState(_OfHome):
     """One whose object works on the state store; each has its own connections."""
 
     def _open(self) -> State:
+        from twin_resources.registry.home_state import check_state_of_home
         from twin_resources.storage.state.state import State
 
-        return State.open(self.settings().state_address)
+        settings = self.settings()
+        state = State.open(settings.state_address)
+        check_state_of_home(settings, state)
+        return state
 
     def _over(self, state: State) -> Any:
         raise NotImplementedError

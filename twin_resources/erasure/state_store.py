@@ -70,7 +70,8 @@ class StateStore:
         ):
             for table in _tables(connection):
                 erased += _erase(connection, table, gone)
-        self.instance.registry.publish()  # the policy follows the registry
+        forgotten = gone.author if gone.whole_author else ""
+        self.instance.registry.publish(forgotten=forgotten)  # the policy follows the registry
         self.rewrite()
         return erased
 

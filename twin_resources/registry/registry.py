@@ -20,6 +20,7 @@ from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
 from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
+from twin_resources.registry.home_state import check_versions_known
 from twin_resources.registry.moves import (
     NEEDS_PASS,
     Evidence,
@@ -81,6 +82,9 @@ class Registry:
 
         A known one that is retired or rolled back becomes candidate again, unless it is an answer
         model: being named twice is no news. Its paths are renewed, since the home may have moved.
+
+        Raises:
+            EmptyStateStore: it would be the first version of a store whose policy names others.
         """
         paths = {
             "folder": folder,
@@ -88,6 +92,7 @@ class Registry:
             "base": base,
             "base_gguf": base_gguf,
         }
+        check_versions_known(self.state, self.policy_path)
         with self.state.transaction() as connection:
             known = rows.one(connection, author=author, checkpoint=checkpoint)
             if known is None:
@@ -363,12 +368,20 @@ class Registry:
             mine = sa.select(routing.c.table).where(routing.c.author == author)
             return cast("dict[str, Any]", connection.execute(mine).scalar() or {})
 
-    def publish(self) -> Policy:
+    def publish(self, *, forgotten: str = "") -> Policy:
         """Write the policy object from registry and routing table, as they are now.
 
         Under the writers' lock, so that the file never goes back to an older state.
+
+        Args:
+            forgotten: the author whose versions were erased; the last one leaves an empty policy.
+
+        Raises:
+            EmptyStateStore: the policy names versions, and the registry has no row at all.
         """
         with self.state.transaction():
+            if not forgotten:
+                check_versions_known(self.state, self.policy_path)
             policy = build_policy(self, self.routing())
             if not same_policy(self.policy_path, policy):
                 write_policy(self.policy_path, policy)

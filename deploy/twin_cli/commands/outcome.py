@@ -71,11 +71,18 @@ class Ending:
 
 
 def open_registry(settings: Settings) -> Registry:
-    """The registry of this home (moves through it rewrite the policy that the gateway reads)."""
+    """The registry of this home (moves through it rewrite the policy that the gateway reads).
+
+    Raises:
+        EmptyStateStore: the store that is named knows nothing of this home.
+    """
+    from twin_resources.registry.home_state import check_state_of_home
     from twin_resources.registry.registry import Registry
     from twin_resources.storage.state.state import State
 
-    return Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    state = State.open(settings.state_address)
+    check_state_of_home(settings, state)
+    return Registry(state, policy_path=settings.policy_path)
 
 
 def decide(

@@ -43,7 +43,7 @@ from twin_cli.commands.machine_stage import (
     tell_recipe,
 )
 from twin_cli.commands.opening import link_of
-from twin_cli.commands.outcome import Ending, StackOutcome
+from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
 from twin_cli.commands.presentation import endpoints_lines, endpoints_table
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
@@ -362,10 +362,9 @@ class _Up:
             recipe=self.options.recipe,
         )
         trace_store(self.settings, Secrets("", "", "", ""))  # a Langfuse named only in part
-        if self.settings.state_url:  # a driver or a server that is not there fails every process
-            from twin_resources.storage.state.state import State
-
-            State.open(self.settings.state_address).close()
+        # a driver or a server that is not there fails every process, an empty store every version
+        if self.settings.state_url or self.settings.policy_path.exists():
+            open_registry(self.settings).state.close()
 
     def _preview(self) -> tuple[AuthorToServe, AuthorProgress]:
         self.clock.stage(2, "preview")

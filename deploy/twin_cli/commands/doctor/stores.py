@@ -30,6 +30,8 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+    from twin_resources.registry.home_state import check_none_served, check_state_of_home
+    from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
     remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
@@ -37,7 +39,9 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
         url = sa.make_url(settings.state_address)
         kind = url.get_backend_name()
         name = "PostgreSQL" if kind == "postgresql" else "state"
+        shown = url.render_as_string(hide_password=True)
         if kind == "sqlite" and not Path(url.database or "").exists():
+            check_none_served(settings.policy_path, shown=shown)
             yield ok(name, f"none yet; the first start makes {url.database}")
             return
         waits = {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
@@ -48,16 +52,16 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
     except ModuleNotFoundError as error:
         yield fail("state", f"its driver is missing ({error})", "pip install 'llm-twin[aws]'")
         return
-    shown = url.render_as_string(hide_password=True)
     try:
         with faults_told("open the state store", shown), engine.connect() as connection:
+            check_state_of_home(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_number.name):
                 yield ok(name, f"{shown} answers; its tables are made at the first start")
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             number = connection.execute(query).scalar() or 0
-    except StorageFault as fault:
-        yield fail(name, fault.found, fault.next_step)
+    except TwinError as error:
+        yield fail(name, error.found, error.next_step)
         return
     if number > SCHEMA_NUMBER:
         message = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"

@@ -1,0 +1,124 @@
+"""A store that knows nothing of a home is refused beside it, and never empties its policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from twin_cli.commands.doctor import stores
+from twin_cli.commands.doctor.findings import looked
+from twin_cli.commands.outcome import open_registry
+
+from twin_resources.dagster_resources import RegistryResource
+from twin_resources.registry.home_state import EmptyStateStore, check_state_of_home
+from twin_resources.registry.policy import read_policy
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+PATHS: dict[str, Any] = {"folder": "/f", "adapter_gguf": "/a", "base": "/b", "base_gguf": "/g"}
+
+
+def register(registry: Registry, author: str, checkpoint: str) -> None:
+    made = registry.register(
+        author=author, checkpoint=checkpoint, template="t", dataset_version="d", **PATHS
+    )
+    registry.move(author, made.version, "parked", actor="test", reason="test")
+    registry.move(author, made.version, "stable", actor="test", reason="test", force=True)
+
+
+@pytest.fixture
+def living(home: Settings) -> Settings:
+    """A home whose author has a stable version."""
+    registry = open_registry(home)
+    register(registry, "mara", "c1")
+    registry.state.close()
+    assert read_policy(home.policy_path).authors["mara"].stable is not None
+    return home
+
+
+def named(living: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
+    """The same home once `TWIN_STATE_URL` is set."""
+    monkeypatch.setenv("TWIN_STATE_URL", url)
+    return living.model_copy(update={"state_url": url})
+
+
+def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_nothing(
+    living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = living.policy_path.read_bytes()
+    there = named(living, monkeypatch, store_url)
+    [found] = looked("state", lambda: stores.look_at_state(there))
+    assert found.verdict == "fail"
+    assert "`twin backup FILE`" in found.remedy
+    with pytest.raises(EmptyStateStore, match=r"names versions of mara.*twin restore"):
+        open_registry(there)
+    with pytest.raises(EmptyStateStore):
+        RegistryResource().registry()
+    state = State.open(store_url)
+    registry = Registry(state, policy_path=there.policy_path)
+    with pytest.raises(EmptyStateStore):
+        registry.publish()
+    with pytest.raises(EmptyStateStore):
+        registry.register(author="new", checkpoint="c", template="t", dataset_version="d", **PATHS)
+    with pytest.raises(EmptyStateStore):
+        registry.change_routing("mara", lambda _: {"canary_share": 0.5})
+    assert registry.versions("new") == []
+    [found] = looked("state", lambda: stores.look_at_state(there))
+    assert found.verdict == "fail", "its tables are made now"
+    state.close()
+    assert living.policy_path.read_bytes() == policy
+
+
+def test_a_run_of_dagster_is_refused_before_its_step(
+    living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(living, monkeypatch, store_url)
+
+    @dg.asset
+    def released(registry: dg.ResourceParam[Registry]) -> None:
+        registry.publish()
+
+    ended = dg.materialize(
+        [released], resources={"registry": RegistryResource()}, raise_on_error=False
+    )
+    assert not ended.success
+    assert read_policy(living.policy_path).authors["mara"].stable is not None
+
+
+def test_a_store_that_was_lost_is_refused(living: Settings) -> None:
+    file = living.home / "state.sqlite"
+    file.unlink()
+    [found] = looked("state", lambda: stores.look_at_state(living))
+    assert (found.verdict, "twin restore" in found.remedy) == ("fail", True)
+    file.write_bytes(b"")  # what some tools leave of a file that they could not write
+    assert next(iter(stores.look_at_state(living))).verdict == "fail"
+    with pytest.raises(EmptyStateStore, match="restore its last backup"):
+        open_registry(living)
+
+
+def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_version(
+    home: Settings, store_url: str
+) -> None:
+    first = State.open(home.state_address)
+    check_state_of_home(home, first)
+    there = home.model_copy(update={"state_url": store_url})
+    check_state_of_home(there, State.open(store_url))  # nothing was kept yet
+    with first.transaction() as connection:
+        from twin_resources.storage.state.state_tables import routing
+
+        connection.execute(routing.insert().values(author="a", table={}, written_at="now"))
+    with pytest.raises(EmptyStateStore, match=r"state\.sqlite is the store of this home"):
+        check_state_of_home(there, State.open(store_url))
+
+
+def test_the_last_author_may_be_forgotten(living: Settings) -> None:
+    registry = open_registry(living)
+    from twin_resources.storage.state.state_tables import model_versions
+
+    with registry.state.transaction() as connection:
+        connection.execute(model_versions.delete())
+    assert registry.publish(forgotten="mara").authors == {}
+    assert read_policy(living.policy_path).authors == {}
+    assert registry.publish().authors == {}
