@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import dagster as dg
 import pytest
 from rich.console import Console
+from twin_cli.commands.explain import explanation_tree
 from twin_cli.commands.forget_command import named_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
@@ -23,6 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.quality.retraining import retrainings
+from twin_resources.registry.explanation import Explanation, passages_of
 from twin_sensors import erasure_runs
 
 POST = ErasureSubject("post", AUTHOR, TOLD)
@@ -154,6 +157,23 @@ def test_a_post_is_named_by_what_a_person_has(lived: Lived, way: str) -> None:
     }[way]
     assert name
     assert named_subject(lived.settings, post=name, author="", reader="") == (POST, "")
+
+
+def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
+    instance = lived.instance
+    [known] = [post for post in names_of(instance, AUTHOR) if post.source_id == TOLD]
+    where = f"document_id = '{known.document_id}'"
+    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=where)
+    passages = passages_of(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
+    trace = {"twin.author": AUTHOR}
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(
+        explanation_tree(Explanation("t", trace, "q", "a", {}, {}, passages))
+    )
+    [document, *_] = re.findall(r"document (\S+), characters", shown.getvalue())
+    [post, *_] = re.findall(r"post (\S+)", shown.getvalue())
+    for name in (document, post):
+        assert named_subject(lived.settings, post=name, author="", reader="") == (POST, "")
 
 
 def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None:
