@@ -1,4 +1,4 @@
-"""The commands of whoever runs it: `doctor`, `routing`, `logs`, `check`.
+"""The commands of whoever runs it: `doctor`, `backup`, `restore`, `routing`, `logs`, `check`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do
 (`twin_cli/commands/`).
@@ -25,6 +25,34 @@ def doctor(as_json: Json = False, home: Home = None) -> int:
     from twin_cli.commands.doctor.examination import run_doctor
 
     return run_doctor(settings_of(home), as_json=as_json, console=console())
+
+
+BackupPlace = Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A tar file or a prefix.")]
+
+
+@commands.command(rich_help_panel=OPERATE, epilog=example("twin backup ~/twin-monday.tar"))
+def backup(
+    place: BackupPlace,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Also the keys: whoever has the backup has them then.")
+    ] = False,
+    as_json: Json = False,
+    home: Home = None,
+) -> int:
+    """Save the home as one file or under a prefix, while it runs; every table is verified."""
+    from twin_cli.commands.backup_command import run_backup
+
+    return run_backup(settings_of(home), place, secrets=secrets, as_json=as_json, console=console())
+
+
+@commands.command(
+    rich_help_panel=OPERATE, epilog=example("twin restore ~/twin-monday.tar --home ~/new-twin")
+)
+def restore(place: BackupPlace, as_json: Json = False, home: Home = None) -> int:
+    """Make an empty home from a backup, with its tables and state where the settings say."""
+    from twin_cli.commands.backup_command import run_restore
+
+    return run_restore(settings_of(home), place, as_json=as_json, console=console())
 
 
 @commands.command(

@@ -30,18 +30,9 @@ from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
+from twin_resources.storage.state.state_tables import DAGSTERS_TABLES
 
 _OURS = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
-# Dagster's, where both share one PostgreSQL database.
-_DAGSTERS = frozenset(
-    {
-        *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
-        *("asset_event_tags", "asset_keys", "backfill_tags", "bulk_actions", "concurrency_limits"),
-        *("concurrency_slots", "daemon_heartbeats", "dynamic_partitions", "event_logs"),
-        *("instance_info", "instigators", "job_ticks", "jobs", "kvs", "pending_steps"),
-        *("run_tags", "runs", "secondary_indexes", "snapshots"),
-    }
-)
 SETTLED, KEYS = "ledger_settled", "gateway_keys"
 LEDGER_WAIT_S = 90  # one reading takes at most 40 s
 
@@ -105,7 +96,7 @@ class StateStore:
 
 def _tables(connection: sa.Connection) -> list[sa.Table]:
     known = sa.MetaData()
-    known.reflect(connection, only=lambda name, _: name not in _OURS | _DAGSTERS)
+    known.reflect(connection, only=lambda name, _: name not in _OURS | DAGSTERS_TABLES)
     return list(known.sorted_tables)
 
 

@@ -15,13 +15,19 @@ import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
-from twin_resources.storage.state.state_tables import leases, model_versions, schema_number
+from twin_resources.storage.state.state_tables import (
+    DAGSTERS_TABLES,
+    leases,
+    model_versions,
+    schema_number,
+)
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-_OURS = {schema_number.name, leases.name}  # rows of which say nothing of a home
+# rows of which say nothing of a home
+_OURS = {schema_number.name, leases.name} | DAGSTERS_TABLES
 
 
 class EmptyStateStore(TwinError):

@@ -68,7 +68,10 @@ class Damaged(StorageFault):
     """A file is cut short, empty, overwritten or missing."""
 
     found_words = "{place} is damaged"
-    cure = "put a copy of the home back; until then leave the files as they are"
+    cure = (
+        "restore the last backup (`twin restore`) into a new home; until then leave the files "
+        "as they are"
+    )
 
 
 class Away(StorageFault):

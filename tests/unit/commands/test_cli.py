@@ -60,6 +60,7 @@ def test_every_command_is_there() -> None:
     listed = re.findall(r"^\W*\s([a-z][a-z-]*)  +\S", twin("--help").stdout, re.MULTILINE)
     assert sorted(listed) == [
         "ask",
+        "backup",
         "batch",
         "chat",
         "check",
@@ -76,6 +77,7 @@ def test_every_command_is_there() -> None:
         "open",
         "pause",
         "release",
+        "restore",
         "retrain",
         "rollback",
         "routing",

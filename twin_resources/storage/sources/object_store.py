@@ -1,4 +1,4 @@
-"""An S3 prefix as a source of posts: its address, its objects, their bytes.
+"""An S3 prefix as a source of posts or a place of a backup: its address, objects, bytes.
 
 Belongs here: calls to S3 and what their failures mean. Does not belong here: which objects are
 posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any, cast
 
 from twin_resources.errors import TwinError
@@ -149,9 +150,21 @@ def read_object(source: object, stored: StoredObject) -> bytes:
         return body.read()
 
 
+def write_object(address: object, file: Path) -> None:
+    """Store a file as the object of this address, in parts where it is large.
+
+    Raises:
+        TwinError: there is no such bucket, or it may not be written.
+    """
+    bucket, key = split_address(address)
+    with _said(f"write {address_of(address)}"):
+        _client().upload_file(str(file), bucket, key)
+
+
 @contextmanager
 def _said(tried: str) -> Generator[None]:
     errors: Any = import_module("botocore.exceptions")
+    transfer: Any = import_module("boto3.exceptions")
     try:
         yield
     except errors.ClientError as error:
@@ -166,7 +179,7 @@ def _said(tried: str) -> Generator[None]:
             found=f"S3 answered {code or error}",
             next_step="check the bucket's name, the region and the credentials' permissions",
         ) from error
-    except (errors.BotoCoreError, errors.HTTPClientError) as error:
+    except (errors.BotoCoreError, errors.HTTPClientError, transfer.Boto3Error) as error:
         raise TwinError(
             tried,
             found=" ".join(str(error).split()),

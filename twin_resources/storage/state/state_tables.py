@@ -16,6 +16,17 @@ SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
 
 metadata = sa.MetaData()
 
+# Dagster's, where both share one PostgreSQL database.
+DAGSTERS_TABLES = frozenset(
+    {
+        *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
+        *("asset_event_tags", "asset_keys", "backfill_tags", "bulk_actions", "concurrency_limits"),
+        *("concurrency_slots", "daemon_heartbeats", "dynamic_partitions", "event_logs"),
+        *("instance_info", "instigators", "job_ticks", "jobs", "kvs", "pending_steps"),
+        *("run_tags", "runs", "secondary_indexes", "snapshots"),
+    }
+)
+
 
 def _key(*names: str) -> list[sa.Column[str]]:
     """Columns of text that a row is known by."""

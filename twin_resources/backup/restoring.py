@@ -1,0 +1,166 @@
+"""`twin restore`: a backup put into an empty home, its tables and its state where settings say.
+
+Belongs here: the order, what must be empty, and the proof that it is the same.
+Does not belong here: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
+
+The home is made beside its place and gets its name last. What says where the old home lay names the
+new one afterwards; hashes of tables, checkpoints and datasets do not depend on it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_resources.backup.backup_form import BackupReader, opened_backup
+from twin_resources.backup.backup_record import BackupRecord, SavedTable
+from twin_resources.backup.places import FilePlace
+from twin_resources.backup.state_rows import move_paths, moved_text, put_state, sqlite_file
+from twin_resources.errors import TwinError
+from twin_resources.registry.home_state import has_rows
+from twin_resources.registry.registry import Registry
+from twin_resources.storage.state.database_files import databases_in
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables import store
+from twin_resources.storage.tables.wholeness import check_table
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Settings
+
+_TEXTS = frozenset({".json", ".toml", ".yaml", ".yml"})
+_MARK = ".twin-restoring"  # in a home that is being made: what a killed one left may go
+
+Report = Callable[[str], object]
+
+
+def restore(settings: Settings, place: str, *, report: Report = print) -> BackupRecord:
+    """Make the home of these settings from a backup.
+
+    The home's folder, the place of its tables and its state store must be empty.
+
+    Args:
+        report: called with one line a step.
+
+    Raises:
+        TwinError: something is there already, the backup is not whole, or a table is not the same
+            afterwards. The home is not made then.
+    """
+    with opened_backup(place) as reader:
+        record = reader.record
+        _check_empty(settings, record)
+        made = settings.home.with_name(f"{settings.home.name}.restoring")
+        if (made / _MARK).exists():
+            shutil.rmtree(made)
+        made.mkdir(parents=True)
+        try:
+            (made / _MARK).touch()
+            _fill(settings, record, reader, made, report=report)
+        except BaseException:
+            shutil.rmtree(made)
+            raise
+    report("state store and policy")
+    with closing(State.open(settings.state_address)) as state:
+        Registry(state, policy_path=settings.policy_path).publish()
+    return record
+
+
+def _fill(
+    settings: Settings, record: BackupRecord, reader: BackupReader, made: Path, *, report: Report
+) -> None:
+    moved = _moved(settings, record)
+    report("files")
+    for saved in record.files:
+        reader.write(saved, made / saved.path)
+    _move_texts(made, moved)
+    for database in databases_in(made):
+        move_paths(database, moved)
+    # tables that lie in the home go into the one that is being made
+    base = settings.tables_base
+    final = Path(base)
+    inside = "://" not in base and final.is_relative_to(settings.home)
+    where = str(made / final.relative_to(settings.home)) if inside else base
+    with tempfile.TemporaryDirectory(prefix="twin-restore-") as scratch:
+        for table in record.tables:
+            report(f"table {table.asset} of {table.author}")
+            _put_table(table, reader, FilePlace(where), Path(scratch, "file"))
+        file = Path(scratch, "state.sqlite")
+        reader.write(record.state, file)
+        move_paths(file, moved)
+        into = sqlite_file(settings.state_address)
+        if into is not None and into.is_relative_to(settings.home):
+            put_state(file, f"sqlite:///{made / into.relative_to(settings.home)}")
+        else:
+            put_state(file, settings.state_address)
+    (made / _MARK).unlink()
+    if settings.home.exists():
+        settings.home.rmdir()
+    made.rename(settings.home)
+
+
+def _put_table(table: SavedTable, reader: BackupReader, place: FilePlace, scratch: Path) -> None:
+    """Write a table's files, and hold every value against the backup's data version.
+
+    Raises:
+        Damaged: it is not what was saved.
+    """
+    for saved in table.files:
+        reader.write(saved, scratch)
+        place.store(f"{table.folder}/{saved.path}", scratch)
+    uri = f"{place.address}/{table.folder}"
+    opened = store.open_table(uri, storage_options=None)
+    version = ""
+    if opened is not None:
+        check_table(opened, every_value=True)
+        version = store.version_of(store.read_record(opened), opened.types)
+    if version != table.data_version:
+        raise TwinError(
+            f"restore {table.asset} of {table.author}",
+            found=f"the data version {version or 'of no table'}, {table.data_version} was saved",
+            next_step="use another backup, and report this with the version of llm-twin",
+        )
+
+
+def _check_empty(settings: Settings, record: BackupRecord) -> None:
+    """Do nothing if home, tables and state store are free.
+
+    Raises:
+        TwinError: one of them is not; what a restore of this backup left under a prefix is.
+    """
+    next_step = "restore into a new home (`--home NEW`), a new prefix and an empty database"
+    home = settings.home
+    tried = f"restore into {home}"
+    if home.exists() and (not home.is_dir() or any(home.iterdir())):
+        raise TwinError(tried, found=f"something in {home}", next_step=next_step)
+    mine = {f"{table.folder}/{saved.path}" for table in record.tables for saved in table.files}
+    foreign = [name for name in FilePlace(settings.tables_base).names() if name not in mine]
+    if foreign:
+        found = f"other files in {settings.tables_base}, such as {foreign[0]}"
+        raise TwinError(tried, found=found, next_step=next_step)
+    file = sqlite_file(settings.state_address)
+    if file is not None and not file.exists():
+        return
+    with closing(State.open(settings.state_address)) as state:
+        if has_rows(state):
+            shown = state.engine.url.render_as_string(hide_password=True)
+            raise TwinError(tried, found=f"rows in {shown}", next_step=next_step)
+
+
+def _moved(settings: Settings, record: BackupRecord) -> dict[str, str]:
+    """Old folder to new one; nothing where they are the same."""
+    pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
+    return {} if all(old == new for old, new in pairs.items()) else pairs
+
+
+def _move_texts(made: Path, moved: dict[str, str]) -> None:
+    """Let configuration, author files and manifests of the home name the new folders."""
+    for path in made.rglob("*"):
+        if path.suffix not in _TEXTS or not path.is_file():
+            continue
+        text = path.read_bytes()
+        if any(old.encode() in text for old in moved):
+            path.write_text(moved_text(text.decode("utf-8"), moved), encoding="utf-8")

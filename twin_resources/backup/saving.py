@@ -1,0 +1,169 @@
+"""`twin backup`: a home saved while it runs, each part as it was in one moment.
+
+Belongs here: what of a home is saved, and in which order. Does not belong here: the form of it
+(`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
+
+The state store comes first, so that whatever it names is saved after it. A table is saved under its
+lease, whole and verified: every value is hashed anew. What a start makes anew stays out.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_resources.backup.backup_form import BackupWriter, written_backup
+from twin_resources.backup.backup_record import BackupRecord, SavedFile, SavedTable
+from twin_resources.backup.places import FilePlace
+from twin_resources.backup.state_rows import save_state, sqlite_file
+from twin_resources.errors import TwinError
+from twin_resources.storage.state.database_files import copy_database, databases_in
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables import store
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.tables.wholeness import check_table
+
+if TYPE_CHECKING:
+    from twin_resources.settings import Settings
+
+SECRETS = "secrets.json"
+# What the next start writes, what belongs to running processes, and the demo's own home.
+_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
+_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
+_ENDINGS = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
+
+Report = Callable[[str], object]
+
+
+def back_up(
+    settings: Settings, place: str, *, secrets: bool = False, report: Report = print
+) -> BackupRecord:
+    """Save a home to a tar file or under `s3://bucket/prefix`; it may run meanwhile.
+
+    Args:
+        secrets: also `secrets.json`; whoever has the backup then has the keys.
+        report: called with one line a step.
+
+    Raises:
+        TwinError: there is nothing to save, a part is damaged, or there is no room.
+    """
+    file = sqlite_file(settings.state_address)
+    if file is not None and not file.exists():
+        raise TwinError(
+            f"back up {settings.home}",
+            found=f"no state store at {file}",
+            next_step="name the home (`--home`, TWIN_HOME), or start it once: `twin up`",
+        )
+    with (
+        written_backup(place) as (writer, records),
+        tempfile.TemporaryDirectory(prefix="twin-backup-") as folder,
+    ):
+        scratch = Path(folder)
+        report("state store")
+        save_state(settings.state_address, scratch / "state.sqlite")
+        state = writer.add(scratch / "state.sqlite", "state.sqlite")
+        tables = tuple(_saved_tables(settings, writer, scratch, report))
+        report("files")
+        record = BackupRecord(
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            home=str(settings.home),
+            tables_base=settings.tables_base,
+            has_secrets=secrets,
+            state=state,
+            files=tuple(_saved_files(settings, writer, scratch, secrets=secrets)),
+            tables=tables,
+        )
+        records.append(record)
+    return record
+
+
+def _saved_tables(
+    settings: Settings, writer: BackupWriter, scratch: Path, report: Report
+) -> Iterator[SavedTable]:
+    place = FilePlace(settings.tables_base)
+    with closing(State.open(settings.state_address)) as state:
+        tables = Tables(settings.tables_base, state=state)
+        for author, asset in _table_names(place):
+            report(f"table {asset} of {author}")
+            with tables.lease(asset, author):
+                table = store.open_table(tables.uri(asset, author), storage_options=None)
+                if table is None:
+                    continue  # a first write that never ended
+                check_table(table, every_value=True)
+                stored = store.read_record(table)
+                folder = f"{author}/{asset}.lance"
+                yield SavedTable(
+                    author=author,
+                    asset=asset,
+                    lance_version=tables.lance_version(asset, author) or 0,
+                    data_version=store.version_of(stored, table.types),
+                    rows=stored.rows,
+                    files=tuple(
+                        _saved(place, name, name.removeprefix(f"{folder}/"), writer, scratch)
+                        for name in place.names(folder)
+                    ),
+                )
+
+
+def _table_names(place: FilePlace) -> list[tuple[str, str]]:
+    """Author and asset of every table."""
+    parts = (name.split("/") for name in place.names())
+    found = {(part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")}
+    return sorted((author, folder.removesuffix(".lance")) for author, folder in found)
+
+
+def _saved(
+    place: FilePlace, name: str, path: str, writer: BackupWriter, scratch: Path
+) -> SavedFile:
+    """One file of a table, wherever the tables lie."""
+    if "://" not in place.address:
+        return writer.add(Path(place.address, name), path)
+    file = scratch / "object"
+    with place.opened(name) as stream, file.open("wb") as written:
+        while block := stream.read(1 << 20):
+            written.write(block)
+    return writer.add(file, path)
+
+
+def _saved_files(
+    settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
+) -> Iterator[SavedFile]:
+    """The files of the home that no start would make anew; databases as of one moment."""
+    home = settings.home
+    state = sqlite_file(settings.state_address)
+    databases = set(databases_in(home, but={home / name for name in _FOLDERS}))
+    for path in _files_of(settings, secrets=secrets):
+        if state is not None and path == state:
+            continue
+        name, mode = path.relative_to(home).as_posix(), path.stat().st_mode & 0o777
+        if path in databases:
+            copy = scratch / "database"
+            copy.unlink(missing_ok=True)
+            copy_database(path, copy)
+            yield writer.add(copy, name, mode=mode)
+            continue
+        yield writer.add(path, name, mode=mode)
+
+
+def _files_of(settings: Settings, *, secrets: bool) -> Iterator[Path]:
+    home = settings.home
+    tables = Path(settings.tables_base)
+    for here, folders, names in os.walk(home, followlinks=True):
+        folder = Path(here)
+        is_top = folder == home
+        folders[:] = sorted(
+            name for name in folders
+            if folder / name != tables and not (is_top and name in _FOLDERS)
+        )  # fmt: skip
+        for name in sorted(names):
+            path = folder / name
+            left_out = name.endswith(_ENDINGS) or (is_top and name in _FILES)
+            if left_out or (name == SECRETS and is_top and not secrets) or not path.is_file():
+                continue
+            yield path

@@ -1,0 +1,175 @@
+"""The state store as a SQLite file, and back into SQLite or PostgreSQL.
+
+Belongs here: rows from one database to another, and paths in them that move with a home.
+Does not belong here: what rows mean. Leases are left out: they belong to processes.
+Method: tables are read as they are in the database (SQLAlchemy's reflection), so those of every
+part of the project come along; those that the state store makes itself keep its own definition.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from twin_resources.storage.state.database_files import copy_database
+from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import DAGSTERS_TABLES, leases
+
+_AT_ONCE = 1_000
+_CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # of PostgreSQL, in a default
+
+
+def save_state(address: str, into: Path) -> None:
+    """Write the state store of a URL to a SQLite file, as it is in one moment.
+
+    Raises:
+        StorageFault: it cannot be read, or there is no room.
+    """
+    if (file := sqlite_file(address)) is not None:
+        copy_database(file, into)
+    else:
+        with (
+            closing(State.open(address)) as source,
+            closing(_state_in(into)) as target,
+            source.reading() as read,
+            target.transaction() as written,
+        ):
+            copy_rows(read, written)
+    with closing(sqlite3.connect(into)) as copied, copied:
+        copied.execute(f"DELETE FROM {leases.name}")
+        copied.execute("PRAGMA journal_mode = DELETE")
+
+
+def put_state(file: Path, address: str) -> None:
+    """Put the rows of a saved state store into the store of a URL, whose own rows go.
+
+    Raises:
+        StorageFault: it cannot be written.
+    """
+    if (into := sqlite_file(address)) is not None:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, into)
+        return
+    with (
+        closing(_state_in(file)) as source,
+        closing(State.open(address)) as target,
+        source.reading() as read,
+        target.transaction() as written,
+    ):
+        copy_rows(read, written)
+
+
+def sqlite_file(address: str) -> Path | None:
+    """The file of a SQLite URL; None: another database."""
+    url = sa.make_url(address)
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
+    """Replace all rows of the target by those of the source; tables that it lacks are made."""
+    theirs = _reflected(source)
+    there = set(sa.inspect(target).get_table_names())
+    for table in theirs.sorted_tables:
+        if table.name not in there:
+            _without_dialect(table).create(target)
+    ours = _reflected(target)
+    for table in reversed(ours.sorted_tables):
+        target.execute(sa.delete(table))
+    for table in theirs.sorted_tables:
+        into = ours.tables[table.name]
+        rows = source.execute(sa.select(table)).mappings()
+        for some in rows.partitions(_AT_ONCE):
+            target.execute(sa.insert(into), [_with_nulls(into, row) for row in some])
+        if target.dialect.name == "postgresql":
+            _go_on_counting(target, into)
+
+
+def _reflected(connection: sa.Connection) -> sa.MetaData:
+    known = sa.MetaData()
+    left_out = DAGSTERS_TABLES | {leases.name}
+    known.reflect(connection, only=lambda name, _: name not in left_out)
+    return known
+
+
+def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
+    """None in a column of JSON is written as NULL, which is how it was stored."""
+    return {
+        str(name): sa.null() if value is None and isinstance(table.c[name].type, sa.JSON) else value
+        for name, value in row.items()
+    }
+
+
+def _without_dialect(table: sa.Table) -> sa.Table:
+    """The table with types and defaults that every database knows."""
+    copied = table.to_metadata(sa.MetaData())
+    for column in copied.columns:
+        kind: Any = column.type
+        column.type = kind.as_generic()
+        is_flag = isinstance(column.type, sa.Boolean)
+        if isinstance(default := column.server_default, sa.DefaultClause):
+            column.server_default = _default(str(default.arg), is_flag=is_flag)
+    return copied
+
+
+def _default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
+    """A default as every database writes it; None: a counter, which each has in its own way."""
+    if text.startswith("nextval("):
+        return None
+    if is_flag:
+        return sa.DefaultClause(sa.false() if text in {"0", "false"} else sa.true())
+    return sa.DefaultClause(sa.text(_CAST.sub("", text)))
+
+
+def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
+    """Numbers that PostgreSQL gives go on behind the largest that was copied."""
+    for column in table.primary_key:
+        name = connection.execute(
+            sa.select(sa.func.pg_get_serial_sequence(f'"{table.name}"', column.name))
+        ).scalar()
+        if name:
+            largest = connection.execute(sa.select(sa.func.max(column))).scalar()
+            connection.execute(sa.select(sa.func.setval(name, largest or 1, largest is not None)))
+
+
+def _state_in(file: Path) -> State:
+    return State.open(f"sqlite:///{file}")
+
+
+def move_paths(file: Path, moved: Mapping[str, str]) -> None:
+    """In a SQLite file, let every text that names an old folder name the new one.
+
+    Args:
+        moved: old folder to new folder, without a slash at the end.
+    """
+
+    def moved_value(text: str) -> str:
+        return moved_text(text, moved)
+
+    with closing(sqlite3.connect(file)) as database, database:
+        database.create_function("moved", 1, moved_value)
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (table,) in database.execute(names).fetchall():
+            for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
+                for old in moved:
+                    database.execute(
+                        f'UPDATE "{table}" SET "{column}" = moved("{column}") '
+                        f'WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
+                        (old,),
+                    )
+
+
+def moved_text(text: str, moved: Mapping[str, str]) -> str:
+    """A text in which each old folder, alone or with what lies in it, is the new one."""
+    if not moved:
+        return text
+    # the longest first: tables lie in a home
+    olds = "|".join(re.escape(old) for old in sorted(moved, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.-])({olds})(?![\w.-])", lambda match: moved[match[1]], text)
