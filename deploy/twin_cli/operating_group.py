@@ -1,4 +1,4 @@
-"""The commands of whoever runs it: `doctor`, `backup`, `restore`, `routing`, `logs`, `check`.
+"""The commands of whoever runs it: `doctor`, `backup`, `restore`, `repair`, `logs` …
 
 Belongs here: their names, arguments and help. Does not belong here: what they do
 (`twin_cli/commands/`).
@@ -53,6 +53,18 @@ def restore(place: BackupPlace, as_json: Json = False, home: Home = None) -> int
     from twin_cli.commands.backup_command import run_restore
 
     return run_restore(settings_of(home), place, as_json=as_json, console=console())
+
+
+@commands.command(rich_help_panel=OPERATE, epilog=example("twin repair"))
+def repair(
+    agreed: Annotated[bool, typer.Option("--yes", help="Do what it says without asking.")] = False,
+    as_json: Json = False,
+    home: Home = None,
+) -> int:
+    """Bring damaged tables back to their newest whole version; says what it will do first."""
+    from twin_cli.commands.repair_command import run_repair
+
+    return run_repair(settings_of(home), agreed=agreed, as_json=as_json, console=console())
 
 
 @commands.command(

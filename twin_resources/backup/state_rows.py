@@ -101,8 +101,9 @@ def _reflected(connection: sa.Connection) -> sa.MetaData:
 
 def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
     """None in a column of JSON is written as NULL, which is how it was stored."""
+    columns: Any = table.c
     return {
-        str(name): sa.null() if value is None and isinstance(table.c[name].type, sa.JSON) else value
+        str(name): sa.null() if value is None and isinstance(columns[name].type, sa.JSON) else value
         for name, value in row.items()
     }
 
@@ -110,9 +111,9 @@ def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
 def _without_dialect(table: sa.Table) -> sa.Table:
     """The table with types and defaults that every database knows."""
     copied = table.to_metadata(sa.MetaData())
-    for column in copied.columns:
-        kind: Any = column.type
-        column.type = kind.as_generic()
+    columns: Any = copied.columns
+    for column in columns:
+        column.type = column.type.as_generic()
         is_flag = isinstance(column.type, sa.Boolean)
         if isinstance(default := column.server_default, sa.DefaultClause):
             column.server_default = _default(str(default.arg), is_flag=is_flag)

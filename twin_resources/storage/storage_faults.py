@@ -69,8 +69,8 @@ class Damaged(StorageFault):
 
     found_words = "{place} is damaged"
     cure = (
-        "restore the last backup (`twin restore`) into a new home; until then leave the files "
-        "as they are"
+        "`twin repair` says which tables it can bring back and how; what it cannot comes from a "
+        "backup (`twin restore`)"
     )
 
 

@@ -77,6 +77,7 @@ def test_every_command_is_there() -> None:
         "open",
         "pause",
         "release",
+        "repair",
         "restore",
         "retrain",
         "rollback",

@@ -103,6 +103,18 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
     return _described(dataset, uri)
 
 
+def open_version(uri: str, version: int) -> StoredTable:
+    """Open one version of a table in a folder, whatever the newest one is like.
+
+    Raises:
+        Damaged: its manifest cannot be read, or is not there.
+    """
+    import lance
+
+    with faults_told(f"open version {version} of the table {uri}", uri, otherwise=Damaged):
+        return _described(lance.dataset(uri, version=version), uri)
+
+
 def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
     """Names of the tables in a folder or under a prefix, sorted."""
     import lancedb

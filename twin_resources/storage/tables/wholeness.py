@@ -3,15 +3,33 @@
 Belongs here: the quick look of `twin doctor` and the thorough one of backup and repair.
 Does not belong here: what follows from it.
 """
-# pyright: strict
 
 from __future__ import annotations
 
-from twin_resources.storage.storage_faults import Damaged
+from typing import Any
+
+from twin_resources.storage.storage_faults import Damaged, faults_told
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.storage.tables.store import StoredTable, batches_of, read_columns, read_record
 
 _ROWS = 4_096  # read at once
+
+
+def check_indexes(table: StoredTable) -> tuple[str, ...]:
+    """Names of the indexes whose files are damaged: searches fail by them, and rows do not.
+
+    Raises:
+        StorageFault: they cannot be read for another cause.
+    """
+    dataset: Any = table.dataset
+    damaged: list[str] = []
+    for index in dataset.describe_indices():
+        try:
+            with faults_told(f"open the index {index.name}", table.uri, otherwise=Damaged):
+                dataset.stats.index_stats(index.name)
+        except Damaged:
+            damaged.append(str(index.name))
+    return tuple(damaged)
 
 
 def check_table(table: StoredTable, *, every_value: bool = False) -> None:

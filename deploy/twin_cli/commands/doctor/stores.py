@@ -19,7 +19,7 @@ from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.storage.storage_faults import ReadOnly, StorageFault, faults_told
+from twin_resources.storage.storage_faults import Damaged, ReadOnly, StorageFault, faults_told
 
 S3 = "s3://"
 WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
@@ -104,7 +104,7 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
 def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     """How many tables are whole, and a line for each that is not."""
     from twin_resources.storage.tables.store import open_table, table_folders, tables_in
-    from twin_resources.storage.tables.wholeness import check_table
+    from twin_resources.storage.tables.wholeness import check_indexes, check_table
 
     base, whole = settings.tables_base, 0
     damaged: list[Diagnostic] = []
@@ -114,6 +114,9 @@ def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
                 table = open_table(f"{base}/{author}/{asset}.lance", storage_options=None)
                 if table is not None:
                     check_table(table)
+                    if indexes := check_indexes(table):
+                        detail = f"its indexes {', '.join(indexes)}"
+                        raise Damaged.at(table.uri, "open its indexes", detail)
                     whole += 1
             except TwinError as error:
                 damaged.append(

@@ -1,0 +1,205 @@
+"""Damaged tables go back to their newest whole version, and the next sync makes the rest anew."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from twin_cli.commands.doctor import stores
+from twin_cli.commands.repair_command import run_repair
+from twin_cli.running import app
+from typer.testing import CliRunner
+
+from tests.documented import documented, shape
+from tests.graph.tables.words import sync_words
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.mending import plan_repair
+from twin_resources.storage.tables.tables import Tables
+
+# `b` gives no row from the third version on; `e` is new in the fourth
+STEPS = (
+    {"a": "one two", "b": "three"},
+    {"a": "one two", "b": "three", "c": "four"},
+    {"a": "one two", "b": "", "c": "four five"},
+    {"a": "one two", "b": "", "c": "four five", "e": "six seven eight"},
+)
+
+
+@pytest.fixture
+def living(home: Settings) -> Tables:
+    tables = Tables(home.tables_base, state=State.open(home.state_address), lease_wait_s=1)
+    for texts in STEPS:
+        sync_words(tables, texts)
+    return tables
+
+
+def folder(tables: Tables) -> Path:
+    return Path(tables.uri("words", "mara"))
+
+
+def manifests(tables: Tables) -> list[Path]:
+    """The newest first: Lance counts down."""
+    return sorted((folder(tables) / "_versions").glob("*.manifest"))
+
+
+def empty_newest(tables: Tables) -> None:
+    manifests(tables)[0].write_bytes(b"")
+
+
+def empty_three_newest(tables: Tables) -> None:
+    for manifest in manifests(tables)[:3]:
+        manifest.write_bytes(b"")
+
+
+def lose_newest_rows(tables: Tables) -> None:
+    newest = max((folder(tables) / "data").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    newest.unlink()
+
+
+def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
+    empty_newest(tables)
+    newest = max((folder(tables) / "data").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:-10])
+
+
+def lose_all_rows(tables: Tables) -> None:
+    for file in (folder(tables) / "data").iterdir():
+        file.unlink()
+
+
+def lose_all_versions(tables: Tables) -> None:
+    shutil.rmtree(folder(tables) / "_versions")
+
+
+FAULTS = (
+    empty_newest, empty_three_newest, lose_newest_rows, cut_a_file_of_rows_and_the_newest_manifest,
+    lose_all_rows, lose_all_versions,
+)  # fmt: skip
+
+
+def content(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def mend(home: Settings, *, agreed: bool) -> tuple[int, str]:
+    said = io.StringIO()
+    console = Console(width=300, file=said)
+    code = run_repair(home, agreed=agreed, as_json=False, console=console)
+    return code, said.getvalue()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
+def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew(
+    living: Tables, home: Settings, fault: Callable[[Tables], None]
+) -> None:
+    whole, number = living.data_version("words", "mara"), living.lance_version("words", "mara")
+    rows = living.read("words", "mara")
+    assert number is not None
+    fault(living)
+    before = content(Path(home.tables_base))
+    code, said = mend(home, agreed=False)
+    assert code == 1
+    assert "words of mara" in said
+    assert "nothing was changed" in said
+    assert content(Path(home.tables_base)) == before
+    plan = plan_repair(str(folder(living)))
+    assert plan is not None
+
+    code, said = mend(home, agreed=True)
+    assert code == 0
+    assert "1 table mended" in said
+    assert "`twin up`, then `twin import --author mara`" in said
+    if plan.back_to is None:
+        assert "no version is whole" in said
+        assert not living.exists("words", "mara")
+    else:
+        assert f"back to version {plan.back_to}" in said
+        assert living.read("words", "mara").height == plan.rows
+        now = living.lance_version("words", "mara")
+        assert now is not None
+        assert now > plan.back_to
+        assert now >= number, "a number that was used names no other rows"
+    assert [one.verdict for one in stores.look_at_tables(home)] == ["ok"]
+    assert mend(home, agreed=True) == (0, "every table and every database is whole\n")
+
+    sync_words(living, STEPS[-1])
+    assert living.data_version("words", "mara") == whole
+    assert living.read("words", "mara").equals(rows)
+    assert plan_repair(str(folder(living))) is None
+
+
+def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings) -> None:
+    living.ensure_index("words", "mara", "post")
+    living.ensure_index("words", "mara", "word", kind="FTS")
+    rows, version = living.read("words", "mara"), living.data_version("words", "mara")
+    for file in (folder(living) / "_indices").rglob("*.lance"):
+        file.write_bytes(file.read_bytes()[:10])
+    [failed, _] = stores.look_at_tables(home)
+    assert "post_idx" in failed.found
+    assert "`twin repair`" in failed.remedy
+    code, said = mend(home, agreed=True)
+    assert code == 0
+    assert "every row stays" in said
+    assert living.read("words", "mara").equals(rows)
+    assert living.read("words", "mara", where="post = 'a'").height == 2
+    assert living.data_version("words", "mara") == version
+    living.ensure_index("words", "mara", "post")
+    assert [one.verdict for one in stores.look_at_tables(home)] == ["ok"]
+
+
+def test_a_tag_on_a_version_that_goes_is_said_and_goes(living: Tables, home: Settings) -> None:
+    living.tag("words", "mara", "kept", 2)
+    living.tag("words", "mara", "trained")
+    lose_newest_rows(living)
+    code, said = mend(home, agreed=True)
+    assert code == 0
+    assert "pinned versions among them: trained" in said
+    assert living.read("words", "mara", version="kept").height == 3
+
+
+def test_a_damaged_database_is_named_and_left_alone(living: Tables, home: Settings) -> None:
+    (home.home / "traces.sqlite").write_bytes(b"this is no database" * 500)
+    code, said = mend(home, agreed=True)
+    assert code == 1
+    assert "traces.sqlite is damaged" in said
+    assert "`twin restore`" in said
+    assert living.read("words", "mara").height == 7
+
+
+def test_the_command_as_documented(living: Tables, home: Settings) -> None:
+    empty_newest(living)
+    done = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
+    assert shape(json.loads(done.stdout)) == shape(documented("repair"))
+    assert json.loads(done.stdout)["done"] is False
+    done = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
+    assert json.loads(done.stdout)["done"] is True
+    assert plan_repair(str(folder(living))) is None
+
+
+@pytest.mark.parametrize(("typed", "code"), [("yes", 0), ("no", 1), ("", 1)])
+def test_a_person_is_asked(
+    living: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+) -> None:
+    empty_newest(living)
+    monkeypatch.setattr("twin_cli.commands.repair_command.at_a_terminal", lambda: True)
+    asked: list[str] = []
+
+    def read(question: str) -> str:
+        asked.append(question)
+        return typed
+
+    console = Console(quiet=True)
+    assert run_repair(home, agreed=False, as_json=False, console=console, read=read) == code
+    assert asked == ["Do this? yes/no [no]: "]
+    assert (plan_repair(str(folder(living))) is None) == (typed == "yes")

@@ -1,0 +1,169 @@
+"""A damaged table brought back to its newest whole version, in two steps: a plan, then the deed.
+
+Belongs here: finding that version, and what goes with the later ones. Does not belong here: asking
+a person, and making rows anew (an import does that from what is upstream).
+Method: a Lance version is a manifest and the files that it names; `restore` commits an older one as
+the newest (https://lance.org/format/table/). What cannot be read is deleted: it has nothing to
+give, and forgetting must be able to decode every file that is left.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.tables.store import (
+    StoredTable,
+    open_table,
+    open_version,
+    read_record,
+    settle,
+)
+from twin_resources.storage.tables.sync import forget_empty, read_empty
+from twin_resources.storage.tables.wholeness import check_indexes, check_table
+
+if TYPE_CHECKING:
+    from twin_resources.storage.state.lease import Lease
+    from twin_resources.storage.state.state import State
+
+_LARGEST = 2**64 - 1  # Lance counts manifests down from it: a listing begins with the newest
+
+
+@dataclass(frozen=True)
+class TableRepair:
+    """What is wrong with a table, and how it will be whole.
+
+    Attributes:
+        uri: a folder on this machine.
+        problem: what the newest version fails with.
+        back_to: the newest whole version; None: there is none, and the table goes.
+        rows: in that version; 0 without one.
+        written_at: when it was written, ISO 8601, UTC; empty without one.
+        broken: manifests of later versions, which go.
+        untagged: tags on those versions, which go.
+        indexes: of the newest version, whose files are damaged: they go, and rows stay.
+    """
+
+    uri: str
+    problem: str
+    back_to: int | None = None
+    rows: int = 0
+    written_at: str = ""
+    broken: tuple[Path, ...] = ()
+    untagged: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+
+
+def plan_repair(uri: str) -> TableRepair | None:
+    """Look at a table, newest version first; None: it is whole. Nothing is changed.
+
+    Args:
+        uri: of a table in a folder; a bucket keeps its own versions of each object.
+
+    Raises:
+        StorageFault: what is wrong is no damage (full, read-only, away, locked).
+    """
+    try:
+        table = open_table(uri, storage_options=None)
+        if table is None:
+            return None
+        check_table(table, every_value=True)
+    except Damaged as fault:
+        problem = fault.found
+    else:
+        damaged = check_indexes(table)
+        if not damaged:
+            return None
+        found = f"{uri} has damaged indexes: {', '.join(damaged)}"
+        return TableRepair(uri, found, back_to=table.dataset.version, indexes=damaged)
+    broken: list[Path] = []
+    for version, manifest in _manifests(uri):
+        whole = _whole_at(uri, version)
+        if whole is not None:
+            written = datetime.fromtimestamp(manifest.stat().st_mtime, UTC)
+            return TableRepair(
+                uri,
+                problem,
+                back_to=version,
+                rows=read_record(whole).rows,
+                written_at=written.isoformat(timespec="seconds"),
+                broken=tuple(broken),
+                untagged=_tags_after(whole, version),
+            )
+        broken.append(manifest)
+    return TableRepair(uri, problem, broken=tuple(broken))
+
+
+def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
+    """Do what a plan says; the table is whole afterwards, or gone.
+
+    Raises:
+        StorageFault: it cannot be written, or is not whole even so.
+    """
+    lease.confirm()
+    # later inputs that gave no row: what stood there before them has come back
+    forget_empty(state, plan.uri, read_empty(state, plan.uri)["_input_key"].to_list())
+    if plan.back_to is None:
+        shutil.rmtree(plan.uri)
+        return
+    if plan.indexes:
+        table = _opened(plan.uri)
+        for name in plan.indexes:
+            table.dataset.drop_index(name)
+    else:
+        _go_back(plan, plan.back_to)
+    table = _opened(plan.uri)
+    check_table(table, every_value=True)
+    if damaged := check_indexes(table):
+        for name in damaged:
+            table.dataset.drop_index(name)
+
+
+def _go_back(plan: TableRepair, version: int) -> None:
+    newest = max((number for number, _ in _manifests(plan.uri)), default=version)
+    table = open_version(plan.uri, version)
+    record = replace(read_record(table), exact=True)
+    for tag in plan.untagged:
+        table.dataset.tags.delete(tag)
+    for manifest in plan.broken:
+        manifest.unlink(missing_ok=True)
+    table = _opened(plan.uri)
+    # A number that was used once names no other rows: readers remember what they have by it.
+    while table.dataset.version <= newest:
+        table, _ = settle(table, record)
+
+
+def _opened(uri: str) -> StoredTable:
+    table = open_table(uri, storage_options=None)
+    if table is None:
+        raise Damaged.at(uri, f"mend the table {uri}", "its versions are gone")
+    return table
+
+
+def _whole_at(uri: str, version: int) -> StoredTable | None:
+    try:
+        table = open_version(uri, version)
+        check_table(table, every_value=True)
+    except Damaged:
+        return None
+    return table
+
+
+def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
+    tags = table.dataset.tags.list()
+    return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
+
+
+def _manifests(uri: str) -> Iterator[tuple[int, Path]]:
+    """Version and manifest of every version, the newest first."""
+    found: list[tuple[int, Path]] = []
+    for path in Path(uri, "_versions").glob("*.manifest"):
+        if path.stem.isdigit():
+            number = int(path.stem)
+            found.append((number if number < _LARGEST // 2 else _LARGEST - number, path))
+    yield from sorted(found, reverse=True)
