@@ -8,7 +8,8 @@ Money is checked before it is spent: whoever pays reserves the most first and se
 each in one write transaction of the state store, so that several gateways and runs share the limits
 to the cent (checked before and charged after, 24 questions at once passed a limit 10 times over).
 Who dies in between leaves a reservation; after its deadline it counts in full. What is spent counts
-on the UTC day on which it was reserved, so no clock that passes midnight opens a gap.
+on the UTC day on which it was reserved, so no clock that passes midnight opens a gap. Days only go
+on: a clock that goes back counts on the newest day that the account knows.
 
 Amounts are whole nano-dollars in the store: the price of one token is 150 of them, and no sum of
 whole numbers drifts.
@@ -35,6 +36,7 @@ from twin_resources.access.account_rows import (
     in_period,
     line_of,
     nano_of,
+    newest_day,
     reservations,
     spending,
     sums,
@@ -164,7 +166,7 @@ class SpendingAccount:
                 seen = _seen(connection, idempotency_key, purpose=purpose, key=key)
                 if seen is not None:
                     return seen
-            moment = datetime.fromtimestamp(now, UTC)
+            moment = self._moment(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
             self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
             day = moment.date().isoformat()
@@ -232,7 +234,7 @@ class SpendingAccount:
         names = ("purpose", "author", "key")
         rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
         with self._state.reading() as connection:
-            moment = at or datetime.fromtimestamp(self._now(connection), UTC)
+            moment = at or self._moment(connection)
             for table, column, conditions in (
                 (spending, "nano", ()),
                 (reservations, "reserved_nano", (reservations.c.status == "open",)),
@@ -280,7 +282,7 @@ class SpendingAccount:
         if not lines:
             return []
         with self._state.reading() as connection:
-            moment = datetime.fromtimestamp(self._now(connection), UTC)
+            moment = self._moment(connection)
             spent = sums(connection, spending, lines, moment)
             held = sums(connection, reservations, lines, moment)
         return [
@@ -309,7 +311,7 @@ class SpendingAccount:
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
         most = max(1, nano_of(most_usd, up=True))
         with self._state.reading() as connection:
-            moment = datetime.fromtimestamp(self._now(connection), UTC)
+            moment = self._moment(connection)
             try:
                 self._hold_against_limits(connection, purpose_fields, most, key_limit, moment)
             except OverLimit as error:
@@ -382,6 +384,17 @@ class SpendingAccount:
             requests = 0 if status == "released" else 1
             add(connection, line_of(row), nano - counted[0], requests - counted[1])
             close(connection, int(row.number), status, nano, self._now(connection))
+
+    def _moment(self, connection: sa.Connection) -> datetime:
+        """Now, UTC; behind a clock that went back the beginning of the newest day of the account.
+
+        Else each day that it goes back to would have a budget of its own.
+        """
+        now = datetime.fromtimestamp(self._now(connection), UTC)
+        newest = newest_day(connection)
+        if newest <= now.date().isoformat():
+            return now
+        return datetime.fromisoformat(newest).replace(tzinfo=UTC)
 
     def _now(self, connection: sa.Connection) -> float:
         return self._clock() if self._clock is not None else self._state.now(connection)

@@ -154,6 +154,15 @@ def sums(
     return [int(value) for value in row]
 
 
+def newest_day(connection: sa.Connection) -> str:
+    """The newest day that something counts on, ISO 8601; empty: nothing does."""
+    days = (
+        sa.select(sa.func.max(spending.c.day)),
+        sa.select(sa.func.max(reservations.c.day)).where(reservations.c.status == "open"),
+    )
+    return max(str(connection.execute(statement).scalar() or "") for statement in days)
+
+
 def _in_scope(table: sa.Table, line: LimitLine) -> sa.ColumnElement[bool]:
     return sa.true() if line.scope == "home" else table.c[line.scope] == line.name
 

@@ -25,12 +25,18 @@ from tests.graph.state.lease_holder import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.registry import rows
-from twin_resources.storage.state.lease import LeaseBusy, LeaseLost, process_started
+from twin_resources.storage.state.lease import (
+    LeaseBusy,
+    LeaseLost,
+    boot_identity,
+    process_started,
+)
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import leases, routing, schema_number
 from twin_resources.storage.storage_faults import Away, Damaged
 
 PROCESSES = multiprocessing.get_context("forkserver")
+DAY_S = 86_400.0
 PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])
 
 
@@ -239,7 +245,8 @@ def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
 def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> None:
     with state.lease("table", ttl_s=600):
         with state.transaction() as connection:
-            connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid", pid=1))
+            elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere", "pid": 1}
+            connection.execute(sa.update(leases).values(elsewhere))
         with (
             pytest.raises(LeaseBusy, match="process 1 on elsewhere"),
             state.lease("table", wait_s=0.2),
@@ -255,9 +262,57 @@ def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> 
 def test_a_living_holder_renews(state: State) -> None:
     with state.lease("table", ttl_s=2.0) as lease:
         with state.transaction() as connection:
-            connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid"))
+            elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere"}
+            connection.execute(sa.update(leases).values(elsewhere))
         with pytest.raises(LeaseBusy), state.lease("table", wait_s=3.0):
             pytest.fail("the holder renews every .7 s")
+        lease.confirm()
+
+
+def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
+    """As a holder in another container leaves it that was killed; nobody renews it.
+
+    Args:
+        ends_in_s: by the monotonic clock; by the wall clock a day later, which went back since.
+    """
+    with state.transaction() as connection:
+        row = {
+            "name": "table", "holder": "gone", "machine": "elsewhere/boot/pid", "pid": 1,
+            "process_started": "1", "acquired_at": state.now(connection) + DAY_S, "boot": boot,
+            "expires_at": state.now(connection) + DAY_S,
+            "expires_monotonic": time.monotonic() + ends_in_s, "ttl_s": ttl_s,
+        }  # fmt: skip
+        connection.execute(sa.insert(leases).values(row))
+
+
+def test_a_clock_that_went_back_leaves_no_lease_for_a_day_in_the_same_boot(state: State) -> None:
+    leave_a_lease(state, boot=boot_identity(), ends_in_s=1.0, ttl_s=600)
+    with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+        pytest.fail("its time is not over")
+    with state.lease("table", wait_s=10):
+        pass
+
+
+def test_a_clock_that_went_back_leaves_no_lease_for_a_day_of_another_machine(state: State) -> None:
+    leave_a_lease(state, boot="elsewhere", ends_in_s=0, ttl_s=1.0)
+    for _ in range(2):  # a waiter gives up and comes again
+        with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+            pytest.fail("it might be renewed")
+    with state.lease("table", wait_s=10):
+        pass
+
+
+def test_a_clock_that_goes_forward_takes_no_lease_from_a_living_holder(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with state.lease("table", ttl_s=600) as lease:
+        with state.transaction() as connection:  # seen from another container of this machine
+            connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid"))
+        with monkeypatch.context() as patch:
+            real = State.now
+            patch.setattr(State, "now", lambda own, using: real(own, using) + DAY_S)
+            with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+                pytest.fail("taken from a living holder")
         lease.confirm()
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -169,6 +169,25 @@ def test_two_authors_two_keys_and_four_purposes_have_their_own(
     assert account.spent(author="bob", purpose="label").usd == 0.3
     assert account.spent(key="site", period="month") == AmountSpent(0.5, 0.0, 1)
     assert account.spent().usd == 1.9
+
+
+@pytest.mark.parametrize("back", [timedelta(days=3), timedelta(days=40), timedelta(days=20_000)])
+def test_a_clock_that_goes_back_opens_no_budget_again(
+    opened: Callable[..., SpendingAccount], clock: Clock, back: timedelta
+) -> None:
+    account = opened(home=SpendingLimit(usd_per_day=1.0, usd_per_month=20.0))
+    held = paid(account, 0.4)
+    spend(account, 0.6)
+    clock.now = NOON - back
+    with pytest.raises(OverLimit):
+        paid(account, 0.1)
+    assert account.left(purpose="answer", author="ada", key="site") == 0.0
+    assert account.problem(purpose="answer", author="ada", key="site") != ""
+    account.settle(held, 0.2)
+    assert account.spent().usd == 0.8
+    assert paid(account, 0.2).day == NOON.date().isoformat()
+    clock.now = NOON + timedelta(days=1)
+    assert paid(account, 1.0).day == clock.now.date().isoformat()
 
 
 def test_the_day_of_the_reservation_pays(

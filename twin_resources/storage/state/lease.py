@@ -4,6 +4,9 @@ Belongs here: taking, renewing and ending a lease, and telling whether its holde
 Does not belong here: what is done under a lease.
 Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870): a holder that stops
 renewing loses it by time; a holder on this machine that is dead loses it at once.
+
+Within one boot time is what runs since that boot, which no setting of the clock changes. Between
+machines it is the store's clock; where that went back, a waiter sees that a lease is not renewed.
 """
 # pyright: strict
 
@@ -32,6 +35,8 @@ from twin_resources.storage.storage_faults import StorageFault
 _POLL_S = 0.05
 # Holders of this process whose end could not be written: the store was full or away.
 _given_up: set[str] = set()
+# Holder and end of a lease of another machine by its name, and when it was first seen so.
+_seen: dict[str, tuple[tuple[str, float], float]] = {}
 
 
 class LeaseBusy(TwinError):
@@ -59,6 +64,13 @@ class Lease:
     holder: str
     ttl_s: float
 
+    def end(self, now: float) -> dict[str, float]:
+        """When it ends unless it is renewed, by both clocks."""
+        return {
+            "expires_at": now + self.ttl_s,
+            "expires_monotonic": time.monotonic() + self.ttl_s,
+        }
+
     def confirm(self) -> None:
         """Renew the lease now; call it right before a write that must not run beside another's.
 
@@ -69,7 +81,7 @@ class Lease:
             renewed = connection.execute(
                 sa.update(leases)
                 .where(leases.c.name == self.name, leases.c.holder == self.holder)
-                .values(expires_at=self.state.now(connection) + self.ttl_s)
+                .values(**self.end(self.state.now(connection)))
             ).rowcount
         if renewed != 1:
             raise LeaseLost(
@@ -132,7 +144,9 @@ def _acquire(lease: Lease, wait_s: float) -> None:
                         pid=os.getpid(),
                         process_started=process_started(os.getpid()) or "",
                         acquired_at=now,
-                        expires_at=now + lease.ttl_s,
+                        boot=boot_identity(),
+                        ttl_s=lease.ttl_s,
+                        **lease.end(now),
                     )
                 )
                 return
@@ -147,9 +161,27 @@ def _acquire(lease: Lease, wait_s: float) -> None:
 
 
 def _is_over(held: Any, now: float) -> bool:
-    if held.expires_at <= now or held.holder in _given_up:
+    if held.holder in _given_up:
         return True
-    return held.machine == machine_identity() and process_started(held.pid) != held.process_started
+    here = held.machine == machine_identity()
+    if here and process_started(held.pid) != held.process_started:
+        return True
+    if held.boot and held.boot == boot_identity():
+        return held.expires_monotonic <= time.monotonic()
+    return held.expires_at <= now or _is_not_renewed(held)
+
+
+def _is_not_renewed(held: Any) -> bool:
+    """Whether this process has seen the same end of a lease for longer than its holder may take.
+
+    Seen across calls: a waiter may give up sooner than that, and come again.
+    """
+    end, now = (held.holder, held.expires_at), time.monotonic()
+    known = _seen.get(held.name)
+    if known is None or known[0] != end:
+        _seen[held.name] = (end, now)
+        return False
+    return held.ttl_s is not None and now - known[1] > held.ttl_s
 
 
 def _renew_until(lease: Lease, ended: threading.Event) -> None:
@@ -160,6 +192,19 @@ def _renew_until(lease: Lease, ended: threading.Event) -> None:
             return  # the writer learns it from its own `confirm` before the next write
         except (OperationalError, StorageFault):
             continue  # the store is away: a later renewal works, or the lease ends by time
+
+
+@cache
+def boot_identity() -> str:
+    """Boot and time namespace: readings of the monotonic clock compare only within one of these.
+
+    Empty where the system does not name its boot (macOS).
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/time")
+    if not boot.exists():
+        return ""
+    return f"{boot.read_text().strip()}/{namespace.readlink() if namespace.exists() else ''}"
 
 
 @cache

@@ -191,6 +191,9 @@ def _add_missing_columns(connection: sa.Connection) -> None:
         state_schema.model_versions.c.kind,
         state_schema.trials.c.paired_at,
         state_schema.lowered_floors.c.stream,
+        state_schema.leases.c.boot,
+        state_schema.leases.c.expires_monotonic,
+        state_schema.leases.c.ttl_s,
     )
     for column in later:
         table = column.table.name

@@ -65,6 +65,10 @@ leases = sa.Table(
     sa.Column("process_started", sa.Text, nullable=False),
     sa.Column("acquired_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
+    # By the clock that runs since the holder's boot, for holders of the same boot; `lease.py`.
+    sa.Column("boot", sa.Text, nullable=False, server_default=""),
+    sa.Column("expires_monotonic", sa.Double),
+    sa.Column("ttl_s", sa.Double),
 )
 
 # Inputs for which a table's function gave no row: there is no row that could carry their hash.
