@@ -6,7 +6,6 @@ and an exit code. Does not belong here: the commands (a module a group).
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import sys
@@ -137,11 +136,10 @@ def _words_of(error: OSError) -> str:
 
 def _next_step_of(error: OSError) -> str:
     """What a person can do about it."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "free space on that disk, or name another folder with TWIN_HOME, and try again"
-    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return "make the folder writable, or name another with TWIN_HOME"
-    return "see the details"
+    from twin_resources.storage.storage_faults import fault_of
+
+    fault = fault_of(error, str(error.filename or ""))
+    return fault.cure if fault else "see the details"
 
 
 def _save_traceback() -> str:

@@ -146,17 +146,30 @@ def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
     saved.unlink()
 
 
-def test_a_full_disk_is_said_as_such(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Settings
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "free space there"),
+        (errno.EROFS, "mount that disk writable"),
+        (errno.EIO, "see that the disk is mounted"),
+        (errno.ENOENT, "see the details"),
+    ],
+)
+def test_an_error_of_the_disk_has_the_cure_of_its_cause(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home: Settings,
+    number: int,
+    says: str,
 ) -> None:
-    def full(*_: object, **__: object) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/disk/tables")
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number), "/disk/tables")
 
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", full)
+    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", fail)
     assert cli.run(["stop"]) == 1
     said = capsys.readouterr().err
-    assert "No space left on device: /disk/tables" in said
-    assert "free space" in said
+    assert f"{os.strerror(number)}: /disk/tables" in said
+    assert says in said
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, home: Settings) -> None:

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import fault_of, faults_told
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.kept_converter import Precision
 from twin_resources.storage.weights.weight_hashes import weight_hashes
@@ -154,7 +154,7 @@ def prepare_base_model(
     name = name or settings.base_model
     home = settings.weights_dir / _folder_name(name)
     tried = f"prepare the base model {name!r}"
-    with _disk_errors(tried, home), _lock(home), told_when_full(tried, home):
+    with _disk_errors(tried, home), _lock(home):
         prepared = _prepared(settings, name)
         if prepared is not None:
             return prepared
@@ -403,11 +403,14 @@ def _lock(home: Path) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TwinError(
-            tried,
-            found=f"{error.strerror or error} ({error.filename or folder})",
-            next_step="free space or mend the permissions there, or name another TWIN_HOME",
-        ) from error
+    with faults_told(tried, folder):
+        try:
+            yield
+        except OSError as error:
+            if fault_of(error, folder) is not None:
+                raise
+            raise TwinError(
+                tried,
+                found=f"{error.strerror or error} ({error.filename or folder})",
+                next_step="move away what stands there, or name another TWIN_HOME",
+            ) from error
