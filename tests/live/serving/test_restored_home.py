@@ -1,0 +1,102 @@
+"""A restored home answers as the saved one did, word by word, when the saved one is gone."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.live.serving.conftest import make_adapter
+from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.backup.restoring import restore
+from twin_resources.backup.saving import back_up
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.registry.policy import read_policy
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.weights import gguf
+
+pytestmark = pytest.mark.live
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
+
+QUESTIONS = ("How do I carry a clock?", "What is oil for?", "Who repairs boats in the rain?")
+
+
+@pytest.fixture(scope="module")
+def weights(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Base model and adapter as llama.cpp loads them: a real one, whose answers differ."""
+    folder = tmp_path_factory.mktemp("weights")
+    adapter = make_adapter(smollm2, folder / "adapter", scale=0.02)
+    return (
+        gguf.write_f16(smollm2, folder / "base.gguf"),
+        gguf.write_adapter(adapter, smollm2, folder / "adapter.gguf"),
+    )
+
+
+@pytest.fixture
+def living(home: Settings, weights: tuple[Path, Path]) -> Settings:
+    """A home whose author has a stable version, with weights and adapter in the home."""
+    base = home.weights_dir / "smollm2" / "0123"
+    checkpoint = home.checkpoints_dir / "ada" / "abcd"
+    for file, folder, name in zip(
+        weights, (base, checkpoint), ("model.gguf", "adapter.gguf"), strict=True
+    ):
+        folder.mkdir(parents=True)
+        shutil.copyfile(file, folder / name)
+    with closing(State.open(home.state_address)) as state:
+        registry = Registry(state, policy_path=home.policy_path)
+        registry.register(
+            author="ada",
+            checkpoint="abcd",
+            folder=str(checkpoint),
+            adapter_gguf=str(checkpoint / "adapter.gguf"),
+            base=str(base),
+            base_gguf=str(base / "model.gguf"),
+            template="t",
+            dataset_version="d",
+        )
+        registry.move("ada", 1, "parked", actor="test", reason="test")
+        registry.move("ada", 1, "stable", actor="test", reason="test", force=True)
+    return home
+
+
+def greedy_answers(settings: Settings) -> list[str]:
+    """What the stable version that the policy names says, the likeliest token each time."""
+    stable = read_policy(settings.policy_path).authors["ada"].stable
+    assert stable is not None
+    paths = (Path(stable.base_gguf), Path(str(stable.adapter_gguf)))
+    assert all(path.is_relative_to(settings.home) for path in paths)
+    answers: list[str] = []
+    with ModelServers(settings).serve(*paths, alias="ada/v1") as server:
+        for question in QUESTIONS:
+            asked = httpx.post(
+                f"{server.url}/chat/completions",
+                json={
+                    "model": server.alias,
+                    "messages": [{"role": "user", "content": question}],
+                    "temperature": 0,
+                    "max_tokens": 32,
+                },
+                headers={"Authorization": f"Bearer {server.key}"},
+                timeout=120,
+            )
+            answers.append(asked.raise_for_status().json()["choices"][0]["message"]["content"])
+    return answers
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_greedy_answers_are_the_same_after_a_restore(
+    living: Settings, tmp_path: Path, store: str, request: pytest.FixtureRequest
+) -> None:
+    before = greedy_answers(living)
+    assert len(set(before)) == len(QUESTIONS), "answers that differ, or the test says little"
+    back_up(living, str(tmp_path / "twin.tar"), report=lambda _line: None)
+    shutil.rmtree(living.home)
+    url = request.getfixturevalue("postgresql_url") if store == "postgresql" else ""
+    there = living.model_copy(update={"home": tmp_path / "restored", "state_url": url})
+    restore(there, str(tmp_path / "twin.tar"), report=lambda _line: None)
+    assert greedy_answers(there) == before
