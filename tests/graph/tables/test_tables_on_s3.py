@@ -9,7 +9,7 @@ import pytest
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.storage.state.state import State
-from twin_resources.storage.storage_faults import Away
+from twin_resources.storage.storage_faults import Away, Damaged
 from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
@@ -104,6 +104,29 @@ def test_missing_is_told_from_unreachable(on_s3: Tables, state: State) -> None:
     with pytest.raises(Away, match=r"TWIN_TABLES_URI.*the credentials and the network") as caught:
         away.exists("words", "mara")
     assert not isinstance(caught.value, TableMissing)
+
+
+def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
+    on_s3: Tables, s3_endpoint: str, request: pytest.FixtureRequest
+) -> None:
+    sync_words(on_s3, TEXTS)
+    client, name = client_of(s3_endpoint), bucket(request)
+    objects = [one["Key"] for one in client.list_objects_v2(Bucket=name)["Contents"]]
+    data = next(key for key in objects if "/data/" in key)
+    held = client.get_object(Bucket=name, Key=data)["Body"].read()
+    for broken in (b"", held[:-20]):
+        client.put_object(Bucket=name, Key=data, Body=broken)
+        with pytest.raises(Damaged):
+            on_s3.read("words", "mara")
+    client.delete_object(Bucket=name, Key=data)
+    with pytest.raises(Damaged):
+        on_s3.read("words", "mara", where="post = 'a'")
+    client.put_object(Bucket=name, Key=data, Body=held)
+    assert on_s3.read("words", "mara").height == 6
+    newest = min(key for key in objects if key.endswith(".manifest"))
+    client.put_object(Bucket=name, Key=newest, Body=b"")
+    with pytest.raises(Damaged):
+        on_s3.read("words", "mara")
 
 
 def test_the_environment_is_enough(

@@ -1,0 +1,52 @@
+"""After `twin repair` the assets of an import make what was lost anew, with the same versions."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from twin_cli.commands.repair_command import run_repair
+
+from tests.graph.test_former_home import former, instance
+from twin_assets.definitions import defs
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+__all__ = ["former", "instance"]  # fixtures
+AUTHOR, ASSETS = "ada", ("raw_posts", "cleaned_documents")
+
+
+def materialize(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Import and clean the author's posts; the data version of each asset as Dagster has it."""
+    keys = [dg.AssetKey(name) for name in ASSETS]
+    job = defs.resolve_implicit_job_def_def_for_assets(keys)
+    assert job is not None
+    done = job.execute_in_process(instance=instance, partition_key=AUTHOR, asset_selection=keys)
+    assert done.success
+    return {
+        event.asset_key.to_user_string(): (event.materialization.tags or {})["dagster/data_version"]
+        for event in done.get_asset_materialization_events()
+        if event.asset_key in keys
+    }
+
+
+def test_lost_posts_and_documents_come_back_as_they_were(
+    former: Settings, instance: dg.DagsterInstance
+) -> None:
+    before = materialize(instance)
+    assert set(before) == set(ASSETS)
+    posts, documents = (Path(former.tables_base, AUTHOR, f"{name}.lance") for name in ASSETS)
+    min((posts / "_versions").glob("*.manifest")).write_bytes(b"")
+    for file in (documents / "data").iterdir():
+        file.unlink()
+    assert run_repair(former, agreed=True, as_json=False, console=Console(quiet=True)) == 0
+    with closing(State.open(former.state_address)) as state:
+        tables = Tables(former.tables_base, state=state)
+        assert tables.exists(ASSETS[0], AUTHOR)
+        assert tables.read(ASSETS[1], AUTHOR).height == 0, "the version in which it was made"
+        assert materialize(instance) == before
+        for name in ASSETS:
+            assert tables.data_version(name, AUTHOR) == before[name]
