@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +27,8 @@ from twin_cli.commands.doctor.findings import Diagnostic, looked
 from tests.documented import documented, shape
 from tests.graph.s3 import KEY, client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
 from twin_resources.processes.endpoints import write_private
@@ -253,6 +256,17 @@ def test_the_state_in_sqlite(home: Settings) -> None:
     broken = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
     assert verdict(stores.look_at_state(broken)) == "fail"
+
+
+def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
+    with closing(State.open(home.state_address)) as state:
+        for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):
+            ahead = time.time() + days * 86_400
+            account = SpendingAccount(state, SpendingLimits(), clock=lambda ahead=ahead: ahead)
+            account.reserve(purpose="answer", author="ada", key="", most_usd=0.1)
+            found = list(stores.look_at_state(home))
+            assert [one.verdict for one in found] == verdicts
+    assert "set the clock right" in found[-1].remedy
 
 
 def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: int) -> None:

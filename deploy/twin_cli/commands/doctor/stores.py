@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+    from twin_resources.access.account_rows import newest_day, spending
     from twin_resources.registry.home_state import check_none_served, check_state_of_home
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
@@ -60,6 +62,8 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             number = connection.execute(query).scalar() or 0
+            is_spent = sa.inspect(connection).has_table(spending.name)
+            account_day = newest_day(connection) if is_spent else ""
     except TwinError as error:
         yield fail(name, error.found, error.next_step)
         return
@@ -68,6 +72,11 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
         yield fail(name, message, "run the newer llm-twin that wrote it")
     else:
         yield ok(name, f"{shown}, schema {number}")
+    today = datetime.now(UTC).date().isoformat()
+    if account_day > today:
+        message = f"the account has counted on {account_day}, and the clock says {today}"
+        remedy = "set the clock right; until that day what is spent counts on it"
+        yield warn("account", message, remedy)
 
 
 def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
