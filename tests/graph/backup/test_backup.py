@@ -10,6 +10,8 @@ import re
 import shutil
 import sqlite3
 import tarfile
+import threading
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from typer.testing import CliRunner
 
 from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.tables.words import sync_words
 from tests.graph.test_former_home import former
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.access.account_rows import account_tables
@@ -41,6 +44,7 @@ from twin_resources.quality.ledger.ledger_tables import metadata as ledger_table
 from twin_resources.registry.policy import Policy, read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.state.database_files import check_database
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import Damaged, DiskFull
 from twin_resources.storage.tables.tables import Tables
@@ -285,6 +289,43 @@ def test_a_backup_that_is_not_whole_restores_nothing(
         restore(there, str(tmp_path / "none.tar"), report=quiet)
     assert not there.home.exists()
     assert not list(living.home.parent.glob("*.restoring"))
+
+
+def test_a_home_is_saved_while_others_write_to_it(living: Settings, tmp_path: Path) -> None:
+    """Tables, state and outbox each as of one moment; nobody who writes fails."""
+    ended, written = threading.Event(), [0]
+
+    def write() -> None:
+        outbox = Outbox(outbox_path(living))
+        with closing(State.open(living.state_address)) as state:
+            tables = Tables(living.tables_base, state=state)
+            while not ended.is_set():
+                number = written[0]
+                sync_words(tables, {f"p{at}": f"word {number}" for at in range(number % 7 + 1)})
+                outbox.put_scores([QueuedScore(f"n{number}", "t1", "thumbs", 1.0)])
+                written[0] += 1
+        outbox.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while written[0] < 2 and writer.is_alive():
+            time.sleep(0.01)
+        began = written[0]
+        for turn in range(3):
+            back_up(living, str(tmp_path / f"{turn}.tar"), report=quiet)
+        assert writer.is_alive()
+        assert written[0] > began
+    finally:
+        ended.set()
+        writer.join()
+    for turn in range(3):
+        there = new_home(living, f"restored-{turn}")
+        restore(there, str(tmp_path / f"{turn}.tar"), report=quiet)
+        with closing(State.open(there.state_address)) as state:
+            rows = Tables(there.tables_base, state=state).read("words", "mara")
+        assert rows.height in range(2, 15)
+        check_database(outbox_path(there))
 
 
 def test_a_damaged_table_is_not_saved_as_if_it_were_whole(living: Settings, tmp_path: Path) -> None:
