@@ -38,7 +38,7 @@ from twin_resources.storage.sources.object_store import (
     opened_object,
 )
 
-IMPORT_VERSION = "5"
+IMPORT_VERSION = "6"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
 
 _EXPORT = re.compile(

@@ -111,7 +111,7 @@ def test_site_travels_as_json_and_an_unknown_zone_is_utc() -> None:
         (b"text\x00text", "binary"),
         (b"\x81\x8d\x8f\x90\x9d" * 9, "not_utf8"),
         (b"\xff\xfe\x00", "not_utf8"),
-        (b"---\ntitle: [\n---\ntext", "broken_front_matter"),
+        (b"---\ntitle: A\n\ntext", "broken_front_matter"),
         (b"x" * (MAX_POST_BYTES + 1), "too_large"),
     ],
 )

@@ -16,19 +16,29 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import yaml
 
-from twin_assets.corpus.importers.held_back import says_held_back
+from twin_assets.corpus.importers import lenient_fields
+from twin_assets.corpus.importers.held_back import held_back_line, why_held_back
 
-# Jekyll closes YAML by `...` as well.
+# Jekyll closes YAML by `...` as well; gray-matter names the language behind the fence.
 _FENCE = re.compile(
-    r"\A(?:(---)|\+\+\+)[ \t]*\r?\n(.*?)^(?(1)(?:---|\.\.\.)|\+\+\+)[ \t]*(?:\r?\n|\Z)",
+    r"\A(?:(---)(?:ya?ml)?|(?:\+\+\+|---toml))[ \t]*\r?\n(.*?)"
+    r"^(?(1)(?:---|\.\.\.)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+# A fence that misses or has too many of its marks opens a head where fields of a post follow.
+_DAMAGED = re.compile(
+    r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
+# Generators want the fence in the first line; who wrote it below a blank one or a comment meant it.
+_LEAD = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,2000}-->)*", re.DOTALL)
 # A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
 # same in code blocks only, and those begin with a fence of their own.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
@@ -37,12 +47,17 @@ _CLOSED = re.compile(
     r"\A(?=\w[\w ]{0,30}:)((?:(?!---)[^\r\n]*(?:\r\n|\n)){1,60}?)---+[ \t]*(?:\r?\n|\Z)"
 )
 _METADATA_LINE = re.compile(
-    r"[ ]{0,3}([A-Za-z][A-Za-z0-9_ -]{0,30}?)[ \t]*::?(?:[ \t]+|$|(?=\w))(.*)"
+    r"(?:[ ]{0,3}|[-*][ ]+)([^\W\d_][\w -]{0,30}?)[ \t]*(::?)(?:[ \t]+|$|(?=\w))(.*)"
+)
+# A title in Markdown, Textile or AsciiDoc, or a line that marks underline.
+_TITLE = re.compile(
+    r"\A(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+|[^\r\n]*\w[^\r\n]*\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n\s*"
 )
 _TELLING = frozenset(
     {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
     | {"published", "draft", "public", "private", "publish", "visibility", "permalink", "url"}
+    | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
 )
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
 # Sixteen aliases can repeat one node some 360 times; without a bound, nine lines of nine build a
@@ -63,38 +78,70 @@ class BrokenFrontMatterError(ValueError):
     """The block is there and cannot be parsed; the message is the parser's, in one line."""
 
 
+class _SyntaxError(BrokenFrontMatterError):
+    """The parser refuses a block that is neither too deep nor too large: its lines may be read."""
+
+
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Split `text` into its fields (empty when there is no front matter) and its body.
 
-    A `---` line that opens no mapping is a thematic break and stays in the body.
+    A `---` line that opens no mapping is a thematic break and stays in the body. A block that does
+    not parse is read entry by entry (`lenient_fields`). Lines below the title (Notion) are a head
+    as well.
 
     Raises:
-        BrokenFrontMatterError: the block does not parse, or is never closed.
+        BrokenFrontMatterError: the block is never closed, or nests or repeats without end.
     """
-    if _JSON_OPENING.match(text):
-        return _split_json(text)
+    lead = _LEAD.match(text)
+    start = text[lead.end() :] if lead else text
+    if _JSON_OPENING.match(start):
+        fields, body = _split_json(start)
+        return (fields, body) if fields else ({}, text)
+    head = _fenced(start) or _closed_only(start)
+    if head is not None:
+        return head
+    if _OPENING.match(text) and not _FENCE.match(text):
+        raise BrokenFrontMatterError("it is opened and never closed")
+    if (head := _split_metadata(start)) is not None:
+        return head
+    if (title := _TITLE.match(start)) and (below := _split_metadata(start[title.end() :])):
+        return below[0], start[: title.end()] + below[1]
+    return _held_in_words(start[title.end() :] if title else start) or _held_in_words(start), text
+
+
+def _fenced(text: str) -> tuple[dict[str, Any], str] | None:
+    """Fields and body of a block between fences; None where there is none."""
     match = _FENCE.match(text)
-    if match is None and (closed := _closed_only(text)) is not None:
-        return closed
+    if match is not None:
+        fields = _fields_of(match[2], is_yaml=bool(match[1]))
+        return None if fields is None else (fields, text[match.end() :])
+    match = _DAMAGED.match(text)
     if match is None:
-        if _OPENING.match(text):
-            raise BrokenFrontMatterError("it is opened and never closed")
-        if (metadata := _split_metadata(text)) is not None:
-            return metadata
-        _refuse_held_back(text)
-        return {}, text
-    body = text[match.end() :]
-    fields = _parsed(match[2], is_yaml=bool(match[1]))
-    if fields is None:
-        return {}, body
-    if not isinstance(fields, dict):
-        # `status:draft` without a space is a scalar to YAML, and a field to who wrote it.
-        block = _split_metadata(match[2].strip("\r\n") + "\n\n") if match[1] else None
-        if block is not None:
-            return block[0], body
-        _refuse_held_back(text)
-        return {}, text
-    return _named(cast("dict[object, Any]", fields)), body
+        return None
+    fields = _fields_of(match[2], is_yaml=bool(match[1]))
+    return (fields, text[match.end() :]) if fields and _is_telling(fields, held=fields) else None
+
+
+def _fields_of(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
+    """The fields of a fenced block; None where it holds prose."""
+    try:
+        parsed = _parsed(block, is_yaml=is_yaml)
+    except _SyntaxError:
+        read = lenient_fields.of_yaml if is_yaml else lenient_fields.of_toml
+        return read(block, partial(_parsed, is_yaml=is_yaml))
+    if parsed is None:
+        return {}
+    if isinstance(parsed, dict):
+        return _named(cast("dict[object, Any]", parsed))
+    # `status:draft` without a space is a scalar to YAML, and a field to who wrote it.
+    lines = _split_metadata(block.strip("\r\n") + "\n\n") if is_yaml else None
+    return lines[0] if lines else None
+
+
+def _is_telling(fields: Mapping[str, Any], *, held: Mapping[str, Any]) -> bool:
+    """Whether they name a title, or two fields that posts have, or what holds the post back."""
+    telling = _TELLING & fields.keys()
+    return "title" in telling or len(telling) > 1 or bool(why_held_back(held))
 
 
 def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
@@ -102,52 +149,48 @@ def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
     match = _CLOSED.match(text)
     if match is None:
         return None
-    try:
-        fields = _parsed(match[1], is_yaml=True)
-    except BrokenFrontMatterError:
-        return None
-    if not isinstance(fields, dict):
-        return None
-    named = _named(cast("dict[object, Any]", fields))
-    return (named, text[match.end() :]) if _TELLING & named.keys() else None
+    fields = _fields_of(match[1], is_yaml=True)
+    return (fields, text[match.end() :]) if fields and _TELLING & fields.keys() else None
 
 
 def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     """Lines `Key: value` at the very start, up to a blank one; None where the first are prose.
 
-    They are metadata when each is a field (or goes on by four spaces) and they name a title, or two
-    fields that posts have, or what holds the post back: `status: draft` alone is no sentence.
+    They are metadata when each is a field (or goes on by four spaces) and they are telling
+    (`_is_telling`): `status: draft` alone is no sentence. Logseq's `key:: value` is metadata
+    whatever its key, and ends before the first line that is none.
     """
     fields: dict[str, Any] = {}
-    last, position = "", 0
+    last, position, is_logseq = "", 0, True
     for line in text.splitlines(keepends=True):
-        position += len(line)
         bare = line.rstrip()
+        match = _METADATA_LINE.fullmatch(bare)
+        if match is None and bare and fields and is_logseq:
+            break
+        position += len(line)
         if not bare:
             break
-        match = _METADATA_LINE.fullmatch(bare)
         if match is not None:
+            is_logseq = is_logseq and match[2] == "::"
             last = " ".join(match[1].lower().split())
-            fields[last] = f"{fields[last]}, {match[2]}" if last in fields else match[2]
+            fields[last] = f"{fields[last]}, {match[3]}" if last in fields else match[3]
         elif last and line.startswith(("    ", "\t")):
             fields[last] = f"{fields[last]} {bare.strip()}".strip()
         else:
             return None
         if len(fields) > _MOST_METADATA:
             return None
-    telling = _TELLING & fields.keys()
-    is_head = "title" in telling or len(telling) > 1
-    if not is_head and not any(says_held_back(f"{key}: {value}") for key, value in fields.items()):
-        return None
-    return fields, text[position:]
+    said = dict(line for key in fields if (line := held_back_line(f"{key}: {fields[key]}")))
+    is_head = bool(fields) and (is_logseq or _is_telling(fields, held=said))
+    return (fields, text[position:]) if is_head else None
 
 
-def _refuse_held_back(text: str) -> None:
-    """A text without front matter whose first lines say that it is a draft is a damaged one."""
+def _held_in_words(text: str) -> dict[str, Any]:
+    """What the first lines of a text without a head say of its being held back."""
     head = _HEAD.match(text)
-    lines = [line for line in head[0].splitlines() if ":" in line or "=" in line] if head else []
-    if head and any(map(says_held_back, lines)) and not _CODE.search(head[0]):
-        raise BrokenFrontMatterError("it says that the post is held back, and does not open")
+    if head is None or _CODE.search(head[0]):
+        return {}
+    return dict(filter(None, map(held_back_line, head[0].splitlines())))
 
 
 def _parsed(block: str, *, is_yaml: bool) -> object:
@@ -157,9 +200,13 @@ def _parsed(block: str, *, is_yaml: bool) -> object:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         _refuse_bombs(block, loader)
         return yaml.load(block, Loader=loader)
+    except BrokenFrontMatterError:
+        raise
     # ValueError: PyYAML builds dates while it parses, so 2021-13-45 fails there.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BrokenFrontMatterError(" ".join(str(error).split())) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _SyntaxError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise BrokenFrontMatterError("it nests without end") from error
 
 
 def _refuse_bombs(block: str, loader: Any) -> None:
@@ -183,6 +230,8 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
+        if (lenient := lenient_fields.of_json(text)) is not None:
+            return lenient[0], text[lenient[1] :]
         if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
             raise BrokenFrontMatterError(" ".join(str(error).split())) from error
         return {}, text
@@ -193,7 +242,13 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _named(fields: dict[object, Any]) -> dict[str, Any]:
-    return {str(key).strip().lower(): value for key, value in fields.items()}
+    """Keys in lower case; of two spellings of one key, what holds the post back counts."""
+    named: dict[str, Any] = {}
+    for key, value in fields.items():
+        name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
+        if name not in named or not why_held_back({name: named[name]}):
+            named[name] = value
+    return named
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:

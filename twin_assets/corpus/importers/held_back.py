@@ -39,6 +39,8 @@ class _Rule:
 _TABLE: Mapping[str, _Rule] = {
     **dict.fromkeys(("draft", "drafts", "isdraft", "wip", "unpublished"), _Rule("draft")),
     **dict.fromkeys(("saveasdraft", "ignorepublish", "unfinished"), _Rule("draft")),
+    **dict.fromkeys(("entwurf", "brouillon", "borrador", "rascunho", "bozza"), _Rule("draft")),
+    **dict.fromkeys(("черновик", "草稿", "下書き"), _Rule("draft")),
     **dict.fromkeys(("published", "publish", "ispublished", "dgpublish"), _Rule("draft", "no")),
     **dict.fromkeys(("private", "isprivate", "secret", "confidential"), _Rule("private")),
     **dict.fromkeys(("protected", "encrypted", "encrypt"), _Rule("private")),
@@ -54,7 +56,8 @@ _TABLE: Mapping[str, _Rule] = {
 
 _STATUS_KEYS = frozenset(
     {"status", "state", "visibility", "access", "audience", "publishstatus", "poststatus"}
-    | {"publicationstatus", "publishstate", "stage", "privacy"}
+    | {"publicationstatus", "publishstate", "stage", "privacy", "contentstatus"}
+    | {"estado", "statut", "stato", "статус", "状态", "상태"}
 )
 _STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(words, re.IGNORECASE))
@@ -62,7 +65,8 @@ _STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "draft",
             r"(?:drafts?|wip|work[ _-]in[ _-]progress|in[ _-]?progress|unpublished|pending"
-            r"|unfinished|not[ _-](?:yet[ _-])?published|review|in[ _-]review|idea|trash(?:ed)?"
+            r"|unfinished|not[ _-](?:yet[ _-])?published|not[ _-](?:yet[ _-])?started"
+            r"|to[ _-]?do|backlog|review|in[ _-]review|idea|trash(?:ed)?"
             r"|deleted|skip|future|scheduled|auto-draft|entwurf|brouillon|borrador|rascunho|bozza|concept|szkic"
             r"|черновик|草稿|下書き|초안)",
         ),
@@ -104,29 +108,42 @@ _VOCABULARY = sorted(
 _JOINED = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
 _SEPARATED = re.compile(r"[\s_.-]+")
+_STRICTEST_FIRST = (
+    *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
+)
 # Whose members are the post's own, as Zola's `[extra]` and Hugo's `[params]` are.
 _WITHIN = ("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing")
-_LINE = re.compile(r"[ \t]*[\"']?([A-Za-z][\w-]{1,30})[\"']?[ \t]*(?:::?|=)(.*)")
+_LINE = re.compile(
+    r"[ \t]*(?:[-*][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
+    r"[ \t]*(?:::?|=)(.*)"
+)
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _SQUEEZED = re.compile(r"[\s_-]+")
 
 
-def why_held_back(fields: Mapping[str, Any]) -> str:
+def why_held_back(*heads: Mapping[str, Any]) -> str:
     """Why a post's own fields keep it from readers: `draft`, `private`, `followers`, `paid`,
     `unlisted`, `not_published`, `expired`, or `held_back_by_…` with an unknown key's name; "" where
     nothing does.
 
     Args:
-        fields: of the front matter or metadata.
+        heads: of front matter, of the format's own metadata: each place in which it may be said.
 
     The strictest wins: what is private and a draft is private, so that asking for drafts does not
     bring it in.
     """
+    reasons = {_of_head(fields) for fields in heads}
+    known = (one for one in _STRICTEST_FIRST if one in reasons)
+    return next(known, "") or next(filter(None, sorted(reasons)), "")
+
+
+def _of_head(fields: Mapping[str, Any]) -> str:
     reasons = {reason for reason in _known(fields) if reason}
     for name in _WITHIN:
         inner = fields.get(name)
         if isinstance(inner, dict):
             reasons |= {one for one in _known(cast("dict[Any, Any]", inner)) if one}
-    for reason in ("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"):
+    for reason in _STRICTEST_FIRST:
         if reason in reasons:
             return reason
     said_public = any(
@@ -138,16 +155,17 @@ def why_held_back(fields: Mapping[str, Any]) -> str:
     return next((reason for name, value in fields.items() if (reason := _unknown(name, value))), "")
 
 
-def says_held_back(line: str) -> bool:
-    """Whether a line of text, `key: value` or `key = value`, would hold a post back.
+def held_back_line(line: str) -> tuple[str, str] | None:
+    """Key and value of a line of text, `key: value` or `key = value`, that would hold a post back.
 
     For blocks that cannot be parsed; `password: …` in prose is none.
     """
-    match = _LINE.fullmatch(line)
+    match = _LINE.fullmatch(line.rstrip())
     if match is None or _TABLE.get(squeezed(match[1]), _Rule("", "")).when == "set":
-        return False
+        return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
-    return bool(list(filter(None, _known({match[1]: value}))))
+    is_held = any(_known({match[1]: value}))
+    return (match[1].lower(), value) if is_held else None
 
 
 @lru_cache(maxsize=4096)
@@ -195,7 +213,7 @@ def _of_status(value: object) -> str:
     if isinstance(value, list):
         reasons = [_of_status(one) for one in cast("list[object]", value)]
         return next(filter(None, reasons), "")
-    text = str(value).strip().strip("#") if isinstance(value, str) else ""
+    text = _EDGES.sub("", value) if isinstance(value, str) else ""
     return next((reason for reason, words in _STATUS if words.fullmatch(text)), "")
 
 

@@ -1,0 +1,117 @@
+"""Fields of a head that its own format refuses: read entry by entry, line by line.
+
+Belongs here: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, a comma
+too many. Does not belong here: where a head begins and ends, strict parsers (`front_matter`).
+
+One entry that cannot be parsed costs itself: it is text then, and the others are what they say. A
+line below such an entry that would hold the post back counts as if it stood by itself.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from twin_assets.corpus.importers.held_back import held_back_line
+
+Parse = Callable[[str], object]
+"""A strict parser of one entry, which raises `ValueError` or returns a mapping."""
+
+_YAML_ENTRY = re.compile(r"([\"']?)([^\W\d_][^:\n#]{0,60}?)\1[ \t]*::?(?:[ \t]+(.*)|$|(?=\w)(.*))")
+_TOML_ENTRY = re.compile(r"([\"']?)([^\W\d_][\w .-]{0,60}?)\1[ \t]*[=:][ \t]*(.*)()")
+_TOML_TABLE = re.compile(r"^\[+([\w .\"'-]+)\]+[ \t]*(?:#.*)?$", re.MULTILINE)
+_JSON_ENTRY = re.compile(r"[ \t]*[\"']?([\w .-]{1,60}?)[\"']?[ \t]*:[ \t]*(.+?)[ \t]*,?[ \t]*")
+_ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
+
+
+def of_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
+    """The fields of a block of YAML; None where most of its lines are prose."""
+    return _of_lines(block, parse, _YAML_ENTRY)
+
+
+def of_toml(block: str, parse: Parse) -> dict[str, Any] | None:
+    """The fields of a block of TOML, tables as mappings; None where most of its lines are prose."""
+    parts = _TOML_TABLE.split(block)
+    fields: dict[str, Any] = {}
+    for name, part in zip(["", *parts[1::2]], parts[::2], strict=True):
+        read = _of_lines(part, parse, _TOML_ENTRY)
+        if read is None:
+            return None
+        fields |= {name.strip(" \"'").lower(): read} if name else read
+    return fields
+
+
+def of_json(text: str) -> tuple[dict[str, Any], int] | None:
+    """The fields of an object over several lines, and where it ends; None where its end or one of
+    its lines cannot be told."""
+    fields: dict[str, Any] = {}
+    position = 0
+    for number, line in enumerate(text.splitlines(keepends=True)):
+        position += len(line)
+        bare = line.strip()
+        if number == 0 or not bare or bare.startswith("//"):
+            if number == 0 and bare != "{":
+                return None
+            continue
+        if bare == "}":
+            return fields, position
+        match = _JSON_ENTRY.fullmatch(line.rstrip("\r\n"))
+        if match is None:
+            return None
+        try:
+            fields[match[1].strip().lower()] = json.loads(match[2])
+        except (ValueError, RecursionError):
+            fields[match[1].strip().lower()] = _unquoted(match[2])
+    return None
+
+
+def _of_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any] | None:
+    entries: list[tuple[re.Match[str], list[str]]] = []
+    odd = 0
+    for line in block.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = entry.fullmatch(line.rstrip())
+        if match is not None:
+            entries.append((match, []))
+        elif entries:
+            odd += not line.startswith((" ", "\t", "-", "]", "}", '"', "'"))
+            entries[-1][1].append(line)
+        else:
+            odd += 1
+    if odd > len(entries):
+        return None
+    fields: dict[str, Any] = {}
+    for match, below in entries:
+        for key, value in _of_entry(match, below, parse).items():
+            fields.setdefault(key, value)
+    return fields
+
+
+def _of_entry(match: re.Match[str], below: list[str], parse: Parse) -> dict[str, Any]:
+    try:
+        parsed = parse("\n".join([match[0], *below]) + "\n")
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, dict) and parsed:
+        return {str(key).strip().rstrip(":").lower(): value for key, value in parsed.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    said = _unquoted(match[3] or match[4] or "")
+    items = [item for line in below if (item := _ITEM.fullmatch(line))]
+    value: object = said
+    if not said and below and len(items) == len(below):
+        value = [_unquoted(item[1]) for item in items]
+    elif below:
+        value = " ".join([said, *(line.strip() for line in below)]).strip()
+    fields = {match[2].strip().lower(): value}
+    held = (one for line in below if (one := held_back_line(line)))
+    return fields | dict(held)
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1].strip()
+    return value
