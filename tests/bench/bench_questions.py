@@ -58,7 +58,8 @@ def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
     """`cleaned_documents` of an author: all posts, or `POSTS_EACH` by lot."""
     from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
     from twin_assets.corpus.corpus_tables import RawPosts, columns_of
-    from twin_assets.corpus.importers.posts import UnreadablePostError, read_post
+    from twin_assets.corpus.importers.post_head import UnreadablePostError
+    from twin_assets.corpus.importers.posts import read_post
     from twin_assets.corpus.raw_rows import row_of_post
 
     folder = folder_of(author)

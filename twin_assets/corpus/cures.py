@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from twin_assets.corpus.cleaning import FEWEST_WORDS
 from twin_assets.corpus.importers import held_back
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES
+from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 _SAID_ELSEWHERE = "nothing is lost: another post says the same and is kept"
 _ASKED_FOR = "add --include {} if it is to be imported"
@@ -25,6 +25,9 @@ CURES: Mapping[str, str] = {
     "its folder (11ty)",
     "not_its_format": "it is damaged, or not what its name says: save it again",
     "not_prose": "it holds no sentences (a list, a table, a log): nothing to do",
+    "chat": "a talk of several people is not read: copy what the author says in it into a post",
+    "mail": "mail is not read: copy what the author wrote in it into a post",
+    "key_or_signature": "it is a key or a signature and no text: nothing to do",
     "template": "it waits to be filled in: it is no post",
     "empty": "write something below its title, or take it out of the folder",
     "no_text": "it has no prose of its own: nothing to do",

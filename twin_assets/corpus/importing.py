@@ -20,7 +20,8 @@ from typing import Any, Protocol
 import polars as pl
 
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
-from twin_assets.corpus.importers.posts import UnreadablePostError, read_post
+from twin_assets.corpus.importers.post_head import UnreadablePostError
+from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.importers.publication import NOT_YET
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site

@@ -10,8 +10,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from twin_assets.corpus.importers.posts import Post, content_hash, markup_of
+from twin_assets.corpus.importers.posts import Post, content_hash
 from twin_assets.corpus.importers.record import ExportRecord
+from twin_assets.corpus.importers.suffixes import markup_of
 
 
 def row_of_post(post: Post) -> dict[str, Any]:

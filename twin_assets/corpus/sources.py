@@ -22,14 +22,14 @@ from twin_assets.corpus.importers.feed_download import download_feed, shown_addr
 from twin_assets.corpus.importers.folders import Folder, holds_markdown, scan, scan_prefix
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.recognition import (
     has_markdown_posts,
     importer_of,
     refuse_exports,
 )
 from twin_assets.corpus.importers.site_layout import missing_extra
-from twin_assets.corpus.importers.text_formats import EXTRA, OFFICE, suffix_of
+from twin_assets.corpus.importers.suffixes import OFFICE, markup_of, suffix_of
+from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.sources.object_store import (

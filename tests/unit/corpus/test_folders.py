@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.importers.folders import Folder, scan
-from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.post_head import UnreadablePostError
+from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.site import Site
 from twin_resources.errors import TwinError
 

@@ -165,8 +165,8 @@ def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) ->
         ("---toml\ntitle = 'A'\n---\ntext", {"title": "A"}),
         ("\n\n<!-- moved -->\n---\ntitle: A\n---\ntext", {"title": "A"}),
         ("title:: A\nfamily:: [[B]] [[C]]\n- text", {"title": "A", "family": "[[B]] [[C]]"}),
-        ("# A\n\nStatus: 📝 Draft\nOwner: Ana\n\ntext", {"status": "📝 Draft", "owner": "Ana"}),
-        ("A\n===\n\nstatus: draft\n\ntext", {"status": "draft"}),
+        ("# A\n\nStatus: 📝 Draft\n\ntext", {"title": "A", "status": "📝 Draft"}),
+        ("A\n===\n\nstatus: draft\n\ntext", {"title": "A", "status": "draft"}),
     ],
 )  # fmt: skip
 def test_a_head_that_its_format_refuses_is_read_line_by_line(

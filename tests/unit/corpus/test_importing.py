@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES
+from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_assets.corpus.importing import STORED_COLUMNS, changes, inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError

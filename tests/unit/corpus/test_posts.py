@@ -9,15 +9,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import (
-    MAX_POST_BYTES,
     Site,
-    UnreadablePostError,
     content_hash,
     date_and_title_in_name,
     first_heading,
     read_post,
 )
+from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 ANYTHING = st.recursive(
     st.none()

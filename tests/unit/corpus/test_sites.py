@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.post_head import UnreadablePostError
+from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from twin_assets.corpus.importers.eleventy_data import data_files
 from twin_assets.corpus.importers.git_blame import Addition, additions, repository_of
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
-from twin_assets.corpus.importers.posts import markup_of, most_bytes
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
@@ -35,7 +34,8 @@ from twin_assets.corpus.importers.site_layout import (
     why_no_post,
     why_outside,
 )
-from twin_assets.corpus.importers.text_formats import EXTRA, is_read, suffix_of
+from twin_assets.corpus.importers.suffixes import markup_of, most_bytes, suffix_of
+from twin_assets.corpus.importers.text_formats import EXTRA, is_read
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.object_store import (
     StoredObject,

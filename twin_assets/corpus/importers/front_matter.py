@@ -49,10 +49,13 @@ _CLOSED = re.compile(
 _METADATA_LINE = re.compile(
     r"(?:[ ]{0,3}|[-*][ ]+)([^\W\d_][\w -]{0,30}?)[ \t]*(::?)(?:[ \t]+|$|(?=\w))(.*)"
 )
-# A title in Markdown, Textile or AsciiDoc, or a line that marks underline.
+# A title in Markdown, Textile or AsciiDoc, or a line that marks underline; Org's keywords.
 _TITLE = re.compile(
-    r"\A(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+|[^\r\n]*\w[^\r\n]*\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n\s*"
+    r"\A(?:(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+|[^\r\n]*\w[^\r\n]*\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n"
+    r"|(?:#\+\w+:[^\r\n]*\r?\n)+)\s*"
 )
+_TITLE_MARKS = re.compile(r"\A(?:#+|=|h1\.)[ \t]+")
+_INLINE = re.compile(r"[\[<&`*_]|#\+")  # who reads the markup makes words of such a title
 _TELLING = frozenset(
     {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
@@ -105,7 +108,9 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     if (head := _split_metadata(start)) is not None:
         return head
     if (title := _TITLE.match(start)) and (below := _split_metadata(start[title.end() :])):
-        return below[0], start[: title.end()] + below[1]
+        words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
+        named = {} if _INLINE.search(words) else {"title": words}
+        return named | below[0], start[: title.end()] + below[1]
     return _held_in_words(start[title.end() :] if title else start) or _held_in_words(start), text
 
 

@@ -21,16 +21,17 @@ from pathlib import Path
 from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
-from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES, first_heading
+from twin_assets.corpus.importers.post_head import UnreadablePostError, read_post_head
+from twin_assets.corpus.importers.posts import first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import (
     is_about_the_folder,
     is_generated_site,
     site_within,
 )
+from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_resources.errors import TwinError
 
 NAME = "git"
@@ -219,10 +220,13 @@ def _record(
     whole = b"".join(line.text for line in lines)
     if reason := _why_not_read(whole):
         return Skipped(path, reason)
-    fields, body = _without_front_matter(whole.decode("utf-8"))
-    if held := why_held_back(fields):
+    try:
+        head = read_post_head(whole, source_id=path)
+    except UnreadablePostError as error:
+        return Skipped(path, error.reason)
+    if held := head.why_held_back():
         return Skipped(path, held)
-    lines = lines[whole.decode("utf-8").count("\n") - body.count("\n") :]
+    lines = lines[head.text.count("\n") - head.body.count("\n") :]
     blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
     theirs = [line for block, prose in blocks if prose for line in block if line.text.strip()]
     if not theirs:
@@ -230,7 +234,7 @@ def _record(
     text = _text_of(blocks)
     written = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
-    named = front_matter.text_field(fields, "title") if len(theirs) == written else ""
+    named = front_matter.text_field(head.fields, "title") if len(theirs) == written else ""
     return ExportRecord(
         source=NAME,
         source_id=f"{place}/{path}",
@@ -258,13 +262,6 @@ def _why_not_read(whole: bytes) -> str:
     except UnicodeDecodeError:
         return "not_utf8"
     return ""
-
-
-def _without_front_matter(text: str) -> tuple[dict[str, object], str]:
-    try:
-        return front_matter.split_front_matter(text)
-    except front_matter.BrokenFrontMatterError:
-        return {}, text
 
 
 def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:

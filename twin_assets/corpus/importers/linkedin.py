@@ -30,7 +30,7 @@ from twin_assets.corpus.importers.foreign_html import inner_html, without_foreig
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import columns_of, decoded, share_rows
-from twin_assets.corpus.importers.posts import UnreadablePostError, decode
+from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "linkedin"

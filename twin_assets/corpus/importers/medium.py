@@ -20,8 +20,9 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.posts import MAX_POST_BYTES, UnreadablePostError, decode
+from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "medium"
 

@@ -1,8 +1,8 @@
 """One file of a post folder, read: bytes → title, date, byline, tags, body, or why not.
 
-Belongs here: decoding, the fields that come from front matter, file name and first heading.
-Does not belong here: which files are posts (`folders`), which fields hold a post back (`held_back`)
-or date it (`post_dates`), cleaning the body (`cleaning`).
+Belongs here: a post's fields from its head, its site, its file name and first heading.
+Does not belong here: what a file says of itself (`post_head`), which files are posts (`folders`),
+which fields date a post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
 
@@ -13,11 +13,12 @@ import html
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.document_fields import MADE_BY, FormatError
 from twin_assets.corpus.importers.eleventy_data import with_data
 from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
@@ -33,34 +34,20 @@ from twin_assets.corpus.importers.post_dates import (
     date_of,
     field_date,
 )
+from twin_assets.corpus.importers.post_head import (
+    PostHead,
+    UnreadablePostError,
+    read_post_head,
+)
 from twin_assets.corpus.importers.publication import why_not_published
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
-from twin_assets.corpus.importers.text_encoding import (
-    UTF_8,
-    UnknownEncodingError,
-    decode_text,
-    has_mark,
-)
-from twin_assets.corpus.importers.text_formats import (
-    OFFICE,
-    FormatError,
-    as_markdown,
-    suffix_of,
-)
-
-MAX_POST_BYTES = 2_000_000
-"""A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
-MAX_DOCUMENT_BYTES = 50_000_000
-"""The same of a document with its pictures in it (.docx, .odt, .pdf)."""
+from twin_assets.corpus.importers.text_encoding import UTF_8
+from twin_assets.corpus.importers.text_formats import as_markdown
 
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAG = re.compile(r"<[^>]+>")
-_MARKUP: dict[str, str] = {
-    **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx", "qmd", "rmd"), "markdown"),
-    **dict.fromkeys(("html", "htm", "xhtml"), "html"),
-}
 _FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
@@ -72,25 +59,19 @@ _SHOWN_TO_SOME = frozenset({"private", "followers", "paid"})
 Added = Callable[[], datetime | None]
 
 
-class UnreadablePostError(ValueError):
-    """A post that cannot be imported; `reason` is the word that its row carries in `problem`."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
 @dataclass(frozen=True)
 class Post:
     """The fields of a `raw_posts` row that come from the file itself (`schema.RawPosts`).
 
     Attributes:
+        head: what the file says about itself, of which it was made.
         visibility: `public`, or why who reads the blog does not see it (`private`, `followers`,
             `paid`); a draft was seen by its author alone.
         encoding: what the file was converted from; "" for UTF-8.
         remark: what is unsure about it: `ambiguous_date`; else "".
     """
 
+    head: PostHead = field(repr=False)
     title: str
     text: str
     markup: str
@@ -106,40 +87,6 @@ class Post:
     encoding: str = ""
     visibility: str = "public"
     remark: str = ""
-
-
-def markup_of(name: str) -> str:
-    """`markdown` or `html` by the file's suffix; "" for every other file."""
-    dot = name.rfind(".")
-    return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
-
-
-def most_bytes(name: str) -> int:
-    """How long a file of this name may be to be read."""
-    return MAX_DOCUMENT_BYTES if suffix_of(name) in OFFICE else MAX_POST_BYTES
-
-
-def decode(body: bytes, *, markup: str) -> str:
-    """Bytes → text, in whichever encoding it is; see `decoded`."""
-    return decoded(body, markup=markup)[0]
-
-
-def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
-    """Bytes → text, and the encoding's name (`text_encoding.decode_text`).
-
-    Raises:
-        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`: text
-            in no encoding that can be told.
-    """
-    if len(body) > MAX_POST_BYTES:
-        raise UnreadablePostError("too_large")
-    if not body.strip():
-        raise UnreadablePostError("empty")
-    try:
-        return decode_text(body, is_page=markup == "html")
-    except UnknownEncodingError as error:
-        is_text = has_mark(body) or b"\0" not in body
-        raise UnreadablePostError("not_utf8" if is_text else "binary") from error
 
 
 def read_post(
@@ -160,33 +107,37 @@ def read_post(
         added: when it came into its repository; asked where nothing else dates it.
 
     Raises:
-        UnreadablePostError: as `decode`, or `broken_front_matter` (its own or its folder's),
-            `empty` (front matter or layout only), `template`, `not_its_format`, `not_prose` (a
-            .txt), one of `publication`'s reasons, or one of `held_back`'s that no opt-in asks for.
+        UnreadablePostError: as `read_post_head`, or `broken_front_matter` (of its folder), `empty`
+            (front matter or layout only), `template`, `not_its_format`, `not_prose` (a .txt), one
+            of `publication`'s reasons, or one of `held_back`'s that no opt-in asks for.
     """
     site = site or Site()
-    name = source_id.rsplit("/", 1)[-1]
-    suffix = suffix_of(name)
-    markup = "text" if suffix == "txt" else markup_of(name) or "markdown"
-    text, encoding = _text_of(body, suffix, markup=markup)
-    if not site.generator and not suffix and is_template(text, markup=markup):
+    head = read_post_head(body, source_id=source_id)
+    markup = head.markup
+    if not site.generator and not head.suffix and is_template(head.text, markup=markup):
         raise UnreadablePostError("template")
-    try:
-        fields, content = front_matter.split_front_matter(text)
-    except front_matter.BrokenFrontMatterError as error:
-        raise UnreadablePostError("broken_front_matter") from error
     path = site.path_of(source_id)
     try:
-        fields = with_data(fields, path, site)
+        fields = with_data(head.fields, path, site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
+    held = head.why_held_back(fields) or _held_by_folder(source_id)
+    draft = held == "draft"
+    if held and not draft and held not in _SHOWN_TO_SOME:
+        raise UnreadablePostError(held)
+    content, converted = _converted(head)
+    if why_held_back(converted) and not held:
+        raise UnreadablePostError(why_held_back(converted))  # seen by the converter alone
     content = _without_templates(content, fields, markup=markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
     if markup == "text" and not _is_prose(content):
         raise UnreadablePostError("not_prose")
+    fields = {**converted, **fields}
     name_date, name_title = date_and_title_in_name(site.without_language(path))
-    page = read_head(content) if markup == "html" else HtmlHead()
+    page = head.page
+    if markup == "html" and content != head.body:
+        page = read_head(content)  # a title of template tags is none
     language_named = front_matter.text_field(fields, "lang", "language", "locale") or page.language
     language_named = language_named or site.language_of(source_id.removeprefix(site.within))
 
@@ -203,17 +154,15 @@ def read_post(
     updated = field_date(fields, UPDATED, zone=site.zone, language=language) or dated(
         page.meta.get("article:modified_time")
     )
-    held = _why_held_back(fields, page, source_id)
-    draft = held == "draft"
-    if held and not draft and held not in _SHOWN_TO_SOME:
-        raise UnreadablePostError(held)
     day = created.at if created else None
     not_now = why_not_published(fields, created=day, site=site, now=now or datetime.now(UTC))
     if not_now and not held:
         raise UnreadablePostError(not_now)
     day = day or added()
     named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
+    named = named or front_matter.text_field(fields, MADE_BY)
     return Post(
+        head=head,
         title=front_matter.text_field(fields, "title")
         or (page.title if markup == "html" else "")
         or (_plain(first_heading(content)) if markup == "markdown" else "")
@@ -230,24 +179,19 @@ def read_post(
         byline="front matter" if named else "meta author" if meta_author else "",
         language=language_named,
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
-        encoding="" if encoding == UTF_8 else encoding,
+        encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if draft else held or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
     )
 
 
-def _text_of(body: bytes, suffix: str, *, markup: str) -> tuple[str, str]:
-    """Markdown, HTML or plain text, and the encoding that it was in."""
-    if suffix in OFFICE:
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise UnreadablePostError("too_large")
-        text, encoding = "", UTF_8
-    else:
-        text, encoding = decoded(body, markup=markup)
-    if not suffix or suffix == "txt":
-        return text, encoding
+def _converted(head: PostHead) -> tuple[str, dict[str, Any]]:
+    """The text in its markup, and what a converter knows besides; what that says of who reads it
+    was looked for before (`post_head`)."""
+    if not head.suffix or head.suffix == "txt":
+        return head.body, {}
     try:
-        return as_markdown(body, suffix, text=text), encoding
+        return as_markdown(head)
     except FormatError as error:
         raise UnreadablePostError("not_its_format") from error
 
@@ -274,11 +218,10 @@ def _language_of(content: str) -> str:
     return "" if detected == UNDETERMINED else detected
 
 
-def _why_held_back(fields: Mapping[str, Any], page: HtmlHead, source_id: str) -> str:
-    """By its fields, by its page's `<meta>` (Pelican's `status`), or by the folder it lies in."""
+def _held_by_folder(source_id: str) -> str:
+    """By the name of a folder in which it lies."""
     folders = source_id.lower().split("/")[:-1]
-    by_folder = next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), "")
-    return why_held_back(fields) or why_held_back(page.meta) or by_folder
+    return next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), "")
 
 
 def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
@@ -314,7 +257,7 @@ def _plain(inline: str) -> str:
     return " ".join(html.unescape(without_links).split())
 
 
-def _address(fields: dict[str, object], page: HtmlHead, site: Site) -> str:
+def _address(fields: dict[str, Any], page: HtmlHead, site: Site) -> str:
     """The post's public address where the post says one; a path counts when the site has a host."""
     named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
     named = named or page.canonical or page.meta.get("og:url", "")

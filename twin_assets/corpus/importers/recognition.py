@@ -27,8 +27,8 @@ from twin_assets.corpus.importers import (
 from twin_assets.corpus.importers.archive import Archive, MemberError, open_archive
 from twin_assets.corpus.importers.folders import display
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
-from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.site_layout import is_about_the_folder
+from twin_assets.corpus.importers.suffixes import markup_of
 from twin_resources.errors import TwinError
 
 IMPORTERS: tuple[Importer, ...] = (

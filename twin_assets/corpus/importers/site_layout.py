@@ -15,14 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from twin_assets.corpus.importers.posts import markup_of
 from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.text_formats import (
-    NOT_MARKDOWN,
-    is_read,
-    needs_extra,
-    suffix_of,
-)
+from twin_assets.corpus.importers.suffixes import NOT_MARKDOWN, markup_of, suffix_of
+from twin_assets.corpus.importers.text_formats import is_read, needs_extra
 
 # Files about the repository. A post called security.md stays one: the words beyond the first four
 # count only in the UPPER CASE in which repositories write them.

@@ -17,7 +17,8 @@ import pytest
 
 from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.folders import scan
-from twin_assets.corpus.importers.posts import Post, UnreadablePostError, read_post
+from twin_assets.corpus.importers.post_head import UnreadablePostError
+from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.text_formats import EXTRA, is_read
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError

@@ -1,0 +1,224 @@
+"""One post in each format, with each kind of head: what `test_post_head` reads.
+
+Belongs here: writing them. Does not belong here: what is expected (`test_post_head`).
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from xml.sax.saxutils import escape
+
+WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
+TITLE, NAME, DAY = "On walking", "Ana Ruiz", "2020-03-05"
+
+Fields = Mapping[str, object]
+
+SUFFIXES = (
+    *("md", "markdown", "mdx", "qmd", "html", "txt", "rst", "org", "adoc", "textile", "dj"),
+    *("ipynb", "docx", "odt"),
+)
+WITH_EXTRA = frozenset({"rst", "org", "adoc", "textile", "dj", "docx", "odt"})
+HEADS = ("yaml", "toml", "json", "lines", "logseq", "below the title", "its own")
+
+# What authors write to hold a post back → why it is.
+FORMS: Mapping[str, tuple[str, object, str]] = {
+    "draft": ("draft", True, "draft"),
+    "draft in words": ("draft", "until the book is out", "draft"),
+    "isDraft": ("isDraft", "yes", "draft"),
+    "published": ("published", False, "draft"),
+    "publish": ("publish", "no", "draft"),
+    "status": ("status", "Draft", "draft"),
+    "status in German": ("status", "Entwurf", "draft"),
+    "status with a mark": ("status", "📝 In progress", "draft"),
+    "private": ("private", True, "private"),
+    "visibility": ("visibility", "private", "private"),
+    "public": ("public", False, "private"),
+    "members": ("visibility", "members", "paid"),
+    "hidden": ("hidden", True, "unlisted"),
+    "an unknown key": ("keep_private", True, "held_back_by_keep_private"),
+}
+
+_HEADING = {"rst": "{0}\n##########\n", "org": "#+TITLE: {0}\n", "adoc": "= {0}\n",
+            "textile": "h1. {0}\n", "txt": "{0}\n==========\n"}  # fmt: skip
+
+
+def written(suffix: str, head: str, fields: Fields) -> bytes:
+    """The post's bytes.
+
+    Args:
+        suffix: one of `SUFFIXES`.
+        head: one of `HEADS`.
+        fields: besides title, author and date.
+    """
+    said = {"title": TITLE, "author": NAME, "date": DAY, **fields}
+    if head == "its own" and suffix in _OWN:
+        return _OWN[suffix](said)
+    top = _top(suffix, head, said)
+    if suffix == "ipynb":
+        return _notebook(top, {})
+    if suffix in {"docx", "odt"}:
+        return _document(suffix, [*top.splitlines(), "", WORDS], {})
+    if suffix == "html":
+        return _page(top, head)
+    return f"{top}\n{WORDS}\n".encode()
+
+
+def _top(suffix: str, head: str, said: Fields) -> str:
+    lines = {key: _plain(value) for key, value in said.items()}
+    if head == "toml":
+        rows = (f"{key} = {_toml(key, value)}\n" for key, value in said.items())
+        return f"+++\n{''.join(rows)}+++\n"
+    if head == "json":
+        return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+    if head == "lines":
+        return "".join(f"{key}: {value}\n" for key, value in lines.items())
+    if head == "logseq":
+        return "".join(f"{key}:: {value}\n" for key, value in lines.items())
+    if head == "below the title":
+        rows = (f"{key}: {value}\n" for key, value in lines.items() if key != "title")
+        return _HEADING.get(suffix, "# {0}\n").format(TITLE) + "\n" + "".join(rows)
+    rows = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in said.items())
+    return f"---\n{''.join(rows)}---\n"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _toml(key: str, value: object) -> str:
+    return str(value) if key == "date" else json.dumps(value, ensure_ascii=False)
+
+
+def _page(top: str, head: str) -> bytes:
+    body = f"<p>{WORDS}</p>\n"
+    if head == "below the title":
+        _, *lines = top.splitlines()
+        said = "<br>\n".join(html.escape(line) for line in lines if line)
+        return f"<h1>{TITLE}</h1>\n<p>{said}</p>\n{body}".encode()
+    return (top + "\n" + body).encode()
+
+
+def _own_page(said: Fields) -> bytes:
+    tags = "".join(
+        f'<meta name="{key}" content="{html.escape(_plain(value))}">\n'
+        for key, value in said.items()
+        if key != "title"
+    )
+    head = f"<head><title>{TITLE}</title>\n{tags}</head>"
+    return f"<html>{head}<body><p>{WORDS}</p></body></html>".encode()
+
+
+def _own_rst(said: Fields) -> bytes:
+    rows = "".join(f":{key}: {_plain(value)}\n" for key, value in said.items() if key != "title")
+    return f"{_HEADING['rst'].format(TITLE)}\n{rows}\n{WORDS}\n".encode()
+
+
+def _own_adoc(said: Fields) -> bytes:
+    rows = "".join(
+        f":{key}: {_plain(value)}\n"
+        for key, value in said.items()
+        if key not in {"title", "author"}
+    )
+    return f"= {TITLE}\n{NAME} <ana@a.example>\n{rows}\n{WORDS}\n".encode()
+
+
+def _own_org(said: Fields) -> bytes:
+    rows = "".join(f"#+{key.upper()}: {_plain(value)}\n" for key, value in said.items())
+    return f"{rows}\n{WORDS}\n".encode()
+
+
+def _notebook(top: str, metadata: Fields) -> bytes:
+    cells = [{"cell_type": "raw", "source": top.splitlines(True)}] if top else []
+    cells.append({"cell_type": "markdown", "source": [WORDS]})
+    made = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(made).encode()
+
+
+def _document(suffix: str, lines: list[str], properties: Fields) -> bytes:
+    """A document of a word processor, a paragraph a line."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        for name, text in (_word if suffix == "docx" else _open_document)(
+            lines, properties
+        ).items():
+            packed.writestr(name, text)
+    return made.getvalue()
+
+
+def _word(lines: list[str], properties: Fields) -> dict[str, str]:
+    office = "http://schemas.openxmlformats.org"
+    main = f"{office}/wordprocessingml/2006/main"
+    own = "".join(
+        f'<property fmtid="{{D5CDD505-2E9C-101B-9397-08002B2CF9AE}}" pid="{number}" '
+        f'name="{key}"><vt:lpwstr>{escape(_plain(value))}</vt:lpwstr></property>'
+        for number, (key, value) in enumerate(properties.items(), start=2)
+        if key not in {"title", "author", "date"}
+    )
+    core = (
+        f"<dc:title>{TITLE}</dc:title><dc:creator>{NAME}</dc:creator>"
+        f"<dcterms:created>{DAY}T00:00:00Z</dcterms:created>"
+        if properties
+        else ""
+    )
+    kinds = f"{office}/officeDocument/2006/relationships"
+    text = "".join(
+        f'<w:p><w:r><w:t xml:space="preserve">{escape(line)}</w:t></w:r></w:p>' for line in lines
+    )
+    return {
+        "[Content_Types].xml": f'<Types xmlns="{office}/package/2006/content-types">'
+        '<Default Extension="rels" '
+        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-'
+        'officedocument.wordprocessingml.document.main+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{office}/package/2006/relationships">'
+        f'<Relationship Id="r1" Type="{kinds}/officeDocument" Target="word/document.xml"/>'
+        "</Relationships>",
+        "word/document.xml": f'<w:document xmlns:w="{main}"><w:body>{text}</w:body></w:document>',
+        "docProps/core.xml": f'<cp:coreProperties xmlns:cp="{office}/package/2006/metadata/core-'
+        'properties" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+        f'xmlns:dcterms="http://purl.org/dc/terms/">{core}</cp:coreProperties>',
+        "docProps/custom.xml": f'<Properties xmlns="{office}/officeDocument/2006/custom-properties"'
+        f' xmlns:vt="{office}/officeDocument/2006/docPropsVTypes">{own}</Properties>',
+    }
+
+
+def _open_document(lines: list[str], properties: Fields) -> dict[str, str]:
+    spaces = "".join(
+        f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for name in ("office", "text", "meta", "style")
+    )
+    own = "".join(
+        f'<meta:user-defined meta:name="{key}">{escape(_plain(value))}</meta:user-defined>'
+        for key, value in properties.items()
+        if key not in {"title", "author", "date"}
+    )
+    core = (
+        f"<dc:title>{TITLE}</dc:title><meta:initial-creator>{NAME}</meta:initial-creator>"
+        f"<meta:creation-date>{DAY}T00:00:00Z</meta:creation-date>"
+        if properties
+        else ""
+    )
+    text = "".join(f"<text:p>{escape(line)}</text:p>" for line in lines)
+    return {
+        "mimetype": "application/vnd.oasis.opendocument.text",
+        "content.xml": f"<office:document-content{spaces}><office:body><office:text>{text}"
+        "</office:text></office:body></office:document-content>",
+        "styles.xml": f"<office:document-styles{spaces}><office:styles/></office:document-styles>",
+        "meta.xml": f'<office:document-meta{spaces} xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        f"<office:meta>{core}{own}</office:meta></office:document-meta>",
+    }
+
+
+_OWN: Mapping[str, Callable[[Fields], bytes]] = {
+    "html": _own_page,
+    "rst": _own_rst,
+    "adoc": _own_adoc,
+    "org": _own_org,
+    "ipynb": lambda said: _notebook("", said),
+    "docx": lambda said: _document("docx", [WORDS], said),
+    "odt": lambda said: _document("odt", [WORDS], said),
+}

@@ -1,0 +1,202 @@
+"""What a document that is no plain text says of itself: Word, OpenDocument, PDF, Jupyter, HTML.
+
+Belongs here: its properties, and the lines at its top that are a head. Does not belong here: its
+text (`text_formats`), what a field means.
+
+Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
+properties), https://docs.oasis-open.org/office/OpenDocument/v1.3/,
+https://nbformat.readthedocs.io, https://getnikola.com/handbook.html#jupyter-notebook-posts.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from twin_assets.corpus.importers.front_matter import split_front_matter
+
+MADE_BY = "made by"
+"""Whose program saved it: whose text it is only where nothing else says so."""
+
+_MOST_EXPANDED = 64_000_000
+_MOST_READ = 400_000
+_MOST_LINES = 40
+_FEW_LINES = 12
+_CORE = {"docx": "docProps/core.xml", "odt": "meta.xml"}
+_TEXT = {"docx": "word/document.xml", "odt": "content.xml"}
+_LINE_END = re.compile(r"</(?:w:p|text:[ph])>|<(?:w:br|text:line-break)\b[^>]*>")
+_NO_TEXT = re.compile(
+    r"<office:annotation\b.*?</office:annotation>|<(?:w:instrText|w:delText)\b.*?</[^>]*>"
+    r"|\A.*?<(?:w:body|office:text)\b[^>]*>",
+    re.DOTALL,
+)
+_TAG = re.compile(r"<[^>]*>")
+_CORE_FIELD = re.compile(
+    rb"<(dcterms:created|meta:creation-date|dc:title|dc:creator|meta:initial-creator"
+    rb"|cp:contentStatus)(?:\s[^<>]*)?>([^<]+)<"
+)
+_USER_FIELD = re.compile(
+    rb"<meta:user-defined\s[^<>]*meta:name=\"([^\"]+)\"[^<>]*>([^<]*)<"
+    rb"|<property\s[^<>]*name=\"([^\"]+)\"[^<>]*>\s*<vt:\w+>([^<]*)<"
+)
+_CORE_NAMES = {
+    b"dcterms:created": "date",
+    b"meta:creation-date": "date",
+    b"dc:title": "title",
+    b"cp:contentStatus": "status",
+}
+# Who made it; `dc:creator` of an OpenDocument is who saved it last.
+_MADE_BY = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
+# What programs and machines write where nobody has said a name.
+_NOBODY = re.compile(
+    r"(?:(?:microsoft|windows|office|user|benutzer|utilisateur|usuario|usuário|utente|gebruiker)[\s-]*)+"
+    r"|(?:ms|your|the|my|hp|dell|lenovo|asus|acer|sony|toshiba|samsung|pc|home|owner|customer)"
+    r"(?:[\s-]+\w+)?|python-docx|pandoc|libreoffice.*|openoffice.*|apache poi|docx4j|un-?named"
+    r"|\(?(?:anonymous|unspecified|unknown|none|null|author|admin(?:istrator)?)\)?|\W*",
+    re.IGNORECASE,
+)
+_BREAK = re.compile(r"<br\b[^>]*>\s*", re.IGNORECASE)
+_BLOCK_END = re.compile(r"</(?:p|h[1-6]|div|li|td|dd|header)\b[^>]*>\s*", re.IGNORECASE)
+_NO_BODY = re.compile(
+    r"<!--.*?-->|<(head|script|style|nav|template)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE
+)
+
+
+class FormatError(ValueError):
+    """A file that its format's reader refuses; the message is the reader's, in one line."""
+
+
+def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
+    """Of a .docx or .odt: when it was made, its title, its status, by whom, and its own head.
+
+    A file that is no zip, or lacks a part, has no fields: who converts it says what is wrong.
+    """
+    core = _member(body, _CORE[suffix])
+    fields: dict[str, Any] = {}
+    for name, value in _CORE_FIELD.findall(core):
+        said = html.unescape(value.decode("utf-8", "replace")).strip()
+        if said and (field := _CORE_NAMES.get(name, "")):
+            fields.setdefault(field, said)
+        elif name == _MADE_BY[suffix]:
+            fields |= made_by(said)
+    own = _member(body, "docProps/custom.xml") if suffix == "docx" else core
+    for match in _USER_FIELD.finditer(own):
+        key, value = (match[1], match[2]) if match[1] else (match[3], match[4])
+        said = html.unescape(value.decode("utf-8", "replace")).strip()
+        fields.setdefault(key.decode("utf-8", "replace").strip().lower(), said)
+    xml = _NO_TEXT.sub("", _member(body, _TEXT[suffix]).decode("utf-8", "replace"))
+    parts = _LINE_END.split(xml)[:_MOST_LINES]
+    return fields | fields_at_the_top([html.unescape(_TAG.sub("", part)) for part in parts])
+
+
+def pdf_fields(body: bytes) -> dict[str, Any]:
+    """Of a PDF: title, author, date of its properties, and the head on its first page.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    reader = pdf_reader(body)
+    about = reader.metadata
+    title = str(about.title or "") if about else ""
+    fields: dict[str, Any] = {"title": title} if title.strip() else {}
+    fields |= made_by(str(about.author or "") if about else "")
+    made = about.creation_date if about else None
+    if made is not None:
+        fields["date"] = made.isoformat()
+    first = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
+    return fields | fields_at_the_top(first.splitlines())
+
+
+def pdf_reader(body: bytes) -> Any:
+    pypdf: Any = import_module("pypdf")
+    return pypdf.PdfReader(io.BytesIO(body))
+
+
+def pdf_errors() -> tuple[type[Exception], ...]:
+    """What a damaged file raises, its own numbers included."""
+    errors: Any = import_module("pypdf.errors")
+    return (
+        *(errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError),
+        RecursionError,
+    )
+
+
+def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
+    """Of a notebook: its metadata (Nikola's, too) and the front matter of its first cell, which is
+    taken out of the text that is returned; no notebook: as it is."""
+    try:
+        notebook: Any = json.loads(text)
+        about: Any = notebook.get("metadata") or {}
+        cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
+        first: Any = cells[0] if cells else {}
+        source: object = first.get("source", "")
+        for_nikola: Any = about.get("nikola") or {}
+        own = [*about.items(), *for_nikola.items()]
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
+        return {}, text
+    fields = {str(key).lower(): value for key, value in own}
+    if first.get("cell_type") not in {"markdown", "raw"}:
+        return fields, text
+    lines = cast("list[object]", source) if isinstance(source, list) else [source]
+    found, rest = split_front_matter("".join(map(str, lines)))
+    first["source"] = rest
+    return fields | found, json.dumps(notebook)
+
+
+def html_fields(text: str) -> dict[str, Any]:
+    """The head in words at the top of a page: `<h1>A</h1><p>Status: Draft</p>`."""
+    body = _NO_BODY.sub("", text[:_MOST_READ])
+    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", _BREAK.sub("\n", body)))
+    return fields_at_the_top(html.unescape(plain).splitlines())
+
+
+def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
+    """The head among the first lines of a document, at its very top or below its title."""
+    lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MOST_LINES]]
+    while lines and not lines[0]:
+        del lines[0]
+    # Each line may be a paragraph, or have one of its own for the title above it.
+    dense = [line for line in lines if line][:_FEW_LINES]
+    looks = (lines, lines[1:], dense, dense[1:])
+    fields: dict[str, Any] = {}
+    for one in looks:
+        fields = split_front_matter("\n".join([*one, ""]))[0] | fields
+    return fields
+
+
+def made_by(name: str) -> Mapping[str, str]:
+    """The field `MADE_BY` of a name; none where a program stands in its place."""
+    names = [one.strip() for one in re.split(r"[;\n\0]", name)]
+    said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
+    return {MADE_BY: said} if said else {}
+
+
+def refuse_bomb(body: bytes) -> None:
+    """Refuse a zip that expands without measure.
+
+    Raises:
+        FormatError: it does, or is no zip.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as packed:
+            total = sum(member.file_size for member in packed.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise FormatError("no zip") from error
+    if total > _MOST_EXPANDED:
+        raise FormatError(f"it expands to {total:,} bytes")
+
+
+def _member(body: bytes, name: str) -> bytes:
+    """The first bytes of one part; b"" where there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
+            return stream.read(_MOST_READ)
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, RuntimeError):
+        return b""  # whoever converts it says what is wrong

@@ -1,0 +1,129 @@
+"""The fields that a format of text keeps in a notation of its own, at its top.
+
+Belongs here: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
+keywords and drawers. Does not belong here: front matter, which any of them may have as well
+(`front_matter`), documents of word processors (`document_fields`).
+
+Notations: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
+https://getnikola.com/handbook.html#metadata-formats, https://orgmode.org/manual/Export-Settings.html,
+https://docs.asciidoctor.org/asciidoc/latest/document/header/, https://ox-hugo.scripter.co.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from twin_assets.corpus.importers.held_back import held_back_line
+from twin_assets.corpus.importers.suffixes import ASCIIDOC
+
+_MOST_LINES = 400
+_FIELD = re.compile(r":([^\W\d_][\w ./-]{0,40}?):(?:[ \t]+(.*))?")
+_NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
+_KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
+_ADORNMENT = re.compile(r"([^\w\s])\1{2,}")
+_COMMENT = re.compile(r"\.\.(?:[ \t].*)?")
+_REVISION = re.compile(r"(?:v[\d.]+,[ ]*)?(\d{4}-\d{2}-\d{2})\b.*")
+_AUTHOR = re.compile(r"([^\W\d_][^<>:]{0,80}?)[ ]*(?:<[^<>]*>)?(?:;.*)?")
+_BLOCK = re.compile(r"[ \t]*#\+(begin|end)_", re.IGNORECASE)
+_PREFIX = re.compile(r"(?:export_)?(?:hugo_|page-|jekyll-)?")
+
+Field = tuple[str, str]
+
+
+def native_fields(text: str, suffix: str) -> dict[str, Any]:
+    """What a text says of itself in its format's notation, keys in lower case.
+
+    Of two fields with one name the first counts, or the one that holds the post back.
+    """
+    if suffix == "rst":
+        found = _of_rst(text)
+    elif suffix == "org":
+        found = _of_org(text)
+    elif suffix in ASCIIDOC:
+        found = _of_asciidoc(text)
+    else:
+        return {}
+    fields: dict[str, Any] = {}
+    for key, value in found:
+        name = _PREFIX.sub("", key.lower(), count=1) or key.lower()
+        # A field without a value is a flag, in all of them.
+        said = value.strip() or ("true" if held_back_line(f"{name}: true") else "")
+        if said and (name not in fields or held_back_line(f"{name}: {said}")):
+            fields[name] = said
+    if "filetags" in fields:
+        fields["tags"] = [tag for tag in str(fields.pop("filetags")).split(":") if tag.strip()]
+    if "date" in fields:
+        fields["date"] = re.sub(r"[\\<>\[\]]", "", str(fields["date"])).strip()
+    return fields
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines()[:_MOST_LINES]]
+
+
+def _of_rst(text: str) -> Iterator[Field]:
+    """Fields and comments before the first paragraph; its title may stand between them."""
+    lines = [*_lines(text), ""]
+    last: Field | None = None
+    in_comment = False
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        indented = line.startswith((" ", "\t"))
+        match = _FIELD.fullmatch(line) or _NIKOLA.fullmatch(line)
+        if last is not None and not (indented and line.strip()):
+            yield last
+            last = None
+        if match is not None:
+            last, in_comment = (match[1], match[2] or ""), False
+        elif indented and last is not None:
+            last = (last[0], f"{last[1]} {line.strip()}")
+        elif _COMMENT.fullmatch(line):
+            in_comment = True
+        elif line and not (
+            (indented and in_comment)
+            or _ADORNMENT.fullmatch(line)
+            or _ADORNMENT.fullmatch(following)
+        ):
+            return
+
+
+def _of_asciidoc(text: str) -> Iterator[Field]:
+    """Attributes before the first paragraph, and the lines of author and revision."""
+    below_title = in_comment = False
+    for line in _lines(text):
+        if line.startswith("////"):
+            in_comment = not in_comment
+        elif in_comment or line.startswith("//"):
+            continue
+        elif not line:
+            below_title = False
+        elif match := _FIELD.fullmatch(line):
+            yield match[1], match[2] or ""
+        elif re.match(r"[=#] \S", line):
+            yield "title", line[2:].strip()
+            below_title = True
+        elif below_title and (revision := _REVISION.fullmatch(line)):
+            yield "date", revision[1]
+        elif below_title and (author := _AUTHOR.fullmatch(line)):
+            yield "author", author[1]
+        elif not line.startswith(":!") and not line.endswith("!:"):
+            return
+
+
+def _of_org(text: str) -> Iterator[Field]:
+    """Keywords and drawers outside of blocks; below the first headline what holds a part back
+    holds all of it."""
+    in_block = below = False
+    for line in text.splitlines():
+        if block := _BLOCK.match(line):
+            in_block = block[1].lower() == "begin"
+            continue
+        below = below or line.startswith("* ")
+        match = _KEYWORD.fullmatch(line.strip()) or _FIELD.fullmatch(line.strip())
+        if in_block or match is None:
+            continue
+        name = _PREFIX.sub("", match[1].lower(), count=1)
+        if not below or held_back_line(f"{name}: {match[2] or 'true'}"):
+            yield match[1], match[2] or ""

@@ -1,0 +1,88 @@
+"""Files that hold no post of one person: chats, mail, keys.
+
+Belongs here: telling them by what they hold, whatever their suffix. Does not belong here: whose a
+post is (`bylines`), exports that have an importer (`recognition`).
+
+Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20, 10:11 -
+Ana: …`), Telegram, Signal and IRC as programs write them, https://www.rfc-editor.org/rfc/rfc5322
+(mail), https://www.rfc-editor.org/rfc/rfc9580#section-6.2 and
+https://www.rfc-editor.org/rfc/rfc7468 (`-----BEGIN …-----`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+_LOOKED_AT = 400
+_FEWEST = 2
+_MOST_NOTICES = 3
+_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{2,40}-----\s*$", re.MULTILINE)
+_DAY = r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}\.? \w{3,9}\.? \d{4})"
+_HOUR = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[Mm]\.?)?"
+_WHEN = rf"(?:{_DAY},?[ ]{{1,2}}{_HOUR}|{_HOUR},?[ ]{{1,2}}{_DAY}|{_HOUR})"
+_SAID = re.compile(
+    rf"[\u200e\u200f\ufeff]*(?P<when>\[{_WHEN}\]|{_WHEN})[ ]?(?:[-–][ ])?"
+    r"(?:<[ @+~]?(?P<nick>[^<>\n]{1,40})>[ ]|[ ]?(?P<name>[^\n:]{1,60}):(?:[ ]|$))"
+)
+_DATED = re.compile(_DAY)
+_SPOKEN = re.compile(r"(?:\*\*)?([^\W\d_][\w.'’ -]{0,30}?)(?:\*\*)?:(?:\*\*)?[ ]+\S")
+_MAIL_FIELD = re.compile(
+    r"(from|to|cc|subject|date|sent|message-id|received|return-path|delivered-to|mime-version"
+    r"|von|an|betreff|gesendet|de|à|objet|para|asunto)[ ]?:[ ]",
+    re.IGNORECASE,
+)
+_SENT_BY = frozenset({"from", "von", "de", "return-path", "received"})
+_MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
+
+
+def why_refused(text: str, *, markup: str) -> str:
+    """`chat`, `mail` or `key_or_signature`; "" where it may be a post.
+
+    Args:
+        text: the whole file.
+        markup: of a post; in plain text a talk without times is a chat as well.
+    """
+    start = text.lstrip("\ufeff \t\r\n")
+    if _KEY.match(start):
+        return "key_or_signature"
+    lines = [line.strip() for line in start.splitlines()[:_LOOKED_AT] if line.strip()]
+    if not lines:
+        return ""
+    if _MBOX.match(lines[0]) or _is_mail(lines):
+        return "mail"
+    if _is_chat(lines) or (markup == "text" and _is_talk(lines)):
+        return "chat"
+    return ""
+
+
+def _is_chat(lines: list[str]) -> bool:
+    """Whether messages with their time and sender make it: a third of the lines, as one message may
+    have several; the first lines may be a notice. Where only the hour is told, as in the log of
+    somebody's day, senders must come again."""
+    said = [(index, match) for index, line in enumerate(lines) if (match := _SAID.match(line))]
+    if len(said) < _FEWEST or said[0][0] > _MOST_NOTICES or len(said) * 3 < len(lines):
+        return False
+    if any(match["nick"] or _DATED.search(match["when"]) for _, match in said):
+        return True
+    names = [str(match["name"]) for _, match in said]
+    return sum(names.count(name) > 1 for name in names) * 2 > len(names)
+
+
+def _is_mail(lines: list[str]) -> bool:
+    """Whether it begins with the fields of a mail: who sent it, and two others."""
+    names: set[str] = set()
+    for line in lines[:12]:
+        match = _MAIL_FIELD.match(line)
+        if match is None:
+            break
+        names.add(match[1].lower())
+    return len(names) >= 3 and not names.isdisjoint(_SENT_BY)
+
+
+def _is_talk(lines: list[str]) -> bool:
+    """Whether two or more people speak, `Ana: …`, in most of its lines."""
+    names = [match[1].casefold() for line in lines if (match := _SPOKEN.match(line))]
+    often = {name for name in names if names.count(name) >= _FEWEST}
+    turns = sum(name in often for name in names)
+    return len(often) >= _FEWEST and turns * 2 > len(lines)

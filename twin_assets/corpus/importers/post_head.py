@@ -1,0 +1,167 @@
+"""What a file of a post says about itself, read from its bytes before anything converts it.
+
+Belongs here: decoding, the head in whichever notation it is, and refusing what is no post of one
+person (`others_texts`). Does not belong here: what a folder or a site adds (`posts`), which field
+means what (`held_back`, `post_dates`), conversion (`text_formats`).
+
+`read_post_head` alone makes a `PostHead`, converters take nothing else, and a `Post` carries the
+one that it was read from: what this stage has not seen cannot become a post.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin_assets.corpus.importers import document_fields, others_texts
+from twin_assets.corpus.importers.document_fields import FormatError
+from twin_assets.corpus.importers.front_matter import BrokenFrontMatterError, split_front_matter
+from twin_assets.corpus.importers.held_back import why_held_back
+from twin_assets.corpus.importers.html_head import HtmlHead, read_head
+from twin_assets.corpus.importers.native_fields import native_fields
+from twin_assets.corpus.importers.suffixes import (
+    MAX_POST_BYTES,
+    OFFICE,
+    markup_of,
+    most_bytes,
+    suffix_of,
+)
+from twin_assets.corpus.importers.text_encoding import (
+    UTF_8,
+    UnknownEncodingError,
+    decode_text,
+    has_mark,
+)
+
+
+class UnreadablePostError(ValueError):
+    """A post that cannot be imported; `reason` is the word that its row carries in `problem`."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class _Seal:
+    """What only this module has."""
+
+
+@dataclass(frozen=True)
+class PostHead:
+    """The head of one file; made by `read_post_head` alone.
+
+    Attributes:
+        suffix: the format that is not Markdown or HTML (`suffixes.suffix_of`), else "".
+        markup: `markdown`, `html` or `text`: of the text once it is converted.
+        encoding: what the bytes were in; UTF-8 for a document that is no text.
+        text: all of it, decoded; "" for a document that is no text.
+        body: the text below its front matter; a format's own fields stay in it for its reader.
+        document: the bytes of a document that is no text, else b"".
+        fields: what it says, keys in lower case; front matter before the format's own fields.
+        elsewhere: each other place in which a field may hold the post back.
+        page: of a page in HTML.
+    """
+
+    suffix: str
+    markup: str
+    encoding: str
+    text: str
+    body: str
+    document: bytes
+    fields: Mapping[str, Any]
+    elsewhere: tuple[Mapping[str, Any], ...]
+    page: HtmlHead
+    seal: _Seal = field(repr=False)
+
+    def why_held_back(self, *folder: Mapping[str, Any]) -> str:
+        """The strictest that the file says of itself, or its folder's fields (`held_back`)."""
+        return why_held_back(*(folder or (self.fields,)), *self.elsewhere)
+
+
+def read_post_head(body: bytes, *, source_id: str) -> PostHead:
+    """Read the head of a file, in every notation that may stand in a file of its name.
+
+    Raises:
+        UnreadablePostError: as `decoded`, or `broken_front_matter` (never closed),
+            `not_its_format`, or one of `others_texts`'.
+    """
+    name = source_id.rsplit("/", 1)[-1]
+    suffix = suffix_of(name)
+    markup = "text" if suffix == "txt" else markup_of(name) or "markdown"
+    if suffix in OFFICE:
+        if len(body) > most_bytes(name):
+            raise UnreadablePostError("too_large")
+        text, encoding, document = "", UTF_8, body
+    else:
+        text, encoding = decoded(body, markup=markup)
+        document = b""
+        if reason := others_texts.why_refused(text, markup=markup):
+            raise UnreadablePostError(reason)
+    try:
+        fenced, rest, others = _fields_of(text, document, suffix=suffix, markup=markup)
+    except BrokenFrontMatterError as error:
+        raise UnreadablePostError("broken_front_matter") from error
+    except FormatError as error:
+        raise UnreadablePostError("not_its_format") from error
+    page = read_head(rest) if markup == "html" else HtmlHead()
+    merged: dict[str, Any] = {}
+    for fields in (fenced, *others):
+        merged = {**fields, **merged}
+    return PostHead(
+        suffix=suffix,
+        markup=markup,
+        encoding=encoding,
+        text=text,
+        body=rest,
+        document=document,
+        fields=merged,
+        elsewhere=(*others, page.meta),
+        page=page,
+        seal=_Seal(),
+    )
+
+
+def _fields_of(
+    text: str, document: bytes, *, suffix: str, markup: str
+) -> tuple[Mapping[str, Any], str, list[Mapping[str, Any]]]:
+    """The front matter, the text below it, and what the format says in its own ways."""
+    if suffix == "pdf":
+        try:
+            return {}, "", [document_fields.pdf_fields(document)]
+        except document_fields.pdf_errors() as error:
+            raise FormatError(" ".join(str(error).split())[:200]) from error
+    if document:
+        return {}, "", [document_fields.office_fields(document, suffix)]
+    if suffix == "ipynb":
+        fields, rest = document_fields.notebook_fields(text)
+        return fields, rest, []
+    fenced, rest = split_front_matter(text)
+    if markup == "html":
+        return fenced, rest, [document_fields.html_fields(rest)]
+    own = native_fields(rest, suffix)
+    return fenced, rest, [own] if own else []
+
+
+def decode(body: bytes, *, markup: str) -> str:
+    """Bytes → text, in whichever encoding it is; see `decoded`."""
+    return decoded(body, markup=markup)[0]
+
+
+def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
+    """Bytes → text, and the encoding's name (`text_encoding.decode_text`).
+
+    Raises:
+        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`: text
+            in no encoding that can be told.
+    """
+    if len(body) > MAX_POST_BYTES:
+        raise UnreadablePostError("too_large")
+    if not body.strip():
+        raise UnreadablePostError("empty")
+    try:
+        return decode_text(body, is_page=markup == "html")
+    except UnknownEncodingError as error:
+        is_text = has_mark(body) or b"\0" not in body
+        raise UnreadablePostError("not_utf8" if is_text else "binary") from error
