@@ -19,11 +19,12 @@ from typing import Any
 import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
-from twin_assets.corpus.bylines import said_author
+from twin_assets.corpus.bylines import is_translation, said_author, said_translator
 from twin_assets.corpus.cleaning_account import PostCounts, account_for, dropped_by_reason
 from twin_assets.corpus.cleaning_verdicts import FEWEST_WORDS, decide, repeating
 from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_assets.corpus.html_cleaning import clean_html
+from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy
@@ -45,7 +46,7 @@ __all__ = [
     "rows_put_aside",
 ]
 
-CLEANING_VERSION = f"5, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
 """Version of what is below: a higher one cleans every post again."""
 
 RAW_COLUMNS = (
@@ -224,6 +225,8 @@ def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, 
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
         text = _body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
         row["byline"] = row["byline"] or said_author(text)
+        if (translator := said_translator(text)) and not is_translation(row["byline"]):
+            row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
         text = boilerplate.without_platform_lines(text)
         language = _language(text, declared=post["language"] or "")
     # Where its language is spoken, numbers are written that are none elsewhere.

@@ -17,7 +17,12 @@ from datetime import UTC, datetime
 import polars as pl
 
 from twin_assets.corpus.boilerplate import repeated_lines
-from twin_assets.corpus.bylines import foreign_bylines, may_be_adopted
+from twin_assets.corpus.bylines import (
+    foreign_bylines,
+    is_translation,
+    may_be_adopted,
+    names_one_of,
+)
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
 
 FEWEST_WORDS = 10
@@ -61,7 +66,8 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         names: the author's name and aliases; with none, nobody is foreign.
 
     The byline of more than half of a source's posts is the author's own where it may be
-    (`bylines.may_be_adopted`): the owner of an account may sign with a handle.
+    (`bylines.may_be_adopted`) and no post there has the author's own name: the owner of an account
+    may sign with a handle.
     """
     counted = _counted_bylines(prepared, names)
     by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
@@ -80,7 +86,8 @@ def adopted(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Full names under most posts of a source that are not known as the author's.
+    """Names under most posts of a source that are not known as the author's, and are neither
+    taken for it nor a translator's.
 
     A person must say whose they are.
 
@@ -92,7 +99,9 @@ def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         `source`, `byline`, `len` posts that carry it, `posts` of the source.
     """
     counted = _counted_bylines(prepared, names)
-    return counted.filter("most", ~pl.col("adoptable")).select(*_COUNTS)
+    unknown = [one for one in counted["byline"].unique() if not is_translation(one)]
+    asked = counted.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(unknown))
+    return asked.select(*_COUNTS)
 
 
 _COUNTS = ("source", "byline", "len", "posts")
@@ -104,12 +113,17 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
     signed = prepared.filter(pl.col("byline") != "")
     counted = signed.group_by("source", "byline").len().join(posts, on="source")
     strange = foreign_bylines(counted["byline"].unique().to_list(), names)
-    adoptable = [byline for byline in strange if may_be_adopted(byline, names)]
+    handles = [byline for byline in strange if may_be_adopted(byline)]
+    own = [one for one in counted["byline"].unique() if names_one_of(one, tuple(names))]
+    signed_by_name = counted.filter(pl.col("byline").is_in(own))["source"].unique()
     return (
         counted.filter(pl.col("byline").is_in(sorted(strange)))
         .with_columns(
             (pl.col("len") > _OWN_SHARE * pl.col("posts")).alias("most"),
-            pl.col("byline").is_in(sorted(adoptable)).alias("adoptable"),
+            (
+                pl.col("byline").is_in(sorted(handles))
+                & ~pl.col("source").is_in(signed_by_name.implode())
+            ).alias("adoptable"),
         )
         .sort("source", "byline")
     )

@@ -33,7 +33,7 @@ from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.shingles import jaccard
 from twin_assets.corpus.signatures import signed_by, signed_by_others
 
-CLAIMS_VERSION = "4"
+CLAIMS_VERSION = "5"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document holds a platform's menu, button or notice, "

@@ -4,9 +4,10 @@ Belongs here: who signed a post as it was imported, and comparing that with the 
 not belong here: what cleaning leaves out (`bylines`), counting documents (`document_claims`). The
 two share no code: a mistake in one shows in the other.
 
-The rule is coarser than the cleaning's, and asks for a person's name: two words or more, none of
-which is in, or holds, a word of the author's. A single word may be a handle: it is the author's
-where no other byline is under more posts of its source.
+The rule is coarser than the cleaning's: a name is somebody else's where it has a word that the
+author's lacks, and lacks one that the author's has ("Bob Ruiz" beside "Ana Ruiz"); a word that is
+in another counts as the same. A single word may be a handle: it is the author's where no other
+byline is under more posts of its source, and the author's own name under none.
 """
 # pyright: strict
 
@@ -25,9 +26,10 @@ _OFFICES = frozenset(
 )
 _SIGNED = re.compile(
     r"(?:by|written by|guest post by|автор:?|текст:?|von|gastbeitrag von|par|écrit par|por"
-    r"|escrito por|di|door|av|af)"
+    r"|escrito por|di|door|av|af|translated by|übersetzt von|traduit par|traducido por)"
     r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?",
 )
+_BOTH = re.compile(r"\btranslated by\b", re.IGNORECASE)
 _LINES = 3
 _MARKS = " \t*_>#"
 
@@ -60,34 +62,44 @@ def signed_by_others(
     rows = [row for row in signed if row[2].strip()]
     if not names:
         return frozenset()
-    strange = {name for _, _, name in rows if _is_strange(name, names)}
+    strange = {
+        name for _, _, name in rows if any(_is_strange(one, names) for one in _BOTH.split(name))
+    }
     often: dict[str, dict[str, int]] = {}
     for _, source, name in rows:
         of_source = often.setdefault(source, {})
         of_source[name] = of_source.get(name, 0) + 1
+    by_name = {source for _, source, name in rows if name not in strange and _own_words(name)}
     return frozenset(
         key
         for key, source, name in rows
-        if name in strange and not _is_handle_of_owner(name, often[source])
+        if name in strange and (source in by_name or not _is_handle_of_owner(name, often[source]))
     )
+
+
+def _own_words(name: str) -> list[str]:
+    """The words of a name that are no office ("admin", "staff")."""
+    return [word for word in _letters(name) if word not in _OFFICES]
 
 
 def _is_strange(name: str, names: Sequence[str]) -> bool:
-    parts = [word for word in _letters(name) if word not in _OFFICES]
-    known = [word for own in names for word in _letters(own)]
+    parts = _own_words(name)
+    known = [words for own in names if (words := _letters(own))]
     if not parts or not known:
         return False
-    if "".join(parts) in {"".join(_letters(own)) for own in names}:
+    if "".join(parts) in {"".join(words) for words in known}:
         return False
-    return not any(
-        word == other or (min(len(word), len(other)) >= _SHORTEST_PART and _holds(word, other))
-        for word in parts
-        for other in known
-    )
+    return all(_lacks(parts, words) and _lacks(words, parts) for words in known)
 
 
-def _holds(word: str, other: str) -> bool:
-    return word in other or other in word
+def _lacks(words: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one of the others is in none of the words, and holds none."""
+    return not all(any(_is_like(word, other) for word in words) for other in others)
+
+
+def _is_like(word: str, other: str) -> bool:
+    long_enough = min(len(word), len(other)) >= _SHORTEST_PART
+    return word == other or (long_enough and (word in other or other in word))
 
 
 def _is_handle_of_owner(name: str, often: Mapping[str, int]) -> bool:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
-from twin_assets.corpus.bylines import foreign_bylines, is_by, may_be_adopted, said_author
+from twin_assets.corpus.bylines import (
+    foreign_bylines,
+    is_by,
+    may_be_adopted,
+    names_one_of,
+    said_author,
+    said_translator,
+)
+from twin_assets.corpus.cleaning_verdicts import adopted, foreign, unclaimed
+from twin_assets.corpus.signatures import signed_by_others
 
 NAMES = ("José Núñez", "jnunez", "Pepe N.")
 
@@ -24,6 +34,8 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
         "Ann Lee & José Núñez",
         "José María Núñez",
         "Pepe",
+        "José Núñez, translated by J. Núñez",
+        "translated by José Núñez",
         "admin",
         "Staff",
         "",
@@ -35,7 +47,16 @@ def test_the_authors_own(byline: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "byline", ["Ann Lee", "Ann Núñez", "A. L.", "José Lee", "Guest Ann Lee", "李", "Nuñezito"]
+    "byline",
+    [
+        *("Ann Lee", "Ann Núñez", "A. L.", "José Lee", "Guest Ann Lee", "李", "Nuñezito"),
+        *(
+            "translated by Ann Lee",
+            "José Núñez, translated by Ann Lee",
+            "José Núñez (translated by A)",
+        ),
+        *("Ann Lee, translated by José Núñez",),
+    ],
 )
 def test_somebody_elses(byline: str) -> None:
     assert not is_by(byline, NAMES)
@@ -52,7 +73,7 @@ def test_without_names_nobody_is_foreign() -> None:
         ("josebuildsclocks", True),
         ("@jn", True),
         ("clock-mender_42", True),
-        ("José Lee", True),
+        ("José Lee", False),
         ("Ann Lee", False),
         ("The clock menders", False),
         ("李明", False),
@@ -61,7 +82,7 @@ def test_without_names_nobody_is_foreign() -> None:
 def test_a_handle_may_be_adopted_and_a_full_name_of_somebody_else_never(
     byline: str, *, may: bool
 ) -> None:
-    assert may_be_adopted(byline, NAMES) is may
+    assert may_be_adopted(byline) is may
 
 
 BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA fourth.\n\nA fifth."
@@ -87,7 +108,58 @@ def test_a_byline_in_the_text(line: str, name: str) -> None:
     assert said_author(f"{BODY}\n\n{line}") == name
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("Translated by Ann Lee", "Ann Lee"),
+        ("*(Translated from the German by Ann Lee.)*", "Ann Lee"),
+        ("_Translated from German by Ann van der Lee._", "Ann van der Lee"),
+        ("*Translation by Ann Lee*.", "Ann Lee"),
+        ("Übersetzt von Ann Lee", "Ann Lee"),
+        ("It was translated by Ann Lee, and badly", ""),
+    ],
+)
+def test_a_translator_in_the_text(line: str, name: str) -> None:
+    assert said_translator(f"{line}\n\n{BODY}") == name
+
+
+@pytest.mark.parametrize(
+    ("byline", "is_name"),
+    [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
+)
+def test_nobodys_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
+    assert names_one_of(byline, NAMES) is is_name
+
+
 def test_a_name_in_the_middle_or_in_code_is_no_byline() -> None:
     middle = BODY.replace("A fourth.", "By Ann Lee")
     assert said_author(f"{middle}\n\nA sixth.\n\nA seventh.") == ""
     assert said_author(f"```\nBy Ann Lee\n```\n\n{BODY}") == ""
+
+
+@pytest.mark.parametrize(
+    ("signed", "author", "kept", "handles", "asked"),
+    [
+        ({"Bob Ruiz": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
+        ({"Bob Ruiz": 8, "": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
+        ({"clockcat": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["clockcat"]),
+        ({"clockcat": 8, "": 3}, "Ana Ruiz", 11, ["clockcat"], []),
+        ({"clockcat": 8, "admin": 3}, "Ana Ruiz", 11, ["clockcat"], []),
+        ({"Ana M. Ruiz": 8, "A. Ruiz": 3, "Ruiz, Ana": 1}, "Ana Ruiz", 12, [], []),
+        ({"Ana Ruiz, translated by Bo Ek": 105, "Ana Ruiz": 52}, "Ana Ruiz", 52, [], []),
+        ({"translated by Ana Ruiz": 2, "Bo Ek, translated by Ana Ruiz": 9}, "Ana Ruiz", 2, [], []),
+    ],
+)
+def test_whose_posts_of_one_source_are_kept(
+    signed: dict[str, int], author: str, kept: int, handles: list[str], asked: list[str]
+) -> None:
+    """By the cleaning, and by the claim, which shares no code with it."""
+    names = [byline for byline, posts in signed.items() for _ in range(posts)]
+    rows = pl.DataFrame(
+        {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
+    )
+    gone = foreign(rows, [author])
+    assert rows.height - gone.height == kept
+    assert adopted(rows, [author])["byline"].to_list() == handles
+    assert unclaimed(rows, [author])["byline"].to_list() == asked
+    assert signed_by_others(rows.iter_rows(), [author]) == frozenset(gone["source_id"])

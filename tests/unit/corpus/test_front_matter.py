@@ -10,13 +10,13 @@ import pytest
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
-    byline,
     list_field,
     moment,
     split_front_matter,
     text_field,
 )
 from twin_assets.corpus.importers.held_back import why_held_back
+from twin_assets.corpus.importers.said_authors import byline
 
 
 def test_yaml_between_dashes_is_split_off() -> None:
@@ -135,6 +135,11 @@ def test_fields_of_several_spellings() -> None:
     assert byline({"author": {"name": "José"}}) == "José"
     assert byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
     assert byline({"title": "x"}) == ""
+    assert byline({"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]}) == (
+        "Ada, translated by Bo Ek, 李"
+    )
+    assert byline({"translated-by": "Bo Ek"}) == "translated by Bo Ek"
+    assert byline({"author": "Ada", "translator": None}) == "Ada"
 
 
 def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,22 +281,6 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))
 
 
-def byline(fields: Mapping[str, Any]) -> str:
-    """Who the post says wrote it: a name, a list of names, or mappings with a `name`."""
-    for name in ("author", "authors", "byline"):
-        value = fields.get(name)
-        people: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
-        names: list[str] = []
-        for person in people:
-            if isinstance(person, dict):
-                names.append(text_field(cast("dict[str, Any]", person), "name", "display_name"))
-            else:
-                names.append(text_field({"name": person}, "name"))
-        if joined := ", ".join(name for name in names if name):
-            return joined
-    return ""
-
-
 def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
     """A front matter date in UTC; None when it is not one.
 

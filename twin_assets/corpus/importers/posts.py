@@ -40,6 +40,7 @@ from twin_assets.corpus.importers.post_head import (
     read_post_head,
 )
 from twin_assets.corpus.importers.publication import why_not_published
+from twin_assets.corpus.importers.said_authors import byline
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import UTF_8
@@ -159,8 +160,8 @@ def read_post(
     if not_now and not held:
         raise UnreadablePostError(not_now)
     day = day or added()
-    named, meta_author = front_matter.byline(fields), " ".join(page.meta.get("author", "").split())
-    named = named or front_matter.text_field(fields, MADE_BY)
+    named = byline(fields) or front_matter.text_field(fields, MADE_BY)
+    meta_author = byline(page.meta)
     return Post(
         head=head,
         title=front_matter.text_field(fields, "title")

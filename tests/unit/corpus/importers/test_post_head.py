@@ -22,9 +22,9 @@ from tests.unit.corpus.importers.heads import (
     written,
 )
 from twin_assets.corpus.importers import post_head, posts, text_formats
-from twin_assets.corpus.importers.front_matter import byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
+from twin_assets.corpus.importers.said_authors import byline
 from twin_assets.corpus.importers.text_formats import is_read
 
 READ_HERE = tuple(one for one in SUFFIXES if one not in WITH_EXTRA or is_read(one))

@@ -1,0 +1,59 @@
+"""Whose words a post is, by its own fields.
+
+Belongs here: the fields that name who wrote it and who translated it, one line of both. Does not
+belong here: whether that is the author (`twin_assets/corpus/bylines.py`), other fields
+(`front_matter`).
+
+The words of a translation are the translator's, the thoughts the author's: such a post is the
+author's only where both names are.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twin_assets.corpus.importers.front_matter import text_field
+from twin_assets.corpus.importers.held_back import squeezed
+
+_WRITERS = (
+    *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
+    *("originalauthor", "creator", "createdby", "sender", "autor", "autore", "auteur", "автор"),
+    *("作者", "著者"),
+)
+_TRANSLATORS = (
+    *("translator", "translators", "translatedby", "translationby", "translationauthor"),
+    *("traductor", "traducteur", "traductrice", "traduttore", "tradutor", "übersetzer"),
+    *("übersetzerin", "übersetzung", "vertaler", "переводчик", "译者", "訳者", "翻訳者"),
+)
+TRANSLATED_BY = "translated by"
+
+
+def byline(fields: Mapping[str, Any]) -> str:
+    """Who the post says wrote it, and who translated it: "Ann Lee, translated by Bo Ek".
+
+    A field holds a name, a list of names, or mappings with a `name`.
+
+    Args:
+        fields: keys in any spelling; the first field of writers that names somebody counts.
+    """
+    known = {squeezed(key): value for key, value in fields.items()}
+    writers = next(filter(None, (_names(known.get(name)) for name in _WRITERS)), "")
+    translators = next(filter(None, (_names(known.get(name)) for name in _TRANSLATORS)), "")
+    if not translators:
+        return writers
+    return (
+        f"{writers}, {TRANSLATED_BY} {translators}" if writers else f"{TRANSLATED_BY} {translators}"
+    )
+
+
+def _names(value: object) -> str:
+    people: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
+    names: list[str] = []
+    for person in people:
+        if isinstance(person, dict):
+            names.append(text_field(cast("dict[str, Any]", person), "name", "display_name"))
+        else:
+            names.append(text_field({"name": person}, "name"))
+    return ", ".join(name for name in names if name)
