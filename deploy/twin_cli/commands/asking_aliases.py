@@ -1,8 +1,8 @@
 """Asking whose name stands under most posts of a source, when it is not known as the author's.
 
-Belongs here: the question on a terminal, and looking again with the answer. Does not belong here:
-whose a byline is (`twin_assets/corpus/bylines.py`), what is said where nobody can be asked (the
-preview's warnings).
+Belongs here: the question on a terminal, once a name, and looking again with the answer. Does not
+belong here: whose a byline is (`twin_assets/corpus/bylines.py`), what is said where nobody can be
+asked (the preview's warnings).
 """
 # pyright: strict
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.preview_report import run_preview, show_preview
 from twin_cli.commands.subject import AuthorToServe
 from twin_resources.processes.wording import counted
@@ -44,9 +45,16 @@ def with_aliases(
     if not asks or not preview.unclaimed:
         return subject, preview
     author = subject.author
-    own = [
-        name for name, posts in preview.unclaimed.items() if _is_own(author.name, name, posts, read)
-    ]
+    progress = read_progress(settings, author.slug)
+    answers = {
+        name: _is_own(author.name, name, posts, read)
+        for name, posts in preview.unclaimed.items()
+        if name not in progress.not_aliases
+    }
+    if refused := [name for name, is_own in answers.items() if is_own is False]:
+        not_aliases = (*progress.not_aliases, *refused)
+        write_progress(settings, author.slug, replace(progress, not_aliases=not_aliases))
+    own = [name for name, is_own in answers.items() if is_own]
     if not own:
         return subject, preview
     aliases = (*author.aliases, *own)
@@ -57,8 +65,8 @@ def with_aliases(
     return subject, preview
 
 
-def _is_own(author: str, name: str, posts: int, read: Callable[[str], str]) -> bool:
-    """Whether a name is another one of the author's; no, where nobody says yes."""
+def _is_own(author: str, name: str, posts: int, read: Callable[[str], str]) -> bool | None:
+    """Whether a name is another one of the author's; None where nobody says it."""
     question = (
         f"{name} signed {counted(posts, 'post')}. Is that another name of {author}? yes/no [no]: "
     )
@@ -72,4 +80,4 @@ def _is_own(author: str, name: str, posts: int, read: Callable[[str], str]) -> b
             question = f"{typed[:20]!r} is neither yes nor no. Is {name} {author}? [no]: "
     except EOFError:
         sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
-    return False
+    return None

@@ -70,6 +70,7 @@ class AuthorProgress:
         questions: asked before and after training.
         training: what is to be waited for; `run_id` is its Dagster run.
         up: the `twin up` that works on this author.
+        not_aliases: names of which a person has said that they are not this author's.
     """
 
     fingerprint: str = ""
@@ -81,6 +82,7 @@ class AuthorProgress:
     training: Training = ""
     run_id: str = ""
     up: ProcessIdentity | None = field(default=None)
+    not_aliases: tuple[str, ...] = ()
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
@@ -104,7 +106,8 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
         )
         for name in ("before", "after")
     }
-    document["questions"] = tuple(document.get("questions", ()))
+    for name in ("questions", "not_aliases"):
+        document[name] = tuple(document.get(name, ()))
     known = {name: value for name, value in document.items() if name in _FIELDS}
     return AuthorProgress(up=ProcessIdentity(**up) if up else None, **answers, **known)
 

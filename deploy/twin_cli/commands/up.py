@@ -391,6 +391,7 @@ class _Up:
             clock=self.clock,
             asks=at_a_terminal() and not self.options.dry_run,
         )
+        progress = read_progress(self.settings, subject.slug)  # with what was answered
         if why := too_small(preview):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         self.preview = preview

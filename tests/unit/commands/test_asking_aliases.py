@@ -76,6 +76,15 @@ def test_whatever_is_no_yes_leaves_them_out(home: Settings, folder: Path, typed:
     assert (found.kept, found.dropped) == (1, {"foreign_byline": 3})
 
 
+def test_a_name_that_is_said_to_be_another_persons_is_asked_about_once(
+    home: Settings, folder: Path
+) -> None:
+    for typed in ([], ["what", "who", "why"], ["no"]):  # the first two are no answer
+        assert asked(home, folder, typed)[2] != []
+    _, found, questions, _ = asked(home, folder, ["yes"])
+    assert (questions, found.dropped) == ([], {"foreign_byline": 3})
+
+
 def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path) -> None:
     author, found, questions, _ = asked(home, folder, ["yes"], asks=False)
     assert (author.aliases, questions) == ((), [])

@@ -38,6 +38,7 @@ _NO_TEXT = re.compile(
     re.DOTALL,
 )
 _TAG = re.compile(r"<[^>]*>")
+_INSERTED_BY = re.compile(rb"<w:ins\s[^>]*w:author=\"([^\"]*)\"")
 _CORE_FIELD = re.compile(
     rb"<(dcterms:created|meta:creation-date|dc:title|dc:creator|meta:initial-creator"
     rb"|cp:contentStatus)(?:\s[^<>]*)?>([^<]+)<"
@@ -94,6 +95,14 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
     xml = _NO_TEXT.sub("", _member(body, _TEXT[suffix]).decode("utf-8", "replace"))
     parts = _LINE_END.split(xml)[:_MOST_LINES]
     return fields | fields_at_the_top([html.unescape(_TAG.sub("", part)) for part in parts])
+
+
+def has_suggestions_of_others(body: bytes) -> bool:
+    """Whether a .docx holds tracked insertions by another person than who made it."""
+    own = [made[1] for made in _CORE_FIELD.findall(_member(body, _CORE["docx"]))
+           if made[0] == _MADE_BY["docx"]]  # fmt: skip
+    by = set(_INSERTED_BY.findall(_member(body, _TEXT["docx"], most=_MOST_EXPANDED)))
+    return bool(by - set(own))
 
 
 def pdf_fields(body: bytes) -> dict[str, Any]:
@@ -193,10 +202,10 @@ def refuse_bomb(body: bytes) -> None:
         raise FormatError(f"it expands to {total:,} bytes")
 
 
-def _member(body: bytes, name: str) -> bytes:
+def _member(body: bytes, name: str, *, most: int = _MOST_READ) -> bytes:
     """The first bytes of one part; b"" where there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
-            return stream.read(_MOST_READ)
+            return stream.read(most)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, RuntimeError):
         return b""  # whoever converts it says what is wrong

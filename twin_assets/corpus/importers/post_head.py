@@ -1,8 +1,9 @@
 """What a file of a post says about itself, read from its bytes before anything converts it.
 
-Belongs here: decoding, the head in whichever notation it is, and refusing what is no post of one
-person (`others_texts`). Does not belong here: what a folder or a site adds (`posts`), which field
-means what (`held_back`, `post_dates`), conversion (`text_formats`).
+Belongs here: decoding, the head in whichever notation it is, refusing what is no post of one person
+(`others_texts`), taking out what reviewers wrote (`reviewers_comments`). Does not belong here: what
+a folder or a site adds (`posts`), which field means what (`held_back`, `post_dates`), conversion
+(`text_formats`).
 
 `read_post_head` alone makes a `PostHead`, converters take nothing else, and a `Post` carries the
 one that it was read from: what this stage has not seen cannot become a post.
@@ -21,6 +22,7 @@ from twin_assets.corpus.importers.front_matter import BrokenFrontMatterError, sp
 from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.native_fields import native_fields
+from twin_assets.corpus.importers.reviewers_comments import without_comments
 from twin_assets.corpus.importers.suffixes import (
     MAX_POST_BYTES,
     OFFICE,
@@ -57,7 +59,8 @@ class PostHead:
         markup: `markdown`, `html` or `text`: of the text once it is converted.
         encoding: what the bytes were in; UTF-8 for a document that is no text.
         text: all of it, decoded; "" for a document that is no text.
-        body: the text below its front matter; a format's own fields stay in it for its reader.
+        body: the text below its front matter, without reviewers' comments; a format's own fields
+            stay in it for its reader.
         document: the bytes of a document that is no text, else b"".
         fields: what it says, keys in lower case; front matter before the format's own fields.
         elsewhere: each other place in which a field may hold the post back.
@@ -105,6 +108,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
         raise UnreadablePostError("broken_front_matter") from error
     except FormatError as error:
         raise UnreadablePostError("not_its_format") from error
+    rest = without_comments(rest, markup=markup)
     page = read_head(rest) if markup == "html" else HtmlHead()
     merged: dict[str, Any] = {}
     for fields in (fenced, *others):

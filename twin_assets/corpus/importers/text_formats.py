@@ -26,6 +26,7 @@ import yaml
 
 from twin_assets.corpus.importers.document_fields import (
     FormatError,
+    has_suggestions_of_others,
     pdf_errors,
     pdf_reader,
     refuse_bomb,
@@ -80,8 +81,10 @@ def _by_pandoc(body: bytes, reader: str) -> str:
     """Markdown, with pandoc's metadata as YAML; it may read no other file and no network."""
     if reader in {"docx", "odt"}:
         refuse_bomb(body)
+    suggested = reader == "docx" and has_suggestions_of_others(body)
     command = [
         *(_pandoc(), "+RTS", _MOST_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
+        *(["--track-changes=reject"] if suggested else []),
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:

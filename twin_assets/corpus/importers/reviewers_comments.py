@@ -1,0 +1,52 @@
+"""Comments of reviewers in a document: other people's words beside the author's.
+
+Belongs here: taking them out of a page or text that a word processor wrote. Does not belong here:
+comments of the author's own that are not shown (`obsidian_comments`), readers' comments below a
+page, which is left to finding its main text (`html_cleaning`).
+
+Forms: Google Docs' "Web page" and "Plain text" (comments behind the text, `[a]` where they belong),
+Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. Of .docx and .odt pandoc reads
+no comment; insertions that somebody else suggests are refused (`text_formats`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+_IN_PAGES = re.compile(
+    r"<div[^>]*>\s*(?:<p[^>]*>\s*)?<a\s[^>]*href=[\"']?#cmnt_ref\d+.*?</div>"  # Google Docs
+    r"|<sup[^>]*>\s*<a\s[^>]*href=[\"']?#cmnt\d+.*?</sup>"
+    r"|<div[^>]*mso-element:\s*comment-list.*?(?=</body>|\Z)"  # Word
+    r"|<span[^>]*class=[\"']?MsoCommentReference.*?</span>"
+    r"|<div[^>]*\btitle=[\"']?(?:annotation|comment)[\"']?[^>]*>.*?</div>",  # LibreOffice
+    re.DOTALL | re.IGNORECASE,
+)
+# A comment follows its mark at once; an author's own footnote, `[a] …`, has a space there.
+_FIRST_IN_TEXT = re.compile(r"^\[a\](?![:(\[\s])", re.MULTILINE)
+_NAMES = re.compile(r"^\[([a-z]{1,2})\](?![:(\[\s])", re.MULTILINE)
+_MARK = r"(?<=\S)\[{}\](?![:(\[])"
+
+
+def without_comments(text: str, *, markup: str) -> str:
+    """The text without what reviewers wrote beside it.
+
+    Args:
+        text: below its head.
+        markup: `html`, `markdown` or `text`.
+    """
+    if markup == "html":
+        return _IN_PAGES.sub("", text)
+    begin = next(
+        (one for one in _FIRST_IN_TEXT.finditer(text) if _is_marked(text[: one.start()], "a")), None
+    )
+    if begin is None:
+        return text
+    own, comments = text[: begin.start()], text[begin.start() :]
+    for name in dict.fromkeys(_NAMES.findall(comments)):
+        own = re.sub(_MARK.format(name), "", own)
+    return own.rstrip() + "\n"
+
+
+def _is_marked(text: str, name: str) -> bool:
+    return re.search(_MARK.format(name), text) is not None
