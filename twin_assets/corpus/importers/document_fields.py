@@ -64,6 +64,11 @@ _NOBODY = re.compile(
     re.IGNORECASE,
 )
 _BREAK = re.compile(r"<br\b[^>]*>\s*", re.IGNORECASE)
+_OF_NOTION = re.compile(
+    r"<tr\b[^>]*\bproperty-row\b[^>]*>\s*<th\b[^>]*>(.*?)</th>\s*<td\b[^>]*>(.*?)</td>",
+    re.DOTALL | re.IGNORECASE,
+)
+_NAME_END = re.compile(r"</(?:th|dt)\s*>\s*<(?:td|dd)\b[^>]*>", re.IGNORECASE)
 _BLOCK_END = re.compile(r"</(?:p|h[1-6]|div|li|td|dd|header)\b[^>]*>\s*", re.IGNORECASE)
 _NO_BODY = re.compile(
     r"<!--.*?-->|<(head|script|style|nav|template)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE
@@ -160,10 +165,18 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
 
 
 def html_fields(text: str) -> dict[str, Any]:
-    """The head in words at the top of a page: `<h1>A</h1><p>Status: Draft</p>`."""
+    """The head in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the properties
+    of a page of Notion."""
     body = _NO_BODY.sub("", text[:_MOST_READ])
-    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", _BREAK.sub("\n", body)))
-    return fields_at_the_top(html.unescape(plain).splitlines())
+    rows = ([_words(one) for one in match.groups()] for match in _OF_NOTION.finditer(body))
+    fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
+    broken = _BREAK.sub("\n", _NAME_END.sub(": ", body))
+    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", broken))
+    return fields_at_the_top(html.unescape(plain).splitlines()) | fields
+
+
+def _words(markup: str) -> str:
+    return " ".join(html.unescape(_TAG.sub(" ", markup)).split())
 
 
 def fields_at_the_top(lines: list[str]) -> dict[str, Any]:

@@ -27,10 +27,12 @@ from twin_assets.corpus.importers.held_back import held_back_line, why_held_back
 
 # Jekyll closes YAML by `...` as well; gray-matter names the language behind the fence.
 _FENCE = re.compile(
-    r"\A(?:(---)(?:ya?ml)?|(?:\+\+\+|---toml))[ \t]*\r?\n(.*?)"
-    r"^(?(1)(?:---|\.\.\.)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
+    r"\A(?:(---(?:ya?ml|json)?|;;;)|(?:\+\+\+|---toml))[ \t]*\r?\n(.*?)"
+    r"^(?(1)(?:---|\.\.\.|;;;)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
+# JBake's lines, `key=value`.
+_JBAKE = re.compile(r"\A((?:[\w.-]+=[^\r\n]*\r?\n)+)~{3,}[ \t]*(?:\r?\n|\Z)")
 # A fence that misses or has too many of its marks opens a head where fields of a post follow.
 _DAMAGED = re.compile(
     r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
@@ -38,7 +40,9 @@ _DAMAGED = re.compile(
 )
 _OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
 # Generators want the fence in the first line; who wrote it below a blank one or a comment meant it.
-_LEAD = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,2000}-->)*", re.DOTALL)
+_LEAD = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
+_COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
+_NIKOLA = re.compile(r"^[ \t]*\.\.[ \t]+", re.MULTILINE)
 # A block whose opening is damaged: what it says must not be lost with it. A line of prose says the
 # same in code blocks only, and those begin with a fence of their own.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
@@ -97,34 +101,64 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """
     lead = _LEAD.match(text)
     start = text[lead.end() :] if lead else text
-    if _JSON_OPENING.match(start):
-        fields, body = _split_json(start)
-        return (fields, body) if fields else ({}, text)
-    head = _fenced(start) or _closed_only(start)
+    said = _said_in_comments(lead[0]) if lead else {}
+    fields, body = _split(start, opens=start == text)
+    if said:
+        return said | fields, body
+    return (fields, body) if fields or body != start else ({}, text)
+
+
+def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
+    """As `split_front_matter`; `opens`: the text is the whole file."""
+    if _JSON_OPENING.match(text):
+        return _split_json(text)
+    head = _fenced(text) or _closed_only(text)
     if head is not None:
         return head
-    if _OPENING.match(text) and not _FENCE.match(text):
+    if opens and _OPENING.match(text) and not _FENCE.match(text):
         raise BrokenFrontMatterError("it is opened and never closed")
-    if (head := _split_metadata(start)) is not None:
+    if (head := _split_metadata(text)) is not None:
         return head
-    if (title := _TITLE.match(start)) and (below := _split_metadata(start[title.end() :])):
+    title = _TITLE.match(text)
+    if title is None:
+        return _held_in_words(text), text
+    rest = text[title.end() :]
+    if below := _split_metadata(rest) or _fenced(rest, damaged=True):
         words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
         named = {} if _INLINE.search(words) else {"title": words}
-        return named | below[0], start[: title.end()] + below[1]
-    return _held_in_words(start[title.end() :] if title else start) or _held_in_words(start), text
+        return named | below[0], title[0] + below[1]
+    return _held_in_words(rest) | _held_in_words(text), text
 
 
-def _fenced(text: str) -> tuple[dict[str, Any], str] | None:
-    """Fields and body of a block between fences; None where there is none."""
+def _said_in_comments(lead: str) -> dict[str, Any]:
+    """The head of a post in Nikola's Markdown, `.. title: A` in a comment, or what a comment above
+    the text says of its being held back."""
+    fields: dict[str, Any] = {}
+    for comment in _COMMENT.findall(lead):
+        plain = _NIKOLA.sub("", comment).strip()
+        head = _split_metadata(plain + "\n\n")
+        fields |= head[0] if head else _held_in_words(plain)
+    return fields
+
+
+def _fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] | None:
+    """Fields and body of a block between fences; None where there is none.
+
+    Args:
+        damaged: where it stands, or how its fences look, it is a head by its fields alone.
+    """
     match = _FENCE.match(text)
+    if match is None:
+        match, damaged = _DAMAGED.match(text), True
     if match is not None:
         fields = _fields_of(match[2], is_yaml=bool(match[1]))
-        return None if fields is None else (fields, text[match.end() :])
-    match = _DAMAGED.match(text)
-    if match is None:
+        if fields is not None and (not damaged or _is_telling(fields, held=fields)):
+            return fields, text[match.end() :]
+    jbake = _JBAKE.match(text)
+    if jbake is None:
         return None
-    fields = _fields_of(match[2], is_yaml=bool(match[1]))
-    return (fields, text[match.end() :]) if fields and _is_telling(fields, held=fields) else None
+    lines = [line.partition("=") for line in jbake[1].splitlines()]
+    return {key.strip().lower(): one.strip() for key, _, one in lines}, text[jbake.end() :]
 
 
 def _fields_of(block: str, *, is_yaml: bool) -> dict[str, Any] | None:

@@ -24,8 +24,14 @@ from typing import Any, cast
 UNKNOWN = "held_back_by_"
 """Prefix of the reason where a key that is not in the table reads like one; the key follows."""
 
-_YES = frozenset({"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"})
-_NO = frozenset({"false", "no", "n", "nil", "off", "0", "non", "nein", "não", "нет", "否", "never"})
+_YES = frozenset(
+    {"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"}
+    | {"✅", "✓", "✔", "☑", "[x]", "checked"}
+)
+_NO = frozenset(
+    {"false", "no", "n", "nil", "off", "0", "non", "nein", "não", "нет", "否", "never"}
+    | {"❌", "✗", "✘", "☐", "[ ]", "unchecked"}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ _STATUS_KEYS = frozenset(
     | {"estado", "statut", "stato", "статус", "状态", "상태"}
 )
 _STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (reason, re.compile(words, re.IGNORECASE))
+    (reason, re.compile(rf"(?:{words})(?:$|[^\w'’].*)", re.IGNORECASE))  # "Draft (v2)"
     for reason, words in (
         (
             "draft",
@@ -114,9 +120,11 @@ _STRICTEST_FIRST = (
 # Whose members are the post's own, as Zola's `[extra]` and Hugo's `[params]` are.
 _WITHIN = ("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing")
 _LINE = re.compile(
-    r"[ \t]*(?:[-*][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
-    r"[ \t]*(?:::?|=)(.*)"
+    r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
+    r"[ \t]*(?:[:：]:?|=)(.*)"
 )
+_BOLD = re.compile(r"\*\*|__|[*`]")
+_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # of a table
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _SQUEEZED = re.compile(r"[\s_-]+")
 
@@ -160,11 +168,14 @@ def held_back_line(line: str) -> tuple[str, str] | None:
 
     For blocks that cannot be parsed; `password: …` in prose is none.
     """
-    match = _LINE.fullmatch(line.rstrip())
+    plain = _BOLD.sub("", _ROW.sub(r"\1:\2", line.rstrip())).strip()
+    match = _LINE.fullmatch(plain)
     if match is None or _TABLE.get(squeezed(match[1]), _Rule("", "")).when == "set":
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
     is_held = any(_known({match[1]: value}))
+    if plain != line.strip() and _ROW.fullmatch(line):  # a row may as well explain the word
+        is_held = is_held and (squeezed(match[1]) in _STATUS_KEYS or _truth(value) is not None)
     return (match[1].lower(), value) if is_held else None
 
 
@@ -214,7 +225,7 @@ def _of_status(value: object) -> str:
         reasons = [_of_status(one) for one in cast("list[object]", value)]
         return next(filter(None, reasons), "")
     text = _EDGES.sub("", value) if isinstance(value, str) else ""
-    return next((reason for reason, words in _STATUS if words.fullmatch(text)), "")
+    return next((reason for reason, words in _STATUS if words.match(text)), "")
 
 
 def _unknown(name: str, value: object) -> str:

@@ -1,8 +1,8 @@
 """The fields that a format of text keeps in a notation of its own, at its top.
 
 Belongs here: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
-keywords and drawers. Does not belong here: front matter, which any of them may have as well
-(`front_matter`), documents of word processors (`document_fields`).
+keywords and drawers, what a page in MDX exports. Does not belong here: front matter, which any of
+them may have as well (`front_matter`), documents of word processors (`document_fields`).
 
 Notations: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
 https://getnikola.com/handbook.html#metadata-formats, https://orgmode.org/manual/Export-Settings.html,
@@ -20,15 +20,20 @@ from twin_assets.corpus.importers.held_back import held_back_line
 from twin_assets.corpus.importers.suffixes import ASCIIDOC
 
 _MOST_LINES = 400
+_MOST_EXPORTED = 4_000
 _FIELD = re.compile(r":([^\W\d_][\w ./-]{0,40}?):(?:[ \t]+(.*))?")
 _NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
-_ADORNMENT = re.compile(r"([^\w\s])\1{2,}")
+_ADORNMENT = re.compile(r"([^\w\s])\1*")
 _COMMENT = re.compile(r"\.\.(?:[ \t].*)?")
 _REVISION = re.compile(r"(?:v[\d.]+,[ ]*)?(\d{4}-\d{2}-\d{2})\b.*")
-_AUTHOR = re.compile(r"([^\W\d_][^<>:]{0,80}?)[ ]*(?:<[^<>]*>)?(?:;.*)?")
+_AUTHOR = re.compile(r"[ ]*([^\W\d_][^<>:;]{0,80}?)[ ]*(?:<[^<>]*>)?[ ]*")
 _BLOCK = re.compile(r"[ \t]*#\+(begin|end)_", re.IGNORECASE)
-_PREFIX = re.compile(r"(?:export_)?(?:hugo_|page-|jekyll-)?")
+_PREFIX = re.compile(r"(?:export_)?(?:hugo_|page-|jekyll-|jbake-)?")
+_EXPORTED = re.compile(
+    r"^export\s+(?:const|let|var)\s+\w+[^=\n]*=\s*\{(.*?)\}", re.DOTALL | re.MULTILINE
+)
+_MEMBER = re.compile(r"[\"']?(\w+)[\"']?\s*:\s*([\"'`]?)(.*?)\2\s*(?:,|\n|$)")
 
 Field = tuple[str, str]
 
@@ -44,6 +49,8 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
         found = _of_org(text)
     elif suffix in ASCIIDOC:
         found = _of_asciidoc(text)
+    elif suffix == "mdx":
+        found = _of_mdx(text)
     else:
         return {}
     fields: dict[str, Any] = {}
@@ -71,12 +78,13 @@ def _of_rst(text: str) -> Iterator[Field]:
     in_comment = False
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         indented = line.startswith((" ", "\t"))
-        match = _FIELD.fullmatch(line) or _NIKOLA.fullmatch(line)
+        said = line.strip() if in_comment else line  # `.. meta::` has fields of its own below it
+        match = _FIELD.fullmatch(said) or _NIKOLA.fullmatch(line)
         if last is not None and not (indented and line.strip()):
             yield last
             last = None
         if match is not None:
-            last, in_comment = (match[1], match[2] or ""), False
+            last, in_comment = (match[1], match[2] or ""), in_comment and indented
         elif indented and last is not None:
             last = (last[0], f"{last[1]} {line.strip()}")
         elif _COMMENT.fullmatch(line):
@@ -106,10 +114,22 @@ def _of_asciidoc(text: str) -> Iterator[Field]:
             below_title = True
         elif below_title and (revision := _REVISION.fullmatch(line)):
             yield "date", revision[1]
-        elif below_title and (author := _AUTHOR.fullmatch(line)):
-            yield "author", author[1]
+        elif below_title and (names := _names(line)):
+            yield "author", ", ".join(names)
         elif not line.startswith(":!") and not line.endswith("!:"):
             return
+
+
+def _names(line: str) -> list[str]:
+    found = (_AUTHOR.fullmatch(part) for part in line.split(";"))
+    return [match[1] for match in found if match]
+
+
+def _of_mdx(text: str) -> Iterator[Field]:
+    """Members of the objects that it exports before its first code: `export const meta = {…}`."""
+    for exported in _EXPORTED.finditer(text[:_MOST_EXPORTED].partition("```")[0]):
+        for member in _MEMBER.finditer(exported[1]):
+            yield member[1], member[3]
 
 
 def _of_org(text: str) -> Iterator[Field]:

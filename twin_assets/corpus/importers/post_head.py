@@ -103,7 +103,8 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
         if reason := others_texts.why_refused(text, markup=markup):
             raise UnreadablePostError(reason)
     try:
-        fenced, rest, others = _fields_of(text, document, suffix=suffix, markup=markup)
+        fields_in = "mdx" if name.lower().endswith(".mdx") else suffix
+        fenced, rest, others = _fields_of(text, document, suffix=fields_in, markup=markup)
     except BrokenFrontMatterError as error:
         raise UnreadablePostError("broken_front_matter") from error
     except FormatError as error:

@@ -44,7 +44,25 @@ IMPORTERS: tuple[Importer, ...] = (
 )
 """In the order in which they are asked: a WordPress export is also an RSS feed."""
 
+_OWN_WORDS = "copy what the author says in it into a folder of Markdown files and name that folder"
 WITHOUT_IMPORTER = (
+    RefusedExport(
+        ((r"_chat\.txt",), (r"WhatsApp [^/]*\.txt",)),
+        title="WhatsApp chat",
+        next_step=_OWN_WORDS,
+    ),
+    RefusedExport(
+        ((r"messages\.html", r"css/style\.css"),),
+        r'\A\s*\{\s*"(?:about|name)":.{0,300}"type":\s*"\w+_(?:chat|group|channel|supergroup)"',
+        title="Telegram chat",
+        next_step=_OWN_WORDS,
+    ),
+    RefusedExport(
+        ((r"channels\.json", r"users\.json"),), title="Slack export", next_step=_OWN_WORDS
+    ),
+    RefusedExport(
+        ((r"messages/index\.json",),), title="Discord data package", next_step=_OWN_WORDS
+    ),
     RefusedExport(
         (("posts/posts.xml",), (r"posts_index\.html",)),
         title="Tumblr export",

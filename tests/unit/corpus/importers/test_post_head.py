@@ -111,6 +111,28 @@ def test_nothing_becomes_a_post_that_this_stage_has_not_seen() -> None:
         ("html", f"<!-- moved -->\n---\ndraft: true\n---\n<p>{WORDS}</p>"),
         ("md", f"# A\n\nStatus: Draft\nCreated: March 3, 2023\n\n{WORDS}\n"),
         ("md", f"- title:: A\n  public:: false\n- {WORDS}\n"),
+        ("md", f"<!--\n.. title: A\n.. status: private\n-->\n\n{WORDS}\n"),
+        ("md", f"<!-- draft: true -->\n{WORDS}\n"),
+        ("md", f"title=A\nstatus=draft\ntype=post\n~~~~~~\n{WORDS}\n"),
+        ("md", f"# A\n\n---\ndraft: true\n---\n\n{WORDS}\n"),
+        ("md", f"# A\n\n**Status:** Draft (v2)\n\n{WORDS}\n"),
+        ("md", f"# A\n\n| Status | Draft |\n|---|---|\n| Owner | Ana |\n\n{WORDS}\n"),
+        ("md", f"# A\n\n状态：草稿\n\n{WORDS}\n"),
+        ("md", f"---\npublished: ❌\n---\n{WORDS}\n"),
+        ("md", f';;;\n"title": "A",\n"draft": true\n;;;\n{WORDS}\n'),
+        ("md", f'---json\n{{"draft": true}}\n---\n{WORDS}\n'),
+        ("mdx", f"export const meta = {{ title: 'A', draft: true }}\n\n{WORDS}\n"),
+        ("mdx", f"import A from 'a'\n\nexport const m = {{\n  draft: true,\n}}\n\n{WORDS}\n"),
+        ("adoc", f"= A\n:jbake-status: draft\n\n{WORDS}\n"),
+        ("rst", f"A\n=\n\n.. meta::\n   :status: draft\n\n{WORDS}\n"),
+        ("html", f"<!--\ntitle: A\ndraft: true\n-->\n<p>{WORDS}</p>"),
+        ("html", f"<h1>A</h1><dl><dt>Status</dt><dd>Draft</dd></dl><p>{WORDS}</p>"),
+        (
+            "html",
+            '<h1>A</h1><table class="properties"><tr class="property-row property-row-status">'
+            '<th><span class="icon"></span>Status</th><td><span><div class="dot"></div>Draft</span>'
+            f"</td></tr></table><p>{WORDS}</p>",
+        ),
     ],
 )
 def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
@@ -124,6 +146,11 @@ def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
         ("rst", f"A\n=\n\n{WORDS}\n\n:draft: true\n"),
         ("adoc", f"= A\n:!draft:\n\n{WORDS}\n\n:draft: true\n"),
         ("org", f"#+TITLE: A\n#+begin_src yaml\n:draft: true\n#+end_src\n{WORDS}\n"),
+        ("md", f"{WORDS}\n\n<!-- draft: true -->\n"),
+        ("md", f"# A\n\n| Status | Meaning |\n|---|---|\n| Draft | nobody sees it |\n\n{WORDS}\n"),
+        ("md", f"Set `draft: true` and it is gone.\n\n{WORDS}\n"),
+        ("md", f"title=A\nstatus=published\n~~~~~~\n{WORDS}\n"),
+        ("mdx", f"export const meta = {{ title: 'A', draft: false }}\n\n{WORDS}\n"),
     ],
 )
 def test_words_about_it_hold_nothing_back(suffix: str, text: str) -> None:

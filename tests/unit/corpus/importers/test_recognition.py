@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.unit.corpus.importers.recorded_verdicts import recorded, verdict, ver
 from tests.unit.corpus.importers.test_damaged_exports import READ
 from twin_assets.corpus.importers import recognition
 from twin_assets.corpus.sources import find_sources
+from twin_resources.errors import TwinError
 
 
 def test_each_source_gets_the_verdict_that_was_recorded() -> None:
@@ -23,6 +25,32 @@ def test_each_source_gets_the_verdict_that_was_recorded() -> None:
     assert len(now) > 1_300
     assert {name: said for name, said in now.items() if before.get(name) != said} == {}
     assert before.keys() == now.keys()
+
+
+@pytest.mark.parametrize(
+    ("files", "title"),
+    [
+        ({"_chat.txt": "[12/03/20, 10:11:12] Ana: hello\n", "a.jpg": "\xff"}, "WhatsApp chat"),
+        ({"WhatsApp Chat with Bob.txt": "12/03/2020, 10:11 - Ana: hello\n"}, "WhatsApp chat"),
+        ({"messages.html": "<html></html>", "css/style.css": ""}, "Telegram chat"),
+        (
+            {"result.json": '{"name": "Bob",\n "type": "personal_chat",\n "messages": []}'},
+            "Telegram chat",
+        ),
+        ({"channels.json": "[]", "users.json": "[]", "general/a.json": "[]"}, "Slack export"),
+        ({"messages/index.json": "{}", "account/user.json": "{}"}, "Discord data package"),
+    ],
+)
+def test_a_chat_is_refused_by_its_name(files: dict[str, str], title: str, tmp_path: Path) -> None:
+    packed = tmp_path / "download.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    folder = write_folder({name: text.encode() for name, text in files.items()}, tmp_path / "f")
+    for source in (packed, folder):
+        with pytest.raises(TwinError, match=title) as caught:
+            find_sources([source], include=frozenset())
+        assert "copy what the author says" in caught.value.next_step
 
 
 def written_freely() -> Export:

@@ -150,6 +150,13 @@ def test_a_draft_in_any_format_is_one(text: str, name: str) -> None:
 
 
 @with_pandoc
+def test_every_author_of_an_asciidoc_page_is_named() -> None:
+    names = "Ada Lovelace <ada@a.example>; Mary Somerville"
+    post = read(ADOC.replace("Ada Lovelace", names), "a.adoc")
+    assert post.author == "Ada Lovelace, Mary Somerville"
+
+
+@with_pandoc
 @pytest.mark.parametrize("suffix", ["docx", "odt"])
 def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> None:
     pypandoc = import_module("pypandoc")
