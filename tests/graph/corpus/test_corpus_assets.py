@@ -176,7 +176,7 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
         f"---\ntitle: Über Uhren\n---\n\n{paragraph('Größe')}".encode("latin-1")
     )
     (folder / "2022-01-02-binary.md").write_bytes(b"\x00\x01\x02" * 50)
-    (folder / "2022-01-03-broken.md").write_text("---\ntitle: [a, b\n---\ntext\n")
+    (folder / "2022-01-03-broken.md").write_text("---\ntitle: never closed\n\ntext\n")
     (folder / "2022-01-04-huge.md").write_bytes(b"a word " * (50_000_000 // 7))
     (folder / "2022-01-05-empty.md").write_text("")
     (folder / "2022-01-06-short.md").write_text("Just three words.")

@@ -185,7 +185,7 @@ def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path
     folder.mkdir()
     words = "The clock stopped again this morning and I had to look at its escapement. " * 20
     (folder / "2020-01-02-clock.md").write_text(f"# Clock\n\n{words}\n")
-    (folder / "2020-01-03-broken.md").write_text("---\ntitle: [\n---\n\ntext\n")
+    (folder / "2020-01-03-broken.md").write_text("---\ntitle: never closed\n\ntext\n")
     (folder / "2020-01-04-latin.md").write_bytes(b"# Caf\xe9\n\n" + words.encode() + b"\xe9")
     ran = twin("import", str(folder), "--author", "李", "--dry-run", "--json")
     assert ran.returncode == 0, ran.stderr

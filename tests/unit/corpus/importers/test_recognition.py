@@ -30,15 +30,9 @@ def test_each_source_gets_the_verdict_that_was_recorded() -> None:
 @pytest.mark.parametrize(
     ("files", "title"),
     [
-        ({"_chat.txt": "[12/03/20, 10:11:12] Ana: hello\n", "a.jpg": "\xff"}, "WhatsApp chat"),
+        ({"_chat.txt": "[12/03/20, 10:11:12] Ana: hello\n", "a.jpg": ""}, "WhatsApp chat"),
         ({"WhatsApp Chat with Bob.txt": "12/03/2020, 10:11 - Ana: hello\n"}, "WhatsApp chat"),
         ({"messages.html": "<html></html>", "css/style.css": ""}, "Telegram chat"),
-        (
-            {"result.json": '{"name": "Bob",\n "type": "personal_chat",\n "messages": []}'},
-            "Telegram chat",
-        ),
-        ({"channels.json": "[]", "users.json": "[]", "general/a.json": "[]"}, "Slack export"),
-        ({"messages/index.json": "{}", "account/user.json": "{}"}, "Discord data package"),
     ],
 )
 def test_a_chat_is_refused_by_its_name(files: dict[str, str], title: str, tmp_path: Path) -> None:
