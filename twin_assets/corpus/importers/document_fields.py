@@ -27,13 +27,14 @@ MADE_BY = "made by"
 
 _MOST_EXPANDED = 64_000_000
 _MOST_READ = 400_000
+_MOST_OF_A_PAGE = 40_000
 _MOST_LINES = 40
 _FEW_LINES = 12
 _CORE = {"docx": "docProps/core.xml", "odt": "meta.xml"}
 _TEXT = {"docx": "word/document.xml", "odt": "content.xml"}
 _LINE_END = re.compile(r"</(?:w:p|text:[ph])>|<(?:w:br|text:line-break)\b[^>]*>")
 _NO_TEXT = re.compile(
-    r"<office:annotation\b.*?</office:annotation>|<(?:w:instrText|w:delText)\b.*?</[^>]*>"
+    r"<office:annotation\b.{0,9000}?</office:annotation>|<(?:w:instrText|w:delText)\b[^<]*</[^>]*>"
     r"|\A.*?<(?:w:body|office:text)\b[^>]*>",
     re.DOTALL,
 )
@@ -70,6 +71,7 @@ _OF_NOTION = re.compile(
 )
 _NAME_END = re.compile(r"</(?:th|dt)\s*>\s*<(?:td|dd)\b[^>]*>", re.IGNORECASE)
 _BLOCK_END = re.compile(r"</(?:p|h[1-6]|div|li|td|dd|header)\b[^>]*>\s*", re.IGNORECASE)
+_BODY = re.compile(r"<body\b[^<>]*>", re.IGNORECASE)
 _NO_BODY = re.compile(
     r"<!--.*?-->|<(head|script|style|nav|template)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
@@ -167,7 +169,8 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
 def html_fields(text: str) -> dict[str, Any]:
     """The head in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the properties
     of a page of Notion."""
-    body = _NO_BODY.sub("", text[:_MOST_READ])
+    begin = _BODY.search(text)
+    body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MOST_OF_A_PAGE])
     rows = ([_words(one) for one in match.groups()] for match in _OF_NOTION.finditer(body))
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
     broken = _BREAK.sub("\n", _NAME_END.sub(": ", body))

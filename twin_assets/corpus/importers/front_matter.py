@@ -55,7 +55,8 @@ _METADATA_LINE = re.compile(
 )
 # A title in Markdown, Textile or AsciiDoc, or a line that marks underline; Org's keywords.
 _TITLE = re.compile(
-    r"\A(?:(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+|[^\r\n]*\w[^\r\n]*\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n"
+    r"\A(?:(?:(?:#{1,2}|=|h1\.)[ \t]+[^\r\n]+"
+    r"|(?=[^\r\n]*\w)[^\r\n]{1,300}\r?\n([=\-~^#*])\1{2,})[ \t]*\r?\n"
     r"|(?:#\+\w+:[^\r\n]*\r?\n)+)\s*"
 )
 _TITLE_MARKS = re.compile(r"\A(?:#+|=|h1\.)[ \t]+")

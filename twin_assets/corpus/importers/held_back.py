@@ -125,6 +125,7 @@ _LINE = re.compile(
 )
 _BOLD = re.compile(r"\*\*|__|[*`]")
 _ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # of a table
+_LONGEST = 200
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _SQUEEZED = re.compile(r"[\s_-]+")
 
@@ -168,13 +169,14 @@ def held_back_line(line: str) -> tuple[str, str] | None:
 
     For blocks that cannot be parsed; `password: …` in prose is none.
     """
-    plain = _BOLD.sub("", _ROW.sub(r"\1:\2", line.rstrip())).strip()
+    row = _ROW.fullmatch(line)
+    plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
     match = _LINE.fullmatch(plain)
     if match is None or _TABLE.get(squeezed(match[1]), _Rule("", "")).when == "set":
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
     is_held = any(_known({match[1]: value}))
-    if plain != line.strip() and _ROW.fullmatch(line):  # a row may as well explain the word
+    if row:  # a row may as well explain the word
         is_held = is_held and (squeezed(match[1]) in _STATUS_KEYS or _truth(value) is not None)
     return (match[1].lower(), value) if is_held else None
 
@@ -224,7 +226,7 @@ def _of_status(value: object) -> str:
     if isinstance(value, list):
         reasons = [_of_status(one) for one in cast("list[object]", value)]
         return next(filter(None, reasons), "")
-    text = _EDGES.sub("", value) if isinstance(value, str) else ""
+    text = _EDGES.sub("", value[:_LONGEST]) if isinstance(value, str) else ""
     return next((reason for reason, words in _STATUS if words.match(text)), "")
 
 

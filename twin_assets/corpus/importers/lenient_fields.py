@@ -23,7 +23,7 @@ Parse = Callable[[str], object]
 _YAML_ENTRY = re.compile(r"([\"']?)([^\W\d_][^:\n#]{0,60}?)\1[ \t]*::?(?:[ \t]+(.*)|$|(?=\w)(.*))")
 _TOML_ENTRY = re.compile(r"([\"']?)([^\W\d_][\w .-]{0,60}?)\1[ \t]*[=:][ \t]*(.*)()")
 _TOML_TABLE = re.compile(r"^\[+([\w .\"'-]+)\]+[ \t]*(?:#.*)?$", re.MULTILINE)
-_JSON_ENTRY = re.compile(r"[ \t]*[\"']?([\w .-]{1,60}?)[\"']?[ \t]*:[ \t]*(.+?)[ \t]*,?[ \t]*")
+_JSON_ENTRY = re.compile(r"[\"']?([\w .-]{1,60}?)[\"']?[ \t]*:(.*)")
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
 
 
@@ -58,7 +58,7 @@ def of_json(text: str) -> tuple[dict[str, Any], int] | None:
             continue
         if bare == "}":
             return fields, position
-        match = _JSON_ENTRY.fullmatch(line.rstrip("\r\n"))
+        match = _JSON_ENTRY.fullmatch(bare.removesuffix(","))
         if match is None:
             return None
         try:

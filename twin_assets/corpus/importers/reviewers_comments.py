@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import re
 
+# Bounded, so that a page of tags that nothing closes costs no square of its length.
+_IN_TAG, _MOST = "[^<>]{0,400}", ".{0,20000}?"
 _IN_PAGES = re.compile(
-    r"<div[^>]*>\s*(?:<p[^>]*>\s*)?<a\s[^>]*href=[\"']?#cmnt_ref\d+.*?</div>"  # Google Docs
-    r"|<sup[^>]*>\s*<a\s[^>]*href=[\"']?#cmnt\d+.*?</sup>"
-    r"|<div[^>]*mso-element:\s*comment-list.*?(?=</body>|\Z)"  # Word
-    r"|<span[^>]*class=[\"']?MsoCommentReference.*?</span>"
-    r"|<div[^>]*\btitle=[\"']?(?:annotation|comment)[\"']?[^>]*>.*?</div>",  # LibreOffice
+    rf"<div{_IN_TAG}>\s{{0,9}}(?:<p{_IN_TAG}>\s{{0,9}})?<a\s{_IN_TAG}href=[\"']?#cmnt_ref\d+"
+    rf"{_MOST}</div>"  # Google Docs
+    rf"|<sup{_IN_TAG}>\s{{0,9}}<a\s{_IN_TAG}href=[\"']?#cmnt\d+{_MOST}</sup>"
+    rf"|<div{_IN_TAG}mso-element:\s?comment-list.*?(?=</body>|\Z)"  # Word
+    rf"|<span{_IN_TAG}class=[\"']?MsoCommentReference{_MOST}</span>"
+    rf"|<div{_IN_TAG}\btitle=[\"']?(?:annotation|comment)[\"']?{_IN_TAG}>{_MOST}</div>",
     re.DOTALL | re.IGNORECASE,
 )
 # A comment follows its mark at once; an author's own footnote, `[a] …`, has a space there.

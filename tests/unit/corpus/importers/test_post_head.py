@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import product
+from random import Random
+from time import process_time
 from typing import get_type_hints
 
 import pytest
@@ -21,6 +24,7 @@ from tests.unit.corpus.importers.heads import (
     WORDS,
     written,
 )
+from twin_assets.corpus.cures import cure_of
 from twin_assets.corpus.importers import post_head, posts, text_formats
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
@@ -197,3 +201,43 @@ def test_what_several_people_or_nobody_wrote_is_refused(text: str, reason: str) 
 )
 def test_a_log_of_a_day_is_no_chat(text: str) -> None:
     assert byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
+
+
+LONG = {
+    "one line": "word " * 200_000,
+    "blanks": "---\ntitle: A\n" + " " * 400_000 + "x\n",
+    "comments that nothing closes": "<!--" * 200_000,
+    "tags that nothing closes": "<div " * 200_000,
+    "scripts that nothing closes": "<script>" * 100_000,
+    "marks": "*" * 400_000 + "\n" + "|" * 400_000,
+    "a row of blanks": "|" + " " * 400_000 + "|",
+    "an object of blanks": '{\n "a": ' + " " * 400_000 + "\n" + "x" * 400_000,
+    "fields": "a: b\n" * 200_000,
+    "a value of marks": "---\nstatus: '" + "-" * 400_000 + "'\n---\ntext",
+    "references": '<a href="#cmnt_ref1">' * 40_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
+def test_a_long_text_costs_no_square_of_its_length(name: str, suffix: str) -> None:
+    """A square of a million characters is minutes; these take a second on a slow machine."""
+    before = process_time()
+    with suppress(UnreadablePostError):
+        read_post_head(LONG[name].encode(), source_id=f"a.{suffix}")
+    assert process_time() - before < 30
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_damaged_bytes_are_read_or_refused_with_a_reason(suffix: str) -> None:
+    draw = Random(37)
+    for number in range(150):
+        body = bytearray(written(suffix, HEADS[number % len(HEADS)], {"draft": True}))
+        for _ in range(draw.randint(1, 6)):
+            body[draw.randrange(len(body))] = draw.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
+        del body[draw.randrange(len(body)) :]
+        try:
+            reason = read_post_head(bytes(body), source_id=f"a.{suffix}").why_held_back()
+        except UnreadablePostError as error:
+            reason = error.reason
+        assert not reason or cure_of(reason), (suffix, number, reason)
