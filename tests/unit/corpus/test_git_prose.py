@@ -185,7 +185,12 @@ def test_front_matter_and_other_markups(repository: Repository) -> None:
     repository.write("README.rst", "A tool\n======\n\n::\n\n    code  here\n")
     repository.write("README", "Plain words.\n")
     repository.write("docs/broken.md", "---\ntitle: [a\n---\nWords.\n")
-    records, _ = repository.found()
+    repository.write("docs/open.md", "---\ntitle: Never closed\n\ndraft: true\n\nWords.\n")
+    repository.write("docs/below.md", "# Below\n\nDate: 2020-01-02\nStatus: done\n\nWords.\n")
+    repository.write("docs/chat.txt", "[1/2/20, 10:11] Ana: hi\n[1/2/20, 10:12] Bob: you?\n")
+    records, skipped = repository.found()
+    assert (skipped["docs/open.md"], skipped["docs/chat.txt"]) == ("broken_front_matter", "chat")
+    assert records["docs/below.md"].text.startswith("# Below\n\nDate: 2020-01-02\n")
     assert (records["docs/a.md"].title, records["docs/a.md"].text) == ("The A", "Words about it.\n")
     assert records["README.rst"].markup == "text"
     assert records["README.rst"].text.endswith("    code  here\n")

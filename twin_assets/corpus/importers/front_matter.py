@@ -104,9 +104,11 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     start = text[lead.end() :] if lead else text
     said = _said_in_comments(lead[0]) if lead else {}
     fields, body = _split(start, opens=start == text)
-    if said:
+    if fields:  # a second head may stand below the first: Obsidian's, then Notion's or Dataview's
+        said |= _held_below_title(body)
+    if said or fields or body != start:
         return said | fields, body
-    return (fields, body) if fields or body != start else ({}, text)
+    return {}, text
 
 
 def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
@@ -120,15 +122,13 @@ def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
         raise BrokenFrontMatterError("it is opened and never closed")
     if (head := _split_metadata(text)) is not None:
         return head
-    title = _TITLE.match(text)
-    if title is None:
-        return _held_in_words(text), text
-    rest = text[title.end() :]
-    if below := _split_metadata(rest) or _fenced(rest, damaged=True):
-        words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
-        named = {} if _INLINE.search(words) else {"title": words}
-        return named | below[0], title[0] + below[1]
-    return _held_in_words(rest) | _held_in_words(text), text
+    if title := _TITLE.match(text):
+        rest = text[title.end() :]
+        if below := _split_metadata(rest) or _fenced(rest, damaged=True):
+            words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
+            named = {} if _INLINE.search(words) else {"title": words}
+            return named | below[0], title[0] + below[1]
+    return _held_below_title(text), text
 
 
 def _said_in_comments(lead: str) -> dict[str, Any]:
@@ -223,6 +223,13 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     said = dict(line for key in fields if (line := held_back_line(f"{key}: {fields[key]}")))
     is_head = bool(fields) and (is_logseq or _is_telling(fields, held=said))
     return (fields, text[position:]) if is_head else None
+
+
+def _held_below_title(text: str) -> dict[str, Any]:
+    """What the first lines of a text say of its being held back, or those below its title."""
+    text = text.lstrip()
+    title = _TITLE.match(text)
+    return (_held_in_words(text[title.end() :]) if title else {}) | _held_in_words(text)
 
 
 def _held_in_words(text: str) -> dict[str, Any]:

@@ -226,7 +226,8 @@ def _record(
         return Skipped(path, error.reason)
     if held := head.why_held_back():
         return Skipped(path, held)
-    lines = lines[head.text.count("\n") - head.body.count("\n") :]
+    if head.text.endswith(head.body):  # else its fields stand below the title, and stay
+        lines = lines[head.text.removesuffix(head.body).count("\n") :]
     blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
     theirs = [line for block, prose in blocks if prose for line in block if line.text.strip()]
     if not theirs:

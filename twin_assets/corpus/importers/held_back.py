@@ -123,6 +123,7 @@ _LINE = re.compile(
     r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
     r"[ \t]*(?:[:：]:?|=)(.*)"
 )
+_OF_A_BLOCK = re.compile(r"[ \t]+[\w-]+::")
 _BOLD = re.compile(r"\*\*|__|[*`]")
 _ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # of a table
 _LONGEST = 200
@@ -167,7 +168,8 @@ def _of_head(fields: Mapping[str, Any]) -> str:
 def held_back_line(line: str) -> tuple[str, str] | None:
     """Key and value of a line of text, `key: value` or `key = value`, that would hold a post back.
 
-    For blocks that cannot be parsed; `password: …` in prose is none.
+    For blocks that cannot be parsed; `password: …` in prose is none, nor the state of one task in
+    an outline (an indented `status:: in progress`).
     """
     row = _ROW.fullmatch(line)
     plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
@@ -176,6 +178,8 @@ def held_back_line(line: str) -> tuple[str, str] | None:
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
     is_held = any(_known({match[1]: value}))
+    if _OF_A_BLOCK.match(line) and squeezed(match[1]) in _STATUS_KEYS:
+        return None
     if row:  # a row may as well explain the word
         is_held = is_held and (squeezed(match[1]) in _STATUS_KEYS or _truth(value) is not None)
     return (match[1].lower(), value) if is_held else None
