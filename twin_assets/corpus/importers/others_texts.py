@@ -60,12 +60,14 @@ def _is_chat(lines: list[str]) -> bool:
     """Whether messages with their time and sender make it: a third of the lines, as one message may
     have several; the first lines may be a notice. Where only the hour is told, as in the log of
     somebody's day, senders must come again."""
-    said = [(index, match) for index, line in enumerate(lines) if (match := _SAID.match(line))]
-    if len(said) < _FEWEST or said[0][0] > _MOST_NOTICES or len(said) * 3 < len(lines):
+    if not any(map(_SAID.match, lines[: _MOST_NOTICES + 1])):
         return False
-    if any(match["nick"] or _DATED.search(match["when"]) for _, match in said):
+    said = [match for line in lines if (match := _SAID.match(line))]
+    if len(said) < _FEWEST or len(said) * 3 < len(lines):
+        return False
+    if any(match["nick"] or _DATED.search(match["when"]) for match in said):
         return True
-    names = [str(match["name"]) for _, match in said]
+    names = [str(match["name"]) for match in said]
     return sum(names.count(name) > 1 for name in names) * 2 > len(names)
 
 

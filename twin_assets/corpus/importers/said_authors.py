@@ -39,8 +39,9 @@ def byline(fields: Mapping[str, Any]) -> str:
         fields: keys in any spelling; the first field of writers that names somebody counts.
     """
     known = {squeezed(key): value for key, value in fields.items()}
-    writers = next(filter(None, (_names(known.get(name)) for name in _WRITERS)), "")
-    translators = next(filter(None, (_names(known.get(name)) for name in _TRANSLATORS)), "")
+    writers = next(filter(None, (_names(known[name]) for name in _WRITERS if name in known)), "")
+    named = (_names(known[name]) for name in _TRANSLATORS if name in known)
+    translators = next(filter(None, named), "")
     if not translators:
         return writers
     return (
