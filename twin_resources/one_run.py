@@ -1,6 +1,7 @@
 """Exactly one run for one reason: what is to be done next, from what Dagster shows of its runs.
 
-Belongs here: the decision, as a pure function of the runs that carry a reason's key.
+Belongs here: a run to be started, as a value; the decision, as a pure function of the runs that
+carry a reason's key.
 Does not belong here: reasons and what is remembered of them (retrainings are rows of
 `quality/retraining/retrainings.py`, an import's are its sensor's cursor and the row of its feeds,
 `storage/sources/arrivals.py`; of an erasure its journal), asking Dagster
@@ -24,8 +25,9 @@ A schedule needs none of it: Dagster knows its ticks by their time, and repeats 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from twin_resources.dagster_runs import Run
 
@@ -34,6 +36,22 @@ Step = Literal["offer", "wait", "retry", "passed", "failed", "canceled", "gone"]
 # Between a worker's death and the run that Dagster starts in its place lie some seconds; after
 # this it will not come (the record says so before it is tried).
 _RESTARTED_WITHIN_S = 120.0
+
+
+@dataclass(frozen=True)
+class RunLaunch:
+    """A run to be started.
+
+    Attributes:
+        author: partition key; empty for a job without partitions.
+        run_key: at most one run each.
+        config: of the run.
+    """
+
+    author: str
+    run_key: str
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def next_step(

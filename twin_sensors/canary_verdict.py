@@ -1,6 +1,6 @@
 """The sensor `canary_verdict`: a trial that has decided ends by itself, and Dagster hears of it.
 
-Belongs here: the shell between Dagster and `release.watching.watch`.
+Belongs here: the shell between Dagster and `release_tick.watch`.
 Does not belong here: folding, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/architecture.md, The loop.
 

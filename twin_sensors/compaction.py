@@ -10,6 +10,7 @@ import dagster as dg
 
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.lease import LeaseBusy
 from twin_resources.storage.tables.tables import CompactionResult, Tables
 
@@ -25,6 +26,7 @@ class CompactionReport:
         bytes_removed: files of old versions.
         vector_index: `made`, `made anew` or `left`; empty without passages.
         busy: tables that an import held; the next night looks at them again.
+        failed: a line for each table that could not be opened or merged.
     """
 
     tables: int
@@ -33,6 +35,7 @@ class CompactionReport:
     bytes_removed: int
     vector_index: str
     busy: tuple[str, ...]
+    failed: tuple[str, ...] = ()
 
 
 def tidy_author(tables: Tables, author: str) -> CompactionReport:
@@ -40,14 +43,16 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
     names = tables.assets(author)
     results: list[CompactionResult] = []
     busy: list[str] = []
+    failed: list[str] = []
     vectors = ""
     for name in names:
-        try:
-            results.append(tables.compact(name, author))
-            if name == TABLE:
-                vectors = keep_vector_index(tables, author)
-        except LeaseBusy:
-            busy.append(name)
+        with isolate_failure(f"{author}/{name}", failed.append):
+            try:
+                results.append(tables.compact(name, author))
+                if name == TABLE:
+                    vectors = keep_vector_index(tables, author)
+            except LeaseBusy:
+                busy.append(name)
     return CompactionReport(
         tables=len(names),
         merged=sum(table.merged for table in results),
@@ -55,12 +60,18 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
         bytes_removed=sum(table.bytes_removed for table in results),
         vector_index=vectors,
         busy=tuple(busy),
+        failed=tuple(failed),
     )
 
 
 @dg.op
 def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> None:
-    """All authors; what was done is the metadata of the step."""
+    """All authors; what was done is in the log of the step.
+
+    Raises:
+        Failure: tables that do not open, after all others were tidied.
+    """
+    failed: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
         done = tidy_author(tables, author)
         context.log.info(
@@ -68,6 +79,9 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
             f"{done.bytes_removed:,} bytes removed, index of vectors {done.vector_index or 'none'}"
             + (f"; busy: {', '.join(done.busy)}" if done.busy else "")
         )
+        failed += done.failed
+    if failed:
+        raise dg.Failure("\n".join(failed), allow_retries=False)
 
 
 @dg.job(

@@ -15,10 +15,11 @@ import dagster as dg
 
 from twin_resources.dagster_runs import Run
 from twin_resources.erasure import journal
-from twin_resources.one_run import next_step
+from twin_resources.one_run import RunLaunch, next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
+from twin_sensors.launchable_runs import launchable, request_of
 
 REQUEST_TAG = "twin/forget_request"
 MOST_RUNS = 5  # of one request; then a person looks why it does not end
@@ -75,7 +76,7 @@ def forgetting_unfinished(
 ) -> dg.SensorResult | dg.SkipReason:
     """Requests that nobody is carrying out: their run died, or nobody launched one."""
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
-    launched: list[dg.RunRequest] = []
+    launched: list[RunLaunch] = []
     given_up: list[int] = []
     for request in journal.unfinished(state):
         runs = records.of_key(str(request.number))
@@ -85,9 +86,12 @@ def forgetting_unfinished(
         if len(runs) >= MOST_RUNS:
             given_up.append(request.number)
             continue
-        launched.append(run_request(request.number, attempt=_next_attempt(runs)))
-    if launched:
-        return dg.SensorResult(run_requests=launched)
+        launched.append(launch_of(request.number, attempt=_next_attempt(runs)))
+    ready, held = launchable(context.instance, launched)
+    if ready:
+        return dg.SensorResult(run_requests=list(map(request_of, ready)))
+    if held:
+        return dg.SkipReason("\n".join(held))
     if given_up:
         numbers = ", ".join(map(str, given_up))
         return dg.SkipReason(f"requests {numbers} failed {MOST_RUNS} times: look into their runs")
@@ -101,10 +105,11 @@ def _next_attempt(runs: Sequence[Run]) -> int:
     return max([len(runs), *(int(attempt) + 1 for attempt in spent if attempt)])
 
 
-def run_request(number: int, *, attempt: int) -> dg.RunRequest:
+def launch_of(number: int, *, attempt: int) -> RunLaunch:
     """One attempt at a request."""
-    return dg.RunRequest(
-        run_key=f"forget:{number}:{attempt}",
-        run_config={"ops": {"forget_subject": {"config": {"request": number}}}},
-        tags={REQUEST_TAG: str(number)},
+    return RunLaunch(
+        "",  # the job has no partitions
+        f"forget:{number}:{attempt}",
+        {REQUEST_TAG: str(number)},
+        {"ops": {"forget_subject": {"config": {"request": number}}}},
     )

@@ -34,7 +34,7 @@ def _asks_for_it(path: Path) -> bool:
     assets from loading; whoever uses that author is told."""
     try:
         return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
         return False
 
 

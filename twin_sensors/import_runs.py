@@ -4,8 +4,6 @@ Belongs here: queries on the instance beyond those of every job, for whoever sta
 Does not belong here: what they amount to (`sources/arrivals.py`).
 """
 
-from collections.abc import Iterable
-
 import dagster as dg
 
 from twin_resources.storage.sources.arrivals import ArrivalDecision, KnownSources, decide, run_key
@@ -13,7 +11,6 @@ from twin_resources.storage.sources.listing import SOURCES_MARK
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 CHANGE_TAG = "twin/change"
-_AUTHORS = dg.DynamicPartitionsDefinition(name="authors")
 
 
 class ImportRuns(DagsterRunRecords):
@@ -70,12 +67,3 @@ class ImportRuns(DagsterRunRecords):
             limit=1,
         ).records
         return records[0] if records else None
-
-    def unknown_partitions(self, authors: Iterable[str]) -> list[str]:
-        """Those that are no partition yet."""
-        known = set(self._instance.get_dynamic_partitions("authors"))
-        return sorted(set(authors) - known)
-
-    def addition(self, authors: Iterable[str]) -> dg.AddDynamicPartitionsRequest:
-        """The request by which a tick makes partitions of them."""
-        return _AUTHORS.build_add_request(sorted(authors))

@@ -13,15 +13,18 @@ import dagster as dg
 
 from twin_resources.authors import Author, readable_authors
 from twin_resources.errors import TwinError
+from twin_resources.one_run import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import run_key
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.sources.polling import PollResponse
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
-from twin_sensors.schedules import one_run_each
+from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.schedules import launches_at, requested
 
 ASKED_AT_ONCE = 16
 """A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are waited for once."""
@@ -46,30 +49,26 @@ def import_changed_feeds_every_hour(
     runs = ImportRuns(context.instance)
     authors, lines = readable_authors(settings)
     reading = [author for author in authors if any(map(is_feed, author.sources))]
-    requests: list[dg.RunRequest] = []
+    launches: list[RunLaunch] = []
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         memories = {one.slug: polling.remembered(state, one.slug, now=now) for one in reading}
         answers_awaited = {
             one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading
         }
         for author in reading:
-            try:
+            with isolate_failure(author.slug, lines.append):
                 answers, failures = answers_awaited[author.slug].result()
-            except TwinError as error:
-                lines.append(f"{author.slug}: {error}")
-                continue
-            lines += [f"{author.slug}: {failure}" for failure in failures]
-            memory = replace(memories[author.slug], answers=answers)
-            request, message = _decided(author.slug, memory, runs, state, now)
-            requests += [request] if request is not None else []
-            lines.append(f"{author.slug}: {message}")
-    unknown = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
-    ready = [request for request in requests if request.partition_key not in unknown]
-    lines += [f"{slug}: no partition yet, `new_posts` or `twin up` makes it" for slug in unknown]
-    context.log.info("\n".join(lines) or "no author with a feed")
-    yield from ready
+                lines += [f"{author.slug}: {failure}" for failure in failures]
+                memory = replace(memories[author.slug], answers=answers)
+                launch, message = _decided(author.slug, memory, runs, state, now)
+                launches += [launch] if launch is not None else []
+                lines.append(f"{author.slug}: {message}")
+    ready, held = launchable(context.instance, launches)
+    message = "\n".join([*lines, *held]) or "no author with a feed"
+    context.log.info(message)
+    yield from map(request_of, ready)
     if not ready:
-        yield dg.SkipReason("\n".join(lines) or "no author with a feed")
+        yield dg.SkipReason(message)
 
 
 def _ask(
@@ -81,7 +80,7 @@ def _ask(
 
 def _decided(
     slug: str, memory: polling.PollState, runs: ImportRuns, store: State, now: float
-) -> tuple[dg.RunRequest | None, str]:
+) -> tuple[RunLaunch | None, str]:
     decision = runs.decided(
         "feeds",
         slug,
@@ -99,7 +98,7 @@ def _decided(
     if not decision.launch:
         return None, decision.said
     key = run_key("feeds", slug, memory.epoch, decision.known)
-    return dg.RunRequest(run_key=key, partition_key=slug, tags={CHANGE_TAG: key}), decision.said
+    return RunLaunch(slug, key, {CHANGE_TAG: key}), decision.said
 
 
 @dg.schedule(
@@ -116,9 +115,8 @@ def import_all_posts_every_night(
     time, a post whose date has come, an import that was given up) arrives within a day."""
     at = context.scheduled_execution_time
     authors, lines = readable_authors(settings)
-    known = set(context.instance.get_dynamic_partitions("authors"))
-    wanted = [author.slug for author in authors if author.sources and author.slug in known]
+    wanted = launches_at(at, [one.slug for one in authors if one.sources], kind="night")
     if lines:
         context.log.warning("\n".join(lines))
     otherwise = "\n".join(["no author with sources", *lines])
-    yield from one_run_each(wanted, kind="night", at=at, otherwise=otherwise)
+    yield from requested(context, wanted, otherwise=otherwise)

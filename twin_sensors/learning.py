@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from twin_resources.authors import Author, readable_authors
 from twin_resources.authors.consent import what_keeps_here
-from twin_resources.errors import TwinError
+from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry
@@ -29,10 +29,12 @@ from twin_resources.router.learning_decision import (
     decide_learning,
 )
 from twin_resources.settings import Settings
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.schedules import one_run_each
+from twin_sensors.launchable_runs import launchable
+from twin_sensors.schedules import launches_at, requested
 
 
 @dg.schedule(
@@ -58,12 +60,13 @@ def learn_routing_every_night(
         yield dg.SkipReason("no money for labels: TWIN_LABEL_BUDGET_PER_MONTH says how much")
         return
     authors, lines = readable_authors(settings)
-    known = set(context.instance.get_dynamic_partitions("authors"))
+    by_slug = {author.slug: author for author in authors}
+    ready, held = launchable(context.instance, launches_at(at, by_slug, kind="learn"))
+    lines += held
     runs = DagsterRunRecords(context.instance, job=learn_routing.name)
-    wanted: list[str] = []
-    for author in authors:
-        if author.slug not in known:
-            continue
+    wanted: list[RunLaunch] = []
+    for launch in ready:
+        author = by_slug[launch.author]
         if author.slug in runs.in_flight():
             lines.append(f"{author.slug}: such a run goes on")
             continue
@@ -72,15 +75,13 @@ def learn_routing_every_night(
             continue
         learned = runs.newest_success(author.slug)
         learned_at = None if learned is None else learned.created
-        try:
+        with isolate_failure(author.slug, lines.append):
             decision = _decided(author, settings, registry, tables, learned_at=learned_at, at=at)
-        except TwinError as error:  # one author's damaged file stops nobody else's learning
-            decision = LearningDecision(False, str(error))
-        lines.append(f"{author.slug}: {decision.said}")
-        wanted += [author.slug] if decision.learn else []
+            lines.append(f"{author.slug}: {decision.said}")
+            wanted += [launch] if decision.learn else []
     message = "\n".join(lines) or "no author"
     context.log.info(message)
-    yield from one_run_each(wanted, kind="learn", at=at, otherwise=message)
+    yield from requested(context, wanted, otherwise=message)
 
 
 def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:

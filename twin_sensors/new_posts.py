@@ -19,14 +19,24 @@ import dagster as dg
 from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import find_prepared
+from twin_resources.one_run import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
 from twin_resources.storage.sources.listing import Listing, is_feed, list_source, mark_of
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
+from twin_sensors.launchable_runs import (
+    PARTITIONS,
+    launchable,
+    request_of,
+    unknown_partitions,
+)
 
 LOOKING_S = 30.0
 """A tick lists for at most this long, and the next one goes on; Dagster ends a tick after 60 s."""
+
+_AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def new_posts(
     runs = ImportRuns(context.instance)
     slugs = author_slugs(settings)
     known = {slug: one for slug, one in memory.authors.items() if slug in slugs}
-    requests: list[dg.RunRequest] = []
+    launches: list[RunLaunch] = []
     lines: list[str] = []
     turn = ""
     for slug in _in_turn(slugs, memory.turn):
@@ -78,39 +88,37 @@ def new_posts(
             turn = slug
             lines.append(f"{slug} and those after are looked at in the next tick")
             break
-        try:
+        with isolate_failure(slug, lines.append):
             author = read_author(settings, slug)
             listings = [list_source(one) for one in author.sources if not is_feed(one)]
-        except TwinError as error:
-            lines.append(f"{slug}: {error}")
-            continue
-        if not listings:
-            continue
-        mark = mark_of(listings)
-        is_known = slug in known and known[slug].mark == mark
-        decision = runs.decided(
-            "posts",
-            slug,
-            known.get(slug),
-            mark,
-            epoch=memory.epoch,
-            now=now,
-            is_imported=not is_known and runs.has_read(slug, mark),
-        )
-        lines.append(f"{slug}: {decision.said}")
-        if decision.launch and decision.known is not None:
-            since = known[slug].at if slug in known else now
-            key = run_key("posts", slug, memory.epoch, decision.known)
-            requests.append(_request(settings, author, listings, key, since=since))
-        if decision.known is not None:
-            known[slug] = decision.known
-    missing = set(runs.unknown_partitions(request.partition_key or "" for request in requests))
-    message = "\n".join(lines) or "no author with a folder or an S3 prefix"
+            if not listings:
+                continue
+            mark = mark_of(listings)
+            is_known = slug in known and known[slug].mark == mark
+            decision = runs.decided(
+                "posts",
+                slug,
+                known.get(slug),
+                mark,
+                epoch=memory.epoch,
+                now=now,
+                is_imported=not is_known and runs.has_read(slug, mark),
+            )
+            if decision.launch and decision.known is not None:
+                since = known[slug].at if slug in known else now
+                key = run_key("posts", slug, memory.epoch, decision.known)
+                launches.append(_launch(settings, author, listings, key, since=since))
+            lines.append(f"{slug}: {decision.said}")
+            if decision.known is not None:
+                known[slug] = decision.known
+    missing = unknown_partitions(context.instance, launches)
+    ready, held = launchable(context.instance, launches, added=missing)
+    message = "\n".join([*lines, *held]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(
-        run_requests=requests,
-        skip_reason=None if requests else message,
-        dynamic_partitions_requests=[runs.addition(missing)] if missing else [],
+        run_requests=list(map(request_of, ready)),
+        skip_reason=None if ready else message,
+        dynamic_partitions_requests=[_AUTHORS.build_add_request(missing)] if missing else [],
         cursor=PostsCursor(memory.epoch, turn, known).written(),
     )
 
@@ -121,19 +129,16 @@ def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
     yield from (slug for slug in slugs if slug < turn)
 
 
-def _request(
+def _launch(
     home: Settings, author: Author, listings: Sequence[Listing], key: str, *, since: float
-) -> dg.RunRequest:
+) -> RunLaunch:
     """A run that names the files and object keys for which it was started."""
     arrived = [name for listing in listings for name in listing.arrived_since(since)]
     stored = _imported_paths(home, author.slug)
     deleted = [name for listing in listings for name in listing.missing(stored)]
     tags = {"twin/arrived": named(arrived), "twin/deleted": named(deleted)}
-    return dg.RunRequest(
-        run_key=key,
-        partition_key=author.slug,
-        tags={CHANGE_TAG: key} | {name: value for name, value in tags.items() if value},
-    )
+    named_tags = {name: value for name, value in tags.items() if value}
+    return RunLaunch(author.slug, key, {CHANGE_TAG: key} | named_tags)
 
 
 def _imported_paths(home: Settings, author: str) -> list[str]:

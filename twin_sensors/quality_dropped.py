@@ -6,9 +6,10 @@ Method: deploy/docs/architecture.md, The loop.
 """
 
 import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 
@@ -18,13 +19,13 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
 from twin_resources.quality.retraining.rerouting import classes_paid_gains
 from twin_resources.quality.retraining.retraining_rules import limits_of, rules_of
-from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
+from twin_sensors.launchable_runs import launchable, request_of
 
 SHOWN = 25  # authors in the message of a quiet tick; all are in `quality_evidence`
 
@@ -77,6 +78,7 @@ def opened(
                 settings, read_author(settings, author), registry
             ),
             sensitivities=lambda author: _sensitivities(tables, author),
+            startable=partial(launchable, instance),
         )
 
 
@@ -94,15 +96,7 @@ def result_of(
     if not done.launches:
         return dg.SensorResult(skip_reason=message, cursor=cursor)
     context.log.info(message)
-    return dg.SensorResult(run_requests=requests_of(done.launches), cursor=cursor)
-
-
-def requests_of(launches: Sequence[RunLaunch]) -> list[dg.RunRequest]:
-    """A run of `retrain_twin` for each launch."""
-    return [
-        dg.RunRequest(run_key=one.run_key, partition_key=one.author, tags=dict(one.tags))
-        for one in launches
-    ]
+    return dg.SensorResult(run_requests=list(map(request_of, done.launches)), cursor=cursor)
 
 
 def message_of(done: LoopTick) -> str:

@@ -16,12 +16,14 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from twin_resources.authors import Author, readable_authors
-from twin_resources.errors import TwinError
+from twin_resources.one_run import RunLaunch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
-from twin_sensors.schedules import one_run_each
+from twin_sensors.launchable_runs import launchable
+from twin_sensors.schedules import launches_at, requested
 
 # The first hours are the readers': who has just set up a twin asks it, imports, trains again.
 AFTER_RELEASE = timedelta(hours=3)
@@ -57,39 +59,28 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
             yield dg.SkipReason(f"a training of {', '.join(busy)} waits or runs")
             return
         authors, lines = readable_authors(settings)
-        known = set(context.instance.get_dynamic_partitions("authors"))
-        chosen: list[str] = []
-        for author in authors:
-            if author.slug not in known:
-                continue
+        by_slug = {author.slug: author for author in authors}
+        ready, held = launchable(context.instance, launches_at(at, by_slug, kind="reference"))
+        lines += held
+        chosen: list[RunLaunch] = []
+        for launch in ready:
+            author = by_slug[launch.author]
             since = _stable_since(registry, author.slug)
             if since is None or since > at - AFTER_RELEASE:
                 lines.append(f"{author.slug}: no version has been stable for {AFTER_RELEASE}")
-            elif own.of_author(author.slug, since=(at - BETWEEN_TRIES).timestamp()):
+                continue
+            if own.of_author(author.slug, since=(at - BETWEEN_TRIES).timestamp()):
                 lines.append(f"{author.slug}: tried less than {BETWEEN_TRIES} ago")
-            elif _is_wanted(author, settings, wanted, lines):
-                chosen = [author.slug]
-                break
+                continue
+            with isolate_failure(author.slug, lines.append):  # a base model that is missing, say
+                if wanted(author, settings):
+                    chosen = [launch]
+                    break
+                lines.append(f"{author.slug}: there is one, or none is wanted")
         message = "\n".join(lines) or "no author"
-        yield from one_run_each(chosen, kind="reference", at=at, otherwise=message)
+        yield from requested(context, chosen, otherwise=message)
 
     return train_reference_every_hour
-
-
-def _is_wanted(
-    author: Author,
-    settings: Settings,
-    wanted: Callable[[Author, Settings], bool],
-    lines: list[str],
-) -> bool:
-    try:
-        is_wanted = wanted(author, settings)
-    except TwinError as error:  # one author's base model keeps nobody else's adapter
-        lines.append(f"{author.slug}: {error}")
-        return False
-    if not is_wanted:
-        lines.append(f"{author.slug}: there is one, or none is wanted")
-    return is_wanted
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:

@@ -4,11 +4,12 @@ Belongs here: times. Does not belong here: what the jobs do (`jobs.py`), what an
 (the sensors).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
 
+from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger.interactions_frame import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.retraining import fall_controls
@@ -21,6 +22,7 @@ from twin_sensors.jobs import (
     compare_versions,
     judge_answers,
 )
+from twin_sensors.launchable_runs import launchable, request_of
 
 # Longer than the distance of two ticks: an answer that the ledger read late is not passed over.
 LOOKED_BACK = timedelta(hours=3)
@@ -38,9 +40,9 @@ def collect_feedback_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Interactions, evidence and marts of each author who has answered lately."""
     at = context.scheduled_execution_time
-    wanted = _answered_lately(context, state)
+    wanted = launches_at(at, _answered_lately(at, state), kind="feedback")
     otherwise = f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}"
-    yield from one_run_each(wanted, kind="feedback", at=at, otherwise=otherwise)
+    yield from requested(context, wanted, otherwise=otherwise)
 
 
 @dg.schedule(
@@ -61,10 +63,9 @@ def judge_answers_every_hour(
     waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
     with state.reading() as connection:
         controls = {one.author for one in fall_controls.not_judged(connection)}
-    controls &= set(context.instance.get_dynamic_partitions("authors"))
-    wanted = sorted({*_answered_lately(context, state), *controls} - {*waiting})
+    slugs = sorted({*_answered_lately(at, state), *controls} - {*waiting})
     otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
-    yield from one_run_each(wanted, kind="judge", at=at, otherwise=otherwise)
+    yield from requested(context, launches_at(at, slugs, kind="judge"), otherwise=otherwise)
 
 
 @dg.schedule(
@@ -89,11 +90,10 @@ def compare_versions_every_hour(
         if registry.stable(author) is not None
         and any(item.state == "shadow" for item in registry.versions(author))
     ]
-    known = set(context.instance.get_dynamic_partitions("authors"))
     waiting = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight()
-    wanted = [slug for slug in trying if slug in known and slug not in waiting]
+    slugs = [slug for slug in trying if slug not in waiting]
     otherwise = "no version is on trial as a shadow"
-    yield from one_run_each(wanted, kind="compare", at=at, otherwise=otherwise)
+    yield from requested(context, launches_at(at, slugs, kind="compare"), otherwise=otherwise)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -105,25 +105,29 @@ compare_authors_every_day = dg.ScheduleDefinition(
 )
 
 
-def one_run_each(
-    wanted: Sequence[str], *, kind: str, at: datetime, otherwise: str
+def launches_at(at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
+    """A run for each author, the same one when the tick of this time is repeated."""
+    return [RunLaunch(slug, f"{kind}:{slug}:{at.isoformat()}") for slug in slugs]
+
+
+def requested(
+    context: dg.ScheduleEvaluationContext, wanted: Sequence[RunLaunch], *, otherwise: str
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """A run for each author, the same one when the tick of this time is repeated.
+    """The runs that Dagster can start; the others are told, and wanted again by the next tick.
 
     Args:
         otherwise: why there is none, where nobody is wanted.
     """
-    if not wanted:
-        yield dg.SkipReason(otherwise)
-    for slug in wanted:
-        yield dg.RunRequest(run_key=f"{kind}:{slug}:{at.isoformat()}", partition_key=slug)
+    ready, held = launchable(context.instance, wanted)
+    yield from map(request_of, ready)
+    if held:
+        context.log.warning("\n".join(held))
+    if not ready:
+        yield dg.SkipReason("\n".join([*([] if wanted else [otherwise]), *held]))
 
 
-def _answered_lately(context: dg.ScheduleEvaluationContext, state: State) -> Sequence[str]:
-    """Authors with an answer in the last `LOOKED_BACK`, of those that Dagster knows."""
+def _answered_lately(at: datetime, state: State) -> Sequence[str]:
+    """Authors with an answer in the last `LOOKED_BACK`."""
     open_tables(state)
     with state.reading() as connection:
-        since = context.scheduled_execution_time - LOOKED_BACK
-        answering = authors_answering(connection, since=since)
-    known = set(context.instance.get_dynamic_partitions("authors"))
-    return [slug for slug in answering if slug in known]
+        return authors_answering(connection, since=at - LOOKED_BACK)

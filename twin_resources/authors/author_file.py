@@ -142,11 +142,14 @@ def read_author(settings: Settings, slug: str) -> Author:
             found=f"no file {path}",
             next_step="run `twin up PATH --author NAME` or write the file",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        is_text = isinstance(error, ValueError)
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {error}",
-            next_step="mend the TOML, which is UTF-8",
+            next_step="mend the TOML, which is UTF-8"
+            if is_text
+            else "make it a file that this user may read",
         ) from error
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}

@@ -79,7 +79,7 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
         for _ in range(erasure_runs.MOST_RUNS):
             dagster.create_run_for_job(
                 erasure_runs.forget,
-                run_config=erasure_runs.run_request(number, attempt=0).run_config,
+                run_config=dict(erasure_runs.launch_of(number, attempt=0).config),
                 tags={erasure_runs.REQUEST_TAG: str(number)},
                 status=dg.DagsterRunStatus.FAILURE,
             )

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
 from twin_resources.registry.registry import Registry

@@ -259,7 +259,10 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     said = world.tick().notes
     with world.state.reading() as connection:
         assert [one.author for one in retrainings.unfinished(connection)] == ["ada"]
-    assert "ada: its retraining is settled later: a torn table" in said
+    assert any(
+        line.startswith("ada: its retraining is settled later: ") and "a torn table" in line
+        for line in said
+    )
     assert any(line.startswith("bob: retraining ") for line in said)
 
     world.inputs = Inputs()

@@ -104,6 +104,11 @@ def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
     found = tick("ann", "bob")
     assert [request.partition_key for request in found.run_requests or ()] == ["ann"]
     assert not tick("bob").run_requests
+    assert "ann: waits: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
+
+
+def test_nobody_asked_is_said(state: State) -> None:
+    answered(state, "bob", NOON - LOOKED_BACK - timedelta(minutes=1))
     assert "nobody was asked" in (tick("bob").skip_message or "")
 
 

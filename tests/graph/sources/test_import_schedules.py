@@ -237,7 +237,7 @@ def test_a_run_that_was_never_started_is_asked_for_again(world: World, server: F
 
 def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
     write_author(world.home, Author("ann", "ann", sources=(server.url,)))
-    assert "no partition yet" in world.quiet()
+    assert "ann: waits: Dagster has no partition 'ann'" in world.quiet()
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.asked().partition_key == "ann"
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import (
@@ -35,6 +36,7 @@ ENVIRONMENT = "default"  # where a score is whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
 _MOST_LOOK_UPS = 3
+_SERVER_ERROR = 500  # from here on the store failed, whatever it was asked
 _MINUTE_MS = 60_000
 
 
@@ -151,10 +153,34 @@ def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -
     for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
             return
-        budget.spend()
-        rows = pages.by_id(chunk)
-        with store.writing() as connection:
-            store.put_traces(connection, rows)
+        _look_up(pages, chunk, store, budget)
+
+
+def _look_up(
+    pages: TracePages, trace_ids: Sequence[str], store: LedgerWriter, budget: TickBudget
+) -> None:
+    """The traces of these ids; one for which the store fails keeps none of the others back.
+
+    Raises:
+        TraceStoreError: nothing answers, or the keys are refused.
+    """
+    if not budget.left():
+        return
+    budget.spend()
+    try:
+        rows = pages.by_id(trace_ids)
+    except TraceStoreError as error:
+        if error.status is None or error.status < _SERVER_ERROR:
+            raise
+        if len(trace_ids) == 1:
+            store.tally.unread_traces.append(f"{trace_ids[0]}: {error.found}")
+            return
+        half = len(trace_ids) // 2
+        _look_up(pages, trace_ids[:half], store, budget)
+        _look_up(pages, trace_ids[half:], store, budget)
+        return
+    with store.writing() as connection:
+        store.put_traces(connection, rows)
 
 
 def reconcile(

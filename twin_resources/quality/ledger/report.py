@@ -7,7 +7,7 @@ Belongs here: the report's fields and wording. Does not belong here: doing it (`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twin_resources.quality.ledger.settling import SettlingResult
@@ -29,6 +29,8 @@ class SyncReport:
         behind_s: how far the frontier of the scores is behind the newest instant that could be
             read; 0: caught up.
         reconciling: a pass over the last days is not finished.
+        unread_traces: those that the trace store fails for when asked for them alone, and why;
+            their scores wait for the pass over the last days.
     """
 
     problem: str
@@ -44,6 +46,7 @@ class SyncReport:
     capped: Mapping[tuple[str, str], int]
     behind_s: float
     reconciling: bool
+    unread_traces: Sequence[str] = ()
 
     @property
     def caught_up(self) -> bool:
@@ -56,6 +59,8 @@ class SyncReport:
         parts = [self.problem] if self.problem else []
         parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
         parts += [f"{number:,} {what}" for what, number in self._rest() if number]
+        if self.unread_traces:
+            parts.append(f"{len(self.unread_traces):,} traces not read ({self.unread_traces[0]})")
         if self.behind_s:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)
@@ -88,6 +93,7 @@ class SyncCounts:
     frontier_ms: int = 0
     goal_ms: int = 0
     reconciling: bool = False
+    unread_traces: list[str] = field(default_factory=list[str])
 
     def settle(self, done: SettlingResult) -> None:
         """Add what was settled."""
@@ -110,4 +116,5 @@ class SyncCounts:
             capped=dict(self.capped),
             behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
             reconciling=self.reconciling,
+            unread_traces=tuple(self.unread_traces),
         )

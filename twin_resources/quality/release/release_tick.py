@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.errors import TwinError
 from twin_resources.quality.release import telling, trial
 from twin_resources.quality.release.releasing import take_on_measured
 from twin_resources.registry.registry import Registry
+from twin_resources.storage.state.isolating import isolate_failure
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -86,7 +87,7 @@ def watch(
     for author in registry.authors_on_trial():
         if author not in wanted:
             continue
-        try:
+        with isolate_failure("nothing decided", partial(messages.__setitem__, author)):
             taken = take_on_measured(
                 registry,
                 tables,
@@ -100,11 +101,8 @@ def watch(
                 fewest_prompts=fewest_prompts,
                 withheld=(withheld or {}).get(author, ""),
             )
-        except TwinError as error:
-            messages[author] = f"nothing decided: {error}"  # the others are not held up by it
-            continue
-        waits = "on trial, no pair yet: materialize shadow_pairs"
-        messages[author] = taken.finding.reason if taken else waits
+            waits = "on trial, no pair yet: materialize shadow_pairs"
+            messages[author] = taken.finding.reason if taken else waits
     moved = registry.newest_move()
     to_tell = _untold(registry, newest, registry.authors_moved(after=known_move))
     return ReleaseTick(to_tell, messages, moved)

@@ -8,22 +8,22 @@ Does not belong here: what a look at the runs amounts to (`one_run.py`), the row
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
-from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.one_run import next_step
+from twin_resources.one_run import RunLaunch, next_step
 from twin_resources.quality.retraining import retrainings
-from twin_resources.quality.retraining.retrainings import Outcome, Retraining, RunLaunch
+from twin_resources.quality.retraining.retrainings import Outcome, Retraining
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, usage_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import Cause, Usage
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
 LOOK_BACK_DAYS = 400  # for the start of the last training, of which the cooldown is counted
@@ -39,10 +39,8 @@ def settle(
         unfinished = retrainings.unfinished(connection)
     messages: list[str] = []
     for one in unfinished:
-        try:
+        with isolate_failure(f"{one.author}: its retraining is settled later", messages.append):
             messages += _settled(registry, runs, inputs, one, now=now)
-        except TwinError as error:  # the others are not held up by it
-            messages.append(f"{one.author}: its retraining is settled later: {error.found}")
     return messages
 
 
@@ -92,27 +90,46 @@ def _seen(state: State, one: Retraining, run_id: str) -> Retraining:
     return replace(one, run_id=run_id)
 
 
+# The launches that can be started, and a line for each of the others.
+Startable = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
+
+
+def all_startable(launches: Sequence[RunLaunch]) -> tuple[Sequence[RunLaunch], Sequence[str]]:
+    """Whoever starts them can start each."""
+    return launches, ()
+
+
 def due(
-    state: State, runs: RunRecords, causes: Collection[Cause], *, now: float
-) -> list[RunLaunch]:
-    """The runs to start now, each claimed for this call.
+    state: State,
+    runs: RunRecords,
+    causes: Collection[Cause],
+    *,
+    now: float,
+    startable: Startable = all_startable,
+) -> tuple[list[RunLaunch], Sequence[str]]:
+    """The runs to start now, each claimed for this call, and a line for each that cannot start.
+
+    One that cannot start is not claimed: the next call finds it again.
 
     Args:
         causes: those of the sensor that asks, since run keys are unique within a sensor.
     """
     with state.reading() as connection:
         unfinished = retrainings.unfinished(connection)
-    launches: list[RunLaunch] = []
+    offered: dict[str, Retraining] = {}
     for one in unfinished:
         if one.cause not in causes or one.author in runs.in_flight():
             continue  # the latter: started by hand meanwhile, or launched and not yet settled
         step = next_step(_runs_of(runs, one), now=now, was_seen=one.run_id != "")
-        if step != "offer":
-            continue
+        if step == "offer":
+            offered[one.launch.run_key] = one
+    ready, held = startable([one.launch for one in offered.values()])
+    launches: list[RunLaunch] = []
+    for launch in ready:
         with state.transaction() as connection:
-            if retrainings.offer(connection, one, at=now):
-                launches.append(one.launch)
-    return launches
+            if retrainings.offer(connection, offered[launch.run_key], at=now):
+                launches.append(launch)
+    return launches, held
 
 
 def _runs_of(runs: RunRecords, one: Retraining) -> list[Run]:

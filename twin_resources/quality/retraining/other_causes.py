@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import launching, retrainings, score_watch
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
+from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
     Cause,
     first_cause,
     growth,
     held_back_by,
 )
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
 REQUESTED: tuple[Cause, ...] = ("forget", "by_hand")
@@ -49,9 +51,10 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         first = next(request for request in requests if request.cause == cause)
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
         wanted = _Wanted(author, cause, f"{cause}:{author}:{first.number}", tags, tuple(requests))
-        messages[author] = _begin(loop, wanted, at)
-    launches = launching.due(loop.state, loop.runs, REQUESTED, now=at)
-    return LoopTick(tuple(launches), messages, tuple(notes))
+        with isolate_failure(f"{cause} waits", partial(messages.__setitem__, author)):
+            messages[author] = _begin(loop, wanted, at)
+    launches, held = loop.due(REQUESTED, now=at)
+    return LoopTick(tuple(launches), messages, (*notes, *held))
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
@@ -62,31 +65,35 @@ def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         stable = score_watch.stable_versions(connection)
     messages: dict[str, str] = {}
     for author, version in stable.items():
-        try:
-            limits = loop.limits(author)
-            if not limits.automatic:
-                continue  # nothing is counted for those who do not want it
-            new_material = loop.inputs.growth(version)
-            cause = growth(new_material.new_posts, new_material.new_pairs, limits)
-            messages[author] = (
-                f"{new_material.new_posts}/{limits.new_posts} new posts, "
-                f"{new_material.new_pairs}/{limits.new_pairs} new pairs"
-            )
-            if cause is None:
-                continue
-            dataset = loop.inputs.now(author).dataset
-        except TwinError as error:
-            messages[author] = f"growth was not counted: {error.found}"
-            continue
-        # The same material asks once: what the gate refused, it would refuse again.
-        key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
-        tags = {
-            "twin/new_posts": str(new_material.new_posts),
-            "twin/new_pairs": str(new_material.new_pairs),
-        }
-        messages[author] += f"; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
-    launches = launching.due(loop.state, loop.runs, GROWN, now=at)
-    return LoopTick(tuple(launches), messages, tuple(notes))
+        tell = partial(messages.__setitem__, author)
+        with isolate_failure("no retraining for new material", tell):
+            if message := _grown(loop, author, version, at):
+                messages[author] = message
+    launches, held = loop.due(GROWN, now=at)
+    return LoopTick(tuple(launches), messages, (*notes, *held))
+
+
+def _grown(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) -> str:
+    """What has come since an author's stable version; empty: nobody wants to know."""
+    limits = loop.limits(author)
+    if not limits.automatic:
+        return ""
+    new_material = loop.inputs.growth(version)
+    cause = growth(new_material.new_posts, new_material.new_pairs, limits)
+    message = (
+        f"{new_material.new_posts}/{limits.new_posts} new posts, "
+        f"{new_material.new_pairs}/{limits.new_pairs} new pairs"
+    )
+    if cause is None:
+        return message
+    dataset = loop.inputs.now(author).dataset
+    # The same material asks once: what the gate refused, it would refuse again.
+    key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
+    tags = {
+        "twin/new_posts": str(new_material.new_posts),
+        "twin/new_pairs": str(new_material.new_pairs),
+    }
+    return f"{message}; {_begin(loop, _Wanted(author, cause, key, tags), at)}"
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,9 @@ class _Wanted:
 
 def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
     author, cause = wanted.author, wanted.cause
-    try:
-        used = launching.usage(loop.registry, loop.runs, author, now=at)
-        waits = held_back_by(cause, used, loop.limits(author), now=at)
-        learnt = loop.inputs.now(author)
-    except TwinError as error:
-        return f"{cause} waits: {error.found}"
+    used = launching.usage(loop.registry, loop.runs, author, now=at)
+    waits = held_back_by(cause, used, loop.limits(author), now=at)
+    learnt = loop.inputs.now(author)
     if waits:
         return f"{cause} waits: {waits}"
     with loop.state.transaction() as connection:

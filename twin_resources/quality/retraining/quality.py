@@ -11,14 +11,15 @@ from. A read of the trace store that failed decides nothing; what was decided be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import sqlalchemy as sa
 
-from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import Notice, announce
+from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
@@ -39,7 +40,6 @@ from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.retrainings import RunLaunch
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
@@ -59,8 +59,9 @@ from twin_resources.statistics.retraining import (
     decide,
     rolled_back,
 )
-from twin_resources.statistics.retraining_limits import RetrainingLimits, Usage
+from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits, Usage
 from twin_resources.statistics.watch import Watch
+from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
 
@@ -76,6 +77,7 @@ class RetrainingLoop:
         limits: of an author, by slug.
         paid_gains: classes of an author in which labels say that the paid model does better.
         sensitivities: of the judges that may decide about an author's answers.
+        startable: which launches can be started now.
     """
 
     state: State
@@ -87,6 +89,13 @@ class RetrainingLoop:
     limits: Callable[[str], RetrainingLimits]
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
     sensitivities: Sensitivities = _no_judges
+    startable: launching.Startable = launching.all_startable
+
+    def due(
+        self, causes: Collection[Cause], *, now: float
+    ) -> tuple[list[RunLaunch], Sequence[str]]:
+        """See `launching.due`."""
+        return launching.due(self.state, self.runs, causes, now=now, startable=self.startable)
 
 
 @dataclass(frozen=True)
@@ -118,16 +127,16 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
     if report.problem:
         notes[0] = f"{report.problem}: nothing decided"
-        launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
-        return LoopTick(tuple(launches), {}, tuple(notes))
+        launches, held = loop.due(("quality",), now=at)
+        return LoopTick(tuple(launches), {}, (*notes, *held))
     decided = _Deciding(loop, at)
     decided.follow_all()
     decided.decide_all()
-    launches = launching.due(loop.state, loop.runs, ("quality",), now=at)
+    launches, held = loop.due(("quality",), now=at)
     return LoopTick(
         tuple(launches),
         decided.messages,
-        tuple(notes + decided.notes),
+        (*notes, *decided.notes, *held),
         decided.sequences,
         decided.decisions,
     )
@@ -161,9 +170,10 @@ class _Deciding:
             if not self._has_news(stable):
                 continue
             news = True
-            done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
-            if done.more:
-                self.notes.append(f"{author}: {done.values:,} values followed, more are waiting")
+            with isolate_failure(author, self.notes.append):
+                done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
+                if done.more:
+                    self.notes.append(f"{author}: {done.values:,} values followed, more wait")
         if news and (seen := incidents.look(self.loop.state, self.loop.rules, now=self.at)):
             self.notes.append(seen)
 
@@ -181,21 +191,18 @@ class _Deciding:
             if author in self.messages:
                 continue
             held, record = watches.get(author, []), alarms.get(author)
-            try:
-                situation = self._situation(author, held, record, armed)
-            except TwinError as error:
-                self.messages[author] = f"{error.found}: nothing decided"
-                continue
-            situation = replace(
-                situation,
-                alarmed_authors=len(alarmed),
-                armed_authors=max(1, armed_authors),
-                incident="" if self.incident is None else self.incident.message,
-            )
-            decision = decide(situation)
-            self.messages[author] = decision.message
-            if record is not None:
-                self._store(record, decision, situation, alarmed)
+            tell = partial(self.messages.__setitem__, author)
+            with isolate_failure("nothing decided", tell):
+                situation = replace(
+                    self._situation(author, held, record, armed),
+                    alarmed_authors=len(alarmed),
+                    armed_authors=max(1, armed_authors),
+                    incident="" if self.incident is None else self.incident.message,
+                )
+                decision = decide(situation)
+                self.messages[author] = decision.message
+                if record is not None:
+                    self._store(record, decision, situation, alarmed)
 
     def _situation(
         self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from twin_resources.one_run import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
 from twin_resources.statistics.retraining import LastRetraining, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
@@ -69,20 +70,6 @@ class Retraining:
             "dagster/priority": str(PRIORITY[self.cause]),
         }
         return RunLaunch(self.author, key, tags)
-
-
-@dataclass(frozen=True)
-class RunLaunch:
-    """A run to be started.
-
-    Attributes:
-        author: partition key.
-        run_key: at most one run each.
-    """
-
-    author: str
-    run_key: str
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)

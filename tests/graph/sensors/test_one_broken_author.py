@@ -1,0 +1,436 @@
+"""One of three authors is broken in each way; over every sensor the other two get their runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+import sqlalchemy as sa
+import uvicorn
+from dagster._core.execution.plan.objects import StepFailureData
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from tests.graph.retraining.conftest import Inputs, LoopWorld, opened_world
+from tests.graph.retraining.test_sensors import SETTINGS
+from tests.graph.sensors.test_schedules import PAID, answered
+from tests.graph.sources.test_import_schedules import FeedServer
+from tests.graph.sources.test_import_schedules import server as feed_server
+from tests.graph.tables.words import sync_words
+from twin_assets.definitions import defs
+from twin_resources.authors import Author, write_author
+from twin_resources.dagster_resources import (
+    RegistryResource,
+    SettingsResource,
+    StateResource,
+    TablesResource,
+)
+from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.trace_store.local_store import Keys, build_app
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.retraining import other_causes
+from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.registry import Verdict
+from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.statistics.retraining import TrainingFingerprint
+from twin_resources.storage.state.state_tables import alarms
+from twin_resources.storage.tables.tables import Tables
+from twin_sensors import canary_verdict, reference_training
+from twin_sensors.compaction import tidy_author, tidy_tables
+from twin_sensors.growth import new_material, retraining_requested
+from twin_sensors.import_schedules import (
+    import_all_posts_every_night,
+    import_changed_feeds_every_hour,
+)
+from twin_sensors.learning import learn_routing_every_night
+from twin_sensors.new_posts import new_posts
+from twin_sensors.quality_dropped import quality_dropped
+from twin_sensors.schedules import (
+    collect_feedback_every_hour,
+    compare_versions_every_hour,
+    judge_answers_every_hour,
+)
+
+__all__ = ["feed_server"]  # a fixture
+AUTHORS = ("ann", "bob", "cleo")  # the broken one is neither the first nor the last
+WHOLE = {"ann", "cleo"}
+NOW = datetime.now(UTC)
+READ = ("cleaned_documents", "raw_posts", "routing_labels", "shadow_pairs")
+
+
+@dataclass
+class ReadingInputs(Inputs):
+    """What a training would use, for which a table of the author is opened, as for the real one."""
+
+    tables: Tables = field(kw_only=True)
+
+    def now(self, author: str) -> TrainingFingerprint:
+        return TrainingFingerprint(
+            f"posts-2 {self.tables.data_version('cleaned_documents', author)}", "recipe"
+        )
+
+    def growth(self, version: ModelVersion) -> CorpusGrowth:
+        self.now(version.author)
+        return CorpusGrowth(1_000, 0)
+
+
+class TraceServer:
+    """The embedded trace store on a port, which fails for questions about some traces."""
+
+    def __init__(self, home: Settings, database: Path) -> None:
+        secrets = load_secrets(home)
+        keys = Keys(secrets.traces_public_key, secrets.traces_secret_key)
+        self.fails_for: set[str] = set()
+        store = build_app(TraceTables(database), keys=keys)
+
+        async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+            asked = scope.get("query_string", b"").decode()
+            if any(trace in asked for trace in self.fails_for):
+                answer = PlainTextResponse("a row that cannot be read", status_code=500)
+                await answer(scope, receive, send)
+            else:
+                await store(scope, receive, send)
+
+        config = uvicorn.Config(failing, port=0, log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+
+    def end(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@dataclass
+class Home:
+    """A home with three authors, each with a stable version, and what their ticks read."""
+
+    loop: LoopWorld
+    feed: FeedServer
+    traces: TraceServer
+
+    @property
+    def settings(self) -> Settings:
+        return self.loop.settings
+
+    def resources(self) -> dict[str, Any]:
+        return {
+            "settings": SettingsResource(),
+            "registry": RegistryResource(),
+            "state": StateResource(),
+            "tables": TablesResource(),
+            "training_inputs": ReadingInputs(tables=self.loop.tables),
+        }
+
+    def sensor(self, sensor: dg.SensorDefinition) -> tuple[set[str], str]:
+        """Authors for whom a tick asks for a run, as Dagster's daemon resolves it; its message."""
+        with dg.build_sensor_context(
+            instance=self.loop.instance,
+            # As in the code server: with it the tick looks up the partitions that runs name.
+            instance_ref=self.loop.instance.get_ref(),
+            resources=self.resources(),
+            repository_def=defs.get_repository_def(),
+        ) as context:
+            done = sensor.evaluate_tick(context)
+        log = done.skip_message or "\n".join(map(str, done.dynamic_partitions_requests or ()))
+        return {str(one.partition_key) for one in done.run_requests or ()}, log
+
+    def schedule(self, schedule: dg.ScheduleDefinition) -> tuple[set[str], str]:
+        with dg.build_schedule_context(
+            instance=self.loop.instance,
+            scheduled_execution_time=NOW + timedelta(hours=4),
+            resources=self.resources(),
+            repository_def=defs.get_repository_def(),
+        ) as context:
+            done = schedule.evaluate_tick(context)
+        return {str(one.partition_key) for one in done.run_requests or ()}, done.skip_message or ""
+
+
+@pytest.fixture
+def world(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed_server: FeedServer
+) -> Iterator[Home]:
+    for name, value in (SETTINGS | PAID).items():
+        monkeypatch.setenv(name, value)
+    manifest = EmbedderManifest(home.embedder, "e1", 8, 64, 0, ("en",), "test", 1.0)
+    folder = embedder_folder(home) / manifest.revision
+    folder.mkdir(parents=True)
+    (folder / "embedder.json").write_text(json.dumps(asdict(manifest) | {"schema": 1}))
+    (folder.parent / "current.json").write_text(json.dumps({"revision": manifest.revision}))
+    for slug in AUTHORS:
+        folder = tmp_path / slug
+        folder.mkdir()
+        (folder / "clocks.md").write_text("# Clocks\n\nThe clock went to the workshop.\n")
+        sources = (str(folder), f"{feed_server.url}?{slug}")
+        write_author(home, Author(slug, slug, sources=sources, consent="2026-01-01: by mail"))
+    traces = TraceServer(home, tmp_path / "traces.sqlite")
+    monkeypatch.setenv("TWIN_TRACES_PORT", str(traces.port))
+    with opened_world(home) as loop, dg.instance_for_test() as loop.instance:
+        loop.instance.add_dynamic_partitions("authors", list(AUTHORS))
+        for slug in AUTHORS:
+            loop.release(slug, f"{slug}-1")
+        yield Home(loop, feed_server, traces)
+    traces.end()
+
+
+def without_a_partition(home: Home) -> None:
+    home.loop.instance.delete_dynamic_partition("authors", "bob")
+
+
+def with_a_torn_file(home: Home) -> None:
+    (home.settings.authors_dir / "bob.toml").write_text("name = [", encoding="utf-8")
+
+
+def with_a_folder_for_a_file(home: Home) -> None:
+    path = home.settings.authors_dir / "bob.toml"
+    path.unlink()
+    path.mkdir()
+
+
+def with_tables_that_do_not_open(home: Home) -> None:
+    """Manifests of no bytes, as a full disk leaves them."""
+    for manifest in _planted(home):
+        manifest.write_bytes(b"")
+
+
+def with_tables_whose_data_is_lost(home: Home) -> None:
+    for manifest in _planted(home):
+        for lost in (manifest.parent.parent / "data").iterdir():
+            lost.unlink()
+
+
+def _planted(home: Home) -> list[Path]:
+    """Tables of bob's with a row; their newest manifests."""
+    columns = {"key": pl.String(), "path": pl.String(), "deleted": pl.Boolean()}
+    rows = pl.DataFrame([{"key": "a", "path": "p", "deleted": False}], schema=columns)
+    newest: list[Path] = []
+    for name in READ:
+        home.loop.tables.sync(
+            rows, name, author="bob", key="key", function=lambda new: new, version="1",
+            schema=columns, row_key="key",
+        )  # fmt: skip
+        folder = Path(home.loop.tables.uri(name, "bob"))
+        newest.append(min((folder / "_versions").glob("*.manifest")))
+        assert len(home.loop.tables.read(name, "bob")) == 1
+    return newest
+
+
+def falls(home: Home) -> tuple[set[str], str]:
+    for slug in AUTHORS:
+        home.loop.good(slug, 200)
+    home.sensor(quality_dropped)
+    asked: set[str] = set()
+    said = ""
+    for slug in AUTHORS:
+        home.loop.bad(slug, 24)
+        more, said = home.sensor(quality_dropped)
+        asked |= more
+        with home.loop.state.transaction() as connection:  # within one hour they are an incident
+            connection.execute(sa.update(alarms).values(raised_at=alarms.c.raised_at - 7200))
+    return asked, said
+
+
+def requests(home: Home) -> tuple[set[str], str]:
+    for slug in AUTHORS:
+        other_causes.ask_for_retraining(
+            home.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
+        )
+    return home.sensor(retraining_requested)
+
+
+def grows(home: Home) -> tuple[set[str], str]:
+    return home.sensor(new_material)
+
+
+def posts(home: Home) -> tuple[set[str], str]:
+    return home.sensor(new_posts)
+
+
+def feeds(home: Home) -> tuple[set[str], str]:
+    home.schedule(import_changed_feeds_every_hour)
+    home.feed.publish("two")
+    return home.schedule(import_changed_feeds_every_hour)
+
+
+def night(home: Home) -> tuple[set[str], str]:
+    return home.schedule(import_all_posts_every_night)
+
+
+def answers(schedule: dg.ScheduleDefinition) -> Callable[[Home], tuple[set[str], str]]:
+    def walk(home: Home) -> tuple[set[str], str]:
+        for slug in AUTHORS:
+            answered(home.loop.state, slug, NOW + timedelta(hours=3))
+        return home.schedule(schedule)
+
+    return walk
+
+
+def _on_trial(home: Home) -> None:
+    for slug in AUTHORS:
+        home.loop.registry.register(
+            author=slug, checkpoint=f"{slug}-2", folder="", adapter_gguf=None, base="b",
+            base_gguf="g", template="t", dataset_version="",
+        )  # fmt: skip
+        verdict = Verdict(slug, f"{slug}-2", "gate-test", "passed", (), "2026-01-01")
+        home.loop.registry.record_verdict(verdict)
+        home.loop.registry.move(slug, 2, "shadow", actor="t", reason="t", gate_version="gate-test")
+
+
+def trials(home: Home) -> tuple[set[str], str]:
+    _on_trial(home)
+    return home.schedule(compare_versions_every_hour)
+
+
+def verdicts(home: Home) -> tuple[set[str], str]:
+    """No runs: who is looked at says where the trial stands."""
+    _on_trial(home)
+    _, said = home.sensor(canary_verdict.build("gate-test"))
+    waits = "on trial, no pair yet: materialize shadow_pairs"
+    return {slug for slug in AUTHORS if f"{slug}: {waits}" in said}, said
+
+
+def learns(home: Home) -> tuple[set[str], str]:
+    return home.schedule(learn_routing_every_night)
+
+
+def references(home: Home) -> tuple[set[str], str]:
+    """One a tick: ann's is there already, and bob's turn comes before cleo's."""
+
+    def is_wanted(author: Author, _settings: Settings) -> bool:
+        home.loop.tables.data_version("cleaned_documents", author.slug)
+        return author.slug == "cleo"
+
+    asked, said = home.schedule(reference_training.build(is_wanted))
+    return asked | {"ann"}, said
+
+
+WALKS: dict[str, Callable[[Home], tuple[set[str], str]]] = {
+    "quality_dropped": falls,
+    "retraining_requested": requests,
+    "new_material": grows,
+    "new_posts": posts,
+    "import_changed_feeds_every_hour": feeds,
+    "import_all_posts_every_night": night,
+    "collect_feedback_every_hour": answers(collect_feedback_every_hour),
+    "judge_answers_every_hour": answers(judge_answers_every_hour),
+    "compare_versions_every_hour": trials,
+    "canary_verdict": verdicts,
+    "learn_routing_every_night": learns,
+    "train_reference_every_hour": references,
+}
+FAULTS = (
+    without_a_partition,
+    with_a_torn_file,
+    pytest.param(with_a_folder_for_a_file, marks=pytest.mark.long),
+    with_tables_that_do_not_open,
+    pytest.param(with_tables_whose_data_is_lost, marks=pytest.mark.long),
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("walk", WALKS)
+def test_one_broken_author_stops_no_other(
+    world: Home, walk: str, fault: Callable[[Home], None]
+) -> None:
+    fault(world)
+    asked, said = WALKS[walk](world)
+    assert asked >= WHOLE, said
+
+
+def test_a_requested_run_that_cannot_start_is_told_and_kept(world: Home) -> None:
+    without_a_partition(world)
+    for slug in ("bob", "bob"):  # two requests are one run
+        other_causes.ask_for_retraining(
+            world.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
+        )
+    for _ in range(2):
+        assert world.sensor(retraining_requested)[0] == set()
+        assert "bob: waits: Dagster has no partition 'bob'" in world.sensor(retraining_requested)[1]
+    world.loop.instance.add_dynamic_partitions("authors", ["bob"])
+    assert world.sensor(retraining_requested)[0] == {"bob"}
+
+
+def test_a_scheduled_run_that_cannot_start_is_told_and_kept(world: Home) -> None:
+    without_a_partition(world)
+    answered(world.loop.state, "bob", NOW + timedelta(hours=3))
+    asked, said = world.schedule(collect_feedback_every_hour)
+    assert (asked, said.partition(";")[0]) == (
+        set(), "bob: waits: Dagster has no partition 'bob'",
+    )  # fmt: skip
+    world.loop.instance.add_dynamic_partitions("authors", ["bob"])
+    assert world.schedule(collect_feedback_every_hour)[0] == {"bob"}
+
+
+def test_a_trace_store_that_fails_for_one_authors_trace_keeps_no_others_score(
+    world: Home,
+) -> None:
+    """Each trace arrives after its hour was read, so that it is asked for by its id."""
+    world.sensor(quality_dropped)
+    with LangfuseClient.from_settings(load_settings()) as client:
+        for number, slug in enumerate(AUTHORS, start=1):
+            _late_answer(client, f"{number:032x}", slug)
+            client.post_score(
+                "thumbs", 1.0, trace_id=f"{number:032x}", metadata={"twin.reader": f"r{number}"}
+            )
+    world.traces.fails_for = {f"{2:032x}"}
+    time.sleep(2.1)  # the store's last two seconds are left for the next tick
+    _, said = world.sensor(quality_dropped)
+    with world.loop.state.reading() as connection:
+        known = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
+        settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
+    assert known == settled == WHOLE
+    assert f"1 traces not read ({2:032x}: HTTP 500: a row that cannot be read)" in said
+
+
+def _late_answer(client: LangfuseClient, trace: str, author: str) -> None:
+    began = str(int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1e9))
+    said = {"author": author, "version": "v1", "class": "short", "propensity": "1"}
+    attributes = {"langfuse.observation.type": "generation"} | {
+        f"langfuse.observation.metadata.twin.{name}": value for name, value in said.items()
+    }
+    span = {
+        "traceId": trace, "spanId": trace[16:], "name": "answer",
+        "startTimeUnixNano": began, "endTimeUnixNano": began,
+        "attributes": [
+            {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
+        ],
+    }  # fmt: skip
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+    answer = client._http.post("/api/public/otel/v1/traces", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_table_that_does_not_open_keeps_no_other_from_being_tidied(world: Home) -> None:
+    tables = world.loop.tables
+    for slug in AUTHORS:
+        sync_words(tables, {f"p{n}": f"word{n}" for n in range(8)}, author=slug)
+        assert len(tables.read("words", slug)) == 8
+    with_tables_that_do_not_open(world)
+    done = tidy_tables.execute_in_process(
+        instance=world.loop.instance, resources={"tables": TablesResource()}, raise_on_error=False
+    )
+    assert not done.success  # it is told, after the others
+    [failure] = [event for event in done.all_events if event.is_step_failure]
+    data = failure.event_specific_data
+    assert isinstance(data, StepFailureData)
+    said = data.user_failure_data.description if data.user_failure_data else ""
+    assert all(f"bob/{name}: " in (said or "") for name in READ)
+    # Bob's whole table was merged with the others'.
+    assert [tidy_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
+    assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]
