@@ -10,13 +10,18 @@ import httpx
 from twin_resources.dagster_runs import LOCATION
 
 
-def turn_off(url: str, sensor: str) -> None:
-    """Stop a sensor of the webserver at `url`, as its switch in the UI does."""
+def turn_off(url: str, sensor: str, *, key: str) -> None:
+    """Stop a sensor of the webserver at `url`, as its switch in the UI does.
+
+    Args:
+        key: the home's admin key.
+    """
 
     def ask(query: str, variables: Mapping[str, Any]) -> Any:
         answer = httpx.post(
             f"{url}/graphql",
             json={"query": query, "variables": variables},
+            headers={"Authorization": f"Bearer {key}"},
             timeout=60,
             trust_env=False,
         ).json()

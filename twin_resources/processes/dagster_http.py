@@ -18,6 +18,8 @@ import httpx
 
 from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
+from twin_resources.processes.programs import urls
+from twin_resources.settings import Settings, load_secrets
 
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
@@ -30,13 +32,24 @@ class DagsterHTTP:
 
     Args:
         url: address of the webserver, without a path.
+        key: the home's admin key; empty for a webserver that asks for none.
         timeout_s: of one request.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        # trust_env=False: a proxy variable must not carry requests to the loopback away.
-        self._client = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=timeout_s,
+            trust_env=False,  # a proxy variable must not carry requests to the loopback away
+        )
+
+    @classmethod
+    def of_home(cls, settings: Settings, *, timeout_s: float = 30.0) -> DagsterHTTP:
+        """A client of the webserver of a home's stack."""
+        key = load_secrets(settings).gateway_master_key
+        return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s)
 
     def close(self) -> None:
         self._client.close()

@@ -93,7 +93,8 @@ def stack_programs(
         ),
         program(
             "dagster-webserver",
-            *("dagster_webserver", "-w", workspace, "-h", host, "-p", str(settings.dagster_port)),
+            *("twin_resources.gateway.dagster_pages", "-w", workspace),
+            *("-h", host, "-p", str(settings.dagster_port)),
             calls=offline,
         ),
         program(

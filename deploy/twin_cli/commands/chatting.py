@@ -44,7 +44,7 @@ def ready_page(stack: Stack) -> str:
     if not stack.supervisor.states()["chat"].is_up:
         stack.supervisor.start_program("chat")
     addresses = urls(stack.settings)
-    dagster = DagsterHTTP(addresses["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     try:
         wait_until(
             stack,

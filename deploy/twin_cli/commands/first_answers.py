@@ -67,7 +67,7 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
 def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
     """Begin an author's import, or join the one in flight; its run id."""
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP(address)
+    dagster = DagsterHTTP.of_home(stack.settings)
     dagster.add_author(author)
     run_id, launched = launch_or_join(dagster, IMPORT, author)
     clock.detail(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
@@ -91,7 +91,7 @@ def follow_import(
     Raises:
         TwinError: as `import_posts`.
     """
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     followed = follow(
         dagster, run_id, clock=clock, title="import", stack=stack, until=until, before=before
     )

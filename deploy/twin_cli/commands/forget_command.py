@@ -28,7 +28,6 @@ from twin_resources.erasure.certificate import certificate_path, read_certificat
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import urls
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -169,7 +168,7 @@ def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[s
 
 
 def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     tags = {REQUEST_TAG: str(number), "twin/launched_by": "command"}
     run_id = dagster.launch(JOB, "", tags=tags, config={OP: {"request": number}})
     clock = StageClock(console=console)

@@ -16,7 +16,7 @@ from twin_cli.commands.chatting import ready_page
 from twin_cli.commands.services import DEADLINES_S, stack_in_use
 from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_link
+from twin_resources.gateway.chat.links import make_dagster_link, make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import urls, wait_until
 from twin_resources.processes.stack import Stack
@@ -48,7 +48,7 @@ def run_open(
         )
     stack = stack_in_use(settings)
     link = link_of(stack, page)
-    log(link if page == "dagster" else f"opens once, within ten minutes: {link}")
+    log(f"opens once, within ten minutes: {link}")
     if start_browser is None:
         if not wants_browser(os.environ, is_terminal=sys.stdout.isatty()):
             return 0
@@ -85,9 +85,9 @@ def _ready_dagster(stack: Stack) -> str:
     program = "dagster-webserver"
     if not stack.supervisor.states()[program].is_up:
         stack.supervisor.start_program(program)
-    dagster = DagsterHTTP(address)
+    dagster = DagsterHTTP.of_home(stack.settings)
     try:
         wait_until(stack, dagster.is_up, program=program, deadline_s=DEADLINES_S[program])
     finally:
         dagster.close()
-    return lineage_link(address)
+    return make_dagster_link(stack.settings, address, path=lineage_link(""))

@@ -23,7 +23,7 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import find
-from twin_resources.processes.programs import server_is_ready, urls
+from twin_resources.processes.programs import server_is_ready
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -222,7 +222,7 @@ def wait_for_ending(
         TwinError: nothing is being trained and nothing was; or `timeout_s` seconds passed.
     """
     settings = stack.settings
-    dagster = DagsterHTTP(urls(settings)["dagster"])
+    dagster = DagsterHTTP.of_home(settings)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         progress = read_progress(settings, author)

@@ -128,7 +128,7 @@ def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: s
         (
             f"page: {open_page}",
             f"endpoint: {endpoints.gateway}, model {model}; `source {env_path(home)}` sets its key",
-            f"training and data: {endpoints.dagster}",
+            f"training and data: {open_page} dagster",
             f"stop: {stop}",
         )
     )
@@ -146,7 +146,7 @@ def endpoints_table(
     model = next(iter(endpoints.models), "twin/AUTHOR")
     rows = {
         # a link to it opens once and dies after ten minutes: the command makes another
-        "page": f"{open_page} (talk; `open traces` looks)",
+        "page": f"{open_page} (talk; `open traces` looks, `open dagster` trains)",
         "Dagster UI": endpoints.dagster,
         "endpoint": endpoints.gateway,
         "key": f"gateway_key in {endpoints_path(home)} (mode 600)",

@@ -22,7 +22,6 @@ from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import urls
 from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
 
@@ -184,7 +183,7 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
         console.print("no stack runs; the next one serves it", markup=False)
         return 0
     console.print("the gateway follows within seconds", markup=False)
-    DagsterHTTP(urls(stack.settings)["dagster"]).report_materialization(
+    DagsterHTTP.of_home(stack.settings).report_materialization(
         "released_model",
         move.author,
         description=f"v{move.version} {move.from_state} → {move.to_state}: {move.reason}",

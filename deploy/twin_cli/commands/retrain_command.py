@@ -23,7 +23,7 @@ from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import ensure_alive, ensure_not_given_up, urls
+from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.other_causes import ask_for_retraining
@@ -55,7 +55,7 @@ def run_retrain(
         raise TwinError("retrain", found="no reason", next_step='say why: --reason "…"')
     stack = stack_in_use(settings)
     chosen = choose_author(settings, author)
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     state = State.open(stack.settings.state_address)
     try:
         ensure_none_in_flight(chosen, dagster=dagster, state=state)

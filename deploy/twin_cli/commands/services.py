@@ -145,8 +145,7 @@ def _wait_for_services(
     stack: Stack, services: Sequence[str], *, clock: StageClock, started: bool
 ) -> None:
     settings = stack.settings
-    addresses = urls(settings)
-    dagster = DagsterHTTP(addresses["dagster"])
+    dagster = DagsterHTTP.of_home(settings)
     programs = stack.supervisor.states()
     for service in services:
         if service not in programs:

@@ -179,7 +179,7 @@ def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     try:
-        return tuple(running_now(DagsterHTTP(urls(stack.settings)["dagster"]))), ""
+        return tuple(running_now(DagsterHTTP.of_home(stack.settings))), ""
     except TwinError as error:
         return (), error.found
 

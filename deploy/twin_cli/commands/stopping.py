@@ -12,7 +12,6 @@ from collections.abc import Callable
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import urls
 from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -37,7 +36,7 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     if not dagster.is_up(within_s=20.0):  # beside a training it may be late
         return  # still starting: no run of this stack exists
     try:

@@ -104,7 +104,7 @@ def plan_training(
 def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
     """Launch the training or join the one in flight; returns the run id."""
     address = urls(stack.settings)["dagster"]
-    run_id, launched = launch_or_join(DagsterHTTP(address), RETRAIN, author)
+    run_id, launched = launch_or_join(DagsterHTTP.of_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
     write_progress(
         stack.settings, author, replace(progress, training="launched", run_id=run_id, after=())
@@ -116,7 +116,7 @@ def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
 def train(stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClock) -> Ending:
     """Train, wait for the verdict, show it, and ask the three questions again."""
     run_id = start_training(stack, author.slug, clock=clock)
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     followed = follow(dagster, run_id, clock=clock, title="train", stack=stack, until=RELEASED)
     if followed.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first: that is the cause then

@@ -30,11 +30,12 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
+from twin_resources.gateway.chat.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import service_is_ready, stack_programs, urls, wait_until
+from twin_resources.processes.programs import service_is_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.quality.judges.voice_shown import newest_voice_shown, read_voice_shown
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
@@ -58,7 +59,7 @@ class Pages:
 
     @property
     def dagster(self) -> DagsterHTTP:
-        return DagsterHTTP(self.url)
+        return DagsterHTTP.of_home(self.settings)
 
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
@@ -109,7 +110,7 @@ def started(settings: Settings) -> Pages:
         return [one for one in stack_programs(chosen) if one.name in PROGRAMS]
 
     stack: Stack = start_stack(settings, programs=programs)
-    dagster = DagsterHTTP(urls(stack.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(stack.settings)
     for service in PROGRAMS[:-1]:
         wait_until(
             stack,
@@ -118,7 +119,7 @@ def started(settings: Settings) -> Pages:
             deadline_s=180,
         )
     # it would add the author and import by itself, and leave a person nothing to do
-    turn_off(dagster.url, "new_posts")
+    turn_off(dagster.url, "new_posts", key=load_secrets(stack.settings).gateway_master_key)
     dagster.add_author(SLUG)
     stack.supervisor.start_program("dagster-daemon")
     return Pages(stack.settings, dagster.url)
@@ -141,6 +142,7 @@ def tab(pages: Pages) -> Iterator[Any]:
         )
         made = browser.new_page(viewport={"width": 1600, "height": 900})
         made.set_default_timeout(90_000)
+        made.goto(make_dagster_link(pages.settings, pages.url))
         yield made
         browser.close()
 

@@ -32,15 +32,18 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.processes.process_identity import marked_processes
-from twin_resources.processes.programs import urls, wait_until
+from twin_resources.processes.programs import wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.processes.supervisor import Program
 from twin_resources.quality.retraining import retrainings
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+
+
+DAGSTER_PAGES = "twin_resources.gateway.dagster_pages"
 
 
 def dagster_programs(settings: Settings) -> Sequence[Program]:
@@ -56,7 +59,7 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
     served = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
     daemon = ("dagster._daemon", "run", "-w", str(workspace))
     return [
-        Program("dagster-webserver", (sys.executable, "-m", "dagster_webserver", *served), home),
+        Program("dagster-webserver", (sys.executable, "-m", DAGSTER_PAGES, *served), home),
         # as the product does: two processes that make Dagster's databases at once break them
         Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
     ]
@@ -65,7 +68,7 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
 def start(settings: Settings) -> Stack:
     """A stack whose Dagster has loaded its code."""
     started = start_stack(settings, programs=dagster_programs)
-    dagster = DagsterHTTP(urls(started.settings)["dagster"])
+    dagster = DagsterHTTP.of_home(started.settings)
     wait_until(
         started,
         lambda: dagster.is_up() and dagster.location_is_loaded(),
@@ -89,7 +92,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
     for name in ("supervisor", "dagster-webserver", "dagster-daemon"):
         (process_logs / f"{name}.log").symlink_to(stack.settings.logs_dir / f"{name}.log")
-    return DagsterHTTP(urls(stack.settings)["dagster"])
+    return DagsterHTTP.of_home(stack.settings)
 
 
 @pytest.fixture
@@ -165,13 +168,15 @@ def test_a_refusing_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: St
     assert followed.refused == ("beats_base_model",)
 
 
-def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP) -> None:
+def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.report_materialization(
         "released_model", "jose", description="v1 retired → stable", metadata={"version": 1}
     )
     query = '{ assetOrError(assetKey: {path: ["released_model"]}) { ... on Asset { \
         assetMaterializations(limit: 1) { partition description } } } }'
-    answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}).json()
+    key = load_secrets(stack.settings).gateway_master_key
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}, headers=headers).json()
     found = answer["data"]["assetOrError"]["assetMaterializations"][0]
     assert found == {"partition": "jose", "description": "v1 retired → stable"}
 
@@ -307,7 +312,7 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
     settings.logs_dir.symlink_to(process_logs)
     try:
         crashed = start(settings)
-        dagster = DagsterHTTP(urls(crashed.settings)["dagster"])
+        dagster = DagsterHTTP.of_home(crashed.settings)
         dagster.add_author("slow")
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])

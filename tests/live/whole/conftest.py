@@ -132,7 +132,8 @@ import json, os, sys
 sys.path.insert(0, os.environ["ROOT"])
 from tests.live.dagster_sensors import turn_off
 facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
-turn_off(facts["dagster"], "new_posts")
+secrets = json.load(open(os.path.join(os.environ["TWIN_HOME"], "secrets.json")))
+turn_off(facts["dagster"], "new_posts", key=secrets["gateway_master_key"])
 """
 # The sensor ticks every half minute; its run is created a moment later, minutes on a slow machine.
 AWAIT_RETRAINING = """

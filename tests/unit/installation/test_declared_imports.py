@@ -30,7 +30,6 @@ BROUGHT_BY_HAND = {
 # Declared and imported by none of ours, with the reason.
 FOR_OTHERS = {
     "dagster-aws": "deploy/dagster.prod.yaml names its classes",
-    "dagster-webserver": "run as `python -m dagster_webserver`",
     "itsdangerous": "starlette.middleware.sessions imports it and does not require it",
     "lxml-html-clean": "justext imports it and does not require it",
     "setuptools": "supervisor reads its version with it",

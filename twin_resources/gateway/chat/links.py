@@ -1,4 +1,4 @@
-"""Who may open the chat page: whoever holds a link that was made on this machine, once.
+"""Who may open a page: whoever holds a link that was made on this machine, once.
 
 Belongs here: one-time links, the page's own gateway key, the secret that signs its cookies.
 Does not belong here: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
@@ -16,6 +16,7 @@ import secrets as random_source
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, keyring_of, open_keys
 from twin_resources.access.refusals import Refused
@@ -24,6 +25,7 @@ from twin_resources.settings import Settings
 
 LABEL = "chat page"
 LINK_LIVES_S = 600.0
+DAGSTER = "dagster"  # what a link opens, beside the chat page
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,33 @@ def _is_known(settings: Settings, key: str) -> bool:
     return True
 
 
-def make_link(settings: Settings, page: str, *, view: str = "") -> str:
+def hosts_of(settings: Settings) -> list[str]:
+    """The names by which a browser may ask for a page of this home."""
+    return ["127.0.0.1", "localhost", settings.host]
+
+
+def make_link(settings: Settings, page: str, *, view: str = "", opens: str = "chat") -> str:
     """A link that opens the page at `page` once, within ten minutes.
 
     Args:
         view: what it shows first, as in `/?view=traces`; empty: the conversation.
+        opens: which page; the token opens no other.
     """
     token = random_source.token_urlsafe(24)
-    write_private(folder_of(settings) / f"link-{_digest(token)}", "")
+    write_private(folder_of(settings) / f"link-{opens}-{_digest(token)}", "")
     return f"{page}/open?link={token}" + (f"&view={view}" if view else "")
 
 
-def use_link(settings: Settings, token: str) -> bool:
+def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
+    """A link that lets a browser into Dagster's pages at `url` once, within ten minutes.
+
+    Args:
+        path: what they show first, with its query.
+    """
+    return f"{make_link(settings, url, opens=DAGSTER)}&path={quote(path, safe='')}"
+
+
+def use_link(settings: Settings, token: str, *, opens: str = "chat") -> bool:
     """Whether this token opens the page; it does once."""
     folder = folder_of(settings)
     now = time.time()
@@ -100,7 +117,7 @@ def use_link(settings: Settings, token: str) -> bool:
         if now - link.stat().st_mtime > LINK_LIVES_S:
             link.unlink(missing_ok=True)
     try:
-        (folder / f"link-{_digest(token)}").unlink()
+        (folder / f"link-{opens}-{_digest(token)}").unlink()
     except FileNotFoundError:
         return False
     return True

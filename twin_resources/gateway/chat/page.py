@@ -28,7 +28,7 @@ from twin_resources.gateway.chat.author_picker import AuthorPicker
 from twin_resources.gateway.chat.chat_tab import ChatTab
 from twin_resources.gateway.chat.comparison_tab import ComparisonTab
 from twin_resources.gateway.chat.conversation import Endpoint
-from twin_resources.gateway.chat.links import use_link
+from twin_resources.gateway.chat.links import hosts_of, use_link
 from twin_resources.gateway.chat.traces_tab import TracesTab
 from twin_resources.settings import Settings
 
@@ -74,9 +74,7 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
     )
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", settings.host]
-    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(settings))
     script = (HERE / "page.js").read_text(encoding="utf-8")
     page = build_page(settings, endpoint, cookie_secret=cookie_secret)
     return gr.mount_gradio_app(

@@ -156,7 +156,7 @@ class _Demo:
             self._first_model()
         self.stack: Stack = stack_in_use(self.settings)
         self.settings = self.stack.settings
-        self.dagster = DagsterHTTP(urls(self.settings)["dagster"])
+        self.dagster = DagsterHTTP.of_home(self.settings)
         endpoints = publish_endpoints(self.stack, first=self.author.slug)
         reader = SimulatedReader(self.settings, endpoints, self.author)
         count = self.settings.baseline_values

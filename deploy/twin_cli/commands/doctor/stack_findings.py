@@ -85,7 +85,7 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP(address, timeout_s=TIMEOUT_S)
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=TIMEOUT_S)
     try:
         if not dagster.is_up(within_s=TIMEOUT_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
