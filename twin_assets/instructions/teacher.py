@@ -204,9 +204,10 @@ class Teacher:
         import litellm
         from openai import APITimeoutError, BadRequestError, OpenAIError
 
-        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
+        from twin_resources.access.paid_budget import provider_completion
+
         litellm.suppress_debug_info = True
-        complete: Any = litellm.completion
+        complete = provider_completion()
         content = request_for(one, language=self._language)
         bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
         outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0

@@ -359,3 +359,22 @@ def _told(written: Future[None]) -> None:
         sys.stderr.write(
             f"a settlement was not written ({type(error).__name__}: {error}); it counts in full\n"
         )
+
+
+def provider_completion() -> Any:
+    """LiteLLM's `completion`, which reports to nobody.
+
+    A provider that was named gets prompt and key, and nobody to whom it sends them on: the client
+    of OpenAI's interface follows no redirect.
+    """
+    import httpx
+    import litellm
+    from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
+
+    library: Any = litellm
+    library.telemetry = False
+    if library.client_session is None:
+        library.client_session = httpx.Client(
+            verify=get_ssl_configuration(), follow_redirects=False
+        )
+    return library.completion

@@ -12,10 +12,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.paid_budget import price_of
+from twin_resources.access.paid_budget import price_of, provider_completion
 from twin_resources.access.spending_limits import OverLimit
 from twin_resources.errors import TwinError
 
@@ -89,11 +88,9 @@ class PaidAnswers:
     def _asker(
         self, max_tokens: int, temperature: float
     ) -> Callable[[Sequence[Mapping[str, str]]], PaidAnswer | None]:
-        import litellm
         from openai import APIStatusError
 
-        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
-        complete: Any = litellm.completion
+        complete = provider_completion()
 
         def ask(prompt: Sequence[Mapping[str, str]]) -> PaidAnswer | None:
             most = self.most_usd(prompt, max_tokens=max_tokens)

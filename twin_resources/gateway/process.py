@@ -54,6 +54,7 @@ def _ask_by_stream() -> None:
     if client is None:
         raise TypeError("LiteLLM makes no HTTP client: see whole_answers.py, and its new way")
     client._transport = WholeAnswers(client._transport, is_ours)
+    client.follow_redirects = False  # a provider that was named, and nobody whom it names in turn
     litellm.aclient_session = client
 
 

@@ -113,6 +113,9 @@ class AppriseChannel:
         self._apprise.add(channel)
         # Two webhooks of one workspace look alike once their tokens are masked.
         self.name: str = f"{channel.url(privacy=True)} {_mark_of(channel.url())}"
+        # Whoever was named is told, and nobody whom its server names in turn. After the name, by
+        # which it is known who was told: it has the setting in it.
+        channel.redirects = False
 
     def send(self, notice: Notice) -> None:
         messages: list[str] = []

@@ -73,8 +73,8 @@ def download_feed(
 
     Raises:
         TwinError: the address is none, does not answer in time, answers with an error, with more
-            than `max_bytes`, with a redirect to another scheme, or with what is no feed. The copy
-            that is there stays: a failed read is not an empty one.
+            than `max_bytes`, with a redirect to another scheme or into this network, or with what
+            is no feed. The copy that is there stays: a failed read is not an empty one.
     """
     _scheme(url)
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.xml"
@@ -108,6 +108,8 @@ def _ask(
     """Body, ETag and Last-Modified; None when the kept copy is still right."""
     import httpx
 
+    from twin_resources.storage.sources.feed_requests import feed_client
+
     headers = {"User-Agent": "llm-twin (feed reader)", "Accept": _ACCEPT}
     if known.etag:
         headers["If-None-Match"] = known.etag
@@ -115,7 +117,7 @@ def _ask(
         headers["If-Modified-Since"] = known.last_modified
     at, wait = url, min(_left(url, deadline), _READ_TIMEOUT_S)
     try:
-        with httpx.Client(follow_redirects=False, timeout=wait) as client:
+        with feed_client(url, follow_redirects=False, timeout=wait) as client:
             for _ in range(_REDIRECTS + 1):
                 with client.stream("GET", at, headers=headers) as response:
                     if response.status_code in _REDIRECTING:

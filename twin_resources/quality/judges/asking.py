@@ -225,12 +225,9 @@ class RubricRater(Generic[Rating]):
 
     def _request(self, content: str, *, temperature: float, by_schema: bool) -> Any:
         """One request, reserved for before it is sent and settled however it ends."""
-        import litellm
+        from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
-        from twin_resources.access.paid_budget import is_unbilled
-
-        litellm.telemetry = False  # pyright: ignore[reportAttributeAccessIssue]
-        complete: Any = litellm.completion
+        complete = provider_completion()
         budget = self._terms.budget
         most = 0.0 if budget is None else self._most_usd(content)
         held = None if budget is None else budget.reserve(most)

@@ -77,9 +77,11 @@ def ask(url: str, before: PollResponse, *, timeout_s: float = TIMEOUT_S) -> Poll
     """Ask for a feed; `before` itself when it has not changed.
 
     Raises:
-        TwinError: no answer in time, an error, or more than 32 MiB.
+        TwinError: no answer in time, an error, more than 32 MiB, or a redirect into this network.
     """
     import httpx
+
+    from twin_resources.storage.sources.feed_requests import feed_client
 
     headers = {"User-Agent": "llm-twin (feed reader)"}
     if before.etag:
@@ -89,7 +91,7 @@ def ask(url: str, before: PollResponse, *, timeout_s: float = TIMEOUT_S) -> Poll
     deadline = time.monotonic() + timeout_s
     try:
         with (
-            httpx.Client(follow_redirects=True, max_redirects=5, timeout=timeout_s) as client,
+            feed_client(url, follow_redirects=True, max_redirects=5, timeout=timeout_s) as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             if response.status_code == 304 and before.sha256:

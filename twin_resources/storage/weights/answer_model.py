@@ -131,10 +131,17 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
     request = urllib.request.Request(f"{url}/models", headers=headers)
     # a server on this machine is not asked through a proxy
     proxies = [urllib.request.ProxyHandler({})] if _LOCAL.match(url) else []
+    opener = urllib.request.build_opener(_NoRedirect, *proxies)
     try:
-        with urllib.request.build_opener(*proxies).open(request, timeout=timeout_s) as answer:
+        with opener.open(request, timeout=timeout_s) as answer:
             ids = [str(entry["id"]) for entry in json.loads(answer.read())["data"]]
     except urllib.error.HTTPError as error:
+        if location := error.headers.get("Location", "") if error.code // 100 == 3 else "":
+            raise TwinError(
+                tried,
+                found=f"it sends requests on to {location[:200]}",
+                next_step="name that address itself if you trust it",
+            ) from error
         if error.code in (401, 403):
             had = f"with the key of {KEY_VARIABLE}" if key else "without a key"
             raise TwinError(
@@ -157,6 +164,13 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
             "(https://…/v1)",
         ) from error
     return ids
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What a person named is asked, and nobody that it names in turn: the key goes along."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
 
 
 def _with_model(named: NamedModel, offered: list[str], *, tried: str) -> NamedModel:

@@ -1,0 +1,217 @@
+"""What may be fetched: an address that was named, and nothing inside this network otherwise."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_assets.corpus.importers.feed_download import download_feed
+from twin_resources.errors import TwinError
+from twin_resources.observability.notifications import AppriseChannel, Notice
+from twin_resources.outside_addresses import addresses_of
+from twin_resources.storage.sources.polling import PollResponse, ask
+from twin_resources.storage.weights.answer_model import offered_ids
+
+FEED = (
+    b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><item><title>One</title>'
+    b"<link>http://blog.example/1</link><description>A post.</description></item></channel></rss>"
+)
+INSIDE = (
+    "http://127.0.0.1:{port}/inside",
+    "http://localhost:{port}/inside",
+    "http://2130706433:{port}/inside",  # 127.0.0.1 in one number
+    "http://0x7f.1:{port}/inside",
+    "http://[::1]:{port}/inside",
+    "http://[::ffff:127.0.0.1]:{port}/inside",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://10.0.0.1/",
+    "http://192.168.1.1/",
+    "http://100.64.0.1/",
+    "http://0.0.0.0:{port}/inside",
+    "http://[fd00::1]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://rebound.example:{port}/inside",
+)
+
+
+class Server(ThreadingHTTPServer):
+    """`/feed` is a feed; `/to` redirects to `target`; what is asked beside these is noted."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.target, self.status = "", 302
+        self.asked: list[tuple[str, str]] = []
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("host", "")))
+        if self.path.startswith("/to"):
+            self.send_response(self.server.status)
+            self.send_header("Location", self.server.target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(FEED)))
+        self.end_headers()
+        self.wfile.write(FEED)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join(10)
+
+
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names that were looked up; those of `.example` lead to this machine, as their server says."""
+    names: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        if str(host).endswith(".example"):
+            names.append(str(host))
+            host = "127.0.0.1"
+        return real(host, port, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return names
+
+
+def by_poll(url: str, _folder: Path) -> object:
+    return ask(url, PollResponse()).sha256
+
+
+def by_download(url: str, folder: Path) -> object:
+    return download_feed(url, folder).path.read_bytes()
+
+
+WAYS = (by_poll, by_download)
+
+
+@pytest.mark.parametrize("target", INSIDE)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_redirect_into_this_network_is_not_followed(
+    server: Server,
+    looked_up: list[str],
+    way: Callable[[str, Path], object],
+    target: str,
+    tmp_path: Path,
+) -> None:
+    server.target = target.format(port=server.port)
+    began = time.monotonic()
+    with pytest.raises(TwinError, match=r"fetch from|redirect"):
+        way(f"http://blog.example:{server.port}/to", tmp_path)
+    assert [path for path, _ in server.asked] == ["/to"]
+    assert time.monotonic() - began < 10  # refused, and not waited for
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_name_is_looked_up_once_a_request_and_asked_under_its_name(
+    server: Server, looked_up: list[str], way: Callable[[str, Path], object], tmp_path: Path
+) -> None:
+    server.target = "/feed"
+    assert way(f"http://blog.example:{server.port}/to", tmp_path)
+    host = f"blog.example:{server.port}"
+    assert server.asked == [("/to", host), ("/feed", host)]
+    assert looked_up == ["blog.example", "blog.example"]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "blog.example"])
+def test_a_feed_in_this_network_is_read_where_it_was_named(
+    server: Server,
+    looked_up: list[str],
+    way: Callable[[str, Path], object],
+    host: str,
+    tmp_path: Path,
+) -> None:
+    assert way(f"http://{host}:{server.port}/feed", tmp_path)
+
+
+def test_what_is_named_and_what_is_not() -> None:
+    named = "http://192.168.1.20/feed"
+    assert addresses_of("http://192.168.1.20:8080/x", named=named) == ["192.168.1.20"]
+    assert addresses_of("http://169.254.1.2/", named="http://169.254.1.2/") == ["169.254.1.2"]
+    assert addresses_of("http://8.8.8.8/", named=named) == ["8.8.8.8"]
+    for url in ("http://192.168.1.21/", "http://224.0.0.1/", "http://[2002:7f00:1::]/"):
+        with pytest.raises(TwinError, match="inside this machine or network"):
+            addresses_of(url, named=named)
+    for url in ("http:///feed", "http://no-such-name.invalid/"):
+        with pytest.raises(TwinError, match="no address of that name"):
+            addresses_of(url, named=url)
+
+
+def test_a_named_name_does_not_lead_to_a_clouds_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    with pytest.raises(TwinError, match=r"leads to 169\.254\.169\.254"):
+        addresses_of("http://blog.example/feed", named="http://blog.example/feed")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_an_answer_models_key_is_sent_to_nobody_else(
+    server: Server, looked_up: list[str], status: int
+) -> None:
+    server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
+    with pytest.raises(TwinError, match="it sends requests on to http://127") as refused:
+        offered_ids(f"http://models.example:{server.port}/to", "sk-1")
+    assert "name that address itself" in str(refused.value)
+    assert [path for path, _ in server.asked] == ["/to/models"]
+
+
+def test_a_notice_is_sent_to_nobody_else(server: Server, looked_up: list[str]) -> None:
+    server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
+    hook = AppriseChannel(f"json://hooks.example:{server.port}/to")
+    with pytest.raises(TwinError, match="send the notice"):
+        hook.send(Notice("k", "alarm", "ann", "Quality fell", "e-value 1"))
+    assert {path for path, _ in server.asked} == {"/to"}
+    assert "redirect" not in hook.name  # who was told already is known by the same name
+
+
+def test_a_providers_prompt_is_sent_to_nobody_else(
+    server: Server, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+
+    from twin_resources.access.paid_budget import provider_completion
+
+    monkeypatch.setattr(litellm, "client_session", None)
+    server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
+    with pytest.raises(Exception, match="307"):
+        provider_completion()(
+            model="openai/m",
+            messages=[{"role": "user", "content": "a post"}],
+            api_base=f"http://provider.example:{server.port}/to",
+            api_key="sk-1",
+            num_retries=0,
+            max_retries=0,
+        )
+    assert {path for path, _ in server.asked} == {"/to/chat/completions"}
