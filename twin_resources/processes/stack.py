@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
+from twin_resources.private_files import database_files, take_from_others
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.endpoints import remove_endpoints, write_private
 from twin_resources.processes.ports import choose_ports
@@ -172,6 +173,8 @@ def start_stack(
                 found="it runs already",
                 next_step="use it, or end it with `twin stop`",
             )
+        for line in _kept_from_others(settings):
+            report(line)
         former = read_record(settings)
         for line in _clear_away(settings, former):
             report(line)
@@ -258,6 +261,18 @@ def chosen_settings(settings: Settings) -> Settings:
         if name not in settings.model_fields_set
     }
     return settings.model_copy(update=chosen)
+
+
+def _kept_from_others(settings: Settings) -> list[str]:
+    """Home, databases and logs are made their owner's alone; a line for what could not be."""
+    home, logs = settings.home, settings.logs_dir
+    folders = [home, logs, *(home / name for name in ("chat", "dagster", "supervisor"))]
+    files = [
+        *(file for path in home.glob("*.sqlite") for file in database_files(path)),
+        *(path for path in logs.rglob("*") if path.is_file()),
+    ]
+    left = take_from_others([*folders, *files])
+    return [f"others can read {path}, which is not this user's: chmod go= {path}" for path in left]
 
 
 def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:

@@ -235,7 +235,8 @@ class Supervisor:
         path = self.folder / "supervisord.conf"
         path.write_text(text, encoding="utf-8")
         boot_log = self.logs / "supervisor-start.log"
-        with boot_log.open("wb") as output:
+        made = os.open(boot_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(made, "wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
                 env=dict(environment),
@@ -244,6 +245,7 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,  # it opens every program's log itself
             )
         identity = identify(process.pid)
         deadline = time.monotonic() + wait_s

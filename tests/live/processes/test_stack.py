@@ -314,3 +314,31 @@ def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
         assert "OPENAI_API_KEY" not in seen
         assert "XYZ_TOKEN" not in seen
         assert seen["DO_NOT_TRACK"] == "1"
+
+
+def test_a_home_that_others_could_read_is_taken_from_them(
+    home: Settings, process_logs: Path
+) -> None:
+    """A start mends a home that was made by hand or by an earlier release, and says nothing."""
+    chosen = home.model_copy(
+        update={f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
+    )
+    home.home.chmod(0o755)
+    for folder in (home.logs_dir, home.home / "dagster"):
+        folder.mkdir(mode=0o755)
+    shared = [home.home / "state.sqlite", home.home / "state.sqlite-wal", home.logs_dir / "old.log"]
+    for file in shared:
+        file.touch()
+        file.chmod(0o644)
+    said: list[str] = []
+    try:
+        start_stack(chosen, programs=two_programs, report=said.append)
+    finally:
+        stop_stack(chosen)
+    made = [*home.home.rglob("*.log"), *shared]
+    assert len(made) > len(shared)
+    assert [path.name for path in made if path.exists() and path.stat().st_mode & 0o077] == []
+    folders = (home.home, home.logs_dir, home.home / "dagster", home.home / "supervisor")
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+    assert not [line for line in said if "others can read" in line]
+    (process_logs / "made").write_text("\n".join(map(str, made)))

@@ -33,6 +33,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse import tombstones
+from twin_resources.private_files import make_private_database
 from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import detail_of, fault_of
@@ -190,6 +191,7 @@ class Outbox:
         self._most_scores = most_scores
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_database(path)
         with self._told("open"):
             self._connection = sqlite3.connect(
                 path, isolation_level=None, timeout=BUSY_S, check_same_thread=False

@@ -19,6 +19,7 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.observations import Observation
 from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
+from twin_resources.private_files import make_private_database
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import faults_told
 
@@ -56,6 +57,7 @@ class TraceTables:
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
         with faults_told(f"open the trace store {path}", path):
+            make_private_database(path)
             connection = self._connection()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:

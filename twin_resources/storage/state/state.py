@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
+from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import StorageFault, faults_told
@@ -162,7 +163,9 @@ def _engine(url: sa.URL) -> sa.Engine:
                 "psycopg2, and write postgresql+psycopg2://",
             ) from error
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.database)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_database(path)
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
 
     @event.listens_for(engine, "connect")
