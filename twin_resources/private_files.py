@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,10 +28,23 @@ def database_files(path: Path) -> list[Path]:
 
 def make_private_database(path: Path) -> None:
     """A SQLite database that its owner alone can read, made empty where there is none."""
-    # What cannot be made here SQLite cannot open either, and says why.
-    with contextlib.suppress(OSError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if not path.exists():
+        # What cannot be made here SQLite cannot open either, and says why.
+        with contextlib.suppress(OSError):
+            _make_empty(path)
     take_from_others(database_files(path))
+
+
+def _make_empty(path: Path) -> None:
+    """Made under another name: who closes a file ends all locks that the process holds on it, and
+    another thread may have opened this one. https://www.sqlite.org/howtocorrupt.html, 2.2"""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
+    os.close(descriptor)
+    made = Path(name)
+    try:
+        path.hardlink_to(made)
+    finally:
+        made.unlink()
 
 
 def take_from_others(paths: Iterable[Path]) -> list[Path]:

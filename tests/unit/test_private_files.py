@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.trace_store.trace_tables import TraceTables
-from twin_resources.private_files import database_files, take_from_others
+from twin_resources.private_files import database_files, make_private_database, take_from_others
 from twin_resources.storage.state.state import State
 
 
@@ -23,6 +25,12 @@ def open_state(path: Path) -> object:
     return state
 
 
+WRITE = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("INSERT INTO t VALUES (2)")
+other.close()
+"""
 OPENED: dict[str, Callable[[Path], object]] = {
     "state": open_state,
     "outbox": Outbox,
@@ -71,6 +79,21 @@ def test_one_that_others_could_read_is_taken_from_them_while_it_is_in_use(
     assert used.execute("SELECT count(*) FROM another").fetchone() == (0,)
     used.close()
     assert held
+
+
+def test_opening_ends_no_lock_of_the_same_process(tmp_path: Path) -> None:
+    """Who closes a file ends all locks that the process holds on it. Another process then takes
+    itself for the last user of the database and removes the log that is in use here."""
+    path = tmp_path / "state.sqlite"
+    open_state(path)
+    used = sqlite3.connect(path, isolation_level=None)
+    used.execute("INSERT INTO t VALUES (1)")
+    make_private_database(path)
+    subprocess.run([sys.executable, "-c", WRITE, str(path)], check=True)
+    assert path.with_name("state.sqlite-wal").exists()
+    used.execute("INSERT INTO t VALUES (3)")
+    assert used.execute("SELECT a FROM t ORDER BY a").fetchall() == [(1,), (2,), (3,)]
+    used.close()
 
 
 def test_a_state_elsewhere_is_private_and_its_folder_is_left(tmp_path: Path) -> None:
