@@ -32,7 +32,7 @@ from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
-from twin_resources.gateway.whole_answers import WholeAnswers
+from twin_resources.gateway.whole_answers import ask_by_stream
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
     Outbox,
@@ -42,20 +42,8 @@ from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 
 
-def _ask_by_stream() -> None:
-    """Put our transport under LiteLLM's client of OpenAI's API, which keeps all else it has."""
-    import litellm
-    from litellm.llms.openai.common_utils import BaseOpenAILLM
-
-    def is_ours(address: str) -> bool:
-        return any(address.startswith(server.url) for server in live.current.servers.values())
-
-    client = BaseOpenAILLM.get_async_http_client()
-    if client is None:
-        raise TypeError("LiteLLM makes no HTTP client: see whole_answers.py, and its new way")
-    client._transport = WholeAnswers(client._transport, is_ours)
-    client.follow_redirects = False  # a provider that was named, and nobody whom it names in turn
-    litellm.aclient_session = client
+def _is_ours(address: str) -> bool:
+    return any(address.startswith(server.url) for server in live.current.servers.values())
 
 
 def _find_router() -> Any:
@@ -107,7 +95,7 @@ exporter = OutboxExporter(outbox)
 feedback = FeedbackDesk(outbox)
 keyring = keyring_of(settings)
 live = LiveConfig(settings)
-_ask_by_stream()
+ask_by_stream(_is_ours)
 budget = _paid_budget()
 path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
 if budget is not None:

@@ -9,7 +9,7 @@ written for a reader who left after 902. An answer in one piece it writes to the
 1,500 (xllamacpp 2026.10). As a client of OpenAI's API, LiteLLM sees one answer in one piece either
 way. Stream: https://platform.openai.com/docs/api-reference/chat-streaming
 """
-# pyright: strict
+# pyright: strict, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
@@ -21,6 +21,27 @@ from typing import Any
 import httpx
 
 _KEPT = ("id", "created", "model", "system_fingerprint")
+
+
+def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
+    """Put this transport under LiteLLM's client of OpenAI's API, which keeps all else it has.
+
+    The client follows no redirect: a provider that was named gets prompt and key, and nobody to
+    whom it sends them on.
+
+    Args:
+        is_ours: see `WholeAnswers`.
+    """
+    import litellm
+    from litellm.llms.openai.common_utils import BaseOpenAILLM
+
+    library: Any = litellm
+    client: Any = BaseOpenAILLM.get_async_http_client()
+    if client is None:
+        raise TypeError("LiteLLM makes no HTTP client: see whole_answers.py, and its new way")
+    client._transport = WholeAnswers(client._transport, is_ours)
+    client.follow_redirects = False
+    library.aclient_session = client
 
 
 class WholeAnswers(httpx.AsyncBaseTransport):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -214,4 +215,30 @@ def test_a_providers_prompt_is_sent_to_nobody_else(
             num_retries=0,
             max_retries=0,
         )
+    assert {path for path, _ in server.asked} == {"/to/chat/completions"}
+
+
+def test_the_gateway_sends_a_prompt_to_nobody_else(
+    server: Server, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+
+    from twin_resources.gateway.whole_answers import ask_by_stream
+
+    monkeypatch.setattr(litellm, "aclient_session", None)
+    ask_by_stream(lambda _address: False)
+    server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
+
+    async def complete() -> None:
+        await litellm.acompletion(
+            model="openai/m",
+            messages=[{"role": "user", "content": "a question"}],
+            api_base=f"http://127.0.0.1:{server.port}/to",
+            api_key="sk-1",
+            num_retries=0,
+            max_retries=0,
+        )
+
+    with pytest.raises(litellm.exceptions.APIError, match="307"):
+        asyncio.run(complete())
     assert {path for path, _ in server.asked} == {"/to/chat/completions"}
