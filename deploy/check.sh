@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types and every test that needs no GPU or account:  bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
+# Lint, types and the tests that need no GPU or account (with --long all of them):  bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
 # Short on purpose: the logic is Python under test (deploy/checkout, deploy/twin_cli/preflight.py).
 set -euo pipefail
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes would compile what they import anew

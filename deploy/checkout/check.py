@@ -1,4 +1,4 @@
-"""`twin check`: lint, floors, types, shell syntax and every test that needs no GPU or account.
+"""`twin check`: lint, floors, types, shell syntax and the tests that need no GPU or account.
 
 Belongs here: which stage runs when, its clock, and the sum at the end. What reads the code runs
 beside the first tests.
