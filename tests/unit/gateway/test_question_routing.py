@@ -16,7 +16,6 @@ from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.errors import TwinError
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.question_routing import QuestionRouter
@@ -25,6 +24,7 @@ from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.registry.route_names import QUOTES
 from twin_resources.router.pacing import BudgetLeft
 from twin_resources.router.policy_file import (
     PricedModel,
@@ -220,8 +220,8 @@ async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
     answering = (await prepare(poor)).answering
     assert answering.chosen.server_key == "base"
     assert any("budget used up" in clause for clause in answering.degraded)
-    with pytest.raises(TwinError, match="not ready"):
-        await prepare(way(home, policy, HARD, ready=(), paid_problem="budget used up"))
+    nobody = way(home, policy, HARD, ready=(), paid_problem="budget used up")
+    assert (await prepare(nobody)).answering.chosen.route == QUOTES
 
 
 def test_a_policy_cut_in_half_leaves_the_last_good_one(
