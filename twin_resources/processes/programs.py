@@ -21,6 +21,7 @@ from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import named_models, withheld_keys
 from twin_resources.processes.dagster_home import write_dagster_home
+from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
 from twin_resources.processes.supervisor import Program, ProgramState, socket_path, tail
 from twin_resources.settings import Settings, load_secrets
@@ -38,6 +39,8 @@ DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
 
+MOST_STARTING_S = 3600.0
+"""Of a program that works all the time and is never ready: it repeats something."""
 SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
 
 
@@ -190,7 +193,7 @@ def wait_until(
     is_ready: Callable[[], bool],
     *,
     program: str,
-    deadline_s: float,
+    idle_s: float,
     poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; returns the seconds waited.
@@ -200,19 +203,22 @@ def wait_until(
 
     Args:
         program: whose state and log explain a failure.
+        idle_s: seconds without CPU time or a line in its log until it counts as failed.
 
     Raises:
         StackEnded: the supervisor is gone.
-        TwinError: the program exited, was given up by the supervisor, or the deadline passed; shows
-            the end of its log.
+        TwinError: the program exited, was given up by the supervisor, does nothing any more, or is
+            not ready after `MOST_STARTING_S`; shows the end of its log.
     """
     began = time.monotonic()
     first: ProgramState | None = None
+    progress = ProgramProgress()
     while not is_ready():
         waited = time.monotonic() - began
         ensure_alive(stack)
-        ensure_not_given_up(stack, program, waited_s=waited, deadline_s=deadline_s)
         state = stack.supervisor.states().get(program)
+        idle = progress.idle_s(state.pid, state.log) if state else 0.0
+        ensure_not_given_up(stack, program, waited_s=waited, idle_s=idle, most_idle_s=idle_s)
         first = first or state
         if first and state and state.stopped != first.stopped:
             _ensure_not_exited(stack, state, waited_s=waited)
@@ -234,18 +240,26 @@ def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) ->
 
 
 def ensure_not_given_up(
-    stack: Stack, program: str, *, waited_s: float = 0.0, deadline_s: float = math.inf
+    stack: Stack,
+    program: str,
+    *,
+    waited_s: float = 0.0,
+    idle_s: float = 0.0,
+    most_idle_s: float = math.inf,
 ) -> None:
     """Do nothing while the supervisor still starts or runs a program.
 
     Raises:
-        TwinError: it gave up, or `waited_s` is more than `deadline_s`; shows the end of its log.
+        TwinError: it gave up, the program was idle for longer than it may, or it is not ready after
+            `MOST_STARTING_S`; shows the end of its log.
     """
     state = stack.supervisor.states().get(program)
-    if state is None or (state.state != "FATAL" and waited_s <= deadline_s):
+    is_late = idle_s > most_idle_s or waited_s > MOST_STARTING_S
+    if state is None or (state.state != "FATAL" and not is_late):
         return
     end = tail(state.log, lines=6) or "an empty log"
     after = f" after {waited_s:.0f} s" if waited_s else ""
+    after += f", the last {idle_s:.0f} of them idle" if idle_s > most_idle_s else ""
     raise TwinError(
         f"start {program}",
         found=f"{state.state}{after}; its log ends:\n{end}",

@@ -44,6 +44,10 @@ SCHEMA = 1
 SERVICES = ("gateway", "dagster", "traces", "chat")
 
 
+class StackRuns(TwinError):
+    """Another command has started the stack of this home."""
+
+
 def _say_nothing(_line: str) -> None:
     return None
 
@@ -164,11 +168,12 @@ def start_stack(
         report: told, line by line, what was recovered and which port had to give way.
 
     Raises:
-        TwinError: a stack runs already, a requested port is taken, the supervisor did not start.
+        StackRuns: another command was quicker; use its stack.
+        TwinError: a requested port is taken, the supervisor did not start.
     """
     with _lock(settings, report=report):
         if find_stack(settings) is not None:
-            raise TwinError(
+            raise StackRuns(
                 f"start the stack of {settings.home}",
                 found="it runs already",
                 next_step="use it, or end it with `twin stop`",

@@ -18,7 +18,7 @@ from twin_resources.processes.programs import StackEnded, service_is_ready, urls
 from twin_resources.processes.stack import Stack
 from twin_resources.settings import Settings
 
-DEADLINE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
+IDLE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
 
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
@@ -50,7 +50,7 @@ def ready_page(stack: Stack) -> str:
             stack,
             lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
             program="chat",
-            deadline_s=DEADLINE_S,
+            idle_s=IDLE_S,
         )
     except StackEnded:
         raise

@@ -33,13 +33,19 @@ from twin_resources.processes.programs import (
     urls,
     wait_until,
 )
-from twin_resources.processes.stack import Stack, find_stack, read_record, start_stack
+from twin_resources.processes.stack import (
+    Stack,
+    StackRuns,
+    find_stack,
+    read_record,
+    start_stack,
+)
 from twin_resources.settings import Settings, load_secrets
 
 WARNING = "warning: "  # begins a line of a preparation that concerns whoever waits for it
 
-# Seconds until a service counts as failed; measured starts on two busy cores take a third of it.
-DEADLINES_S = {
+# Seconds in which a service that is not ready does nothing until it counts as failed.
+IDLE_S = {
     SIMULATED_PROVIDER: 180,
     "traces": 60,
     "dagster-code": 60,
@@ -59,30 +65,47 @@ PREPARATIONS = {
 def start_or_attach(
     settings: Settings, *, clock: StageClock, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
-    """The running stack with the embedder prepared and Dagster ready: posts can be imported.
+    """The running stack of this home.
 
     Returns:
-        The stack, and whether this call started it.
+        The stack, and whether this call started it: who did ends it where a later stage fails.
 
     Raises:
-        TwinError: it runs with other models, a port is taken, a service did not come up.
+        TwinError: it runs with other models, a port is taken, the supervisor did not start.
     """
-    stack = find_stack(settings)
-    started = stack is None
-    if stack is None:
-        stack = start_stack(
-            settings, programs=stack_programs, requested_ports=requested_ports, report=clock.detail
-        )
-        clock.detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
-    else:
-        _ensure_same_models(settings, stack)
-        clock.say(f"attached to the running stack (supervisor pid {stack.identity.pid})")
+    if find_stack(settings) is None:
+        try:
+            stack = start_stack(
+                settings,
+                programs=stack_programs,
+                requested_ports=requested_ports,
+                report=clock.detail,
+            )
+        except StackRuns:
+            pass  # another `twin up` was quicker, and this one has waited for it
+        else:
+            clock.detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
+            return stack, True
+    stack = stack_in_use(settings)
+    _ensure_same_models(settings, stack)
+    clock.say(f"it runs already (supervisor pid {stack.identity.pid}): this command uses it")
+    return stack, False
+
+
+def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
+    """Prepare the embedder and wait for Dagster: posts can be imported then.
+
+    Args:
+        started: this command has started the stack; runs that were cut short are its to mark.
+
+    Raises:
+        TwinError: it cannot be prepared, or a service did not come up.
+    """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
     clock.say(f"your page, as soon as the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, clock=clock)
     _start_programs(stack, AFTER_EMBEDDER)
     _wait_for_services(stack, FOR_IMPORTS, clock=clock, started=started)
-    return stack, started
 
 
 def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
@@ -95,7 +118,7 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     _start_programs(stack, AFTER_BASE_MODEL)
     _wait_for_services(
         stack,
-        [service for service in DEADLINES_S if service not in FOR_IMPORTS],
+        [service for service in IDLE_S if service not in FOR_IMPORTS],
         clock=clock,
         started=False,
     )
@@ -154,7 +177,7 @@ def _wait_for_services(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),
             program=service,
-            deadline_s=DEADLINES_S[service],
+            idle_s=IDLE_S[service],
         )
         clock.detail(f"{service} ready")
         if service == "dagster-webserver":

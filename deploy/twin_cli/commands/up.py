@@ -58,6 +58,7 @@ from twin_cli.commands.services import (
     is_prepared,
     prepare_answers,
     publish_endpoints,
+    ready_for_imports,
     start_or_attach,
 )
 from twin_cli.commands.stopping import end_stack
@@ -140,26 +141,25 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         options = replace(options, answer_model=named.name)
     if options.recipe not in {"", AUTO}:
         options = replace(options, recipe=known_recipe(options.recipe))
-    had_stack = find_stack(settings) is not None
     _stop_on_signals()
     up = _Up(options, settings, clock or StageClock(verbose=options.verbose))
     try:
         with up.clock.never_silent():
             return up.run()
     except KeyboardInterrupt:
-        return _interrupted(up, had_stack=had_stack)
+        return _interrupted(up)
     except StackEnded:
         raise  # there is nothing left to end
     except Exception:
-        if not had_stack and not up.serves:
+        if up.started and not up.serves:
             end_stack(settings, log=up.clock.say)
         raise
 
 
-def _interrupted(up: _Up, *, had_stack: bool) -> int:
+def _interrupted(up: _Up) -> int:
     """End what this command had started; the exit code is the outcome's once all is done."""
     code = INTERRUPTED if up.code is None else up.code
-    if had_stack:
+    if not up.started and find_stack(up.settings) is not None:
         up.clock.say("interrupted; the stack was running before and goes on")
         return code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -188,6 +188,7 @@ class _Up:
         self.options = options
         self.settings = settings
         self.clock = clock
+        self.started = False  # by this command: whoever started the stack ends it
         self.serves = False  # from here on a failure leaves something worth keeping
         self.code: int | None = None  # known after the last stage
         self.ending: Ending | None = None  # of the training of this call
@@ -231,9 +232,10 @@ class _Up:
         write_progress(self.settings, subject.slug, progress)
 
         self.clock.stage(3, "prepare and start")
-        stack, started = start_or_attach(
+        stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
+        ready_for_imports(stack, clock=self.clock, started=self.started)
         mark = fingerprint(subject.author, self.settings)  # what changes from here on comes next
         run_id = ""
         if self.preview is not None:
@@ -249,7 +251,7 @@ class _Up:
         )
         self.serves = True
         remember_author(stack.settings, subject.slug)
-        stays = started and not self.options.detach
+        stays = self.started and not self.options.detach
         try:
             code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
         except TwinError as error:

@@ -40,8 +40,8 @@ def files_with(home: Path, word: str) -> list[str]:
 
 def decoded(path: Path) -> Iterator[str]:
     """What a file holds: its bytes, and what they mean."""
-    if path.name.endswith(("-wal", "-shm")) and not path.exists():
-        return  # reading the database's rows, just before, has moved them into it
+    if not path.exists():
+        return  # a database's log, moved into it just before, or the file of a run that has ended
     body = path.read_bytes()
     yield body.decode("latin-1")
     if body.startswith(b"SQLite format 3"):

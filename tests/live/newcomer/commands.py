@@ -32,7 +32,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Too long to be run here: the test that runs it."""
+    """Too long to be run here, or on a home of its own: the test that runs it."""
 
     test: str
 
@@ -41,6 +41,9 @@ class Elsewhere:
 COMMANDS: Mapping[str, Run | Elsewhere] = {
     "up": Run(("up", "--dry-run"), says="since the last import: 0 added"),
     "demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
+    "backup": Elsewhere("tests/graph/backup/test_backup.py"),
+    "restore": Elsewhere("tests/graph/backup/test_backup.py"),
+    "repair": Elsewhere("tests/graph/backup/test_repaired_assets.py"),
     "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in one"),
     "status": Run(("status", "--json"), says='"running": true'),
     "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),

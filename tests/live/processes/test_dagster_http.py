@@ -73,7 +73,7 @@ def start(settings: Settings) -> Stack:
         started,
         lambda: dagster.is_up() and dagster.location_is_loaded(),
         program="dagster-webserver",
-        deadline_s=120,
+        idle_s=120,
     )
     started.supervisor.start_program("dagster-daemon")
     return started

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from twin_cli.commands import services
+from twin_cli.commands.clock import StageClock
 from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
 from twin_cli.commands.logs import run_logs
 from twin_cli.commands.status import look
@@ -185,7 +188,7 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
     stack = start_stack(settings, programs=two_programs)
     stop_stack(settings)
     with pytest.raises(StackEnded, match="twin stop"):
-        wait_until(stack, lambda: False, program="web", deadline_s=30)
+        wait_until(stack, lambda: False, program="web", idle_s=30)
 
 
 def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings) -> None:
@@ -195,8 +198,41 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
 
     stack = start_stack(settings, programs=broken)
     with pytest.raises(TwinError, match="no such model: x") as caught:
-        wait_until(stack, lambda: False, program="models", deadline_s=30)
+        wait_until(stack, lambda: False, program="models", idle_s=30)
     assert "models.log" in caught.value.next_step
+
+
+def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
+    settings: Settings,
+) -> None:
+    """However long it takes: a machine full of other work makes every start slow."""
+    code = (
+        "import sys, time; ends = time.time() + 6; all(time.time() < ends for _ in iter(int, 1)); "
+        "open(sys.argv[1], 'w').close(); time.sleep(600)"
+    )
+    ready = settings.home / "ready"
+
+    def slow(_settings: Settings) -> Sequence[Program]:
+        return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
+
+    stack = start_stack(settings, programs=slow)
+    assert wait_until(stack, ready.exists, program="models", idle_s=2) > 2
+    with pytest.raises(TwinError, match="of them idle"):
+        wait_until(stack, lambda: False, program="models", idle_s=2)
+
+
+def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "stack_programs", two_programs)
+
+    def up(_number: int) -> tuple[Stack, bool]:
+        return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
+
+    with ThreadPoolExecutor(2) as threads:
+        (one, first), (other, second) = threads.map(up, range(2))
+    assert {first, second} == {True, False}
+    assert one.identity == other.identity
 
 
 def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
@@ -235,7 +271,7 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
 
     stack = start_stack(settings, programs=programs)
     with pytest.raises(TwinError, match="exit status 1") as caught:  # and not the deadline
-        wait_until(stack, lambda: False, program="chat", deadline_s=120)
+        wait_until(stack, lambda: False, program="chat", idle_s=120)
     assert "No module named itsdangerous" in caught.value.found
     assert "chat.log" in caught.value.next_step
     shown = {program.name: program for program in look(settings).programs}
@@ -258,7 +294,7 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
             os.kill(first, signal.SIGKILL)
         return found not in {0, first}
 
-    wait_until(stack, is_another, program="web", deadline_s=30)
+    wait_until(stack, is_another, program="web", idle_s=30)
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 

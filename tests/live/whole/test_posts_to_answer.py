@@ -15,6 +15,10 @@ from tests.live.whole.conftest import Lived
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     lived_whole: Lived, process_logs: Path
 ) -> None:
@@ -34,7 +38,8 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     assert "posts" in text
 
     # two DeepSpeed ranks trained it
-    (manifest,) = home.checkpoints_dir.glob("jose-nunez/*/manifest.json")
+    # the retraining after the forgotten post may have come as far before the stack was stopped
+    manifest = min(home.checkpoints_dir.glob("jose-nunez/*/manifest.json"), key=_changed)
     ran = json.loads(manifest.read_text())["effective"]
     assert (ran["ranks"], ran["zero_stage"]) == (2, 2)
 

@@ -1,0 +1,67 @@
+"""Whether a program does something: real children, a clock of the test's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds
+
+
+@contextmanager
+def child(code: str) -> Iterator[int]:
+    """The pid of a Python that has begun with `code`."""
+    code = f"print('begun', flush=True)\n{code}"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_program_that_waits_is_idle_and_one_that_writes_is_not(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "web.log"
+    with child("import time; time.sleep(600)") as pid:
+        progress = ProgramProgress(clock)
+        assert progress.idle_s(pid, log) == 0.0
+        clock.now += 50
+        assert progress.idle_s(pid, log) == 50.0
+        log.write_text("loading\n")
+        assert progress.idle_s(pid, log) == 0.0
+        clock.now += 20
+        assert progress.idle_s(pid, log) == 20.0
+        assert progress.idle_s(0, log) == 0.0, "another one was started, or none runs"
+
+
+def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
+    burns = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    clock = Clock()
+    with child(burns) as pid:
+        progress = ProgramProgress(clock)
+        progress.idle_s(pid, tmp_path / "none.log")
+        before = cpu_seconds(pid)
+        while cpu_seconds(pid) < before + 0.1:  # however long it waits for a core
+            os.sched_yield()
+        clock.now += 500
+        assert progress.idle_s(pid, tmp_path / "none.log") == 0.0
+        for one in subprocess.run(
+            ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
+        ).stdout.split():
+            os.kill(int(one), 9)
+
+
+def test_of_no_process_nothing_is_counted() -> None:
+    assert cpu_seconds(0) == 0.0
+    assert cpu_seconds(2**22 + 7) == 0.0
