@@ -130,8 +130,8 @@ class TwinPlugin(CustomLogger):
         if question.stream and opening:
             await begin_answer(prepared.answering, prepared.messages, opening)
             if prepared.fixed_answer and prepared.answering.is_opened:
-                # It has gone out. LiteLLM would cut it into pieces of three characters: 500 events
-                # of a quotation, .3 CPU-ms each, which are then left out.
+                # It has gone out. LiteLLM would cut it into pieces of three characters; each passes
+                # every hook and is left out: 27 of 65 CPU-ms a request.
                 prepared.answering.shown = opening
                 data["mock_response"] = "."
         return data

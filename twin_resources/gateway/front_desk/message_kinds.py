@@ -35,7 +35,7 @@ DANGER_FROM = 0.6
 OTHERS_FROM = 0.4
 # Of a long text the likeliest part counts, and prose has many: what is asked for is surer.
 LONG_DANGER_FROM = 0.7
-# Below, the n-grams are sure, and no vector is computed: 2 % of the danger is lost by it.
+# Below, the n-grams are sure, and no vector is computed: at most 2 % of the danger is lost by it.
 _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who said it a moment ago is answered as one who is in danger now.
 TURNS_BEFORE = 2
