@@ -62,8 +62,9 @@ def site() -> Iterator[Site]:
             try:
                 for start in range(0, len(said.body), 1 if said.drip_s else 1 << 20):
                     piece = said.body[start : start + (1 if said.drip_s else 1 << 20)]
-                    self.wfile.write(piece)
+                    # counted first: the reader may look before this thread runs again
                     said.sent += len(piece)
+                    self.wfile.write(piece)
                     time.sleep(said.drip_s)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True  # the reader had enough
