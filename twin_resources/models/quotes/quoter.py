@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -45,7 +45,12 @@ FEWEST_MARKED_CHARACTERS = 40
 DECIDING = 3
 FEWEST_PASSAGES = 50  # from which on a threshold is learned and three passages decide
 _KEPT_TABLES = 64
-_COLUMNS = [
+# A query of LanceDB costs 3 to 5 CPU-ms, and a question would make three of them. Rows take about
+# 2 KB with their vector.
+MOST_ROWS_IN_MEMORY = 20_000
+_MOST_ROWS_TOGETHER = 100_000
+_SENTENCE_COLUMNS = ["document_id", "start", "end", "embedder", "vector"]
+_PASSAGE_COLUMNS = [
     "document_id",
     "title",
     "url",
@@ -152,13 +157,13 @@ class Quoter:
         if passages is None or calibration is None:
             missing = PASSAGES if passages is None else CALIBRATION_TABLE
             return Quoted((), reason=f"author {author} has no {missing} yet")
-        calibrated = _calibrated(calibration)
-        if calibrated.embedder != self._revision:
+        calibrated = calibration.calibrated
+        if calibrated is None or calibrated.embedder != self._revision:
             return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
         looked_at = documents[:DOCUMENTS]
         if not looked_at:
             return Quoted((), threshold=calibrated.threshold)
-        rows = _rows_of(passages, looked_at, _COLUMNS)
+        rows = passages.rows_of(looked_at)
         sentences = self._sentences(author, question, looked_at, calibrated.mean)
         found = _choose(rows, question, calibrated, looked_at, sentences, limit=limit)
         return replace(
@@ -172,7 +177,7 @@ class Quoter:
         table = self._table(author, SENTENCES)
         if table is None:
             return {}
-        rows = _rows_of(table, documents, ["document_id", "start", "end", "embedder", "vector"])
+        rows = table.rows_of(documents)
         found: dict[str, list[_ScoredSentence]] = {}
         if not rows.num_rows:
             return found
@@ -184,7 +189,7 @@ class Quoter:
                 found.setdefault(row["document_id"], []).append(sentence)
         return found
 
-    def _table(self, author: str, name: str) -> Any:
+    def _table(self, author: str, name: str) -> _OpenTable | None:
         """An author's table at its newest version; None: there is none."""
         folder = place_of(self._base, author, name)
         if folder is None:
@@ -193,12 +198,17 @@ class Quoter:
             known = self._opened.pop((author, name), None)
             if known is None or known.folder != folder:
                 known = self._open(author, name, folder)
+            elif known.version != known.table.version:
+                known = _read(folder, name, known.table)
             if known is None:
                 return None
             self._opened[author, name] = known
-            while len(self._opened) > _KEPT_TABLES:
+            while len(self._opened) > 1 and (
+                len(self._opened) > _KEPT_TABLES
+                or sum(table.kept_rows for table in self._opened.values()) > _MOST_ROWS_TOGETHER
+            ):
                 self._opened.popitem(last=False)
-            return known.table
+            return known
 
     def _open(self, author: str, name: str, folder: tuple[int, int]) -> _OpenTable | None:
         import lancedb
@@ -209,17 +219,59 @@ class Quoter:
             read_consistency_interval=timedelta(0),  # no answer from old rows
         )
         try:
-            return _OpenTable(folder, database.open_table(name))
+            table = database.open_table(name)
         except (ValueError, FileNotFoundError):
             return None
+        return _read(folder, name, table)
 
 
 @dataclass(frozen=True)
 class _OpenTable:
-    """A table of an author; another `folder` means that it was made anew."""
+    """A table of an author, as it was at a version.
+
+    Attributes:
+        folder: another one means that the table was made anew.
+        columns: those that `rows_of` gives.
+        rows: all of them, those of a document side by side; None: they are too many to be kept.
+        places: the first row of each document in `rows`, and how many it has.
+        calibrated: of the calibration's table, the row; None: it has none, or is another table.
+    """
 
     folder: tuple[int, int]
+    version: int
     table: Any
+    columns: Sequence[str] = ()
+    rows: Any = None
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    calibrated: _Calibrated | None = None
+
+    @property
+    def kept_rows(self) -> int:
+        return 0 if self.rows is None else int(self.rows.num_rows)
+
+    def rows_of(self, documents: Sequence[str]) -> Any:
+        """An Arrow table of these documents' rows."""
+        if self.rows is None:
+            return _read_rows(self.table, documents, self.columns)
+        there = [self.places[name] for name in documents if name in self.places]
+        return self.rows.take([row for first, many in there for row in range(first, first + many)])
+
+
+def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
+    """The newest version of a table, with its rows where they are few."""
+    version = table.version
+    if name == CALIBRATION_TABLE:
+        return _OpenTable(folder, version, table, calibrated=_calibrated(table))
+    columns = _PASSAGE_COLUMNS if name == PASSAGES else _SENTENCE_COLUMNS
+    if table.count_rows() > MOST_ROWS_IN_MEMORY:
+        return _OpenTable(folder, version, table, columns)
+    rows = table.search().select(columns).limit(MOST_ROWS_IN_MEMORY).to_arrow()
+    rows = rows.sort_by("document_id").combine_chunks()
+    places: dict[str, tuple[int, int]] = {}
+    for row, document in enumerate(rows["document_id"].to_pylist()):
+        first, many = places.get(document, (row, 0))
+        places[document] = first, many + 1
+    return _OpenTable(folder, version, table, columns, rows, places)
 
 
 @dataclass(frozen=True)
@@ -241,12 +293,12 @@ class _Calibrated:
     known_languages: tuple[str, ...] = ()
 
 
-def _calibrated(table: Any) -> _Calibrated:
+def _calibrated(table: Any) -> _Calibrated | None:
     import numpy as np
 
     rows = table.search().limit(1).to_arrow().to_pylist()
     if not rows:
-        return _Calibrated("", 0.0, np.zeros(0, np.float32))
+        return None
     return _Calibrated(
         embedder=rows[0]["embedder"],
         threshold=float(rows[0]["threshold"]),
@@ -257,7 +309,7 @@ def _calibrated(table: Any) -> _Calibrated:
     )
 
 
-def _rows_of(table: Any, documents: Sequence[str], columns: Sequence[str]) -> Any:
+def _read_rows(table: Any, documents: Sequence[str], columns: Sequence[str]) -> Any:
     listed = ", ".join("'" + name.replace("'", "''") + "'" for name in documents)
     return table.search().where(f"document_id IN ({listed})").select(list(columns)).to_arrow()
 
