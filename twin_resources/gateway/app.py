@@ -33,13 +33,19 @@ def application() -> RouteAllowlist:
         from litellm.proxy.proxy_server import app
 
         from twin_resources.gateway import process
-        from twin_resources.gateway.early_opening import OpeningFirst
         from twin_resources.gateway.key_terms import under_key_terms
+        from twin_resources.gateway.preparation import PreparationMiddleware
 
     keep_words_out()
-    opening_first = OpeningFirst(cast(Application, app), process.trace_logger.log_opening)
+    prepared_first = PreparationMiddleware(
+        cast(Application, app),
+        process.keyring,
+        process.plugin.prepare,
+        process.trace_logger.log_fixed,
+        process.trace_logger.log_opening,
+    )
     return RouteAllowlist(
-        proxy=under_key_terms(opening_first, settings, process.keyring),
+        proxy=under_key_terms(prepared_first, settings, process.keyring),
         keyring=process.keyring,
         live=process.live,
         background=process.following,

@@ -26,7 +26,7 @@ from twin_resources.gateway.gc_schedule import YOUNG_SECONDS, GarbageRounds
 from twin_resources.gateway.live_config import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.snapshot import Server
-from twin_resources.registry.route_names import PAID, QUOTES
+from twin_resources.registry.route_names import PAID
 
 LEAVING_S = 120.0
 THROUGHPUT_SECONDS = 10.0
@@ -96,16 +96,6 @@ def paid_deployment(model: str) -> Any:
     return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
 
 
-def posts_deployment() -> Any:
-    """The deployment of answers that no model writes while none is ready: their text is given with
-    the request (`mock_response`), and nothing listens there."""
-    from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
-
-    nobody = LiteLLM_Params(model=f"openai/{QUOTES}", api_base="http://127.0.0.1:9", api_key="none")
-    info = ModelInfo(id=QUOTES, input_cost_per_token=0.0, output_cost_per_token=0.0)
-    return Deployment(model_name=QUOTES, litellm_params=nobody, model_info=info)
-
-
 @dataclass
 class Following:
     """The background tasks of one gateway process.
@@ -132,7 +122,6 @@ class Following:
     async def start(self) -> None:
         """Called when the proxy has started and before it takes requests."""
         router = self.find_router()
-        router.upsert_deployment(posts_deployment())
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
         servers = RouterServers(router)

@@ -113,7 +113,7 @@ def _as_it_is(scanned: Scanned) -> bool:
 def guard_answer(answering: RequestRecord, response: Any) -> None:
     """An answer in one piece, masked or withheld."""
     scanner = scanner_of(answering.author, "answer")
-    if answering.is_fixed or scanner.is_off or not response.choices:
+    if scanner.is_off or not response.choices:
         return
     choice = response.choices[0]
     written = choice.message.content or ""
@@ -142,7 +142,7 @@ async def guarded_stream(
     Behind a blocked place the rest is read and not shown, as behind a loop (`answer_ending.py`).
     """
     scanner = scanner_of(answering.author, "answer")
-    if answering.is_fixed or scanner.is_off:
+    if scanner.is_off:
         async for chunk in chunks:
             yield chunk
         return

@@ -13,7 +13,6 @@ Hooks: https://docs.litellm.ai/docs/proxy/call_hooks and litellm/integrations/cu
 from __future__ import annotations
 
 import sys
-import traceback
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
@@ -32,7 +31,7 @@ from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
-from twin_resources.gateway.early_opening import READER_LEFT, begin_answer
+from twin_resources.gateway.early_opening import READER_LEFT, current
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
@@ -41,7 +40,6 @@ from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
     ChatRequest,
-    read_question,
 )
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
@@ -95,46 +93,40 @@ class TwinPlugin(CustomLogger):
     async def async_pre_call_hook(
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
-        """Turn a question into a prompt for one version's server."""
-        try:
-            question = read_question({name: data[name] for name in _READ if name in data})
-            key = key_of(user_api_key_dict)
-            late = await self._late(question, key)
-            if late is not None:
-                prepared = _prepared_again(late)
-                prepared.answering.prose = self.path.prose_note(prepared.answering)
-                prepared.answering.bought = self._paid_before(late)
-            else:
-                prepared = await self._with_money(await self.path.prepare(question, key), key)
-        except Refused as error:
-            raise RefusedByPlugin(error) from error
-        except Exception as error:
-            # LiteLLM would call some of these the client's mistake.
-            sys.stderr.write(traceback.format_exc())
-            raise RefusedByPlugin(_our_mistake(error)) from error
-        prepared.answering.sampling = prepared.sampling
-        self._remember(data["litellm_call_id"], prepared.answering)
+        """Put what was prepared (`preparation.py`) in the place of what the client sent."""
+        prepared = current.get().prepared
+        answering = prepared.answering
+        self._remember(data["litellm_call_id"], answering)
         _rewrite(data, prepared)
-        if late is not None:
-            data["mock_response"] = dict(late.completion)  # LiteLLM takes it as the model's
-        if prepared.answering.bought is not None:
+        if prepared.completion is not None:
+            data["mock_response"] = dict(prepared.completion)  # LiteLLM takes it as the model's
+        if answering.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
-        if prepared.answering.fallback is not None:
+        if answering.fallback is not None:
             timeout_s = DIVERTED_TIMEOUT_S
-            if prepared.answering.chosen.route == "canary":
-                timeout_s = self.watch.timeout_s(question.author)
-            elif prepared.answering.chosen.is_elsewhere:
+            if answering.chosen.route == "canary":
+                timeout_s = self.watch.timeout_s(answering.asked.author)
+            elif answering.chosen.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
             _add_fallback(data, prepared, timeout_s)
-        opening = prepared.answering.prefix + prepared.fixed_answer
-        if question.stream and opening:
-            await begin_answer(prepared.answering, prepared.messages, opening)
-            if prepared.fixed_answer and prepared.answering.is_opened:
-                # It has gone out. LiteLLM would cut it into pieces of three characters; each passes
-                # every hook and is left out: 27 of 65 CPU-ms a request.
-                prepared.answering.shown = opening
-                data["mock_response"] = "."
         return data
+
+    async def prepare(self, question: ChatRequest, key: Key) -> PreparedRequest:
+        """Choose who answers, look up the posts, render the prompt, and set its price aside.
+
+        Raises:
+            Refused: see `RequestPath.prepare`; 429 or 503 the paid model was named and cannot be
+                paid for; 202 it is put off.
+        """
+        late = await self._late(question, key)
+        if late is not None:
+            prepared = _prepared_again(late)
+            prepared.answering.prose = self.path.prose_note(prepared.answering)
+            prepared.answering.bought = self._paid_before(late)
+        else:
+            prepared = await self._with_money(await self.path.prepare(question, key), key)
+        prepared.answering.sampling = prepared.sampling
+        return prepared
 
     async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:
         """The same with the most that it can cost set aside, where the paid model answers.
@@ -295,8 +287,7 @@ class TwinPlugin(CustomLogger):
                 if any(choice.finish_reason for choice in chunk.choices):
                     last = chunk
                 elif chunk.choices and any(_has_content(choice) for choice in chunk.choices):
-                    if not (answering.is_opened and answering.is_fixed):  # it has gone out
-                        yield chunk
+                    yield chunk
                 elif getattr(chunk, "usage", None):
                     if last is not None:
                         yield _put_twin_field(answering, last)
@@ -446,7 +437,7 @@ class TwinPlugin(CustomLogger):
 
 
 def _prepared_again(late: LateAnswer) -> PreparedRequest:
-    return PreparedRequest(late.answering, late.messages, late.sampling, "")
+    return PreparedRequest(late.answering, late.messages, late.sampling, "", late.completion)
 
 
 def _paid_for(answering: RequestRecord) -> float | None:
@@ -513,8 +504,6 @@ def _rewrite(data: dict[str, Any], prepared: PreparedRequest) -> None:
         data["stream_options"] = {"include_usage": True}
     if request.response_format is not None:
         data["response_format"] = dict(request.response_format)
-    if prepared.fixed_answer:
-        data["mock_response"] = prepared.fixed_answer
     # The trace id is the traceparent's; no other header of the client goes any further.
     headers = {"traceparent": prepared.answering.traceparent}
     data["proxy_server_request"]["headers"] = headers
@@ -536,16 +525,6 @@ def _add_fallback(data: dict[str, Any], prepared: PreparedRequest, timeout_s: fl
             "timeout": REQUEST_TIMEOUT_S,
         }
     ]
-
-
-def _our_mistake(error: Exception) -> Refused:
-    return Refused(
-        500,
-        "gateway_failed",
-        tried="prepare the prompt",
-        found=f"an error in the gateway ({type(error).__name__})",
-        next_step="look into the gateway's log and report what stands there",
-    )
 
 
 def _failed_call(answering: RequestRecord, error: Exception) -> Refused:

@@ -88,12 +88,14 @@ class PreparedRequest:
         sampling: what was sent, over the author's defaults.
         fixed_answer: what answers a refused topic, is the program's own, or quotes; empty: a model
             answers.
+        completion: the answer that it has already, where it was put off; None: it is asked now.
     """
 
     answering: RequestRecord
     messages: list[dict[str, str]]
     sampling: Mapping[str, Any]
     fixed_answer: str
+    completion: Mapping[str, Any] | None = None
 
 
 @dataclass

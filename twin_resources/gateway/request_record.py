@@ -177,9 +177,13 @@ class RequestRecord:
     _began: float = 0.0
     _over: bool = False
 
-    def begin(self) -> None:
-        """The request goes to its server."""
-        self._began = time.monotonic()
+    def begin(self, *, since: float | None = None) -> None:
+        """The request goes to its server.
+
+        Args:
+            since: seconds by `time.monotonic`, where no model is asked: when the request came.
+        """
+        self._began = time.monotonic() if since is None else since
         if self.meter is not None:
             self.meter.begin()
 

@@ -150,6 +150,16 @@ class TraceLogger(LangfuseOtelLogger):
             messages = answering.fallback.messages
         self._log(answering, messages, error=type(original_exception).__name__)
 
+    def log_fixed(self, answering: RequestRecord, messages: Sequence[Mapping[str, Any]]) -> None:
+        """The span and the scores of an answer that no model was asked for."""
+        answering.findings = safety.findings(answering.shown)
+        self._log(answering, messages)
+        scores = automatic_scores(
+            answering, answer=answering.shown, messages=messages, latency_s=answering.seconds
+        )
+        self._exporter.add_scores(scores)
+        self._plugin.watch.judged_safe(answering)
+
     def log_opening(self, answering: RequestRecord, messages: Sequence[Mapping[str, Any]]) -> None:
         """The span of an answer of which nothing but the opening went out: its reader has left, or
         no prose came."""

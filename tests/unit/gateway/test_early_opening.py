@@ -1,4 +1,5 @@
-"""The opening of a stream before LiteLLM's own answer, its error, or its reader's leaving."""
+"""What goes out before LiteLLM is entered: the opening of a stream, and LiteLLM's answer, its error
+or its reader's leaving behind it; and the whole of an answer that no model writes."""
 
 from __future__ import annotations
 
@@ -10,8 +11,13 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.test_answer_ending import answering
-from twin_resources.gateway.early_opening import LEFT, READER_LEFT, OpeningFirst, begin_answer
+from twin_resources.access.keys import Key
+from twin_resources.access.refusals import Refused
+from twin_resources.gateway.early_opening import LEFT, READER_LEFT
 from twin_resources.gateway.idempotency import Message, RecordedResponse, Send, StoredAnswer
+from twin_resources.gateway.preparation import Application, PreparationMiddleware
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request_path import PreparedRequest
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.models.quotes.answer_text import HEADING, Opening
 
@@ -22,12 +28,48 @@ Inner = Callable[[Send], Awaitable[None]]
 
 
 def quoting(**sent: Any) -> RequestRecord:
-    record = answering(**sent)
+    record = answering(**{"stream": True} | sent)
     record.answer, record.opening = "quote_and_voice", Opening(QUOTED)
     return record
 
 
-async def asked(record: RequestRecord | None, inner: Inner) -> tuple[list[Message], list[str]]:
+class Keys:
+    """In the place of the keyring."""
+
+    def find(self, authorization: str) -> Key:
+        return Key("0123456789abcdef", "reader", frozenset({"*"}), authorization)
+
+
+def middleware(
+    record: RequestRecord, proxy: Application, logged: list[str], *, fixed: str = ""
+) -> Application:
+    async def prepare(question: ChatRequest, key: Key) -> PreparedRequest:
+        assert (question.author, key.label) == ("ann", "Bearer k")
+        return PreparedRequest(record, [], {}, fixed)
+
+    keys: Any = Keys()
+    return PreparationMiddleware(
+        proxy,
+        keys,
+        prepare,
+        lambda told, _: logged.append(f"fixed: {told.shown}"),
+        lambda told, _: logged.append(told.shown),
+    )
+
+
+def scope() -> dict[str, Any]:
+    return {"type": "http", "method": "POST", "headers": [(b"authorization", b"Bearer k")]}
+
+
+async def body() -> Message:
+    messages = [{"role": "user", "content": "Which oil?"}]
+    sent = json.dumps({"model": "twin/ann", "messages": messages}).encode()
+    return {"type": "http.request", "body": sent, "more_body": False}
+
+
+async def asked(
+    record: RequestRecord, inner: Inner, *, fixed: str = ""
+) -> tuple[list[Message], list[str]]:
     """What the reader gets, and the answers that are logged here."""
     got: list[Message] = []
     logged: list[str] = []
@@ -36,19 +78,15 @@ async def asked(record: RequestRecord | None, inner: Inner) -> tuple[list[Messag
         got.append(message)
 
     async def proxy(scope: Any, receive: Any, send: Send) -> None:
-        if record is not None:
-            await begin_answer(record, [], record.prefix)
+        assert json.loads((await receive())["body"])["model"] == "twin/ann"
         await inner(send)
 
-    def log(told: RequestRecord, messages: Any) -> None:
-        logged.append(told.shown)
-
-    await OpeningFirst(proxy, log)({"type": "http"}, _never, send)
+    await middleware(record, proxy, logged, fixed=fixed)(scope(), body, send)
     return got, logged
 
 
-async def _never() -> Message:
-    raise AssertionError("nobody listens")
+async def not_entered(send: Send) -> None:
+    raise AssertionError("LiteLLM was entered")
 
 
 async def prose(send: Send) -> None:
@@ -69,7 +107,7 @@ def events(messages: list[Message]) -> list[Mapping[str, Any]]:
 
 
 async def test_an_answer_without_an_opening_passes_as_it_is() -> None:
-    got, logged = await asked(None, error)
+    got, logged = await asked(answering(stream=True), error)
     assert [message.get("status") for message in got] == [503, None]
     assert logged == []
 
@@ -94,7 +132,7 @@ async def test_the_opening_stands_before_the_answer_and_the_answer_has_one_head(
 
 @pytest.mark.parametrize("usage", [True, False])
 async def test_without_prose_the_quotation_stays_and_the_answer_says_so(usage: bool) -> None:
-    record = quoting(stream=True, stream_options={"include_usage": usage})
+    record = quoting(stream_options={"include_usage": usage})
     got, logged = await asked(record, error)
     first, last, *more = events(got)
     assert first["twin"]["answer"] == "quote_and_voice"
@@ -116,22 +154,17 @@ async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() ->
         waits.set()
         await asyncio.Event().wait()
 
-    logged: list[RequestRecord] = []
+    logged: list[str] = []
 
     async def proxy(scope: Any, receive: Any, send: Send) -> None:
-        await begin_answer(record, [], record.prefix)
         await model(send)
 
-    async def send(message: Message) -> None:
-        del message
-
-    app = OpeningFirst(proxy, lambda told, _: logged.append(told))
-    request = asyncio.create_task(app({"type": "http"}, _never, send))
+    app = middleware(record, proxy, logged)
+    request = asyncio.ensure_future(app(scope(), body, _ignored))
     await waits.wait()
     request.cancel()
     await asyncio.wait({request})
-    assert logged == [record]
-    assert record.shown == SHOWN
+    assert logged == [SHOWN]
     assert (record.chosen.version, record.degraded) == ("quotes", (LEFT,))
     assert record.is_over
 
@@ -146,6 +179,57 @@ async def test_litellms_word_for_a_reader_who_left_is_no_failure_of_the_model() 
     got, logged = await asked(record, cancelled)
     assert len(got) == 2
     assert (record.degraded, logged) == ((LEFT,), [SHOWN])
+
+
+def only_quoting(**sent: Any) -> RequestRecord:
+    record = quoting(**sent)
+    record.answer = "quote"
+    return record
+
+
+@pytest.mark.parametrize("usage", [True, False])
+async def test_a_stream_that_only_quotes_never_enters_litellm(usage: bool) -> None:
+    record = only_quoting(stream_options={"include_usage": usage})
+    got, logged = await asked(record, not_entered, fixed=QUOTED)
+    first, last, *more = events(got)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTED}
+    assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    assert last["twin"]["cost_usd"] == 0.0
+    assert [one["usage"]["total_tokens"] for one in more] == [0] * usage
+    assert got[-1]["body"].endswith(b"data: [DONE]\n\n")
+    assert logged == [f"fixed: {QUOTED}"]
+
+
+async def test_a_whole_answer_that_only_quotes_never_enters_litellm() -> None:
+    record = only_quoting(stream=False)
+    got, logged = await asked(record, not_entered, fixed=QUOTED)
+    assert dict(got[0]["headers"])[b"x-twin-trace-id"] == record.trace_id.encode()
+    document = json.loads(got[1]["body"])
+    assert document["choices"][0]["message"] == {"role": "assistant", "content": QUOTED}
+    assert (document["object"], document["model"]) == ("chat.completion", "twin/ann")
+    assert document["twin"]["trace_id"] == record.trace_id
+    assert document["usage"]["total_tokens"] == 0
+    assert logged == [f"fixed: {QUOTED}"]
+    assert record.is_over
+
+
+async def test_an_error_of_ours_is_refused_as_ours() -> None:
+    async def prepare(question: ChatRequest, key: Key) -> PreparedRequest:
+        raise KeyError("ann")
+
+    keys: Any = Keys()
+    app = PreparationMiddleware(_never_entered, keys, prepare, _not_logged, _not_logged)
+    with pytest.raises(Refused) as refused:
+        await app(scope(), body, _ignored)
+    assert (refused.value.status, refused.value.code) == (500, "gateway_failed")
+
+
+async def _never_entered(scope: Any, receive: Any, send: Send) -> None:
+    raise AssertionError("LiteLLM was entered")
+
+
+def _not_logged(record: RequestRecord, messages: Any) -> None:
+    raise AssertionError("nothing was answered")
 
 
 async def test_an_answer_left_in_its_prose_is_logged_by_litellm() -> None:

@@ -194,7 +194,8 @@ async def test_through_litellm_it_is_an_answer_like_any_other(
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
     import litellm
 
-    from twin_resources.gateway.authentication import RefusedByPlugin, user_of
+    from twin_resources.gateway.authentication import user_of
+    from twin_resources.gateway.early_opening import EarlyOpening, current
     from twin_resources.gateway.plugin import TwinPlugin
 
     state = State.open(home.state_address)
@@ -212,7 +213,8 @@ async def test_through_litellm_it_is_an_answer_like_any_other(
         path, budget, watch=CanaryWatch(live, lambda *_: None), find_router=lambda: None,
         putting_off=PuttingOff(lambda: state),
     )  # fmt: skip
-    user = user_of(replace(KEY, limits=NO_LIMITS))
+    key = replace(KEY, limits=NO_LIMITS)
+    user = user_of(key)
     body = {
         "model": "twin/ann@paid",
         "messages": [{"role": "user", "content": "Which oil? I am jo@clocks.io"}],
@@ -220,14 +222,20 @@ async def test_through_litellm_it_is_an_answer_like_any_other(
         "max_tokens": 24,
     }
 
+    async def nobody(message: Any) -> None:
+        raise AssertionError("nothing is streamed")
+
     async def ask() -> dict[str, Any]:
-        data = admitted(body) | {"litellm_call_id": "c", "metadata": {}, "proxy_server_request": {}}
+        sent = admitted(body)
+        prepared = await plugin.prepare(read_question(sent), key)
+        data = sent | {"litellm_call_id": "c", "metadata": {}, "proxy_server_request": {}}
+        current.set(EarlyOpening(nobody, prepared))
         return await plugin.async_pre_call_hook(user, None, data, "acompletion")
 
     for _ in range(2):
-        with pytest.raises(RefusedByPlugin) as later:
+        with pytest.raises(Refused) as later:
             await ask()
-        assert (later.value.code, later.value.to_dict()["code"]) == ("202", "put_off")
+        assert (later.value.status, later.value.code) == (202, "put_off")
     rows = BatchRows(state)
     [row] = rows.of(KEY.id, {ROW})
     assert "jo@clocks.io" not in str(row.request) + row.record, "as the provider may see it"
