@@ -1,6 +1,6 @@
 """What `schema.yml` declares: models, sources, their columns and data tests.
 
-Belongs here: the declared values, and reading them from YAML with every key accounted for.
+Belongs here: the declared values, and reading them from YAML; a key that is not known is refused.
 Does not belong here: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
@@ -8,31 +8,90 @@ Properties: https://docs.getdbt.com/reference/configs-and-properties
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
-from twin_assets.analytics.source_locations import LocatedMapping, SourceLocation, YamlFile
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-Severity = Literal["error", "warn"]
+from twin_resources.errors import TwinError
+
 Partitions = Literal["authors", "none"]
-Store = Literal["tables", "state"]
+Meta = TypeVar("Meta")
 
 
-@dataclass(frozen=True)
-class Column:
+class SqlProjectError(TwinError):
+    """A file of the SQL project cannot be used as it stands; `tried` names it."""
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Dagster(_Declared, Generic[Meta]):
+    dagster: Meta
+
+
+class _Config(_Declared, Generic[Meta]):
+    """`config: meta: dagster:`, which dbt hands through unread."""
+
+    meta: _Dagster[Meta]
+
+
+class _TestConfig(_Declared):
+    severity: Literal["error", "warn"] = "error"
+    where: str = ""
+
+
+def _test_fields(item: object) -> object:
+    """`unique`, or `unique: {name: …}`, with the kind as a field."""
+    if isinstance(item, str):
+        return {"kind": item}
+    tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    if len(tests) != 1:
+        raise ValueError("write one test a dash")
+    [(kind, fields)] = tests.items()
+    return {"kind": kind} | cast("dict[str, Any]", fields or {})
+
+
+class _Test(_Declared):
+    kind: str
+    name: str = Field("", pattern=r"^[A-Za-z0-9_]*$")
+    description: str = ""
+    arguments: dict[str, Any] = {}
+    config: _TestConfig = _TestConfig()
+
+
+_Tests = tuple[Annotated[_Test, BeforeValidator(_test_fields)], ...]
+
+
+class Column(_Declared):
     """A column with its DuckDB type."""
 
     name: str
     data_type: str
-    description: str
-    place: SourceLocation
+    description: str = ""
 
 
-@dataclass(frozen=True)
-class DataTest:
+class _TestedColumn(Column):
+    data_tests: _Tests = ()
+
+
+class _ModelMeta(_Declared):
+    partitions: Partitions
+
+
+class _SourceMeta(_Declared):
+    store: Literal["tables", "state"]
+
+
+class _TableMeta(_Declared):
+    asset: str = ""
+    optional: bool = False
+
+
+class DataTest(_Declared):
     """One test of a model: SQL that selects the rows which are wrong.
 
     Attributes:
@@ -48,14 +107,63 @@ class DataTest:
     kind: str
     column: str | None
     arguments: Mapping[str, Any]
-    severity: Severity
+    severity: Literal["error", "warn"]
     where: str
     description: str
-    place: SourceLocation
 
 
-@dataclass(frozen=True)
-class SourceTable:
+class DeclaredModel(_Declared):
+    """What schema.yml says of a model; one that says nothing of partitions has one an author."""
+
+    name: str
+    description: str = ""
+    config: _Config[_ModelMeta] | None = None
+    columns: tuple[_TestedColumn, ...] = Field(min_length=1)
+    data_tests: _Tests = ()
+
+    @property
+    def partitions(self) -> Partitions:
+        """`authors`: one table an author; `none`: one over all authors."""
+        return self.config.meta.dagster.partitions if self.config else "authors"
+
+    def tests(self) -> tuple[DataTest, ...]:
+        """Of its columns, then of the whole.
+
+        Raises:
+            ValueError: two have one name.
+        """
+        pairs: list[tuple[str | None, _Test]] = [
+            (column.name, test) for column in self.columns for test in column.data_tests
+        ]
+        pairs += [(None, test) for test in self.data_tests]
+        tests = tuple(_named(test, column) for column, test in pairs)
+        names = [test.name for test in tests]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two data tests {', '.join(sorted(twice))}: give one a `name`")
+        return tests
+
+
+class _SourceColumns(_Declared):
+    name: str
+    description: str = ""
+    config: _Config[_TableMeta] | None = None
+    columns: tuple[Column, ...] = Field(min_length=1)
+
+
+class _Source(_Declared):
+    name: str
+    description: str = ""
+    config: _Config[_SourceMeta]
+    tables: tuple[_SourceColumns, ...]
+
+
+class _Schema(_Declared):
+    version: int = 2
+    models: tuple[DeclaredModel, ...] = ()
+    sources: tuple[_Source, ...] = ()
+
+
+class SourceTable(_Declared):
     """A table that is made elsewhere.
 
     Attributes:
@@ -68,213 +176,89 @@ class SourceTable:
 
     source: str
     name: str
-    store: Store
+    store: Literal["tables", "state"]
     asset: str
     optional: bool
     columns: tuple[Column, ...]
-    description: str
-    place: SourceLocation
 
 
-@dataclass(frozen=True)
-class DeclaredModel:
-    """What schema.yml says of a model.
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """One YAML file.
 
-    Attributes:
-        partitions: `authors`: one table an author; `none`: one over all authors.
+    Raises:
+        SqlProjectError: it is no YAML, or no mapping.
     """
-
-    name: str
-    description: str
-    partitions: Partitions
-    columns: tuple[Column, ...]
-    tests: tuple[DataTest, ...]
-    place: SourceLocation
-
-
-@dataclass(frozen=True)
-class ProjectDeclarations:
-    """Everything that the YAML files of a project declare."""
-
-    models: tuple[DeclaredModel, ...]
-    sources: tuple[SourceTable, ...]
+    try:
+        # in C where there is one: the asset graph is built from it at import
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except yaml.YAMLError as error:
+        raise SqlProjectError(
+            f"read {path.name}", found=" ".join(str(error).split()), next_step="mend the file"
+        ) from error
+    if not isinstance(document, dict):
+        raise SqlProjectError(
+            f"read {path.name}", found="no mapping", next_step="write `version: 2` …"
+        )
+    return cast("dict[str, Any]", document)
 
 
-def read_declarations(folder: Path, path: Path) -> ProjectDeclarations:
-    """Read one `schema.yml`.
+def read_declarations(
+    path: Path,
+) -> tuple[Sequence[tuple[DeclaredModel, tuple[DataTest, ...]]], Sequence[SourceTable]]:
+    """The models of one `schema.yml` with their tests, and the tables of its sources.
 
     Raises:
         SqlProjectError: a key that nothing here knows, a missing one, a wrong value.
     """
-    file = YamlFile.read(folder, path)
-    top = file.document
-    file.allow(top, ("version", "models", "sources"), of="schema.yml")
-    models = [_model(file, item) for item in _items(file, top, "models")]
-    sources = [
-        table for item in _items(file, top, "sources") for table in _source_tables(file, item)
-    ]
-    return ProjectDeclarations(tuple(models), tuple(sources))
-
-
-def _items(file: YamlFile, within: LocatedMapping, name: str) -> Iterator[LocatedMapping]:
-    for item in file.listed(within.get(name), within, of=name):
-        yield file.mapping(item, within, of=name)
-
-
-def _model(file: YamlFile, fields: LocatedMapping) -> DeclaredModel:
-    name = file.word(fields, "name", of="a model")
-    of = f"the model {name}"
-    file.allow(fields, ("name", "description", "config", "columns", "data_tests"), of=of)
-    meta = _meta(file, fields, ("partitions",), of=of)
-    partitions = meta.get("partitions", "authors")
-    if partitions not in ("authors", "none"):
-        raise file.wrong(
-            partitions,
-            f"read the partitions of {of}",
-            found=repr(str(partitions)),
-            next_step="write authors or none",
+    document = read_yaml(path)
+    try:
+        schema = _Schema.model_validate(document)
+        models = [(model, model.tests()) for model in schema.models]
+    except (ValidationError, ValueError) as error:
+        raise SqlProjectError(
+            f"read {path.name}",
+            found=_said(document, error),
+            next_step="mend it; https://docs.getdbt.com/reference/configs-and-properties",
+        ) from error
+    return models, [
+        SourceTable(
+            source=source.name,
+            name=table.name,
+            store=source.config.meta.dagster.store,
+            asset=(table.config and table.config.meta.dagster.asset) or table.name,
+            optional=bool(table.config and table.config.meta.dagster.optional),
+            columns=table.columns,
         )
-    columns, tests = _columns(file, fields, of=of)
-    tests += _tests(file, fields, column=None, of=of)
-    seen: dict[str, DataTest] = {}
-    for test in tests:
-        if (first := seen.setdefault(test.name, test)) is not test:
-            raise file.wrong(
-                None,
-                f"read the data tests of {of}",
-                found=f"{test.name} at {test.place} and at {first.place}",
-                next_step="give one of them a `name`",
-            )
-    return DeclaredModel(
-        name, _text(fields), partitions, tuple(columns), tuple(tests), file.place(name)
-    )
-
-
-def _source_tables(file: YamlFile, fields: LocatedMapping) -> Iterator[SourceTable]:
-    source = file.word(fields, "name", of="a source")
-    file.allow(fields, ("name", "description", "config", "tables"), of=f"the source {source}")
-    store = _meta(file, fields, ("store",), of=f"the source {source}").get("store")
-    if store not in ("tables", "state"):
-        raise file.wrong(
-            store or fields,
-            f"read where the source {source} is kept",
-            found=repr(store and str(store)),
-            next_step="write config: meta: dagster: store: tables (or state)",
-        )
-    for table in _items(file, fields, "tables"):
-        name = file.word(table, "name", of=f"a table of {source}")
-        of = f"the source table {source}.{name}"
-        file.allow(table, ("name", "description", "config", "columns"), of=of)
-        meta = _meta(file, table, ("asset", "optional"), of=of)
-        columns, tests = _columns(file, table, of=of)
-        if tests:
-            raise file.wrong(
-                None,
-                f"read {of}",
-                found=f"a data test at {tests[0].place}",
-                next_step="test it in a model: a source's asset has checks of its own",
-            )
-        yield SourceTable(
-            source,
-            name,
-            store,
-            str(meta.get("asset", name)),
-            meta.get("optional") is True,
-            tuple(columns),
-            _text(table),
-            file.place(name),
-        )
-
-
-def _meta(
-    file: YamlFile, fields: LocatedMapping, names: tuple[str, ...], *, of: str
-) -> LocatedMapping:
-    """`config: meta: dagster:`, which dbt hands through unread."""
-    config = file.mapping(fields.get("config"), fields, of=f"config of {of}")
-    file.allow(config, ("meta",), of=f"config of {of}")
-    meta = file.mapping(config.get("meta"), config, of=f"meta of {of}")
-    file.allow(meta, ("dagster",), of=f"meta of {of}")
-    ours = file.mapping(meta.get("dagster"), meta, of=f"meta.dagster of {of}")
-    file.allow(ours, names, of=f"meta.dagster of {of}")
-    return ours
-
-
-def _columns(
-    file: YamlFile, fields: LocatedMapping, *, of: str
-) -> tuple[list[Column], list[DataTest]]:
-    columns: list[Column] = []
-    tests: list[DataTest] = []
-    for item in _items(file, fields, "columns"):
-        name = file.word(item, "name", of=f"a column of {of}")
-        file.allow(item, ("name", "data_type", "description", "data_tests"), of=f"column {name}")
-        kind = file.word(item, "data_type", of=f"column {name}")
-        columns.append(Column(name, kind, _text(item), file.place(name)))
-        tests += _tests(file, item, column=name, of=f"column {name}")
-    if not columns:
-        raise file.wrong(
-            fields,
-            f"read {of}",
-            found="no columns",
-            next_step="declare every column with its data_type",
-        )
-    return columns, tests
-
-
-def _tests(
-    file: YamlFile, fields: LocatedMapping, *, column: str | None, of: str
-) -> list[DataTest]:
-    return [
-        _test(file, item, column=column, within=fields)
-        for item in file.listed(fields.get("data_tests"), fields, of=f"data_tests of {of}")
+        for source in schema.sources
+        for table in source.tables
     ]
 
 
-def _test(file: YamlFile, item: Any, *, column: str | None, within: LocatedMapping) -> DataTest:
-    if isinstance(item, str):
-        place = file.place(item, within)
-        return DataTest(_name_of(item, column), item, column, {}, "error", "", "", place)
-    outer = file.mapping(item, within, of="a data test")
-    if len(outer) != 1:
-        raise file.wrong(
-            outer, "read a data test", found=f"{len(outer)} keys", next_step="write one test a dash"
-        )
-    [(kind, inner)] = outer.items()
-    fields = file.mapping(inner, outer, of=f"the data test {kind}")
-    file.allow(fields, ("name", "description", "arguments", "config"), of=f"the data test {kind}")
-    arguments = file.mapping(fields.get("arguments"), fields, of=f"arguments of {kind}")
-    config = file.mapping(fields.get("config"), fields, of=f"config of {kind}")
-    file.allow(config, ("severity", "where"), of=f"config of {kind}")
-    severity = str(config.get("severity", "error")).lower()
-    if severity not in ("error", "warn"):
-        raise file.wrong(
-            config["severity"],
-            f"read the severity of {kind}",
-            found=repr(severity),
-            next_step="write error or warn",
-        )
-    name = str(fields.get("name") or _name_of(kind, column))
-    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-        raise file.wrong(
-            fields.get("name", fields),
-            f"read the name of {kind}",
-            found=repr(name),
-            next_step="use letters, digits and _",
-        )
+def _named(test: _Test, column: str | None) -> DataTest:
     return DataTest(
-        name,
-        kind,
-        column,
-        dict(arguments),
-        severity,
-        str(config.get("where", "")),
-        _text(fields),
-        file.place(kind),
+        name=test.name or (f"{test.kind}_{column}" if column else test.kind),
+        kind=test.kind,
+        column=column,
+        arguments=test.arguments,
+        severity=test.config.severity,
+        where=test.config.where,
+        description=" ".join(test.description.split()),
     )
 
 
-def _name_of(kind: str, column: str | None) -> str:
-    return f"{kind}_{column}" if column else kind
-
-
-def _text(fields: LocatedMapping) -> str:
-    return " ".join(str(fields.get("description", "")).split())
+def _said(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
+    """What is wrong where; list items by their name."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    within: Any = document
+    where: list[str] = []
+    for part in first["loc"]:
+        try:
+            within = within[part]
+        except (KeyError, IndexError, TypeError):
+            within = None  # it is missing
+        is_named = isinstance(part, int) and "name" in (within or ())
+        where.append(str(within["name"] if is_named else part))
+    return f"{'.'.join(where)}: {first['msg']} ({str(first['input'])[:60]})"

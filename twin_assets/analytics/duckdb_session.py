@@ -1,7 +1,7 @@
 """One DuckDB in memory for one step: frames in, one query's rows out.
 
 Belongs here: opening it closed to files and network, registering frames with declared types,
-running a rendered query, and errors with the line of the template.
+running a rendered query.
 Does not belong here: what is run (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
@@ -10,16 +10,14 @@ Not a file: a DuckDB file belongs to one process, and steps are processes of the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
-from twin_assets.analytics.declarations import Column
+from twin_assets.analytics.declarations import Column, SqlProjectError
 from twin_assets.analytics.reads import Relation
-from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 
 if TYPE_CHECKING:
     from twin_assets.analytics.rendering import RenderedSql
@@ -40,7 +38,6 @@ class DuckDBSession:
         for setting in (
             f"memory_limit = '{MEMORY}'",
             "TimeZone = 'UTC'",  # a day is a UTC day, whatever the machine's clock shows
-            "errors_as_json = true",  # they then say where in the query they are
             "python_enable_replacements = false",  # a table's name is never a Python variable
             "autoinstall_known_extensions = false",
             "enable_external_access = false",
@@ -67,15 +64,6 @@ class DuckDBSession:
         Raises:
             SqlProjectError: a column is missing or cannot be of its declared type.
         """
-        names = set(frame.collect_schema().names())
-        for column in columns:
-            if column.name not in names:
-                raise SqlProjectError(
-                    f"read the column {column.name}",
-                    column.place,
-                    found=f"a table {'.'.join(relation)} with {', '.join(sorted(names))}",
-                    next_step="declare the columns that it has",
-                )
         schema, name = relation
         under = f"{schema}_{name}__rows"
         self._connection.register(under, frame)
@@ -88,12 +76,10 @@ class DuckDBSession:
         try:
             self._connection.execute(f'CREATE VIEW {target} AS SELECT {selected} FROM "{under}"')
         except _errors() as error:
-            message, _ = _said(error)
             raise SqlProjectError(
                 f"read {'.'.join(part for part in relation if part)}",
-                columns[0].place,
-                found=message,
-                next_step="declare the types that the table has",
+                found=str(error),
+                next_step="declare the columns and types in schema.yml that the table has",
             ) from error
 
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
@@ -106,21 +92,14 @@ class DuckDBSession:
         """Run a query.
 
         Raises:
-            SqlProjectError: DuckDB cannot run it; the message names the template's line.
+            SqlProjectError: DuckDB cannot run it; the message shows the line of the rendered SQL.
         """
-        before = "CREATE OR REPLACE TEMP TABLE __rows AS "
         try:
-            self._connection.execute(before + rendered.sql)
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{rendered.sql}")
             return self._connection.sql("FROM __rows").pl()
         except _errors() as error:
-            message, position = _said(error)
-            after = max(position - len(before), 0)
-            line = rendered.sql.encode()[:after].count(b"\n") + 1
             raise SqlProjectError(
-                f"run {rendered.name}",
-                rendered.place(line),
-                found=message,
-                next_step="mend the SQL",
+                f"run {rendered.name}", found=str(error), next_step="mend the SQL"
             ) from error
 
     def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
@@ -130,19 +109,14 @@ class DuckDBSession:
             SqlProjectError: a name, a type or the order differs.
         """
         described = self._connection.execute("DESCRIBE __rows").fetchall()
-        made = [(str(row[0]), str(row[1])) for row in described]
-        for column, (name, kind) in zip(columns, made, strict=False):
-            wanted = self._type(column)
-            if (column.name, wanted) != (name, kind):
-                raise _unlike(rendered, column.place, f"{name} {kind}", f"{column.name} {wanted}")
-        if len(columns) != len(made):
-            missing = [item.name for item in columns[len(made) :]]
-            more = [name for name, _ in made[len(columns) :]]
-            raise _unlike(
-                rendered,
-                columns[-1].place,
-                f"{len(made)} columns, {', '.join(more) or 'the last ones missing'}",
-                f"{len(columns)} columns, {', '.join(missing) or 'without these'}",
+        made = [f"{row[0]} {row[1]}" for row in described]
+        declared = [f"{column.name} {self._type(column)}" for column in columns]
+        if made != declared:
+            raise SqlProjectError(
+                f"keep the contract of {rendered.name}",
+                found=f"the query gives {', '.join(_without(made, declared)) or 'fewer columns'}; "
+                f"declared is {', '.join(_without(declared, made)) or 'another order, or fewer'}",
+                next_step="cast in the query, or change schema.yml",
             )
 
     def _type(self, column: Column) -> str:
@@ -153,37 +127,17 @@ class DuckDBSession:
         except _errors() as error:
             raise SqlProjectError(
                 f"read the data_type of {column.name}",
-                column.place,
-                found=_said(error)[0],
+                found=str(error),
                 next_step="write a type of DuckDB",
             ) from error
         return str(type_name)
 
 
-def _unlike(
-    rendered: RenderedSql, place: SourceLocation, made: str, declared: str
-) -> SqlProjectError:
-    return SqlProjectError(
-        f"keep the contract of {rendered.name} ({rendered.place(1)})",
-        place,
-        found=f"the query gives {made}, declared is {declared}",
-        next_step="cast in the query, or change schema.yml",
-    )
+def _without(some: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [one for one in some if one not in others]
 
 
 def _errors() -> tuple[type[Exception], ...]:
     import duckdb
 
     return (duckdb.Error,)
-
-
-def _said(error: Exception) -> tuple[str, int]:
-    """DuckDB's message and the byte of the statement that it is about (0: it does not say)."""
-    text = str(error)
-    start = text.find("{")
-    try:
-        document: dict[str, Any] = json.loads(text[start:]) if start >= 0 else {}
-    except ValueError:
-        document = {}
-    message = str(document.get("exception_message") or text)
-    return " ".join(message.split()), int(document.get("position") or 0)

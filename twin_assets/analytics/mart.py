@@ -18,12 +18,11 @@ import polars as pl
 import sqlalchemy as sa
 
 from twin_assets.analytics import built_in_tests
-from twin_assets.analytics.declarations import Column, DataTest, SourceTable
+from twin_assets.analytics.declarations import Column, DataTest, SourceTable, SqlProjectError
 from twin_assets.analytics.duckdb_session import DuckDBSession, Frame
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
 from twin_assets.analytics.reads import Relation, check_reads
 from twin_assets.analytics.rendering import RenderedSql, Renderer
-from twin_assets.analytics.source_locations import SqlProjectError
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.tables.hashing import row_hashes
 from twin_resources.storage.tables.tables import SyncResult, Tables
@@ -69,7 +68,7 @@ def make_mart(
             without leaves out authors whose upstream nobody has materialized yet.
 
     Raises:
-        SqlProjectError: the SQL, or what schema.yml says of it, is wrong; file and line are named.
+        SqlProjectError: the SQL, or what schema.yml says of it, is wrong; the file is named.
         TableMissing: a partition's upstream was never materialized.
     """
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
@@ -130,17 +129,16 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
         values["column_name"] = test.column
     reads: set[Relation] = {("", model.name)}
     if "to" in test.arguments:
-        values["to"], upstream = renderer.relation(str(test.arguments["to"]), test.place)
+        values["to"], upstream = renderer.relation(str(test.arguments["to"]))
         strange = (upstream.refs - set(model.refs)) | (upstream.sources - set(model.sources))
         if strange:
             raise SqlProjectError(
                 f"read the data test {test.name}",
-                test.place,
                 found=f"{test.arguments['to']}, which {model.name} does not read",
                 next_step="relate it to a table that the model reads, so that it is there first",
             )
         reads |= _relations(upstream)
-    rendered = renderer.test(test.kind, relation, name=test.name, place=test.place, **values)
+    rendered = renderer.test(test.kind, relation, name=test.name, **values)
     check_reads(rendered, reads)
     return rendered
 
@@ -199,7 +197,6 @@ class _Upstream:
         if table is None or missing:
             raise SqlProjectError(
                 f"read the state store's table {source.name}",
-                missing[0].place,
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
                 next_step="declare a table and columns of twin_resources/storage/state/"
                 "state_tables.py",

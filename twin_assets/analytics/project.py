@@ -3,15 +3,19 @@
 Belongs here: finding the files, joining each model with its declaration, and what must be so
 between them (every ref known, no circle).
 Does not belong here: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
-Conventions: https://docs.getdbt.com/reference/dbt_project.yml. Cheap to read: the asset graph is
-built from it at import.
+Conventions: https://docs.getdbt.com/reference/dbt_project.yml
+
+The asset graph is built from it at import, and Jinja costs a tenth of a second. So what a model
+reads is found by pattern; `rendering.py` compares that with what it reads when it is rendered.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -22,12 +26,11 @@ from twin_assets.analytics.declarations import (
     DataTest,
     DeclaredModel,
     Partitions,
-    ProjectDeclarations,
     SourceTable,
+    SqlProjectError,
     read_declarations,
+    read_yaml,
 )
-from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError, YamlFile
-from twin_assets.analytics.static_calls import MacroCall, static_calls
 
 # Beside `twin_assets` in a checkout and in site-packages alike: one distribution installs both.
 FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
@@ -35,7 +38,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 # Where a mart over all authors keeps its table, in an author's place; no slug has an underscore.
 ALL_AUTHORS = "_all"
 
-_ARGUMENTS = {"ref": 1, "source": 2, "config": 0}
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_REF = re.compile(r"""\{\{-?\s*ref\(\s*['"](\w+)['"]\s*\)\s*-?\}\}""")
+_SOURCE = re.compile(r"""\{\{-?\s*source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)\s*-?\}\}""")
+_CONFIG = re.compile(r"\{\{-?\s*(config\(.*?\))\s*-?\}\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,23 +50,19 @@ class Model:
 
     Attributes:
         file: relative to the project, `models/requests.sql`.
-        text: as it stands in the file.
         refs, sources: what it reads.
         unique_key: columns that name a row.
-        config: the keyword arguments of its `config()`.
         code: hash of its own text, of all macros and of the variables.
     """
 
     name: str
     file: str
-    text: str
     description: str
     partitions: Partitions
     unique_key: tuple[str, ...]
-    config: Mapping[str, Any]
     refs: tuple[str, ...]
     sources: tuple[tuple[str, str], ...]
-    columns: tuple[Column, ...]
+    columns: Sequence[Column]
     tests: tuple[DataTest, ...]
     code: str
 
@@ -87,180 +89,102 @@ class Project:
         Raises:
             KeyError: there is none of that name.
         """
-        return next(item for item in self.models if item.name == name)
-
-    def models_by_name(self) -> Mapping[str, Model]:
-        """Name to model."""
-        return {item.name: item for item in self.models}
+        return {item.name: item for item in self.models}[name]
 
 
 def read_project(folder: Path = FOLDER) -> Project:
     """Read a project; nothing is rendered and no database is opened.
 
     Raises:
-        SqlProjectError: something in it is not as it must be; the message names file and line.
+        SqlProjectError: something in it is not as it must be; the message names the file.
     """
-    settings = YamlFile.read(folder, folder / "dbt_project.yml")
-    variables = settings.mapping(settings.document.get("vars"), settings.document, of="vars")
-    models_folder = folder / "models"
-    declared = _declared(folder, sorted(models_folder.rglob("*.yml")))
-    macro_files = _files(folder, ("macros", "tests/generic"))
+    variables = dict(read_yaml(folder / "dbt_project.yml").get("vars") or {})
+    described: dict[str, tuple[DeclaredModel, tuple[DataTest, ...]]] = {}
+    sources: dict[tuple[str, str], SourceTable] = {}
+    for path in sorted((folder / "models").rglob("*.yml")):
+        models, tables = read_declarations(path)
+        described |= {model.name: (model, tests) for model, tests in models}
+        sources |= {(table.source, table.name): table for table in tables}
+    macro_files = tuple(
+        path.relative_to(folder).as_posix()
+        for name in ("macros", "tests/generic")
+        for path in sorted((folder / name).rglob("*.sql"))
+    )
     code = hashlib.sha256(repr(sorted(variables.items())).encode())
     for name in macro_files:
         code.update((folder / name).read_bytes())
-    described = {item.name: item for item in declared.models}
-    sources = {(item.source, item.name): item for item in declared.sources}
-    models: dict[str, Model] = {}
-    for path in sorted(models_folder.rglob("*.sql")):
-        file = path.relative_to(folder).as_posix()
-        if path.stem in models:
-            raise SqlProjectError(
-                "read a model",
-                SourceLocation(file, 1),
-                found=f"a second model of this name beside {models[path.stem].file}",
-                next_step="rename one of them",
-            )
-        model = _model(file, path.read_text(encoding="utf-8"), described, base=code.copy())
-        models[model.name] = model
-    for item in declared.models:
-        if item.name not in models:
-            raise SqlProjectError(
-                f"find the model {item.name}",
-                item.place,
-                found=f"no {item.name}.sql under models",
-                next_step="write the file, or take the model out of schema.yml",
-            )
-    _check_known(models, sources)
-    return Project(folder, _ordered(models), sources, dict(variables), macro_files)
-
-
-def _declared(folder: Path, paths: Iterable[Path]) -> ProjectDeclarations:
-    read = [read_declarations(folder, path) for path in paths]
-    return ProjectDeclarations(
-        tuple(item for part in read for item in part.models),
-        tuple(item for part in read for item in part.sources),
-    )
-
-
-def _files(folder: Path, below: Iterable[str]) -> tuple[str, ...]:
-    files = [path for name in below for path in sorted((folder / name).rglob("*.sql"))]
-    return tuple(path.relative_to(folder).as_posix() for path in files)
-
-
-def _model(file: str, text: str, described: Mapping[str, DeclaredModel], *, base: Any) -> Model:
-    name = Path(file).stem
-    if name not in described:
+    files = {path.stem: path for path in sorted((folder / "models").rglob("*.sql"))}
+    if strange := sorted(files.keys() ^ described.keys()):
         raise SqlProjectError(
-            f"read the model {name}",
-            SourceLocation(file, 1),
-            found="no word of it in any schema.yml",
-            next_step="declare it there, with its columns",
+            f"read the model {strange[0]}",
+            found="it is declared without a file, or a file without a declaration",
+            next_step=f"write models/{strange[0]}.sql, and declare it in a schema.yml",
         )
-    calls = static_calls(text, file)
-    for call in calls:
-        _check_arguments(call)
-    declared = described[name]
-    config = _config(file, calls)
+    read = {
+        name: _model(path, folder, *described[name], base=code.copy())
+        for name, path in files.items()
+    }
+    _check_reads(read, sources)
+    return Project(folder, _ordered(read), sources, variables, macro_files)
+
+
+def _model(
+    path: Path, folder: Path, declared: DeclaredModel, tests: tuple[DataTest, ...], *, base: Any
+) -> Model:
+    text = path.read_text(encoding="utf-8")
     base.update(text.encode())
+    bare = _COMMENT.sub("", text)
+    file = path.relative_to(folder).as_posix()
     return Model(
-        name=name,
+        name=path.stem,
         file=file,
-        text=text,
-        description=declared.description,
+        description=" ".join(declared.description.split()),
         partitions=declared.partitions,
-        unique_key=_unique_key(config, declared, SourceLocation(file, 1)),
-        config=config,
-        refs=_distinct(call.arguments[0] for call in calls if call.name == "ref"),
-        sources=_distinct(call.arguments for call in calls if call.name == "source"),
+        unique_key=_unique_key(file, bare, {column.name for column in declared.columns}),
+        refs=tuple(dict.fromkeys(_REF.findall(bare))),
+        sources=tuple(dict.fromkeys(_SOURCE.findall(bare))),
         columns=declared.columns,
-        tests=declared.tests,
+        tests=tests,
         code=base.hexdigest()[:16],
     )
 
 
-def _distinct(items: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(items))
-
-
-def _check_arguments(call: MacroCall) -> None:
-    expected = _ARGUMENTS[call.name]
-    words = all(isinstance(argument, str) for argument in call.arguments)
-    if len(call.arguments) != expected or not words or (call.named and call.name != "config"):
-        raise SqlProjectError(
-            f"read {call.name}()",
-            call.place,
-            found=f"the arguments {call.arguments} {call.named or ''}".rstrip(),
-            next_step="write ref('model'), source('source', 'table') or config(name=value)",
-        )
-
-
-def _config(file: str, calls: Iterable[MacroCall]) -> dict[str, Any]:
+def _unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]:
     config: dict[str, Any] = {}
-    for call in calls:
-        if call.name == "config":
-            config |= call.named
-            unknown = sorted(set(call.named) - {"materialized", "unique_key"})
-            if unknown or config.get("materialized", "table") != "table":
-                raise SqlProjectError(
-                    "read config()",
-                    call.place,
-                    found=f"{unknown[0]}={call.named[unknown[0]]!r}"
-                    if unknown
-                    else f"materialized={config['materialized']!r}",
-                    next_step="use materialized='table' and unique_key; the rest is in schema.yml",
-                )
-    if "unique_key" not in config:
+    if match := _CONFIG.search(text):
+        call = ast.parse(match[1], mode="eval").body
+        keywords = call.keywords if isinstance(call, ast.Call) else []
+        config = {str(item.arg): ast.literal_eval(item.value) for item in keywords}
+    key = config.get("unique_key", ())
+    key = (key,) if isinstance(key, str) else tuple(key)
+    if not key or set(key) - set(columns) or config.keys() - {"materialized", "unique_key"}:
         raise SqlProjectError(
-            "read config()",
-            SourceLocation(file, 1),
-            found="no unique_key",
-            next_step="write {{ config(materialized='table', unique_key=['…']) }}",
-        )
-    return config
-
-
-def _unique_key(
-    config: Mapping[str, Any], model: DeclaredModel, place: SourceLocation
-) -> tuple[str, ...]:
-    given = config["unique_key"]
-    key = (given,) if isinstance(given, str) else tuple(given)
-    names = {column.name for column in model.columns}
-    if not key or not names.issuperset(key):
-        raise SqlProjectError(
-            "read the unique_key",
-            place,
-            found=f"{given!r}, but the columns {sorted(names)}",
-            next_step="name columns of the model",
+            f"read config() of {file}",
+            found=str(config),
+            next_step="write {{ config(materialized='table', unique_key=['…']) }} with columns of "
+            "the model; the rest is in schema.yml",
         )
     return key
 
 
-def _check_known(
-    models: Mapping[str, Model], sources: Mapping[tuple[str, str], SourceTable]
-) -> None:
+def _check_reads(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]) -> None:
     for model in models.values():
-        for call in static_calls(model.text, model.file):
-            is_known = (
-                call.name == "config"
-                or (call.name == "ref" and call.arguments[0] in models)
-                or (call.name == "source" and call.arguments in sources)
+        unknown = [name for name in model.refs if name not in models]
+        unknown += [".".join(pair) for pair in model.sources if pair not in sources]
+        if unknown:
+            raise SqlProjectError(
+                f"find what {model.file} reads",
+                found=f"no {', '.join(unknown)} among {', '.join(sorted(models))}, "
+                f"{', '.join(sorted(map('.'.join, sources)))}",
+                next_step="write the file, or declare the source in schema.yml",
             )
-            if not is_known:
-                known = sorted(models) if call.name == "ref" else sorted(map(".".join, sources))
-                raise SqlProjectError(
-                    f"read {call.name}{call.arguments!r}".replace(",)", ")"),
-                    call.place,
-                    found=f"it is not among {', '.join(known)}",
-                    next_step="write the file, or declare the source in schema.yml",
-                )
-            upstream = models[call.arguments[0]] if call.name == "ref" else None
-            if upstream and model.partitions == "authors" and upstream.partitions == "none":
-                raise SqlProjectError(
-                    f"read ref({upstream.name!r})",
-                    call.place,
-                    found="one table over all authors under a model that is made for each author",
-                    next_step="give both the same partitions",
-                )
+        over_all = [name for name in model.refs if models[name].partitions == "none"]
+        if model.partitions == "authors" and over_all:
+            raise SqlProjectError(
+                f"read ref({over_all[0]!r}) of {model.file}",
+                found="one table over all authors under a model that is made for each author",
+                next_step="give both the same partitions",
+            )
 
 
 def _ordered(models: Mapping[str, Model]) -> tuple[Model, ...]:
@@ -268,10 +192,8 @@ def _ordered(models: Mapping[str, Model]) -> tuple[Model, ...]:
         order = TopologicalSorter({name: item.refs for name, item in models.items()}).static_order()
         return tuple(models[name] for name in order)
     except CycleError as error:
-        circle: list[str] = error.args[1]
         raise SqlProjectError(
             "order the models",
-            SourceLocation(models[circle[0]].file, 1),
-            found=f"a circle: {' → '.join(circle)}",
+            found=f"a circle: {' → '.join(error.args[1])}",
             next_step="take one ref out",
         ) from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.analytics.source_locations import SqlProjectError
+from twin_assets.analytics.declarations import SqlProjectError
 
 if TYPE_CHECKING:
     from twin_assets.analytics.rendering import RenderedSql
@@ -26,22 +26,17 @@ def check_reads(rendered: RenderedSql, expected: Iterable[Relation]) -> None:
     Raises:
         SqlProjectError: it does not parse, is no query, or reads more or less.
     """
-    query = _parsed(rendered)
-    relations = _tables(query)
-    wanted = set(expected)
-    for relation, line in sorted(relations.items()):
-        if relation not in wanted:
-            raise SqlProjectError(
-                f"check what {rendered.name} reads",
-                rendered.place(line),
-                found=f"the table {_shown(relation)}, which is no ref() or source() of it",
-                next_step="write {{ ref('…') }} or {{ source('…', '…') }} in its place",
-            )
-    if unread := sorted(wanted - relations.keys()):
+    relations, wanted = _tables(_parsed(rendered)), set(expected)
+    if strange := sorted(relations - wanted):
         raise SqlProjectError(
             f"check what {rendered.name} reads",
-            rendered.place(1),
-            found=f"nothing is read from {', '.join(map(_shown, unread))}",
+            found=f"the table {_shown(strange)}, which is no ref() or source() of it",
+            next_step="write {{ ref('…') }} or {{ source('…', '…') }} in its place",
+        )
+    if unread := sorted(wanted - relations):
+        raise SqlProjectError(
+            f"check what {rendered.name} reads",
+            found=f"nothing is read from {_shown(unread)}",
             next_step="take the ref() or source() out, or read from it",
         )
 
@@ -53,25 +48,13 @@ def _parsed(rendered: RenderedSql) -> Any:
 
     try:
         statements = [item for item in sqlglot.parse(rendered.sql, dialect="duckdb") if item]
-    except ParseError as error:
-        first: dict[str, Any] = error.errors[0] if error.errors else {}
+    except (ParseError, TokenError) as error:
         raise SqlProjectError(
-            f"parse {rendered.name}",
-            rendered.place(int(first.get("line") or 1)),
-            found=f"{first.get('description', error)} near {first.get('highlight', '')!r}",
-            next_step="mend the SQL",
-        ) from error
-    except TokenError as error:
-        raise SqlProjectError(
-            f"parse {rendered.name}",
-            rendered.place(1),
-            found=str(error).splitlines()[0],
-            next_step="mend the SQL",
+            f"parse {rendered.name}", found=str(error).splitlines()[0], next_step="mend the SQL"
         ) from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise SqlProjectError(
             f"parse {rendered.name}",
-            rendered.place(1),
             found=f"{len(statements)} statements"
             if len(statements) != 1
             else f"a statement that is no query: {type(statements[0]).__name__}",
@@ -80,28 +63,20 @@ def _parsed(rendered: RenderedSql) -> Any:
     return statements[0]
 
 
-def _tables(query: Any) -> dict[Relation, int]:
-    """Relation → line, of every table that is no CTE; a table function counts under its SQL."""
+def _tables(query: Any) -> set[Relation]:
+    """Every table that is no CTE; a table function counts under its SQL."""
     from sqlglot import exp
     from sqlglot.optimizer.scope import traverse_scope
 
-    relations: dict[Relation, int] = {}
+    relations: set[Relation] = set()
     for scope in traverse_scope(query):
         for source in scope.sources.values():
-            if not isinstance(source, exp.Table):
-                continue
-            named = isinstance(source.this, exp.Identifier)
-            name = source.name if named else source.this.sql(dialect="duckdb")
-            relations.setdefault((source.db if named else "", name), _line(source))
+            if isinstance(source, exp.Table):
+                named = isinstance(source.this, exp.Identifier)
+                name = source.name if named else source.this.sql(dialect="duckdb")
+                relations.add((source.db if named else "", name))
     return relations
 
 
-def _line(node: Any) -> int:
-    from sqlglot import exp
-
-    lines = [int(item.meta["line"]) for item in node.find_all(exp.Identifier) if item.meta]
-    return min(lines, default=1)
-
-
-def _shown(relation: Relation) -> str:
-    return ".".join(part for part in relation if part)
+def _shown(relations: Iterable[Relation]) -> str:
+    return ", ".join(".".join(part for part in relation if part) for relation in relations)

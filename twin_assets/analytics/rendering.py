@@ -1,36 +1,26 @@
-"""Jinja with dbt's words, and where each line of the rendered SQL came from.
+"""Jinja with dbt's words.
 
-Belongs here: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks, the map of lines.
+Belongs here: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
 Does not belong here: which models there are (`project.py`), running SQL (`duckdb_session.py`).
 Words: https://docs.getdbt.com/reference/dbt-jinja-functions; blocks of tests:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
-
-Every line of template text is marked with its file and line before Jinja sees it, and the marks are
-taken out of what Jinja gives back. So an error in a macro's line names the macro's file, and blocks
-that vanish or repeat do not shift the count.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension
-from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 
+from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.project import Model, Project
-from twin_assets.analytics.source_locations import SourceLocation, SqlProjectError
 from twin_resources.errors import TwinError
 
-# Characters of the private use area: they are in no SQL.
-_OPEN, _BETWEEN, _CLOSE = "\ue000", "\ue001", "\ue002"
-_MARK = re.compile(f"{_OPEN}([^{_BETWEEN}]*){_BETWEEN}(\\d+){_CLOSE}")
 TEST = "test_"  # a block `{% test unique(…) %}` is the macro `test_unique`, as in dbt
 
 
@@ -39,23 +29,15 @@ class RenderedSql:
     """SQL ready to run.
 
     Attributes:
-        name: of the model or test.
+        name: of the model's file, or of the test.
         sql: one statement.
-        places: the origin of each of its lines.
         refs, sources: what it asked for while it was rendered.
-        config: what it said of itself.
     """
 
     name: str
     sql: str
-    places: tuple[SourceLocation, ...]
-    refs: frozenset[str]
-    sources: frozenset[tuple[str, str]]
-    config: Mapping[str, Any]
-
-    def place(self, line: int) -> SourceLocation:
-        """Origin of a line of `sql`, counted from 1."""
-        return self.places[min(max(line, 1), len(self.places)) - 1]
+    refs: frozenset[str] = frozenset()
+    sources: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass
@@ -64,23 +46,6 @@ class _Asked:
 
     refs: set[str] = field(default_factory=set[str])
     sources: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
-    config: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-class _Marks(Extension):
-    """Puts a mark before every line of text."""
-
-    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
-        for token in stream:
-            if token.type != "data":
-                yield token
-                continue
-            lines = token.value.split("\n")
-            marked = (
-                f"{_OPEN}{stream.name}{_BETWEEN}{token.lineno + offset}{_CLOSE}{line}"
-                for offset, line in enumerate(lines)
-            )
-            yield Token(token.lineno, "data", "\n".join(marked))
 
 
 class _TestBlocks(Extension):
@@ -108,15 +73,14 @@ class Renderer:
                 [jinja2.FileSystemLoader(project.folder), jinja2.DictLoader(dict(built_in or {}))]
             ),
             undefined=jinja2.StrictUndefined,
-            extensions=[_Marks, _TestBlocks, "jinja2.ext.do"],
-            keep_trailing_newline=True,
+            extensions=[_TestBlocks, "jinja2.ext.do"],
         )
-        self._environment.globals.update(
-            ref=self._ref, source=self._source, var=self._var, config=self._config
-        )
+        words = self._environment.globals
+        words.update(ref=self._ref, source=self._source, var=self._var, config=lambda **_: "")
         # macros see each other, whichever file they are in: globals are looked up at the call
-        for name in (*(built_in or {}), *project.macro_files):
-            self._environment.globals.update(self._macros(name))
+        for file in (*(built_in or {}), *project.macro_files):
+            macros = vars(self._rendered(file, lambda file=file: self._template(file).module))
+            words.update({name: one for name, one in macros.items() if not name.startswith("_")})
 
     def model(self, model: Model) -> RenderedSql:
         """The SQL of a model.
@@ -125,132 +89,75 @@ class Renderer:
             SqlProjectError: Jinja cannot render it, or what it asks for is not what `project.py`
                 read from it.
         """
-        rendered = self._render(model.name, model.file)
-        if rendered.refs != set(model.refs) or rendered.sources != set(model.sources):
+        sql = self._rendered(model.file, lambda: self._template(model.file).render())
+        refs, sources = frozenset(self._asked.refs), frozenset(self._asked.sources)
+        if refs != set(model.refs) or sources != set(model.sources):
             raise SqlProjectError(
-                f"render the model {model.name}",
-                SourceLocation(model.file, 1),
-                found=f"it reads {_shown(rendered)} when rendered, but {_shown(model)} as written",
-                next_step="take ref() and source() out of conditions and macros",
+                f"render {model.file}",
+                found=f"it reads {_shown(refs, sources)} when rendered, but "
+                f"{_shown(model.refs, model.sources)} as written",
+                next_step="write {{ ref('…') }} and {{ source('…', '…') }} alone, and outside of "
+                "conditions and macros",
             )
-        return rendered
+        return RenderedSql(model.file, sql.strip(), refs, sources)
 
-    def test(
-        self, kind: str, relation: str, *, name: str, place: SourceLocation, **values: Any
-    ) -> RenderedSql:
+    def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
         """The SQL of a generic test: the rows of `relation` that are wrong.
 
         Raises:
             SqlProjectError: there is no such test, or it does not take these arguments.
         """
-        macro = self._environment.globals.get(TEST + kind)
+        words = self._environment.globals
+        macro: Any = words.get(TEST + kind)
         if macro is None:
-            known = sorted(
-                item.removeprefix(TEST)
-                for item in self._environment.globals
-                if item.startswith(TEST)
-            )
+            known = sorted(item.removeprefix(TEST) for item in words if item.startswith(TEST))
             raise SqlProjectError(
-                f"find the data test {kind}",
-                place,
+                f"find the data test {kind} of {name}",
                 found=f"the tests {', '.join(known)}",
                 next_step="use one of them, or write tests/generic/<name>.sql",
             )
-        self._asked = _Asked()
-        try:
-            text = str(macro(relation, **values))
-        except (jinja2.TemplateError, TypeError) as error:
-            raise SqlProjectError(
-                f"render the data test {kind}",
-                place,
-                found=str(error),
-                next_step="give the arguments that the test takes",
-            ) from error
-        return self._finished(name, text, first=place)
+        sql = self._rendered(f"the data test {name}", lambda: str(macro(relation, **values)))
+        return RenderedSql(name, sql.strip())
 
-    def relation(self, words: str, place: SourceLocation) -> tuple[str, RenderedSql]:
+    def relation(self, words: str) -> tuple[str, RenderedSql]:
         """`ref('…')` or `source('…', '…')` out of a YAML value, as a relation.
 
         Raises:
             SqlProjectError: it is neither.
         """
-        self._asked = _Asked()
-        try:
-            value = self._environment.compile_expression(words, undefined_to_none=False)()
-        except (jinja2.TemplateError, TwinError, TypeError) as error:
-            value = error
-        if not isinstance(value, str) or not (self._asked.refs or self._asked.sources):
+        compiled = self._environment.compile_expression(words, undefined_to_none=False)
+        value = self._rendered(words, compiled)
+        refs, sources = frozenset(self._asked.refs), frozenset(self._asked.sources)
+        if not refs and not sources:
             raise SqlProjectError(
                 f"read {words}",
-                place,
-                found=getattr(value, "found", str(value))
-                if isinstance(value, Exception)
-                else "no relation",
+                found="no relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
-        return value, self._finished(words, value, first=place)
+        return value, RenderedSql(words, value, refs, sources)
 
-    def _render(self, name: str, file: str) -> RenderedSql:
+    def _template(self, file: str) -> jinja2.Template:
+        return self._environment.get_template(file)
+
+    def _rendered(self, name: str, render: Callable[[], Any]) -> Any:
+        """What `render` makes, with what it asks for noted.
+
+        Raises:
+            SqlProjectError: Jinja cannot, or it asks for what is not there.
+        """
         self._asked = _Asked()
         try:
-            text = self._environment.get_template(file).render()
+            return render()
         except (jinja2.TemplateError, TwinError, TypeError) as error:
-            raise self._failed(file, error) from error
-        return self._finished(name, text, first=SourceLocation(file, 1))
-
-    def _finished(self, name: str, text: str, *, first: SourceLocation) -> RenderedSql:
-        lines: list[str] = []
-        places: list[SourceLocation] = []
-        latest = first
-        for line in text.rstrip().split("\n"):
-            marks = [SourceLocation(file, int(number)) for file, number in _MARK.findall(line)]
-            # the mark right before the first word; a line may begin with the end of a macro's text
-            begun = re.match(rf"(?:\s|{_MARK.pattern})*", line)
-            before = len(_MARK.findall(begun[0])) if begun else 0
-            places.append(marks[before - 1] if before else latest)
-            latest = marks[-1] if marks else latest
-            lines.append(_MARK.sub("", line).rstrip())
-        while lines and not lines[0]:
-            lines.pop(0)
-            places.pop(0)
-        while lines and not lines[-1]:
-            lines.pop()
-            places.pop()
-        relations = self._asked
-        return RenderedSql(
-            name,
-            "\n".join(lines),
-            tuple(places) or (first,),
-            frozenset(relations.refs),
-            frozenset(relations.sources),
-            relations.config,
-        )
-
-    def _macros(self, file: str) -> dict[str, Any]:
-        try:
-            module = self._environment.get_template(file).module
-        except jinja2.TemplateError as error:
-            raise self._failed(file, error) from error
-        return {name: item for name, item in vars(module).items() if not name.startswith("_")}
-
-    def _failed(self, file: str, error: Exception) -> SqlProjectError:
-        """The error with the line of the template, which Jinja writes into the traceback."""
-        place = SourceLocation(file, getattr(error, "lineno", None) or 1)
-        if name := getattr(error, "name", None):
-            place = SourceLocation(str(name), place.line)
-        trace = None if isinstance(error, jinja2.TemplateSyntaxError) else error.__traceback__
-        while trace is not None:
-            path = Path(trace.tb_frame.f_code.co_filename)
-            if path.is_relative_to(self.project.folder) and path.suffix == ".sql":
-                within = path.relative_to(self.project.folder).as_posix()
-                place = SourceLocation(within, trace.tb_lineno)
-            trace = trace.tb_next
-        reason = error.found if isinstance(error, TwinError) else str(error)
-        step = error.next_step if isinstance(error, TwinError) else "mend the template"
-        return SqlProjectError("render SQL", place, found=reason, next_step=step)
+            line = getattr(error, "lineno", None)
+            raise SqlProjectError(
+                f"render {getattr(error, 'name', None) or name}{f':{line}' if line else ''}",
+                found=error.found if isinstance(error, TwinError) else str(error),
+                next_step="mend the template",
+            ) from error
 
     def _ref(self, name: str) -> str:
-        if name not in self.project.models_by_name():
+        if name not in {model.name for model in self.project.models}:
             raise TwinError("ref", found=f"no model {name!r}", next_step="write the file")
         self._asked.refs.add(name)
         return f'"{name}"'
@@ -271,11 +178,6 @@ class Renderer:
             )
         return value
 
-    def _config(self, **values: Any) -> str:
-        self._asked.config |= values
-        return ""
 
-
-def _shown(reads: RenderedSql | Model) -> str:
-    names = sorted([*reads.refs, *(".".join(pair) for pair in reads.sources)])
-    return ", ".join(names) or "nothing"
+def _shown(refs: Any, sources: Any) -> str:
+    return ", ".join(sorted([*refs, *map(".".join, sources)])) or "nothing"

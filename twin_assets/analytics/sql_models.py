@@ -28,7 +28,7 @@ def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
     """An asset for each model of a project, in the group `analytics`.
 
     Raises:
-        SqlProjectError: the project is not as it must be; the message names file and line.
+        SqlProjectError: the project is not as it must be; the message names the file.
     """
     project = read_project(folder)
     return [_asset(project, model, folder) for model in project.models]
@@ -90,7 +90,6 @@ def _result(outcome: "TestOutcome") -> dg.AssetCheckResult:
         severity=_severity(outcome.test),
         metadata={
             "wrong_rows": outcome.failures,
-            "declared_at": str(outcome.test.place),
             "sql": _shown(outcome.sql),
         },
     )
