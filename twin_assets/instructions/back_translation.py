@@ -1,10 +1,10 @@
 """A passage → the question that it answers, as a reader would ask it.
 
-Belongs here: the candidates, from title, headings, the author's own questions, the form of a
-sentence and the noun phrases of a passage; which of them is taken; and what a passage without a
-good one becomes. Does not belong here: choosing passages (`answer_passages.py`), the wordings of a
-language (`question_wordings.py`), whether retrieval finds the passage's post by the question
-(`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits (`leakage.py`).
+Belongs here: the candidates, from title, headings, the author's own questions and the noun phrases
+of a passage; which of them is taken; and what a passage without a good one becomes. Does not belong
+here: choosing passages (`answer_passages.py`), the wordings of a language (`question_wordings.py`),
+whether retrieval finds the passage's post by the question (`round_trip.py`), a teacher's questions
+(`teacher.py`), leaks between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is made up. A passage that no good question is found for is
@@ -24,12 +24,7 @@ from itertools import pairwise
 
 from twin_assets.corpus.title_questions import in_sentence, question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
-from twin_assets.instructions.english_clauses import (
-    clause_questions,
-    habit_questions,
-    own_question,
-    yours,
-)
+from twin_assets.instructions.author_questions import own_question, yours
 from twin_assets.instructions.english_verbs import is_base_verb, is_verb
 from twin_assets.instructions.passage_topics import (
     PostWords,
@@ -46,7 +41,7 @@ from twin_assets.instructions.question_wordings import (
 from twin_assets.instructions.similar_keys import words_of
 from twin_assets.instructions.stop_words import stop_words_of
 
-TEMPLATES_VERSION = "3"  # of the questions' wordings and of how they are chosen
+TEMPLATES_VERSION = "4"  # of the questions' wordings and of how they are chosen
 
 CONTINUATION = "continuation"
 """Name of the template that asks to go on from an answer's first words."""
@@ -169,13 +164,9 @@ class _Post:
             yield from self._about_heading(passage.heading)
         sentences = _sentences(passage.plain)
         yield from self._own_questions(place, sentences)
-        if self._language in _ENGLISH:
-            yield from clause_questions(sentences)
-        else:
+        if self._language not in _ENGLISH:
             yield from self._conditions(sentences)
         yield from self._about_topics(place)
-        if self._language in _ENGLISH:
-            yield from habit_questions(sentences)
 
     def _about_title(self) -> Iterator[tuple[str, str]]:
         if not self._title:

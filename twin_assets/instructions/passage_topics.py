@@ -1,7 +1,7 @@
 """What a passage is about: the noun phrases that it turns on.
 
 Belongs here: cutting noun phrases out of sentences, and choosing among them. Does not belong here:
-wordings (`question_wordings.py`), clauses (`english_clauses.py`).
+wordings (`question_wordings.py`).
 
 A phrase begins with an article or after a closed-class word and ends before one, as in RAKE (Rose
 et al. 2010, https://doi.org/10.1002/9780470689646.ch1); its last word must be seen as a noun

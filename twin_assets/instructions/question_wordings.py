@@ -1,7 +1,7 @@
 """How a question is worded, language by language.
 
 Belongs here: the wordings, and the words by which a language's clauses and noun phrases are known.
-Does not belong here: finding what a passage is about (`passage_topics.py`, `english_clauses.py`),
+Does not belong here: finding what a passage is about (`passage_topics.py`),
 choosing among the questions (`back_translation.py`).
 
 A wording has few words of its own: two questions that share seven tenths of their words count as

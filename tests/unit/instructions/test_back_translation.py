@@ -72,38 +72,6 @@ def test_a_question_is_the_same_every_time() -> None:
     assert written() == written()
 
 
-@pytest.mark.parametrize(
-    ("sentence", "question"),
-    [
-        (
-            "To open a joint of hide glue, you warm a thin knife and wait.",
-            "How do I open a joint of hide glue?",
-        ),
-        (
-            "The only way to carry a clock is without its pendulum, whatever the mover says.",
-            "What is the only way to carry a clock?",
-        ),
-        ("If the case stands in a damp hall, hide glue lets go by itself.",
-         "What happens if the case stands in a damp hall?"),
-        ("When my clock stops at night, I look at the weights before anything else.",
-         "What do you do when your clock stops at night?"),
-        ("I use Form C because nearly everything on the web is already in it.",
-         "Why do you use Form C?"),
-        ("That year the smith explained how the chain of a fusee is made, link by link.",
-         "Can you explain how the chain of a fusee is made?"),
-        ("You should never oil the teeth of a wheel, since the oil collects the dust.",
-         "Should I oil the teeth of a wheel?"),
-        ("A joint made with hide glue will open with heat and damp, and leave it clean.",
-         "Will a joint made with hide glue open with heat?"),
-        ("I keep flowers for January, and it tastes of the Avenue.",
-         "Do you keep flowers for January?"),
-    ],
-)  # fmt: skip
-def test_the_form_of_a_sentence_says_what_it_answers(sentence: str, question: str) -> None:
-    found = one(f"{sentence} And so it was, and so it is, as he said to her.")
-    assert found.question == question
-
-
 def test_what_the_author_asks_and_answers_is_asked() -> None:
     found = one("So why do clocks stop on cold nights? Because oil thickens when it is old.")
     assert found.question == "Why do clocks stop on cold nights?"
