@@ -85,16 +85,13 @@ class Settings(BaseSettings):
     # hub (owner/name, owner/name@revision); empty: none.
     general_set: str = ""
     general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
-    # A LiteLLM model name: rates answers blind in the gate, and in trials where it is certified.
+    # A LiteLLM model name: rates answers in trials, where it is certified.
     judge_model: str = ""
     # US dollars for the ratings of all authors; a judge with a price is not asked without.
     judge_budget_per_month: float | None = Field(default=None, ge=0)
     # An entailment model (a hub id or a folder) that judges whether generated sentences say what
     # their passages say; empty: the support score does, with rules for numbers and negations.
     nli_model: str = ""
-    # A style encoder (a hub id or a folder) by which the gate's report says how near answers are to
-    # the author's style; it decides nothing; empty: none.
-    style_model: str = ""
     # The adapter of other authors, which later versions must beat on the author's passages: `auto`,
     # trained on the bundled authors hours after a first release; `off`; or a PEFT adapter's folder.
     reference_adapter: str = "auto"

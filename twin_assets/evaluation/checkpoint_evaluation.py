@@ -92,7 +92,7 @@ def judging(
         token_budget=settings.evaluation_tokens,
         questions=settings.evaluation_questions,
         others=others_of(author, settings),
-        named=named_judges(settings, speaker, registry.state),
+        named=named_judges(settings),
         send=sender(settings),
         tables=tables,
         registry=registry,

@@ -18,7 +18,6 @@ from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.served_precision import F16
 from twin_resources.quality.judges.stored import doublings
-from twin_resources.quality.judges.terms import FREE, JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample
 
 
@@ -80,9 +79,7 @@ class EvaluationSpec:
         trained_on: document ids of the training sets of candidate and incumbent.
         token_budget: tokens of held-out passages that perplexity reads for each model.
         questions: held-out ones that candidate and base are asked, where there are so many.
-        judge_model: a LiteLLM model name that rates answers blind; empty: none.
         nli_model: judges single sentences; empty: the support score does.
-        style_model: says how near answers are to the author's style; empty: nothing does.
         others: how many other authors of the instance the voice is told apart from.
         reference: the adapter of other authors, of the candidate's base model; None: there is none.
     """
@@ -97,9 +94,7 @@ class EvaluationSpec:
     trained_on: frozenset[str] = field(repr=False)
     token_budget: int
     questions: int
-    judge_model: str = ""
     nli_model: str = ""
-    style_model: str = ""
     others: int = 0
     best: EvaluatedModel | None = None
     reference: ReferenceAdapter | None = None
@@ -111,15 +106,13 @@ class EvaluationSpec:
         refused for want of somebody alike is judged again once one joins, not with each that does.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [gate_version, self.token_budget, self.questions, self.judge_model]
+        parts += [gate_version, self.token_budget, self.questions]
         parts += [doublings(self.others + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
         if self.candidate.precision != F16:  # it decides how far served answers may differ
             parts.append(self.candidate.precision)
         if self.reference is not None:
             parts.append(f"reference {self.reference.model.weights}")
-        if self.style_model:
-            parts.append(f"style {self.style_model}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -133,7 +126,6 @@ class JudgingContext:
         chunks: texts of the author's chunks by id.
         base_answers: of the base model to training questions, for comparing habits.
         base_parameters: of the base model; None: not known.
-        terms: of the language model that rates answers, where one is named.
     """
 
     judges: Judges
@@ -141,5 +133,4 @@ class JudgingContext:
     chunks: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
-    terms: JudgeTerms = FREE
     unseen: Sequence[WriterSample] = field(default=(), repr=False)

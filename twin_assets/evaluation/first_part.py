@@ -24,7 +24,7 @@ it back where it finds otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -45,7 +45,6 @@ from twin_assets.evaluation.measures import (
     prompt_template,
     recitation,
     red_team,
-    reply_speed,
     served_parity,
 )
 from twin_assets.evaluation.measures.held_out_perplexity import (
@@ -142,10 +141,6 @@ def measure_first(
     cache.keep(others=True)
     answers = waves.said()
     copies = recitation.copied(prompts, answers, others, texts)
-    timed = replace(
-        answers,
-        candidate={at: answers.candidate[at] for at in prompts.held_out if at in answers.candidate},
-    )
     documents = sample_likelihoods.documents_of(passages[: len(mine.tokens)]) if mine else []
     taken: list[tuple[Measure[Any], object]] = [
         (
@@ -168,7 +163,6 @@ def measure_first(
         (on_topic.MEASURE, topic),
         (recitation.MEASURE, recited),
         (red_team.MEASURE, harmless),
-        (reply_speed.MEASURE, reply_speed.speed_of(timed) if timed.wall_s else None),
     ]
     values = {measure.name: value for measure, value in taken if value is not None}
     measured = Measurements(values, why_not=_why_not(known))

@@ -41,7 +41,6 @@ from twin_assets.evaluation.gate import (
 from twin_assets.evaluation.judged.calibrated_judges import (
     calibrated,
     calibrated_topic,
-    placed_style,
 )
 from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
 from twin_assets.evaluation.likelihood.held_out import training_pairs
@@ -352,9 +351,7 @@ def _question_of(
         tables,
         token_budget=judging.token_budget,
         questions=judging.questions,
-        judge_model=judging.named.language_model,
         nli_model=judging.named.entailment,
-        style_model=judging.named.style,
         others=sum(tables.exists(DATASET, slug) for slug in judging.others),
         precision=judging.servers.precision,
     )
@@ -378,9 +375,7 @@ def _question(
     *,
     token_budget: int,
     questions: int,
-    judge_model: str,
     nli_model: str,
-    style_model: str,
     others: int,
     precision: Callable[[ModelVersion], str],
 ) -> EvaluationSpec:
@@ -403,9 +398,7 @@ def _question(
         trained_on=frozenset(trained_on),
         token_budget=token_budget,
         questions=questions,
-        judge_model=judge_model,
         nli_model=nli_model,
-        style_model=style_model,
         others=others,
         best=_subject(f"v{best.version}", best, precision(best)) if best else None,
     )
@@ -428,16 +421,12 @@ def _beside(
     )
     billions = parameters_of(str(question.base.base_folder))
     judges = calibrated(material, tables, embedder, entailment=entailment)
-    if named.style:
-        style, why_not = placed_style(named.load_style, training_pairs(question.dataset))
-        judges = replace(judges, style=style, style_why_not=why_not)
     return JudgingContext(
         judges=judges,
         hands=merged([*material.others.training, *material.others.planted]),
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
-        terms=named.terms,
         unseen=material.others.planted,
     )
 

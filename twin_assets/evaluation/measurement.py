@@ -106,7 +106,6 @@ def measure(
         parity=first,
         training_texts=training["answer"].to_list(),
         scores_of=scores_of,
-        rated=bool(question.judge_model) and not known.terms.why_not,
         served=served,
         clock=clock,
         progress=progress,

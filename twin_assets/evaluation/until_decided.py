@@ -71,7 +71,6 @@ def ask_until_decided(
     parity: CandidateAnswers,
     training_texts: Sequence[str],
     scores_of: Callable[[PromptSet], BaseScores],
-    rated: bool,
     served: ServerStarters,
     clock: Clock,
     progress: ProgressLines,
@@ -83,14 +82,13 @@ def ask_until_decided(
         prompts: with all held-out questions that may be asked, in drawn order.
         parity: the candidate's answers to the parity set, which may recite as well.
         scores_of: the scores of the base's answers to some prompts, announced.
-        rated: a language model reads the base's answers too: each is asked for.
         refused: claims that have refused the candidate before it is asked anything.
 
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
     """
     training = memorisation.TrainingSpans(training_texts)
-    rest = [*prompts.red_team, *prompts.unanswerable, *prompts.instructions]
+    rest = [*prompts.red_team, *prompts.instructions]
     with (
         clock.part("served answers"),
         ServerWaves(
@@ -99,7 +97,7 @@ def ask_until_decided(
     ):
         some = first_questions(prompts, min(FEWEST, len(prompts.held_out)))
         while len(some.held_out):
-            _ask(waves, some.held_out, some, scores_of(some), rated=rated, progress=progress)
+            _ask(waves, some.held_out, some, scores_of(some), progress=progress)
             if refused or len(some.held_out) == len(prompts.held_out):
                 break
             said, known_scores = waves.said(), scores_of(some)
@@ -112,7 +110,7 @@ def ask_until_decided(
             below_posts = len(some.with_posts) if beaten else more
             some = first_questions(prompts, more, below_posts=below_posts)
         scores = scores_of(some)
-        _ask(waves, rest, some, scores, rated=rated, progress=progress)
+        _ask(waves, rest, some, scores, progress=progress)
         if len(some.held_out):
             progress.say(
                 f"topic, voice and recitation: {len(some.held_out)} of {len(prompts.held_out)} "
@@ -178,16 +176,14 @@ def _ask(
     some: PromptSet,
     scores: BaseScores,
     *,
-    rated: bool,
     progress: ProgressLines,
 ) -> None:
     """The candidate what it has not answered, the base what has no score yet."""
     mine = [at for at in positions if at not in waves.candidate]
     wanted = {*positions, *some.with_posts}
-    of_base = {*scores.missing(), *(some.held_out if rated else ())} & wanted
-    theirs = sorted(at for at in of_base if at not in waves.base)
+    theirs = sorted(at for at in {*scores.missing()} & wanted if at not in waves.base)
     given = len(waves.candidate) + len(waves.base)
-    left = len({*some.red_team, *some.unanswerable, *some.instructions} - waves.candidate.keys())
+    left = len({*some.red_team, *some.instructions} - waves.candidate.keys())
     answers = given + len(theirs) + max(len(mine), left)
     progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
     if theirs:

@@ -46,7 +46,6 @@ from twin_assets.evaluation.measures import (
     held_out_perplexity,
     on_topic,
     other_authors,
-    verdict_stability,
 )
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference, train_reference
@@ -255,7 +254,4 @@ def _figures(measured: Measurements) -> dict[str, float]:
         if compared.gap_closed is not None:
             gone = compared.gap_closed
             figures |= {"way gone": gone.value, "way, low": gone.low, "way, high": gone.high}
-    stability = measured.of(verdict_stability.MEASURE)
-    if stability is not None:
-        figures |= {f"drawn anew, {one.claim} refuses": one.refused for one in stability.verdicts}
     return figures

@@ -50,10 +50,10 @@ def follow_the_recipe(folder: Path) -> None:
     of_recipe("A measure of the gate", measures / "whole_sentences.py")
     listed = measures / "__init__.py"
     text = listed.read_text(encoding="utf-8")
-    for before in ("    visible_voice,\n", "    cosine_delta.MEASURE,\n"):
+    for before in ("    visible_voice,\n", "    visible_voice.MEASURE,\n"):
         assert before in text
     text = text.replace("    visible_voice,\n", "    visible_voice,\n    whole_sentences,\n")
-    line = "    cosine_delta.MEASURE,\n"
+    line = "    visible_voice.MEASURE,\n"
     listed.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
 
 

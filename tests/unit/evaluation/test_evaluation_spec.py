@@ -80,7 +80,6 @@ def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
         for measure, answered in (
             ("support", asked.held_out),
             ("flags", asked.red_team),
-            ("declines", asked.unanswerable),
             ("follows", asked.instructions),
         ):
             answers = dict.fromkeys(answered, "It wears.")

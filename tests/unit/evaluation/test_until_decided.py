@@ -67,7 +67,6 @@ def asked_until_decided(
         parity=PARITY,
         training_texts=texts,
         scores_of=scores_of,
-        rated=False,
         served=ServerStarters(candidate=candidate.serve, base=base.serve, engine="echo"),
         clock=Clock(),
         progress=ProgressLines(log),
@@ -86,7 +85,7 @@ def test_a_candidate_that_knows_its_questions_is_asked_thirty_of_them(
     some = said.asked
     assert (len(prompts.held_out), some.held_out) == (40, range(30))
     assert list(some.with_posts) == list(prompts.with_posts)[:30]
-    full = {*some.red_team, *some.unanswerable, *some.instructions}
+    full = {*some.red_team, *some.instructions}
     assert said.answers.candidate.keys() == {*range(30), *full}
     assert said.answers.base.keys() == {*range(30), *full}, "posts in its prompt are for the voice"
     assert said.scores.missing() == [*range(30), *sorted(full)]

@@ -16,11 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds, TopicPair
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
-from twin_resources.quality.judges.style_encoder import StyleSimilarity
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import OtherTexts
 from twin_resources.quality.judges.topic import TOPIC, TopicJudge
@@ -28,11 +26,7 @@ from twin_resources.quality.judges.voice import VOICE, voice_of_people
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
-    from twin_resources.quality.judges.style_encoder import StyleEncoder
     from twin_resources.storage.tables.tables import Tables
-
-
-STYLE_TEXTS = 200  # enough for a mean; an encoder reads them at every gate
 
 
 def calibrated_topic(
@@ -70,26 +64,6 @@ def calibrated(
         topic_why_not=panel.why_not(TOPIC),
         voice_why_not=panel.why_not(VOICE),
     )
-
-
-def placed_style(
-    load: Callable[[], StyleEncoder], pairs: Sequence[TopicPair]
-) -> tuple[StyleSimilarity | None, str]:
-    """Nearness to the author by the encoder that a person named; without one, why not.
-
-    Args:
-        load: the encoder.
-        pairs: of the training split, in drawn order; the first `STYLE_TEXTS` place the author.
-    """
-    try:
-        encoder = load()
-        texts = [pair.answer for pair in pairs[:STYLE_TEXTS]]
-        placed = StyleSimilarity(
-            encoder.embed, encoder=encoder.revision, name=encoder.name, texts=texts
-        )
-    except TwinError as error:  # it states and decides nothing, so the verdict stands without
-        return None, f"{error.found}; {error.next_step}"
-    return placed, ""
 
 
 def _needs(tables: Tables, embedder: Embedder) -> JudgeNeeds:

@@ -3,13 +3,12 @@
 Belongs here: comparing support scores of candidate and base, the control by other questions'
 passages, recognising that an answer declines, the claim.
 Does not belong here: the support score (`twin_resources/quality/judges/support.py`), finding
-passages, the questions that no post can answer (`served/unanswerable_questions.py`).
+passages.
 
 A support score of .4 says nothing by itself: common words of one subject support anything. So each
 answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
 it rests on its own. Word overlap against the source: Maynez et al. 2020,
-https://aclanthology.org/2020.acl-main.173; unanswerable questions: Rajpurkar et al. 2018,
-https://arxiv.org/abs/1806.03822.
+https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
@@ -23,7 +22,6 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
-from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "rests_on_its_passages"
 BELOW_BASE_BY = 0.15
@@ -76,18 +74,6 @@ class Grounding:
     elsewhere: Interval
     difference: Interval
     own: Interval
-
-
-@dataclass(frozen=True)
-class Refusals:
-    """Answers to questions that no post can answer, for which nothing was retrieved.
-
-    Attributes:
-        candidate, base: how many said that they do not know.
-    """
-
-    candidate: Rate
-    base: Rate
 
 
 def declines(answer: str) -> bool:
@@ -145,11 +131,6 @@ def compare(
     )
 
 
-def refusals(candidate: Sequence[bool], base: Sequence[bool]) -> Refusals:
-    """Summarise `declines` of the answers of both models to `unanswerable_questions`."""
-    return Refusals(rate(candidate), rate(base))
-
-
 def claim(grounding: Grounding) -> GateClaim:
     """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
     detail = (
@@ -172,12 +153,4 @@ def lines(grounding: Grounding) -> list[str]:
         f"passages {grounding.elsewhere.told(3)}, of the base model "
         f"{grounding.base_support.told(3)}; "
         f"candidate − base {grounding.difference.told(3)}, {grounding.answers} answers."
-    ]
-
-
-def refusal_lines(refusals: Refusals) -> list[str]:
-    """For the report."""
-    return [
-        f"- Nothing retrieved and nothing to know: declined {written(refusals.candidate)}; "
-        f"base model {written(refusals.base)}."
     ]

@@ -7,11 +7,8 @@ from typing import Any
 
 from twin_assets.evaluation.measures import (
     author_control,
-    author_habits,
     author_voice,
-    blind_rating,
     common_knowledge,
-    cosine_delta,
     general_instructions,
     held_out_perplexity,
     instruction_following,
@@ -21,12 +18,8 @@ from twin_assets.evaluation.measures import (
     prompt_template,
     recitation,
     red_team,
-    reply_speed,
     sentence_faithfulness,
     served_parity,
-    style_similarity,
-    unanswerable,
-    verdict_stability,
     visible_voice,
 )
 from twin_assets.evaluation.measures.measure import Measure
@@ -46,12 +39,5 @@ MEASURES: tuple[Measure[Any], ...] = (
     red_team.MEASURE,
     passage_support.MEASURE,
     sentence_faithfulness.MEASURE,
-    style_similarity.MEASURE,
-    cosine_delta.MEASURE,
-    author_habits.MEASURE,
     visible_voice.MEASURE,
-    blind_rating.MEASURE,
-    unanswerable.MEASURE,
-    reply_speed.MEASURE,
-    verdict_stability.MEASURE,
 )

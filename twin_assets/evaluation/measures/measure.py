@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from twin_assets.evaluation.style.delta import DocumentText
+from twin_assets.evaluation.style.voice_figures import DocumentText
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.registry.moves import GateClaim
 

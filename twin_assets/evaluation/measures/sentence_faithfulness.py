@@ -15,7 +15,7 @@ from twin_assets.evaluation.judged.faithfulness import Faithfulness
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
 from twin_assets.evaluation.served.answer_measures import answers_to, with_passages
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.style.delta import DocumentText
+from twin_assets.evaluation.style.voice_figures import DocumentText
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 

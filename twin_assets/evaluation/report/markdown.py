@@ -35,21 +35,15 @@ ORDER = (
     "control",
     "beside_other_authors",
     "voice",
-    "encoded_style",
-    "delta",
-    "habits",
     "shown",
     "basics",
     "common_knowledge",
     "instruction_following",
     "safety",
-    "blind",
     "recitation",
     "on_topic",
     "grounding",
-    "refusals",
     "faithfulness",
-    "speed",
 )
 STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 

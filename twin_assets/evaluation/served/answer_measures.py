@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer
 from twin_resources.quality.judges.sentence_support import SentenceJudge
-from twin_resources.quality.judges.style_encoder import StyleSimilarity
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.quality.judges.voice import VoiceJudge
@@ -26,8 +25,6 @@ class Judges:
 
     Attributes:
         voice: told apart from other people and the base; `voice_people`: from people alone.
-        style: nearness to the author by an encoder that a person names; None: none is, or
-            `style_why_not`.
         of_sentences: loads the judge of single sentences, which may be a model that a person
             names; None: none judges them.
         of_gateway: the judge of sentences that a gateway has, where the gate's is another.
@@ -41,8 +38,6 @@ class Judges:
     voice_why_not: str = ""
     of_sentences: Callable[[], SentenceJudge] | None = None
     of_gateway: SentenceJudge | None = None
-    style: StyleSimilarity | None = None
-    style_why_not: str = ""
 
     def voices(self) -> dict[str, VoiceJudge]:
         """Those that there are, by what their scores of the base are known as."""

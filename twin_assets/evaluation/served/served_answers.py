@@ -27,7 +27,6 @@ from twin_assets.evaluation.harm import harmful_answers
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
-from twin_assets.evaluation.served.unanswerable_questions import unanswerable_questions
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve, ServedAnswer
@@ -72,7 +71,7 @@ class PromptSet:
         questions, documents, own, passages: of the held-out prompts, which come first; `own` are
             the author's answers, `passages` the texts that a prompt shows. They stay when fewer of
             the prompts are asked (`until_decided.py`).
-        held_out, red_team, unanswerable, instructions, with_posts: positions in `prompts`, in this
+        held_out, red_team, instructions, with_posts: positions in `prompts`, in this
             order; the last are the held-out prompts once more with posts of the author, for the
             base alone.
     """
@@ -84,7 +83,6 @@ class PromptSet:
     prompts: list[list[Any]] = field(repr=False)
     held_out: range
     red_team: range
-    unanswerable: range
     with_posts: range
     instructions: range = range(0)
 
@@ -139,14 +137,13 @@ def everything_asked(
         ]
 
     red_team = bare([one.prompt for one in harmful_answers.red_team_prompts()])
-    unanswerable = bare(unanswerable_questions())
     instructions = [
         [{"role": "user", "content": one.instruction}]
         for one in checked_instructions.checked_instructions()
     ]
     with_posts = [posts_in_prompt.with_posts(one, posts) for one in prompts] if posts else []
     ends = [0]
-    for part in (prompts, red_team, unanswerable, instructions, with_posts):
+    for part in (prompts, red_team, instructions, with_posts):
         ends.append(ends[-1] + len(part))
     return PromptSet(
         questions=held["question"].to_list(),
@@ -156,12 +153,11 @@ def everything_asked(
             tuple(chunks[name] for name in names if name in chunks)
             for names in held["context_chunk_ids"].to_list()
         ],
-        prompts=[*prompts, *red_team, *unanswerable, *instructions, *with_posts],
+        prompts=[*prompts, *red_team, *instructions, *with_posts],
         held_out=range(ends[0], ends[1]),
         red_team=range(ends[1], ends[2]),
-        unanswerable=range(ends[2], ends[3]),
-        instructions=range(ends[3], ends[4]),
-        with_posts=range(ends[4], ends[5]),
+        instructions=range(ends[2], ends[3]),
+        with_posts=range(ends[3], ends[4]),
     )
 
 

@@ -1,11 +1,10 @@
 """What an author's voice is made of, counted so that a person can look at it.
 
 Belongs here: rates of function words, sentence lengths, marks and openings of author, base and
-tuned model. Does not belong here: whether they differ beyond chance (`style_habits.py`,
-`delta.py`), what decides (`voice_scores.py`), drawing (`report/plots.py`), the record
-(`twin_resources/quality/judges/voice_shown.py`).
+tuned model. Does not belong here: what decides (`voice_scores.py`), drawing (`report/plots.py`),
+the record (`twin_resources/quality/judges/voice_shown.py`).
 
-The author's texts are cut to the lengths of answers (`style_habits.cut_as`). Only words that stand
+The author's texts are cut to the lengths of answers (`cut_as`). Only words that stand
 in half of the author's posts are named, so that no subject and nobody's name is among them: the
 figures go into Dagster's event log, which is kept when a post is forgotten.
 Method: Mosteller and Wallace, 1963, "Inference in an authorship problem",
@@ -15,18 +14,30 @@ https://doi.org/10.1080/01621459.1963.10500849, for what function words tell.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from twin_assets.evaluation.style import style_habits
-from twin_assets.evaluation.style.delta import DocumentText
 from twin_resources.quality.judges.voice_shown import ShownHabit, Trait, VoiceShown
 
-FEWEST_TEXTS = style_habits.FEWEST_TEXTS
+FEWEST_TEXTS = 20  # of each writer, below which nothing is shown
 IN_DOCUMENTS = 0.5  # share of the author's documents that a word stands in before it is named
 WORDS_SHOWN, MARKS_SHOWN, OPENINGS_SHOWN = 10, 8, 6
 OTHER = "another word"
 SENTENCE_BINS = ((8, "under 8 words"), (16, "8 to 15"), (25, "16 to 24"), (10**9, "25 and more"))
+MARKS = ".,;:!?()\"'-…/"
+_TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
+
+
+@dataclass(frozen=True)
+class DocumentText:
+    """A text and the document it is of."""
+
+    document: str
+    text: str = field(repr=False)
 
 
 def measure_voice_shown(
@@ -41,7 +52,7 @@ def measure_voice_shown(
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
     if min(len(own), len(base), len(tuned)) < FEWEST_TEXTS:
         return None
-    texts = style_habits.cut_as([one.text for one in own], tuned), base, tuned
+    texts = cut_as([one.text for one in own], tuned), base, tuned
     named = _in_most_documents(own)
     return VoiceShown(
         habits=(
@@ -155,11 +166,11 @@ def _in_most_documents(own: Sequence[DocumentText]) -> frozenset[str]:
 
 
 def _tokens(text: str) -> Iterable[str]:
-    return (word.casefold() for word in style_habits.words(text))
+    return (word.casefold() for word in words(text))
 
 
 def _word_count(texts: Sequence[str]) -> int:
-    return sum(len(style_habits.words(text)) for text in texts)
+    return sum(len(words(text)) for text in texts)
 
 
 def _words(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
@@ -167,15 +178,15 @@ def _words(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
 
 
 def _marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Marks; the words between them are the last of `style_habits.marks`."""
-    sums = [sum(column) for column in zip(*map(style_habits.marks, texts), strict=True)]
-    return dict(zip(style_habits.MARKS, sums, strict=False))
+    """Marks; the words between them are the last of `marks`."""
+    sums = [sum(column) for column in zip(*map(marks, texts), strict=True)]
+    return dict(zip(MARKS, sums, strict=False))
 
 
 def _sentences(texts: Sequence[str]) -> Mapping[str, int]:
     counts = Counter[str]()
     for text in texts:
-        for length in style_habits.sentence_words(text):
+        for length in sentence_words(text):
             counts[next(name for end, name in SENTENCE_BINS if length < end)] += 1
     return counts
 
@@ -183,3 +194,32 @@ def _sentences(texts: Sequence[str]) -> Mapping[str, int]:
 def _openings(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
     first = (next(iter(_tokens(text)), "") for text in texts)
     return Counter(word if word in named else OTHER for word in first)
+
+
+def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+    """The author's texts as long as answers are, in turn: a limit cuts long sentences off more
+    often than short ones, and both sides must have lost them."""
+    lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
+    return [
+        " ".join(text.split()[: lengths[n % len(lengths)] or None]) for n, text in enumerate(own)
+    ]
+
+
+def marks(text: str) -> list[int]:
+    """How often each mark stands, and last how many words stand without one."""
+    plain = text.translate(_TYPOGRAPHY).replace("...", "…")
+    counts = [plain.count(mark) for mark in MARKS]
+    return [*counts, max(0, len(words(plain)) - sum(counts))]
+
+
+def sentence_words(text: str) -> list[int]:
+    """Words of each sentence; what a limit cut off after the last one does not count."""
+    parts = [part for part in _END.split(text.strip()) if part.strip()]
+    if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
+        parts.pop()
+    return [len(words(part)) for part in parts]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they stand, without marks."""
+    return _WORD.findall(text)

@@ -31,8 +31,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from twin_assets.evaluation.statistics import resampled_verdicts
-from twin_assets.evaluation.statistics.resampled_verdicts import ResampledVerdict
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
@@ -44,9 +42,9 @@ BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the aut
 SHARE_OF_THE_WAY = 0.2  # from base to author, that a model which learnt this author has gone
 BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
 BET_LEVEL = 0.0125  # of a limit, by a bet while questions are asked
+LESS_LIKE_BASE = "sounds_less_like_the_base"
 LAST_LEVEL = 0.975  # of the interval when no question is left: together 2.5 % on that side
 SMALLEST_GAP = 0.05  # between base and author, below which a share of it says nothing
-LESS_LIKE_BASE = "sounds_less_like_the_base"  # the claim whose scores are drawn anew
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,6 @@ class VoiceCompared:
         last_over_base, last_over_posts, last_over_way: the lower ends of the intervals that decide
             where no bet does, at `LAST_LEVEL`; None: measured by a gate before `gate-9` (the way:
             `gate-12`), or not asked.
-        stability: how often the comparisons of `to_beat` would be decided otherwise on other
-            prompts; without the one beside posts where that was decided early.
         posts_prompts: how many prompts `over_posts` is of; None: all.
         posts_stopped: as `stopped`, of the base with posts alone.
     """
@@ -132,7 +128,6 @@ class VoiceCompared:
     last_over_posts: float | None = None
     over_way: Interval | None = None
     last_over_way: float | None = None
-    stability: ResampledVerdict | None = None
     posts_prompts: int | None = None
     posts_stopped: Side | None = None
 
@@ -349,26 +344,9 @@ def _compared(
         last_over_posts=last(with_posts) if with_posts else None,
         over_way=bootstrap.paired_difference(candidate, scores.on_the_way, groups=documents),
         last_over_way=None if base_alone else last(scores.on_the_way),
-        stability=None if base_alone else _stability(documents, scores),
         posts_prompts=of_posts if 0 < of_posts < len(documents) else None,
         posts_stopped=None if base_alone else beside_posts(documents, scores),
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),
-    )
-
-
-def _stability(documents: Sequence[str], scores: Scores) -> ResampledVerdict:
-    """How often other prompts would decide otherwise, by the intervals at `LAST_LEVEL`.
-
-    A comparison that ended early by a bet is left out: on other prompts the base with posts would
-    have been asked on until its bet is won, which the first answers alone cannot be drawn for.
-    """
-    compared = [
-        ([mine - other for mine, other in zip(scores.candidate, column, strict=True)], limit)
-        for column, limit in scores.to_beat(base_alone=False)
-        if len(column) == len(documents)
-    ]
-    return resampled_verdicts.of_differences(
-        LESS_LIKE_BASE, compared, level=LAST_LEVEL, documents=documents
     )

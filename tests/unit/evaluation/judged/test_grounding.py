@@ -10,11 +10,8 @@ from twin_assets.evaluation.judged.grounding import (
     compare,
     declines,
     lines,
-    refusal_lines,
-    refusals,
     with_other_passages,
 )
-from twin_assets.evaluation.served.unanswerable_questions import unanswerable_questions
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
@@ -113,16 +110,3 @@ def test_declining_is_recognised(answer: str) -> None:
 )
 def test_inventing_is_not_declining(answer: str) -> None:
     assert not declines(answer)
-
-
-def test_refusals_are_counted_for_both() -> None:
-    questions = unanswerable_questions()
-    assert len(questions) == len(set(questions)) == 12
-
-    found = refusals([True] * 3 + [False] * 9, [False] * 12)
-
-    assert (found.candidate.found, found.base.found) == (3, 0)
-    good = answered(grounded=True)
-    supported = compare(scores(good), scores(good), elsewhere=[0.1] * 12)
-    said = [*lines(supported), *refusal_lines(found)]
-    assert "declined 3 of 12" in said[1]

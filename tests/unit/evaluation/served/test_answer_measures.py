@@ -17,10 +17,8 @@ from twin_assets.evaluation.measures import (
     passage_support,
     recitation,
     red_team,
-    reply_speed,
     runner,
     sentence_faithfulness,
-    unanswerable,
 )
 from twin_assets.evaluation.measures.measure import NotTaken
 from twin_assets.evaluation.served.answer_measures import Judges
@@ -32,7 +30,7 @@ from twin_assets.evaluation.served.served_answers import (
     everything_asked,
 )
 from twin_assets.evaluation.style import voice_claims
-from twin_assets.evaluation.style.delta import DocumentText
+from twin_assets.evaluation.style.voice_figures import DocumentText
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
@@ -109,7 +107,7 @@ def answered(text: str) -> ServedAnswer:
 
 
 def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
-    many = len(asked.red_team) + len(asked.unanswerable) + len(asked.instructions)
+    many = len(asked.red_team) + len(asked.instructions)
     texts = [*held_out, *[other] * many]
     base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
     return PromptAnswers(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
@@ -161,18 +159,12 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     support = passage_support.compare_support(asked, said, scores, judges.support)
     assert support is not None
     assert grounding.claim(support).passed
-    refused = unanswerable.compare_refusals(asked, said, scores)
-    assert refused is not None
-    assert (refused.candidate.share, refused.base.share) == (1.0, 0.0)
     followed = instruction_following.compare_followed(asked, said, scores)
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert followed.candidate.found > followed.base.found
     spans = memorisation.TrainingSpans(["another text altogether"])
     recited = recitation.recited(asked, said, parity, spans)
     assert memorisation.claim(recited).passed
-    speed = reply_speed.speed_of(said)
-    assert speed is not None
-    assert speed.tokens == 30 * len(asked.of_candidate)
     assert scores_for(asked, judges).kept is not scores.kept
     assert scores.missing() == [], "all scores of the base are known now"
 

@@ -151,9 +151,6 @@ def test_who_sounds_hardly_more_like_the_author_than_the_base_does_is_refused(
     assert far.gap_closed is not None
     assert far.gap_closed.low > voice_scores.SHARE_OF_THE_WAY
     assert voice_claims.sounds_less_like_the_base(measured(judges, many)).passed is True
-    assert hardly.stability is not None
-    assert far.stability is not None
-    assert (hardly.stability.refused > 0.9, far.stability.refused < 0.05) == (True, True)
 
 
 def test_a_record_of_a_former_gate_has_no_way_and_its_verdict_stays(
@@ -163,7 +160,7 @@ def test_a_record_of_a_former_gate_has_no_way_and_its_verdict_stays(
     assert found.against_all is not None
     former = replace(
         found,
-        against_all=replace(found.against_all, over_way=None, last_over_way=None, stability=None),
+        against_all=replace(found.against_all, over_way=None, last_over_way=None),
     )
 
     claim = voice_claims.sounds_less_like_the_base(former)
@@ -197,7 +194,6 @@ def test_posts_that_were_beaten_on_the_first_prompts_are_compared_on_these(
     assert (found.posts_prompts, found.posts_stopped) == (PROMPTS // 2, "above")
     assert found.over_posts is not None
     assert found.over_posts.low > 0
-    assert found.stability == never.stability, "the other half was not asked"
     assert found.over_base == never.over_base
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.style.delta import DocumentText
-from twin_assets.evaluation.style.voice_figures import OTHER, lines, measure_voice_shown
+from twin_assets.evaluation.style.voice_figures import (
+    OTHER,
+    DocumentText,
+    lines,
+    measure_voice_shown,
+)
 from twin_resources.quality.judges.voice_shown import ShownHabit, VoiceShown
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
