@@ -46,7 +46,7 @@ QUESTION = EvaluationSpec(
 
 
 def test_another_judge_asks_for_another_evaluation() -> None:
-    judged = replace(QUESTION, judge_model="openai/gpt-5")
+    judged = replace(QUESTION, nli_model="an-entailment-model")
 
     same = QUESTION.rests_on("i", "gate-1")
     assert same == replace(QUESTION).rests_on("i", "gate-1")

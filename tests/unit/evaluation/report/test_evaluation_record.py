@@ -13,7 +13,6 @@ import pytest
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
-from twin_assets.evaluation.judged import grounding
 from twin_assets.evaluation.likelihood.basics import KindLoss
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
@@ -130,14 +129,6 @@ def test_figures_are_told_with_their_intervals() -> None:
         "| code | 12 | 2.200 | 2.000 | 1.100 (1.040 to 1.160) |",
     ):
         assert expected in text
-
-
-def test_refusals_are_told_also_where_no_prompt_showed_passages() -> None:
-    refused = grounding.refusals([True] * 3 + [False] * 9, [False] * 12)
-
-    text = told_of(changed(GOOD, grounding=None, refusals=refused))
-
-    assert "declined 3 of 12" in text
 
 
 def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: Path) -> None:
