@@ -24,7 +24,6 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
-from twin_resources.access.account import Reservation
 from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import Refused
@@ -35,18 +34,15 @@ from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.early_opening import READER_LEFT, begin_answer
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
-from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
 from twin_resources.gateway.read_ahead import ReadAhead
 from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
-    ChatRequest,
     read_question,
 )
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.response_format import not_kept
-from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.gateway.supported_prose import (
     headed_stream,
     support_answer,
@@ -72,16 +68,13 @@ class TwinPlugin(CustomLogger):
         *,
         watch: CanaryWatch,
         find_router: Callable[[], Any],
-        putting_off: PuttingOff | None = None,
     ) -> None:
-        """`budget` and `putting_off` are there when a paid route is; `find_router` gives LiteLLM's
-        router."""
+        """`budget` is there when a paid route is; `find_router` gives LiteLLM's router."""
         super().__init__()
         self.path = path
         self.budget = budget
         self.watch = watch
         self._find_router = find_router
-        self._putting_off = putting_off
         self._in_flight: OrderedDict[str, RequestRecord] = OrderedDict()
 
     def record(self, call_id: object) -> RequestRecord | None:
@@ -99,13 +92,7 @@ class TwinPlugin(CustomLogger):
         try:
             question = read_question({name: data[name] for name in _READ if name in data})
             key = key_of(user_api_key_dict)
-            late = await self._late(question, key)
-            if late is not None:
-                prepared = _prepared_again(late)
-                prepared.answering.prose = self.path.prose_note(prepared.answering)
-                prepared.answering.bought = self._paid_before(late)
-            else:
-                prepared = await self._with_money(await self.path.prepare(question, key), key)
+            prepared = await self._with_money(await self.path.prepare(question, key), key)
         except Refused as error:
             raise RefusedByPlugin(error) from error
         except Exception as error:
@@ -115,8 +102,6 @@ class TwinPlugin(CustomLogger):
         prepared.answering.sampling = prepared.sampling
         self._remember(data["litellm_call_id"], prepared.answering)
         _rewrite(data, prepared)
-        if late is not None:
-            data["mock_response"] = dict(late.completion)  # LiteLLM takes it as the model's
         if prepared.answering.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
         if prepared.answering.fallback is not None:
@@ -142,15 +127,11 @@ class TwinPlugin(CustomLogger):
         A question that was not sent there by name is prepared anew without it where that fails.
 
         Raises:
-            Refused: 429 or 503; the client named the paid model. 202 it is put off.
+            Refused: 429 or 503; the client named the paid model.
         """
         answering = prepared.answering
         if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
             return prepared
-        if answering.asked.batch_row and self._putting_off is not None:
-            raise await self._putting_off.put_off(
-                answering, key, messages=prepared.messages, sampling=prepared.sampling
-            )
         try:
             answering.bought = await self.budget.reserve(
                 key,
@@ -164,26 +145,6 @@ class TwinPlugin(CustomLogger):
             unpaid = "budget used up" if error.status == 429 else "budget unreadable"
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
         return prepared
-
-    async def _late(self, chat_request: ChatRequest, key: Key) -> LateAnswer | None:
-        """The answer of a request that was put off; None: it is asked for the first time."""
-        if not chat_request.batch_row or self._putting_off is None:
-            return None
-        snapshot = self.path.live.current
-        check_reach(snapshot, chat_request, key)
-        late = await self._putting_off.find(
-            chat_request, key, snapshot.authors[chat_request.author]
-        )
-        if late is not None:
-            await self._putting_off.told(late.row)
-        return late
-
-    def _paid_before(self, late: LateAnswer) -> PaidCall | None:
-        """Its call, which the batch's reservation has settled."""
-        if self.budget is None:
-            return None
-        settled = Reservation(0, "answer", late.row.author, late.row.key, "", late.usd)
-        return PaidCall(self.budget, settled, 0, usd=late.usd)
 
     def _remember(self, call_id: str, answering: RequestRecord) -> None:
         while len(self._in_flight) >= _MOST_REMEMBERED:
@@ -224,14 +185,6 @@ class TwinPlugin(CustomLogger):
         if not again:
             answering.says_why(why)
             return response
-        if answering.asked.batch_row and self._putting_off is not None:
-            answering.asks_again(usage_of(response).get("total", 0))
-            answering.says_why(why)
-            put_off = await self._putting_off.put_off(
-                answering, key, messages=cascade.messages, sampling=answering.sampling
-            )
-            self.forget(answering.call_id)
-            raise RefusedByPlugin(put_off)
         try:
             bought = await self.budget.reserve(
                 key,
@@ -443,10 +396,6 @@ class TwinPlugin(CustomLogger):
         if answering.bought is not None and answering.drawn is None and not answering.is_over:
             answering.bought.ended(getattr(response, "usage", None))
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
-
-
-def _prepared_again(late: LateAnswer) -> PreparedRequest:
-    return PreparedRequest(late.answering, late.messages, late.sampling, "")
 
 
 def _paid_for(answering: RequestRecord) -> float | None:

@@ -257,7 +257,7 @@ class RequestPath:
             trace_id=trace_id,
             routing=routing,
         )
-        answering.prose = self.prose_note(answering)
+        answering.prose = self._prose_note(answering)
         sampling = _sampling(chat_request, author)
 
         def rendered(
@@ -372,7 +372,7 @@ class RequestPath:
         stable = _drafted(stable, chat_request)
         return Fallback(stable, template.hash, rendered(template), meter)
 
-    def prose_note(self, answering: RequestRecord) -> ProseNote:
+    def _prose_note(self, answering: RequestRecord) -> ProseNote:
         """Why prose is not shown, or what of it may be."""
         asked, release = answering.asked, answering.chosen.prose
         if answering.declined or answering.withheld or answering.answer == "not_written_about":

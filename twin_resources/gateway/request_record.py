@@ -119,8 +119,6 @@ class RequestRecord:
         bought: the paid call that was made for it; None: none was.
         cascade: the paid answer that may replace a whole own one; None: none may.
         own_usd: what the own answer has cost that the paid model's replaces.
-        provider_batch: the batch, by our name, in which a provider answered it later; empty: it
-            was answered at once.
         is_told: its span is written.
         begun_anew: how often it was begun again after a failure, by whomever.
         is_opened: its stream was begun before the model was asked (`early_opening.py`).
@@ -168,7 +166,6 @@ class RequestRecord:
     bought: PaidCall | None = None
     cascade: Cascade | None = None
     own_usd: float = 0.0
-    provider_batch: str = ""
     is_told: bool = False
     begun_anew: int = 0
     is_opened: bool = False
@@ -479,7 +476,6 @@ class RequestRecord:
             "twin.other_usd": _number(self.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.asked.batch else "",
-            "twin.provider_batch": self.provider_batch,
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,

@@ -24,7 +24,6 @@ import httpx
 import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from twin_cli.commands.batch import NOT_ALL
 from twin_cli.commands.demo.paid_provider import PaidProvider
 from twin_cli.commands.demo.provider_answers import WORDS, Behaviour, read_bill
 
@@ -49,7 +48,6 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal
 from twin_resources.gateway.batches.completing import complete
-from twin_resources.gateway.batches.provider_batches import ProviderBatches
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
@@ -396,16 +394,9 @@ def test_a_response_that_is_sent_again_is_paid_for_once(
     assert money.settled() == money.billed() > 0
 
 
-def paid_settings(stack: Stack) -> Settings:
-    """As the gateway's own, which has read its environment."""
-    named = {"paid_model": MODEL, "paid_budget_per_day": BUDGET}
-    return stack.settings.model_copy(update=named)
-
-
-def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
+def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
     paid: Stack, money: Money, tmp_path: Path
 ) -> None:
-    """What the router keeps is answered here; the rest in one file, at half the price."""
     write_endpoints(
         Endpoints(
             home=str(paid.settings.home), dagster="", gateway=f"{paid.url}/v1",
@@ -415,53 +406,42 @@ def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
     )  # fmt: skip
     path, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
     asked = {"a": "Oil? (1)", "b": "Oil? (2)", "fails": "Oil? (500)", "here": "Oil? (3)"}
-    lines = [
-        {"id": name, "question": text, "model": f"twin/ann@{'base' if name == 'here' else 'paid'}"}
-        for name, text in asked.items()
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    command = [
-        *(sys.executable, "-m", "twin_cli"),
-        *("batch", str(path), "--out", str(out), "--author", "ann", "--provider-batch"),
-    ]
-    environ = os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)}
-    provider, behaviour = money.provider, money.provider.behaviour
-    provider.behaviour = replace(behaviour, batch_s=1e6)
-    running = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
-    try:
-        paid.wait(lambda: provider.batches.batches, seconds=90)
-    finally:
-        provider.behaviour = behaviour
-        running.kill()
-        said, _ = running.communicate()
-    assert "3 rows for openai/gpt-4o-mini, by openai's batch endpoint" in said
+    models = {"here": "twin/ann@base"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        lines = [
+            {"id": name, "question": text, "model": models.get(name, "twin/ann@paid")}
+            for name, text in asked.items()
+        ]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "twin_cli"),
+                *("batch", str(path), "--out", str(out), "--author", "ann", "--width", "1"),
+            ],
+            env=os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    stopped = run()
+    assert stopped.returncode == 1, stopped.stdout + stopped.stderr
+    assert "run the same batch again" in stopped.stdout + stopped.stderr
     assert not out.exists()
-    [batch] = provider.batches.batches.values()
-    batch.ends = 0.0
-    again = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert again.returncode == NOT_ALL, again.stdout + again.stderr
-    assert list(provider.batches.batches.values()) == [batch], "not submitted a second time"
+    paid_for = money.billed()
+    assert money.settled() == paid_for > 0
+    asked["fails"] = "Oil? (4)"
+    again = run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 kept of an earlier run" in " ".join(again.stdout.split())
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert "the provider failed (500)" in rows["fails"]["error"]
-    assert [rows[name]["route"] for name in ("a", "b", "here")] == ["alias:paid"] * 2 + [
+    bought = ("a", "b", "fails")
+    assert [rows[name]["route"] for name in (*bought, "here")] == ["alias:paid"] * 3 + [
         "alias:base"
     ]
-    assert all(rows[name]["answer"] for name in ("a", "b", "here"))
-    assert rows["here"]["cost_usd"] != rows["a"]["cost_usd"] > 0
-    assert money.settled() == money.billed() > 0
-    told = rows["a"]["cost_usd"] + rows["b"]["cost_usd"]
+    assert all(row["answer"] for row in rows.values())
+    assert money.settled() == money.billed() > paid_for
+    told = sum(rows[name]["cost_usd"] for name in bought)
     assert told == pytest.approx(money.billed() / NANO)
-    traced = dict[str, str]()
-
-    def all_traced() -> bool:
-        traced.update(routes_traced(paid, "twin.provider_batch"))
-        return {row["trace_id"] for row in rows.values() if row["trace_id"]} <= traced.keys()
-
-    paid.wait(all_traced, seconds=20)
-    by_batch = {name for name, row in rows.items() if traced.get(row["trace_id"])}
-    assert by_batch == {"a", "b"}
 
 
 def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
@@ -504,14 +484,8 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
             [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
-        late = ProviderBatches.of(paid_settings(paid), paid.key)
-        late.poll_s = 0.1
-        complete(
-            [replace(question, id="2")], journal, url=f"{paid.url}/v1", key=paid.key,
-            model="twin/ann@paid", on_row=lambda _, row: rows.append(row), late=late,
-        )  # fmt: skip
         journal.close()
-        found["batch"], found["provider's batch"] = (str(row["answer"]) for row in rows)
+        [found["batch"]] = (str(row["answer"]) for row in rows)
     finally:
         write_author(paid.settings, author)
     for api, text in found.items():

@@ -31,7 +31,7 @@ from twin_cli.commands.demo.receipt import (
     write_receipt,
 )
 
-from twin_resources.access.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
+from twin_resources.access.paid_budget import SIMULATED_MODEL, price_of
 from twin_resources.authors import Author, read_author
 from twin_resources.processes.child_environment import withheld_keys
 from twin_resources.processes.programs import simulated_provider
@@ -183,9 +183,6 @@ def test_the_simulated_model_costs_what_its_provider_charges() -> None:
     usual = Behaviour()
     told = price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
     assert told == pytest.approx((1_000 * usual.prompt_nano + 100 * usual.answer_nano) / 1e9)
-    # its batches are half the price: tests/live/gateway/test_gateway_paid.py holds that to its bill
-    half = batch_price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
-    assert half == (pytest.approx(told / 2), True)
 
 
 def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
