@@ -32,7 +32,6 @@ from twin_resources.quality.judges.label_rows import TABLE, LabelPurchase
 from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.router.answer_score import AT_HAND, answer_score
 from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
@@ -376,7 +375,7 @@ class _Work:
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(shown, bought), pl.List(label_rows.SCORED)),
+            pl.Series("scores", self._scores(shown), pl.List(label_rows.SCORED)),
             *(
                 pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
                 for name, kind in (
@@ -390,13 +389,8 @@ class _Work:
     def _scores(
         self,
         shown: Sequence[tuple[JudgedAnswer, JudgedAnswer]],
-        bought: Sequence[PaidAnswer | None],
     ) -> list[list[dict[str, object]]]:
-        # what the gateway can tell of an answer by itself, for the cascade; none of a plant
-        scores: list[list[dict[str, object]]] = [
-            [{"claim": AT_HAND, "own": _at_hand(own), "paid": _at_hand(paid)}] if answer else []
-            for (own, paid), answer in zip(shown, bought, strict=True)
-        ]
+        scores: list[list[dict[str, object]]] = [[] for _ in shown]
         flat = [one for pair in shown for one in pair]
         for member in self._panel.members:
             if not member.certified:
@@ -427,10 +421,6 @@ class _Work:
         question = redact(prompt.question, region=self._author.language).text
         prompt = replace(prompt, question=question)
         return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
-
-
-def _at_hand(answered: JudgedAnswer) -> float:
-    return answer_score(answered.answer, answered.passages)
 
 
 def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:

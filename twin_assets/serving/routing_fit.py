@@ -17,7 +17,6 @@ from twin_resources.quality.judges.label_rows import LabelArrays, with_larger
 from twin_resources.registry.policy import LARGER
 from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision
-from twin_resources.router.cascade import asks_again, cascade_step
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, rows, scale_of
 from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, with_own
@@ -156,7 +155,7 @@ def refit(
             why = "the policy in force leaves more to the own model, and stands"
             decided = replace(decided, adopted=False, reason=why)
     if not decided.adopted or decided.step is None:
-        return FitOutcome(_with_cascade(standing, labels), decided, order, withdrawn)
+        return FitOutcome(standing, decided, order, withdrawn)
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -183,32 +182,8 @@ def refit(
         and len(before.usd)
     ):
         # nothing was learnt: the file stays as it is, but for the share that a person may change
-        policy_kept = _with_cascade(replace(before, explored=explored), labels)
-        return FitOutcome(policy_kept, decided, order)
-    return FitOutcome(_with_cascade(fresh, labels), decided, order, withdrawn)
-
-
-def _with_cascade(policy: RoutingPolicy | None, labels: LabelArrays) -> RoutingPolicy | None:
-    """The policy with the cascade that all labels certify, if that is cheaper than its own point.
-
-    Each of the two loses more than the margin with a chance of at most α. One that was in force
-    ends as well where the labels show that it loses more.
-    """
-    known = np.isfinite(labels.own_scores)
-    if policy is None or not known.any():
-        return policy
-    gains, scores = labels.gains[known, -1], labels.own_scores[known]
-    own, paid = policy.models[0], policy.models[-1]
-    step = cascade_step(scores, gains, own_usd=own.usd, paid_usd=paid.usd, margin=policy.margin)
-    if step is not None:
-        # kept answers lose what the paid ones would have gained
-        lost = [
-            0.0 if asks_again(step, score) else -float(gain)
-            for score, gain in zip(scores, gains, strict=True)
-        ]
-        if step.usd >= policy.step.usd or adoption.fallen(lost, margin=policy.margin):
-            step = None
-    return policy if step == policy.cascade else replace(policy, cascade=step)
+        return FitOutcome(replace(before, explored=explored), decided, order)
+    return FitOutcome(fresh, decided, order, withdrawn)
 
 
 def _lapsed(

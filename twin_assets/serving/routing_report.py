@@ -109,8 +109,7 @@ class RoutedAuthor:
         """Changes when the policy in force does."""
         if self.policy is None:
             return ""
-        identity = f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
-        return f"{identity} {self.policy.cascade.weight}" if self.policy.cascade else identity
+        return f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
 
 
 def route(
@@ -217,7 +216,6 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
             "loses_at_most": round(-policy.step.lower, 4),
             "explored": policy.explored,
-            "whole_answers_asked_again": round(policy.cascade.kept, 3) if policy.cascade else "no",
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
             "readers_value": {
                 name: f"SNIPS {_interval(one.snips)}, doubly robust "

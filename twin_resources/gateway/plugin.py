@@ -161,64 +161,13 @@ class TwinPlugin(CustomLogger):
         answering = self.record(data.get("litellm_call_id"))
         if answering is None:
             return response
-        try:
-            if answering.cascade is not None:
-                response = await self._cascaded(answering, response, key_of(user_api_key_dict))
-            self._end(answering, response)
-            self.watch.ended(answering, answered=True)
-            end_prose(answering, response)
-            await support_answer(answering, response)
-            guard_answer(answering, response)
-        finally:
-            if answering.cascade is not None:
-                await answering.cascade.release(answering.chosen.server_key)
+        self._end(answering, response)
+        self.watch.ended(answering, answered=True)
+        end_prose(answering, response)
+        await support_answer(answering, response)
+        guard_answer(answering, response)
         without_inner_fields(response)
         return _put_twin_field(answering, _opened(answering, response))
-
-    async def _cascaded(self, answering: RequestRecord, response: Any, key: Key) -> Any:
-        """The own answer, or the paid model's where that one scores low and money allows it."""
-        cascade = answering.cascade
-        if cascade is None or self.budget is None:
-            return response
-        text = str(response.choices[0].message.content or "")
-        again, why = cascade.verdict(text, [source.text for source in answering.sources])
-        if not again:
-            answering.says_why(why)
-            return response
-        try:
-            bought = await self.budget.reserve(
-                key,
-                answering.asked.author,
-                cascade.messages,
-                max_tokens=int(answering.sampling["max_tokens"]),
-            )
-        except Refused as error:
-            unpaid = "budget used up" if error.status == 429 else "budget unreadable"
-            answering.says_why(why, missing=unpaid)
-            return response
-        answering.bought = bought
-        take_back = answering.asks_again(usage_of(response).get("total", 0))
-        try:
-            anew = await self._find_router().acompletion(
-                model=PAID,
-                messages=[dict(message) for message in cascade.messages],
-                num_retries=0,  # a second attempt would be a second purchase
-                timeout=DIVERTED_TIMEOUT_S,
-                litellm_call_id=answering.call_id,
-                proxy_server_request={"headers": {"traceparent": answering.traceparent}},
-                **answering.sampling,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever failed, the own answer is there
-            bought.failed(error)
-            take_back()
-            answering.says_why(why, missing=f"it failed ({type(error).__name__})")
-            return response
-        except BaseException:
-            bought.left()  # the reader has gone, and the provider computes
-            take_back()
-            raise
-        answering.says_why(why)
-        return anew
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: UserAPIKeyAuth, response: Any, request_data: dict[str, Any]

@@ -27,7 +27,6 @@ from twin_resources.authors.answer_forms import (
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
-from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.front_desk import answer_of, kind_of, other_language_text
@@ -47,7 +46,6 @@ from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import Fallback, RequestRecord, new_trace_id
 from twin_resources.gateway.response_format import not_taken
-from twin_resources.gateway.routing.arms import paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.rules import choose, fallback_of
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -66,7 +64,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.registry.route_names import BASE, CASCADED, DRAFT, FRONT_DESK, PAID, QUOTES
+from twin_resources.registry.route_names import BASE, DRAFT, FRONT_DESK, PAID, QUOTES
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -290,26 +288,6 @@ class RequestPath:
         if not answering.is_fixed:
             answering.fallback = self._fallback(
                 snapshot, chat_request, chosen, lambda by: rendered(by, history, whole)
-            )
-        if routing is not None and routing.cascade is not None:
-            view = provider_view(chat_request, passages, author)
-            again = paid(f"{CASCADED}{PAID}", prose=chosen.prose)
-            shown = (view.asked, view.found)
-            turns, _ = self._fitting(
-                snapshot,
-                view.asked,
-                again,
-                rendered(DEFAULT_TEMPLATE, (), shown),
-                answer_tokens=sampling["max_tokens"],
-            )
-            answering.cascade = Cascade(
-                routing.cascade,
-                again,
-                DEFAULT_TEMPLATE.hash,
-                rendered(DEFAULT_TEMPLATE, turns, shown),
-                self.paid_model,
-                view.saw,
-                view.missing,
             )
         return PreparedRequest(
             answering=answering,

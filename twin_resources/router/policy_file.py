@@ -86,8 +86,6 @@ class RoutingPolicy:
         classes: the table for people.
         last_sequence: of the labels; later ones have not been fitted to.
         written_at: ISO 8601, UTC.
-        cascade: for whole answers, in the place of the steps; None: none is certified that is
-            cheaper. Files of before have none.
     """
 
     author: str
@@ -107,7 +105,6 @@ class RoutingPolicy:
     last_sequence: int = 0
     written_at: str = ""
     usd: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
-    cascade: PriceStep | None = None
 
     @property
     def step(self) -> PriceStep:
@@ -154,7 +151,6 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
         "steps": [_plain(one) for one in policy.steps],
-        "cascade": _plain(policy.cascade) if policy.cascade else None,
         "in_force": policy.in_force,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],
@@ -214,7 +210,6 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
 
 def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
     steps = tuple(_step_of(one) for one in cast("list[dict[str, Any]]", head["steps"]))
-    cascade = head.get("cascade")
     in_force = int(head["in_force"])
     if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
         raise ValueError(f"step {in_force} of {len(steps)} in force")
@@ -236,5 +231,4 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         last_sequence=head["last_sequence"],
         written_at=head["written_at"],
         usd=arrays.get("usd", np.zeros(0)),
-        cascade=_step_of(cascade) if cascade else None,
     )

@@ -88,7 +88,6 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "classes": [],
         "point": None,
         "frontier": [],
-        "cascade": None,
         "saved_usd": None,
         "minutes_margin_not_held": 0,
         "utilisation": 0.0,
@@ -129,7 +128,6 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "margin": policy.margin,
         "point": _point(policy, policy.in_force),
         "frontier": [_point(policy, index) for index in range(len(policy.steps))],
-        "cascade": _cascade(policy),
         "saved_usd": {"value": usd, "low": low, "high": high},
     }
 
@@ -314,19 +312,6 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     }
 
 
-def _cascade(policy: RoutingPolicy) -> dict[str, Any] | None:
-    """Whole answers: from which score at hand on the own one is kept; None: no cascade."""
-    step = policy.cascade
-    if step is None:
-        return None
-    return {
-        "kept_above": round(-step.weight, 4),
-        "asked_again": round(step.kept, 4),
-        "usd_per_1000_answers": round(1_000 * step.usd, 6),
-        "loses_at_most": round(-step.lower, 4),
-    }
-
-
 def _pace(settings: Settings) -> float:
     """Tokens in a busy second of the fastest own server; 0: not measured."""
     try:
@@ -374,12 +359,6 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"in force: {point['to_own']:.0%} to the own model, "
             f"{dollars(point['usd_per_1000_answers'])} for 1,000 answers, loss {point['loss']:.3f}"
-        )
-    if (cascade := summary["cascade"]) is not None:
-        lines.append(
-            f"whole answers: the own model first, {cascade['asked_again']:.0%} asked again (score "
-            f"up to {cascade['kept_above']:.3f}), "
-            f"{dollars(cascade['usd_per_1000_answers'])} for 1,000"
         )
     if saved is not None:
         lines.append(

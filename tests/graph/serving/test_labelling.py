@@ -222,7 +222,6 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
     assert found.usd.tolist() == pytest.approx([price] * 25)
     assert found.groups.count("reader") == 3
-    assert np.isfinite(found.own_scores).all()
     assert all(-1.0 <= value <= 1.0 for value in found.closeness)
     strings = [name for name, kind in rows.schema.items() if kind == pl.String]
     assert "Oil thickens" not in str(rows.select(strings).to_dicts())

@@ -251,11 +251,11 @@ def routes_traced(stack: Stack, told_as: str = "twin.route") -> list[tuple[str, 
     return found
 
 
-def cascading_policy(stack: Stack, *, asked_again_up_to: float) -> RoutingPolicy:
-    """A policy by which the own model answers all, and what scores no more is asked for again."""
+def own_answers_all(stack: Stack) -> RoutingPolicy:
+    """A policy by which the own model answers all."""
     embedder = load_embedder(stack.settings)
     nothing = np.zeros((2, embedder.dimension + 2), np.float32)
-    own_answers_all = PriceStep(1e9, 0.0, 0.0, 0.0, 0.0, 9.0, certified=True)
+    step = PriceStep(1e9, 0.0, 0.0, 0.0, 0.0, 9.0, certified=True)
     return RoutingPolicy(
         author="bob",
         models=(
@@ -268,58 +268,20 @@ def cascading_policy(stack: Stack, *, asked_again_up_to: float) -> RoutingPolicy
         explored=0.0,
         scale=scale_of([20, 30], [0.5, 0.6]),
         gain=GainModel(nothing, np.zeros((2, 1), np.float32), 10.0),
-        steps=(own_answers_all,),
+        steps=(step,),
         in_force=0,
         label_ids=("0" * 32, "1" * 32),
         gains=np.zeros((2, 1)),
         cross_fitted=np.zeros((2, 1)),
         written_at="2026-11-21T00:00:00+00:00",
-        cascade=replace(own_answers_all, weight=-asked_again_up_to, kept=0.3),
     )
-
-
-def test_a_whole_answer_that_scores_low_is_bought_anew(paid: Stack, money: Money) -> None:
-    """The model here writes letters by lot, which no post holds."""
-    write_author(paid.settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
-    embed_passages(paid.settings, "bob")
-    path = policy_file(paid.settings.home, "bob")
-    write_routing_policy(path, cascading_policy(paid, asked_again_up_to=0.9))
-    paid.start_model("bob/v1")
-    paid.release("bob", 1)
-
-    def ask(how: str, **more: Any) -> dict[str, Any]:
-        return paid.post(asking(how, model="twin/bob", **more)).json()["twin"]
-
-    paid.wait(lambda: ask("first")["route"] == "cascade:paid", seconds=20)
-    money.settled()
-    again = Money(paid, money.provider)
-    answered = paid.post(asking("whole", model="twin/bob")).json()
-    told = answered["twin"]
-    assert (told["route"], told["version"]) == ("cascade:paid", "paid")
-    assert again.settled() == again.billed() > 0
-    assert told["cost_usd"] > again.billed() / NANO, "the own answer is counted as well"
-    failed = ask("429")
-    assert (failed["route"], failed["version"]) == ("stable", "v1")
-    assert "cascade:paid, it failed (RateLimitError): own answer stays" in failed["degraded"]
-    streamed = paid.post(asking("streamed", model="twin/bob", stream=True)).text
-    assert '"route":"stable"' in streamed
-    assert again.settled() == again.billed()
-    wanted = [(told["trace_id"], "cascade:paid"), (failed["trace_id"], "stable")]
-    traced = list[tuple[str, str]]()
-
-    def all_traced() -> bool:
-        traced.extend(routes_traced(paid))
-        return {name for name, _ in wanted} <= {name for name, _ in traced}
-
-    paid.wait(all_traced, seconds=20)
-    seen = [one for one in traced if one[0] in {name for name, _ in wanted}]
-    assert sorted(set(seen)) == sorted(wanted), "the call whose answer went out, and no other"
-    path.unlink()
 
 
 def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: Money) -> None:
     """By a policy that sees a gain in both dearer models, which one sees everywhere."""
-    made = cascading_policy(paid, asked_again_up_to=0.5)
+    write_author(paid.settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
+    embed_passages(paid.settings, "bob")
+    made = own_answers_all(paid)
     own, bought = made.models
     path = policy_file(paid.settings.home, "bob")
     fitted = replace(
@@ -329,9 +291,9 @@ def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: M
         steps=(replace(made.step, weight=100.0),),
         gains=np.zeros((2, 2)),
         cross_fitted=np.zeros((2, 2)),
-        cascade=None,
     )
     write_routing_policy(path, fitted)
+    paid.start_model("bob/v1")
     paid.release("bob", 1)
     served = read_policy(paid.settings.policy_path).authors["bob"]
     assert served.stable is not None
@@ -340,7 +302,7 @@ def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: M
     write_policy(paid.settings.policy_path, Policy("", "", {"bob": entry}))
     body = asking("larger", model="twin/bob")
     paid.wait(lambda: "routed:larger, not ready" in paid.post(body).json()["twin"]["degraded"])
-    money.settled()  # until the gateway followed the file, the cascade before it may have bought
+    money.settled()
     since = Money(paid, money.provider)
     paid.start_model("bob/v2")
     told = paid.post(body).json()["twin"]

@@ -88,7 +88,6 @@ def _fitted() -> Mapping[str, RoutingPolicy]:
         "explored": replace(plain, explored=0.4),
         "three": three,
         "three explored": replace(three, explored=0.5),
-        "cascade": replace(plain, cascade=replace(plain.step, weight=-0.4, kept=0.3)),
         "of another": replace(plain, embedder="older"),
     }
 
@@ -230,7 +229,7 @@ async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
 def _told(prepared: PreparedRequest) -> dict[str, Any]:
     """What is empty is left out, and so is a propensity of 1."""
     answering, chosen = prepared.answering, prepared.answering.chosen
-    routing, fallback, cascade = answering.routing, answering.fallback, answering.cascade
+    routing, fallback = answering.routing, answering.fallback
     told = {
         "route": chosen.route,
         "server": chosen.server_key,
@@ -246,7 +245,6 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback
         else [],
-        "cascade": [cascade.paid.route, len(cascade.paid.prose.forms)] if cascade else [],
     }
     if routing:
         told["why"] = [
@@ -254,7 +252,6 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
             None if routing.gain is None else round(routing.gain, 4),
             routing.other,
             round(routing.other_usd_per_million, 6),
-            round(routing.own_usd_per_million, 6),
         ]
     return {name: value for name, value in told.items() if value}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -248,105 +247,6 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     write_routing_policy(path, policy)
     unpaid.refresh()
     assert unpaid.current.routing == {}
-
-
-@pytest.fixture(scope="module")
-def cascading(policy: RoutingPolicy) -> RoutingPolicy:
-    """The same with a cascade: what scores .4 and less is asked for again."""
-    step = replace(policy.step, weight=-0.4, kept=0.3, usd=0.0003)
-    return replace(policy, cascade=step)
-
-
-async def test_a_whole_answer_is_prepared_to_be_asked_again(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    answering = (await prepare(way(home, cascading, HARD))).answering
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
-    cascade = answering.cascade
-    assert cascade is not None
-    assert "Oil sparingly." in str(cascade.messages)
-    assert cascade.verdict("Oil sparingly, always.", ["Oil sparingly."]) == (
-        False,
-        "own answer scores 0.500, threshold 0.400: kept",
-    )
-    assert cascade.verdict("Elephants.", ["Oil sparingly."])[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "fields"),
-    [
-        ({}, {"stream": True}),
-        ({}, {"model": "twin/mara@stable"}),
-        ({"canary": 0.5}, {}),
-        ({"money": BudgetLeft(0.0, 3600.0)}, {}),
-        ({"author": replace(MARA, paid=False)}, {}),
-    ],
-)
-async def test_streams_trials_and_an_empty_purse_know_no_cascade(
-    home: Settings, cascading: RoutingPolicy, change: dict[str, Any], fields: dict[str, Any]
-) -> None:
-    answering = (await prepare(way(home, cascading, EASY, **change), **fields)).answering
-    assert answering.cascade is None
-
-
-async def test_an_answer_asked_for_again_costs_both(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    path = way(home, cascading, EASY)
-    answering = (await prepare(path)).answering
-    answering.begin()
-    time.sleep(0.01)
-    answering.asks_again(1000)
-    own = answering.usd_per_hour / 3600 * path.meters["mara/v3"].busy_seconds
-    answering.says_why("own answer scores 0.1")
-    answering.end(1200, paid_usd=0.002)
-    assert answering.cost_usd == pytest.approx(0.002 + own)
-    told = answering.trace_metadata()
-    assert (told["twin.route"], told["twin.version"]) == ("cascade:paid", "paid")
-    assert (told["twin.routing"], told["twin.other"]) == ("own answer scores 0.1", "own")
-    assert answering.written_by == "paid"
-    assert path.meters["mara/v3"].requests == 1
-
-
-async def test_where_the_paid_model_fails_the_own_answer_stays(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    path = way(home, cascading, EASY)
-    answering = (await prepare(path)).answering
-    answering.begin()
-    time.sleep(0.01)
-    take_back = answering.asks_again(1000)
-    take_back()
-    answering.says_why("own answer scores 0.1", missing="it failed (Timeout)")
-    answering.end(1000)
-    own = answering.usd_per_hour / 3600 * path.meters["mara/v3"].busy_seconds
-    assert answering.cost_usd == pytest.approx(own)
-    told = answering.trace_metadata()
-    assert (told["twin.route"], told["twin.other"]) == ("stable", "paid")
-    assert told["twin.degraded"] == "cascade:paid, it failed (Timeout): own answer stays"
-    assert told["twin.routing"].endswith("but it failed (Timeout)")
-
-
-async def test_only_the_call_whose_answer_went_out_is_logged(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    cascade = (await prepare(way(home, cascading, EASY))).answering.cascade
-    assert cascade is not None
-    logged: list[str] = []
-
-    def log(name: str) -> Any:
-        async def write() -> None:
-            logged.append(name)
-
-        return write
-
-    assert not cascade.may_log("mara/v3", log("own"))
-    assert not cascade.may_log("paid", log("paid"))
-    await cascade.release("paid")
-    await cascade.release("mara/v3")
-    assert logged == ["paid"]
-    assert cascade.may_log("paid", log("late"))
-    assert not cascade.may_log("mara/v3", log("late"))
 
 
 LARGER_MODEL = PricedModel("larger", "large", 0.5, 0.5, 0.0002)

@@ -28,7 +28,7 @@ from twin_resources.router.policy_file import RoutingPolicy
 from twin_resources.router.routing_decision import decide, features_of
 
 
-def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None) -> LabelArrays:
+def labels_of(found: Drawn, *, first: int = 1) -> LabelArrays:
     count = len(found.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
@@ -43,7 +43,6 @@ def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None)
         usd=np.full(count, PAID.usd),
         prompt_tokens=np.full(count, 400.0),
         answer_tokens=np.full(count, 100.0),
-        own_scores=np.full(count, np.nan) if own_scores is None else own_scores,
     )
 
 
@@ -145,34 +144,6 @@ def test_a_policy_of_something_else_lapses(
     outcome = fitted(labels_of(drawn(10, seed=5)), in_force, **change)
     assert outcome.policy is None
     assert why in outcome.withdrawn
-
-
-def telling(found: Drawn, *, noise: float) -> Floats:
-    """Scores at hand that are low where the paid model gains, but for the noise."""
-    random = np.random.default_rng(3)
-    return np.clip(0.8 - found.true + noise * random.standard_normal(len(found.true)), 0.0, 1.0)
-
-
-def test_a_cascade_is_written_only_where_it_is_cheaper_than_the_router() -> None:
-    # a gain of which a fifth of the questions tell nothing, and the answers all
-    found = drawn(600, seed=0)
-    misleading = np.arange(600)[:, None] % 5 == 0
-    vectors = np.where(misleading, np.roll(found.vectors, 1, axis=0), found.vectors)
-    blind = replace(found, vectors=vectors)
-    scores = telling(found, noise=0.05)
-    cheaper = fitted(labels_of(blind, own_scores=scores)).policy
-    without = fitted(labels_of(blind)).policy
-    assert without is not None
-    assert cheaper is not None
-    assert without.cascade is None
-    assert cheaper.cascade is not None
-    assert cheaper.cascade.certified
-    assert cheaper.cascade.usd < cheaper.step.usd
-    assert cheaper.steps == without.steps, "the router is what it is without"
-    # questions that tell all themselves need no second answer
-    noise = fitted(labels_of(found, own_scores=telling(found, noise=0.5))).policy
-    assert noise is not None
-    assert noise.cascade is None
 
 
 def pairs_of(found: Drawn, gains: Floats, *, usd: float, first: int = 1) -> LabelArrays:

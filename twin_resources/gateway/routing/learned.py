@@ -44,12 +44,6 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     policy, routed = scored.policy, scored.routed
     if routed is None:
         return replace(own, why=RoutingNote(f"not routed: {scored.lapsed}"))
-    # Not during a trial: it compares all answers of two versions, and only the better ones of
-    # one would be kept. Nor where money forces another step: then the router saves more.
-    is_alone = own.route == "stable" and own.propensity == 1.0
-    is_certified = scored.step == policy.in_force
-    if policy.cascade and is_alone and not request.asked.stream and is_certified:
-        return replace(own, why=_cascading(policy, routed))
     dearest = len(policy.models) - 1
     if routed.model == 0:
         return replace(
@@ -115,16 +109,6 @@ def _larger(snapshot: Snapshot, author: str) -> tuple[RouteDecision | None, str]
 
 def _not_held(routed: RoutingDecision) -> tuple[str, ...]:
     return () if routed.margin_held else ("margin not held: the money left allows no more",)
-
-
-def _cascading(policy: RoutingPolicy, routed: RoutingDecision) -> RoutingNote:
-    note = _note(policy, routed, other=len(policy.models) - 1)
-    return replace(
-        note,
-        reason="own answer first",
-        cascade=policy.cascade,
-        own_usd_per_million=_blended(policy, 0),
-    )
 
 
 def _blended(policy: RoutingPolicy, index: int) -> float:

@@ -13,7 +13,6 @@ place and the planted one in the own model's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,7 +21,6 @@ import polars as pl
 
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import PLANT
-from twin_resources.router.answer_score import AT_HAND
 from twin_resources.router.features import Floats
 
 TABLE = "routing_labels"
@@ -105,8 +103,6 @@ class LabelArrays:
         groups: what is left out together: the reader, else the prompt.
         gains: mean over the claims of dearer − own, shape (n, models − 1), prices rising.
         usd: what the paid answers cost, US dollars.
-        own_scores: the score at hand of the own answers (`router/answer_score.py`); NaN
-            where a label was bought before there was one.
     """
 
     label_ids: tuple[str, ...]
@@ -120,7 +116,6 @@ class LabelArrays:
     usd: Floats
     prompt_tokens: Floats
     answer_tokens: Floats
-    own_scores: Floats
 
     def __len__(self) -> int:
         return len(self.label_ids)
@@ -156,7 +151,6 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
         usd=np.asarray([row["usd"] for row in rows_with_gains], np.float64),
         prompt_tokens=np.asarray([row["prompt_tokens"] for row in rows_with_gains], np.float64),
         answer_tokens=np.asarray([row["answer_tokens"] for row in rows_with_gains], np.float64),
-        own_scores=np.asarray([_at_hand(row) for row in rows_with_gains], np.float64),
     )
 
 
@@ -186,7 +180,6 @@ def with_larger(paid: LabelArrays, larger: LabelArrays) -> LabelArrays:
         usd=paid.usd[mine],
         prompt_tokens=paid.prompt_tokens[mine],
         answer_tokens=paid.answer_tokens[mine],
-        own_scores=paid.own_scores[mine],
     )
 
 
@@ -198,12 +191,6 @@ def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[s
         for score in scores
         if score["claim"] in claims
     }
-
-
-def _at_hand(row: Mapping[str, object]) -> float:
-    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    own = (score["own"] for score in scores if score["claim"] == AT_HAND)
-    return float(next(own, math.nan))  # pyright: ignore[reportArgumentType]
 
 
 def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:
