@@ -15,15 +15,27 @@ import json
 import os
 import secrets as random_source
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twin_resources.errors import TwinError
+
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+
+# Name → what to do instead. One that stays in the environment would be read by nobody in silence.
+REMOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
+        "`twin routing` shows what the labels say of both",
+    }
+)
 
 
 class Settings(BaseSettings):
@@ -114,9 +126,6 @@ class Settings(BaseSettings):
     routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
     # What routed questions may lose against the paid model, of a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
-    # Share of an author's routed questions that go the other way by lot: readers then tell what
-    # either model is worth, and it costs about as much of the gain.
-    routing_explored: float = Field(default=0.02, ge=0, lt=0.5)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     # auto: on processors that are faster in it (`processor.py` reads it, `twin doctor` times it).
@@ -250,7 +259,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
-    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute."""
+    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute.
+
+    Raises:
+        TwinError: the environment sets what a release before had (`REMOVED`).
+    """
+    for name, instead in REMOVED.items():
+        if os.environ.get(name):
+            raise TwinError(
+                "read the settings",
+                found=f"{name}, which this release does not have",
+                next_step=instead,
+            )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})

@@ -117,7 +117,6 @@ def refit(
     embedder: str,
     judges: tuple[str, ...],
     margin: float,
-    explored: float,
 ) -> FitOutcome:
     """Fit the labels and decide what is in force.
 
@@ -162,7 +161,6 @@ def refit(
         embedder=embedder,
         judges=judges,
         margin=margin,
-        explored=explored,
         scale=scale,
         gain=fitted.model,
         steps=order,
@@ -181,8 +179,7 @@ def refit(
         and before.label_ids == fresh.label_ids
         and len(before.usd)
     ):
-        # nothing was learnt: the file stays as it is, but for the share that a person may change
-        return FitOutcome(replace(before, explored=explored), decided, order)
+        return FitOutcome(before, decided, order)  # nothing was learnt: the file stays as it is
     return FitOutcome(fresh, decided, order, withdrawn)
 
 

@@ -191,7 +191,7 @@ class RequestPath:
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or fixed.text):
             scored = await self.router.score(
-                snapshot, chat_request, chosen, found_passages=passages, trace_id=trace_id
+                snapshot, chat_request, chosen, found_passages=passages
             )
         if scored is not None:
             _, routed = await self._route(replace(request, scored=scored), snapshot)

@@ -74,7 +74,6 @@ class RoutingPolicy:
         embedder: revision; vectors of another one are not scored.
         judges: `name@revision` of those whose scores the gains are.
         margin: what may be lost against the dearest model.
-        explored: share of questions that go another way by lot.
         scale: of the features.
         gain: predicts gains over the own model.
         steps: in the fixed order.
@@ -93,7 +92,6 @@ class RoutingPolicy:
     embedder: str
     judges: tuple[str, ...]
     margin: float
-    explored: float
     scale: FeatureScale
     gain: GainModel = field(repr=False)
     steps: tuple[PriceStep, ...] = field(repr=False)
@@ -147,7 +145,6 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "embedder": policy.embedder,
         "judges": list(policy.judges),
         "margin": policy.margin,
-        "explored": policy.explored,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
         "steps": [_plain(one) for one in policy.steps],
@@ -219,7 +216,6 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         embedder=head["embedder"],
         judges=tuple(head["judges"]),
         margin=head["margin"],
-        explored=head["explored"],
         scale=FeatureScale(**head["scale"]),
         gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
         steps=steps,

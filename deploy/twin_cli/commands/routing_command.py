@@ -190,8 +190,7 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     vector = np.asarray(retrieved.vector, np.float64)
     closeness = max((passage.cosine for passage in retrieved.passages), default=0.0)
     row = features_of(policy, vector, length=len(question), closeness=closeness)
-    # past the lot: what the rule says
-    routed = decide(policy, row, point=math.nextafter(1.0, 0.0))
+    routed = decide(policy, row)
     low, high = gain_interval(routed.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
     near = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
@@ -203,7 +202,6 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
         "low": round(low, 4),
         "high": round(high, 4),
         "threshold": None if math.isinf(routed.threshold) else round(routed.threshold, 4),
-        "explored": policy.explored,
         "nearest": [
             {
                 "id": one.label_id,

@@ -265,7 +265,6 @@ def own_answers_all(stack: Stack) -> RoutingPolicy:
         embedder=embedder.revision,
         judges=("made@1",),
         margin=0.03,
-        explored=0.0,
         scale=scale_of([20, 30], [0.5, 0.6]),
         gain=GainModel(nothing, np.zeros((2, 1), np.float32), 10.0),
         steps=(step,),

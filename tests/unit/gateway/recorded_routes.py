@@ -85,9 +85,7 @@ def _fitted() -> Mapping[str, RoutingPolicy]:
     )
     return {
         "plain": plain,
-        "explored": replace(plain, explored=0.4),
         "three": three,
-        "three explored": replace(three, explored=0.5),
         "of another": replace(plain, embedder="older"),
     }
 

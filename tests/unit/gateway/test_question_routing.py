@@ -138,16 +138,6 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
     assert (easy.chosen.route, easy.chosen.propensity) == ("canary", pytest.approx(0.99))
 
 
-async def test_the_lot_puts_its_chance_on_the_trace(home: Settings) -> None:
-    explored = fitted_policy(drawn(400, seed=0), explored=0.25)
-    path = way(home, explored, EASY)
-    found = [(await prepare(path)).answering for _ in range(60)]
-    routes = {one.chosen.route: one.chosen.propensity for one in found}
-    assert routes == {"stable": 0.75, "routed:paid": 0.25}
-    by_lot = next(one for one in found if one.chosen.route == "routed:paid")
-    assert "by lot" in by_lot.trace_metadata()["twin.routing"]
-
-
 @pytest.mark.parametrize(
     ("change", "fields", "why"),
     [
@@ -285,16 +275,6 @@ async def test_of_three_models_the_cheapest_that_is_as_good_answers(
     assert path.meters["mara/v1"].requests == 1
     easy = way(home, three, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
     assert (await prepare(easy)).answering.chosen.route == "stable"
-
-
-async def test_each_of_three_models_has_its_chance_on_the_trace(
-    home: Settings, three: RoutingPolicy
-) -> None:
-    explored = replace(three, explored=0.4)
-    path = way(home, explored, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    found = [(await prepare(path)).answering for _ in range(80)]
-    routes = {one.chosen.route: round(one.chosen.propensity, 6) for one in found}
-    assert routes == {"stable": 0.6, "routed:larger": 0.2, "routed:paid": 0.2}
 
 
 @pytest.mark.parametrize(("larger", "why"), [(None, "no longer served"), (WORTH_IT, "not ready")])

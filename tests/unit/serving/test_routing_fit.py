@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, list_of, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
-from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
+from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.gateway.queueing import load_points
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
@@ -63,7 +62,6 @@ def fitted(
         "embedder": "made",
         "judges": ("topic@1",),
         "margin": MARGIN,
-        "explored": 0.02,
     }
     return refit("mara", labels, standing, **(given | change))  # pyright: ignore[reportArgumentType]
 
@@ -101,7 +99,7 @@ def test_the_same_labels_again_change_nothing(first: LabelArrays, in_force: Rout
     again = fitted(first, in_force)
     assert again.policy is not None
     assert again.policy.written_at == in_force.written_at
-    assert again.policy == replace(in_force, explored=0.02)
+    assert again.policy is in_force
 
 
 def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
@@ -176,7 +174,7 @@ def test_three_models_are_fitted_and_the_middle_one_gets_what_it_is_as_good_at()
     row = features_of(
         outcome.policy, found.vectors[hard], length=100, closeness=found.closeness[hard]
     )
-    assert outcome.policy.models[decide(outcome.policy, row, point=0.9).model].name == "larger"
+    assert outcome.policy.models[decide(outcome.policy, row).model].name == "larger"
     two = fitted(labels_of(found))
     assert two.policy is not None
     assert outcome.policy.step.usd < two.policy.step.usd
@@ -243,7 +241,7 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
     usd = (0.001,) * 9
     shown = metadata(
-        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, {}, 91, usd)
+        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
     )
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
@@ -258,29 +256,6 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert "M/G/1" in told
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
-
-
-def test_readers_votes_value_both_models_by_the_lots_answers() -> None:
-    began = datetime(2026, 11, 1, tzinfo=UTC)
-    rows = [("stable", 0.9, 0.5), ("stable", 0.9, 0.7), ("routed:paid", 0.1, 1.0)] * 4
-    rows += [("stable", 1.0, 0.0), ("alias:paid", 1.0, 0.0), ("routed:paid", None, 0.0)]
-    asked = pl.DataFrame(
-        {
-            "route": [route for route, _, _ in rows],
-            "propensity": [chance for _, chance, _ in rows],
-            "vote": [vote for _, _, vote in rows],
-            "reader": [f"r{number % 5}" for number in range(len(rows))],
-            "prompt_class": ["easy"] * len(rows),
-            "started_at": [began] * len(rows),
-        }
-    )
-    found = readers_values(asked, since=began)
-    own, paid = found["own"], found["paid"]
-    assert own.snips.value == pytest.approx(0.6)
-    assert paid.snips.value == paid.doubly_robust.value == pytest.approx(1.0)
-    for one in (own.snips, own.doubly_robust):
-        assert one.low < 0.6 < one.high
-    assert readers_values(asked, since=began + timedelta(days=1)) == {}
 
 
 def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:

@@ -48,7 +48,6 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     if routed.model == 0:
         return replace(
             own,
-            propensity=own.propensity * routed.propensity,
             degraded=(*own.degraded, *_not_held(routed)),
             why=_note(policy, routed, other=dearest),
         )
@@ -60,13 +59,11 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
         decision, problem = paid(f"{ROUTED}{name}"), request.paid_problem
         other = 0
     if decision is None or problem:
-        # it could not be drawn: the own model was certain
         missing = f"{ROUTED}{name}, {problem}: answered by own model"
         note = _note(policy, routed, other=other, but=problem or "")
         return replace(own, degraded=(*own.degraded, missing), why=note)
     return replace(
         decision,
-        propensity=routed.propensity,
         degraded=_not_held(routed),
         why=_note(policy, routed, other=other),
     )
