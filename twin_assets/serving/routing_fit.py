@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from twin_resources.quality.judges.label_rows import LabelArrays, with_larger
-from twin_resources.registry.policy import LARGER
+from twin_resources.quality.judges.label_rows import LabelArrays
 from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision
 from twin_resources.router.class_table import class_table
@@ -23,9 +22,6 @@ from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, w
 from twin_resources.router.gain import fit, folds_of
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
-# Of the paid model's labels that the larger one must have: with fewer a policy would be withdrawn
-# for want of labels that were bought already.
-LABELLED_BY_BOTH = 0.9
 FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be certified
 
 
@@ -66,46 +62,6 @@ def models_of(
         PricedModel("own", own, prices.own, prices.own, prices.own * mean / 1e6),
         PricedModel("paid", paid, prices.paid_prompt, prices.paid_answer, usd),
     )
-
-
-def list_of(
-    paid: LabelArrays,
-    larger: LabelArrays | None,
-    models: tuple[PricedModel, ...],
-    *,
-    checkpoint: str,
-    utilisation: float,
-) -> tuple[LabelArrays, tuple[PricedModel, ...], str]:
-    """The labels and the models that a policy chooses between, with the larger one where it fits.
-
-    It is left out while its labels are few beside the paid model's, which would be lost with it,
-    and where an answer of it is not dearer than an own one and cheaper than a paid one.
-
-    Args:
-        larger: its labels; `usd` is what its machine costs for the time of an answer. None: there
-            is no such model.
-        models: own and paid.
-        utilisation: measured, in [0, 1]: the machine is paid for in all of the time, and answers in
-            that share. 0: nothing was measured, and the machine's time alone is counted.
-
-    Returns:
-        Labels, models, and why the larger one is left out; empty: it is not, or there is none.
-    """
-    if larger is None or not len(larger) or not len(paid):
-        return paid, models, ""
-    both = with_larger(paid, larger)
-    if len(both) < LABELLED_BY_BOTH * len(paid):
-        message = f"the larger model has {len(both)} labels of {len(paid)}, and waits for more"
-        return paid, models, message
-    usd = float(larger.usd.mean()) / (utilisation or 1.0)
-    tokens = float((larger.prompt_tokens + larger.answer_tokens).mean())
-    own, dearest = models
-    if not own.usd < usd < dearest.usd:
-        message = f"an answer of the larger model costs ${usd:.6f}, own ${own.usd:.6f}, paid "
-        return paid, models, f"{message}${dearest.usd:.6f}: it is left out"
-    per_million = usd / max(tokens, 1.0) * 1e6
-    priced = PricedModel(LARGER, checkpoint, per_million, per_million, usd)
-    return both, (own, priced, dearest), ""
 
 
 def refit(
@@ -193,8 +149,8 @@ def _lapsed(
     """Why a policy is of something else than what answers now; empty: it is not."""
     if standing.models[0].model != models[0].model:
         return "another version is stable"
-    if [one.model for one in standing.models[1:-1]] != [one.model for one in models[1:-1]]:
-        return "another larger model answers, or none does any more"
+    if len(standing.models) != len(models):
+        return f"its labels are of {len(standing.models)} models"
     if standing.models[-1].model != models[-1].model:
         return f"the paid model was {standing.models[-1].model}"
     if standing.embedder != embedder:

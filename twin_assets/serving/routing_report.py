@@ -8,7 +8,7 @@ Without a paid model there is nothing to choose between: no file, no metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,6 @@ from twin_resources.quality.ledger.routed import (
     saved_usd,
     service_seconds,
 )
-from twin_resources.registry.policy import LARGER, larger_version
 from twin_resources.router.fixed_order import PriceStep
 from twin_resources.router.policy_file import (
     RoutingPolicy,
@@ -78,12 +77,6 @@ class RoutedAuthor:
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
     load: tuple[LoadPoint, ...] = ()
-
-    @property
-    def larger(self) -> str:
-        """Checkpoint of the larger model that the policy in force sends questions to, or empty."""
-        listed = self.policy.models if self.policy else ()
-        return next((one.model for one in listed if one.name == LARGER), "")
 
     @property
     def mark(self) -> str:
@@ -138,16 +131,6 @@ def route(
     listed = routing_fit.models_of(
         labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
     )
-    larger = larger_version(models.versions(author.slug), named=author.answer_model)
-    left_out = ""
-    if larger is not None:
-        labels, listed, left_out = routing_fit.list_of(
-            labels,
-            _larger_labels(author.slug, settings, tables, newest, larger.checkpoint, claims),
-            listed,
-            checkpoint=larger.checkpoint,
-            utilisation=_utilisation(author.slug, models),
-        )
     outcome = routing_fit.refit(
         author.slug,
         labels,
@@ -162,7 +145,6 @@ def route(
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
     routed = _told(author.slug, models, labels, outcome, unreadable)
-    routed = replace(routed, reason=f"{routed.reason}; {left_out}" if left_out else routed.reason)
     return replace(routed, load=_load(author.slug, models, settings, server, routed.answers))
 
 
@@ -268,34 +250,6 @@ def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
     )
-
-
-def _larger_labels(
-    author: str,
-    settings: Settings,
-    tables: Tables,
-    newest: Mapping[str, Any],
-    larger: str,
-    claims: tuple[str, ...],
-) -> LabelArrays | None:
-    """Labels of the larger model by the judges and the embedder of the paid one's; None: none."""
-    rows = stored_labels(tables, author).filter(
-        (pl.col("own") == newest["own"])
-        & (pl.col("paid") == larger)
-        & (pl.col("embedder") == newest["embedder"])
-        & (pl.col("judges") == newest["judges"])
-    )
-    if rows.is_empty():
-        return None
-    purchase = rows.sort("sequence").row(-1, named=True)["purchase"]
-    _, lost = _claims(rows, purchase, margin=settings.margin)
-    return None if lost else arrays_of(rows, purchase, claims)
-
-
-def _utilisation(author: str, models: Registry) -> float:
-    ledger_tables.open_tables(models.state)
-    with models.state.reading() as connection:
-        return routed_answers(connection, author, since=month_start()).utilisation
 
 
 def _load(

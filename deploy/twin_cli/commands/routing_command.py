@@ -223,9 +223,8 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
         return f"nothing is routed: {lapsed}; the job `learn_routing` learns it anew, by night"
     if policy is not None:
         step = policy.step
-        stay = " and ".join(f"the {model.name} model" for model in policy.models[:-1])
         return (
-            f"{1 - step.kept:.0%} of the questions stay with {stay}, the others go to "
+            f"{1 - step.kept:.0%} of the questions stay with the own model, the others go to "
             f"{policy.models[-1].model}; loses at most {-step.lower:.3f} of {policy.margin:g}"
         )
     most = settings.routing_labels

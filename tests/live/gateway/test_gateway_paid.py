@@ -6,7 +6,6 @@ itself, and everything that can go wrong with a provider goes wrong.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
@@ -21,15 +20,12 @@ from typing import Any
 
 import dagster as dg
 import httpx
-import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from twin_cli.commands.demo.paid_provider import PaidProvider
 from twin_cli.commands.demo.provider_answers import WORDS, Behaviour, read_bill
 
 from tests.live.gateway.stack import (
     Stack,
-    embed_passages,
     free_port,
     new_stack,
     requests_of,
@@ -52,20 +48,8 @@ from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.models.embedder.embedder import load_embedder
-from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
-from twin_resources.registry.policy import Policy, read_policy, write_policy
 from twin_resources.registry.route_names import PAID
-from twin_resources.router.features import scale_of
-from twin_resources.router.fixed_order import PriceStep
-from twin_resources.router.gain import GainModel
-from twin_resources.router.policy_file import (
-    PricedModel,
-    RoutingPolicy,
-    policy_file,
-    write_routing_policy,
-)
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -228,89 +212,6 @@ def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money)
 def write_in_voice(paid: Stack) -> None:
     """Ann answers in prose alone: this home has no post of hers that could be quoted."""
     write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
-
-
-def routes_traced(stack: Stack, told_as: str = "twin.route") -> list[tuple[str, str]]:
-    """Trace id and route of every span that waits, or what else of it is named; nothing else reads
-    this stack's outbox."""
-    outbox, found = Outbox(outbox_path(stack.settings)), list[tuple[str, str]]()
-    while (waiting := outbox.next_waiting()) is not None:
-        if waiting.kind == "trace":
-            export = ExportTraceServiceRequest.FromString(gzip.decompress(waiting.body))
-            spans = [
-                span for of in export.resource_spans for it in of.scope_spans for span in it.spans
-            ]
-            found += [
-                (span.trace_id.hex(), told.value.string_value)
-                for span in spans
-                for told in span.attributes
-                if told.key.endswith(told_as)
-            ]
-        outbox.sent(waiting)
-    outbox.close()
-    return found
-
-
-def own_answers_all(stack: Stack) -> RoutingPolicy:
-    """A policy by which the own model answers all."""
-    embedder = load_embedder(stack.settings)
-    nothing = np.zeros((2, embedder.dimension + 2), np.float32)
-    step = PriceStep(1e9, 0.0, 0.0, 0.0, 0.0, 9.0, certified=True)
-    return RoutingPolicy(
-        author="bob",
-        models=(
-            PricedModel("own", "checkpoint-1", 0.1, 0.1, 0.0001),
-            PricedModel("paid", MODEL, 0.15, 0.6, 0.001),
-        ),
-        embedder=embedder.revision,
-        judges=("made@1",),
-        margin=0.03,
-        scale=scale_of([20, 30], [0.5, 0.6]),
-        gain=GainModel(nothing, np.zeros((2, 1), np.float32), 10.0),
-        steps=(step,),
-        in_force=0,
-        label_ids=("0" * 32, "1" * 32),
-        gains=np.zeros((2, 1)),
-        cross_fitted=np.zeros((2, 1)),
-        written_at="2026-11-21T00:00:00+00:00",
-    )
-
-
-def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: Money) -> None:
-    """By a policy that sees a gain in both dearer models, which one sees everywhere."""
-    write_author(paid.settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
-    embed_passages(paid.settings, "bob")
-    made = own_answers_all(paid)
-    own, bought = made.models
-    path = policy_file(paid.settings.home, "bob")
-    fitted = replace(
-        made,
-        models=(own, PricedModel("larger", "checkpoint-2", 0.5, 0.5, 0.0002), bought),
-        gain=replace(made.gain, weights=np.full((2, 2), 0.025, np.float32)),
-        steps=(replace(made.step, weight=100.0),),
-        gains=np.zeros((2, 2)),
-        cross_fitted=np.zeros((2, 2)),
-    )
-    write_routing_policy(path, fitted)
-    paid.start_model("bob/v1")
-    paid.release("bob", 1)
-    served = read_policy(paid.settings.policy_path).authors["bob"]
-    assert served.stable is not None
-    larger = replace(served.stable, version=2, checkpoint="checkpoint-2", kind="answer_model")
-    entry = replace(served, larger=larger)
-    write_policy(paid.settings.policy_path, Policy("", "", {"bob": entry}))
-    body = asking("larger", model="twin/bob")
-    paid.wait(lambda: "routed:larger, not ready" in paid.post(body).json()["twin"]["degraded"])
-    money.settled()
-    since = Money(paid, money.provider)
-    paid.start_model("bob/v2")
-    told = paid.post(body).json()["twin"]
-    assert (told["route"], told["version"]) == ("routed:larger", "v2")
-    assert "larger" not in told["degraded"]
-    assert told["cost_usd"] > 0
-    assert '"route":"routed:larger"' in paid.post(body | {"stream": True}).text
-    assert since.settled() == since.billed() == 0
-    path.unlink()
 
 
 def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money) -> None:

@@ -61,13 +61,10 @@ def way(
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
     paid_problem: str = "",
     money: BudgetLeft | None = None,
-    larger: ServedVersion | None = None,
 ) -> RequestPath:
     live = LiveConfig(home)
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
-    arms = AuthorPolicy(
-        served(3, stable), served(4, "new") if canary else None, weights=weights, larger=larger
-    )
+    arms = AuthorPolicy(served(3, stable), served(4, "new") if canary else None, weights=weights)
     live.current = Snapshot(
         {"mara": author},
         Policy(authors={"mara": arms}),
@@ -239,48 +236,11 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     assert unpaid.current.routing == {}
 
 
-LARGER_MODEL = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
-WORTH_IT = replace(served(1, "large"), kind="answer_model")
-
-
-@pytest.fixture(scope="module")
-def three(policy: RoutingPolicy) -> RoutingPolicy:
-    """Three models: the larger one gains what the paid one does, at a fifth of the price."""
-    gain = policy.gain
-    weights = np.concatenate([gain.weights, gain.weights], axis=1)
-    return replace(
-        policy,
-        models=(policy.models[0], LARGER_MODEL, policy.models[1]),
-        gain=replace(gain, weights=weights),
-        gains=np.repeat(policy.gains, 2, axis=1),
-        cross_fitted=np.repeat(policy.cross_fitted, 2, axis=1),
-    )
-
-
-async def test_of_three_models_the_cheapest_that_is_as_good_answers(
-    home: Settings, three: RoutingPolicy
+async def test_a_policy_of_three_models_of_an_earlier_release_lapses(
+    home: Settings, policy: RoutingPolicy
 ) -> None:
-    path = way(home, three, HARD, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    answering = (await prepare(path)).answering
-    assert (answering.chosen.route, answering.chosen.server_key) == ("routed:larger", "mara/v1")
-    assert (answering.chosen.version, answering.written_by) == ("v1", "untuned")
-    assert answering.bought is None
-    assert answering.fallback is not None
-    assert answering.fallback.chosen.version == "v3"
-    answering.begin()
-    answering.end(1000)
-    told = answering.trace_metadata()
-    assert told["twin.routing"].endswith(": larger")
-    assert (told["twin.other"], told["twin.propensity"]) == ("paid", "1")
-    assert path.meters["mara/v1"].requests == 1
-    easy = way(home, three, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    assert (await prepare(easy)).answering.chosen.route == "stable"
-
-
-@pytest.mark.parametrize(("larger", "why"), [(None, "no longer served"), (WORTH_IT, "not ready")])
-async def test_without_the_larger_model_the_own_one_answers_and_says_so(
-    home: Settings, three: RoutingPolicy, larger: ServedVersion | None, why: str
-) -> None:
-    answering = (await prepare(way(home, three, HARD, larger=larger))).answering
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
-    assert answering.degraded == (f"routed:larger, {why}: answered by own model",)
+    larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
+    three = replace(policy, models=(policy.models[0], larger, policy.models[1]))
+    answering = (await prepare(way(home, three, HARD))).answering
+    assert answering.chosen.route == "stable"
+    assert "of three models" in answering.trace_metadata()["twin.routing"]

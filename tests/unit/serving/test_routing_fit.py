@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
-from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, list_of, models_of, refit
+from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.gateway.queueing import load_points
@@ -22,9 +22,7 @@ from twin_resources.quality.judges.label_rows import (
     plant_gains,
 )
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
-from twin_resources.router.features import Floats
 from twin_resources.router.policy_file import RoutingPolicy
-from twin_resources.router.routing_decision import decide, features_of
 
 
 def labels_of(found: Drawn, *, first: int = 1) -> LabelArrays:
@@ -142,63 +140,6 @@ def test_a_policy_of_something_else_lapses(
     outcome = fitted(labels_of(drawn(10, seed=5)), in_force, **change)
     assert outcome.policy is None
     assert why in outcome.withdrawn
-
-
-def pairs_of(found: Drawn, gains: Floats, *, usd: float, first: int = 1) -> LabelArrays:
-    labels = labels_of(found)
-    return replace(
-        labels,
-        gains=gains[:, None],
-        usd=np.full(len(gains), usd),
-        sequences=tuple(range(first, first + len(gains))),
-    )
-
-
-def test_three_models_are_fitted_and_the_middle_one_gets_what_it_is_as_good_at() -> None:
-    found = drawn(500, seed=0)
-    gains = found.gains[:, 0]
-    # on hard questions the larger model is as good as the paid one, but for noise
-    half = np.clip(gains + 0.1 * np.random.default_rng(1).standard_normal(500), -1.0, 1.0)
-    larger = pairs_of(found, half, usd=0.0001, first=501)
-    labels, models, why = list_of(
-        labels_of(found), larger, (OWN, PAID), checkpoint="large", utilisation=0.5
-    )
-    assert why == ""
-    assert [model.name for model in models] == ["own", "larger", "paid"]
-    assert models[1].usd == pytest.approx(0.0002)  # its machine answers in half of the time
-    assert labels.gains.shape == (500, 2)
-    assert labels.sequences[0] == 501
-    outcome = fitted(labels, models=models)
-    assert outcome.policy is not None, outcome.adopted.reason
-    hard = next(n for n, true in enumerate(found.true) if true)
-    row = features_of(
-        outcome.policy, found.vectors[hard], length=100, closeness=found.closeness[hard]
-    )
-    assert outcome.policy.models[decide(outcome.policy, row).model].name == "larger"
-    two = fitted(labels_of(found))
-    assert two.policy is not None
-    assert outcome.policy.step.usd < two.policy.step.usd
-    gone = fitted(labels_of(found), standing=outcome.policy)
-    assert "larger model" in gone.withdrawn
-
-
-def test_a_larger_model_that_cannot_be_compared_is_left_out() -> None:
-    found = drawn(200, seed=0)
-    paid, gains = labels_of(found), found.gains[:, 0]
-    models = (OWN, PAID)
-
-    def left_out(larger: LabelArrays | None, utilisation: float = 1.0) -> str:
-        labels, listed, why = list_of(
-            paid, larger, models, checkpoint="large", utilisation=utilisation
-        )
-        assert (labels, listed) == (paid, models)
-        return why
-
-    assert left_out(None) == ""
-    few = drawn(150, seed=0)
-    assert "150 labels of 200" in left_out(pairs_of(few, few.gains[:, 0], usd=0.0001))
-    # a machine that stands idle nine tenths of the time costs more than the paid model
-    assert "it is left out" in left_out(pairs_of(found, gains, usd=0.0002), utilisation=0.1)
 
 
 def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
