@@ -34,6 +34,8 @@ REMOVED: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
         "`twin routing` shows what the labels say of both",
+        "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
+        "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
     }
 )
 
@@ -134,9 +136,7 @@ class Settings(BaseSettings):
     # machine's as can share a step
     train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"  # where a training runs
-    train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
-    # host:port at which this machine is reached by those that follow it (backend local).
-    train_meeting: str = ""
+    train_machines: int = Field(default=1, ge=1)  # Ray's workers; each runs ranks / machines
     # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
     # accelerate's launcher starts them, and each imports for itself
     train_forks: bool = True

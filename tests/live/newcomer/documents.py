@@ -112,9 +112,6 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "python -m twin_cli.commands.demo.paid_provider --help", says="--bill"
     ),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
-    "python -m twin_resources.models.training_launcher.follower --machine-rank N": Typed(
-        "python -m twin_resources.models.training_launcher.follower --help", says="--machine-rank"
-    ),
     "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
         "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"
     ),
