@@ -235,7 +235,7 @@ class Settings(BaseSettings):
 
     @property
     def simulated_bill_path(self) -> Path:
-        """What the demo's simulated provider charged (`demo/paid_provider.py`)."""
+        """What the demo's simulated provider charged (`tests/simulated_provider`)."""
         return self.home / "simulated-bill.jsonl"
 
     @property

@@ -45,7 +45,7 @@ _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
 SIMULATED_MODEL = "openai/simulated"
-# What the simulated provider (`demo/paid_provider.py`) charges by default, in the words of
+# What the simulated provider (`tests/simulated_provider`) charges by default, in the words of
 # LiteLLM's map, which cannot know it: gpt-4o-mini's prices.
 _SIMULATED_PRICES = {
     "litellm_provider": "openai",

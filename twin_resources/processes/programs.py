@@ -42,6 +42,8 @@ LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
 MOST_STARTING_S = 3600.0
 """Of a program that works all the time and is never ready: it repeats something."""
 SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
+SIMULATED_PROVIDER_FOLDER = "tests/simulated_provider"
+_SIMULATED_PROVIDER_MODULE = "tests.simulated_provider.paid_provider"
 
 
 class StackEnded(TwinError):
@@ -124,12 +126,12 @@ def stack_programs(
 
 
 def simulated_provider(settings: Settings) -> tuple[str, ...]:
-    """Module and arguments of the demo's paid provider; empty: the stack has none."""
+    """Module and arguments of the demo's paid provider, which only a checkout has; empty: the stack
+    has none."""
     if settings.simulated_provider_port is None:
         return ()
     port, bill = str(settings.simulated_provider_port), str(settings.simulated_bill_path)
-    module = "twin_cli.commands.demo.paid_provider"
-    return (module, "--port", port, "--bill", bill, "--reads")
+    return (_SIMULATED_PROVIDER_MODULE, "--port", port, "--bill", bill, "--reads")
 
 
 def urls(settings: Settings) -> dict[str, str]:

@@ -15,9 +15,9 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour
 
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour
 from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels

@@ -21,8 +21,6 @@ from typing import Any
 import dagster as dg
 import httpx
 import pytest
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import WORDS, Behaviour, read_bill
 
 from tests.live.gateway.stack import (
     Stack,
@@ -31,6 +29,8 @@ from tests.live.gateway.stack import (
     requests_of,
     slow_tokens,
 )
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
 from twin_assets.serving.routing_table import paid_blended_usd

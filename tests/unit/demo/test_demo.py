@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from twin_cli.commands.demo.home import (
     HURRIED,
@@ -21,7 +24,6 @@ from twin_cli.commands.demo.home import (
 )
 from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
 from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
-from twin_cli.commands.demo.provider_answers import Behaviour
 from twin_cli.commands.demo.receipt import (
     HURRY,
     PhaseQuality,
@@ -31,10 +33,12 @@ from twin_cli.commands.demo.receipt import (
     write_receipt,
 )
 
+from tests.simulated_provider.provider_answers import Behaviour
 from twin_resources.access.paid_budget import SIMULATED_MODEL, price_of
 from twin_resources.authors import Author, read_author
+from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import withheld_keys
-from twin_resources.processes.programs import simulated_provider
+from twin_resources.processes.programs import simulated_provider, working_folder
 from twin_resources.settings import Settings
 
 CLOSED = Receipt(
@@ -197,3 +201,31 @@ def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
     assert PaidModelResult().rows() == {}
     written = receipt_table(CLOSED).columns[0].cells
     assert "simulated bill" in list(written)
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_without_a_checkout_the_demo_says_where_its_provider_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_cli.commands.demo.paid_model.working_folder", lambda: tmp_path)
+    with pytest.raises(TwinError, match="run the demo") as refused:
+        demo_settings(tmp_path)
+    assert "up.sh --demo-loop" in refused.value.next_step
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_the_stack_starts_the_provider_from_the_checkout(tmp_path: Path) -> None:
+    """As its supervisor does: the module by its name, in the folder that its programs run in."""
+    settings = demo_settings(tmp_path)
+    command = [sys.executable, "-m", *simulated_provider(settings)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(
+        command, cwd=working_folder(), env=environment, stdout=subprocess.PIPE, text=True
+    ) as provider:
+        assert provider.stdout is not None
+        address = provider.stdout.readline().strip()
+        try:
+            assert address == os.environ["OPENAI_BASE_URL"]
+            assert httpx.get(f"{address}/models").json()["data"][0]["id"] == "paid"
+        finally:
+            provider.terminate()

@@ -3,7 +3,7 @@
 Belongs here: the process and its HTTP. Does not belong here: what it answers, when it fails and
 what it charges (`provider_answers.py`), the gateway's own account, which is held against this bill.
 
-    python -m twin_cli.commands.demo.paid_provider --port 9000 --bill bill.jsonl
+    python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl
 
 It prints its address and then one line a request to the bill: `{"outcome", "prompt_tokens",
 "answer_tokens", "nano"}`, whole nano-dollars. It charges as OpenAI does: the prompt and each token
@@ -30,7 +30,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.demo.provider_answers import (
+from tests.simulated_provider.provider_answers import (
     Behaviour,
     ProviderAnswers,
     chunk_head,
@@ -194,7 +194,7 @@ def _error(message: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the process is told to end; prints the address first."""
-    parser = argparse.ArgumentParser(prog="python -m twin_cli.commands.demo.paid_provider")
+    parser = argparse.ArgumentParser(prog="python -m tests.simulated_provider.paid_provider")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bill", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
