@@ -28,12 +28,14 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
 
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
         "`twin routing` shows what the labels say of both",
+        "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
         "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
         "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
     }
@@ -113,9 +115,6 @@ class Settings(BaseSettings):
     # trained on the bundled authors hours after a first release; `off`; or a PEFT adapter's folder.
     reference_adapter: str = "auto"
     paid_model: str = ""  # the paid route exists only with a model and a budget
-    # The demo's: the stack has a simulated paid provider on this port (`openai/simulated`, beside
-    # OPENAI_BASE_URL); none: there is none.
-    simulated_provider_port: int | None = Field(default=None, ge=1, le=65_535)
     # US dollars for the paid model's answers; all limits are held before a request is sent.
     paid_budget_per_day: float | None = Field(default=None, ge=0)
     # US dollars for all that is paid: answers, teacher, judge and labels; none: no such limit.

@@ -34,6 +34,7 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.access.spending_limits import OverLimit, SpendingLimit
 from twin_resources.errors import TwinError
+from twin_resources.settings import SIMULATED_MODEL
 
 if TYPE_CHECKING:
     from twin_resources.router.pacing import BudgetLeft
@@ -44,7 +45,6 @@ _COUNTED_AS = "gpt-4o"
 _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
-SIMULATED_MODEL = "openai/simulated"
 # What the simulated provider (`tests/simulated_provider`) charges by default, in the words of
 # LiteLLM's map, which cannot know it: gpt-4o-mini's prices.
 _SIMULATED_PRICES = {

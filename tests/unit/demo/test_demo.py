@@ -34,12 +34,12 @@ from twin_cli.commands.demo.receipt import (
 )
 
 from tests.simulated_provider.provider_answers import Behaviour
-from twin_resources.access.paid_budget import SIMULATED_MODEL, price_of
+from twin_resources.access.paid_budget import price_of
 from twin_resources.authors import Author, read_author
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import withheld_keys
 from twin_resources.processes.programs import simulated_provider, working_folder
-from twin_resources.settings import Settings
+from twin_resources.settings import SIMULATED_MODEL, Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -107,7 +107,7 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
 
 
 FORCED = (
-    "TWIN_SIMULATED_PROVIDER_PORT", "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
+    "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
     "TWIN_JUDGE_MODEL", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 
@@ -163,11 +163,12 @@ def test_nobodys_money_is_spent_whatever_the_environment_names(
     settings = demo_settings(tmp_path)
     assert (settings.paid_model, settings.teacher_model) == (SIMULATED_MODEL, "")
     assert settings.paid_budget_per_day == 0.05
-    port = settings.simulated_provider_port
-    assert os.environ["OPENAI_BASE_URL"] == f"http://127.0.0.1:{port}/v1"
+    address = os.environ["OPENAI_BASE_URL"]
+    assert address.startswith("http://127.0.0.1:")
     assert "somebody" not in os.environ["OPENAI_API_KEY"]
     assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
-    assert demo_settings(tmp_path).simulated_provider_port == port, "all programs name one"
+    demo_settings(tmp_path)
+    assert os.environ["OPENAI_BASE_URL"] == address, "all programs name one"
 
 
 @pytest.mark.usefixtures("own_environment")
@@ -175,7 +176,8 @@ def test_the_provider_is_a_program_of_the_demos_stack_alone(tmp_path: Path) -> N
     assert simulated_provider(Settings(home=tmp_path)) == ()
     settings = demo_settings(tmp_path)
     arguments = simulated_provider(settings)
-    assert str(settings.simulated_provider_port) in arguments
+    assert os.environ["OPENAI_BASE_URL"].endswith(f":{arguments[2]}/v1")
+    assert simulated_provider(settings.model_copy(update={"paid_model": "openai/gpt-x"})) == ()
     assert str(settings.simulated_bill_path) in arguments
     held = withheld_keys(settings, needed_for=(), environ=os.environ)
     assert "OPENAI_API_KEY" in held, "programs that ask nobody"

@@ -23,10 +23,10 @@ from pathlib import Path
 
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
-from twin_resources.access.paid_budget import SIMULATED_MODEL
 from twin_resources.errors import TwinError
 from twin_resources.processes.programs import SIMULATED_PROVIDER_FOLDER, working_folder
 from twin_resources.registry.route_names import PAID
+from twin_resources.settings import SIMULATED_MODEL
 
 ASKED = 12  # questions that are nobody's votes: they show who answers
 LABELS = 40  # of 30 that a policy needs at least; each costs an own answer, about 2 s
@@ -39,8 +39,8 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_QUALITY_MARGIN": "0.2",
 }
 _NOT_ASKED = ("TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
-_PORT = "TWIN_SIMULATED_PROVIDER_PORT"
 _LOOPBACK = "127.0.0.1"
+_NO_KEY = "none-the-provider-is-simulated"
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ class PaidModelResult:
 def name_paid_model() -> None:
     """Put the simulated provider into the environment, from which the stack's programs have it.
 
-    Raises:
-        TwinError: this is no checkout, so there is no such provider.
-
     Whatever the environment says of a paid model, of OpenAI's address and key: the demo may not
     spend anybody's money, and another model may not be asked by this one's address.
+
+    Raises:
+        TwinError: this is no checkout, so there is no such provider.
     """
     if not (working_folder() / SIMULATED_PROVIDER_FOLDER).is_dir():
         raise TwinError(
@@ -100,10 +100,10 @@ def name_paid_model() -> None:
             "checkout's tests",
             next_step="clone the project, and run `bash deploy/up.sh --demo-loop` in it",
         )
-    os.environ.setdefault(_PORT, str(_free_port()))
     os.environ.update(SETTINGS)
-    os.environ["OPENAI_BASE_URL"] = f"http://{_LOOPBACK}:{os.environ[_PORT]}/v1"
-    os.environ["OPENAI_API_KEY"] = "none-the-provider-is-simulated"
+    if os.environ.get("OPENAI_API_KEY") != _NO_KEY:  # else it was named before: one port for all
+        os.environ["OPENAI_BASE_URL"] = f"http://{_LOOPBACK}:{_free_port()}/v1"
+        os.environ["OPENAI_API_KEY"] = _NO_KEY
     for name in _NOT_ASKED:
         os.environ.pop(name, None)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy of the environment cannot reach this machine
