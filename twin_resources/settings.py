@@ -15,15 +15,32 @@ import json
 import os
 import secrets as random_source
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from twin_resources.errors import TwinError
+
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
+
+# Name → what to do instead. One that stays in the environment would be read by nobody in silence.
+REMOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
+        "`twin routing` shows what the labels say of both",
+        "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
+        "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
+        "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
+        "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
+    }
+)
 
 
 class Settings(BaseSettings):
@@ -96,9 +113,6 @@ class Settings(BaseSettings):
     # trained on the bundled authors hours after a first release; `off`; or a PEFT adapter's folder.
     reference_adapter: str = "auto"
     paid_model: str = ""  # the paid route exists only with a model and a budget
-    # The demo's: the stack has a simulated paid provider on this port (`openai/simulated`, beside
-    # OPENAI_BASE_URL); none: there is none.
-    simulated_provider_port: int | None = Field(default=None, ge=1, le=65_535)
     # US dollars for the paid model's answers; all limits are held before a request is sent.
     paid_budget_per_day: float | None = Field(default=None, ge=0)
     # US dollars for all that is paid: answers, teacher, judge and labels; none: no such limit.
@@ -111,9 +125,6 @@ class Settings(BaseSettings):
     routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
     # What routed questions may lose against the paid model, of a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
-    # Share of an author's routed questions that go the other way by lot: readers then tell what
-    # either model is worth, and it costs about as much of the gain.
-    routing_explored: float = Field(default=0.02, ge=0, lt=0.5)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
     # auto: on processors that are faster in it (`processor.py` reads it, `twin doctor` times it).
@@ -122,9 +133,7 @@ class Settings(BaseSettings):
     # machine's as can share a step
     train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"  # where a training runs
-    train_machines: int = Field(default=1, ge=1)  # Ray: workers; each runs ranks / machines
-    # host:port at which this machine is reached by those that follow it (backend local).
-    train_meeting: str = ""
+    train_machines: int = Field(default=1, ge=1)  # Ray's workers; each runs ranks / machines
     # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
     # accelerate's launcher starts them, and each imports for itself
     train_forks: bool = True
@@ -223,7 +232,7 @@ class Settings(BaseSettings):
 
     @property
     def simulated_bill_path(self) -> Path:
-        """What the demo's simulated provider charged (`demo/paid_provider.py`)."""
+        """What the demo's simulated provider charged (`tests/simulated_provider`)."""
         return self.home / "simulated-bill.jsonl"
 
     @property
@@ -247,7 +256,18 @@ class Settings(BaseSettings):
 
 
 def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
-    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute."""
+    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute.
+
+    Raises:
+        TwinError: the environment sets what a release before had (`REMOVED`).
+    """
+    for name, instead in REMOVED.items():
+        if os.environ.get(name):
+            raise TwinError(
+                "read the settings",
+                found=f"{name}, which this release does not have",
+                next_step=instead,
+            )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})

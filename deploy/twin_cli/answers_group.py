@@ -61,13 +61,6 @@ def batch(
     author: AuthorName = "",
     model: ModelName = "",
     width: Annotated[int, typer.Option("--width", min=1, max=64, help="So many at once.")] = 2,
-    provider_batch: Annotated[
-        bool,
-        typer.Option(
-            "--provider-batch",
-            help="Rows of the paid model by its provider's batch endpoint: cheaper, within 24 h.",
-        ),
-    ] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> int:
@@ -81,7 +74,6 @@ def batch(
         author=author,
         model=model,
         width=width,
-        provider_batch=provider_batch,
         as_json=as_json,
         console=console(),
     )

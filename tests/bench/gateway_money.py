@@ -3,7 +3,7 @@
     python -m tests.bench.gateway_money --quick | --full [--json FILE]
 
 Belongs here: gateways on one home, in front of the simulated provider, and questions at once.
-Does not belong here: the provider (`demo/paid_provider.py`), CPU and load
+Does not belong here: the provider (`tests/simulated_provider`), CPU and load
 (`bench_gateway.py`).
 
 The limit is a key's, $0.0001 a day: two or three answers at the price of gpt-4o-mini, found passed
@@ -29,12 +29,12 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour
 
 from tests.bench.rows import Row, tell
 from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour
 from twin_resources.access.account import SpendingAccount, account_of
 from twin_resources.access.account_rows import NANO, spending
 from twin_resources.access.keys import KeyLimits, add_key, open_keys

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import ValidationError
 
-from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.errors import TwinError
+from twin_resources.settings import REMOVED, Settings, load_secrets, load_settings
 
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:
@@ -32,3 +33,16 @@ def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "0")
     with pytest.raises(ValidationError, match="train_ranks"):
         load_settings()
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED))
+def test_a_removed_setting_is_refused_with_what_to_do_instead(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "")
+    load_settings()
+    monkeypatch.setenv(name, "0.1")
+    with pytest.raises(TwinError, match=name) as refused:
+        load_settings()
+    assert refused.value.next_step == REMOVED[name]
+    assert name.removeprefix("TWIN_").lower() not in Settings.model_fields

@@ -55,8 +55,7 @@ def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
 def cards_of(settings: Settings) -> list[Card]:
     """The cards that a training uses here; none where it runs on other machines, which are not
     seen from here."""
-    here = settings.train_backend == "local" and settings.train_machines == 1
-    return usable_gpus() if here else []
+    return usable_gpus() if settings.train_backend == "local" else []
 
 
 def ranks_of(recipe: Recipe, settings: Settings) -> int:

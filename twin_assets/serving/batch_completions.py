@@ -16,7 +16,6 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_resources.gateway.batches.answers import Answered, Journal, check_out
 from twin_resources.gateway.batches.completing import WIDTH, BatchSum, complete
-from twin_resources.gateway.batches.provider_batches import ProviderBatches
 from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.settings import Settings
@@ -33,15 +32,12 @@ class Batch(dg.Config):
         out: the answers, .jsonl or .parquet; empty: `<questions>.answers.parquet` beside it.
         model: empty: `twin/<author>`; an alias alone (`@base`) is put behind it.
         width: requests at once.
-        provider_batch: rows of the paid model go to its provider's batch endpoint, usually at half
-            the price; the run waits for them, up to 24 hours, and one that was ended goes on.
     """
 
     questions: str = ""
     out: str = ""
     model: str = ""
     width: int = WIDTH
-    provider_batch: bool = False
 
 
 @dg.asset(
@@ -89,9 +85,6 @@ def _answer(
 ) -> tuple[BatchSum, Sequence[Answered]]:
     """Ask what the file does not hold yet, and write it; the rows are those of all questions."""
     endpoints = read_endpoints(home.home)
-    late: ProviderBatches | None = None
-    if config.provider_batch:
-        late = ProviderBatches.of(home, endpoints.gateway_key, log)
     model = config.model
     if not model or model.startswith("@"):
         model = f"twin/{author}{model}"
@@ -112,7 +105,6 @@ def _answer(
             model=model,
             width=config.width,
             on_row=tell,
-            late=late,
         )
         return done, journal.finish(one.fingerprint(model) for one in questions)
 
@@ -126,7 +118,6 @@ def _metadata(done: BatchSum, rows: Sequence[Answered]) -> dict[str, Any]:
         "refused": done.failed,
         "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
         "cost not known": sum(row["cost_usd"] is None for row in answered),
-        "by the provider's batch": done.put_off,
         "routes": dict(Counter(str(row["route"]) for row in answered)),
     }
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
-from twin_resources.access.paid_budget import tokens_of
-from twin_resources.gateway.paid_answers import PaidAnswer
+from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
@@ -32,7 +31,6 @@ from twin_resources.quality.judges.label_rows import TABLE, LabelPurchase
 from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.router.answer_score import AT_HAND, answer_score
 from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
@@ -46,76 +44,19 @@ MOST_TOKENS = 200  # of an answer: what a reader would be charged for
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
-class DearerAnswers(Protocol):
-    """Who answers in the second place of a label; `PaidAnswers` is one."""
-
-    def most_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float: ...
-    def ask(
-        self, prompts: Sequence[Sequence[Mapping[str, str]]], *, max_tokens: int
-    ) -> Sequence[PaidAnswer | None]: ...
-
-
-@dataclass(frozen=True)
-class LargerAnswers:
-    """A larger model on a machine of our own: nothing is bought, and its time is counted.
-
-    Attributes:
-        author: whose sampling it answers by.
-        serve: starts a server of it.
-        usd_per_hour: of the machine.
-    """
-
-    author: Author
-    serve: served_model.Serve
-    usd_per_hour: float
-
-    def most_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
-        """No money leaves."""
-        del prompt, max_tokens
-        return 0.0
-
-    def ask(
-        self, prompts: Sequence[Sequence[Mapping[str, str]]], *, max_tokens: int
-    ) -> list[PaidAnswer | None]:
-        """An answer a prompt with the dollars of its share of the machine's time.
-
-        Tokens are counted as OpenAI does, which is near enough for a price of them.
-        """
-        if not prompts:
-            return []
-        replies = served_model.ask_several(
-            self.serve,
-            prompts,
-            servers=1,
-            max_tokens=max_tokens,
-            frequency_penalty=self.author.frequency_penalty,
-            texts_only=True,
-        )
-        return [
-            PaidAnswer(
-                answer.text,
-                tokens_of(prompt),
-                tokens_of([{"role": "assistant", "content": answer.text}]),
-                # so many at once share the machine
-                answer.seconds / served_model.AT_ONCE / 3600 * self.usd_per_hour,
-            )
-            for prompt, answer in zip(prompts, replies, strict=True)
-        ]
-
-
 @dataclass(frozen=True)
 class LabelSources:
     """Who answers and what is known besides.
 
     Attributes:
         ask_own: answers of the stable version to rendered prompts.
-        paid: the dearer model: the paid one, or a larger one of our own.
+        paid: answers of the paid model.
         embed: vectors of questions and passages.
         readers: trace id → reader of the recorded prompts.
     """
 
     ask_own: AskOwn
-    paid: DearerAnswers
+    paid: PaidAnswers
     embed: Embed
     readers: Mapping[str, str]
 
@@ -376,7 +317,7 @@ class _Work:
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(shown, bought), pl.List(label_rows.SCORED)),
+            pl.Series("scores", self._scores(shown), pl.List(label_rows.SCORED)),
             *(
                 pl.Series(name, [getattr(one, name) if one else 0 for one in bought], kind)
                 for name, kind in (
@@ -390,13 +331,8 @@ class _Work:
     def _scores(
         self,
         shown: Sequence[tuple[JudgedAnswer, JudgedAnswer]],
-        bought: Sequence[PaidAnswer | None],
     ) -> list[list[dict[str, object]]]:
-        # what the gateway can tell of an answer by itself, for the cascade; none of a plant
-        scores: list[list[dict[str, object]]] = [
-            [{"claim": AT_HAND, "own": _at_hand(own), "paid": _at_hand(paid)}] if answer else []
-            for (own, paid), answer in zip(shown, bought, strict=True)
-        ]
+        scores: list[list[dict[str, object]]] = [[] for _ in shown]
         flat = [one for pair in shown for one in pair]
         for member in self._panel.members:
             if not member.certified:
@@ -427,10 +363,6 @@ class _Work:
         question = redact(prompt.question, region=self._author.language).text
         prompt = replace(prompt, question=question)
         return [dict(one) for one in rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)]
-
-
-def _at_hand(answered: JudgedAnswer) -> float:
-    return answer_score(answered.answer, answered.passages)
 
 
 def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:

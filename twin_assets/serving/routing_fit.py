@@ -13,20 +13,15 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from twin_resources.quality.judges.label_rows import LabelArrays, with_larger
-from twin_resources.registry.policy import LARGER
+from twin_resources.quality.judges.label_rows import LabelArrays
 from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision
-from twin_resources.router.cascade import asks_again, cascade_step
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, rows, scale_of
 from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, with_own
 from twin_resources.router.gain import fit, folds_of
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
-# Of the paid model's labels that the larger one must have: with fewer a policy would be withdrawn
-# for want of labels that were bought already.
-LABELLED_BY_BOTH = 0.9
 FEWEST = 30  # labels: below that there is nothing to fit, and nothing could be certified
 
 
@@ -69,46 +64,6 @@ def models_of(
     )
 
 
-def list_of(
-    paid: LabelArrays,
-    larger: LabelArrays | None,
-    models: tuple[PricedModel, ...],
-    *,
-    checkpoint: str,
-    utilisation: float,
-) -> tuple[LabelArrays, tuple[PricedModel, ...], str]:
-    """The labels and the models that a policy chooses between, with the larger one where it fits.
-
-    It is left out while its labels are few beside the paid model's, which would be lost with it,
-    and where an answer of it is not dearer than an own one and cheaper than a paid one.
-
-    Args:
-        larger: its labels; `usd` is what its machine costs for the time of an answer. None: there
-            is no such model.
-        models: own and paid.
-        utilisation: measured, in [0, 1]: the machine is paid for in all of the time, and answers in
-            that share. 0: nothing was measured, and the machine's time alone is counted.
-
-    Returns:
-        Labels, models, and why the larger one is left out; empty: it is not, or there is none.
-    """
-    if larger is None or not len(larger) or not len(paid):
-        return paid, models, ""
-    both = with_larger(paid, larger)
-    if len(both) < LABELLED_BY_BOTH * len(paid):
-        message = f"the larger model has {len(both)} labels of {len(paid)}, and waits for more"
-        return paid, models, message
-    usd = float(larger.usd.mean()) / (utilisation or 1.0)
-    tokens = float((larger.prompt_tokens + larger.answer_tokens).mean())
-    own, dearest = models
-    if not own.usd < usd < dearest.usd:
-        message = f"an answer of the larger model costs ${usd:.6f}, own ${own.usd:.6f}, paid "
-        return paid, models, f"{message}${dearest.usd:.6f}: it is left out"
-    per_million = usd / max(tokens, 1.0) * 1e6
-    priced = PricedModel(LARGER, checkpoint, per_million, per_million, usd)
-    return both, (own, priced, dearest), ""
-
-
 def refit(
     author: str,
     labels: LabelArrays,
@@ -118,7 +73,6 @@ def refit(
     embedder: str,
     judges: tuple[str, ...],
     margin: float,
-    explored: float,
 ) -> FitOutcome:
     """Fit the labels and decide what is in force.
 
@@ -156,14 +110,13 @@ def refit(
             why = "the policy in force leaves more to the own model, and stands"
             decided = replace(decided, adopted=False, reason=why)
     if not decided.adopted or decided.step is None:
-        return FitOutcome(_with_cascade(standing, labels), decided, order, withdrawn)
+        return FitOutcome(standing, decided, order, withdrawn)
     fresh = RoutingPolicy(
         author=author,
         models=models,
         embedder=embedder,
         judges=judges,
         margin=margin,
-        explored=explored,
         scale=scale,
         gain=fitted.model,
         steps=order,
@@ -182,33 +135,8 @@ def refit(
         and before.label_ids == fresh.label_ids
         and len(before.usd)
     ):
-        # nothing was learnt: the file stays as it is, but for the share that a person may change
-        policy_kept = _with_cascade(replace(before, explored=explored), labels)
-        return FitOutcome(policy_kept, decided, order)
-    return FitOutcome(_with_cascade(fresh, labels), decided, order, withdrawn)
-
-
-def _with_cascade(policy: RoutingPolicy | None, labels: LabelArrays) -> RoutingPolicy | None:
-    """The policy with the cascade that all labels certify, if that is cheaper than its own point.
-
-    Each of the two loses more than the margin with a chance of at most α. One that was in force
-    ends as well where the labels show that it loses more.
-    """
-    known = np.isfinite(labels.own_scores)
-    if policy is None or not known.any():
-        return policy
-    gains, scores = labels.gains[known, -1], labels.own_scores[known]
-    own, paid = policy.models[0], policy.models[-1]
-    step = cascade_step(scores, gains, own_usd=own.usd, paid_usd=paid.usd, margin=policy.margin)
-    if step is not None:
-        # kept answers lose what the paid ones would have gained
-        lost = [
-            0.0 if asks_again(step, score) else -float(gain)
-            for score, gain in zip(scores, gains, strict=True)
-        ]
-        if step.usd >= policy.step.usd or adoption.fallen(lost, margin=policy.margin):
-            step = None
-    return policy if step == policy.cascade else replace(policy, cascade=step)
+        return FitOutcome(before, decided, order)  # nothing was learnt: the file stays as it is
+    return FitOutcome(fresh, decided, order, withdrawn)
 
 
 def _lapsed(
@@ -221,8 +149,8 @@ def _lapsed(
     """Why a policy is of something else than what answers now; empty: it is not."""
     if standing.models[0].model != models[0].model:
         return "another version is stable"
-    if [one.model for one in standing.models[1:-1]] != [one.model for one in models[1:-1]]:
-        return "another larger model answers, or none does any more"
+    if len(standing.models) != len(models):
+        return f"its labels are of {len(standing.models)} models"
     if standing.models[-1].model != models[-1].model:
         return f"the paid model was {standing.models[-1].model}"
     if standing.embedder != embedder:

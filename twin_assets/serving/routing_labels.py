@@ -3,20 +3,16 @@
 Belongs here: finding out whether anything may be bought, the judges, and telling what was.
 Does not belong here: buying (`labelling.py`), what follows from the labels (`routing_policy`).
 
-Where a tuned version has beaten an answer model, that larger one answers the same prompts too.
 Nothing is bought without a sum: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's configuration.
 A label costs one answer of the paid model; each has its price in the table.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import labelling, shadow_prompts
@@ -35,7 +31,6 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.quality.judges.label_rows import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.policy import larger_version
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -115,7 +110,7 @@ def _nothing_to_buy(
 
 @dataclass(frozen=True)
 class _Buyer:
-    """One materialization: labels of the paid model, and of a larger one on the same prompts."""
+    """One materialization: labels of the paid model."""
 
     author: Author
     home: Settings
@@ -146,50 +141,25 @@ class _Buyer:
             self.embedder.embed,
             self._readers(),
         )
-        buying = partial(
-            labelling.buy,
+        purchase_made = labelling.buy(
             author,
             stable,
-            panel=panel,
-            tables=self.tables,
-            margin=home.margin,
-            log=self.say,
-        )
-        purchase_made = buying(
             prompts,
+            panel=panel,
             purchase=purchase,
+            tables=self.tables,
             sources=sources,
             most_labels=most,
             most_usd=max(0.0, limit - spent),
+            margin=home.margin,
+            log=self.say,
         )
-        summary = _stand(purchase_made, limit)
-        larger = larger_version(self.models.versions(author.slug), named=author.answer_model)
-        if larger is None or not purchase_made.labels:
-            return purchase_made.data_version, summary
-        answers = labelling.LargerAnswers(
-            author, lambda: self._serve(larger), home.self_hosted_usd_per_hour
-        )
-        more = buying(
-            self._labelled(prompts, purchase_made.purchase),
-            purchase=replace(purchase, paid=larger.checkpoint),
-            sources=replace(sources, paid=answers),
-            most_labels=purchase_made.labels,  # of the same prompts
-            most_usd=math.inf,
-        )
-        summary |= {"larger_model": f"v{larger.version}", "labels_of_larger": more.labels}
-        return more.data_version, summary
+        return purchase_made.data_version, _stand(purchase_made, limit)
 
     def _readers(self) -> Mapping[str, str]:
         """Trace id → reader of the recorded prompts."""
         prompts = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
-
-    def _labelled(
-        self, prompts: Sequence[shadow_prompts.ShadowPrompt], purchase: str
-    ) -> list[shadow_prompts.ShadowPrompt]:
-        stored = labelling.stored_labels(self.tables, self.author.slug)
-        known = set(stored.filter(pl.col("purchase") == purchase)["prompt_id"].to_list())
-        return [prompt for prompt in prompts if prompt.prompt_id in known]
 
     def _serve(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
         return self.servers.serve_version(version)

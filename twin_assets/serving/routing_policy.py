@@ -15,7 +15,7 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_assets.serving import routing_report, routing_table
 from twin_resources.authors import Author, read_author
-from twin_resources.registry.policy import LARGER, AuthorPolicy
+from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -44,7 +44,7 @@ def routing_policy(
     routed = routing_report.route(
         read_author(settings, author), settings, tables, registry, server=server
     )
-    table = _with_larger(policy, routed.larger, registry, author)
+    table = dict(policy.routing)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), routed.mark)),
         metadata={
@@ -66,18 +66,6 @@ def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy
     return models.change_routing(
         author.slug, lambda before: routing_table.with_divert(decided, before, stable=version)
     ).authors[author.slug]
-
-
-def _with_larger(
-    policy: AuthorPolicy, checkpoint: str, models: Registry, author: str
-) -> dict[str, Any]:
-    """The table with the larger version that the fit has chosen, or without one."""
-    table = dict(policy.routing)
-    larger = models.by_checkpoint(checkpoint, author=author) if checkpoint else None
-    if (f"v{larger.version}" if larger else None) == table.get(LARGER):
-        return table
-    models.change_routing(author, lambda before: routing_table.with_larger(before, larger))
-    return routing_table.with_larger(table, larger)
 
 
 def _digest(*parts: Any) -> str:

@@ -8,14 +8,13 @@ Without a paid model there is nothing to choose between: no file, no metadata.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
@@ -34,11 +33,7 @@ from twin_resources.quality.ledger.routed import (
     saved_usd,
     service_seconds,
 )
-from twin_resources.registry.policy import LARGER, larger_version
-from twin_resources.registry.route_names import PAID, ROUTED
-from twin_resources.router.class_table import ClassGain
 from twin_resources.router.fixed_order import PriceStep
-from twin_resources.router.off_policy import PolicyValue, doubly_robust, predicted_rewards, snips
 from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_file,
@@ -58,19 +53,6 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
-class ReadersValue:
-    """One model on all questions, valued twice: the two rest on different things.
-
-    Attributes:
-        snips: by the propensities alone.
-        doubly_robust: with what labels and other readers' votes predict besides.
-    """
-
-    snips: PolicyValue
-    doubly_robust: PolicyValue
-
-
-@dataclass(frozen=True)
 class RoutedAuthor:
     """An author's routing after a fit.
 
@@ -80,7 +62,6 @@ class RoutedAuthor:
         policy: in force; None: nothing is routed.
         steps: of the newest fit, for the frontier.
         answers: of this month, and since the policy in force was written.
-        readers: what readers' votes say of each model on all questions, from the lot's answers.
         own_since: answers of the own model since then.
         paid_usd: of the paid answers to labels like those that the own model answers.
         load: tokens a month and p95 by utilisation; empty: too little was measured.
@@ -93,24 +74,16 @@ class RoutedAuthor:
     labels: int = 0
     missing: int = 0
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
-    readers: Mapping[str, ReadersValue] = field(default_factory=dict[str, "ReadersValue"])
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
     load: tuple[LoadPoint, ...] = ()
-
-    @property
-    def larger(self) -> str:
-        """Checkpoint of the larger model that the policy in force sends questions to, or empty."""
-        listed = self.policy.models if self.policy else ()
-        return next((one.model for one in listed if one.name == LARGER), "")
 
     @property
     def mark(self) -> str:
         """Changes when the policy in force does."""
         if self.policy is None:
             return ""
-        identity = f"{self.policy.written_at} {self.policy.in_force} {self.policy.explored}"
-        return f"{identity} {self.policy.cascade.weight}" if self.policy.cascade else identity
+        return f"{self.policy.written_at} {self.policy.in_force}"
 
 
 def route(
@@ -158,16 +131,6 @@ def route(
     listed = routing_fit.models_of(
         labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
     )
-    larger = larger_version(models.versions(author.slug), named=author.answer_model)
-    left_out = ""
-    if larger is not None:
-        labels, listed, left_out = routing_fit.list_of(
-            labels,
-            _larger_labels(author.slug, settings, tables, newest, larger.checkpoint, claims),
-            listed,
-            checkpoint=larger.checkpoint,
-            utilisation=_utilisation(author.slug, models),
-        )
     outcome = routing_fit.refit(
         author.slug,
         labels,
@@ -176,21 +139,13 @@ def route(
         embedder=newest["embedder"],
         judges=tuple(newest["judges"]),
         margin=settings.quality_margin,
-        explored=settings.routing_explored,
     )
     if outcome.policy is None:
         path.unlink(missing_ok=True)
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
     routed = _told(author.slug, models, labels, outcome, unreadable)
-    routed = replace(routed, reason=f"{routed.reason}; {left_out}" if left_out else routed.reason)
-    routed = replace(routed, load=_load(author.slug, models, settings, server, routed.answers))
-    if outcome.policy is None or not tables.exists("interactions", author.slug):
-        return routed
-    written = datetime.fromisoformat(outcome.policy.written_at)
-    interactions = tables.read("interactions", author.slug)
-    values = readers_values(interactions, since=written, classes=outcome.policy.classes)
-    return replace(routed, readers=values)
+    return replace(routed, load=_load(author.slug, models, settings, server, routed.answers))
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
@@ -216,14 +171,7 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
             "margin": policy.margin,
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
             "loses_at_most": round(-policy.step.lower, 4),
-            "explored": policy.explored,
-            "whole_answers_asked_again": round(policy.cascade.kept, 3) if policy.cascade else "no",
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
-            "readers_value": {
-                name: f"SNIPS {_interval(one.snips)}, doubly robust "
-                f"{_interval(one.doubly_robust)}, {one.snips.readers} readers"
-                for name, one in routed.readers.items()
-            },
             "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
         }
     if routed.steps:
@@ -238,46 +186,6 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
     return entries
 
 
-def readers_values(
-    interactions: pl.DataFrame, *, since: datetime, classes: Sequence[ClassGain] = ()
-) -> dict[str, ReadersValue]:
-    """What readers' votes say each model is worth on all questions, by name of the model.
-
-    Only answers that a policy has routed count: every model had a chance, which is on the trace. A
-    model without a vote is left out.
-
-    Args:
-        interactions: rows of the asset `interactions`.
-        classes: gains of the dearest model by class: the shape of what is predicted of it.
-    """
-    routed = pl.col("route").str.starts_with(ROUTED)
-    mine = interactions.filter(
-        pl.col("vote").is_not_null()
-        & (pl.col("started_at") >= since)
-        & (pl.col("route").is_in(["stable", "canary"]) | routed)
-        & (pl.col("propensity") > 0.0)
-        & (pl.col("propensity") < 1.0)
-    ).with_columns(
-        model=pl.when(routed).then(pl.col("route").str.strip_prefix(ROUTED)).otherwise(pl.lit(OWN))
-    )
-    rewards, propensities = mine["vote"].to_numpy(), mine["propensity"].to_numpy()
-    readers = mine["reader"].to_list()
-    gains = {row.prompt_class: row.gain for row in classes}
-    shape = np.asarray([gains.get(name, 0.0) for name in mine["prompt_class"].to_list()])
-    values: dict[str, ReadersValue] = {}
-    for name in sorted(set(mine["model"].to_list())):
-        given = (mine["model"] == name).to_numpy()
-        predicted = predicted_rewards(
-            rewards, propensities, given, readers, shape=shape if name == PAID else 0.0 * shape
-        )
-        sample = (rewards, propensities, given.astype(np.float64), readers)
-        values[name] = ReadersValue(
-            snips(*sample),
-            doubly_robust(*sample, predicted=predicted, predicted_policy=predicted),
-        )
-    return values
-
-
 def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
     """The table of classes as Markdown."""
     gains = {row.prompt_class: row for row in policy.classes}
@@ -290,10 +198,6 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
             f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
         )
     return "\n".join(lines)
-
-
-def _interval(value: PolicyValue) -> str:
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
 def load_rows(load: Sequence[LoadPoint]) -> str:
@@ -346,34 +250,6 @@ def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
     )
-
-
-def _larger_labels(
-    author: str,
-    settings: Settings,
-    tables: Tables,
-    newest: Mapping[str, Any],
-    larger: str,
-    claims: tuple[str, ...],
-) -> LabelArrays | None:
-    """Labels of the larger model by the judges and the embedder of the paid one's; None: none."""
-    rows = stored_labels(tables, author).filter(
-        (pl.col("own") == newest["own"])
-        & (pl.col("paid") == larger)
-        & (pl.col("embedder") == newest["embedder"])
-        & (pl.col("judges") == newest["judges"])
-    )
-    if rows.is_empty():
-        return None
-    purchase = rows.sort("sequence").row(-1, named=True)["purchase"]
-    _, lost = _claims(rows, purchase, margin=settings.margin)
-    return None if lost else arrays_of(rows, purchase, claims)
-
-
-def _utilisation(author: str, models: Registry) -> float:
-    ledger_tables.open_tables(models.state)
-    with models.state.reading() as connection:
-        return routed_answers(connection, author, since=month_start()).utilisation
 
 
 def _load(

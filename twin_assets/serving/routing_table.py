@@ -23,10 +23,10 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.registry.policy import ANCHOR, LARGER, live_divert
+from twin_resources.registry.policy import ANCHOR, live_divert
 
 if TYPE_CHECKING:
-    from twin_resources.registry.moves import ModelVersion
+    pass
 
 SCHEMA = 1
 # With two passages a prompt has about 450 tokens and an answer about 120.
@@ -73,26 +73,15 @@ def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
     """The table with what the loop diverted (`retraining/rerouting.py`), while that holds, with the
-    readers' share for the anchor, and with the larger model until the fit says otherwise: its
-    server would be ended in between.
+    readers' share for the anchor.
 
     Args:
         before: the table that stands.
         stable: number of the stable version; the divert of another one is dropped.
     """
     divert = live_divert(before, stable)
-    kept = {key: before[key] for key in (LARGER, ANCHOR) if key in before}
+    kept = {ANCHOR: before[ANCHOR]} if ANCHOR in before else {}
     return {**table, **kept, "divert": dict(divert)} if divert else {**table, **kept}
-
-
-def with_larger(before: Mapping[str, Any], larger: ModelVersion | None) -> dict[str, Any]:
-    """The table with the version that a fitted policy sends questions to besides the stable one.
-
-    Args:
-        larger: None: the policy in force sends none.
-    """
-    table = {name: value for name, value in before.items() if name != LARGER}
-    return table | ({LARGER: f"v{larger.version}"} if larger is not None else {})
 
 
 def cost_report(

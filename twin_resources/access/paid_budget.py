@@ -34,6 +34,7 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.access.spending_limits import OverLimit, SpendingLimit
 from twin_resources.errors import TwinError
+from twin_resources.settings import SIMULATED_MODEL
 
 if TYPE_CHECKING:
     from twin_resources.router.pacing import BudgetLeft
@@ -44,16 +45,13 @@ _COUNTED_AS = "gpt-4o"
 _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
-SIMULATED_MODEL = "openai/simulated"
-# What the simulated provider (`demo/paid_provider.py`) charges by default, in the words of
-# LiteLLM's map, which cannot know it: gpt-4o-mini's prices, half of them in a batch.
+# What the simulated provider (`tests/simulated_provider`) charges by default, in the words of
+# LiteLLM's map, which cannot know it: gpt-4o-mini's prices.
 _SIMULATED_PRICES = {
     "litellm_provider": "openai",
     "mode": "chat",
     "input_cost_per_token": 0.15e-6,
     "output_cost_per_token": 0.60e-6,
-    "input_cost_per_token_batches": 0.075e-6,
-    "output_cost_per_token_batches": 0.30e-6,
     "cache_read_input_token_cost": 0.15e-6,
     "cache_creation_input_token_cost": 0.15e-6,
 }
@@ -86,22 +84,6 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
             next_step="name a model with a known price in TWIN_PAID_MODEL, or leave it empty",
         ) from error
     return float(prompt_usd + answer_usd)
-
-
-def batch_price_of(model: str, *, prompt_tokens: int, answer_tokens: int) -> tuple[float, bool]:
-    """What a paid model asks for that many tokens in a batch, US dollars, and whether that is a
-    price of batches; where LiteLLM's map has none it is `price_of`: no discount is made up.
-
-    Raises:
-        TwinError: the map knows no price for it.
-    """
-    named = price_of(model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
-    known: Mapping[str, Any] = {**_priced().get_model_info(model)}
-    prompt_usd = known.get("input_cost_per_token_batches")
-    answer_usd = known.get("output_cost_per_token_batches")
-    if prompt_usd is None or answer_usd is None:
-        return named, False
-    return prompt_tokens * float(prompt_usd) + answer_tokens * float(answer_usd), True
 
 
 @cache

@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
 
-from twin_resources.access.provider_batch_rows import BatchRow, at_providers
 from twin_resources.authors import list_authors, read_author
 from twin_resources.erasure.checkpoint_folders import trained_on
 from twin_resources.erasure.data_store import Installation
@@ -179,20 +178,7 @@ def _traces_of(instance: Installation, gone: ErasureTarget) -> tuple[set[str], s
             trace_ids.add(one.trace_id)
         if one.provider:
             providers[one.trace_id] = one.provider
-    for model, row in at_providers(instance.state):  # their traces are written when they come back
-        if is_put_off(row, gone):
-            trace_ids.add(row.trace_id)
-            providers[row.trace_id] = model
     return trace_ids, {f"{providers[trace]} {trace}" for trace in trace_ids & providers.keys()}
-
-
-def is_put_off(row: BatchRow, gone: ErasureTarget) -> bool:
-    """Whether a row of a provider's batch asks the author, is the reader's, or holds the post."""
-    if gone.author and row.author != gone.author:
-        return False
-    if gone.subject.kind == "reader":
-        return row.reader == gone.subject.name
-    return gone.whole_author or gone.is_among([dict(row.request), row.record])
 
 
 def _shows(row: Any, gone: ErasureTarget) -> bool:

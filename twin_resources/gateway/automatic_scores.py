@@ -3,12 +3,15 @@
 Belongs here: support of the answer by its passages, seconds, dollars, how near its quotations lie
 and from where on one is shown, what the guards found; their names and ids.
 Does not belong here: readers' feedback (`feedback.py`), judges (they read what was asked as well).
-What support is: `router/answer_score.py`.
+
+Support is lexical: it sees invented names and numbers and no wrong logic. Word overlap against the
+source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,12 +19,23 @@ from twin_resources.gateway.guard_record import guard_scores
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
-from twin_resources.router.answer_score import support
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
 # Of their own, so that who reads what readers and judges said need not page through these.
 ENVIRONMENT = "measured"
+_LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
+
+
+def support(answer: str, passages: str) -> float | None:
+    """Share of the answer's distinct words of four letters and more that the passages hold, 0–1.
+
+    None: the answer has no such word, or there are no passages.
+    """
+    words = set(_LONGER_WORD.findall(answer.lower()))
+    if not words or not passages.strip():
+        return None
+    return len(words & set(_LONGER_WORD.findall(passages.lower()))) / len(words)
 
 
 def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:

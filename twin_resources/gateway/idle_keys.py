@@ -14,7 +14,6 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,9 +51,6 @@ _WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
 )
 BATCH_MARK = "twin.batch"
 """The entry of `metadata` by which `twin batch` says that no reader asks this."""
-BATCH_ROW = "twin.batch_row"
-"""The entry by which it names a row that may wait for a provider's batch: 32 hexadecimal digits."""
-_ROW = re.compile(r"[0-9a-f]{32}")
 READERS = ("user", "safety_identifier")
 """Keys that name a reader; OpenAI replaces the first by the second."""
 MAX_READER_CHARACTERS = 200
@@ -64,12 +60,11 @@ IDLE_KEYS = _NAMED | _WITHOUT_EFFECT.keys() | set(READERS)
 @dataclass(frozen=True)
 class IdleKeys:
     """What was read of them: `user`, empty where nobody is named, whether the question is of a
-    batch, what has no effect, and the batch's row that may wait (`BATCH_ROW`), empty: none may."""
+    batch, and what has no effect."""
 
     user: str
     batch: bool
     ignored: tuple[str, ...]
-    batch_row: str = ""
 
 
 def read_idle(body: Mapping[str, Any]) -> IdleKeys:
@@ -97,11 +92,9 @@ def read_idle(body: Mapping[str, Any]) -> IdleKeys:
     metadata = body.get("metadata")
     sent = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
     batch = sent.get(BATCH_MARK) == "true"
-    row = sent.get(BATCH_ROW, "") if batch else ""
-    row = row if isinstance(row, str) and _ROW.fullmatch(row) else ""
-    if sent in ({BATCH_MARK: "true"}, {BATCH_MARK: "true", BATCH_ROW: row}):
+    if sent == {BATCH_MARK: "true"}:
         ignored.discard("metadata")
-    return IdleKeys(_reader(body), batch, tuple(sorted(ignored)), row)
+    return IdleKeys(_reader(body), batch, tuple(sorted(ignored)))
 
 
 def _reader(body: Mapping[str, Any]) -> str:

@@ -23,18 +23,15 @@ from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
-from twin_resources.access.account import Reservation
 from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
-from twin_resources.gateway.authentication import RefusedByPlugin, key_of
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.early_opening import READER_LEFT, current
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
-from twin_resources.gateway.putting_off import LateAnswer, PuttingOff
 from twin_resources.gateway.read_ahead import ReadAhead
 from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
@@ -44,7 +41,6 @@ from twin_resources.gateway.request_body import (
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.response_format import not_kept
-from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.gateway.supported_prose import (
     headed_stream,
     support_answer,
@@ -70,16 +66,13 @@ class TwinPlugin(CustomLogger):
         *,
         watch: CanaryWatch,
         find_router: Callable[[], Any],
-        putting_off: PuttingOff | None = None,
     ) -> None:
-        """`budget` and `putting_off` are there when a paid route is; `find_router` gives LiteLLM's
-        router."""
+        """`budget` is there when a paid route is; `find_router` gives LiteLLM's router."""
         super().__init__()
         self.path = path
         self.budget = budget
         self.watch = watch
         self._find_router = find_router
-        self._putting_off = putting_off
         self._in_flight: OrderedDict[str, RequestRecord] = OrderedDict()
 
     def record(self, call_id: object) -> RequestRecord | None:
@@ -98,8 +91,6 @@ class TwinPlugin(CustomLogger):
         answering = prepared.answering
         self._remember(data["litellm_call_id"], answering)
         _rewrite(data, prepared)
-        if prepared.completion is not None:
-            data["mock_response"] = dict(prepared.completion)  # LiteLLM takes it as the model's
         if answering.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
         if answering.fallback is not None:
@@ -116,15 +107,9 @@ class TwinPlugin(CustomLogger):
 
         Raises:
             Refused: see `RequestPath.prepare`; 429 or 503 the paid model was named and cannot be
-                paid for; 202 it is put off.
+                paid for.
         """
-        late = await self._late(question, key)
-        if late is not None:
-            prepared = _prepared_again(late)
-            prepared.answering.prose = self.path.prose_note(prepared.answering)
-            prepared.answering.bought = self._paid_before(late)
-        else:
-            prepared = await self._with_money(await self.path.prepare(question, key), key)
+        prepared = await self._with_money(await self.path.prepare(question, key), key)
         prepared.answering.sampling = prepared.sampling
         return prepared
 
@@ -134,15 +119,11 @@ class TwinPlugin(CustomLogger):
         A question that was not sent there by name is prepared anew without it where that fails.
 
         Raises:
-            Refused: 429 or 503; the client named the paid model. 202 it is put off.
+            Refused: 429 or 503; the client named the paid model.
         """
         answering = prepared.answering
         if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
             return prepared
-        if answering.asked.batch_row and self._putting_off is not None:
-            raise await self._putting_off.put_off(
-                answering, key, messages=prepared.messages, sampling=prepared.sampling
-            )
         try:
             answering.bought = await self.budget.reserve(
                 key,
@@ -156,26 +137,6 @@ class TwinPlugin(CustomLogger):
             unpaid = "budget used up" if error.status == 429 else "budget unreadable"
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
         return prepared
-
-    async def _late(self, chat_request: ChatRequest, key: Key) -> LateAnswer | None:
-        """The answer of a request that was put off; None: it is asked for the first time."""
-        if not chat_request.batch_row or self._putting_off is None:
-            return None
-        snapshot = self.path.live.current
-        check_reach(snapshot, chat_request, key)
-        late = await self._putting_off.find(
-            chat_request, key, snapshot.authors[chat_request.author]
-        )
-        if late is not None:
-            await self._putting_off.told(late.row)
-        return late
-
-    def _paid_before(self, late: LateAnswer) -> PaidCall | None:
-        """Its call, which the batch's reservation has settled."""
-        if self.budget is None:
-            return None
-        settled = Reservation(0, "answer", late.row.author, late.row.key, "", late.usd)
-        return PaidCall(self.budget, settled, 0, usd=late.usd)
 
     def _remember(self, call_id: str, answering: RequestRecord) -> None:
         while len(self._in_flight) >= _MOST_REMEMBERED:
@@ -192,72 +153,13 @@ class TwinPlugin(CustomLogger):
         answering = self.record(data.get("litellm_call_id"))
         if answering is None:
             return response
-        try:
-            if answering.cascade is not None:
-                response = await self._cascaded(answering, response, key_of(user_api_key_dict))
-            self._end(answering, response)
-            self.watch.ended(answering, answered=True)
-            end_prose(answering, response)
-            await support_answer(answering, response)
-            guard_answer(answering, response)
-        finally:
-            if answering.cascade is not None:
-                await answering.cascade.release(answering.chosen.server_key)
+        self._end(answering, response)
+        self.watch.ended(answering, answered=True)
+        end_prose(answering, response)
+        await support_answer(answering, response)
+        guard_answer(answering, response)
         without_inner_fields(response)
         return _put_twin_field(answering, _opened(answering, response))
-
-    async def _cascaded(self, answering: RequestRecord, response: Any, key: Key) -> Any:
-        """The own answer, or the paid model's where that one scores low and money allows it."""
-        cascade = answering.cascade
-        if cascade is None or self.budget is None:
-            return response
-        text = str(response.choices[0].message.content or "")
-        again, why = cascade.verdict(text, [source.text for source in answering.sources])
-        if not again:
-            answering.says_why(why)
-            return response
-        if answering.asked.batch_row and self._putting_off is not None:
-            answering.asks_again(usage_of(response).get("total", 0))
-            answering.says_why(why)
-            put_off = await self._putting_off.put_off(
-                answering, key, messages=cascade.messages, sampling=answering.sampling
-            )
-            self.forget(answering.call_id)
-            raise RefusedByPlugin(put_off)
-        try:
-            bought = await self.budget.reserve(
-                key,
-                answering.asked.author,
-                cascade.messages,
-                max_tokens=int(answering.sampling["max_tokens"]),
-            )
-        except Refused as error:
-            unpaid = "budget used up" if error.status == 429 else "budget unreadable"
-            answering.says_why(why, missing=unpaid)
-            return response
-        answering.bought = bought
-        take_back = answering.asks_again(usage_of(response).get("total", 0))
-        try:
-            anew = await self._find_router().acompletion(
-                model=PAID,
-                messages=[dict(message) for message in cascade.messages],
-                num_retries=0,  # a second attempt would be a second purchase
-                timeout=DIVERTED_TIMEOUT_S,
-                litellm_call_id=answering.call_id,
-                proxy_server_request={"headers": {"traceparent": answering.traceparent}},
-                **answering.sampling,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever failed, the own answer is there
-            bought.failed(error)
-            take_back()
-            answering.says_why(why, missing=f"it failed ({type(error).__name__})")
-            return response
-        except BaseException:
-            bought.left()  # the reader has gone, and the provider computes
-            take_back()
-            raise
-        answering.says_why(why)
-        return anew
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: UserAPIKeyAuth, response: Any, request_data: dict[str, Any]
@@ -434,10 +336,6 @@ class TwinPlugin(CustomLogger):
         if answering.bought is not None and answering.drawn is None and not answering.is_over:
             answering.bought.ended(getattr(response, "usage", None))
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
-
-
-def _prepared_again(late: LateAnswer) -> PreparedRequest:
-    return PreparedRequest(late.answering, late.messages, late.sampling, "", late.completion)
 
 
 def _paid_for(answering: RequestRecord) -> float | None:

@@ -10,7 +10,6 @@ per reference.
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import Any
 
 from twin_resources.access.account import account_of
@@ -26,7 +25,6 @@ from twin_resources.gateway.found_passages import passages_of
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.plugin import TwinPlugin
-from twin_resources.gateway.putting_off import PuttingOff
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
@@ -69,10 +67,6 @@ def _paid_budget() -> PaidBudget | None:
     return PaidBudget(account, model=settings.paid_model)
 
 
-def _putting_off() -> PuttingOff | None:
-    return PuttingOff(partial(State.open, settings.state_address)) if budget is not None else None
-
-
 def _flush() -> None:
     """What waits to be written, before the process ends."""
     if budget is not None:
@@ -107,7 +101,7 @@ prices = TokenPrices(path.meters, settings.self_hosted_usd_per_hour, _paid_price
 origins = Origins.read(settings.allowed_origins)
 admission = Admission(settings.requests_per_key, settings.requests_per_server)
 watch = CanaryWatch(live, _roll_back)
-plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router, putting_off=_putting_off())
+plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
 following = Following(

@@ -20,7 +20,7 @@ from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestio
 from twin_resources.gateway.routing.learned import why_lapsed
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.router.pacing import BudgetLeft, SpendingPace
-from twin_resources.router.routing_decision import decide, features_of, point_of
+from twin_resources.router.routing_decision import decide, features_of
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
@@ -50,7 +50,6 @@ class QuestionRouter:
         chosen: RouteDecision,
         *,
         found_passages: FoundPassages,
-        trace_id: str,
     ) -> ScoredQuestion | None:
         """The policy's word on a question.
 
@@ -58,7 +57,6 @@ class QuestionRouter:
             chosen: before the passages were looked for; nothing is scored where none of the
                 author's own versions was drawn.
             found_passages: with the question's vector.
-            trace_id: its digits are the lot.
 
         Returns:
             None where the author has no policy, or nothing is scored.
@@ -78,7 +76,7 @@ class QuestionRouter:
             closeness=found_passages.closeness,
         )
         step = await self._step(policy)
-        routed = decide(policy, row, point=point_of(trace_id), step=step)
+        routed = decide(policy, row, step=step)
         # about as many tokens as an answer of the labels had: the real ones are known afterwards
         self._pace(policy).see(self.clock(), np.asarray(routed.gains), policy.prices)
         return ScoredQuestion(policy, routed=routed, step=step)

@@ -87,7 +87,6 @@ class ChatRequest:
         user: whom the client names as its reader, or empty.
         ignored: what was sent and has no effect whoever is asked, by name.
         batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
-        batch_row: the row of it that may wait for a provider's batch; empty: it is answered now.
     """
 
     model: str
@@ -104,7 +103,6 @@ class ChatRequest:
     user: str = ""
     ignored: tuple[str, ...] = ()
     batch: bool = False
-    batch_row: str = ""
 
     @property
     def searches(self) -> tuple[str, ...]:
@@ -163,8 +161,6 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
     admitted_fields: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
     if idle.batch:
         admitted_fields["batch"] = True
-    if idle.batch_row:
-        admitted_fields["batch_row"] = idle.batch_row
     return passed | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
@@ -220,7 +216,6 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         user=str(admitted_fields.get("user", "")),
         ignored=tuple(admitted_fields.get("ignored", ())),
         batch=bool(admitted_fields.get("batch")),
-        batch_row="" if stream else str(admitted_fields.get("batch_row", "")),
     )
 
 

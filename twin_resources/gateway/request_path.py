@@ -27,7 +27,6 @@ from twin_resources.authors.answer_forms import (
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.errors import TwinError
 from twin_resources.gateway import safety
-from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.front_desk import answer_of, kind_of, other_language_text
@@ -47,7 +46,6 @@ from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import Fallback, RequestRecord, new_trace_id
 from twin_resources.gateway.response_format import not_taken
-from twin_resources.gateway.routing.arms import paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.rules import choose, fallback_of
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -66,7 +64,7 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, render
-from twin_resources.registry.route_names import BASE, CASCADED, DRAFT, FRONT_DESK, PAID, QUOTES
+from twin_resources.registry.route_names import BASE, DRAFT, FRONT_DESK, PAID, QUOTES
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -88,14 +86,12 @@ class PreparedRequest:
         sampling: what was sent, over the author's defaults.
         fixed_answer: what answers a refused topic, is the program's own, or quotes; empty: a model
             answers.
-        completion: the answer that it has already, where it was put off; None: it is asked now.
     """
 
     answering: RequestRecord
     messages: list[dict[str, str]]
     sampling: Mapping[str, Any]
     fixed_answer: str
-    completion: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -195,7 +191,7 @@ class RequestPath:
         trace_id, scored = new_trace_id(), None
         if not (form.is_fixed or fixed.text):
             scored = await self.router.score(
-                snapshot, chat_request, chosen, found_passages=passages, trace_id=trace_id
+                snapshot, chat_request, chosen, found_passages=passages
             )
         if scored is not None:
             _, routed = await self._route(replace(request, scored=scored), snapshot)
@@ -259,7 +255,7 @@ class RequestPath:
             trace_id=trace_id,
             routing=routing,
         )
-        answering.prose = self.prose_note(answering)
+        answering.prose = self._prose_note(answering)
         sampling = _sampling(chat_request, author)
 
         def rendered(
@@ -292,26 +288,6 @@ class RequestPath:
         if not answering.is_fixed:
             answering.fallback = self._fallback(
                 snapshot, chat_request, chosen, lambda by: rendered(by, history, whole)
-            )
-        if routing is not None and routing.cascade is not None:
-            view = provider_view(chat_request, passages, author)
-            again = paid(f"{CASCADED}{PAID}", prose=chosen.prose)
-            shown = (view.asked, view.found)
-            turns, _ = self._fitting(
-                snapshot,
-                view.asked,
-                again,
-                rendered(DEFAULT_TEMPLATE, (), shown),
-                answer_tokens=sampling["max_tokens"],
-            )
-            answering.cascade = Cascade(
-                routing.cascade,
-                again,
-                DEFAULT_TEMPLATE.hash,
-                rendered(DEFAULT_TEMPLATE, turns, shown),
-                self.paid_model,
-                view.saw,
-                view.missing,
             )
         return PreparedRequest(
             answering=answering,
@@ -374,7 +350,7 @@ class RequestPath:
         stable = _drafted(stable, chat_request)
         return Fallback(stable, template.hash, rendered(template), meter)
 
-    def prose_note(self, answering: RequestRecord) -> ProseNote:
+    def _prose_note(self, answering: RequestRecord) -> ProseNote:
         """Why prose is not shown, or what of it may be."""
         asked, release = answering.asked, answering.chosen.prose
         if answering.declined or answering.withheld or answering.answer == "not_written_about":

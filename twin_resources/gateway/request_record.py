@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets as random_source
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -23,7 +23,6 @@ from urllib.parse import quote
 from twin_resources.access.paid_budget import PaidCall
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
-from twin_resources.gateway.cascading import Cascade
 from twin_resources.gateway.cost import Throughput, answer_usd
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
 from twin_resources.gateway.guard_record import GuardRecord
@@ -117,10 +116,6 @@ class RequestRecord:
         routing: why this model answers, where a fitted policy has decided; None: none has.
         drawn: who was chosen first, once the fallback has taken over; None: nobody failed.
         bought: the paid call that was made for it; None: none was.
-        cascade: the paid answer that may replace a whole own one; None: none may.
-        own_usd: what the own answer has cost that the paid model's replaces.
-        provider_batch: the batch, by our name, in which a provider answered it later; empty: it
-            was answered at once.
         is_told: its span is written.
         begun_anew: how often it was begun again after a failure, by whomever.
         is_opened: its stream was begun before the model was asked (`early_opening.py`).
@@ -166,9 +161,6 @@ class RequestRecord:
     quote_score: float | None = None
     quote_threshold: float | None = None
     bought: PaidCall | None = None
-    cascade: Cascade | None = None
-    own_usd: float = 0.0
-    provider_batch: str = ""
     is_told: bool = False
     begun_anew: int = 0
     is_opened: bool = False
@@ -204,7 +196,7 @@ class RequestRecord:
         if tokens and self.routing is not None and self.routing.other:
             self.other_usd = self.routing.other_usd(tokens)
         if paid_usd is not None:
-            self.cost_usd = paid_usd + self.own_usd
+            self.cost_usd = paid_usd
         elif tokens and not self.is_fixed and self.tokens_per_second > 0:
             self.cost_usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
@@ -232,60 +224,6 @@ class RequestRecord:
         self.drawn, self.chosen = self.chosen, self.fallback.chosen
         self.template, self.meter = self.fallback.template, self.fallback.meter
         self.degraded = (*self.degraded, how)
-
-    def says_why(self, why: str, *, missing: str = "") -> None:
-        """What came of the cascade.
-
-        Args:
-            missing: why the paid model was not asked, or gave nothing; empty: the own answer is
-                good enough.
-        """
-        if self.routing is None or self.cascade is None:
-            return
-        reason = f"{why}; but {missing}" if missing else why
-        self.routing = replace(self.routing, reason=reason)
-        if missing:
-            message = f"{self.cascade.paid.route}, {missing}: own answer stays"
-            self.degraded = (*self.degraded, message)
-
-    def asks_again(self, tokens: int) -> Callable[[], None]:
-        """The paid model is asked anew, in the own one's place; what both cost is counted.
-
-        Args:
-            tokens: of the own answer and its prompt.
-
-        Returns:
-            What takes it back where the paid model gives no answer.
-        """
-        if self.cascade is None or self.routing is None:
-            raise ValueError("no cascade was prepared")
-        cascade = self.cascade
-        chosen, template, routing, degraded = (
-            self.chosen,
-            self.template,
-            self.routing,
-            self.degraded,
-        )
-        if self.meter is not None:
-            self.meter.end(tokens)
-            self.tokens_per_second = self.meter.tokens_per_second
-            self.meter = None
-        if tokens and self.tokens_per_second > 0:
-            self.own_usd = answer_usd(
-                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
-            )
-        self.chosen, self.template = cascade.paid, cascade.template
-        self.provider, self.provider_saw = cascade.provider, cascade.provider_saw
-        self.degraded = (*degraded, cascade.held_back) if cascade.held_back else degraded
-        self.routing = replace(
-            routing, other="own", other_usd_per_million=routing.own_usd_per_million
-        )
-
-        def take_back() -> None:
-            self.chosen, self.template, self.degraded = chosen, template, degraded
-            self.routing, self.own_usd = routing, 0.0
-
-        return take_back
 
     @property
     def can_be_begun_anew(self) -> bool:
@@ -483,7 +421,6 @@ class RequestRecord:
             "twin.other_usd": _number(self.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.asked.batch else "",
-            "twin.provider_batch": self.provider_batch,
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from fastapi import HTTPException
@@ -24,12 +23,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from twin_resources.gateway import safety
 from twin_resources.gateway.automatic_scores import automatic_scores
 from twin_resources.gateway.config import SPAN_DELAY_MS
-from twin_resources.gateway.plugin import TwinPlugin, called_server, usage_of
+from twin_resources.gateway.plugin import TwinPlugin, usage_of
 from twin_resources.gateway.request_body import ALLOWED_KEYS
 from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.trace_outbox import OutboxExporter
 from twin_resources.gateway.tracing import span_attributes
-from twin_resources.registry.route_names import PAID
 
 
 class TraceLogger(LangfuseOtelLogger):
@@ -86,14 +84,10 @@ class TraceLogger(LangfuseOtelLogger):
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """Of two calls in a cascade the one whose answer went out is logged, once that is known."""
-        log = partial(super().async_log_success_event, kwargs, response_obj, start_time, end_time)
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
-        cascade = answering.cascade if answering is not None else None
         if answering is not None and answering.is_opened and answering.is_told:
             return  # its reader has left, and `log_opening` has told it
-        if cascade is None or cascade.may_log(called_server(kwargs), log):
-            await log()
+        await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
@@ -114,8 +108,8 @@ class TraceLogger(LangfuseOtelLogger):
         `async_post_call_failure_hook` tells. So it is of a reader who has left, which the proxy
         itself raises."""
         answering = self._plugin.record(kwargs.get("litellm_call_id"))
-        if answering is None or (answering.cascade is not None and called_server(kwargs) == PAID):
-            return False  # a paid answer that failed: the own one stays, and the trace is of that
+        if answering is None:
+            return False
         by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
         # of one that was begun, `log_opening` tells it
         opened = answering.is_opened and not answering.is_prose_begun

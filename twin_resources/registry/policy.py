@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SCHEMA_NUMBER = 1
 ANCHOR = "anchor"  # an arm, and key of a routing table
-LARGER = "larger"  # key of a routing table, and name of that model in a fitted policy
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
 
 
@@ -95,8 +94,6 @@ class AuthorPolicy:
             stable.
         routing: what the asset `routing_policy` and the loop wrote.
         divert: None: no class is diverted, or the version that fell is stable no longer.
-        larger: the answer model that the stable version has beaten, where the fitted routing policy
-            sends it questions; None: it sends it none.
         anchor: an earlier version that answers a share of the readers, so that their scores can be
             compared with the stable version's; None: none does.
     """
@@ -106,7 +103,6 @@ class AuthorPolicy:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
     divert: Reroute | None = None
-    larger: ServedVersion | None = None
     anchor: ServedVersion | None = None
 
 
@@ -159,10 +155,6 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
         weights = {"stable": 1.0 - share, "canary": share}
     standing = live_divert(routing, stable.version if stable else None)
     divert = _divert(registry, versions, standing)
-    # only while the routing table names it: it takes the memory of a second model
-    version = larger_version(versions) if stable and LARGER in routing else None
-    named = version if version and routing[LARGER] == f"v{version.version}" else None
-    larger = _served(named, registry) if named else None
     anchor, share = anchor_now(versions, routing)
     if anchor is not None:
         weights = {"stable": 1.0 - share, ANCHOR: share}
@@ -172,7 +164,6 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
         weights=weights,
         routing=dict(routing),
         divert=divert,
-        larger=larger,
         anchor=_served(anchor, registry) if anchor else None,
     )
 
@@ -204,28 +195,6 @@ def may_be_anchor(item: ModelVersion) -> bool:
     its evidence, nothing was forgotten of it, and a server of ours answers by it."""
     fit = item.state == "retired" and not item.tainted and not item.forced
     return fit and not item.is_answer_model and bool(item.base_gguf)
-
-
-def larger_version(
-    versions: Sequence[ModelVersion], *, named: str | None = None
-) -> ModelVersion | None:
-    """The answer model that a tuned stable version has beaten, if a server of ours can answer by
-    it: the newest one, untainted.
-
-    None while an answer model is stable itself: then it is the own model.
-
-    Args:
-        named: what the author's file names now; another one answers no more. None: not known.
-    """
-    if any(item.state == "stable" and item.is_answer_model for item in versions):
-        return None
-    fit = [
-        item
-        for item in versions
-        if item.is_answer_model and item.state == "retired" and not item.tainted and item.base_gguf
-        if named is None or item.base == named
-    ]
-    return fit[-1] if fit else None
 
 
 def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
@@ -344,6 +313,5 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
         weights=entry["weights"],
         routing=entry["routing"],
         divert=divert,
-        larger=_read_served(entry[LARGER]) if entry.get(LARGER) else None,
         anchor=_read_served(entry[ANCHOR]) if entry.get(ANCHOR) else None,
     )

@@ -14,5 +14,5 @@ FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias of prose that is shown although it is not released
 DIVERTED = "divert:"  # and the place, in a route
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
-CASCADED = "cascade:"  # and the model that answered anew what the own one had answered badly
+CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered anew
 DOWN = "down:"  # and who answers while no server of ours is ready

@@ -74,7 +74,6 @@ class RoutingPolicy:
         embedder: revision; vectors of another one are not scored.
         judges: `name@revision` of those whose scores the gains are.
         margin: what may be lost against the dearest model.
-        explored: share of questions that go another way by lot.
         scale: of the features.
         gain: predicts gains over the own model.
         steps: in the fixed order.
@@ -86,8 +85,6 @@ class RoutingPolicy:
         classes: the table for people.
         last_sequence: of the labels; later ones have not been fitted to.
         written_at: ISO 8601, UTC.
-        cascade: for whole answers, in the place of the steps; None: none is certified that is
-            cheaper. Files of before have none.
     """
 
     author: str
@@ -95,7 +92,6 @@ class RoutingPolicy:
     embedder: str
     judges: tuple[str, ...]
     margin: float
-    explored: float
     scale: FeatureScale
     gain: GainModel = field(repr=False)
     steps: tuple[PriceStep, ...] = field(repr=False)
@@ -107,7 +103,6 @@ class RoutingPolicy:
     last_sequence: int = 0
     written_at: str = ""
     usd: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
-    cascade: PriceStep | None = None
 
     @property
     def step(self) -> PriceStep:
@@ -150,11 +145,9 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "embedder": policy.embedder,
         "judges": list(policy.judges),
         "margin": policy.margin,
-        "explored": policy.explored,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
         "steps": [_plain(one) for one in policy.steps],
-        "cascade": _plain(policy.cascade) if policy.cascade else None,
         "in_force": policy.in_force,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],
@@ -214,7 +207,6 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
 
 def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
     steps = tuple(_step_of(one) for one in cast("list[dict[str, Any]]", head["steps"]))
-    cascade = head.get("cascade")
     in_force = int(head["in_force"])
     if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
         raise ValueError(f"step {in_force} of {len(steps)} in force")
@@ -224,7 +216,6 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         embedder=head["embedder"],
         judges=tuple(head["judges"]),
         margin=head["margin"],
-        explored=head["explored"],
         scale=FeatureScale(**head["scale"]),
         gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
         steps=steps,
@@ -236,5 +227,4 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         last_sequence=head["last_sequence"],
         written_at=head["written_at"],
         usd=arrays.get("usd", np.zeros(0)),
-        cascade=_step_of(cascade) if cascade else None,
     )

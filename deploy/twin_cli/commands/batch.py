@@ -17,7 +17,6 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.subject import choose_author
 from twin_resources.gateway.batches.answers import Answered, Journal, check_out
 from twin_resources.gateway.batches.completing import BatchSum, complete
-from twin_resources.gateway.batches.provider_batches import ProviderBatches
 from twin_resources.gateway.batches.questions import read_questions
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import counted
@@ -35,7 +34,6 @@ def run_batch(
     author: str,
     model: str,
     width: int,
-    provider_batch: bool = False,
     as_json: bool,
     console: Console,
 ) -> int:
@@ -43,11 +41,10 @@ def run_batch(
 
     Args:
         model: overrides `twin/<author>`; an alias alone (`@base`) is put behind it.
-        provider_batch: rows of the paid model go to its provider's batch endpoint.
 
     Raises:
         TwinError: a file cannot be read or written, no stack, or the gateway stopped answering:
-            the same command goes on where it was. No batch endpoint, or no money left for it.
+            the same command goes on where it was.
     """
     check_out(out)
     rows, broken = read_questions(questions)
@@ -55,14 +52,6 @@ def run_batch(
     if not model or model.startswith("@"):
         model = f"twin/{choose_author(settings, author).slug}{model}"
     clock = StageClock(console)
-    late: ProviderBatches | None = None
-    if provider_batch:
-
-        def log(text: str) -> None:
-            if not as_json:
-                clock.say(text)
-
-        late = ProviderBatches.of(settings, endpoints.gateway_key, log)
     if not as_json:
         for one in broken[:SHOWN_BROKEN]:
             clock.say(f"{one.place} is left out: {one.found}", style="yellow")
@@ -91,7 +80,6 @@ def run_batch(
                 model=model,
                 width=width,
                 on_row=report,
-                late=late,
             )
         journal.finish(one.fingerprint(model) for one in rows)
     finally:
@@ -110,8 +98,6 @@ def _said(total: BatchSum, out: Path) -> str:
         parts.append(f"{total.kept} kept of an earlier run")
     if total.failed:
         parts.append(f"{total.failed} refused (column `error`)")
-    if total.put_off:
-        parts.append(f"{total.put_off} of them by the provider's batch")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(total.routes.items()))
     if routes:
         parts.append(f"by route: {routes}")

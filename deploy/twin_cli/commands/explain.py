@@ -61,11 +61,6 @@ def explanation_tree(explanation: Explanation) -> Tree:
     facts = ("route", "propensity", "class", "cost_usd", "template", "degraded")
     named = [f"{name} {trace[f'twin.{name}']}" for name in facts if trace.get(f"twin.{name}")]
     tree.add(Text("decided by: " + ", ".join(named)))
-    if trace.get("twin.provider_batch"):
-        message = (
-            f"answered later, by the provider's batch endpoint ({trace['twin.provider_batch']})"
-        )
-        tree.add(Text(message))
     if trace.get("twin.routing"):
         why = tree.add(Text(f"why this model: {trace['twin.routing']}"))
         if trace.get("twin.other") and trace.get("twin.other_usd"):

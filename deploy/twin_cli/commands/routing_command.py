@@ -88,7 +88,6 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "classes": [],
         "point": None,
         "frontier": [],
-        "cascade": None,
         "saved_usd": None,
         "minutes_margin_not_held": 0,
         "utilisation": 0.0,
@@ -129,7 +128,6 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "margin": policy.margin,
         "point": _point(policy, policy.in_force),
         "frontier": [_point(policy, index) for index in range(len(policy.steps))],
-        "cascade": _cascade(policy),
         "saved_usd": {"value": usd, "low": low, "high": high},
     }
 
@@ -192,8 +190,7 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     vector = np.asarray(retrieved.vector, np.float64)
     closeness = max((passage.cosine for passage in retrieved.passages), default=0.0)
     row = features_of(policy, vector, length=len(question), closeness=closeness)
-    # past the lot: what the rule says
-    routed = decide(policy, row, point=math.nextafter(1.0, 0.0))
+    routed = decide(policy, row)
     low, high = gain_interval(routed.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
     near = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
@@ -205,7 +202,6 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
         "low": round(low, 4),
         "high": round(high, 4),
         "threshold": None if math.isinf(routed.threshold) else round(routed.threshold, 4),
-        "explored": policy.explored,
         "nearest": [
             {
                 "id": one.label_id,
@@ -227,9 +223,8 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
         return f"nothing is routed: {lapsed}; the job `learn_routing` learns it anew, by night"
     if policy is not None:
         step = policy.step
-        stay = " and ".join(f"the {model.name} model" for model in policy.models[:-1])
         return (
-            f"{1 - step.kept:.0%} of the questions stay with {stay}, the others go to "
+            f"{1 - step.kept:.0%} of the questions stay with the own model, the others go to "
             f"{policy.models[-1].model}; loses at most {-step.lower:.3f} of {policy.margin:g}"
         )
     most = settings.routing_labels
@@ -314,19 +309,6 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     }
 
 
-def _cascade(policy: RoutingPolicy) -> dict[str, Any] | None:
-    """Whole answers: from which score at hand on the own one is kept; None: no cascade."""
-    step = policy.cascade
-    if step is None:
-        return None
-    return {
-        "kept_above": round(-step.weight, 4),
-        "asked_again": round(step.kept, 4),
-        "usd_per_1000_answers": round(1_000 * step.usd, 6),
-        "loses_at_most": round(-step.lower, 4),
-    }
-
-
 def _pace(settings: Settings) -> float:
     """Tokens in a busy second of the fastest own server; 0: not measured."""
     try:
@@ -374,12 +356,6 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"in force: {point['to_own']:.0%} to the own model, "
             f"{dollars(point['usd_per_1000_answers'])} for 1,000 answers, loss {point['loss']:.3f}"
-        )
-    if (cascade := summary["cascade"]) is not None:
-        lines.append(
-            f"whole answers: the own model first, {cascade['asked_again']:.0%} asked again (score "
-            f"up to {cascade['kept_above']:.3f}), "
-            f"{dollars(cascade['usd_per_1000_answers'])} for 1,000"
         )
     if saved is not None:
         lines.append(

@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
 from tests.graph.judges.test_judged_interactions import promote
 from tests.queued_notices import queued_notices
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_assets.feedback.judged_interactions import COLUMNS
 from twin_assets.feedback.judging_traces import score_name

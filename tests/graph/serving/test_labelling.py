@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,9 +15,9 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour
 
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour
 from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
@@ -39,11 +38,10 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.gateway.paid_answers import PaidAnswers
-from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.label_rows import arrays_of, with_larger
+from twin_resources.quality.judges.label_rows import arrays_of
 from twin_resources.quality.judges.language_model import LanguageModelJudge
 from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
 from twin_resources.quality.judges.panel import Panel, PanelJudge, differences
@@ -222,35 +220,9 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
     assert found.usd.tolist() == pytest.approx([price] * 25)
     assert found.groups.count("reader") == 3
-    assert np.isfinite(found.own_scores).all()
     assert all(-1.0 <= value <= 1.0 for value in found.closeness)
     strings = [name for name, kind in rows.schema.items() if kind == pl.String]
     assert "Oil thickens" not in str(rows.select(strings).to_dicts())
-
-
-def test_a_larger_model_of_our_own_answers_the_same_prompts(
-    home: Settings, tables: Tables, seller: Seller
-) -> None:
-    shop = Shop(home, tables)
-    first = shop.buy(labels=12)
-    spent = shop.account.spent(period="month", purpose="label").usd
-    server = RunningServer(f"http://127.0.0.1:{seller.server_port}/v1", "large", "", None, "")
-    larger = labelling.LargerAnswers(ADA, lambda: nullcontext(server), usd_per_hour=3600.0)
-    purchase = labelling.purchase_of(ADA, VERSION, shop.panel, paid="large", embedder="made")
-    sources = labelling.LabelSources(shop.ask_own, larger, embed, {})
-    more = labelling.buy(
-        ADA, VERSION, PROMPTS, shop.panel, purchase, tables=tables, sources=sources,
-        most_labels=12, most_usd=math.inf, margin=0.1, log=lambda _: None,
-    )  # fmt: skip
-    assert (more.labels, more.purchase != first.purchase) == (12, True)
-    assert shop.account.spent(period="month", purpose="label").usd == spent, "nothing was bought"
-    rows = labelling.stored_labels(tables, "ada")
-    paid, its = (arrays_of(rows, name, ("general",)) for name in (first.purchase, more.purchase))
-    assert (its.usd > 0).all(), "its machine's seconds are counted"
-    assert (its.prompt_tokens > its.answer_tokens).all()
-    both = with_larger(paid, its)
-    assert both.gains.shape == (12, 2)
-    assert both.label_ids == paid.label_ids
 
 
 def test_a_sum_and_a_limit_end_it_before_they_are_passed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -17,7 +16,6 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
-from twin_resources.models.serving.fleet import wanted_versions
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import LabelPurchase
 from twin_resources.registry.policy import read_policy
@@ -152,12 +150,8 @@ def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
     return "c1"
 
 
-def bought(home: Settings, own: str, *, count: int, spoiled: int = 0, larger: str = "") -> None:
-    """Store labels of made questions, the last of them as plants that the judges fail on.
-
-    Args:
-        larger: checkpoint of a model that is as good as the paid one at a fifth of its price.
-    """
+def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
+    """Store labels of made questions, the last of them as plants that the judges fail on."""
     found, purchase = (
         drawn(count, seed=0),
         LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
@@ -175,12 +169,6 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0, larger: st
             "scores": scores, "prompt_tokens": 400, "answer_tokens": 100, "usd": 0.001,
         }  # fmt: skip
         asked.append(purchase.row(number + 1, "recorded", f"{number:032x}") | rest)
-    if larger:
-        other = replace(purchase, paid=larger)
-        asked += [
-            row | other.row(count + n, "recorded", row["prompt_id"]) | {"usd": 0.0002}
-            for n, row in enumerate(list(asked), start=1)
-        ]
     for number in range(spoiled):
         plant = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
         worse = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
@@ -261,44 +249,3 @@ def test_a_paid_model_without_a_price_is_said(
     monkeypatch.setenv("TWIN_PAID_MODEL", "seller/unpriced")
     with pytest.raises(TwinError, match="price of seller/unpriced"):
         materialize(instance, "ada")
-
-
-def test_a_beaten_answer_model_is_served_while_the_policy_sends_it_questions(
-    home: Settings, instance: dg.DagsterInstance, paying: str
-) -> None:
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    registry.register(
-        author="ada", checkpoint="large", folder="", adapter_gguf=None, base="/models/large.gguf",
-        base_gguf="/models/large.gguf", template="t", dataset_version="", kind="answer_model",
-    )  # fmt: skip
-    registry.move("ada", 2, "stable", actor="test", reason="named", force=True)
-    registry.register(
-        author="ada", checkpoint="c3", folder="", adapter_gguf=None, base="", base_gguf="",
-        template="t", dataset_version="d",
-    )  # fmt: skip
-    registry.move("ada", 3, "refused", actor="test", reason="to force it")
-    registry.move("ada", 3, "stable", actor="test", reason="it has won", force=True)
-    write_author(home, Author("ada", "Ada", answer_model="/models/large.gguf"))
-    bought(home, "c3", count=350)
-    assert materialize(instance, "ada")["routed"] is True
-    assert read_policy(home.policy_path).authors["ada"].larger is None, "it has no labels yet"
-    assert list(wanted_versions(read_policy(home.policy_path))) == ["ada/v3"]
-
-    bought(home, "c3", count=350, larger="large")
-    told = materialize(instance, "ada")
-
-    policy = read_routing_policy(policy_file(home.home, "ada"))
-    assert [model.name for model in policy.models] == ["own", "larger", "paid"], told["why"]
-    assert told["routing"]["larger"] == "v2"
-    served = read_policy(home.policy_path)
-    assert sorted(wanted_versions(served)) == ["ada/v2", "ada/v3"]
-    again = materialize(instance, "ada")
-    assert again["data_version"] == told["data_version"]
-    assert again["routing"]["larger"] == "v2"
-
-    write_author(home, Author("ada", "Ada"))  # `twin up --answer-model none`
-    told = materialize(instance, "ada")
-    assert "larger" not in told["routing"]
-    assert list(wanted_versions(read_policy(home.policy_path))) == ["ada/v3"]
-    policy = read_routing_policy(policy_file(home.home, "ada"))
-    assert [model.name for model in policy.models] == ["own", "paid"]

@@ -131,6 +131,21 @@ def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
         assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
+def test_a_table_that_no_code_reads_any_more_goes_with_the_texts_in_it(store_url: str) -> None:
+    state = State.open(store_url)
+    with state.transaction() as connection:
+        put(connection, 1)
+        connection.execute(sa.text("CREATE TABLE provider_batch_rows (request TEXT)"))
+        connection.execute(sa.text("INSERT INTO provider_batch_rows VALUES ('How much oil?')"))
+    state.close()
+    for _ in range(2):
+        again = State.open(store_url)
+        with again.reading() as connection:
+            assert "provider_batch_rows" not in sa.inspect(connection).get_table_names()
+        assert stored(again) == [{"n": 1}]
+        again.close()
+
+
 def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
     at_once = PROCESSES.Barrier(4)
     processes = [started(open_when_all_are_ready, store_url, at_once) for _ in range(4)]

@@ -13,10 +13,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from twin_cli.commands.demo.paid_provider import PaidProvider
 
 from tests.live.gateway.clock_home import AUTHOR
 from tests.live.gateway.stack import Stack
+from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.access.account import SpendingAccount, account_of

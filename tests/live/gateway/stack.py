@@ -25,9 +25,9 @@ import httpx
 import openai
 import polars as pl
 import psutil
-from twin_cli.commands.demo.paid_provider import PaidProvider
 
 from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibrating
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, author_slugs, write_author

@@ -6,7 +6,6 @@ itself, and everything that can go wrong with a provider goes wrong.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
@@ -21,21 +20,17 @@ from typing import Any
 
 import dagster as dg
 import httpx
-import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from twin_cli.commands.batch import NOT_ALL
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import WORDS, Behaviour, read_bill
 
 from tests.live.gateway.stack import (
     Stack,
-    embed_passages,
     free_port,
     new_stack,
     requests_of,
     slow_tokens,
 )
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
 from twin_assets.serving.routing_table import paid_blended_usd
@@ -49,25 +44,12 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal
 from twin_resources.gateway.batches.completing import complete
-from twin_resources.gateway.batches.provider_batches import ProviderBatches
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.models.embedder.embedder import load_embedder
-from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
-from twin_resources.registry.policy import Policy, read_policy, write_policy
 from twin_resources.registry.route_names import PAID
-from twin_resources.router.features import scale_of
-from twin_resources.router.fixed_order import PriceStep
-from twin_resources.router.gain import GainModel
-from twin_resources.router.policy_file import (
-    PricedModel,
-    RoutingPolicy,
-    policy_file,
-    write_routing_policy,
-)
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -232,128 +214,6 @@ def write_in_voice(paid: Stack) -> None:
     write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
 
 
-def routes_traced(stack: Stack, told_as: str = "twin.route") -> list[tuple[str, str]]:
-    """Trace id and route of every span that waits, or what else of it is named; nothing else reads
-    this stack's outbox."""
-    outbox, found = Outbox(outbox_path(stack.settings)), list[tuple[str, str]]()
-    while (waiting := outbox.next_waiting()) is not None:
-        if waiting.kind == "trace":
-            export = ExportTraceServiceRequest.FromString(gzip.decompress(waiting.body))
-            spans = [
-                span for of in export.resource_spans for it in of.scope_spans for span in it.spans
-            ]
-            found += [
-                (span.trace_id.hex(), told.value.string_value)
-                for span in spans
-                for told in span.attributes
-                if told.key.endswith(told_as)
-            ]
-        outbox.sent(waiting)
-    outbox.close()
-    return found
-
-
-def cascading_policy(stack: Stack, *, asked_again_up_to: float) -> RoutingPolicy:
-    """A policy by which the own model answers all, and what scores no more is asked for again."""
-    embedder = load_embedder(stack.settings)
-    nothing = np.zeros((2, embedder.dimension + 2), np.float32)
-    own_answers_all = PriceStep(1e9, 0.0, 0.0, 0.0, 0.0, 9.0, certified=True)
-    return RoutingPolicy(
-        author="bob",
-        models=(
-            PricedModel("own", "checkpoint-1", 0.1, 0.1, 0.0001),
-            PricedModel("paid", MODEL, 0.15, 0.6, 0.001),
-        ),
-        embedder=embedder.revision,
-        judges=("made@1",),
-        margin=0.03,
-        explored=0.0,
-        scale=scale_of([20, 30], [0.5, 0.6]),
-        gain=GainModel(nothing, np.zeros((2, 1), np.float32), 10.0),
-        steps=(own_answers_all,),
-        in_force=0,
-        label_ids=("0" * 32, "1" * 32),
-        gains=np.zeros((2, 1)),
-        cross_fitted=np.zeros((2, 1)),
-        written_at="2026-11-21T00:00:00+00:00",
-        cascade=replace(own_answers_all, weight=-asked_again_up_to, kept=0.3),
-    )
-
-
-def test_a_whole_answer_that_scores_low_is_bought_anew(paid: Stack, money: Money) -> None:
-    """The model here writes letters by lot, which no post holds."""
-    write_author(paid.settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
-    embed_passages(paid.settings, "bob")
-    path = policy_file(paid.settings.home, "bob")
-    write_routing_policy(path, cascading_policy(paid, asked_again_up_to=0.9))
-    paid.start_model("bob/v1")
-    paid.release("bob", 1)
-
-    def ask(how: str, **more: Any) -> dict[str, Any]:
-        return paid.post(asking(how, model="twin/bob", **more)).json()["twin"]
-
-    paid.wait(lambda: ask("first")["route"] == "cascade:paid", seconds=20)
-    money.settled()
-    again = Money(paid, money.provider)
-    answered = paid.post(asking("whole", model="twin/bob")).json()
-    told = answered["twin"]
-    assert (told["route"], told["version"]) == ("cascade:paid", "paid")
-    assert again.settled() == again.billed() > 0
-    assert told["cost_usd"] > again.billed() / NANO, "the own answer is counted as well"
-    failed = ask("429")
-    assert (failed["route"], failed["version"]) == ("stable", "v1")
-    assert "cascade:paid, it failed (RateLimitError): own answer stays" in failed["degraded"]
-    streamed = paid.post(asking("streamed", model="twin/bob", stream=True)).text
-    assert '"route":"stable"' in streamed
-    assert again.settled() == again.billed()
-    wanted = [(told["trace_id"], "cascade:paid"), (failed["trace_id"], "stable")]
-    traced = list[tuple[str, str]]()
-
-    def all_traced() -> bool:
-        traced.extend(routes_traced(paid))
-        return {name for name, _ in wanted} <= {name for name, _ in traced}
-
-    paid.wait(all_traced, seconds=20)
-    seen = [one for one in traced if one[0] in {name for name, _ in wanted}]
-    assert sorted(set(seen)) == sorted(wanted), "the call whose answer went out, and no other"
-    path.unlink()
-
-
-def test_of_three_models_the_larger_one_of_our_own_answers(paid: Stack, money: Money) -> None:
-    """By a policy that sees a gain in both dearer models, which one sees everywhere."""
-    made = cascading_policy(paid, asked_again_up_to=0.5)
-    own, bought = made.models
-    path = policy_file(paid.settings.home, "bob")
-    fitted = replace(
-        made,
-        models=(own, PricedModel("larger", "checkpoint-2", 0.5, 0.5, 0.0002), bought),
-        gain=replace(made.gain, weights=np.full((2, 2), 0.025, np.float32)),
-        steps=(replace(made.step, weight=100.0),),
-        gains=np.zeros((2, 2)),
-        cross_fitted=np.zeros((2, 2)),
-        cascade=None,
-    )
-    write_routing_policy(path, fitted)
-    paid.release("bob", 1)
-    served = read_policy(paid.settings.policy_path).authors["bob"]
-    assert served.stable is not None
-    larger = replace(served.stable, version=2, checkpoint="checkpoint-2", kind="answer_model")
-    entry = replace(served, larger=larger)
-    write_policy(paid.settings.policy_path, Policy("", "", {"bob": entry}))
-    body = asking("larger", model="twin/bob")
-    paid.wait(lambda: "routed:larger, not ready" in paid.post(body).json()["twin"]["degraded"])
-    money.settled()  # until the gateway followed the file, the cascade before it may have bought
-    since = Money(paid, money.provider)
-    paid.start_model("bob/v2")
-    told = paid.post(body).json()["twin"]
-    assert (told["route"], told["version"]) == ("routed:larger", "v2")
-    assert "larger" not in told["degraded"]
-    assert told["cost_usd"] > 0
-    assert '"route":"routed:larger"' in paid.post(body | {"stream": True}).text
-    assert since.settled() == since.billed() == 0
-    path.unlink()
-
-
 def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money) -> None:
     once = {"Idempotency-Key": "8f1d2c7e"}
     first, again = paid.post(BODY, **once), paid.post(BODY, **once)
@@ -396,16 +256,9 @@ def test_a_response_that_is_sent_again_is_paid_for_once(
     assert money.settled() == money.billed() > 0
 
 
-def paid_settings(stack: Stack) -> Settings:
-    """As the gateway's own, which has read its environment."""
-    named = {"paid_model": MODEL, "paid_budget_per_day": BUDGET}
-    return stack.settings.model_copy(update=named)
-
-
-def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
+def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
     paid: Stack, money: Money, tmp_path: Path
 ) -> None:
-    """What the router keeps is answered here; the rest in one file, at half the price."""
     write_endpoints(
         Endpoints(
             home=str(paid.settings.home), dagster="", gateway=f"{paid.url}/v1",
@@ -415,53 +268,42 @@ def test_a_providers_batch_whose_command_was_killed_goes_on_and_is_paid_once(
     )  # fmt: skip
     path, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
     asked = {"a": "Oil? (1)", "b": "Oil? (2)", "fails": "Oil? (500)", "here": "Oil? (3)"}
-    lines = [
-        {"id": name, "question": text, "model": f"twin/ann@{'base' if name == 'here' else 'paid'}"}
-        for name, text in asked.items()
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    command = [
-        *(sys.executable, "-m", "twin_cli"),
-        *("batch", str(path), "--out", str(out), "--author", "ann", "--provider-batch"),
-    ]
-    environ = os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)}
-    provider, behaviour = money.provider, money.provider.behaviour
-    provider.behaviour = replace(behaviour, batch_s=1e6)
-    running = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
-    try:
-        paid.wait(lambda: provider.batches.batches, seconds=90)
-    finally:
-        provider.behaviour = behaviour
-        running.kill()
-        said, _ = running.communicate()
-    assert "3 rows for openai/gpt-4o-mini, by openai's batch endpoint" in said
+    models = {"here": "twin/ann@base"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        lines = [
+            {"id": name, "question": text, "model": models.get(name, "twin/ann@paid")}
+            for name, text in asked.items()
+        ]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "twin_cli"),
+                *("batch", str(path), "--out", str(out), "--author", "ann", "--width", "1"),
+            ],
+            env=os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    stopped = run()
+    assert stopped.returncode == 1, stopped.stdout + stopped.stderr
+    assert "run the same batch again" in stopped.stdout + stopped.stderr
     assert not out.exists()
-    [batch] = provider.batches.batches.values()
-    batch.ends = 0.0
-    again = subprocess.run(
-        command, env=environ, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert again.returncode == NOT_ALL, again.stdout + again.stderr
-    assert list(provider.batches.batches.values()) == [batch], "not submitted a second time"
+    paid_for = money.billed()
+    assert money.settled() == paid_for > 0
+    asked["fails"] = "Oil? (4)"
+    again = run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "2 kept of an earlier run" in " ".join(again.stdout.split())
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert "the provider failed (500)" in rows["fails"]["error"]
-    assert [rows[name]["route"] for name in ("a", "b", "here")] == ["alias:paid"] * 2 + [
+    bought = ("a", "b", "fails")
+    assert [rows[name]["route"] for name in (*bought, "here")] == ["alias:paid"] * 3 + [
         "alias:base"
     ]
-    assert all(rows[name]["answer"] for name in ("a", "b", "here"))
-    assert rows["here"]["cost_usd"] != rows["a"]["cost_usd"] > 0
-    assert money.settled() == money.billed() > 0
-    told = rows["a"]["cost_usd"] + rows["b"]["cost_usd"]
+    assert all(row["answer"] for row in rows.values())
+    assert money.settled() == money.billed() > paid_for
+    told = sum(rows[name]["cost_usd"] for name in bought)
     assert told == pytest.approx(money.billed() / NANO)
-    traced = dict[str, str]()
-
-    def all_traced() -> bool:
-        traced.update(routes_traced(paid, "twin.provider_batch"))
-        return {row["trace_id"] for row in rows.values() if row["trace_id"]} <= traced.keys()
-
-    paid.wait(all_traced, seconds=20)
-    by_batch = {name for name, row in rows.items() if traced.get(row["trace_id"])}
-    assert by_batch == {"a", "b"}
 
 
 def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
@@ -504,14 +346,8 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
             [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
-        late = ProviderBatches.of(paid_settings(paid), paid.key)
-        late.poll_s = 0.1
-        complete(
-            [replace(question, id="2")], journal, url=f"{paid.url}/v1", key=paid.key,
-            model="twin/ann@paid", on_row=lambda _, row: rows.append(row), late=late,
-        )  # fmt: skip
         journal.close()
-        found["batch"], found["provider's batch"] = (str(row["answer"]) for row in rows)
+        [found["batch"]] = (str(row["answer"]) for row in rows)
     finally:
         write_author(paid.settings, author)
     for api, text in found.items():

@@ -27,8 +27,6 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 from twin_cli.commands.explain import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 
@@ -36,6 +34,8 @@ from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, sm
 from tests.live.gateway.many_clients import many_clients
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, free_port, new_stack, slow_tokens
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels

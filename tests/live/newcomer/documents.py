@@ -107,14 +107,11 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[formats]'",
         says="already satisfied",
     ),
-    "python -m twin_cli.commands.demo.paid_provider --port 9000 --bill bill.jsonl "
+    "python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl "
     "--rate 429=0.1 --rate broken=0.05": Typed(
-        "python -m twin_cli.commands.demo.paid_provider --help", says="--bill"
+        "python -m tests.simulated_provider.paid_provider --help", says="--bill"
     ),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
-    "python -m twin_resources.models.training_launcher.follower --machine-rank N": Typed(
-        "python -m twin_resources.models.training_launcher.follower --help", says="--machine-rank"
-    ),
     "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
         "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"
     ),

@@ -29,6 +29,7 @@ from tests.live.training.machines import (
     weights_of_one_machine,
 )
 from twin_assets.checkpoints.job import read_result
+from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import make_launcher
 from twin_resources.processes.process_identity import end_processes
 from twin_resources.settings import Settings
@@ -223,3 +224,13 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
     assert training.go_on.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # nothing was lost
     assert_same(weights_of(output), alone)
+
+
+def test_without_a_cluster_the_reason_and_what_to_do_are_said(
+    home: Settings, tiny_model: Path
+) -> None:
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    settings = home.model_copy(update={"train_backend": "ray", "ray_address": address})
+    with pytest.raises(TwinError, match="reach the Ray cluster") as caught:
+        make_launcher("", settings).run(two_rank_job(home, "nowhere", tiny_model))
+    assert "TWIN_RAY_ADDRESS" in caught.value.next_step

@@ -15,7 +15,7 @@ from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import render_test
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
-from twin_resources.registry.policy import ANCHOR, LARGER
+from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import (
     BASE,
     CASCADED,
@@ -188,7 +188,7 @@ def test_a_data_test_fails_on_bad_rows_alone(
         *("stable", "canary", ANCHOR, BASE, PAID, QUOTES),
         *(f"alias:{arm}" for arm in ("stable", "canary", BASE, PAID)),
         *(f"{DIVERTED}{PAID}", f"{DIVERTED}v12", f"{DOWN}{PAID}"),
-        *(f"{ROUTED}{PAID}", f"{ROUTED}{LARGER}", f"{CASCADED}{PAID}"),
+        *(f"{ROUTED}{PAID}", f"{ROUTED}larger", f"{CASCADED}{PAID}"),
     ],
 )
 def test_each_route_of_the_gateway_is_known(

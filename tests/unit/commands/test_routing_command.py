@@ -97,9 +97,8 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     assert told(capsys)["routed"] is False
     assert "its labels are of seller/model" in said(capsys)
     own, paid = policy.models
-    cascade = replace(policy.step, weight=-0.3, kept=0.2, usd=0.0003)
     models = (own, replace(paid, model="gpt-4o-mini"))
-    write_routing_policy(path, replace(policy, models=models, cascade=cascade))
+    write_routing_policy(path, replace(policy, models=models))
     write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
     assert "its labels are of another version" in said(capsys)
     stable = ServedVersion(1, own.model, "t", "", None, "", "")
@@ -137,7 +136,6 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
         "saved this month",
         "margin not held in 1 minutes",
         "tokens a month",
-        "20% asked again",
     ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from twin_cli.commands.demo.home import (
     HURRIED,
@@ -21,7 +24,6 @@ from twin_cli.commands.demo.home import (
 )
 from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
 from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
-from twin_cli.commands.demo.provider_answers import Behaviour
 from twin_cli.commands.demo.receipt import (
     HURRY,
     PhaseQuality,
@@ -31,11 +33,13 @@ from twin_cli.commands.demo.receipt import (
     write_receipt,
 )
 
-from twin_resources.access.paid_budget import SIMULATED_MODEL, batch_price_of, price_of
+from tests.simulated_provider.provider_answers import Behaviour
+from twin_resources.access.paid_budget import price_of
 from twin_resources.authors import Author, read_author
+from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import withheld_keys
-from twin_resources.processes.programs import simulated_provider
-from twin_resources.settings import Settings
+from twin_resources.processes.programs import simulated_provider, working_folder
+from twin_resources.settings import SIMULATED_MODEL, Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -103,7 +107,7 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
 
 
 FORCED = (
-    "TWIN_SIMULATED_PROVIDER_PORT", "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
+    "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
     "TWIN_JUDGE_MODEL", "NO_PROXY", "no_proxy",
 )  # fmt: skip
 
@@ -159,11 +163,12 @@ def test_nobodys_money_is_spent_whatever_the_environment_names(
     settings = demo_settings(tmp_path)
     assert (settings.paid_model, settings.teacher_model) == (SIMULATED_MODEL, "")
     assert settings.paid_budget_per_day == 0.05
-    port = settings.simulated_provider_port
-    assert os.environ["OPENAI_BASE_URL"] == f"http://127.0.0.1:{port}/v1"
+    address = os.environ["OPENAI_BASE_URL"]
+    assert address.startswith("http://127.0.0.1:")
     assert "somebody" not in os.environ["OPENAI_API_KEY"]
     assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
-    assert demo_settings(tmp_path).simulated_provider_port == port, "all programs name one"
+    demo_settings(tmp_path)
+    assert os.environ["OPENAI_BASE_URL"] == address, "all programs name one"
 
 
 @pytest.mark.usefixtures("own_environment")
@@ -171,7 +176,8 @@ def test_the_provider_is_a_program_of_the_demos_stack_alone(tmp_path: Path) -> N
     assert simulated_provider(Settings(home=tmp_path)) == ()
     settings = demo_settings(tmp_path)
     arguments = simulated_provider(settings)
-    assert str(settings.simulated_provider_port) in arguments
+    assert os.environ["OPENAI_BASE_URL"].endswith(f":{arguments[2]}/v1")
+    assert simulated_provider(settings.model_copy(update={"paid_model": "openai/gpt-x"})) == ()
     assert str(settings.simulated_bill_path) in arguments
     held = withheld_keys(settings, needed_for=(), environ=os.environ)
     assert "OPENAI_API_KEY" in held, "programs that ask nobody"
@@ -183,9 +189,6 @@ def test_the_simulated_model_costs_what_its_provider_charges() -> None:
     usual = Behaviour()
     told = price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
     assert told == pytest.approx((1_000 * usual.prompt_nano + 100 * usual.answer_nano) / 1e9)
-    # its batches are half the price: tests/live/gateway/test_gateway_paid.py holds that to its bill
-    half = batch_price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
-    assert half == (pytest.approx(told / 2), True)
 
 
 def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
@@ -200,3 +203,31 @@ def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
     assert PaidModelResult().rows() == {}
     written = receipt_table(CLOSED).columns[0].cells
     assert "simulated bill" in list(written)
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_without_a_checkout_the_demo_says_where_its_provider_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_cli.commands.demo.paid_model.working_folder", lambda: tmp_path)
+    with pytest.raises(TwinError, match="run the demo") as refused:
+        demo_settings(tmp_path)
+    assert "up.sh --demo-loop" in refused.value.next_step
+
+
+@pytest.mark.usefixtures("own_environment")
+def test_the_stack_starts_the_provider_from_the_checkout(tmp_path: Path) -> None:
+    """As its supervisor does: the module by its name, in the folder that its programs run in."""
+    settings = demo_settings(tmp_path)
+    command = [sys.executable, "-m", *simulated_provider(settings)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(
+        command, cwd=working_folder(), env=environment, stdout=subprocess.PIPE, text=True
+    ) as provider:
+        assert provider.stdout is not None
+        address = provider.stdout.readline().strip()
+        try:
+            assert address == os.environ["OPENAI_BASE_URL"]
+            assert httpx.get(f"{address}/models").json()["data"][0]["id"] == "paid"
+        finally:
+            provider.terminate()

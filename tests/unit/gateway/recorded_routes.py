@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-
 from tests.unit.gateway.routing.labelled import PAID as PRICED
 from tests.unit.gateway.routing.labelled import drawn, fitted_policy
-from tests.unit.gateway.test_question_routing import EASY, HARD, LARGER_MODEL
+from tests.unit.gateway.test_question_routing import EASY, HARD
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
@@ -41,7 +39,7 @@ from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
 from twin_resources.router.pacing import BudgetLeft
-from twin_resources.router.policy_file import RoutingPolicy
+from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 
 RECORDED = Path(__file__).with_name("recorded_routes.json")
@@ -75,20 +73,11 @@ class Case:
 @cache
 def _fitted() -> Mapping[str, RoutingPolicy]:
     plain = fitted_policy(drawn(400, seed=0))
-    weights = np.concatenate([plain.gain.weights, plain.gain.weights], axis=1)
-    three = replace(
-        plain,
-        models=(plain.models[0], LARGER_MODEL, plain.models[1]),
-        gain=replace(plain.gain, weights=weights),
-        gains=np.repeat(plain.gains, 2, axis=1),
-        cross_fitted=np.repeat(plain.cross_fitted, 2, axis=1),
-    )
+    larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
+    three = replace(plain, models=(plain.models[0], larger, plain.models[1]))
     return {
         "plain": plain,
-        "explored": replace(plain, explored=0.4),
-        "three": three,
-        "three explored": replace(three, explored=0.5),
-        "cascade": replace(plain, cascade=replace(plain.step, weight=-0.4, kept=0.3)),
+        "of three": three,
         "of another": replace(plain, embedder="older"),
     }
 
@@ -178,7 +167,6 @@ def _policy(lot: random.Random) -> Policy | None:
                 canary,
                 weights={"stable": 1.0 - share, "canary": share} if canary else {"stable": 1.0},
                 divert=divert,
-                larger=_served(lot, 1, "large") if lot.random() < 0.6 else None,
             )
         }
     )
@@ -230,7 +218,7 @@ async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
 def _told(prepared: PreparedRequest) -> dict[str, Any]:
     """What is empty is left out, and so is a propensity of 1."""
     answering, chosen = prepared.answering, prepared.answering.chosen
-    routing, fallback, cascade = answering.routing, answering.fallback, answering.cascade
+    routing, fallback = answering.routing, answering.fallback
     told = {
         "route": chosen.route,
         "server": chosen.server_key,
@@ -246,7 +234,6 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback
         else [],
-        "cascade": [cascade.paid.route, len(cascade.paid.prose.forms)] if cascade else [],
     }
     if routing:
         told["why"] = [
@@ -254,7 +241,6 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
             None if routing.gain is None else round(routing.gain, 4),
             routing.other,
             round(routing.other_usd_per_million, 6),
-            round(routing.own_usd_per_million, 6),
         ]
     return {name: value for name, value in told.items() if value}
 

@@ -111,7 +111,7 @@ def test_nobody_is_in_it_unless_all_holds(chosen: Policy) -> None:
 
 
 def test_a_fitted_routing_policy_leaves_no_lot_between_versions() -> None:
-    """Its cascade and its labels know one own version."""
+    """Its labels know one own version."""
     now = snapshot(policy(*RELEASED, anchor=entry(0.5)))
     fitted: Any = {"mara": object()}
     found = routes(replace(now, routing=fitted))

@@ -11,7 +11,7 @@ import pytest
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.automatic_scores import passages_of_prompt
+from twin_resources.gateway.automatic_scores import passages_of_prompt, support
 from twin_resources.gateway.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
@@ -21,7 +21,6 @@ from twin_resources.gateway.feedback import (
 )
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.router.answer_score import support
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 OTHER = "00f067aa0ba902b7a3ce929d0e0e4736"

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
 from twin_resources.access.paid_budget import PaidBudget, PaidCall, most_prompt_tokens, tokens_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -62,13 +61,10 @@ def way(
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
     paid_problem: str = "",
     money: BudgetLeft | None = None,
-    larger: ServedVersion | None = None,
 ) -> RequestPath:
     live = LiveConfig(home)
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
-    arms = AuthorPolicy(
-        served(3, stable), served(4, "new") if canary else None, weights=weights, larger=larger
-    )
+    arms = AuthorPolicy(served(3, stable), served(4, "new") if canary else None, weights=weights)
     live.current = Snapshot(
         {"mara": author},
         Policy(authors={"mara": arms}),
@@ -137,16 +133,6 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
         assert hard.chosen.propensity == 1.0
     easy = (await prepare(way(home, policy, EASY, canary=0.99))).answering
     assert (easy.chosen.route, easy.chosen.propensity) == ("canary", pytest.approx(0.99))
-
-
-async def test_the_lot_puts_its_chance_on_the_trace(home: Settings) -> None:
-    explored = fitted_policy(drawn(400, seed=0), explored=0.25)
-    path = way(home, explored, EASY)
-    found = [(await prepare(path)).answering for _ in range(60)]
-    routes = {one.chosen.route: one.chosen.propensity for one in found}
-    assert routes == {"stable": 0.75, "routed:paid": 0.25}
-    by_lot = next(one for one in found if one.chosen.route == "routed:paid")
-    assert "by lot" in by_lot.trace_metadata()["twin.routing"]
 
 
 @pytest.mark.parametrize(
@@ -250,157 +236,11 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     assert unpaid.current.routing == {}
 
 
-@pytest.fixture(scope="module")
-def cascading(policy: RoutingPolicy) -> RoutingPolicy:
-    """The same with a cascade: what scores .4 and less is asked for again."""
-    step = replace(policy.step, weight=-0.4, kept=0.3, usd=0.0003)
-    return replace(policy, cascade=step)
-
-
-async def test_a_whole_answer_is_prepared_to_be_asked_again(
-    home: Settings, cascading: RoutingPolicy
+async def test_a_policy_of_three_models_of_an_earlier_release_lapses(
+    home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, cascading, HARD))).answering
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
-    cascade = answering.cascade
-    assert cascade is not None
-    assert "Oil sparingly." in str(cascade.messages)
-    assert cascade.verdict("Oil sparingly, always.", ["Oil sparingly."]) == (
-        False,
-        "own answer scores 0.500, threshold 0.400: kept",
-    )
-    assert cascade.verdict("Elephants.", ["Oil sparingly."])[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "fields"),
-    [
-        ({}, {"stream": True}),
-        ({}, {"model": "twin/mara@stable"}),
-        ({"canary": 0.5}, {}),
-        ({"money": BudgetLeft(0.0, 3600.0)}, {}),
-        ({"author": replace(MARA, paid=False)}, {}),
-    ],
-)
-async def test_streams_trials_and_an_empty_purse_know_no_cascade(
-    home: Settings, cascading: RoutingPolicy, change: dict[str, Any], fields: dict[str, Any]
-) -> None:
-    answering = (await prepare(way(home, cascading, EASY, **change), **fields)).answering
-    assert answering.cascade is None
-
-
-async def test_an_answer_asked_for_again_costs_both(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    path = way(home, cascading, EASY)
-    answering = (await prepare(path)).answering
-    answering.begin()
-    time.sleep(0.01)
-    answering.asks_again(1000)
-    own = answering.usd_per_hour / 3600 * path.meters["mara/v3"].busy_seconds
-    answering.says_why("own answer scores 0.1")
-    answering.end(1200, paid_usd=0.002)
-    assert answering.cost_usd == pytest.approx(0.002 + own)
-    told = answering.trace_metadata()
-    assert (told["twin.route"], told["twin.version"]) == ("cascade:paid", "paid")
-    assert (told["twin.routing"], told["twin.other"]) == ("own answer scores 0.1", "own")
-    assert answering.written_by == "paid"
-    assert path.meters["mara/v3"].requests == 1
-
-
-async def test_where_the_paid_model_fails_the_own_answer_stays(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    path = way(home, cascading, EASY)
-    answering = (await prepare(path)).answering
-    answering.begin()
-    time.sleep(0.01)
-    take_back = answering.asks_again(1000)
-    take_back()
-    answering.says_why("own answer scores 0.1", missing="it failed (Timeout)")
-    answering.end(1000)
-    own = answering.usd_per_hour / 3600 * path.meters["mara/v3"].busy_seconds
-    assert answering.cost_usd == pytest.approx(own)
-    told = answering.trace_metadata()
-    assert (told["twin.route"], told["twin.other"]) == ("stable", "paid")
-    assert told["twin.degraded"] == "cascade:paid, it failed (Timeout): own answer stays"
-    assert told["twin.routing"].endswith("but it failed (Timeout)")
-
-
-async def test_only_the_call_whose_answer_went_out_is_logged(
-    home: Settings, cascading: RoutingPolicy
-) -> None:
-    cascade = (await prepare(way(home, cascading, EASY))).answering.cascade
-    assert cascade is not None
-    logged: list[str] = []
-
-    def log(name: str) -> Any:
-        async def write() -> None:
-            logged.append(name)
-
-        return write
-
-    assert not cascade.may_log("mara/v3", log("own"))
-    assert not cascade.may_log("paid", log("paid"))
-    await cascade.release("paid")
-    await cascade.release("mara/v3")
-    assert logged == ["paid"]
-    assert cascade.may_log("paid", log("late"))
-    assert not cascade.may_log("mara/v3", log("late"))
-
-
-LARGER_MODEL = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
-WORTH_IT = replace(served(1, "large"), kind="answer_model")
-
-
-@pytest.fixture(scope="module")
-def three(policy: RoutingPolicy) -> RoutingPolicy:
-    """Three models: the larger one gains what the paid one does, at a fifth of the price."""
-    gain = policy.gain
-    weights = np.concatenate([gain.weights, gain.weights], axis=1)
-    return replace(
-        policy,
-        models=(policy.models[0], LARGER_MODEL, policy.models[1]),
-        gain=replace(gain, weights=weights),
-        gains=np.repeat(policy.gains, 2, axis=1),
-        cross_fitted=np.repeat(policy.cross_fitted, 2, axis=1),
-    )
-
-
-async def test_of_three_models_the_cheapest_that_is_as_good_answers(
-    home: Settings, three: RoutingPolicy
-) -> None:
-    path = way(home, three, HARD, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    answering = (await prepare(path)).answering
-    assert (answering.chosen.route, answering.chosen.server_key) == ("routed:larger", "mara/v1")
-    assert (answering.chosen.version, answering.written_by) == ("v1", "untuned")
-    assert answering.bought is None
-    assert answering.fallback is not None
-    assert answering.fallback.chosen.version == "v3"
-    answering.begin()
-    answering.end(1000)
-    told = answering.trace_metadata()
-    assert told["twin.routing"].endswith(": larger")
-    assert (told["twin.other"], told["twin.propensity"]) == ("paid", "1")
-    assert path.meters["mara/v1"].requests == 1
-    easy = way(home, three, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    assert (await prepare(easy)).answering.chosen.route == "stable"
-
-
-async def test_each_of_three_models_has_its_chance_on_the_trace(
-    home: Settings, three: RoutingPolicy
-) -> None:
-    explored = replace(three, explored=0.4)
-    path = way(home, explored, EASY, larger=WORTH_IT, ready=("base", "mara/v3", "mara/v1"))
-    found = [(await prepare(path)).answering for _ in range(80)]
-    routes = {one.chosen.route: round(one.chosen.propensity, 6) for one in found}
-    assert routes == {"stable": 0.6, "routed:larger": 0.2, "routed:paid": 0.2}
-
-
-@pytest.mark.parametrize(("larger", "why"), [(None, "no longer served"), (WORTH_IT, "not ready")])
-async def test_without_the_larger_model_the_own_one_answers_and_says_so(
-    home: Settings, three: RoutingPolicy, larger: ServedVersion | None, why: str
-) -> None:
-    answering = (await prepare(way(home, three, HARD, larger=larger))).answering
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
-    assert answering.degraded == (f"routed:larger, {why}: answered by own model",)
+    larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
+    three = replace(policy, models=(policy.models[0], larger, policy.models[1]))
+    answering = (await prepare(way(home, three, HARD))).answering
+    assert answering.chosen.route == "stable"
+    assert "of three models" in answering.trace_metadata()["twin.routing"]

@@ -194,17 +194,6 @@ def test_a_batch_says_that_no_reader_asks() -> None:
     assert ask(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
 
 
-def test_only_a_batch_names_a_row_that_may_wait() -> None:
-    row = "0123456789abcdef" * 2
-    waits = ask(metadata={"twin.batch": "true", "twin.batch_row": row})
-    assert (waits.batch_row, waits.ignored) == (row, ())
-    assert ask(metadata={"twin.batch_row": row}).batch_row == ""
-    strange = ask(metadata={"twin.batch": "true", "twin.batch_row": "../x"})
-    assert (strange.batch_row, strange.ignored) == ("", ("metadata",))
-    streamed = ask(stream=True, metadata={"twin.batch": "true", "twin.batch_row": row})
-    assert streamed.batch_row == "", "who reads along does not wait a day"
-
-
 def test_what_litellm_sees_of_them_is_their_names() -> None:
     """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
     sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)

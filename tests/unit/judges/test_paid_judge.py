@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from twin_cli.commands.demo.paid_provider import PaidProvider
-from twin_cli.commands.demo.provider_answers import Behaviour, read_bill
 
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from tests.unit.judges.rating_server import serving
 from twin_resources.access.account import DEADLINE_S, SpendingAccount
 from twin_resources.access.account_rows import NANO

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import polars as pl
 import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
-from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, list_of, models_of, refit
+from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
-from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata, readers_values
+from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.gateway.queueing import load_points
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
@@ -23,12 +22,10 @@ from twin_resources.quality.judges.label_rows import (
     plant_gains,
 )
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
-from twin_resources.router.features import Floats
 from twin_resources.router.policy_file import RoutingPolicy
-from twin_resources.router.routing_decision import decide, features_of
 
 
-def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None) -> LabelArrays:
+def labels_of(found: Drawn, *, first: int = 1) -> LabelArrays:
     count = len(found.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
@@ -43,7 +40,6 @@ def labels_of(found: Drawn, *, first: int = 1, own_scores: Floats | None = None)
         usd=np.full(count, PAID.usd),
         prompt_tokens=np.full(count, 400.0),
         answer_tokens=np.full(count, 100.0),
-        own_scores=np.full(count, np.nan) if own_scores is None else own_scores,
     )
 
 
@@ -64,7 +60,6 @@ def fitted(
         "embedder": "made",
         "judges": ("topic@1",),
         "margin": MARGIN,
-        "explored": 0.02,
     }
     return refit("mara", labels, standing, **(given | change))  # pyright: ignore[reportArgumentType]
 
@@ -102,7 +97,7 @@ def test_the_same_labels_again_change_nothing(first: LabelArrays, in_force: Rout
     again = fitted(first, in_force)
     assert again.policy is not None
     assert again.policy.written_at == in_force.written_at
-    assert again.policy == replace(in_force, explored=0.02)
+    assert again.policy is in_force
 
 
 def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
@@ -147,91 +142,6 @@ def test_a_policy_of_something_else_lapses(
     assert why in outcome.withdrawn
 
 
-def telling(found: Drawn, *, noise: float) -> Floats:
-    """Scores at hand that are low where the paid model gains, but for the noise."""
-    random = np.random.default_rng(3)
-    return np.clip(0.8 - found.true + noise * random.standard_normal(len(found.true)), 0.0, 1.0)
-
-
-def test_a_cascade_is_written_only_where_it_is_cheaper_than_the_router() -> None:
-    # a gain of which a fifth of the questions tell nothing, and the answers all
-    found = drawn(600, seed=0)
-    misleading = np.arange(600)[:, None] % 5 == 0
-    vectors = np.where(misleading, np.roll(found.vectors, 1, axis=0), found.vectors)
-    blind = replace(found, vectors=vectors)
-    scores = telling(found, noise=0.05)
-    cheaper = fitted(labels_of(blind, own_scores=scores)).policy
-    without = fitted(labels_of(blind)).policy
-    assert without is not None
-    assert cheaper is not None
-    assert without.cascade is None
-    assert cheaper.cascade is not None
-    assert cheaper.cascade.certified
-    assert cheaper.cascade.usd < cheaper.step.usd
-    assert cheaper.steps == without.steps, "the router is what it is without"
-    # questions that tell all themselves need no second answer
-    noise = fitted(labels_of(found, own_scores=telling(found, noise=0.5))).policy
-    assert noise is not None
-    assert noise.cascade is None
-
-
-def pairs_of(found: Drawn, gains: Floats, *, usd: float, first: int = 1) -> LabelArrays:
-    labels = labels_of(found)
-    return replace(
-        labels,
-        gains=gains[:, None],
-        usd=np.full(len(gains), usd),
-        sequences=tuple(range(first, first + len(gains))),
-    )
-
-
-def test_three_models_are_fitted_and_the_middle_one_gets_what_it_is_as_good_at() -> None:
-    found = drawn(500, seed=0)
-    gains = found.gains[:, 0]
-    # on hard questions the larger model is as good as the paid one, but for noise
-    half = np.clip(gains + 0.1 * np.random.default_rng(1).standard_normal(500), -1.0, 1.0)
-    larger = pairs_of(found, half, usd=0.0001, first=501)
-    labels, models, why = list_of(
-        labels_of(found), larger, (OWN, PAID), checkpoint="large", utilisation=0.5
-    )
-    assert why == ""
-    assert [model.name for model in models] == ["own", "larger", "paid"]
-    assert models[1].usd == pytest.approx(0.0002)  # its machine answers in half of the time
-    assert labels.gains.shape == (500, 2)
-    assert labels.sequences[0] == 501
-    outcome = fitted(labels, models=models)
-    assert outcome.policy is not None, outcome.adopted.reason
-    hard = next(n for n, true in enumerate(found.true) if true)
-    row = features_of(
-        outcome.policy, found.vectors[hard], length=100, closeness=found.closeness[hard]
-    )
-    assert outcome.policy.models[decide(outcome.policy, row, point=0.9).model].name == "larger"
-    two = fitted(labels_of(found))
-    assert two.policy is not None
-    assert outcome.policy.step.usd < two.policy.step.usd
-    gone = fitted(labels_of(found), standing=outcome.policy)
-    assert "larger model" in gone.withdrawn
-
-
-def test_a_larger_model_that_cannot_be_compared_is_left_out() -> None:
-    found = drawn(200, seed=0)
-    paid, gains = labels_of(found), found.gains[:, 0]
-    models = (OWN, PAID)
-
-    def left_out(larger: LabelArrays | None, utilisation: float = 1.0) -> str:
-        labels, listed, why = list_of(
-            paid, larger, models, checkpoint="large", utilisation=utilisation
-        )
-        assert (labels, listed) == (paid, models)
-        return why
-
-    assert left_out(None) == ""
-    few = drawn(150, seed=0)
-    assert "150 labels of 200" in left_out(pairs_of(few, few.gains[:, 0], usd=0.0001))
-    # a machine that stands idle nine tenths of the time costs more than the paid model
-    assert "it is left out" in left_out(pairs_of(found, gains, usd=0.0002), utilisation=0.1)
-
-
 def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
     own, paid = models_of(first, "c", "p", ModelPrices(0.2, 2.0, 8.0))
     assert own.usd == pytest.approx(0.2 * 500 / 1e6)
@@ -272,7 +182,7 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
     usd = (0.001,) * 9
     shown = metadata(
-        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, {}, 91, usd)
+        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
     )
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
@@ -287,29 +197,6 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert "M/G/1" in told
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
-
-
-def test_readers_votes_value_both_models_by_the_lots_answers() -> None:
-    began = datetime(2026, 11, 1, tzinfo=UTC)
-    rows = [("stable", 0.9, 0.5), ("stable", 0.9, 0.7), ("routed:paid", 0.1, 1.0)] * 4
-    rows += [("stable", 1.0, 0.0), ("alias:paid", 1.0, 0.0), ("routed:paid", None, 0.0)]
-    asked = pl.DataFrame(
-        {
-            "route": [route for route, _, _ in rows],
-            "propensity": [chance for _, chance, _ in rows],
-            "vote": [vote for _, _, vote in rows],
-            "reader": [f"r{number % 5}" for number in range(len(rows))],
-            "prompt_class": ["easy"] * len(rows),
-            "started_at": [began] * len(rows),
-        }
-    )
-    found = readers_values(asked, since=began)
-    own, paid = found["own"], found["paid"]
-    assert own.snips.value == pytest.approx(0.6)
-    assert paid.snips.value == paid.doubly_robust.value == pytest.approx(1.0)
-    for one in (own.snips, own.doubly_robust):
-        assert one.low < 0.6 < one.high
-    assert readers_values(asked, since=began + timedelta(days=1)) == {}
 
 
 def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:

@@ -26,8 +26,6 @@ from twin_resources.models.training_launcher import (
     ray_cluster,
 )
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt, write_attempt
-from twin_resources.models.training_launcher.follower import follow, main
-from twin_resources.models.training_launcher.local import meeting_of
 from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
 from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt, shares_of
 from twin_resources.models.training_launcher.reason import cause_in, reason_in
@@ -142,29 +140,15 @@ def test_ranks_are_forked_on_one_machine_without_gpus(
     assert named == (str(job.folder / "deepspeed.json") if forks and own.deepspeed else None)
 
 
-def test_forks_are_switched_off_by_the_setting(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, train_forks=False)
-    assert meeting_of(settings) == MachineShare(forks=False)
-
-
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
         command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
-    settings = Settings(home=job.folder, train_machines=3, train_meeting="127.0.0.1:29400")
-    with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
-        LocalLauncher(settings).run(job)
-    assert not (settings.logs_dir / "training-ann.log").exists()
 
 
-def test_several_machines_need_a_place_to_meet(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, train_machines=2, train_meeting="node-0:29400")
-    assert meeting_of(settings) == MachineShare(2, 0, "node-0", 29400)
-    six = settings.model_copy(update={"train_meeting": "[fd00::1]:29400"})
-    assert meeting_of(six) == MachineShare(2, 0, "fd00::1", 29400)
-    assert meeting_of(Settings(home=tmp_path)) == MachineShare()
-    for wrong in ("", "node-0", ":29400", "node-0:", "node-0:http"):
-        with pytest.raises(TwinError, match="train on 2 machines"):
-            meeting_of(settings.model_copy(update={"train_meeting": wrong}))
+def test_several_machines_are_a_ray_clusters(tmp_path: Path) -> None:
+    with pytest.raises(TwinError, match="train on 2 machines") as refused:
+        LocalLauncher(Settings(home=tmp_path, train_machines=2))
+    assert "TWIN_TRAIN_BACKEND=ray" in refused.value.next_step
 
 
 def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
@@ -178,7 +162,7 @@ def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
 def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     assert read_attempt(path) is None
-    attempt = Attempt("mark", job, 2, "10.0.0.1", 29400, {"NAME": "value"}, forks=False)
+    attempt = Attempt("mark", job, 2, {"NAME": "value"}, forks=False)
     write_attempt(path, attempt)
     assert read_attempt(path) == attempt
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -187,18 +171,6 @@ def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: Traini
     path.write_text(json.dumps(document | {"schema": 99}), encoding="utf-8")
     with pytest.raises(TwinError, match="schema 99"):
         read_attempt(path)
-
-
-def test_a_follower_is_one_of_the_machines_that_are_waited_for(
-    home: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = home.model_copy(update={"train_machines": 3})
-    for rank in (0, 3, -1):
-        with pytest.raises(TwinError, match=f"follow as machine {rank}"):
-            follow(settings, rank, write_line=print, trainings=0)
-    follow(settings, 2, write_line=print, trainings=0)
-    assert main(["--machine-rank", "1"]) == 2  # TWIN_TRAIN_MACHINES is 1
-    assert "TWIN_TRAIN_MACHINES" in capsys.readouterr().err
 
 
 def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:

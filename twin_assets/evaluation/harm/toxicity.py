@@ -7,8 +7,7 @@ Does not belong here: what is made of it (`harmful_answers.py`), personal data.
 It knows words and their neighbours, in English, German, French and Spanish: no irony, no context,
 no abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, and the same word
 for a person is. Slurs are kept as hashes, so that nobody has to read them here. A general
-classifier would see more; none comes with the platform, and a judge model can be asked
-(`blind_judge.py`). Kinds of abuse after Davidson et al. 2017, https://arxiv.org/abs/1703.04009.
+classifier would see more; none comes with the platform. Kinds of abuse after Davidson et al. 2017, https://arxiv.org/abs/1703.04009.
 """
 # pyright: strict
 

@@ -9,9 +9,6 @@ that it refuses (400, 403, 404, 413, 422) is an error of that row. What may pass
 connection) is tried again after the time that the gateway names; where it does not pass the batch
 ends, and goes on where it was when it is run again. Each request carries an `Idempotency-Key`, so
 that one whose answer was lost on the way is not paid twice.
-
-With a provider's batch endpoint a row that the paid model is to answer is put off by the gateway
-(202) and asked the same again when the batch has ended; its fingerprint does what the header does.
 """
 
 from __future__ import annotations
@@ -19,15 +16,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import PLACE, QUOTED, Answered, Journal
 from twin_resources.gateway.batches.questions import BatchQuestion
-from twin_resources.gateway.idle_keys import BATCH_MARK, BATCH_ROW
+from twin_resources.gateway.idle_keys import BATCH_MARK
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -36,14 +33,7 @@ WIDTH = 2  # a server of ours on two cores reads two prompts at once; more wait 
 MOST_AT_ONCE = 64
 TRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
-ROUNDS = 3  # one; another where a submission was cut off, or a row forgotten meanwhile
 _OF_THE_ROW = frozenset({400, 403, 404, 413, 422})
-
-
-class LateAnswers(Protocol):
-    """Who answers what is put off; `ProviderBatches` does."""
-
-    async def answer(self, fingerprints: Collection[str]) -> None: ...
 
 
 @dataclass
@@ -56,7 +46,6 @@ class BatchSum:
         cost_usd: of this run's answers, as far as the gateway knows it; `unpriced` are those of
             which it does not.
         routes: route → answers, of this run.
-        put_off: rows that the provider's batch has answered or has yet to; of this run.
     """
 
     questions: int
@@ -66,7 +55,6 @@ class BatchSum:
     cost_usd: float = 0.0
     unpriced: int = 0
     routes: Counter[str] = field(default_factory=Counter[str])
-    put_off: int = 0
 
     @property
     def done(self) -> int:
@@ -95,7 +83,6 @@ def complete(
     model: str,
     width: int = WIDTH,
     on_row: Callable[[BatchSum, Answered], object] = lambda _sum, _row: None,
-    late: LateAnswers | None = None,
 ) -> BatchSum:
     """Ask what the journal has no answer to, `width` questions at once.
 
@@ -103,16 +90,11 @@ def complete(
         url: of the gateway, ends in `/v1`; `key` is a reader's.
         model: `twin/<author>` or an alias of it, for rows that name none.
         on_row: called after each row of this run.
-        late: answers rows of the paid model by its provider's batches; None: they are answered at
-            once.
 
     Raises:
-        TwinError: of `late`; the gateway refuses the key, or does not answer; what is answered
-            stays.
+        TwinError: the gateway refuses the key, or does not answer; what is answered stays.
     """
-    work = _complete(
-        questions, journal, url=url, key=key, model=model, width=width, on_row=on_row, late=late
-    )
+    work = _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -131,7 +113,6 @@ async def _complete(
     model: str,
     width: int,
     on_row: Callable[[BatchSum, Answered], object],
-    late: LateAnswers | None,
 ) -> BatchSum:
     import httpx
     from openai import AsyncOpenAI
@@ -139,51 +120,30 @@ async def _complete(
     total = BatchSum(len(questions))
     waiting = [one for one in questions if one.fingerprint(model) not in journal]
     total.kept = len(questions) - len(waiting)
-    put_off: list[BatchQuestion] = []
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
         client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=TRIES)
 
-        async def work(turns: Iterable[BatchQuestion]) -> None:
+        turns = iter(waiting)
+
+        async def work() -> None:
             for question in turns:
-                row = await _answered(client, question, model=model, may_wait=late is not None)
-                if row is None:
-                    put_off.append(question)
-                    continue
+                row = await _answered(client, question, model=model)
                 journal.append(row)
                 total.count(row)
                 on_row(total, row)
 
-        async def ask(rows: Sequence[BatchQuestion]) -> None:
-            turns = iter(rows)
-            # the first that fails ends the others: TaskGroup cancels them
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(max(1, min(width, MOST_AT_ONCE, len(rows)))):
-                        group.create_task(work(turns))
-            except* TwinError as failures:
-                raise failures.exceptions[0] from None
-
-        await ask(waiting)
-        total.put_off = len(put_off)
-        for _ in range(ROUNDS if late is not None else 0):
-            asked_again = tuple(put_off)
-            if not asked_again or late is None:
-                break
-            put_off.clear()
-            await late.answer({one.fingerprint(model) for one in asked_again})
-            await ask(asked_again)
-        for question in put_off:
-            row = _empty_row(question, model) | {"error": _STILL_PUT_OFF}
-            journal.append(row)
-            total.count(row)
-            on_row(total, row)
+        # the first that fails ends the others: TaskGroup cancels them
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max(1, min(width, MOST_AT_ONCE, len(waiting)))):
+                    group.create_task(work())
+        except* TwinError as failures:
+            raise failures.exceptions[0] from None
     return total
 
 
-async def _answered(
-    client: AsyncOpenAI, question: BatchQuestion, *, model: str, may_wait: bool = False
-) -> Answered | None:
-    """The row of a question; None: its answer comes later."""
+async def _answered(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> Answered:
+    """The row of a question."""
     import openai
 
     fingerprint = question.fingerprint(model)
@@ -192,11 +152,8 @@ async def _answered(
         "messages": list(question.messages),
         **question.options,
         "metadata": {BATCH_MARK: "true"},
+        "extra_headers": {"Idempotency-Key": f"batch-{fingerprint}"},
     }
-    if may_wait:
-        request["metadata"][BATCH_ROW] = fingerprint
-    else:
-        request["extra_headers"] = {"Idempotency-Key": f"batch-{fingerprint}"}
     row = _empty_row(question, model)
     began = time.monotonic()
     tried = f"ask {request['model']} at {client.base_url}"
@@ -209,8 +166,6 @@ async def _answered(
         raise TwinError(tried, found=message, next_step=_AGAIN) from error
     except openai.APIConnectionError as error:
         raise TwinError(tried, found="nothing answers there", next_step=_AGAIN) from error
-    if getattr(completion, "choices", None) is None:  # a 202: see gateway/putting_off.py
-        return None
     facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
@@ -246,7 +201,6 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
     }
 
 
-_STILL_PUT_OFF = f"put off {ROUNDS} times, and in no batch that ended: run the same batch again"
 _AGAIN = "mend it, and run the same batch again: what is answered is kept and not asked again"
 
 

@@ -22,7 +22,6 @@ _ROUTES = {
     "anchor": "an earlier version, to compare",
     "base": "base model",
     "paid": "paid model",
-    "larger": "larger model",
     "quotes": "quotations alone",
     "front_desk": "the program itself",
 }

@@ -18,7 +18,6 @@ from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from twin_resources.router.fixed_order import PriceStep
     from twin_resources.router.policy_file import RoutingPolicy
     from twin_resources.router.routing_decision import RoutingDecision
 
@@ -70,16 +69,12 @@ class RoutingNote:
         other: who else could have answered: the paid model, or the own one in its place; empty:
             nobody.
         other_usd_per_million: of that one's tokens, in the mix that readers cause.
-        cascade: the paid model is asked again where the own answer scores low; None: it is not.
-        own_usd_per_million: of the own model's tokens.
     """
 
     reason: str
     gain: float | None = None
     other: str = ""
     other_usd_per_million: float = 0.0
-    cascade: PriceStep | None = None
-    own_usd_per_million: float = 0.0
 
     def other_usd(self, tokens: int) -> float:
         """What the other would have asked for so many tokens, about, US dollars."""
@@ -98,9 +93,8 @@ class RouteDecision:
         route: the arm that answers (`stable`, `canary`, `anchor`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out,
             and `alias:voice` of a draft;
-            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid`,
-            `routed:larger` when the author's routing policy chose it; `cascade:paid` when it
-            answered a whole answer anew; `down:paid` while the own model's server is down.
+            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid` when the
+            author's routing policy chose it; `down:paid` while the own model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias and for what is diverted.
         degraded: why this is not what the policy wanted; empty when it is.

@@ -52,7 +52,7 @@ def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     # A canary's trial knows nothing of a diverted class; it does not learn of it by an accident.
     weights = {"stable": 1.0} if why_not_rerouted(request, snapshot) else arm_weights(policy)
     if author in snapshot.routing and ANCHOR in weights:
-        weights = _without_anchor(weights)  # a fitted policy and its cascade know one own version
+        weights = _without_anchor(weights)  # a fitted policy knows one own version
     versions = _versions(policy)
     drawn = draw(weights, reader=request.key.reader, day=request.day, versions=versions)
     answering = _ready_arm(snapshot, author, drawn)

@@ -16,13 +16,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.routing.arms import paid, serving
+from twin_resources.gateway.routing.arms import paid
 from twin_resources.gateway.routing.canary import canary
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
-from twin_resources.registry.policy import LARGER
-from twin_resources.registry.route_names import ROUTED
+from twin_resources.registry.route_names import PAID, ROUTED
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
@@ -44,37 +43,16 @@ def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     policy, routed = scored.policy, scored.routed
     if routed is None:
         return replace(own, why=RoutingNote(f"not routed: {scored.lapsed}"))
-    # Not during a trial: it compares all answers of two versions, and only the better ones of
-    # one would be kept. Nor where money forces another step: then the router saves more.
-    is_alone = own.route == "stable" and own.propensity == 1.0
-    is_certified = scored.step == policy.in_force
-    if policy.cascade and is_alone and not request.asked.stream and is_certified:
-        return replace(own, why=_cascading(policy, routed))
-    dearest = len(policy.models) - 1
     if routed.model == 0:
         return replace(
-            own,
-            propensity=own.propensity * routed.propensity,
-            degraded=(*own.degraded, *_not_held(routed)),
-            why=_note(policy, routed, other=dearest),
+            own, degraded=(*own.degraded, *_not_held(routed)), why=_note(policy, routed, other=1)
         )
-    name = policy.models[routed.model].name
-    if name == LARGER:
-        decision, problem = _larger(snapshot, request.asked.author)
-        other = dearest
-    else:
-        decision, problem = paid(f"{ROUTED}{name}"), request.paid_problem
-        other = 0
-    if decision is None or problem:
-        # it could not be drawn: the own model was certain
-        missing = f"{ROUTED}{name}, {problem}: answered by own model"
-        note = _note(policy, routed, other=other, but=problem or "")
+    if problem := request.paid_problem:
+        missing = f"{ROUTED}{PAID}, {problem}: answered by own model"
+        note = _note(policy, routed, other=0, but=problem)
         return replace(own, degraded=(*own.degraded, missing), why=note)
     return replace(
-        decision,
-        propensity=routed.propensity,
-        degraded=_not_held(routed),
-        why=_note(policy, routed, other=other),
+        paid(f"{ROUTED}{PAID}"), degraded=_not_held(routed), why=_note(policy, routed, other=0)
     )
 
 
@@ -89,6 +67,9 @@ def why_lapsed(
     """Why an author's policy is not used for this question; empty: it is."""
     served = snapshot.policy_of(chat_request.author)
     stable = served.stable.checkpoint if served and served.stable else ""
+    count = len(policy.models)
+    if count > 2:
+        return "the policy's labels are of three models, which an earlier release compared"
     if policy.models[0].model != stable:
         return "the policy's labels are of another version"
     if policy.models[-1].model != paid_model:
@@ -104,27 +85,8 @@ def why_lapsed(
     return ""
 
 
-def _larger(snapshot: Snapshot, author: str) -> tuple[RouteDecision | None, str]:
-    """The larger model of our own, or why it cannot answer."""
-    policy = snapshot.policy_of(author)
-    if policy is None or policy.larger is None:
-        return None, "no longer served"
-    decision = serving(author, policy.larger, route=f"{ROUTED}{LARGER}")
-    return (decision, "") if snapshot.is_ready(decision.server_key) else (None, "not ready")
-
-
 def _not_held(routed: RoutingDecision) -> tuple[str, ...]:
     return () if routed.margin_held else ("margin not held: the money left allows no more",)
-
-
-def _cascading(policy: RoutingPolicy, routed: RoutingDecision) -> RoutingNote:
-    note = _note(policy, routed, other=len(policy.models) - 1)
-    return replace(
-        note,
-        reason="own answer first",
-        cascade=policy.cascade,
-        own_usd_per_million=_blended(policy, 0),
-    )
 
 
 def _blended(policy: RoutingPolicy, index: int) -> float:

@@ -27,7 +27,6 @@ class Attempt:
     Attributes:
         mark: another one each time.
         machines: how many take part.
-        address, port: where machine 0 listens; empty and 0 until Ray has placed it.
         environment: for rank 0, beside the job's own.
         forks: as of `MachineShare`; the launcher's setting, whatever a worker's own says.
     """
@@ -35,8 +34,6 @@ class Attempt:
     mark: str
     job: TrainingJob
     machines: int
-    address: str = ""
-    port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     forks: bool = True
 
@@ -48,8 +45,6 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
         "mark": attempt.mark,
         "job": attempt.job.as_values(),
         "machines": attempt.machines,
-        "address": attempt.address,
-        "port": attempt.port,
         "environment": dict(attempt.environment),
         "forks": attempt.forks,
     }
@@ -82,8 +77,6 @@ def read_attempt(path: Path) -> Attempt | None:
         mark=document["mark"],
         job=job_of(document["job"]),
         machines=document["machines"],
-        address=document["address"],
-        port=document["port"],
         environment=document["environment"],
         forks=document.get("forks", True),  # written by an older release
     )

@@ -1,8 +1,7 @@
 """One machine's share of a training: its command, its environment, watching it, ending it.
 
 Belongs here: what is alike whether the share is all of it or one of several. Does not belong here:
-who gives the shares out (`local.py`, `ray_cluster.py`) and takes them (`follower.py`,
-`ray_driver.py`).
+who gives the shares out (`local.py`, `ray_driver.py`).
 Method: machine ranks as in accelerate's and torch's launchers, with a rendezvous in which machine 0
 listens, https://docs.pytorch.org/docs/stable/elastic/run.html
 """
@@ -125,10 +124,9 @@ def watch(
     on_line: Callable[[str], None],
     *,
     log_start: int,
-    wanted: Callable[[], bool] = lambda: True,
 ) -> AttemptEnd:
     """`follow_log`, with each line handed to `on_line`."""
-    lines = follow_log(process, job, log, log_start=log_start, wanted=wanted)
+    lines = follow_log(process, job, log, log_start=log_start)
     while True:
         try:
             on_line(next(lines))
@@ -142,13 +140,11 @@ def follow_log(
     log: Path,
     *,
     log_start: int,
-    wanted: Callable[[], bool] = lambda: True,
 ) -> Generator[str, None, AttemptEnd]:
     """Yield each line of a share's log, until the share ends by itself or has to.
 
     Args:
         log_start: where in the file its log begins, in bytes.
-        wanted: asked every `POLL_S` seconds; False is a reason to end.
     """
     start = heard = time.monotonic()
     with log.open("rb") as stream:
@@ -169,8 +165,6 @@ def follow_log(
                 return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
             if now - heard > job.silence_s:
                 return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
-            if not wanted():
-                return AttemptEnd("no longer wanted", False, log_start)
             time.sleep(POLL_S)
 
 

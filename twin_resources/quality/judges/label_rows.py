@@ -13,7 +13,6 @@ place and the planted one in the own model's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,7 +21,6 @@ import polars as pl
 
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import PLANT
-from twin_resources.router.answer_score import AT_HAND
 from twin_resources.router.features import Floats
 
 TABLE = "routing_labels"
@@ -59,11 +57,9 @@ COLUMNS: Mapping[str, pl.DataType] = {
 class LabelPurchase:
     """What the labels of two models are about; another value is another set of labels.
 
-    Three models are two purchases on the same prompts (`with_larger`): a pair has a difference.
-
     Attributes:
         own: checkpoint of the stable version.
-        paid: LiteLLM name; or the checkpoint of a larger model of our own.
+        paid: LiteLLM name.
         embedder: revision of who makes the vectors.
         judges: `name@revision` of every judge, in order.
         answers: hash of what else decides an answer (sampling, the author's settings).
@@ -105,8 +101,6 @@ class LabelArrays:
         groups: what is left out together: the reader, else the prompt.
         gains: mean over the claims of dearer − own, shape (n, models − 1), prices rising.
         usd: what the paid answers cost, US dollars.
-        own_scores: the score at hand of the own answers (`router/answer_score.py`); NaN
-            where a label was bought before there was one.
     """
 
     label_ids: tuple[str, ...]
@@ -120,7 +114,6 @@ class LabelArrays:
     usd: Floats
     prompt_tokens: Floats
     answer_tokens: Floats
-    own_scores: Floats
 
     def __len__(self) -> int:
         return len(self.label_ids)
@@ -156,37 +149,6 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
         usd=np.asarray([row["usd"] for row in rows_with_gains], np.float64),
         prompt_tokens=np.asarray([row["prompt_tokens"] for row in rows_with_gains], np.float64),
         answer_tokens=np.asarray([row["answer_tokens"] for row in rows_with_gains], np.float64),
-        own_scores=np.asarray([_at_hand(row) for row in rows_with_gains], np.float64),
-    )
-
-
-def with_larger(paid: LabelArrays, larger: LabelArrays) -> LabelArrays:
-    """The labels of prompts that both models have answered, the larger one's gains first.
-
-    Args:
-        paid, larger: each against the own model. The order is that in which a prompt's labels were
-            complete.
-    """
-    places = {name: n for n, name in enumerate(larger.label_ids)}
-    both = sorted(
-        (max(paid.sequences[n], larger.sequences[places[name]]), n, places[name])
-        for n, name in enumerate(paid.label_ids)
-        if name in places
-    )
-    mine, other = [n for _, n, _ in both], [n for _, _, n in both]
-    return LabelArrays(
-        label_ids=tuple(paid.label_ids[n] for n in mine),
-        sequences=tuple(sequence for sequence, _, _ in both),
-        groups=tuple(paid.groups[n] for n in mine),
-        classes=tuple(paid.classes[n] for n in mine),
-        vectors=paid.vectors[mine],
-        lengths=tuple(paid.lengths[n] for n in mine),
-        closeness=tuple(paid.closeness[n] for n in mine),
-        gains=np.concatenate([larger.gains[other], paid.gains[mine]], axis=1),
-        usd=paid.usd[mine],
-        prompt_tokens=paid.prompt_tokens[mine],
-        answer_tokens=paid.answer_tokens[mine],
-        own_scores=paid.own_scores[mine],
     )
 
 
@@ -198,12 +160,6 @@ def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[s
         for score in scores
         if score["claim"] in claims
     }
-
-
-def _at_hand(row: Mapping[str, object]) -> float:
-    scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
-    own = (score["own"] for score in scores if score["claim"] == AT_HAND)
-    return float(next(own, math.nan))  # pyright: ignore[reportArgumentType]
 
 
 def plant_gains(rows: pl.DataFrame, purchase: str, claim: str) -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.registry.policy import ANCHOR, LARGER
+from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import (
     CASCADED,
     DIVERTED,
@@ -30,7 +30,7 @@ from twin_resources.registry.route_names import (
 
 _NOT_OURS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours has written
 _OWN = ("stable", "canary", ANCHOR)
-_LARGER = ROUTED + LARGER  # a machine of our own as well
+_LARGER = f"{ROUTED}larger"  # in traces of before 2026-11-25: a second model of our own
 _PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96

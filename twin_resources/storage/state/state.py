@@ -83,6 +83,7 @@ class State:
                 _check_schema_number(connection, shown)
                 state_schema.metadata.create_all(connection)
                 _add_missing_columns(connection)
+                _drop_retired_tables(connection)
         except DatabaseError as error:
             engine.dispose()
             raise StateError(
@@ -204,6 +205,13 @@ def _add_missing_columns(connection: sa.Connection) -> None:
         if column.name not in there:
             spelt = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
             connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {spelt}"))
+
+
+def _drop_retired_tables(connection: sa.Connection) -> None:
+    """Tables that no code reads any more: what they hold of readers must not outlive its use."""
+    there = sa.inspect(connection).get_table_names()
+    for name in state_schema.RETIRED_TABLES.intersection(there):
+        connection.execute(sa.text(f"DROP TABLE {name}"))
 
 
 def _check_schema_number(connection: sa.Connection, shown: str) -> None:

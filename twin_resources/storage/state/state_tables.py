@@ -28,6 +28,10 @@ DAGSTERS_TABLES = frozenset(
 )
 
 
+# Of releases before; opening the store drops them. They held questions, prompts and answers.
+RETIRED_TABLES = frozenset({"provider_batch_rows", "provider_batches"})
+
+
 def _key(*names: str) -> list[sa.Column[str]]:
     """Columns of text that a row is known by."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]

@@ -57,7 +57,6 @@ from twin_cli.commands.status import run_wait
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.up import INTERRUPTED, UpOptions, run_up
 from twin_resources.access.account import account_of
-from twin_resources.access.paid_budget import SIMULATED_MODEL
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -70,7 +69,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.settings import Settings
+from twin_resources.settings import SIMULATED_MODEL, Settings
 
 STAGES = 8
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score

@@ -1,7 +1,8 @@
 """The demo's paid model: a simulated provider beside the own one, and its bill beside the account.
 
 Belongs here: the settings by which the stack has it, the questions that show who answers, and
-holding the account against the bill. Does not belong here: the provider (`paid_provider.py`),
+holding the account against the bill. Does not belong here: the provider (in a checkout's
+`tests/simulated_provider`),
 labels and policies (`learn_routing` makes them), the steps (`loop.py`).
 
 No money is spent and nothing leaves the machine: the model is called `openai/simulated`, OpenAI's
@@ -12,6 +13,7 @@ names as teacher or judge is not asked.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections import Counter
@@ -19,11 +21,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_cli.commands.demo.provider_answers import read_bill
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
-from twin_resources.access.paid_budget import SIMULATED_MODEL
+from twin_resources.errors import TwinError
+from twin_resources.processes.programs import SIMULATED_PROVIDER_FOLDER, working_folder
 from twin_resources.registry.route_names import PAID
+from twin_resources.settings import SIMULATED_MODEL
 
 ASKED = 12  # questions that are nobody's votes: they show who answers
 LABELS = 40  # of 30 that a policy needs at least; each costs an own answer, about 2 s
@@ -36,8 +39,8 @@ SETTINGS: Mapping[str, str] = {
     "TWIN_QUALITY_MARGIN": "0.2",
 }
 _NOT_ASKED = ("TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
-_PORT = "TWIN_SIMULATED_PROVIDER_PORT"
 _LOOPBACK = "127.0.0.1"
+_NO_KEY = "none-the-provider-is-simulated"
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,21 @@ def name_paid_model() -> None:
 
     Whatever the environment says of a paid model, of OpenAI's address and key: the demo may not
     spend anybody's money, and another model may not be asked by this one's address.
+
+    Raises:
+        TwinError: this is no checkout, so there is no such provider.
     """
-    os.environ.setdefault(_PORT, str(_free_port()))
+    if not (working_folder() / SIMULATED_PROVIDER_FOLDER).is_dir():
+        raise TwinError(
+            "run the demo",
+            found="an installed package; the simulated provider of its paid model is part of a "
+            "checkout's tests",
+            next_step="clone the project, and run `bash deploy/up.sh --demo-loop` in it",
+        )
     os.environ.update(SETTINGS)
-    os.environ["OPENAI_BASE_URL"] = f"http://{_LOOPBACK}:{os.environ[_PORT]}/v1"
-    os.environ["OPENAI_API_KEY"] = "none-the-provider-is-simulated"
+    if os.environ.get("OPENAI_API_KEY") != _NO_KEY:  # else it was named before: one port for all
+        os.environ["OPENAI_BASE_URL"] = f"http://{_LOOPBACK}:{_free_port()}/v1"
+        os.environ["OPENAI_API_KEY"] = _NO_KEY
     for name in _NOT_ASKED:
         os.environ.pop(name, None)
     for name in ("NO_PROXY", "no_proxy"):  # a proxy of the environment cannot reach this machine
@@ -115,8 +128,9 @@ def spent_nano(account: SpendingAccount) -> int:
 
 
 def billed_nano(bill: Path) -> int:
-    """What the simulated provider charged."""
-    return sum(int(line["nano"]) for line in read_bill(bill))
+    """What the simulated provider charged, by its bill; 0 before the first request."""
+    lines = bill.read_text(encoding="utf-8").splitlines() if bill.exists() else ()
+    return sum(int(json.loads(line)["nano"]) for line in lines)
 
 
 def _free_port() -> int:

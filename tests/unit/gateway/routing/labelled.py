@@ -52,7 +52,7 @@ def features(found: Drawn) -> Floats:
     return rows(found.vectors, found.lengths, found.closeness, scale=scale)
 
 
-def fitted_policy(found: Drawn, *, explored: float = 0.0) -> RoutingPolicy:
+def fitted_policy(found: Drawn) -> RoutingPolicy:
     """The policy of these labels, at its cheapest certified step."""
     count = len(found.gains)
     names = tuple(f"{number:032x}" for number in range(count))
@@ -67,7 +67,6 @@ def fitted_policy(found: Drawn, *, explored: float = 0.0) -> RoutingPolicy:
         embedder="made",
         judges=("topic@1",),
         margin=MARGIN,
-        explored=explored,
         scale=scale_of(found.lengths, found.closeness),
         gain=made.model,
         steps=order,

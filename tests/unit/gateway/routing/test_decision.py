@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from twin_resources.router.policy_file import (
     read_routing_policy,
     write_routing_policy,
 )
-from twin_resources.router.routing_decision import decide, features_of, lot, point_of
+from twin_resources.router.routing_decision import decide, features_of
 
 
 @pytest.fixture(scope="module")
@@ -35,37 +34,12 @@ def _row(policy: RoutingPolicy, topic: int):
 
 
 def test_the_hard_topic_is_paid_for_and_the_easy_one_is_not(policy: RoutingPolicy) -> None:
-    hard = decide(policy, _row(policy, 0), point=0.9)
-    easy = decide(policy, _row(policy, 1), point=0.9)
+    hard = decide(policy, _row(policy, 0))
+    easy = decide(policy, _row(policy, 1))
     assert (hard.model, easy.model) == (1, 0)
     assert hard.gain > hard.threshold > easy.gain
     assert hard.margin_held
     assert "paid" in hard.reason
-    assert hard.propensity == 1.0  # nothing is explored
-
-
-def test_a_share_of_the_questions_goes_the_other_way_and_says_so() -> None:
-    policy = fitted_policy(drawn(400, seed=0), explored=0.1)
-    row = _row(policy, 1)
-    points = (np.arange(1000) + 0.5) / 1000
-    drawn_models = [decide(policy, row, point=float(point)) for point in points]
-    by_lot = [one for one in drawn_models if "by lot" in one.reason]
-    assert len(by_lot) == 100
-    assert all(one.model == 1 and one.propensity == pytest.approx(0.1) for one in by_lot)
-    assert sum(1 for one in drawn_models if one.model == 0 and one.propensity == 0.9) == 900
-
-
-def test_with_three_models_the_propensities_add_up() -> None:
-    chances = {0: 0.0, 1: 0.0, 2: 0.0}
-    for number in range(3000):
-        model, chance, _ = lot(1, models=3, share=0.2, point=number / 3000)
-        chances[model] = chance
-    assert chances == pytest.approx({0: 0.1, 1: 0.8, 2: 0.1})
-    assert lot(0, models=1, share=0.2, point=0.0) == (0, 1.0, False)
-
-
-def test_the_lot_is_the_questions_own() -> None:
-    assert 0.0 <= point_of("0" * 32) < point_of("f" * 32) < 1.0
 
 
 def test_the_nearest_labels_and_the_interval_explain_it(policy: RoutingPolicy) -> None:
@@ -121,7 +95,7 @@ def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
     money = BudgetLeft(0.25 * kept * 3600 * PAID.usd, 3600.0)
     step = pace.look(200.0, money, policy.steps, policy.prices, certified=policy.in_force)
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
-    routed = decide(policy, _row(policy, 1), point=0.5, step=step)
+    routed = decide(policy, _row(policy, 1), step=step)
     assert not routed.margin_held
     assert "margin not held" in routed.reason
     assert pace.look(
@@ -158,7 +132,7 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
     write_routing_policy(path, policy)
     again = read_routing_policy(path)
     row = _row(policy, 0)
-    assert decide(again, row, point=0.5) == decide(policy, row, point=0.5)
+    assert decide(again, row) == decide(policy, row)
     assert (again.steps, again.classes, again.models) == (
         policy.steps,
         policy.classes,
@@ -172,25 +146,20 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
     )
     assert policy.label_ids[7].encode() in path.read_bytes()  # forgetting finds it
     assert list(path.parent.iterdir()) == [path]
-    assert again.cascade is None
-    write_routing_policy(path, replace(policy, cascade=policy.step))
-    assert read_routing_policy(path).cascade == policy.step
 
 
-def test_a_file_from_before_there_were_cascades_is_read(
-    policy: RoutingPolicy, tmp_path: Path
-) -> None:
+def test_a_file_of_a_release_with_more_in_it_is_read(policy: RoutingPolicy, tmp_path: Path) -> None:
     path = policy_file(tmp_path, "mara")
     write_routing_policy(path, policy)
     with np.load(path) as found:
         arrays = {name: found[name] for name in found.files}
     head = json.loads(bytes(arrays["head"]))
-    del head["cascade"]
+    head |= {"cascade": head["steps"][0], "explored": 0.02}
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
     again = read_routing_policy(path)
-    assert (again.steps, again.cascade) == (policy.steps, None)
+    assert again.steps == policy.steps
 
 
 def test_forgetting_finds_a_readers_trace_in_the_file(

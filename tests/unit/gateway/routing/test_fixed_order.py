@@ -10,7 +10,6 @@ import pytest
 from tests.unit.gateway.routing.labelled import MARGIN, drawn, features, fitted_policy
 from twin_resources.errors import TwinError
 from twin_resources.router import adoption
-from twin_resources.router.cascade import asks_again, cascade_step
 from twin_resources.router.fixed_order import (
     PriceStep,
     cheapest_certified,
@@ -155,17 +154,6 @@ def test_a_model_without_a_price_or_a_dearer_own_one_is_said(prices: list[float]
 def test_a_margin_that_is_no_number_between_0_and_1_is_said(margin: float) -> None:
     with pytest.raises(TwinError, match="TWIN_QUALITY_MARGIN"):
         steps(np.zeros((3, 1)), np.zeros((3, 1)), [0.0, 1.0], margin=margin)
-
-
-def test_a_cascade_asks_again_where_the_own_answer_scores_low() -> None:
-    random = np.random.default_rng(9)
-    score = random.random(800)
-    gains = np.where(score < 0.5, 0.5, 0.0) + 0.05 * random.standard_normal(800)
-    step = cascade_step(score, gains, own_usd=0.0001, paid_usd=0.001, margin=MARGIN)
-    assert step is not None
-    assert asks_again(step, 0.3)
-    assert not asks_again(step, 0.8)
-    assert step.usd == pytest.approx(0.0001 + step.kept * 0.001)
 
 
 def test_a_fitted_policy_has_a_step_in_force() -> None:

@@ -3,7 +3,7 @@
 Belongs here: the process and its HTTP. Does not belong here: what it answers, when it fails and
 what it charges (`provider_answers.py`), the gateway's own account, which is held against this bill.
 
-    python -m twin_cli.commands.demo.paid_provider --port 9000 --bill bill.jsonl
+    python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl
 
 It prints its address and then one line a request to the bill: `{"outcome", "prompt_tokens",
 "answer_tokens", "nano"}`, whole nano-dollars. It charges as OpenAI does: the prompt and each token
@@ -14,7 +14,6 @@ Which requests fail is drawn from the seed, or said in the question: `(429)`, `(
 values, as the judges do, gets a whole object that holds to it, drawn by the seed. What it says is
 drawn, too; one that `reads` answers with the paragraph of its prompt that a question has most in
 common with, else with empty phrases: judges find it better where its prompt has something to say.
-Its batch endpoint (`paid_batches.py`) charges half.
 """
 # pyright: strict
 
@@ -31,8 +30,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.demo.paid_batches import PaidBatches
-from twin_cli.commands.demo.provider_answers import (
+from tests.simulated_provider.provider_answers import (
     Behaviour,
     ProviderAnswers,
     chunk_head,
@@ -49,7 +47,6 @@ class PaidProvider(ProviderAnswers):
 
     def __init__(self, behaviour: Behaviour, bill: Path, *, port: int = 0) -> None:
         super().__init__(behaviour, bill)
-        self.batches = PaidBatches(self)
         provider = self
 
         class Handler(_Handler):
@@ -93,29 +90,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/bill":
             self._json(200, {"nano": bill.nano, "requests": bill.requests})
         else:
-            self._of_batches(b"")
-
-    def do_DELETE(self) -> None:
-        """A file goes."""
-        self._of_batches(b"")
-
-    def _of_batches(self, sent: bytes) -> None:
-        answer = self.provider.batches.respond(
-            self.command, self.path, sent, self.headers.get("content-type", "")
-        )
-        if isinstance(answer, bytes):
-            self._send(200, answer, "application/jsonl")
-        elif answer is None:
             self._json(404, _error("no such path"))
-        else:
-            self._json(200, answer)
 
     def do_POST(self) -> None:
-        """One chat completion, or a part of the batch API."""
+        """One chat completion."""
         size = int(self.headers.get("content-length", 0))
         sent = self.rfile.read(size)
         if not self.path.endswith("/chat/completions"):
-            self._of_batches(sent)
+            self._json(404, _error("no such path"))
             return
         body: dict[str, Any] = json.loads(sent)
         provider, draw = self.provider, self.provider.draw()
@@ -198,11 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _json(self, status: int, document: Mapping[str, Any]) -> None:
-        self._send(status, json.dumps(document).encode(), "application/json")
-
-    def _send(self, status: int, body: bytes, kind: str) -> None:
+        body = json.dumps(document).encode()
         self.send_response(status)
-        self.send_header("content-type", kind)
+        self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -214,7 +194,7 @@ def _error(message: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the process is told to end; prints the address first."""
-    parser = argparse.ArgumentParser(prog="python -m twin_cli.commands.demo.paid_provider")
+    parser = argparse.ArgumentParser(prog="python -m tests.simulated_provider.paid_provider")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bill", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
 """What the simulated provider says, when it fails, and what it charges.
 
 Belongs here: the words of an answer, the failures, the bill. Does not belong here: HTTP
-(`paid_provider.py`), batches (`paid_batches.py`).
+(`paid_provider.py`).
 
 Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
@@ -50,7 +50,6 @@ class Behaviour:
         rates: probability of a failure, by its name in `FAILURES`.
         reads: whether it answers from its prompt where that has something about the question.
         seed: of every draw.
-        batch_s: until a batch has ended, on average; drawn by batch.
     """
 
     prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 a million
@@ -60,7 +59,6 @@ class Behaviour:
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
     reads: bool = False
     seed: int = 0
-    batch_s: float = 0.2
 
 
 @dataclass
