@@ -79,9 +79,7 @@ class HeldBack:
         text, waits = self._text, self._waits
         words = [match.start() for match in _WORD.finditer(text, waits)]
         fewest = max(_FEWEST_WORDS, self._scanner.longest_phrase + 1)
-        if len(words) < fewest:
-            return waits
-        end = words[-fewest]
+        end = words[-fewest] if len(words) >= fewest else waits
         if self._scanner.acts_on_injection:
             end = min(end, len(text) - WINDOW)
         tail = max(waits, len(text) - WINDOW)
@@ -93,8 +91,10 @@ class HeldBack:
         key = text.find(_KEY_BEGINS, waits)
         if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _LONGEST_KEY:
             end = min(end, key)
-        if len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
-            return end if end > waits else len(text) - WINDOW
+        if end <= waits and len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
+            end = len(text) - WINDOW
+        while self._as_json and end > waits and text[end - 1] == "\\":
+            end -= 1  # it belongs to the next letter, which may be a quote
         return end
 
     def _show(self, end: int) -> str:
