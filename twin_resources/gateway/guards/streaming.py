@@ -70,7 +70,7 @@ class HeldBack:
         """The text is over; returns what else is shown."""
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
-            findings = self._scanner.find("".join(self._whole))
+            findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
             self.findings += [one for one in findings if one.action == "record"]
             self.findings.sort()
         return shown
@@ -99,7 +99,7 @@ class HeldBack:
 
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
-        findings = self._scanner.find(self._text, acting=True)
+        findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
         acting = [one for one in findings if one.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another
