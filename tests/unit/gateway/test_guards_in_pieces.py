@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import find_injections
+from twin_resources.gateway.guards.scanning import GuardFinding
 
 PHRASE = "the blue heron of Project Seven"
 MASKED = read_guards(
@@ -115,6 +116,23 @@ def test_text_is_shown_while_it_comes_and_the_waiting_is_bounded() -> None:
     waits = [key.feed("MIIE abcd\n" * 100) for _ in range(20)]
     assert not any(waits[1:15])
     assert any(waits[16:]), "a key that never ends holds nothing back for ever"
+
+
+class CountingScanner(Scanner):
+    """Remembers how much text it was asked to look through at once."""
+
+    longest = 0
+
+    def find(self, text: str, *, acting: bool = False, as_json: bool = False) -> list[GuardFinding]:
+        type(self).longest = max(self.longest, len(text))
+        return super().find(text, acting=acting, as_json=as_json)
+
+
+def test_what_was_shown_is_not_looked_through_again() -> None:
+    held = HeldBack(CountingScanner(MASKED, "answer"))
+    shown = sum(len(held.feed(PLAIN[at % 3])) for at in range(400))
+    assert shown > 15_000
+    assert CountingScanner.longest < 1_000
 
 
 def test_an_answer_that_begins_with_a_key_shows_none_of_it() -> None:
