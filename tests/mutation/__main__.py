@@ -3,7 +3,7 @@
     python -m tests.mutation --seed 7 [--number 200] [--workers 2] [--map FILE] [--only TEXT]
 
 Belongs here: the draw, the runs and the sum. Does not belong here: what is planted (`mutants.py`),
-and which test runs which line (`touched_lines.py`).
+and which test runs which line (`touched_lines.py`), and the process that runs tests (`running.py`).
 It works on copies of the checkout. First the tests of each area run
 once under a trace; `--map` keeps what they touched, and only test files that have changed run
 again. Then each mutant is run against the tests that touch its line, quickest first, until one
@@ -34,9 +34,9 @@ from queue import Queue
 from typing import Any
 
 import pytest
-from hypothesis import Phase, settings
 
 from tests.mutation.mutants import AREAS, ROOT, Mutant, all_mutants, modules_of, tests_of
+from tests.mutation.running import environment_of, run_tests
 
 GOAL = 0.9
 BUDGET_S = 60.0  # of its tests' own time a mutant: an upper bound on what 200 of them take
@@ -44,7 +44,7 @@ QUICKEST = 20  # tests that run first: to collect a hundred takes longer than to
 HANGS = 30.0  # times its tests' own time, and two minutes: then a mutant waits for ever
 SKIPPED = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pytest", "hypothesis", "sqlalchemy", "httpx", "dagster", "polars"])
+FORKS.set_forkserver_preload(["tests.mutation.running", "sqlalchemy", "httpx", "dagster", "polars"])
 Touched = dict[str, dict[str, Any]]  # test → seconds, lines by file
 
 
@@ -57,49 +57,25 @@ def copy_of_checkout(folder: Path) -> Path:
     return copied
 
 
-def environment_of(copied: Path) -> dict[str, str]:
-    """What a process that runs tests in a copy finds in its environment."""
-    others = [one for one in sys.path if one and not Path(one).is_relative_to(ROOT)]
-    paths = os.pathsep.join([str(copied), str(copied / "deploy"), *others])
-    return {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+def all_pass(copied: Path, tests: list[str], *, limit: float) -> bool | None:
+    """Whether all tests pass in a copy; None: they do not end.
 
-
-class NoShrinking:
-    """Hypothesis looks for no smaller example: that one fails is enough."""
-
-    @pytest.hookimpl(trylast=True)  # after tests/conftest.py
-    def pytest_configure(self) -> None:
-        phases = (Phase.explicit, Phase.generate)
-        settings.register_profile("planted", settings.get_profile("short"), phases=phases)
-        settings.load_profile("planted")
-
-
-def run_here(copied: str, tests: list[str]) -> None:
-    """In a fork that has imported the libraries: run tests in a copy until one fails."""
-    os.chdir(copied)
-    os.environ.update(environment_of(Path(copied)))
-    sys.path[:0] = [copied, str(Path(copied) / "deploy")]
-    for name in [one for one in sys.modules if one.partition(".")[0] == "tests"]:
-        del sys.modules[name]  # imported from the checkout, which has no bug
-    silent = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(silent, descriptor)
-    os.setsid()
-    options = ["-q", "-x", "-n", "0", "-m", "not long", "--tb=no"]
-    os._exit(pytest.main([*options, *tests], plugins=[NoShrinking()]))
-
-
-def ended_well(copied: Path, tests: list[str], *, limit: float) -> bool | None:
-    """Whether all tests pass in a copy; None: they do not end."""
-    process = FORKS.Process(target=run_here, args=(str(copied), tests))
+    Raises:
+        RuntimeError: pytest could not do its work, which says nothing about the mutant.
+    """
+    process = FORKS.Process(target=run_tests, args=(str(copied), tests))
     process.start()
     process.join(limit)
     assert process.pid is not None
-    if hung := process.is_alive():
+    if process.is_alive():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
-    return None if hung else process.exitcode == 0
+        return None
+    code = process.exitcode
+    if code is None or code > pytest.ExitCode.INTERRUPTED:
+        raise RuntimeError(f"pytest ended with {code}: {tests}")
+    return code == 0
 
 
 def touched(kept: Path, workers: int) -> Touched:
@@ -177,7 +153,7 @@ def verdict(mutant: Mutant, tests: Touched, copied: Path, number: int) -> str:
         path.write_bytes(mutant.source())
         os.utime(path, (number, number))  # a cached compilation goes by whole seconds and size
         for some in (chosen[:QUICKEST], chosen[QUICKEST:]):
-            passed = not some or ended_well(copied, some, limit=HANGS * seconds + 120)
+            passed = not some or all_pass(copied, some, limit=HANGS * seconds + 120)
             if not passed:
                 return "hangs" if passed is None else "killed"
         return "survived"
