@@ -42,6 +42,7 @@ GOAL = 0.9
 BUDGET_S = 60.0  # of its tests' own time a mutant: an upper bound on what 200 of them take
 QUICKEST = 20  # tests that run first: to collect a hundred takes longer than to run these
 HANGS = 30.0  # times its tests' own time, and two minutes: then a mutant waits for ever
+CONTROLS = 20  # of the mutants that are drawn: that the tests pass without the bug is looked at
 SKIPPED = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.mutation.running", "sqlalchemy", "httpx", "dagster", "polars"])
@@ -57,12 +58,8 @@ def copy_of_checkout(folder: Path) -> Path:
     return copied
 
 
-def all_pass(copied: Path, tests: list[str], *, limit: float) -> bool | None:
-    """Whether all tests pass in a copy; None: they do not end.
-
-    Raises:
-        RuntimeError: pytest could not do its work, which says nothing about the mutant.
-    """
+def exit_code(copied: Path, tests: list[str], *, limit: float) -> int | None:
+    """What pytest ends with in a copy; None: it does not end."""
     process = FORKS.Process(target=run_tests, args=(str(copied), tests))
     process.start()
     process.join(limit)
@@ -72,10 +69,7 @@ def all_pass(copied: Path, tests: list[str], *, limit: float) -> bool | None:
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
         return None
-    code = process.exitcode
-    if code is None or code > pytest.ExitCode.INTERRUPTED:
-        raise RuntimeError(f"pytest ended with {code}: {tests}")
-    return code == 0
+    return process.exitcode
 
 
 def touched(kept: Path, workers: int) -> Touched:
@@ -143,23 +137,37 @@ def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
 
 
 def verdict(mutant: Mutant, tests: Touched, copied: Path, number: int) -> str:
-    """`killed`, `hangs` (killed as well), `survived` or `untested`."""
+    """`killed`, `hangs` (killed as well), `survived` or `untested`.
+
+    Raises:
+        RuntimeError: the tests cannot be run, with the bug or without it.
+    """
     chosen, seconds = tests_for(mutant, tests)
-    if not chosen:
-        return "untested"
     path = copied / mutant.path
     right = path.read_bytes()
-    try:
-        path.write_bytes(mutant.source())
-        os.utime(path, (number, number))  # a cached compilation goes by whole seconds and size
-        for some in (chosen[:QUICKEST], chosen[QUICKEST:]):
-            passed = not some or all_pass(copied, some, limit=HANGS * seconds + 120)
-            if not passed:
-                return "hangs" if passed is None else "killed"
-        return "survived"
-    finally:
-        path.write_bytes(right)
-        os.utime(path, (0, 0))
+    for some in (chosen[:QUICKEST], chosen[QUICKEST:]):
+        if not some:
+            continue
+        try:
+            path.write_bytes(mutant.source())
+            os.utime(path, (number, number))  # compiled files go by whole seconds and size
+            code = exit_code(copied, some, limit=HANGS * seconds + 120)
+        finally:
+            path.write_bytes(right)
+            os.utime(path, (0, 0))
+        if code is None:
+            return "hangs"
+        if (
+            code > pytest.ExitCode.INTERRUPTED
+        ):  # a conftest that cannot be imported, or no such test
+            code = 1 - bool(exit_code(copied, some, limit=HANGS * seconds + 120))
+            if code == 0:
+                raise RuntimeError(f"these tests cannot be run: {some}")
+        if code and number <= CONTROLS and exit_code(copied, some, limit=3600):
+            raise RuntimeError(f"these tests fail without the bug, too: {some}")
+        if code:
+            return "killed"
+    return "survived" if chosen else "untested"
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:
@@ -202,9 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if found in {"survived", "untested"}:
                 before, after = mutant.lines()
                 note = f"\n    equivalent: {why}" if why else ""
-                sys.stdout.write(
-                    f"{found}  {mutant.path}:{mutant.line}\n    {before}\n    {after}{note}\n"
-                )
+                where = f"{number + 1}  {found}  {mutant.path}:{mutant.line}"
+                sys.stdout.write(f"{where}\n    {before}\n    {after}{note}\n")
                 sys.stdout.flush()
 
         with ThreadPoolExecutor(options.workers) as pool:
