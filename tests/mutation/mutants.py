@@ -73,7 +73,10 @@ SWAPS: dict[type, type] = {
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult},
 }
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
-UNSEEN = {"frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"}
+UNSEEN = {
+    *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
+    *("nullable", "index"),
+}
 """Keywords whose value no test of behaviour sees in a program that is right."""
 
 
