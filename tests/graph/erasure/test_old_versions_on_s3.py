@@ -15,7 +15,9 @@ from tests.graph.s3 import client_of, storage_options
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
+from twin_resources.erasure.object_versions import bucket_of
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -117,3 +119,41 @@ def test_deleted_objects_of_an_author_leave_no_version(
     assert "DeleteMarkers" not in listed
     assert LanceTables(instance).holds(gone) == []
     assert instance.tables.read("raw_posts", "bea").height == 1
+
+
+def test_each_version_of_an_object_is_read_as_it_was(
+    instance: Installation, client: Any, tmp_path: Path
+) -> None:
+    bucket = bucket_of(instance.tables)
+    assert bucket is not None
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for body in (b"one", b"two", b"three"):
+        client.put_object(Bucket=BUCKET, Key="twin/ada/a.txt", Body=body)
+    client.put_object(Bucket=BUCKET, Key="twin/ada/b.txt", Body=b"gone")
+    client.delete_object(Bucket=BUCKET, Key="twin/ada/b.txt")
+    client.put_object(Bucket=BUCKET, Key="twin/bea/c.txt", Body=b"another's")
+
+    def read(under: str) -> list[tuple[str, bytes]]:
+        return sorted((name, path.read_bytes()) for name, path in bucket.download(under, scratch))
+
+    old = " (an old version)"
+    assert read("ada/") == [
+        ("ada/a.txt", b"three"),
+        (f"ada/a.txt{old}", b"one"),
+        (f"ada/a.txt{old}", b"two"),
+        (f"ada/b.txt{old}", b"gone"),
+    ]
+    assert (bucket.folders(), bucket.folders("ada/")) == (["ada", "bea"], [])
+    assert list(scratch.iterdir()) == []
+
+    assert bucket.remove_old_versions("ada/") == 4, "two old ones, the deleted one and its marker"
+    assert read("ada/") == [("ada/a.txt", b"three")]
+    assert bucket.remove("ada/") == 1
+    assert (read("ada/"), len(read("bea/"))) == ([], 1)
+
+
+def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:
+    assert bucket_of(Tables("/a/folder", state=instance.state)) is None
+    with pytest.raises(TwinError, match="move the tables to a folder or to s3"):
+        bucket_of(Tables("gs://bucket/twin", state=instance.state))

@@ -417,3 +417,48 @@ def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
     before = registry.policy_path.stat().st_mtime_ns
     assert reconcile_all(registry) == []
     assert registry.policy_path.stat().st_mtime_ns == before, "the gateway follows the mtime"
+
+
+def test_prose_is_forced_of_the_stable_version_alone(registry: Registry) -> None:
+    release(registry, "first")
+    register(registry, "second")
+    with pytest.raises(MoveRefused, match=r"that it is candidate.*release it first"):
+        registry.force_prose("mara", 2, actor="ann", reason="I have read fifty")
+    before = registry.moves("mara")
+    move = registry.force_prose("mara", 1, actor="ann", reason="I have read fifty")
+    assert (move.from_state, move.to_state, move.forced) == ("stable", "stable", True)
+    assert registry.moves("mara") == [*before, move]
+    stable = read_policy(registry.policy_path).authors["mara"].stable
+    assert stable is not None
+    assert stable.prose.forced
+
+
+def test_a_tainted_version_is_moved_nowhere_that_answers(registry: Registry) -> None:
+    register(registry, "first")
+    judge(registry, "first")
+    tainted = registry.taint("mara", 1, actor="forget", reason="a post")
+    assert (tainted.tainted, tainted.state) == (True, "candidate")
+    assert registry.moves("mara")[-1].reason == "a post"
+    with pytest.raises(MoveRefused, match="tainted"):
+        registry.move("mara", 1, "stable", actor="a", reason="r", gate_version=GATE)
+    registry.move("mara", 1, "refused", actor="a", reason="r")
+    with pytest.raises(MoveRefused, match="tainted"):
+        registry.move("mara", 1, "stable", actor="a", reason="r", gate_version=GATE, force=True)
+
+
+def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refused(
+    registry: Registry,
+) -> None:
+    release(registry, "first")
+    register(registry, "second")
+    judge(registry, "second")
+    with pytest.raises(MoveRefused, match="no gate version was named"):
+        registry.move("mara", 2, "stable", actor="a", reason="r")
+    with pytest.raises(MoveRefused, match="evidence against v2, but stable is v1"):
+        registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, against=2)
+    registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, against=1)
+    assert states(registry) == ["retired", "stable"]
+    with pytest.raises(TwinError, match="versions of this author: v1, v2"):
+        registry.get("mara", 3)
+    with pytest.raises(TwinError, match="versions of this author: none"):
+        registry.get("jose", 1)

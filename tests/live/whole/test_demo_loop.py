@@ -1,4 +1,4 @@
-"""`twin demo-loop` from end to end: half an hour on two free cores, so only in the long form."""
+"""`twin demo-loop` from end to end: an hour or more on two cores, so only in the long form."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
             )
         receipt = json.loads((tmp_path / "demo" / "receipt.json").read_text())
         assert receipt["missing"] == []
+        said = "".join(log.read_text().split())  # a line may be wrapped
+        assert receipt["settings"]
+        for name, value in receipt["settings"].items():
+            assert f"{name}={value}".replace(" ", "") in said, "it prints what makes it quick"
         assert done.returncode == 0, log.read_text()[-3000:]
     finally:
         stopped = subprocess.run(

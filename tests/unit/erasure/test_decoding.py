@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from twin_assets.checkpoints.job import write_rows
+from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import Undecodable, held_in
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -127,3 +128,60 @@ def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:
     assert json.loads(known.read_text()) == {"kept": [OTHER], "n": 2}
     assert not job.exists()
     assert not report.exists()
+
+
+def test_what_other_places_hold_is_left_to_them(home: Settings, tmp_path: Path) -> None:
+    """Tables, weights, checkpoints, Dagster's records, stores and the author's own posts."""
+    posts = home.home / "posts"
+    write_author(home, Author("ada", "Ada Wright", sources=(str(posts),)))
+    claimed = [
+        Path(home.tables_base) / "ada" / "raw_posts.lance",
+        home.weights_dir,
+        home.checkpoints_dir / "ada",
+        home.home / "dagster" / "history",
+        home.home / "forgetting",
+        posts,
+    ]
+    for folder in claimed:
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(TEXT)
+    for name in ("outbox.sqlite", "traces.sqlite"):
+        (home.home / name).write_text(TEXT)
+    outside = tmp_path / "outside.txt"
+    outside.write_text(TEXT)
+    (home.home / "link.txt").symlink_to(outside)
+    mine = home.home / "notes" / "traces.sqlite.txt"
+    mine.parent.mkdir()
+    mine.write_text(TEXT)
+    place = HomeFiles(Installation.of(home))
+
+    assert place.holds(gone()) == [f"notes/traces.sqlite.txt: {held_in(mine, gone())}"]
+    assert place.erase(gone()) == 1
+    assert not mine.read_text()
+    for folder in claimed:
+        assert (folder / "a.txt").read_text() == TEXT
+    assert outside.read_text() == (home.home / "traces.sqlite").read_text() == TEXT
+
+
+def test_what_is_named_after_a_forgotten_author_goes(home: Settings) -> None:
+    write_author(home, Author("ada", "Ada Wright"))
+    write_author(home, Author("adalbert", "Adalbert"))
+    names = ("progress/ada.json", "logs/model-server-ada-v1.log", "reports/ada/gate.md")
+    others = ("progress/adalbert.json", "logs/model-server-adalbert-v1.log", "reports/b/gate.md")
+    for name in (*names, *others):
+        (home.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home.home / name).write_text("{}")
+    names_of_ada = frozenset({"ada", "Ada Wright"})
+    subject = ErasureSubject("author", "ada", "ada")
+    target = ErasureTarget(subject, ids=frozenset({"ada"}), names=names_of_ada)
+    place = HomeFiles(Installation.of(home))
+    assert sum("is named after it" in one for one in place.holds(target)) >= 4
+
+    assert place.erase(target) >= 4
+
+    assert not [name for name in names if (home.home / name).exists()]
+    assert not (home.authors_dir / "ada.toml").exists()
+    assert not (home.home / "reports" / "ada").exists()
+    assert [name for name in others if not (home.home / name).exists()] == []
+    assert (home.authors_dir / "adalbert.toml").exists()
+    assert place.holds(target) == []

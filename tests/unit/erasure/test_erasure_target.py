@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,20 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
 def test_json_inside_json_is_looked_into() -> None:
     inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
     assert gone_post().is_among(json.dumps({"body": inner}))
+
+
+@pytest.mark.parametrize("wrap", [dict.fromkeys, lambda one: one])
+def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
+    marking = FingerprintCollector()
+    marking.add("Im März stand die große Uhr über Nacht für immer still")
+    gone = ErasureTarget(ErasureSubject("post", "ada", "a"), marks=marking.marks())
+    document = json.dumps(wrap(["im März stand die große Uhr über Nacht für immer"]))
+    assert "\\u00e4" in document
+    assert gone.is_among(document)
+    assert gone.is_among({"in": [document]})
+    assert gone.is_among(["[a note] im März stand die große Uhr über Nacht für immer"])
+    assert gone.is_among("im März stand die große Uhr über Nacht für immer".encode())
+    assert not gone.is_among([1, None, "im März", b"Uhr"])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure import journal
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.post_names import PostNames, post_meant
+from twin_resources.erasure.post_names import PostNames, find_post, post_meant
 from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
 
 
 def post(source_id: str, *, author: str = "ann", title: str = "On oil", url: str = "") -> PostNames:
@@ -65,3 +69,20 @@ def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
     with pytest.raises(TwinError) as refused:
         post_meant(POSTS, "qqqqqqqq")
     assert refused.value.found == "none of that name among 4 posts"
+
+
+def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
+    """A reader's, another author's, and then the one that is meant; the post itself is gone."""
+    write_author(home, Author("ann", "Ann"))
+    instance = Installation.of(home)
+    meant = ErasureSubject("post", "ann", "_posts/oil.md")
+    for subject in (
+        ErasureSubject("reader", "", "0123456789abcdef"),
+        ErasureSubject("post", "bob", "_posts/oil.md"),
+        meant,
+    ):
+        journal.ask(instance.state, subject, asked_by="test")
+    assert find_post(instance, "_posts/oil.md", authors=["ann"]) == meant
+    with pytest.raises(TwinError, match="none of that name among 0 posts"):
+        find_post(instance, "_posts/brass.md", authors=["ann"])
+    instance.state.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from twin_resources.settings import Settings
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 NOW = datetime.now(UTC)
+WAITING_SCORES = "SELECT body FROM waiting WHERE kind = 'score'"
 
 
 def span(number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW) -> object:
@@ -82,6 +84,50 @@ def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
     assert outbox.counts().traces == 1
     assert place.holds(gone) == []
     assert READER not in outbox.path.read_bytes().decode("latin-1")
+
+
+def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
+    outbox: Outbox, place: WaitingInOutbox
+) -> None:
+    """The reader's trace is known by the span that waits; another reader's vote names it alone."""
+    outbox.put_trace(packed(span(1, reader=READER), span(2)))
+    outbox.put_trace(packed(span(3, reader=READER)))
+    outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
+    outbox.put_scores([vote(4, READER, 1.0)])
+    gone = gone_of("reader")
+    assert len(place.holds(gone)) == 3
+
+    assert place.erase(gone) == 5, "two exports, two votes on their answers, one of the reader"
+
+    assert traces_in(outbox.path) == [2]
+    with sqlite3.connect(outbox.path) as connection:
+        left = [json.loads(body) for (body,) in connection.execute(WAITING_SCORES)]
+    connection.close()
+    assert [one["traceId"] for one in left] == [f"{2:032x}"]
+    counts = outbox.counts()
+    assert (counts.traces, counts.scores) == (1, 1)
+    assert place.holds(gone) == []
+    assert place.erase(gone) == 0
+
+
+def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> None:
+    outbox.put_trace(packed(span(1, reader=READER), span(2)))
+    outbox.put_trace(packed(span(3, reader=READER)))
+    outbox.put_scores([vote(1, OTHER, 1.0)])
+    while (waiting := outbox.next_waiting()) is not None:
+        outbox.failed(waiting, "HTTP 500: what a server says may quote what it was sent")
+        outbox.refuse(waiting, "HTTP 400")
+    assert outbox.counts().refused == 3
+    assert {"refused 1", "refused 2"} <= set(place.holds(gone_of("reader")))
+
+    assert place.erase(gone_of("reader")) == 4, "with what the server said of them"
+
+    assert outbox.counts().problem == ""
+    with sqlite3.connect(outbox.path) as connection:
+        left = connection.execute("SELECT kind, body FROM refused").fetchall()
+    connection.close()
+    assert [kind for kind, _ in left] == ["trace"]
+    assert [int(one.trace_id, 16) for one in spans_of(left[0][1])] == [2]
 
 
 def test_a_reader_who_comes_back_is_traced_again_from_then_on(

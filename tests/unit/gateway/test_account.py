@@ -423,3 +423,30 @@ def test_a_refusal_says_where_its_limit_is_set(
         assert hasattr(home, setting.removeprefix("TWIN_").lower())
     with pytest.raises(OverLimit, match="twin keys add --usd-per-day"):
         paid(opened(), 1.0, key_limit=day)
+
+
+@pytest.mark.parametrize(
+    ("most", "spent", "reserved", "advice", "passing"),
+    [
+        (2.0, 0.0, 0.0, "ask for a shorter answer", False),
+        (1.0, 0.0, 0.5, "ask again in some seconds", True),
+        (0.5, 0.5, 0.2, "ask again in some seconds", True),
+        (0.6, 0.5, 0.0, "wait until 2026-12-01 00:00 UTC", False),
+    ],
+)
+def test_a_refusal_says_what_helps(
+    most: float, spent: float, reserved: float, advice: str, passing: bool
+) -> None:
+    refused = OverLimit(
+        scope="home",
+        name="",
+        period="day",
+        limit_usd=1.0,
+        spent_usd=spent,
+        reserved_usd=reserved,
+        most_usd=most,
+        now=NOON,
+    )
+    assert refused.next_step.startswith(advice)
+    assert (refused.is_passing, refused.retry_after_s) == (passing, 12 * 3600)
+    assert refused.opens_at == datetime(2026, 12, 1, tzinfo=UTC)

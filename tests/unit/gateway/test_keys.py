@@ -117,6 +117,17 @@ def test_a_key_knows_its_limits(home: Settings, state: State) -> None:
         assert keys.keyring_of(home).find(f"Bearer {mine}").limits == keys.NO_LIMITS
 
 
+def test_only_a_site_names_its_readers(state: State, home: Settings) -> None:
+    ring = keys.keyring_of(home)
+    for role in keys.ROLES:
+        made = keys.add_key(state, role=role, authors=["*"], label=role)
+        key = ring.find(f"Bearer {made}")
+        named = key.for_reader("user-1")
+        assert (named.reader != key.reader) is (role == "site"), role
+        assert key.for_reader("") == key
+        assert (named.role, named.authors, named.limits) == (role, key.authors, key.limits)
+
+
 def test_a_key_that_was_made_before_may_not_name_the_paid_model(
     home: Settings, state: State
 ) -> None:

@@ -248,3 +248,11 @@ def test_ticks_crashes_and_lost_cursors_change_no_decision(
     assert followed(watch_of(), ledger, ticks) == once  # a clock that goes back, a repeated tick
     again, second = followed(once[0], ledger)
     assert (again, second) == (once[0], [])
+
+
+def test_a_stream_may_be_armed_from_its_first_batch_and_goes_on_to_its_last() -> None:
+    batches = Batches()
+    assert batches.first == 100
+    assert [batches.after(seen) for seen in (0, 99, 100, 7_999, 8_000, 90_000)] == [
+        *(100, 100, 200, 8_000, 8_000, 8_000),
+    ]

@@ -140,6 +140,51 @@ def test_ranks_are_forked_on_one_machine_without_gpus(
     assert named == (str(job.folder / "deepspeed.json") if forks and own.deepspeed else None)
 
 
+@pytest.mark.parametrize(("precision", "said"), [("bf16", "bf16"), ("fp32", "no")])
+def test_the_precision_is_told_alike_to_launcher_deepspeed_and_ranks(
+    job: TrainingJob, precision: str, said: str
+) -> None:
+    own = dataclasses.replace(job, deepspeed=ZERO, mixed_precision=precision)
+    words = pairs_of(command(own, MachineShare(forks=False)))
+    assert (words["--mixed_precision"], words["--num_machines"]) == (said, "1")
+    config = json.loads((job.folder / "deepspeed.json").read_text())
+    assert config == ZERO | {"bf16": {"enabled": precision == "bf16"}}
+    environment = environment_of(own, "mark", MachineShare())
+    assert environment["ACCELERATE_MIXED_PRECISION"] == said
+    (job.folder / "deepspeed.json").unlink()
+    command(own, MachineShare(2, 1, "10.0.0.1", 29400))
+    assert not (job.folder / "deepspeed.json").exists(), "machine 0 writes it for all"
+
+
+def test_what_a_rank_finds_in_its_environment(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    own = dataclasses.replace(job, mixed_precision="fp32", environment={"HF_HUB_OFFLINE": "0"})
+    found = environment_of(own, "its mark", MachineShare())
+    assert found["TWIN_TRAINING_MARK"] == "its mark"
+    assert machine.owner_is_alive(found["TWIN_TRAINING_OWNER"])
+    pid = found["TWIN_TRAINING_OWNER"].partition(":")[0]
+    assert not machine.owner_is_alive(f"{pid}:1.0"), "another process of the same number"
+    assert found["HF_HUB_OFFLINE"] == "0", "the job's own words win"
+    assert found["PYTHONPATH"].endswith(":/elsewhere")
+    assert found["PATH"].startswith(str(Path(sys.executable).parent))
+    assert (found["CUDA_VISIBLE_DEVICES"], found["DS_ACCELERATOR"]) == ("", "cpu")
+    assert found["ACCELERATE_USE_CPU"] == "true"
+    assert "ACCELERATE_USE_DEEPSPEED" not in found
+    assert found["OPENBLAS_NUM_THREADS"] == "1", "its ranks are forked"
+    sped = environment_of(dataclasses.replace(own, deepspeed=ZERO), "m", MachineShare())
+    assert (sped["ACCELERATE_USE_CPU"], sped["ACCELERATE_USE_DEEPSPEED"]) == ("false", "true")
+    card = environment_of(dataclasses.replace(own, device="cuda"), "m", MachineShare())
+    assert card["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "ACCELERATE_USE_CPU" not in card
+    for threads, ranks, cores, expected in ((3, 4, 8, "3"), (0, 2, 8, "4"), (0, 4, 2, "1")):
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
+        some = dataclasses.replace(own, threads_per_rank=threads, ranks=ranks)
+        assert environment_of(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
+
+
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
         command(job, MachineShare(machines=3, address="10.0.0.1", port=1))

@@ -141,11 +141,17 @@ _INJECTION = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
+_ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
 _LONGEST_SENTENCE = 300
 
 
-def find_injections(text: str) -> list[tuple[int, int]]:
-    """(begin, end) of each sentence that holds such a wording, or a control token of a model."""
+def find_injections(text: str, *, as_json: bool = False) -> list[tuple[int, int]]:
+    """(begin, end) of each sentence that holds such a wording, or a control token of a model.
+
+    Args:
+        as_json: a sentence ends where a string of the document does.
+    """
+    ends = _ENDS_IN_JSON if as_json else _SENTENCE_END
     folded = FAMILIES.escaped(text)
     places = [match.span() for match in _INJECTION.finditer(text)]
     if folded is not text:
@@ -155,7 +161,7 @@ def find_injections(text: str) -> list[tuple[int, int]]:
         )
         places.append((max(first - 1, 0), first))
     merged: list[tuple[int, int]] = []
-    for begin, end in sorted(_sentence(text, *place) for place in places):
+    for begin, end in sorted(_sentence(text, *place, ends=ends) for place in places):
         if merged and begin <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -163,13 +169,13 @@ def find_injections(text: str) -> list[tuple[int, int]]:
     return merged
 
 
-def _sentence(text: str, begin: int, end: int) -> tuple[int, int]:
+def _sentence(text: str, begin: int, end: int, *, ends: re.Pattern[str]) -> tuple[int, int]:
     earliest = max(0, begin - _LONGEST_SENTENCE)
-    before = [match.end() for match in _SENTENCE_END.finditer(text, earliest, begin)]
-    after = _SENTENCE_END.search(text, end, end + _LONGEST_SENTENCE)
+    before = [match.end() for match in ends.finditer(text, earliest, begin)]
+    after = ends.search(text, end, end + _LONGEST_SENTENCE)
     start = before[-1] if before else earliest
     while start < begin and text[start].isspace():
         start += 1
-    return start, after.end() if after and text[after.start()] != "\n" else (
-        after.start() if after else min(len(text), end + _LONGEST_SENTENCE)
-    )
+    if after is None:
+        return start, min(len(text), end + _LONGEST_SENTENCE)
+    return start, after.end() - (text[after.end() - 1] in '\n"')

@@ -100,11 +100,12 @@ class Scanner:
     def acts_on_injection(self) -> bool:
         return self._acts("injection")
 
-    def find(self, text: str, *, acting: bool = False) -> list[GuardFinding]:
+    def find(self, text: str, *, acting: bool = False, as_json: bool = False) -> list[GuardFinding]:
         """Every finding, in the order of the text; they may overlap.
 
         Args:
             acting: only what is masked or blocked.
+            as_json: no finding of the text's own sentences leaves a string of a JSON document.
         """
         findings: list[GuardFinding] = []
         wanted = self._acts if acting else self._on
@@ -121,7 +122,7 @@ class Scanner:
         if wanted("injection"):
             findings += [
                 self._finding(begin, end, "injection", "injection")
-                for begin, end in find_injections(text)
+                for begin, end in find_injections(text, as_json=as_json)
             ]
         return sorted(findings)
 
@@ -135,7 +136,7 @@ class Scanner:
         """
         if self.is_off or not text:
             return Scanned(text)
-        findings = tuple(self.find(text))
+        findings = tuple(self.find(text, as_json=as_json))
         return Scanned(masked(text, findings, as_json=as_json), findings)
 
     def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> GuardFinding:

@@ -70,7 +70,7 @@ class HeldBack:
         """The text is over; returns what else is shown."""
         shown = "" if self.blocked is not None else self._show(len(self._text))
         if self._whole:
-            findings = self._scanner.find("".join(self._whole))
+            findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
             self.findings += [one for one in findings if one.action == "record"]
             self.findings.sort()
         return shown
@@ -79,9 +79,7 @@ class HeldBack:
         text, waits = self._text, self._waits
         words = [match.start() for match in _WORD.finditer(text, waits)]
         fewest = max(_FEWEST_WORDS, self._scanner.longest_phrase + 1)
-        if len(words) < fewest:
-            return waits
-        end = words[-fewest]
+        end = words[-fewest] if len(words) >= fewest else waits
         if self._scanner.acts_on_injection:
             end = min(end, len(text) - WINDOW)
         tail = max(waits, len(text) - WINDOW)
@@ -93,13 +91,15 @@ class HeldBack:
         key = text.find(_KEY_BEGINS, waits)
         if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _LONGEST_KEY:
             end = min(end, key)
-        if len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
-            return end if end > waits else len(text) - WINDOW
+        if end <= waits and len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
+            end = len(text) - WINDOW
+        while self._as_json and end > waits and text[end - 1] == "\\":
+            end -= 1  # it belongs to the next letter, which may be a quote
         return end
 
     def _show(self, end: int) -> str:
         """Show up to `end`, or to the begin of a finding that reaches over it."""
-        findings = self._scanner.find(self._text, acting=True)
+        findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
         acting = [one for one in findings if one.end > self._waits]
         moved = True
         while moved:  # one that reaches over the end may begin inside another

@@ -148,6 +148,15 @@ def test_size_is_bounded_also_unpacked(site: Site, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_feed_of_32_mib_is_read_and_a_byte_more_is_not(site: Site, tmp_path: Path) -> None:
+    site.body = rss(1)
+    site.body += b" " * ((32 << 20) - len(site.body))
+    assert download_feed(site.url, tmp_path).changed
+    site.body += b" "
+    with pytest.raises(TwinError, match="more than 33,554,432 bytes"):
+        download_feed(site.url, tmp_path)
+
+
 def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
     site.body, site.drip_s = rss(*range(100)), 0.05
     began = time.monotonic()

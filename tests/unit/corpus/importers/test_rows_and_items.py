@@ -58,6 +58,21 @@ def test_damage(text: str, found: list[object]) -> None:
     assert read(text) == found
 
 
+def test_a_row_behind_the_end_is_lost_only_where_something_else_may_stand_there() -> None:
+    text = '{"a": [{"n": 1}], "b": [{"n": 2}]}'
+    assert [
+        row if isinstance(row, str) else row["n"]
+        for row in rows(text, begins=BEGINS, key="a", nothing_follows=False)
+    ] == [1]
+    assert read(text, "a") == [1, "malformed_row", 2]
+
+
+def test_an_identifier_is_a_number_of_thirty_digits_at_most() -> None:
+    assert string({"id": 10**30 - 1}, "id") == "9" * 30
+    assert string({"id": 10**30}, "id") == ""
+    assert string({"id": -5}, "id") == "-5"
+
+
 def test_bytes_that_are_no_utf_8_cost_their_row() -> None:
     text = as_text(b'\xef\xbb\xbf[{"n": 1}, {"n": "\xff"}, {"n": "\xc3\xa9"}]')
     assert read(text) == [1, "malformed_row", "é"]

@@ -1,0 +1,139 @@
+"""Forgetting in a home that holds little: whose runs are ended and erased, and who comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from tests.graph.erasure.spans import packed, span_of, vote
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure import journal
+from twin_resources.erasure.dagster_records import DagsterRecords
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasing import forget
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.settings import Settings
+
+TEXT = "In March the old clock of my uncle stopped for good."
+PARTITION = "dagster/partition"
+STARTED = dg.DagsterRunStatus.STARTED
+
+
+@pytest.fixture
+def dagster(home: Settings) -> Iterator[dg.DagsterInstance]:
+    folder = home.home / "dagster"
+    folder.mkdir()
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.add_dynamic_partitions("authors", ["ada", "bea"])
+        yield instance
+
+
+def run_of(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
+    tags = {PARTITION: author}
+    return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
+
+
+def gone(kind: str) -> ErasureTarget:
+    marking = FingerprintCollector()
+    marking.add(TEXT)
+    if kind == "author":
+        subject, names = ErasureSubject("author", "ada", "ada"), frozenset({"ada", "Ada Wright"})
+        return ErasureTarget(subject, ids=frozenset({"ada"}), names=names, authors=names)
+    subject = ErasureSubject("post", "ada", "2019/the-walk.md")
+    return ErasureTarget(subject, marks=marking.marks(), authors=frozenset({"ada"}))
+
+
+def left(dagster: dg.DagsterInstance) -> set[str]:
+    return {run.run_id for run in dagster.get_runs()}
+
+
+def test_of_a_post_only_the_runs_that_quote_it_are_erased(
+    home: Settings, dagster: dg.DagsterInstance
+) -> None:
+    plain, other = run_of(dagster, "ada"), run_of(dagster, "bea")
+    quoting = run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
+    own = run_of(dagster, "ada")
+    records = DagsterRecords(Installation.of(home), dagster, own_run=own)
+
+    assert records.erase(gone("post")) == 1
+    assert left(dagster) == {plain, other, own}
+    assert quoting not in left(dagster)
+    assert set(dagster.get_dynamic_partitions("authors")) == {"ada", "bea"}
+    assert records.erase(gone("post")) == 0
+
+
+def test_of_an_author_all_runs_go_and_nobody_elses(
+    home: Settings, dagster: dg.DagsterInstance
+) -> None:
+    run_of(dagster, "ada")
+    other = run_of(dagster, "bea")
+    records = DagsterRecords(Installation.of(home), dagster)
+    assert records.holds(gone("author"))
+
+    assert records.erase(gone("author")) >= 2, "the run and the partition"
+
+    assert left(dagster) == {other}
+    assert dagster.get_dynamic_partitions("authors") == ["bea"]
+    assert records.holds(gone("author")) == []
+
+
+def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
+    home: Settings, dagster: dg.DagsterInstance
+) -> None:
+    waiting, other = (run_of(dagster, one, status=STARTED) for one in ("ada", "bea"))
+    own = run_of(dagster, "ada", status=STARTED)
+    done = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
+    records = DagsterRecords(Installation.of(home), dagster, own_run=own)
+
+    assert records.end_runs(gone("post")) == 1
+
+    statuses = {run.run_id: run.status for run in dagster.get_runs()}
+    assert statuses == {
+        waiting: dg.DagsterRunStatus.CANCELED,
+        other: STARTED,
+        own: STARTED,
+        done: dg.DagsterRunStatus.SUCCESS,
+    }
+    assert records.end_runs(gone("post")) == 0
+
+
+def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
+    records = DagsterRecords(Installation.of(home), None)
+    found = gone("author")
+    assert (records.end_runs(found), records.erase(found), records.holds(found)) == (0, 0, [])
+
+
+def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
+    write_author(home, Author("ada", "Ada Wright"))
+    instance, reader = Installation.of(home), "0123456789abcdef"
+    now = datetime.now(UTC)
+
+    def span(number: int, at: datetime) -> object:
+        return span_of(number, reader=reader, asked="What?", shown="x", chunk="c-9", at=at)
+
+    outbox = Outbox(outbox_path(home))
+    outbox.put_trace(packed(span(1, now)))
+    outbox.put_scores([vote(1, reader, 1.0)])
+    number = journal.ask(instance.state, ErasureSubject("reader", "", reader), asked_by="test")
+
+    done = forget(instance, number, dagster=DagsterRecords(instance, None))
+
+    assert done.places["outbox"] == 2
+    assert (outbox.counts().traces, outbox.counts().scores) == (0, 0)
+    outbox.put_trace(packed(span(2, now - timedelta(minutes=1))))
+    assert outbox.counts().traces == 0, "an answer from before"
+    outbox.put_trace(packed(span(3, now + timedelta(minutes=1))))
+    outbox.put_scores([vote(3, reader, 1.0)])
+    assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
+    outbox.close()
+    assert journal.find(instance.state, number).done_at is not None
+    again = forget(instance, number, dagster=DagsterRecords(instance, None))
+    assert (again.places, again.certificate) == (done.places, done.certificate)
+    instance.state.close()

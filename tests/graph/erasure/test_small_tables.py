@@ -1,0 +1,129 @@
+"""Rows that are forgotten, in small tables: those of the newest version and those before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.graph.tables.test_forget import files_with
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.lance_tables import LanceTables
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.settings import Settings
+
+READER, OTHER = "0123456789abcdef", "fedcba9876543210"
+TEXT = "In March the old clock of my uncle stopped for good."
+WORD = "snickerbell"
+SCHEMA = {"trace_id": pl.String(), "reader": pl.String(), "answer": pl.String()}
+
+
+@pytest.fixture
+def place(home: Settings) -> LanceTables:
+    return LanceTables(Installation.of(home))
+
+
+def answers(place: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada") -> None:
+    """The table `interactions`: trace → reader and answer."""
+    frame = pl.DataFrame(
+        {
+            "trace_id": list(rows),
+            "reader": [reader for reader, _ in rows.values()],
+            "answer": [answer for _, answer in rows.values()],
+        },
+        schema=dict(SCHEMA),
+    )
+    place.instance.tables.sync(
+        frame,
+        "interactions",
+        author=author,
+        key="trace_id",
+        function=lambda some: some,
+        version="1",
+        schema=SCHEMA,
+        row_key="trace_id",
+    )
+
+
+def gone_reader() -> ErasureTarget:
+    return ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+
+
+def gone_post() -> ErasureTarget:
+    marking = FingerprintCollector()
+    marking.add(TEXT)
+    subject = ErasureSubject("post", "ada", "2019/the-walk.md")
+    return ErasureTarget(subject, authors=frozenset({"ada"}), marks=marking.marks())
+
+
+def left(place: LanceTables, author: str = "ada", version: str | None = None) -> list[str]:
+    rows = place.instance.tables.read("interactions", author, version=version)
+    return sorted(rows["trace_id"].to_list())
+
+
+def folder_of(place: LanceTables, author: str = "ada") -> Path:
+    return Path(place.instance.tables.uri("interactions", author))
+
+
+ROWS = {"t1": (READER, f"a {WORD} one"), "t2": (OTHER, "two"), "t3": (READER, "three")}
+
+
+def test_a_reader_is_in_no_table_of_any_author(place: LanceTables) -> None:
+    answers(place, ROWS)
+    answers(place, ROWS, author="bea")
+    assert len(place.holds(gone_reader())) == 2
+
+    assert place.erase(gone_reader()) == 4
+
+    assert left(place) == left(place, "bea") == ["t2"]
+    assert place.holds(gone_reader()) == []
+    assert files_with(folder_of(place), WORD) == []
+    assert place.erase(gone_reader()) == 0
+
+
+def test_a_reader_whose_rows_an_edit_took_out_is_in_no_older_version(place: LanceTables) -> None:
+    answers(place, ROWS)
+    answers(place, {"t2": ROWS["t2"]})
+    assert files_with(folder_of(place), WORD), "Lance keeps what a sync has deleted"
+
+    place.erase(gone_reader())
+
+    assert files_with(folder_of(place), WORD) == []
+    assert place.holds(gone_reader()) == []
+    assert left(place) == ["t2"]
+
+
+def test_a_version_that_a_tag_holds_is_cleaned_and_keeps_its_tag(place: LanceTables) -> None:
+    answers(place, ROWS)
+    place.instance.tables.tag("interactions", "ada", "trained")
+    answers(place, {"t2": ROWS["t2"]})
+
+    assert place.erase(gone_reader()) == 2, "rows of the tagged version"
+
+    assert left(place, version="trained") == ["t2"]
+    assert files_with(folder_of(place), WORD) == []
+
+
+def test_a_post_is_found_by_its_words_in_the_authors_own_tables_alone(place: LanceTables) -> None:
+    rows = {"t1": (OTHER, f"She said: {TEXT} Then {WORD}."), "t2": (OTHER, "in March the old one")}
+    answers(place, rows)
+    answers(place, rows, author="bea")
+
+    assert place.erase(gone_post()) == 1
+
+    assert left(place) == ["t2"]
+    assert left(place, "bea") == ["t1", "t2"], "what another author has is nobody's to forget"
+    assert place.holds(gone_post()) == []
+
+
+def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
+    answers(place, ROWS)
+    answers(place, ROWS, author="bea")
+    subject = ErasureSubject("author", "ada", "ada")
+    target = ErasureTarget(subject, authors=frozenset({"ada"}), names=frozenset({"ada"}))
+    assert place.erase(target) == 1
+    assert not folder_of(place).parent.exists()
+    assert left(place, "bea") == ["t1", "t2", "t3"]
+    assert place.authors(target) == []

@@ -1,0 +1,180 @@
+"""An archive up to its limits is read, and one byte more is refused; what is listed, and how."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
+from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
+from twin_assets.corpus.importers.members import RATIO_COUNTS_FROM
+from twin_assets.corpus.importers.packed import tar_stream
+from twin_resources.errors import TwinError
+
+PIECE = 1 << 16
+
+
+def stored(path: Path, *names: str, body: str = "x") -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        for name in names:
+            made.writestr(name, body)
+    return path
+
+
+def test_limits_are_as_documented() -> None:
+    limits = ArchiveLimits()
+    assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
+    assert (limits.walked_bytes, limits.ratio, RATIO_COUNTS_FROM) == (32 << 30, 200, 16 << 20)
+
+
+def test_as_many_members_as_allowed_and_no_more(tmp_path: Path) -> None:
+    names = [f"{n}.csv" for n in range(10)]
+    path = stored(tmp_path / "a.zip", *names)
+    with open_archive(path, bounds=ArchiveLimits(members=10)) as archive:
+        assert len(archive.names()) == 10
+    with pytest.raises(TwinError, match="more than 9 files"):
+        open_archive(path, bounds=ArchiveLimits(members=9))
+
+
+def test_a_list_of_files_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    """Long names fill the list: 20 of them are more than 512 bytes each of two files."""
+    path = stored(tmp_path / "a.zip", *(f"{n}/{'x' * 200}.csv" for n in range(20)))
+    with pytest.raises(TwinError, match="more than 2 files"):
+        open_archive(path, bounds=ArchiveLimits(members=2))
+
+
+@pytest.mark.parametrize("pack", [as_zip, as_tar, as_folder])
+def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    if pack is as_folder:
+        place.mkdir()
+    path = pack({"a.csv": "x" * 100_000}, place)  # type: ignore[operator]
+    with open_archive(path, bounds=ArchiveLimits(member_bytes=100_000)) as archive:
+        assert len(archive.read("a.csv")) == 100_000
+        assert [len(one) for one in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
+        assert len(archive.read("a.csv", limit=100_000)) == 100_000
+        for one in (lambda: archive.read("a.csv", limit=99_999), lambda: list(pieces_of(archive))):
+            with pytest.raises(MemberError, match="too_large"):
+                one()
+    with (
+        open_archive(path, bounds=ArchiveLimits(member_bytes=99_999)) as archive,
+        pytest.raises(MemberError, match="too_large") as refused,
+    ):
+        archive.read("a.csv")
+    assert (refused.value.name, refused.value.reason) == ("a.csv", "too_large")
+
+
+def pieces_of(archive: object) -> object:
+    return archive.pieces("a.csv", limit=99_999)  # type: ignore[attr-defined]
+
+
+def test_all_that_may_be_read_is_read_and_no_byte_more(tmp_path: Path) -> None:
+    path = stored(tmp_path / "a.zip", "a.csv", "b.csv", "c.csv", body="x" * 500)
+    with open_archive(path, bounds=ArchiveLimits(read_bytes=1_000)) as archive:
+        assert archive.read("a.csv") == archive.read("b.csv")
+        with pytest.raises(TwinError, match="more than 1,000 bytes of posts"):
+            archive.read("c.csv")
+
+
+def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
+    path = as_tar({"a.csv": "x" * 2_000}, tmp_path / "a.tgz")
+    with tarfile.open(path) as tar:
+        [one] = tar.getmembers()
+        end = one.offset_data + one.size
+    open_archive(path, bounds=ArchiveLimits(walked_bytes=end)).close()
+    with pytest.raises(TwinError, match=f"{end:,} bytes packed into"):
+        open_archive(path, bounds=ArchiveLimits(walked_bytes=end - 1))
+
+
+def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
+    """The ratio counts from 16 MiB on: a list of zeros below that is no bomb."""
+    small = as_zip({"a.csv": b"\0" * RATIO_COUNTS_FROM}, tmp_path / "a.zip")
+    with open_archive(small) as archive:
+        assert archive.size("a.csv") == RATIO_COUNTS_FROM
+        assert sum(map(len, archive.pieces("a.csv"))) == RATIO_COUNTS_FROM
+    tar = as_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
+    with open_archive(tar) as archive:
+        assert len(archive.read("a.csv")) == 8 << 20
+
+
+def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
+    text = "a" * PIECE + "b" * PIECE + "c" * PIECE
+    folder = as_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
+    with open_archive(folder) as archive:
+        assert archive.head("a.csv") == b"a" * PIECE
+        assert archive.head("a.csv", count=PIECE + 1) == b"a" * PIECE + b"b"
+        assert archive.head("b.csv") == b"short"
+        assert archive.head("gone.csv") == b""
+        assert archive.ends("a.csv") == b"a" * PIECE + b"c" * PIECE
+        assert archive.ends("b.csv") == b"short"
+    with open_archive(as_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
+        assert archive.ends("c.csv") == b"a" * PIECE + b"b" * PIECE, "nothing is read twice"
+    with open_archive(as_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
+        assert archive.ends("a.csv") == b"a" * PIECE
+
+
+def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    path = stored(
+        tmp_path / "a.zip",
+        *("./a.csv", "b\\c.csv", "Cafe\u0301/d.csv", ".git/x.csv", "e/.hidden.csv"),
+        *("__MACOSX/f.csv", "g//h.csv", "a.csv", "x__MACOSX/i.csv"),
+    )
+    with open_archive(path) as archive:
+        assert archive.names() == ("Caf\u00e9/d.csv", "a.csv", "b/c.csv", "x__MACOSX/i.csv")
+        assert archive.refused == {"unsafe_name": 1, "same_name_twice": 1}
+        assert archive.candidates("a.csv") == ["a.csv"]
+        assert archive.candidates("nothing") == ()
+
+
+def test_a_single_file_is_its_own_candidate(tmp_path: Path) -> None:
+    path = tmp_path / ".posts.csv"
+    path.write_text("x")
+    with open_archive(path) as archive:
+        assert archive.names() == ("posts.csv",)
+        assert archive.candidates("nothing") == ("posts.csv",)
+        assert archive.read("posts.csv") == b"x"
+
+
+def test_the_newest_member_says_when_it_was_written(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for name, year in (("a.csv", 2020), ("b.csv", 2024), ("c.csv", 2022)):
+            made.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
+    with open_archive(tmp_path / "a.zip") as archive:
+        assert archive.written_at == 1_704_164_646.0, "2024-01-02 03:04:06 UTC"
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, at in (("a.csv", 5), ("b.csv", 9), ("c.csv", 7)):
+            one = tarfile.TarInfo(name)
+            one.size, one.mtime = 1, at
+            tar.addfile(one, io.BytesIO(b"x"))
+    with open_archive(tmp_path / "a.tar") as archive:
+        assert (archive.kind, archive.written_at) == ("tar", 9.0)
+        assert archive.refused == {}
+
+
+def test_a_zip_without_its_list_is_no_file_of_text(tmp_path: Path) -> None:
+    whole = stored(tmp_path / "a.zip", "a.csv", body="x" * 5_000).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[:3_000])
+    with pytest.raises(TwinError, match="a zip that breaks off"):
+        open_archive(tmp_path / "cut.zip")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_a_tar_is_known_by_its_bytes_however_it_is_packed(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "export.download"
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        one = tarfile.TarInfo("a.csv")
+        one.size = 3
+        tar.addfile(one, io.BytesIO(b"one"))
+    with open_archive(path) as archive:
+        assert (archive.kind, archive.read("a.csv")) == ("tar", b"one")
+
+
+def test_what_is_no_tar_is_none(tmp_path: Path) -> None:
+    for body in (b"", b"a,b\n" * 200, b"x" * 257 + b"ustar", b"x" * 256 + b"ustar" + b"y" * 300):
+        path = tmp_path / "a.csv"
+        path.write_bytes(body)
+        assert tar_stream(path) is None

@@ -1,0 +1,194 @@
+"""Rows of the state store that are forgotten, keys, spending, and the journal of it (SQLite)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+
+from twin_resources.access import keys
+from twin_resources.access.account import SpendingAccount
+from twin_resources.access.account_rows import spending
+from twin_resources.access.spending_limits import SpendingLimits
+from twin_resources.erasure import journal
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.state_store import StateStore
+from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.errors import TwinError
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+READER, OTHER = "0123456789abcdef", "fedcba9876543210"
+TEXT = "In March the old clock of my uncle stopped for good."
+NOTES = sa.Table(
+    "notes_of_a_test",
+    sa.MetaData(),
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("author", sa.String(40)),
+    sa.Column("reader", sa.String(40)),
+    sa.Column("said", sa.Text),
+    sa.Column("more", sa.JSON),
+)
+
+
+@pytest.fixture
+def instance(home: Settings) -> Iterator[Installation]:
+    made = Installation.of(home)
+    NOTES.create(made.state.engine)
+    yield made
+    made.state.close()
+
+
+def note(state: State, name: str, **values: object) -> None:
+    row = {"author": "ada", "reader": "", "said": "", "more": {}} | values
+    with state.transaction() as connection:
+        connection.execute(sa.insert(NOTES).values(name=name, **row))
+
+
+def notes(state: State) -> dict[str, tuple[object, ...]]:
+    with state.reading() as connection:
+        rows = connection.execute(sa.select(NOTES)).all()
+    return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
+
+
+def gone_reader(key: str = "") -> ErasureTarget:
+    subject = ErasureSubject("reader", "", READER)
+    return ErasureTarget(subject, ids=frozenset({READER}), key_hash=key)
+
+
+def gone_post() -> ErasureTarget:
+    marking = FingerprintCollector()
+    marking.add(TEXT)
+    return ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), marks=marking.marks())
+
+
+def gone_author() -> ErasureTarget:
+    subject = ErasureSubject("author", "ada", "ada")
+    return ErasureTarget(subject, ids=frozenset({"ada"}), names=frozenset({"ada", "Ada Wright"}))
+
+
+def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
+    instance: Installation,
+) -> None:
+    state, store = instance.state, StateStore(instance)
+    note(state, "kept", said="something else", more={"a": [1]})
+    note(state, "said", said=f"She said: {TEXT}", reader=OTHER)
+    note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
+    note(state, TEXT[:40] + "s", said="kept")
+    assert store.holds(gone_post()) == ["notes_of_a_test"] * 3
+
+    assert store.erase(gone_post()) == 3
+
+    left = notes(state)
+    assert set(left) == {"kept", "said", "more"}
+    assert left["kept"] == ("ada", "", "something else", {"a": [1]})
+    assert left["said"] == ("ada", OTHER, "", {})
+    assert left["more"] == ("ada", "", "kept", {})
+    assert (store.holds(gone_post()), store.holds_at_all(gone_post())) == ([], [])
+    assert store.erase(gone_post()) == 0
+
+
+def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
+    instance: Installation,
+) -> None:
+    state, store = instance.state, StateStore(instance)
+    opened = keys.open_keys(instance.settings)
+    keys.add_key(opened, role="reader", authors=["ada"], label="one")
+    keys.add_key(opened, role="reader", authors=["ada"], label="two")
+    opened.close()
+    with state.reading() as connection:
+        hashes = dict(
+            connection.execute(sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.key_hash))
+            .tuples()
+            .all()
+        )
+    note(state, "mine", reader=READER, said="a")
+    note(state, "others", reader=OTHER, said="b")
+
+    assert store.erase(gone_reader(hashes["one"])) == 2
+
+    assert set(notes(state)) == {"others"}
+    with state.reading() as connection:
+        labels = connection.execute(sa.select(keys.gateway_keys.c.label)).scalars().all()
+        limits = connection.execute(sa.select(keys.gateway_key_limits.c.key_hash)).scalars().all()
+    assert (labels, limits) == (["two"], [hashes["two"]])
+
+
+def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
+    opened = keys.open_keys(instance.settings)
+    for label, authors in (("both", ["ada", "bea"]), ("ada", ["ada"]), ("bea", ["bea"])):
+        keys.add_key(opened, role="reader", authors=authors, label=label)
+    opened.close()
+    state = instance.state
+    note(state, "mine")
+    note(state, "other", author="bea", said="Ada Wright wrote to me")
+
+    assert StateStore(instance).erase(gone_author()) == 4
+
+    with state.reading() as connection:
+        rows = connection.execute(
+            sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.authors)
+        ).all()
+    assert {row.label: row.authors for row in rows} == {"both": ["bea"], "bea": ["bea"]}
+    assert notes(state) == {"other": ("bea", "", "", {})}
+
+
+def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> None:
+    moment = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+    account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: moment)
+    for author, usd in (("ada", 0.25), ("bea", 0.5)):
+        named = account.reserve(purpose="answer", author=author, key="k" * 16, most_usd=usd)
+        account.settle(named, usd)
+    StateStore(instance).erase(gone_author())
+    with instance.state.reading() as connection:
+        rows = connection.execute(sa.select(spending.c.author, spending.c.nano)).all()
+    assert {row.author: row.nano for row in rows} == {"": 250_000_000, "bea": 500_000_000}
+
+
+def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
+    instance: Installation,
+) -> None:
+    state = instance.state
+    subject = ErasureSubject("post", "ada", "2019/a.md")
+    first = journal.ask(state, subject, asked_by="ann", key_hash="h")
+    second = journal.ask(state, ErasureSubject("reader", "", READER), asked_by="ann")
+    assert journal.ask(state, subject, asked_by="somebody else") == first
+    found = journal.find(state, first)
+    assert (found.subject, found.kind, found.key_hash) == (subject, "post", "h")
+    assert (found.asked_by, found.plan, found.done_at) == ("ann", "", None)
+    assert [one.number for one in journal.unfinished(state)] == [first, second]
+
+    journal.write_plan(state, first, "{}")
+    for erased in (3, 2):
+        journal.step_done(state, first, "tables", erased)
+    journal.step_done(state, first, "files", 1)
+    journal.step_done(state, second, "tables", 7)
+    assert journal.steps_done(state, first) == {"tables": 5, "files": 1}
+    assert journal.find(state, first).plan == "{}"
+    assert journal.find(state, second).plan == ""
+
+    journal.close(state, first, "one.json")
+    done = journal.find(state, first)
+    assert (done.subject, done.plan, done.certificate) == (None, "", "one.json")
+    assert done.done_at is not None
+    assert done.done_at >= done.asked_at
+    assert [one.number for one in journal.unfinished(state)] == [second]
+    assert journal.ask(state, subject, asked_by="ann") != first, "a new request"
+    with pytest.raises(TwinError, match="find the request 99"):
+        journal.find(state, 99)
+
+
+def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Installation) -> None:
+    state = instance.state
+    assert not journal.forgotten_posts(state, "ada").holds("2019/a.md")
+    journal.remember(state, "ada", ["2019/a.md"], ["hash-of-text"])
+    journal.remember(state, "ada", ["2019/a.md", "2019/b.md"], [])
+    posts, others = (journal.forgotten_posts(state, one) for one in ("ada", "bea"))
+    assert [posts.holds(one) for one in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
+        *(True, True, False),
+    ]
+    assert (posts.holds_text("hash-of-text"), posts.holds_text("2019/a.md")) == (True, False)
+    assert (others.holds("2019/a.md"), others.holds_text("hash-of-text")) == (False, False)

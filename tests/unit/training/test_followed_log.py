@@ -1,0 +1,134 @@
+"""When a training that is followed by its log is ended: by a clock that the test sets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from twin_resources.models.training_launcher import TrainingJob, machine
+from twin_resources.models.training_launcher.machine import POLL_S, watch
+from twin_resources.models.training_launcher.training_job import AttemptEnd
+
+
+class Clock:
+    """Seconds that pass while the launcher sleeps; `meanwhile` is what the training does then."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.meanwhile: Callable[[float], object] = lambda _: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile(self.now - 1_000.0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(machine, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A training that neither says anything nor ends."""
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+        yield process
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "training.log"
+    path.write_text("of an attempt before\n", encoding="utf-8")
+    return path
+
+
+def said(log: Path, text: str) -> None:
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def job_of(folder: Path, *, silence_s: float, timeout_s: float) -> TrainingJob:
+    return TrainingJob(
+        name="ann", folder=folder, module="m", ranks=1, silence_s=silence_s, timeout_s=timeout_s
+    )
+
+
+def test_a_silent_training_is_ended_and_tried_again(
+    clock: Clock, process: subprocess.Popen[bytes], log: Path, tmp_path: Path
+) -> None:
+    job = job_of(tmp_path, silence_s=600, timeout_s=10_000)
+    lines: list[str] = []
+    start = log.stat().st_size
+    words = [(100.0, "step 1\n")]
+
+    def speak_once(at: float) -> None:
+        if words and at >= words[0][0]:
+            said(log, words.pop()[1])
+
+    clock.meanwhile = speak_once
+
+    ended = watch(process, job, log, lines.append, log_start=start)
+
+    assert ended == AttemptEnd("no sign of life for 600 s", retry=True, log_start=start)
+    assert lines == ["step 1"], "what was said before is another attempt's"
+    assert clock.now - 1_000.0 == pytest.approx(100 + 600, abs=3 * POLL_S)
+
+
+def test_one_that_speaks_is_ended_by_its_time_and_not_tried_again(
+    clock: Clock, process: subprocess.Popen[bytes], log: Path, tmp_path: Path
+) -> None:
+    job = job_of(tmp_path, silence_s=600, timeout_s=2_000)
+    next_word = iter(range(500, 10_000, 500))
+    due = [next(next_word)]
+
+    def speak(at: float) -> None:
+        if at >= due[0]:
+            due[0] = next(next_word)
+            said(log, ".")  # half a line is a sign of life too
+
+    clock.meanwhile = speak
+
+    ended = watch(process, job, log, lambda _: None, log_start=0)
+
+    assert ended == AttemptEnd("no end within 2000 s", retry=False, log_start=0)
+    assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_S)
+
+
+def test_one_that_nobody_wants_any_more_is_ended(
+    clock: Clock, process: subprocess.Popen[bytes], log: Path, tmp_path: Path
+) -> None:
+    job = job_of(tmp_path, silence_s=600, timeout_s=2_000)
+    ended = watch(
+        process, job, log, lambda _: None, log_start=0, wanted=lambda: clock.now < 1_100.0
+    )
+    assert ended == AttemptEnd("no longer wanted", retry=False, log_start=0)
+
+
+@pytest.mark.parametrize(
+    ("code", "how", "retry"),
+    [("print('done')", "exit code 0", False), ("import sys; sys.exit(3)", "exit code 3", True)],
+)
+def test_its_last_words_are_read_after_it_has_ended(
+    log: Path, tmp_path: Path, code: str, how: str, retry: bool
+) -> None:
+    with (
+        log.open("ab") as stream,
+        subprocess.Popen([sys.executable, "-c", code], stdout=stream) as done,
+    ):
+        done.wait()
+    lines: list[str] = []
+    job = job_of(tmp_path, silence_s=600, timeout_s=2_000)
+
+    ended = watch(done, job, log, lines.append, log_start=0)
+
+    assert (ended.how, ended.retry) == (how, retry)
+    assert lines == ["of an attempt before", *(["done"] if how == "exit code 0" else [])]
