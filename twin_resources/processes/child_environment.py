@@ -156,6 +156,9 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
+        # Of webserver and daemon for the code server. The default of 60 s ended starts on a machine
+        # full of work; who dies closes the connection. A tick of a sensor holds up the others.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "600",
         # its list of fonts; else it writes into ~/.cache and ~/.config
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",

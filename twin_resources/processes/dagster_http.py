@@ -11,6 +11,7 @@ daemon.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ import httpx
 
 from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.programs import urls
 from twin_resources.settings import Settings, load_secrets
 
@@ -33,10 +35,11 @@ class DagsterHTTP:
     Args:
         url: address of the webserver, without a path.
         key: the home's admin key; empty for a webserver that asks for none.
-        timeout_s: of one request.
+        timeout_s: of one request. A webserver that dies is noticed at once; one that is late may
+            have to load the code first.
     """
 
-    def __init__(self, url: str, *, key: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = MOST_WORKING_S) -> None:
         self.url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=self.url,
@@ -46,7 +49,7 @@ class DagsterHTTP:
         )
 
     @classmethod
-    def of_home(cls, settings: Settings, *, timeout_s: float = 30.0) -> DagsterHTTP:
+    def of_home(cls, settings: Settings, *, timeout_s: float = MOST_WORKING_S) -> DagsterHTTP:
         """A client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s)
@@ -64,6 +67,12 @@ class DagsterHTTP:
             return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    def listens(self) -> bool:
+        """Whether anything accepts connections at the address, answering or not."""
+        address = httpx.URL(self.url)
+        with socket.socket() as client:
+            return client.connect_ex((address.host, address.port or 80)) == 0
 
     def location_is_loaded(self) -> bool:
         """Whether the code location has loaded.
@@ -220,6 +229,17 @@ class DagsterHTTP:
         )["logsForRun"]
         self._expect(answer, "EventConnection", tried=f"read the log of the run {run_id}")
         return [event_of(row) for row in answer["events"]], answer["cursor"]
+
+    def sensor_is_on(self, name: str) -> bool:
+        """Whether a sensor of ours ticks."""
+        answer = self._query(
+            """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
+              __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
+            {"selector": _repository() | {"sensorName": name}},
+            tried=f"look at the sensor {name}",
+        )["sensorOrError"]
+        self._expect(answer, "Sensor", tried=f"look at the sensor {name}")
+        return answer["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
         """End a run and mark it as canceled at once; empty, or why it could not be.

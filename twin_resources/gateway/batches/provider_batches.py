@@ -36,6 +36,7 @@ from twin_resources.gateway.batches.provider_lines import (
     batch_files,
     read_ends,
 )
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -132,7 +133,7 @@ class ProviderBatches:
                 what is submitted stays so, and the same batch goes on where it was.
         """
         mine = self._rows.of(self.key.id, fingerprints)
-        with self.state.lease(f"provider batches of {self.key.id}", wait_s=5.0):
+        with self.state.lease(f"provider batches of {self.key.id}", wait_s=MOST_WORKING_S):
             names = {row.batch for row in mine if row.status == "submitted"}
             begun = self._rows.batches(self.key.id, names=names)
             for batch in begun:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.ports import holder, is_free
 from twin_resources.processes.programs import LATER, WHEN_ASKED, urls
 from twin_resources.processes.stack import SERVICES, Stack, read_record
@@ -85,9 +86,9 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=TIMEOUT_S)
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
     try:
-        if not dagster.is_up(within_s=TIMEOUT_S):
+        if not dagster.is_up(within_s=MOST_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.location_is_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
@@ -107,7 +108,7 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
         answer = httpx.get(
             f"{address}/models",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=TIMEOUT_S,
+            timeout=MOST_IDLE_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:
