@@ -38,6 +38,11 @@ class SmallDisk:
     def make_room(self) -> None:
         self.ballast.unlink()
 
+    def resize(self, *, megabytes: int) -> None:
+        """Make it larger or smaller; it cannot be smaller than what lies on it."""
+        command = ["mount", "-o", f"remount,size={megabytes}m", str(self.path)]
+        subprocess.run(command, check=True, capture_output=True)
+
 
 @contextmanager
 def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:

@@ -42,6 +42,7 @@ from twin_resources.processes.program_progress import ProgramProgress
 # path with its pid appended and then links it to its place.
 LONGEST_SOCKET_PATH = 104 - 1 - len(".4194304")
 
+PROCESS = "twin_resources.processes.supervisord_process"
 GROUP = "twin"
 _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
@@ -245,7 +246,7 @@ class Supervisor:
         made = os.open(boot_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(made, "wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+                [sys.executable, "-m", PROCESS, "-c", str(path)],
                 env=dict(environment),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

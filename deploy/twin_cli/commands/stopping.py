@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_not_given_up
@@ -39,7 +40,7 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP.of_home(stack.settings)
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
     try:
         if not _answers(stack, dagster, log):
             return
