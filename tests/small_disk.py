@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,9 @@ class SmallDisk:
         return self.path / "ballast"
 
     def fill(self, *, leave: int = 0) -> None:
-        """Use up all but `leave` bytes."""
+        """Use up all but `leave` bytes; who writes there meanwhile may leave less."""
         found = os.statvfs(self.path)
-        with self.ballast.open("wb") as stream:
+        with suppress(OSError), self.ballast.open("wb", buffering=0) as stream:
             stream.write(bytes(max(0, found.f_bavail * found.f_frsize - leave)))
 
     def make_room(self) -> None:
