@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,18 @@ class SmallDisk:
         return self.path / "ballast"
 
     def fill(self, *, leave: int = 0) -> None:
-        """Use up all but `leave` bytes."""
+        """Use up all but `leave` bytes; who writes there meanwhile may leave less."""
         found = os.statvfs(self.path)
-        with self.ballast.open("wb") as stream:
+        with suppress(OSError), self.ballast.open("wb", buffering=0) as stream:
             stream.write(bytes(max(0, found.f_bavail * found.f_frsize - leave)))
 
     def make_room(self) -> None:
         self.ballast.unlink()
+
+    def resize(self, *, megabytes: int) -> None:
+        """Make it larger or smaller; it cannot be smaller than what lies on it."""
+        command = ["mount", "-o", f"remount,size={megabytes}m", str(self.path)]
+        subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager

@@ -340,9 +340,9 @@ def _first_line(path: str) -> str:
 
 
 def _output(command: list[str]) -> str:
-    """Standard output of a command; empty when it is not there, fails or takes 5 seconds."""
+    """Standard output of a command; empty when it is not there, fails or takes a minute."""
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout if ran.returncode == 0 else ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 LIVE = Path(__file__).parent
-ONE_WORKER = ("whole", "evaluation", "chat", "newcomer", "serving", "gateway")
+ONE_WORKER = ("whole", "evaluation", "chat", "chaos", "newcomer", "serving", "gateway")
 """Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
 worker takes a file."""
 
@@ -38,6 +38,7 @@ OWN_STACK = ("gateway/test_gateway_paid.py", "gateway/test_gateway_routes_by_cos
 LONGEST_FIRST = (
     "whole",
     "newcomer",
+    "chaos",
     "dagster_pages",
     "gateway",
     "evaluation",

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S, MOST_WORKING_S
+from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, output_of
 
 
 @contextmanager
@@ -60,6 +65,32 @@ def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
         ).stdout.split():
             os.kill(int(one), 9)
+
+
+def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: Path) -> None:
+    clock, log = Clock(), tmp_path / "web.log"
+    with child("import time; time.sleep(600)") as pid:
+        progress = ProgramProgress(clock)
+        assert not progress.given_up(pid, log)
+        clock.now += MOST_IDLE_S
+        assert not progress.given_up(pid, log)
+        clock.now += 1
+        assert progress.given_up(pid, log) == "not done after 181 s, the last 181 of them idle"
+        log.write_text("loading\n")
+        assert not progress.given_up(pid, log)
+        clock.now += MOST_WORKING_S
+        log.write_text("loading again\n")
+        assert progress.given_up(pid, log) == "not done after 3781 s"
+
+
+def test_a_program_is_run_for_its_output_as_long_as_it_works() -> None:
+    echo = "import sys; text = sys.stdin.read(); print(text * 100000, file=sys.stderr); sys.exit(3)"
+    ran = output_of([sys.executable, "-c", echo], given=b"post", poll_s=0.01)
+    assert (ran.returncode, ran.stdout, len(ran.stderr)) == (3, b"", 400_001)
+    began = time.monotonic()
+    with pytest.raises(TwinError, match=r"not done after 0\.2 s of processor time"):
+        output_of([sys.executable, "-c", "while True: pass"], most_cpu_s=0.2, poll_s=0.05)
+    assert time.monotonic() - began < 60, "it was ended"
 
 
 def test_of_no_process_nothing_is_counted() -> None:

@@ -77,11 +77,7 @@ def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecor
         return
     path = Path(place).expanduser()
     if path.exists():
-        raise TwinError(
-            f"write the backup {path}",
-            found="a file of that name",
-            next_step="name another one, or remove it first",
-        )
+        raise _taken(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with faults_told(f"write the backup {path}", path.parent):
@@ -93,9 +89,27 @@ def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecor
             ):
                 yield _TarWriter(tar), records
                 _add_bytes(tar, NAME, records[0].to_json())
-            partial.rename(path)
+            _name(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _name(partial: Path, path: Path) -> None:
+    """Give a whole backup its name; another command may have taken it meanwhile."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError as error:
+        raise _taken(path) from error
+    except OSError:  # a file system without links
+        partial.rename(path)
+
+
+def _taken(path: Path) -> TwinError:
+    return TwinError(
+        f"write the backup {path}",
+        found="a file of that name",
+        next_step="name another one, or remove it first",
+    )
 
 
 @contextmanager

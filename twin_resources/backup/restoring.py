@@ -10,10 +10,11 @@ new one afterwards; hashes of tables, checkpoints and datasets do not depend on 
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 _TEXTS = frozenset({".json", ".toml", ".yaml", ".yml"})
-_MARK = ".twin-restoring"  # in a home that is being made: what a killed one left may go
+# In a home that is being made, and locked: what is not locked a killed one left, and may go.
+_MARK = ".twin-restoring"
 
 Report = Callable[[str], object]
 
@@ -47,26 +49,48 @@ def restore(settings: Settings, place: str, *, report: Report = print) -> Backup
         report: called with one line a step.
 
     Raises:
-        TwinError: something is there already, the backup is not whole, or a table is not the same
-            afterwards. The home is not made then.
+        TwinError: something is there already, another command restores into it, the backup is not
+            whole, or a table is not the same afterwards. The home is not made then.
     """
     with opened_backup(place) as reader:
         record = reader.record
         _check_empty(settings, record)
         made = settings.home.with_name(f"{settings.home.name}.restoring")
-        if (made / _MARK).exists():
-            shutil.rmtree(made)
-        made.mkdir(parents=True)
-        try:
-            (made / _MARK).touch()
-            _fill(settings, record, reader, made, report=report)
-        except BaseException:
-            shutil.rmtree(made)
-            raise
+        with _begun(made):
+            try:
+                _fill(settings, record, reader, made, report=report)
+            except BaseException:
+                shutil.rmtree(made)
+                raise
     report("state store and policy")
     with closing(State.open(settings.state_address)) as state:
         Registry(state, policy_path=settings.policy_path).publish()
     return record
+
+
+@contextmanager
+def _begun(made: Path) -> Generator[None]:
+    """The folder that becomes the home, empty, for this process alone.
+
+    Raises:
+        TwinError: another one fills it.
+    """
+    try:
+        if (made / _MARK).exists():
+            with (made / _MARK).open("a") as left:
+                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(made)
+        made.mkdir(parents=True)
+        mark = (made / _MARK).open("a")
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileExistsError) as error:
+        raise TwinError(
+            f"restore into {made.with_suffix('')}",
+            found=f"{made}, which another command fills",
+            next_step="wait for it; where none is at work, remove that folder and run it again",
+        ) from error
+    with mark:
+        yield
 
 
 def _fill(

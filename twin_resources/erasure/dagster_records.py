@@ -32,9 +32,9 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 
 PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
-CANCEL_S = 60.0
 # Rows that go when they hold it; in the others the columns named here are emptied.
 _ROWS_GO = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
@@ -74,13 +74,13 @@ class DagsterRecords:
         ]
         for run in working:
             self._cancel(run)
-        deadline = time.monotonic() + CANCEL_S
+        deadline = time.monotonic() + MOST_WORKING_S  # Dagster's monitoring ends dead ones
         for run in working:
             while not self._is_over(run.run_id):
                 if time.monotonic() > deadline:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
-                        found=f"it is still at work after {CANCEL_S:g} s",
+                        found=f"it is still at work after {MOST_WORKING_S:g} s",
                         next_step="end it in the Dagster UI, then forget again: nothing is lost",
                     )
                 time.sleep(0.2)

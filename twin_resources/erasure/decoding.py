@@ -20,6 +20,7 @@ from typing import Any
 
 from twin_resources.erasure.erasure_target import ErasureTarget, texts_in
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
@@ -123,7 +124,7 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
 
 
 def _of_sqlite(path: Path) -> Iterator[DecodedText]:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
     try:
         connection.text_factory = lambda body: body.decode("utf-8", errors="replace")
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()

@@ -32,6 +32,7 @@ from twin_resources.erasure.plan import POSTS, plan
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 
 ROUNDS = 3  # what was under way when a place was erased is erased in the next round
 
@@ -75,7 +76,7 @@ def forget(instance: Installation, number: int, *, dagster: RecordStore) -> Comp
         TwinError: no such request, a place cannot be reached, a run does not end, or
             `ErasureIncomplete`. The request stays open; asking again goes on.
     """
-    with instance.state.lease(f"forget {number}", wait_s=5):
+    with instance.state.lease(f"forget {number}", wait_s=MOST_WORKING_S):
         request = journal.find(instance.state, number)
         if request.subject is None:
             _drop_marks(instance, number)

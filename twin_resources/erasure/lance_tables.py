@@ -27,6 +27,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.models.retrieval.index import keep_vector_index
 from twin_resources.models.retrieval.retrieval import TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
@@ -249,7 +250,7 @@ class LanceTables:
         assets = self.assets(author)
         for asset in assets:
             # nobody writes while its folder goes
-            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=600):
+            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MOST_WORKING_S):
                 bucket = self._bucket()
                 if bucket is not None:
                     bucket.remove(f"{author}/{asset}.lance/")

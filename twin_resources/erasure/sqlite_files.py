@@ -19,9 +19,10 @@ from typing import Any
 from twin_resources.erasure.decoding import of_bytes
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.storage.storage_faults import faults_told
 
-BUSY_S = 30.0
+BUSY_S = MOST_IDLE_S
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def opened(path: Path) -> Generator[sqlite3.Connection]:
     """A connection that overwrites what it deletes.
 
     Raises:
-        TwinError: the file is busy for longer than 30 s, or cannot be written (`StorageFault`).
+        TwinError: the file is busy for three minutes, or cannot be written (`StorageFault`).
     """
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
     tried = f"erase rows in {path}"

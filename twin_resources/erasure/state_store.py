@@ -28,13 +28,13 @@ from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.storage.state.state_tables import DAGSTERS_TABLES
 
 _OURS = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
 SETTLED, KEYS = "ledger_settled", "gateway_keys"
-LEDGER_WAIT_S = 90  # one reading takes at most 40 s
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StateStore:
         erased = 0
         # A reading of the ledger that began before the traces went may be about to store them.
         with (
-            self.instance.state.lease(LEDGER, wait_s=LEDGER_WAIT_S),
+            self.instance.state.lease(LEDGER, wait_s=MOST_WORKING_S),
             self.instance.state.transaction() as connection,
         ):
             for table in _tables(connection):

@@ -26,6 +26,7 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 
@@ -61,7 +62,7 @@ class EmbeddedTraces:
         """Every observation, one at a time."""
         if not self.path.is_file():
             return
-        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=30)
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
         connection.row_factory = sqlite3.Row
         try:
             for row in connection.execute("SELECT * FROM observations"):

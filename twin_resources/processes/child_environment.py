@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import EMBEDDED_BASE_MODEL, EMBEDDED_EMBEDDER, Settings
 
@@ -156,6 +157,9 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
+        # Of webserver and daemon for the code server. The default of 60 s ended starts on a machine
+        # full of work; who dies closes the connection. A tick of a sensor holds up the others.
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MOST_IDLE_S),
         # its list of fonts; else it writes into ~/.cache and ~/.config
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +20,11 @@ from pathlib import Path
 from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import child_environment, withheld_keys
+from twin_resources.processes.program_progress import output_of
 from twin_resources.settings import Settings
 
 # Folder → the database in it, as Dagster's SQLite storage lays them out.
 DATABASES = {"history": "runs.db", "schedules": "schedules.db"}
-MAKING_WITHIN_S = 120
 
 
 def write_dagster_home(
@@ -68,19 +67,15 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
     environment = child_environment(settings, instance="", environ=environ)
     for name in withheld_keys(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
-    completed = subprocess.run(
+    completed = output_of(
         [sys.executable, "-m", "dagster", "instance", "info"],
-        env=environment | {"DAGSTER_HOME": str(making)},
-        capture_output=True,
-        text=True,
-        timeout=MAKING_WITHIN_S,
-        check=False,
+        environment=environment | {"DAGSTER_HOME": str(making)},
     )
     if completed.returncode != 0:
         raise TwinError(
             f"make Dagster's databases in {making}",
             found=f"`dagster instance info` ended with {completed.returncode}: "
-            f"{completed.stderr[-1000:]}",
+            f"{completed.stderr.decode('utf-8', 'replace')[-1000:]}",
             next_step="see what it says, and start again",
         )
     for name, file in DATABASES.items():

@@ -11,13 +11,17 @@ daemon.
 
 from __future__ import annotations
 
+import shutil
+import socket
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.programs import urls
 from twin_resources.settings import Settings, load_secrets
 
@@ -25,6 +29,8 @@ REPOSITORY = "__repository__"
 PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
 UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in its answer
+_OF_A_DISK = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
+LEAST_ROOM = 1 << 20  # bytes: a run's records begin with some hundred thousand
 
 
 class DagsterHTTP:
@@ -33,10 +39,20 @@ class DagsterHTTP:
     Args:
         url: address of the webserver, without a path.
         key: the home's admin key; empty for a webserver that asks for none.
-        timeout_s: of one request.
+        timeout_s: of one request. A webserver that dies is noticed at once; one that is late may
+            have to load the code first.
+        folder: where its records lie, to say why it cannot write; None: elsewhere.
     """
 
-    def __init__(self, url: str, *, key: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        timeout_s: float = MOST_WORKING_S,
+        folder: Path | None = None,
+    ) -> None:
+        self._folder = folder
         self.url = url.rstrip("/")
         self._client = httpx.Client(
             base_url=self.url,
@@ -46,10 +62,11 @@ class DagsterHTTP:
         )
 
     @classmethod
-    def of_home(cls, settings: Settings, *, timeout_s: float = 30.0) -> DagsterHTTP:
+    def of_home(cls, settings: Settings, *, timeout_s: float = MOST_WORKING_S) -> DagsterHTTP:
         """A client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
-        return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s)
+        folder = settings.home / "dagster"
+        return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s, folder=folder)
 
     def close(self) -> None:
         self._client.close()
@@ -64,6 +81,12 @@ class DagsterHTTP:
             return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
+
+    def listens(self) -> bool:
+        """Whether anything accepts connections at the address, answering or not."""
+        address = httpx.URL(self.url)
+        with socket.socket() as client:
+            return client.connect_ex((address.host, address.port or 80)) == 0
 
     def location_is_loaded(self) -> bool:
         """Whether the code location has loaded.
@@ -221,6 +244,17 @@ class DagsterHTTP:
         self._expect(answer, "EventConnection", tried=f"read the log of the run {run_id}")
         return [event_of(row) for row in answer["events"]], answer["cursor"]
 
+    def sensor_is_on(self, name: str) -> bool:
+        """Whether a sensor of ours ticks."""
+        answer = self._query(
+            """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
+              __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
+            {"selector": _repository() | {"sensorName": name}},
+            tried=f"look at the sensor {name}",
+        )["sensorOrError"]
+        self._expect(answer, "Sensor", tried=f"look at the sensor {name}")
+        return answer["sensorState"]["status"] == "RUNNING"
+
     def end_run(self, run_id: str) -> str:
         """End a run and mark it as canceled at once; empty, or why it could not be.
 
@@ -266,10 +300,10 @@ class DagsterHTTP:
             )
         document = answer.json()
         if document.get("errors"):
-            raise TwinError(
+            raise self._refused(
                 tried,
-                found=str(document["errors"][0].get("message", document["errors"][0])),
-                next_step="look at dagster-webserver.log in the logs folder",
+                str(document["errors"][0].get("message", document["errors"][0])),
+                "look at dagster-webserver.log in the logs folder",
             )
         return document["data"]
 
@@ -280,16 +314,24 @@ class DagsterHTTP:
             next_step="see `twin status`; start the stack with `twin up`",
         )
 
-    @staticmethod
-    def _expect(answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
+    def _refused(self, tried: str, found: str, next_step: str) -> TwinError:
+        """The error for what Dagster has answered, which of a full disk says `disk I/O error`."""
+        if self._folder is not None and any(words in found for words in _OF_A_DISK):
+            room = shutil.disk_usage(self._folder).free
+            if room < LEAST_ROOM:
+                found = f"no space left on the disk of {self._folder}"
+                next_step = "free space there and run it again; what was stored before is unchanged"
+        return TwinError(tried, found=found, next_step=next_step)
+
+    def _expect(self, answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
         if answer["__typename"] == kind:
             return
         details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
         reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
-        raise TwinError(
+        raise self._refused(
             tried,
-            found=f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
-            next_step="look at the deployment page of the Dagster UI",
+            f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
+            "look at the deployment page of the Dagster UI",
         )
 
 

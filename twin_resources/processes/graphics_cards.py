@@ -16,7 +16,7 @@ from importlib import metadata
 
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 MIB = 1.048576e6
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 WITHOUT_CUDA = "+cpu"  # how torch names its builds that can't use a card
 
 Card = tuple[str, float]

@@ -1,7 +1,8 @@
 """Whether a program that is not ready yet still does something.
 
-Belongs here: CPU time and log of one program, and how long neither has grown. Does not belong here:
-readiness, and what is told of a program that failed (`programs.py`).
+Belongs here: CPU time and log of one program, how long neither has grown, and running a program for
+its output as long as it works. Does not belong here: readiness, and what is told of a program that
+failed (`programs.py`).
 
 A loaded machine makes a start ten times as long and no less sound: seconds decide nothing, what a
 program does in them does.
@@ -10,12 +11,16 @@ program does in them does.
 
 from __future__ import annotations
 
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S, MOST_WORKING_S
 
 _LEAST_CPU_S = 0.02
 """Of a process that only waits, psutil counts less in a poll."""
@@ -34,18 +39,80 @@ class ProgramProgress:
     _log_bytes: int = 0
     _pid: int = 0
     _since: float = field(default=-1.0)
+    _began: float = field(default=-1.0)
 
-    def idle_s(self, pid: int, log: Path) -> float:
+    def idle_s(self, pid: int, log: Path | None = None) -> float:
         """Seconds since its CPU time or its log last grew, or it was started.
 
         Args:
             pid: of its leader; 0: none runs.
+            log: None: it has none.
         """
-        now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _size(log)
+        now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _size(log) if log else 0
         works = cpu_s >= self._cpu_s + _LEAST_CPU_S or log_bytes != self._log_bytes
         if self._since < 0 or pid != self._pid or works:
             self._cpu_s, self._log_bytes, self._pid, self._since = cpu_s, log_bytes, pid, now
         return now - self._since
+
+    def given_up(
+        self, pid: int, log: Path | None = None, *, most_idle_s: float | None = None
+    ) -> str:
+        """Why it is waited for no longer, in words; empty: it works. Ask at each look.
+
+        Args:
+            pid, log: as for `idle_s`.
+            most_idle_s: None: `MOST_IDLE_S`.
+        """
+        idle_s = self.idle_s(pid, log)
+        if self._began < 0:
+            self._began = self.clock()
+        waited_s = self.clock() - self._began
+        if idle_s > (MOST_IDLE_S if most_idle_s is None else most_idle_s):
+            return f"not done after {waited_s:.0f} s, the last {idle_s:.0f} of them idle"
+        return f"not done after {waited_s:.0f} s" if waited_s > MOST_WORKING_S else ""
+
+
+def output_of(
+    command: Sequence[str],
+    *,
+    given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    most_cpu_s: float = MOST_WORKING_S,
+    poll_s: float = 1.0,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, whatever that is, as long as it works.
+
+    Args:
+        given: its standard input.
+        most_cpu_s: CPU seconds that it may use.
+
+    Raises:
+        TwinError: it stood still, used more, or was not done in an hour; it is ended then.
+        OSError: it cannot be started.
+    """
+    progress = ProgramProgress()
+    pipe, unsent = subprocess.PIPE, given or None
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+    ) as process:
+        while True:
+            try:
+                out, errors = process.communicate(unsent, timeout=poll_s)
+            except subprocess.TimeoutExpired:
+                unsent = None  # it goes on being sent; given again it is refused
+                why = progress.given_up(process.pid)
+                if cpu_seconds(process.pid) > most_cpu_s:
+                    why = f"not done after {most_cpu_s:g} s of processor time"
+            except BaseException:
+                process.kill()
+                raise
+            else:
+                return subprocess.CompletedProcess(command, process.returncode, out, errors)
+            if why:
+                process.kill()
+                raise TwinError(
+                    f"run {command[0]}", found=why, next_step="run it by hand and see what it does"
+                )
 
 
 def cpu_seconds(pid: int) -> float:

@@ -8,7 +8,6 @@ that its users speak. Does not belong here: starting and stopping (`stack.py`), 
 from __future__ import annotations
 
 import json
-import math
 import os
 import socket
 import sys
@@ -40,8 +39,6 @@ DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
 
-MOST_STARTING_S = 3600.0
-"""Of a program that works all the time and is never ready: it repeats something."""
 SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
 SIMULATED_PROVIDER_FOLDER = "tests/simulated_provider"
 _SIMULATED_PROVIDER_MODULE = "tests.simulated_provider.paid_provider"
@@ -203,7 +200,7 @@ def wait_until(
     is_ready: Callable[[], bool],
     *,
     program: str,
-    idle_s: float,
+    most_idle_s: float | None = None,
     poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; returns the seconds waited.
@@ -213,25 +210,24 @@ def wait_until(
 
     Args:
         program: whose state and log explain a failure.
-        idle_s: seconds without CPU time or a line in its log until it counts as failed.
+        most_idle_s: seconds without CPU time or a line in its log until it counts as failed; None:
+            three minutes.
 
     Raises:
         StackEnded: the supervisor is gone.
         TwinError: the program exited, was given up by the supervisor, does nothing any more, or is
-            not ready after `MOST_STARTING_S`; shows the end of its log.
+            not ready after an hour; shows the end of its log.
     """
     began = time.monotonic()
     first: ProgramState | None = None
     progress = ProgramProgress()
     while not is_ready():
-        waited = time.monotonic() - began
         ensure_alive(stack)
+        ensure_not_given_up(stack, program, progress, most_idle_s=most_idle_s)
         state = stack.supervisor.states().get(program)
-        idle = progress.idle_s(state.pid, state.log) if state else 0.0
-        ensure_not_given_up(stack, program, waited_s=waited, idle_s=idle, most_idle_s=idle_s)
         first = first or state
         if first and state and state.stopped != first.stopped:
-            _ensure_not_exited(stack, state, waited_s=waited)
+            _ensure_not_exited(stack, state, waited_s=time.monotonic() - began)
         time.sleep(poll_s)
     return time.monotonic() - began
 
@@ -252,27 +248,32 @@ def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) ->
 def ensure_not_given_up(
     stack: Stack,
     program: str,
+    progress: ProgramProgress | None = None,
     *,
-    waited_s: float = 0.0,
-    idle_s: float = 0.0,
-    most_idle_s: float = math.inf,
+    most_idle_s: float | None = None,
 ) -> None:
-    """Do nothing while the supervisor still starts or runs a program.
+    """Do nothing while the supervisor still starts or runs a program that works.
+
+    Args:
+        progress: of this program, kept by whoever waits, since the first look; None: it is asked
+            for nothing that it could be late with.
 
     Raises:
-        TwinError: it gave up, the program was idle for longer than it may, or it is not ready after
-            `MOST_STARTING_S`; shows the end of its log.
+        TwinError: the supervisor gave it up, it was idle for longer than it may, or it was waited
+            for an hour; shows the end of its log.
     """
     state = stack.supervisor.states().get(program)
-    is_late = idle_s > most_idle_s or waited_s > MOST_STARTING_S
-    if state is None or (state.state != "FATAL" and not is_late):
+    if state is None:
+        return
+    why = ""
+    if progress is not None:
+        why = progress.given_up(state.pid, state.log, most_idle_s=most_idle_s)
+    if state.state != "FATAL" and not why:
         return
     end = tail(state.log, lines=6) or "an empty log"
-    after = f" after {waited_s:.0f} s" if waited_s else ""
-    after += f", the last {idle_s:.0f} of them idle" if idle_s > most_idle_s else ""
     raise TwinError(
         f"start {program}",
-        found=f"{state.state}{after}; its log ends:\n{end}",
+        found=f"{state.state}{', ' if why else ''}{why}; its log ends:\n{end}",
         next_step=f"read {state.log}, then `twin stop` and `twin up`",
     )
 

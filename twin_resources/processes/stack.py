@@ -18,10 +18,10 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from twin_resources.errors import TwinError
 from twin_resources.private_files import database_files, take_from_others
@@ -36,6 +36,7 @@ from twin_resources.processes.process_identity import (
     marked_processes,
     session_processes,
 )
+from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.supervisor import Program, Supervisor
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -318,28 +319,42 @@ def _write_record(settings: Settings, record: StackRecord) -> None:
 
 
 @contextmanager
-def _lock(
-    settings: Settings, *, report: Callable[[str], object], wait_s: float = 60.0
-) -> Generator[None]:
-    """Hold the home's start/stop lock; the kernel drops it with a killed holder."""
+def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[None]:
+    """Hold the home's start/stop lock; the kernel drops it with a killed holder.
+
+    Raises:
+        TwinError: its holder stands still, or was waited for an hour.
+    """
     path = settings.home / "supervisor" / "lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_s
-    with path.open("a") as stream:
+    progress = ProgramProgress()
+    with path.open("a+") as stream:
         is_announced = False
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                if time.monotonic() > deadline:
+                holder = _holder(stream)
+                if why := progress.given_up(holder, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
-                        found=f"another `twin` has been doing so for {wait_s:.0f} s",
-                        next_step="wait for it, or end it, and try again",
+                        found=f"another `twin` (process {holder or 'unknown'}) is at it, {why}",
+                        next_step="see what it does, end it, and try again",
                     ) from error
                 if not is_announced:
                     report("another `twin` is starting or stopping this stack; waiting for it")
                     is_announced = True
                 time.sleep(0.1)
+        # a disk too full for a number: whoever waits then sees the log alone
+        with suppress(OSError):
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), str(os.getpid()).encode())
         yield
+
+
+def _holder(stream: TextIO) -> int:
+    """Who wrote its number last; 0: nobody did, or it is being written."""
+    stream.seek(0)
+    text = stream.read()
+    return int(text) if text.isdecimal() else 0

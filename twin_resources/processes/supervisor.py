@@ -27,13 +27,22 @@ from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
 
+import psutil
+
 from twin_resources.errors import TwinError
-from twin_resources.processes.process_identity import ProcessIdentity, find, identify
+from twin_resources.processes.process_identity import (
+    ProcessIdentity,
+    end_processes,
+    find,
+    identify,
+)
+from twin_resources.processes.program_progress import ProgramProgress
 
 # A unix socket's path has 108 bytes (104 on macOS) with its final zero; supervisord binds to the
 # path with its pid appended and then links it to its place.
 LONGEST_SOCKET_PATH = 104 - 1 - len(".4194304")
 
+PROCESS = "twin_resources.processes.supervisord_process"
 GROUP = "twin"
 _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
@@ -214,7 +223,6 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         identifier: str,
-        wait_s: float = 15.0,
     ) -> ProcessIdentity:
         """Start supervisord with its autostart programs; returns once it answers.
 
@@ -222,7 +230,7 @@ class Supervisor:
             environment: the whole environment of supervisord and of all its programs.
 
         Raises:
-            TwinError: it ended or did not answer within `wait_s` seconds; names its log.
+            TwinError: it ended or stood still before it answered; names its log.
         """
         for needed in (self.folder, self.logs):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -238,7 +246,7 @@ class Supervisor:
         made = os.open(boot_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(made, "wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+                [sys.executable, "-m", PROCESS, "-c", str(path)],
                 env=dict(environment),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -248,17 +256,17 @@ class Supervisor:
                 umask=0o077,  # it opens every program's log itself
             )
         identity = identify(process.pid)
-        deadline = time.monotonic() + wait_s
-        while identity is not None and process.poll() is None and time.monotonic() < deadline:
+        progress, why = ProgramProgress(), ""
+        while identity is not None and process.poll() is None and not why:
             if self.answers():
                 return identity
             time.sleep(0.05)
+            why = progress.given_up(process.pid, boot_log)
         if process.poll() is None:
-            process.terminate()
-            process.wait(timeout=10)
+            end_processes([psutil.Process(process.pid)])
         raise TwinError(
             "start the supervisor of the stack",
-            found=tail(boot_log, lines=5) or f"no answer within {wait_s:.0f} s",
+            found=tail(boot_log, lines=5) or why or f"it ended with {process.poll()}",
             next_step=f"read {self.logs / 'supervisor.log'}",
         )
 

@@ -18,8 +18,6 @@ from twin_resources.processes.programs import StackEnded, service_is_ready, urls
 from twin_resources.processes.stack import Stack
 from twin_resources.settings import Settings
 
-IDLE_S = 120.0  # Gradio takes 4 s to import, ten times that beside a training
-
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
     """Print (or open) a link; returns the exit code.
@@ -50,7 +48,6 @@ def ready_page(stack: Stack) -> str:
             stack,
             lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
             program="chat",
-            idle_s=IDLE_S,
         )
     except StackEnded:
         raise

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 
 if TYPE_CHECKING:
     from openai import OpenAI
-
-TIMEOUT_S = 180.0  # a 135M model answers in 3 s on two cores, an 8B one takes minutes there
 
 
 def make_client(url: str, key: str) -> OpenAI:
@@ -27,7 +26,7 @@ def make_client(url: str, key: str) -> OpenAI:
     import httpx
     from openai import OpenAI
 
-    transport = httpx.Client(trust_env=False, timeout=TIMEOUT_S)
+    transport = httpx.Client(trust_env=False, timeout=MOST_WORKING_S)
     return OpenAI(base_url=url, api_key=key, http_client=transport, max_retries=2)
 
 
@@ -106,7 +105,7 @@ def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
     except openai.APITimeoutError as error:
         raise TwinError(
             tried,
-            found=f"no answer within {TIMEOUT_S:.0f} s",
+            found=f"no answer within {MOST_WORKING_S} s",
             next_step="see `twin status` and models.log; try a smaller model",
         ) from error
     except openai.APIConnectionError as error:

@@ -13,10 +13,9 @@ from typing import Any, cast
 from rich.console import Console
 
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.settings import Settings
-
-TIMEOUT_S = 30.0
 
 
 def run_feedback(
@@ -97,7 +96,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
             url,
             json=body,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=TIMEOUT_S,
+            timeout=MOST_IDLE_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:

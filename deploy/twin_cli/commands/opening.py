@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Callable, Mapping
 
 from twin_cli.commands.chatting import ready_page
-from twin_cli.commands.services import IDLE_S, stack_in_use
+from twin_cli.commands.services import stack_in_use
 from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.gateway.chat.links import make_dagster_link, make_link
@@ -87,7 +87,7 @@ def _ready_dagster(stack: Stack) -> str:
         stack.supervisor.start_program(program)
     dagster = DagsterHTTP.of_home(stack.settings)
     try:
-        wait_until(stack, dagster.is_up, program=program, idle_s=IDLE_S[program])
+        wait_until(stack, dagster.is_up, program=program)
     finally:
         dagster.close()
     return make_dagster_link(stack.settings, address, path=lineage_link(""))

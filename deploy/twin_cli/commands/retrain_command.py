@@ -23,6 +23,7 @@ from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
@@ -32,9 +33,7 @@ from twin_resources.quality.retraining.run_records import KEY_TAG
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-# The sensor ticks every 30 s, and the daemon creates the run a second or two later; beside a
-# training on two cores a tick takes ten times as long.
-STARTS_WITHIN_S = 180.0
+SENSOR = "retraining_requested"
 POLL_S = 1.0
 
 
@@ -127,9 +126,15 @@ def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, st
     """The run of a request, once the daemon has created it.
 
     Raises:
-        TwinError: the daemon was given up, or time ran out; the request stands.
+        TwinError: the sensor is off, the daemon was given up or stands still; the request stands.
     """
-    deadline = time.monotonic() + STARTS_WITHIN_S
+    if not dagster.sensor_is_on(SENSOR):
+        raise TwinError(
+            f"start the retraining of {author}",
+            found=f"request {number} is kept, and the sensor {SENSOR}, which starts it, is off",
+            next_step=f"turn it on: {dagster.url}/automation",
+        )
+    progress = ProgramProgress()
     while True:
         with state.reading() as connection:
             waiting = retrainings.open_requests(connection).get(author, [])
@@ -140,13 +145,5 @@ def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, st
                 if run.tags.get(KEY_TAG) in keys:
                     return run
         ensure_alive(stack)
-        ensure_not_given_up(stack, "dagster-daemon")  # whose sensor starts it
-        if time.monotonic() > deadline:
-            raise TwinError(
-                f"start the retraining of {author}",
-                found=f"request {number} is kept, and no run of it began within "
-                f"{STARTS_WITHIN_S:.0f} s",
-                next_step="see `twin logs dagster-daemon`, and whether the sensor "
-                f"retraining_requested is on: {dagster.url}/automation",
-            )
+        ensure_not_given_up(stack, "dagster-daemon", progress)  # whose sensor starts it
         time.sleep(POLL_S)

@@ -15,7 +15,9 @@ from typing import Any
 from twin_cli.commands.clock import StageBar, StageClock, duration
 from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
+from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
 from twin_resources.processes.stack import Stack
 
@@ -155,7 +157,7 @@ def follow(
             if until and until in numbers:
                 break
             if run.is_finished and not events:
-                follower = _retry_of(dagster, run)
+                follower = _retry_of(dagster, run, stack=stack)
                 if follower is None:
                     break
                 clock.say(f"the run's worker died; Dagster runs it again as {follower[:8]}")
@@ -258,14 +260,17 @@ def _counted(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def _retry_of(dagster: DagsterHTTP, run: Run, *, wait_s: float = 60.0) -> str | None:
+def _retry_of(dagster: DagsterHTTP, run: Run, *, stack: Stack | None) -> str | None:
     """Id of the run that Dagster starts for this one; it is named some seconds after the end."""
-    deadline = time.monotonic() + wait_s
+    began, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
-        if time.monotonic() > deadline:
+        if stack is not None:
+            ensure_alive(stack)
+            ensure_not_given_up(stack, "dagster-daemon", progress)
+        if time.monotonic() - began > MOST_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",
-                found=f"Dagster announced one and did not start it within {wait_s:.0f} s",
+                found=f"Dagster announced one and did not start it within {MOST_WORKING_S:.0f} s",
                 next_step="see dagster-daemon.log",
             )
         time.sleep(POLL_S)

@@ -44,17 +44,9 @@ from twin_resources.settings import Settings, load_secrets
 
 WARNING = "warning: "  # begins a line of a preparation that concerns whoever waits for it
 
-# Seconds in which a service that is not ready does nothing until it counts as failed.
-IDLE_S = {
-    SIMULATED_PROVIDER: 180,
-    "traces": 60,
-    "dagster-code": 60,
-    "dagster-webserver": 180,
-    "models": 180,
-    "gateway": 120,
-}
-# What a posts' import needs; the others are needed by an answer.
+# What a posts' import needs, and what an answer needs besides, in the order of waiting.
 FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
+FOR_ANSWERS = (SIMULATED_PROVIDER, "models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
 PREPARATIONS = {
     BASE_MODEL: ("twin_resources.models.base_model", "prepare"),
@@ -116,12 +108,7 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
-    _wait_for_services(
-        stack,
-        [service for service in IDLE_S if service not in FOR_IMPORTS],
-        clock=clock,
-        started=False,
-    )
+    _wait_for_services(stack, FOR_ANSWERS, clock=clock, started=False)
 
 
 def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
@@ -177,7 +164,6 @@ def _wait_for_services(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),
             program=service,
-            idle_s=IDLE_S[service],
         )
         clock.detail(f"{service} ready")
         if service == "dagster-webserver":

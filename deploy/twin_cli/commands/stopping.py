@@ -11,12 +11,16 @@ from collections.abc import Callable
 
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.program_progress import ProgramProgress
+from twin_resources.processes.programs import ensure_not_given_up
 from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
 
 DEMO = "demo"  # folder of the demo's home in a home (`demo/home.py`)
+LOOK_S = 20.0  # beside a training an answer takes seconds
 
 
 def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
@@ -36,15 +40,31 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP.of_home(stack.settings)
-    if not dagster.is_up(within_s=20.0):  # beside a training it may be late
-        return  # still starting: no run of this stack exists
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
     try:
+        if not _answers(stack, dagster, log):
+            return
         for run in dagster.runs(statuses=WITH_A_WORKER):
             reason = dagster.end_run(run.run_id)
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
     except TwinError as error:
         log(f"the runs could not be ended in order ({error.found}); the next start marks them")
+
+
+def _answers(stack: Stack, dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
+    """Whether the webserver answers, however late; False: it does not listen yet, and no run of
+    this stack exists.
+
+    Raises:
+        TwinError: it listens and stands still.
+    """
+    progress = ProgramProgress()
+    while not dagster.is_up(within_s=LOOK_S):
+        if not dagster.listens():
+            return False
+        log("waiting for Dagster, to end its runs in order")
+        ensure_not_given_up(stack, "dagster-webserver", progress)
+    return True
 
 
 def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:

@@ -116,7 +116,6 @@ def started(settings: Settings) -> Pages:
             stack,
             lambda service=service: service_is_ready(stack.settings, service, dagster=dagster),
             program=service,
-            idle_s=180,
         )
     # it would add the author and import by itself, and leave a person nothing to do
     turn_off(dagster.url, "new_posts", key=load_secrets(stack.settings).gateway_master_key)

@@ -20,12 +20,13 @@ from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome
-from twin_cli.commands.retrain_command import run_retrain
+from twin_cli.commands.retrain_command import SENSOR, run_retrain
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_cli.commands.services import mark_lost_runs
 from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
+from tests.live.dagster_sensors import turn_off
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
@@ -73,7 +74,6 @@ def start(settings: Settings) -> Stack:
         started,
         lambda: dagster.is_up() and dagster.location_is_loaded(),
         program="dagster-webserver",
-        idle_s=120,
     )
     started.supervisor.start_program("dagster-daemon")
     return started
@@ -290,6 +290,16 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
             return
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_retraining_that_nobody_would_start_is_told_at_once(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    turn_off(dagster.url, SENSOR, key=load_secrets(stack.settings).gateway_master_key)
+    write_author(stack.settings, Author("bo", "Bo"))
+    dagster.add_author("bo")
+    with pytest.raises(TwinError, match=rf"the sensor {SENSOR}, which starts it, is off"):
+        run_retrain(stack.settings, author="bo", reason="a wish", wait=False, clock=clock)
 
 
 def test_an_orderly_end_cancels_the_runs_first(

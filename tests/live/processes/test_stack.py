@@ -15,13 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from twin_cli.commands import services
+from twin_cli.commands import services, stopping
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
 from twin_cli.commands.logs import run_logs
 from twin_cli.commands.status import look
 
 from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     find,
@@ -188,7 +189,7 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
     stack = start_stack(settings, programs=two_programs)
     stop_stack(settings)
     with pytest.raises(StackEnded, match="twin stop"):
-        wait_until(stack, lambda: False, program="web", idle_s=30)
+        wait_until(stack, lambda: False, program="web", most_idle_s=30)
 
 
 def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings) -> None:
@@ -198,7 +199,7 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
 
     stack = start_stack(settings, programs=broken)
     with pytest.raises(TwinError, match="no such model: x") as caught:
-        wait_until(stack, lambda: False, program="models", idle_s=30)
+        wait_until(stack, lambda: False, program="models", most_idle_s=30)
     assert "models.log" in caught.value.next_step
 
 
@@ -216,9 +217,9 @@ def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
         return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
 
     stack = start_stack(settings, programs=slow)
-    assert wait_until(stack, ready.exists, program="models", idle_s=2) > 2
+    assert wait_until(stack, ready.exists, program="models", most_idle_s=2) > 2
     with pytest.raises(TwinError, match="of them idle"):
-        wait_until(stack, lambda: False, program="models", idle_s=2)
+        wait_until(stack, lambda: False, program="models", most_idle_s=2)
 
 
 def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
@@ -233,6 +234,61 @@ def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
         (one, first), (other, second) = threads.map(up, range(2))
     assert {first, second} == {True, False}
     assert one.identity == other.identity
+
+
+# Holds the lock of a home as a command that starts its stack does, and works or sleeps meanwhile.
+HOLDS = """
+import sys, time
+from pathlib import Path
+from twin_resources.processes.stack import _lock
+from twin_resources.settings import load_settings
+with _lock(load_settings(Path(sys.argv[1])), report=print):
+    print("held", flush=True)
+    ends = time.monotonic() + float(sys.argv[3])
+    while time.monotonic() < ends:
+        time.sleep(600) if sys.argv[2] == "sleeps" else None
+"""
+
+
+@pytest.mark.parametrize("holder", ["works", "sleeps"])
+def test_another_command_is_waited_for_as_long_as_it_works(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    monkeypatch.setattr("twin_resources.processes.program_progress.MOST_IDLE_S", 1)
+    command = [sys.executable, "-c", HOLDS, str(settings.home), holder, "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        try:
+            if holder == "works":
+                assert not stop_stack(settings).was_running
+                assert process.wait() == 0, "it was not waited for"
+            else:
+                with pytest.raises(TwinError, match=rf"process {process.pid}\) is at it, not done"):
+                    stop_stack(settings)
+        finally:
+            process.kill()
+
+
+SILENT = (
+    "import socket, sys, time; "
+    "server = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+)
+
+
+def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_resources.processes.program_progress.MOST_IDLE_S", 2)
+    monkeypatch.setattr(stopping, "LOOK_S", 0.5)
+    command = (sys.executable, "-c", SILENT, str(settings.dagster_port))
+    start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
+    url = f"http://127.0.0.1:{settings.dagster_port}"
+    assert eventually(DagsterHTTP(url).listens)
+    said: list[str] = []
+    assert stopping.end_stack(settings, log=said.append).was_running
+    assert said[0] == "waiting for Dagster, to end its runs in order"
+    assert any("could not be ended in order" in line and "idle" in line for line in said)
 
 
 def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
@@ -271,7 +327,7 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
 
     stack = start_stack(settings, programs=programs)
     with pytest.raises(TwinError, match="exit status 1") as caught:  # and not the deadline
-        wait_until(stack, lambda: False, program="chat", idle_s=120)
+        wait_until(stack, lambda: False, program="chat", most_idle_s=120)
     assert "No module named itsdangerous" in caught.value.found
     assert "chat.log" in caught.value.next_step
     shown = {program.name: program for program in look(settings).programs}
@@ -294,7 +350,7 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
             os.kill(first, signal.SIGKILL)
         return found not in {0, first}
 
-    wait_until(stack, is_another, program="web", idle_s=30)
+    wait_until(stack, is_another, program="web", most_idle_s=30)
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 

@@ -190,12 +190,10 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
 
 
 def test_a_server_is_waited_for_again_at_any_age(home: Settings, served: ServedModel) -> None:
-    began = time.monotonic()
     process = ServerProcess(home, served.base_gguf, alias="base")
     try:
         server = process.wait_until_ready()
-        age = time.monotonic() - began
-        assert process.wait_until_ready(within_s=age / 2) == server
+        assert process.wait_until_ready() == server
     finally:
         process.end()
 
@@ -203,7 +201,7 @@ def test_a_server_is_waited_for_again_at_any_age(home: Settings, served: ServedM
 def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:
     process = ServerProcess(home, served.base_gguf, alias="base")
     try:
-        server = process.wait_until_ready(within_s=60)
+        server = process.wait_until_ready()
         assert serve_warmed_up(server) < 30
         assert process.busy() == 0
         client = OpenAI(base_url=server.url, api_key=server.key)

@@ -30,6 +30,9 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     first = Journal(out)
     first.append(row("b"))
     first.append(row("c", error="400: no"))
+    with pytest.raises(TwinError, match="another command that works on it"):
+        Journal(out)
+    first.close()
     with journal_of(out).open("ab") as torn:  # killed while it wrote
         torn.write(b'{"id": "d", "fingerpr')
 

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from twin_resources.errors import TwinError
+from twin_resources.processes.program_progress import output_of
 
 _OFF = (
     *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
@@ -286,21 +287,18 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
 def _run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     try:
-        return subprocess.run(
+        return output_of(
             ["git", *_OFF, "-C", str(folder), *arguments],
-            input=given,
-            capture_output=True,
-            timeout=120,
-            check=False,
-            env=environment | _ENVIRONMENT,
+            given=given,
+            environment=environment | _ENVIRONMENT,
         )
     except FileNotFoundError as error:
         raise GitError(
             f"read {folder}", found="no git on this machine", next_step="install git"
         ) from error
-    except subprocess.TimeoutExpired as error:
+    except TwinError as error:
         raise GitError(
             f"run git {arguments[0]} in {folder}",
-            found="no answer within two minutes",
+            found=error.found,
             next_step="run `git gc` in it, or name a smaller repository",
         ) from error

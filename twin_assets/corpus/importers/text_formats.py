@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -33,9 +32,11 @@ from twin_assets.corpus.importers.document_fields import (
 )
 from twin_assets.corpus.importers.post_head import PostHead
 from twin_assets.corpus.importers.suffixes import NOT_MARKDOWN, PANDOC, WITH_EXTRA
+from twin_resources.errors import TwinError
+from twin_resources.processes.program_progress import output_of
 
 EXTRA = "llm-twin[formats]"
-_SECONDS = 60
+_MOST_CPU_S = 60.0  # a post takes .1; what a machine is busy with besides does not count
 _MOST_MEMORY = "-M1g"
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
@@ -88,11 +89,9 @@ def _by_pandoc(body: bytes, reader: str) -> str:
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:
-        completed = subprocess.run(
-            command, input=body, capture_output=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FormatError(f"pandoc took more than {_SECONDS} s") from error
+        completed = output_of(command, given=body, most_cpu_s=_MOST_CPU_S)
+    except TwinError as error:
+        raise FormatError(f"pandoc was {error.found}") from error
     if completed.returncode:
         raise FormatError(" ".join(completed.stderr.decode("utf-8", "replace").split())[:200])
     return completed.stdout.decode("utf-8")

@@ -4,12 +4,14 @@ Belongs here: a row's columns, what is kept of an earlier run, and one atomic fi
 Does not belong here: asking (`completing.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` as it comes, so that a batch that was killed has
-lost only what was on its way. The last line of a journal may be torn; any other must be whole.
+lost only what was on its way. The last line of a journal may be torn; any other must be whole. One
+process at a time works on a batch: a lock on its journal says which, and ends with it.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,16 +58,21 @@ class Journal:
             finished asks nothing when it is run again.
 
     Raises:
-        TwinError: a whole line of the journal or `out` cannot be read.
+        TwinError: a whole line of the journal or `out` cannot be read, or another process works on
+            this batch.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.path = journal_of(out)
-        self._rows = {row["fingerprint"]: row for row in _earlier(out) if not row.get("error")}
-        whole, journaled = _journaled(self.path)
+        self._file: IO[bytes] = _held(self.path)
+        try:
+            self._rows = {row["fingerprint"]: row for row in _earlier(out) if not row.get("error")}
+            whole, journaled = _journaled(self.path)
+        except BaseException:
+            self.close()
+            raise
         self._rows |= {row["fingerprint"]: row for row in journaled if not row.get("error")}
-        self._file: IO[bytes] = self.path.open("ab")
         self._file.truncate(whole)  # a torn line would spoil the next one
 
     def __contains__(self, fingerprint: str) -> bool:
@@ -85,17 +92,39 @@ class Journal:
         """What was appended stays; an empty journal goes."""
         if self._file.closed:
             return
-        self._file.close()
         if not self.path.stat().st_size:
             self.path.unlink()
+        self._file.close()
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[Answered]:
         """Write `out`, in the order of the questions, and drop the journal."""
         rows = [self._rows[one] for one in fingerprints if one in self._rows]
         write_answers(self.out, rows)
-        self._file.close()
         self.path.unlink()
+        self._file.close()
         return rows
+
+
+def _held(path: Path) -> IO[bytes]:
+    """The journal, open and locked.
+
+    Raises:
+        TwinError: another process has locked it.
+    """
+    while True:
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise TwinError(
+                f"go on with the batch of {path}",
+                found="another command that works on it",
+                next_step="wait for that one; run the same again, and nothing is asked twice",
+            ) from error
+        file.close()  # of a batch that has just ended, which removed it
 
 
 def write_answers(out: Path, rows: Sequence[Answered]) -> None:

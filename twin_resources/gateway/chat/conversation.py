@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 
 if TYPE_CHECKING:
     import httpx
     from openai import AsyncOpenAI
     from openai.types.model import Model as OpenAIModel
 
-TIMEOUT_S = 180.0  # an 8B model on two cores takes minutes
 Message = Mapping[str, str]
 
 
@@ -51,7 +51,7 @@ class Endpoint:
         from openai import AsyncOpenAI
 
         self._root = url.removesuffix("/v1")
-        self._http: httpx.AsyncClient = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S)
+        self._http: httpx.AsyncClient = httpx.AsyncClient(trust_env=False, timeout=MOST_WORKING_S)
         self._openai: AsyncOpenAI = AsyncOpenAI(
             base_url=url, api_key=key, http_client=self._http, max_retries=1
         )

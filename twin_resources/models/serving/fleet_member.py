@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ServerProcess, serve_warmed_up
 from twin_resources.models.serving.running_server import RunningServer
+from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 
 HEALTH_EVERY_S = 5.0
-HEALTH_MISSES = 3
+# Of a server that does not answer: busy, it uses the processor, and readers wait for a stuck one.
+HEALTH_IDLE_S = 30.0
 # The gateway follows servers.json within a second; a request that had chosen the old server by then
 # is on its way to it.
 DRAIN_AT_LEAST_S = 5.0
@@ -53,7 +55,7 @@ class FleetMember:
         self._process: ServerProcess | None = None
         self._failures = 0
         self._retry_at = 0.0
-        self._misses = 0
+        self._progress: ProgramProgress | None = None  # since it answered last
         self._asked_at = 0.0
 
     def step(self, now: float) -> None:
@@ -108,18 +110,22 @@ class FleetMember:
         server = process.running()
         if server is not None:
             seconds = serve_warmed_up(server)
-            self.server, self.problem, self._failures, self._misses = server, "", 0, 0
+            self.server, self.problem, self._failures, self._progress = server, "", 0, None
             say(f"{self.key} is ready at {server.url}, warmed up in {seconds:.2f} s")
 
     def _look_after(self, process: ServerProcess, now: float) -> None:
         if not process.has_ended() and now - self._asked_at < HEALTH_EVERY_S:
             return
         self._asked_at = now
-        self._misses = 0 if process.running() is not None else self._misses + 1
-        if self._misses >= HEALTH_MISSES:
+        if process.running() is not None:
+            self._progress = None
+            return
+        self._progress = self._progress or ProgramProgress()
+        why = self._progress.given_up(process.pid, process.log_path, most_idle_s=HEALTH_IDLE_S)
+        if why:
             raise TwinError(
                 f"serve {self.key}",
-                found=f"no answer to {HEALTH_MISSES} looks in a row",
+                found=f"no answer, {why}",
                 next_step=f"read {process.log_path}; it is started again",
             )
 

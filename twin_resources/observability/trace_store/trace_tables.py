@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.observability.trace_store.observations import Observation
 from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
@@ -72,9 +73,9 @@ class TraceTables:
     def _connection(self) -> sqlite3.Connection:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=MOST_IDLE_S)
             connection.row_factory = sqlite3.Row
-            use_write_ahead_log(connection, within_s=30.0)
+            use_write_ahead_log(connection, within_s=MOST_IDLE_S)
             # one process, one file: a power cut may lose the last seconds, never the file
             connection.execute("PRAGMA synchronous = NORMAL")
             # what a reader asked to forget must not stay readable in free pages

@@ -14,10 +14,11 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.storage.storage_faults import Damaged, faults_told
 
 MAGIC = b"SQLite format 3\x00"
-_BUSY_S = 10  # of a look; the copy waits by itself
+_BUSY_S = MOST_IDLE_S  # of a look; the copy waits by itself
 _LOGS = ("-wal", "-shm", "-journal")
 
 
@@ -39,7 +40,7 @@ def check_database(path: Path) -> None:
     """Do nothing if the file can be read and written and is whole.
 
     Raises:
-        StorageFault: it is damaged, full, read-only, or held by another program for ten seconds.
+        StorageFault: it is damaged, full, read-only, or held by another program for three minutes.
     """
     tried = f"open the database {path}"
     with _opened(path, tried) as connection:

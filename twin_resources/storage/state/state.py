@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
@@ -29,8 +30,8 @@ from twin_resources.storage.storage_faults import StorageFault, faults_told
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
-# Wait of a writer behind another. Every transaction here is a few rows, so 30 s means "stuck".
-_BUSY_S = 30
+# Wait of a writer behind another, whose death ends it: every transaction here is a few rows.
+_BUSY_S = MOST_IDLE_S
 _KINDS = ("sqlite", "postgresql")
 # One number for all writers of this store on PostgreSQL; any constant does ("twin" in ASCII).
 _WRITER_LOCK = 0x7477696E

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.storage.storage_faults import faults_told
 from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import compare, input_hashes
@@ -101,7 +102,7 @@ class Tables:
         *,
         state: State,
         storage_options: Mapping[str, str] | None = None,
-        lease_wait_s: float = 600.0,
+        lease_wait_s: float = MOST_WORKING_S,
     ) -> None:
         self.base_uri = str(base_uri).rstrip("/")
         self.state = state

@@ -60,8 +60,15 @@ from twin_resources.access.account import account_of
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import ensure_alive, server_is_ready, urls
+from twin_resources.processes.program_progress import ProgramProgress
+from twin_resources.processes.programs import (
+    ensure_alive,
+    ensure_not_given_up,
+    server_is_ready,
+    urls,
+)
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
@@ -81,11 +88,7 @@ STAGED = (
 AFTER = 30
 SPOIL = "shuffled_answers"
 ACTOR = "demo"
-SERVED_WITHIN_S = 120.0
-SCORES_WITHIN_S = 180.0
-RUN_WITHIN_S = 120.0
-PROMOTED_WITHIN_S = 180.0
-SETTLED_WITHIN_S = 60.0
+ALARM_WITHIN_S = 180.0  # after the last score; without one the demo says so
 RECEIPT = "receipt.json"
 Found = TypeVar("Found")
 
@@ -235,7 +238,7 @@ class _Demo:
 
     def _alarm(self) -> None:
         """What the sensor said; the last scores may still be on their way to it."""
-        until = time.monotonic() + SCORES_WITHIN_S
+        until = time.monotonic() + ALARM_WITHIN_S
         while not (alarm := self._alarms()):
             ensure_alive(self.stack)
             if time.monotonic() > until:
@@ -250,7 +253,7 @@ class _Demo:
     def _retrained(self) -> None:
         if not self._alarms():
             return  # it was told, and is a step that did not happen
-        run = self._wait_for(self._quality_run, RUN_WITHIN_S, "the run of the alarm")
+        run = self._wait_for(self._quality_run, "the run of the alarm")
         self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
         followed = follow(
             self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
@@ -277,7 +280,6 @@ class _Demo:
             )
         self._wait_for(
             lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
-            PROMOTED_WITHIN_S,
             f"the promotion of v{newest.version}",
         )
         self.receipt.promoted = f"v{newest.version}"
@@ -310,9 +312,7 @@ class _Demo:
         answered = reader.only_ask(ASKED)
         reader.only_ask(1, model=f"twin/{slug}@paid")  # by name, whatever the policy says
         account = account_of(self.settings, self.registry.state)
-        self._wait_for(
-            lambda: held_nano(account) == 0, SETTLED_WITHIN_S, "the account to have settled"
-        )
+        self._wait_for(lambda: held_nano(account) == 0, "the account to have settled")
         summary = routing_of(self.settings, self.author)
         self.receipt.routed = PaidModelResult(
             margin=summary["margin"],
@@ -382,7 +382,7 @@ class _Demo:
                 watches = watches_now(connection).get(slug, [])
             return any(watch.armed and watch.version == version for watch in watches)
 
-        self._wait_for(certified, SCORES_WITHIN_S, f"the sensor to have certified {version}")
+        self._wait_for(certified, f"the sensor to have certified {version}")
         self.clock.say(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
@@ -394,22 +394,21 @@ class _Demo:
             self.registry.force_prose(item.author, version, actor=ACTOR, reason=reason)
             self.clock.say(f"its prose is forced past the gate: {release.why_not}")
         name = f"{self.author.slug}/v{version}"
-        self._wait_for(
-            lambda: server_is_ready(self.settings, name), SERVED_WITHIN_S, f"the server of {name}"
-        )
+        self._wait_for(lambda: server_is_ready(self.settings, name), f"the server of {name}")
         time.sleep(2.0)  # the gateway reads the new policy within one
 
-    def _wait_for(self, look: Callable[[], Found | None], within_s: float, what: str) -> Found:
-        until = time.monotonic() + within_s
+    def _wait_for(self, look: Callable[[], Found | None], what: str) -> Found:
+        until, progress = time.monotonic() + MOST_WORKING_S, ProgramProgress()
         while True:
             ensure_alive(self.stack)
+            ensure_not_given_up(self.stack, "dagster-daemon", progress)
             value = look()
             if value:
                 return value
             if time.monotonic() > until:
                 raise TwinError(
                     f"wait for {what}",
-                    found=f"nothing within {duration(within_s)}",
+                    found=f"nothing within {duration(MOST_WORKING_S)}",
                     next_step="see the sensors and runs in the Dagster UI: "
                     f"{urls(self.settings)['dagster']}/overview/sensors",
                 )

@@ -11,10 +11,15 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+import psutil
+
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
+from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.ports import holder, is_free
+from twin_resources.processes.process_identity import marked_processes
 from twin_resources.processes.programs import LATER, WHEN_ASKED, urls
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import tail
@@ -56,6 +61,7 @@ def look_at_ports(
 ) -> Iterator[Diagnostic]:
     """Who listens where the services do, or will."""
     chosen = stack.settings if stack is not None else settings
+    left = _ports_left(settings) if stack is None else frozenset[int]()
     taken: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
@@ -70,6 +76,9 @@ def look_at_ports(
                 yield fail("ports", f"nobody listens on {port}, the port of {program}", remedy)
         elif is_free(chosen.host, port):
             taken.append(f"{service} {port}")
+        elif port in left:
+            found = f"{port} ({service}) is held by what the last stack has left"
+            yield warn("ports", found, "nothing: `twin up` ends that first")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
             remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
             yield fail("ports", f"{port}, wanted for {service}, is taken by {holder(port)}", remedy)
@@ -80,14 +89,26 @@ def look_at_ports(
         yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(taken)}")
 
 
+def _ports_left(settings: Settings) -> frozenset[int]:
+    """Where programs listen that a crashed stack has left without a supervisor."""
+    record = read_record(settings)
+    left = marked_processes(record.instance) if record is not None else []
+    ports: set[int] = set()
+    for process in left:
+        with suppress(psutil.Error):  # it has ended meanwhile
+            listening = process.net_connections()
+            ports |= {one.laddr.port for one in listening if one.status == psutil.CONN_LISTEN}
+    return frozenset(ports)
+
+
 def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     """Webserver and code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=TIMEOUT_S)
+    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
     try:
-        if not dagster.is_up(within_s=TIMEOUT_S):
+        if not dagster.is_up(within_s=MOST_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.location_is_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
@@ -107,7 +128,7 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
         answer = httpx.get(
             f"{address}/models",
             headers={"Authorization": f"Bearer {key}"},
-            timeout=TIMEOUT_S,
+            timeout=MOST_IDLE_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:

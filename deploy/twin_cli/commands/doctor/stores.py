@@ -20,7 +20,14 @@ from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.storage.storage_faults import Damaged, ReadOnly, StorageFault, faults_told
+from twin_resources.storage.storage_faults import (
+    Away,
+    Damaged,
+    DiskFull,
+    ReadOnly,
+    StorageFault,
+    faults_told,
+)
 
 S3 = "s3://"
 WAITS_S = 120.0  # the relay sends within a second; two minutes are a fault and no rest
@@ -140,12 +147,19 @@ def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
 
     but = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     whole = 0
+    faults: dict[type[StorageFault], list[StorageFault]] = {}
     for path in databases_in(settings.home, but=but):
         try:
             check_database(path)
             whole += 1
         except StorageFault as fault:
-            yield fail("databases", fault.found, fault.next_step)
+            faults.setdefault(type(fault), []).append(fault)
+    for kind, found in faults.items():
+        if kind in {DiskFull, ReadOnly, Away} and len(found) > 1:  # one cause, and one cure
+            others = f", and {counted(len(found) - 1, 'other database', 'other databases')} there"
+            yield fail("databases", found[0].found + others, found[0].next_step)
+        else:
+            yield from (fail("databases", fault.found, fault.next_step) for fault in found)
     yield ok("databases", f"{counted(whole, 'SQLite file')} of the home, opened and whole")
 
 

@@ -1,0 +1,131 @@
+"""The home that the tests of this folder share, its stack up, and the seed of their draws.
+
+Belongs here: making it. Does not belong here: what it must keep (`chaos_home.py`).
+
+TWIN_CHAOS_SEED names the seed; it is printed, so that a failed draw can be had again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from twin_cli.commands.demo.paid_model import SETTINGS as PAID
+
+from tests.live.chaos.chaos_home import NAME, SLUG, ChaosHome, free_ports
+from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
+from tests.prepared_base import base_folder
+from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.small_disk import small_disk
+from twin_resources.authors import Author, write_author
+from twin_resources.processes.stack import stop_stack
+from twin_resources.settings import load_settings
+
+FIRST_POSTS = 12
+ROOMY_MB = 1000  # a start asks for 700
+KEPT = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
+
+
+@pytest.fixture(scope="package")
+def seed() -> int:
+    chosen = int(os.environ.get("TWIN_CHAOS_SEED", "37"))
+    sys.stderr.write(f"\nTWIN_CHAOS_SEED={chosen}\n")
+    return chosen
+
+
+@pytest.fixture(scope="package")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    return make_tiny_model(folder, base_folder(), vocabulary=FEW_TOKENS)
+
+
+def make_home(
+    folder: Path, *, seed: int, tiny_model: Path, weights: Path, posts: Path
+) -> ChaosHome:
+    """A home with an author, the embedder, and posts in a folder beside it; nothing runs.
+
+    Args:
+        folder: of the home; made.
+        weights: a folder outside of it for prepared weights.
+    """
+    environment = chaos_environment(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = load_settings(folder)
+    settings = settings.model_copy(update={"base_model": str(tiny_model)})
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    weights.mkdir(parents=True, exist_ok=True)
+    if not settings.weights_dir.exists():
+        settings.weights_dir.symlink_to(weights, target_is_directory=True)
+    lend_weights(prepare_weights(), settings)
+    posts.mkdir(parents=True)
+    author = Author(
+        SLUG,
+        NAME,
+        sources=(str(posts),),
+        base_model="",
+        max_tokens=12,
+        consent="2020-01-01: the test's own author",
+    )
+    write_author(settings, author)
+    home = ChaosHome(
+        settings, posts, environment, settings.simulated_bill_path, random.Random(seed)
+    )
+    for _ in range(FIRST_POSTS):
+        home.write_post()
+    return home
+
+
+def chaos_environment(folder: Path) -> Mapping[str, str]:
+    """As the demo's, with the simulated provider as the paid model."""
+    ports = free_ports(5)
+    names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT", "SIMULATED_PROVIDER")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or not name.startswith(("TWIN_", "LANGFUSE_"))
+    }
+    return {
+        **kept,
+        **PAID,
+        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, ports, strict=True)},
+        "TWIN_HOME": str(folder),
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{ports[-1]}/v1",
+        "OPENAI_API_KEY": "none-the-provider-is-simulated",
+        "TWIN_PAID_BUDGET_PER_DAY": "5",
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="package")
+def chaos(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, tiny_model: Path
+) -> Iterator[ChaosHome]:
+    """A home with posts, on a disk of its own where one can be mounted, and no stack yet."""
+    folder = tmp_path_factory.mktemp("chaos")
+    with ExitStack() as stack:
+        disk = None
+        with suppress(pytest.skip.Exception):  # all but the full disk can be had without a mount
+            disk = stack.enter_context(small_disk(folder / "disk", megabytes=ROOMY_MB))
+        home = make_home(
+            (disk.path if disk else folder) / "home",
+            seed=seed,
+            tiny_model=tiny_model,
+            weights=folder / "weights",
+            posts=folder / "posts",
+        )
+        home.disk = disk
+        try:
+            yield home
+        finally:
+            stop_stack(home.settings)
