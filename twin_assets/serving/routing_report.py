@@ -8,7 +8,6 @@ Without a paid model there is nothing to choose between: no file, no metadata.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from twin_assets.serving.labelling import stored_labels
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
-from twin_resources.gateway.queueing import LoadPoint, load_points
 from twin_resources.quality.judges.label_rows import LabelArrays, arrays_of, plant_gains
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.ledger import ledger_tables
@@ -31,7 +29,6 @@ from twin_resources.quality.ledger.routed import (
     month_start,
     routed_answers,
     saved_usd,
-    service_seconds,
 )
 from twin_resources.router.fixed_order import PriceStep
 from twin_resources.router.policy_file import (
@@ -64,7 +61,6 @@ class RoutedAuthor:
         answers: of this month, and since the policy in force was written.
         own_since: answers of the own model since then.
         paid_usd: of the paid answers to labels like those that the own model answers.
-        load: tokens a month and p95 by utilisation; empty: too little was measured.
     """
 
     hidden: bool
@@ -76,7 +72,6 @@ class RoutedAuthor:
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
     own_since: int = 0
     paid_usd: tuple[float, ...] = ()
-    load: tuple[LoadPoint, ...] = ()
 
     @property
     def mark(self) -> str:
@@ -144,8 +139,7 @@ def route(
         path.unlink(missing_ok=True)
     elif outcome.policy is not standing:
         write_routing_policy(path, outcome.policy)
-    routed = _told(author.slug, models, labels, outcome, unreadable)
-    return replace(routed, load=_load(author.slug, models, settings, server, routed.answers))
+    return _told(author.slug, models, labels, outcome, unreadable)
 
 
 def metadata(routed: RoutedAuthor) -> dict[str, Any]:
@@ -162,8 +156,6 @@ def metadata(routed: RoutedAuthor) -> dict[str, Any]:
         "minutes_margin_not_held": routed.answers.minutes_not_held,
         "measured_utilisation": round(routed.answers.utilisation, 4),
     }
-    if routed.load:
-        entries["tokens_a_month_and_p95"] = dg.MetadataValue.md(load_rows(routed.load))
     policy = routed.policy
     if policy is not None:
         usd, low, high = saved_usd(routed.own_since, routed.paid_usd)
@@ -197,18 +189,6 @@ def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
             f"| {name} | {gain.labels if gain else 0} | {interval} | "
             f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
         )
-    return "\n".join(lines)
-
-
-def load_rows(load: Sequence[LoadPoint]) -> str:
-    """Tokens a month and p95 as Markdown; the assumption stands below."""
-    lines = ["| busy | tokens a month | 95 of 100 answers within |", "|---|---|---|"]
-    for one in load:
-        busy = (
-            f"**{one.utilisation:.1%}, measured**" if one.is_measured else f"{one.utilisation:.0%}"
-        )
-        lines.append(f"| {busy} | {one.tokens_per_month:,.0f} | {one.p95_s:.1f} s |")
-    lines.append("\nOne line before the machine (M/G/1), by the measured seconds of its answers.")
     return "\n".join(lines)
 
 
@@ -249,19 +229,6 @@ def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
         own,
         price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
-    )
-
-
-def _load(
-    author: str, models: Registry, settings: Settings, server: str, answers: RoutedAnswers
-) -> tuple[LoadPoint, ...]:
-    measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
-    if measured is None:
-        return ()
-    with models.state.reading() as connection:
-        seconds = service_seconds(connection, author, since=month_start())
-    return load_points(
-        seconds, tokens_per_second=measured.tokens_per_second, utilisation=answers.utilisation
     )
 
 

@@ -25,7 +25,6 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.queueing import load_points
 from twin_resources.gateway.routing.learned import PROMPT_SHARE
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
@@ -33,7 +32,6 @@ from twin_resources.quality.ledger.routed import (
     month_start,
     routed_answers,
     saved_usd,
-    service_seconds,
 )
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
@@ -92,13 +90,12 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "minutes_margin_not_held": 0,
         "utilisation": 0.0,
         "break_even_utilisation": None,
-        "load": [],
     }
     if not settings.has_paid_route:
         return summary
     path = policy_file(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
-    answers, since, seconds = _answers(settings, author.slug, policy)
+    answers, since = _answers(settings, author.slug, policy)
     pace = _pace(settings)
     even = _break_even(settings, pace)
     summary |= {
@@ -107,17 +104,6 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "minutes_margin_not_held": answers.minutes_not_held,
         "utilisation": round(answers.utilisation, 4),
         "break_even_utilisation": even,
-        "load": [
-            {
-                "utilisation": point.utilisation,
-                "tokens_per_month": round(point.tokens_per_month),
-                "p95_s": round(point.p95_s, 2),
-                "measured": point.is_measured,
-            }
-            for point in load_points(
-                seconds, tokens_per_second=pace, utilisation=answers.utilisation
-            )
-        ],
     }
     if policy is None:
         return summary
@@ -259,21 +245,18 @@ def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
 
 def _answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
-) -> tuple[RoutedAnswers, RoutedAnswers, tuple[float, ...]]:
-    """Of this month, of its part in which the policy has been in force, and the own model's
-    seconds."""
+) -> tuple[RoutedAnswers, RoutedAnswers]:
+    """Of this month, and of its part in which the policy has been in force."""
     state = State.open(settings.state_address)
     try:
         ledger_tables.open_tables(state)
         month = month_start()
         with state.reading() as connection:
             answers = routed_answers(connection, author, since=month)
-            seconds = service_seconds(connection, author, since=month)
             if policy is None:
-                return answers, RoutedAnswers(), seconds
+                return answers, RoutedAnswers()
             written = datetime.fromisoformat(policy.written_at)
-            since = routed_answers(connection, author, since=max(month, written))
-            return answers, since, seconds
+            return answers, routed_answers(connection, author, since=max(month, written))
     finally:
         state.close()
 
@@ -372,12 +355,6 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         lines.append(
             f"break-even: the own machine is cheaper from {even:.1%} utilisation on; measured "
             f"{summary['utilisation']:.1%}"
-        )
-    for load in summary["load"]:
-        lines.append(
-            f"busy {load['utilisation']:.1%} of the time: "
-            f"{load['tokens_per_month'] / 1e6:.1f} million tokens a month, 95 of 100 answers "
-            f"within {load['p95_s']:.1f} s{' (measured utilisation)' if load['measured'] else ''}"
         )
     return lines
 

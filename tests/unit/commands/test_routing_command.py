@@ -14,13 +14,14 @@ from tests.unit.gateway.routing.labelled import EASY_USD, drawn, fitted_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.following import write_throughput
-from twin_resources.gateway.queueing import FEWEST
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import month_start, routed_answers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_file, write_routing_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
+
+CANARIES = 20  # answers of the version on trial
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
         ("stable", "easy", "margin not held: the money left allows no more"),
         ("routed:paid", "hard", ""),
         ("alias:paid", "hard", ""),
-        *[("canary", "easy", "")] * FEWEST,
+        *[("canary", "easy", "")] * CANARIES,
     )
     path_of_paces = paying.home / "gateway" / "throughput.json"
     write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
@@ -117,25 +118,21 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     assert shape(found) == shape(documented("routing --json"))
     assert found["routed"] is True
     counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
-    assert counted == {"easy": (2 + FEWEST, 0), "hard": (0, 1)}
+    assert counted == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
     assert found["minutes_margin_not_held"] == 1
     # at the price of the questions that stay, which is below the mean of all labels
     saved = found["saved_usd"]
-    mean = (2 + FEWEST) * float(policy.usd.mean())
+    mean = (2 + CANARIES) * float(policy.usd.mean())
     assert saved["low"] <= saved["value"] <= saved["high"] < mean
-    assert saved["value"] == pytest.approx((2 + FEWEST) * float(policy.usd_of_own.mean()))
+    assert saved["value"] == pytest.approx((2 + CANARIES) * float(policy.usd_of_own.mean()))
     assert EASY_USD <= policy.usd_of_own.mean() < policy.usd.mean()
     assert found["point"]["certified"]
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
-    [measured] = [point for point in found["load"] if point["measured"]]
-    assert measured["utilisation"] == found["utilisation"]
-    assert 1.0 <= measured["p95_s"] < found["load"][-1]["p95_s"]
     shown = said(capsys)
     for text in (
         "stay with the own model",
         "saved this month",
         "margin not held in 1 minutes",
-        "tokens a month",
     ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])

@@ -13,7 +13,6 @@ from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
 from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
-from twin_resources.gateway.queueing import load_points
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
     LabelArrays,
@@ -190,11 +189,6 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert "| fact | 0 | – | 1 | 0 |" in class_rows(in_force, counted)
     assert shown["cost_against_quality"].value.startswith("![cost against quality](data:image/png")
     assert metadata(RoutedAuthor(hidden=True)) == {}
-    assert "tokens_a_month_and_p95" not in shown
-    load = load_points([2.0] * 20, tokens_per_second=100.0, utilisation=0.25)
-    told = metadata(RoutedAuthor(False, "certified", load=load))["tokens_a_month_and_p95"].value
-    assert "| **25.0%, measured** | 64,800,000 | " in told
-    assert "M/G/1" in told
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
 

@@ -35,7 +35,6 @@ _PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
 _NOT_HELD = "%margin not held%"
 _TWO_SIDED = 1.96
 _MINUTE_MS = 60_000
-MOST_SERVED = 2_000  # answers: their 95th percentile is known to about a fiftieth
 
 
 @dataclass(frozen=True)
@@ -114,26 +113,6 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
         paid_usd=usd,
         minutes_not_held=int(minutes or 0),
     )
-
-
-def service_seconds(
-    connection: sa.Connection, author: str, *, since: datetime, most: int = MOST_SERVED
-) -> tuple[float, ...]:
-    """How long the own model took for its newest answers since an instant, seconds."""
-    table = ledger_tables.traces
-    rows = connection.execute(
-        sa.select(table.c.latency_s)
-        .where(
-            table.c.author == author,
-            table.c.started_ms >= int(since.timestamp() * 1000),
-            table.c.simulated.is_(False),
-            table.c.version.notin_(_NOT_OURS),
-            table.c.latency_s > 0.0,
-        )
-        .order_by(table.c.started_ms.desc())
-        .limit(most)
-    )
-    return tuple(float(seconds) for seconds in rows.scalars())
 
 
 def month_start(now: datetime | None = None) -> datetime:
