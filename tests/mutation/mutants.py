@@ -31,7 +31,7 @@ AREAS = {
     "bounds": (
         "twin_assets/corpus/importers/"
         "{archive,feed_download,held_back,json_rows,members,packed,xml_items}.py",
-        "unit/corpus/test_{archive,exports,platform_exports}.py "
+        "unit/corpus/test_{archive*,exports,platform_exports}.py "
         "unit/corpus/importers/test_*.py unit/sources/test_outside_addresses.py",
     ),
     "sensors": (

@@ -129,28 +129,29 @@ def test_each_version_of_an_object_is_read_as_it_was(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     for body in (b"one", b"two", b"three"):
-        client.put_object(Bucket=BUCKET, Key="twin/ada/a.txt", Body=body)
-    client.put_object(Bucket=BUCKET, Key="twin/ada/b.txt", Body=b"gone")
-    client.delete_object(Bucket=BUCKET, Key="twin/ada/b.txt")
-    client.put_object(Bucket=BUCKET, Key="twin/bea/c.txt", Body=b"another's")
+        client.put_object(Bucket=BUCKET, Key="twin/eve/a.txt", Body=body)
+    client.put_object(Bucket=BUCKET, Key="twin/eve/b.txt", Body=b"gone")
+    client.delete_object(Bucket=BUCKET, Key="twin/eve/b.txt")
+    client.put_object(Bucket=BUCKET, Key="twin/fay/c.txt", Body=b"another's")
 
     def read(under: str) -> list[tuple[str, bytes]]:
         return sorted((name, path.read_bytes()) for name, path in bucket.download(under, scratch))
 
     old = " (an old version)"
-    assert read("ada/") == [
-        ("ada/a.txt", b"three"),
-        (f"ada/a.txt{old}", b"one"),
-        (f"ada/a.txt{old}", b"two"),
-        (f"ada/b.txt{old}", b"gone"),
+    assert read("eve/") == [
+        ("eve/a.txt", b"three"),
+        (f"eve/a.txt{old}", b"one"),
+        (f"eve/a.txt{old}", b"two"),
+        (f"eve/b.txt{old}", b"gone"),
     ]
-    assert (bucket.folders(), bucket.folders("ada/")) == (["ada", "bea"], [])
+    assert {"eve", "fay"} <= set(bucket.folders()), "other tests share the bucket"
+    assert bucket.folders("eve/") == []
     assert list(scratch.iterdir()) == []
 
-    assert bucket.remove_old_versions("ada/") == 4, "two old ones, the deleted one and its marker"
-    assert read("ada/") == [("ada/a.txt", b"three")]
-    assert bucket.remove("ada/") == 1
-    assert (read("ada/"), len(read("bea/"))) == ([], 1)
+    assert bucket.remove_old_versions("eve/") == 4, "two old ones, the deleted one and its marker"
+    assert read("eve/") == [("eve/a.txt", b"three")]
+    assert bucket.remove("eve/") == 1
+    assert (read("eve/"), len(read("fay/"))) == ([], 1)
 
 
 def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:
