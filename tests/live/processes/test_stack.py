@@ -169,6 +169,26 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
 
 
+def test_a_question_in_the_middle_of_a_stop_is_answered_in_words(settings: Settings) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+    def stubborn(_settings: Settings) -> Sequence[Program]:
+        return [Program("web", (sys.executable, "-c", code), Path("/"), start_s=2)]
+
+    stack = start_stack(settings, programs=stubborn)
+    assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+    with ThreadPoolExecutor(1) as beside:
+        stopping_it = beside.submit(stop_stack, settings)
+        found = ""
+        while not found and not stopping_it.done():
+            try:
+                stack.supervisor.states()
+            except TwinError as error:
+                found = error.found
+        assert stopping_it.result().was_running
+    assert found == "the stack is being stopped"
+
+
 def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     crashed = start_stack(settings, programs=two_programs)
     assert eventually(lambda: has_escaped(crashed))
