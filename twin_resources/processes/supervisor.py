@@ -47,6 +47,7 @@ GROUP = "twin"
 _STATES_UP = ("STARTING", "RUNNING")
 _ALREADY_STARTED = 60
 _NOT_RUNNING = 70
+_SHUTTING_DOWN = 6
 _STARTED_AGAIN_WITHIN_S = 5.0  # supervisord looks once a second
 
 
@@ -283,7 +284,7 @@ class Supervisor:
         """Every program by name.
 
         Raises:
-            TwinError: supervisord does not answer.
+            TwinError: supervisord does not answer, or is being stopped.
         """
         with self._remote_or_error("ask the supervisor for its programs") as remote:
             programs = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
@@ -331,6 +332,8 @@ class Supervisor:
                 # a start is not waited for: readiness is checked over HTTP
                 call(f"{GROUP}:{name}", verb == "stop")
             except Fault as fault:
+                if fault.faultCode == _SHUTTING_DOWN:
+                    raise
                 if fault.faultCode != ignored:
                     raise TwinError(
                         f"{verb} the program {name}",
@@ -381,6 +384,14 @@ class Supervisor:
                 found=f"the supervisor does not answer ({error})",
                 next_step="`twin stop`, then `twin up`",
             ) from error
+        except Fault as fault:
+            if fault.faultCode != _SHUTTING_DOWN:
+                raise
+            raise TwinError(
+                tried,
+                found="the stack is being stopped",
+                next_step="`twin up` starts it again",
+            ) from fault
 
 
 def _reap(pid: int) -> None:

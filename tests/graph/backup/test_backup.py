@@ -269,6 +269,22 @@ def test_a_restore_writes_over_nothing(
     assert hashes(living) == before
 
 
+def test_one_command_at_a_time_restores_into_a_home(living: Settings, saved: str) -> None:
+    """Two at once wrote into one folder, and the one that was left advised another backup."""
+    there = new_home(living, "once")
+    others: list[BaseException] = []
+
+    def meanwhile(_line: str) -> None:
+        if not others:
+            with pytest.raises(TwinError, match="which another command fills") as caught:
+                restore(there, saved, report=quiet)
+            others.append(caught.value)
+
+    restore(there, saved, report=meanwhile)
+    assert len(others) == 1
+    assert hashes(there) == hashes(living)
+
+
 def test_a_backup_that_is_not_whole_restores_nothing(
     living: Settings, saved: str, tmp_path: Path
 ) -> None:

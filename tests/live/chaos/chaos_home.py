@@ -28,6 +28,7 @@ from tests.small_disk import SmallDisk
 from twin_resources.access.account import account_of
 from twin_resources.access.keys import keyring_of, list_keys, open_keys
 from twin_resources.authors import read_author
+from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -135,7 +136,10 @@ class ChaosHome:
         stack = find_stack(self.settings)
         if stack is None:
             return []
-        found = [(name, one.pid) for name, one in sorted(stack.pids().items())]
+        try:
+            found = [(name, one.pid) for name, one in sorted(stack.pids().items())]
+        except TwinError:
+            return []  # in the middle of a stop
         code = dict(found).get("dagster-code")
         workers = psutil.Process(code).children(recursive=True) if code else []
         return found + [("a run's worker", worker.pid) for worker in workers]

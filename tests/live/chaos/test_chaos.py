@@ -174,7 +174,8 @@ def assert_one_answers(home: ChaosHome) -> None:
         policy = read_policy(home.settings.policy_path)
         assert policy is not None
         named = policy.authors[SLUG].stable if SLUG in policy.authors else None
-        assert ([named.version] if named else []) == [one.version for one in stable]
+        served = [one.version for one in stable if not one.tainted]
+        assert ([named.version] if named else []) == served
 
 
 def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome) -> None:
@@ -283,7 +284,7 @@ def kill_round(home: ChaosHome, folder: Path, told: str) -> None:
     again = home.twin(*command) if command[0] != "stop" else first
     remember(home, again)
     home.check(first, again)
-    if again.code:
+    if again.code and command[0] != "stop":
         assert re.search(
             r"a key with the label|a file of that name|no retired version|does not answer|"
             r"nothing answers|no answer|is paused|503|502",

@@ -21,6 +21,7 @@ from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
 from twin_cli.commands.logs import run_logs
 from twin_cli.commands.status import look
 
+from tests.small_disk import small_disk
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import (
@@ -166,6 +167,64 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     assert any("ended without `twin stop`" in line for line in said)
     assert any("3 processes" in line for line in said)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+
+
+def test_a_question_in_the_middle_of_a_stop_is_answered_in_words(settings: Settings) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+    def stubborn(_settings: Settings) -> Sequence[Program]:
+        return [Program("web", (sys.executable, "-c", code), Path("/"), start_s=2)]
+
+    stack = start_stack(settings, programs=stubborn)
+    assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
+    with ThreadPoolExecutor(1) as beside:
+        stopping_it = beside.submit(stop_stack, settings)
+        found = ""
+        while not found and not stopping_it.done():
+            try:
+                stack.supervisor.states()
+            except TwinError as error:
+                found = error.found
+        assert stopping_it.result().was_running
+    assert found == "the stack is being stopped"
+
+
+def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
+    crashed = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: has_escaped(crashed))
+    os.kill(crashed.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed.identity.pid, 0)
+    named = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
+    [found] = [
+        one
+        for one in look_at_ports(settings, None, environ=named)
+        if str(settings.gateway_port) in one.found and one.verdict != "ok"
+    ]
+    assert found.verdict == "warn"
+    assert "what the last stack has left" in found.found
+
+
+def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
+    """It died of the line that said so; its programs went on with nobody to end them."""
+    code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
+    code += " range(10**6)]"
+    with small_disk(tmp_path / "small disk", megabytes=4) as disk:
+        there = home.model_copy(update={"home": disk.path / "home"})
+        command = (sys.executable, "-c", code)
+        stack = start_stack(there, programs=lambda _: [Program("talks", command, Path("/"))])
+        log = stack.supervisor.logs / "talks.log"
+        try:
+            assert eventually(lambda: log.exists() and log.stat().st_size > 0)
+            disk.fill()
+            pid, full = stack.supervisor.states()["talks"].pid, log.stat().st_size
+            time.sleep(3)
+            os.kill(pid, signal.SIGKILL)
+            assert eventually(lambda: stack.supervisor.states()["talks"].pid not in {0, pid})
+            assert stack.is_alive()
+            disk.make_room()
+            assert eventually(lambda: log.stat().st_size > full + 4096), "it logs again"
+        finally:
+            stop_stack(there)
 
 
 def test_a_recorded_pid_that_is_a_strangers_is_neither_used_nor_ended(
