@@ -111,6 +111,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "--rate 429=0.1 --rate broken=0.05": Typed(
         "python -m tests.simulated_provider.paid_provider --help", says="--bill"
     ),
+    "python -m tests.mutation --seed 7": Typed("python -m tests.mutation --help", says="--seed"),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
     "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
         "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"
