@@ -158,7 +158,7 @@ class UnderKeyTerms:
                 path=scope["path"],
                 body=body,
                 author=_author_of(body),
-                receive=_first(first, receive),
+                receive=heard_again(first, receive),
                 send=send,
             )
         except Refused as error:
@@ -178,7 +178,8 @@ def _author_of(body: bytes) -> str:
     return str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
 
 
-def _first(message: Message, receive: Receive) -> Receive:
+def heard_again(message: Message, receive: Receive) -> Receive:
+    """The same, and before it a message that was taken from it."""
     waiting = [message]
 
     async def hear() -> Message:

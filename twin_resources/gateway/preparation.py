@@ -25,7 +25,8 @@ from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.early_opening import EarlyOpening, current
 from twin_resources.gateway.fixed_answers import stream_end, whole_answer
-from twin_resources.gateway.idempotency import Message, Receive, Send
+from twin_resources.gateway.idempotency import Receive, Send
+from twin_resources.gateway.key_terms import heard_again
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.request_path import PreparedRequest
 from twin_resources.gateway.request_record import RequestRecord
@@ -74,7 +75,7 @@ class PreparationMiddleware:
                 await opening.begin(prepared.answering.prefix)
             token = current.set(opening)
             try:
-                await self.proxy(scope, _replay(first, receive), opening.pass_on)
+                await self.proxy(scope, heard_again(first, receive), opening.pass_on)
             finally:
                 current.reset(token)
         finally:
@@ -124,15 +125,6 @@ async def _send_document(send: Send, answering: RequestRecord, document: Mapping
     headers += [(name.encode(), value.encode()) for name, value in answering.headers().items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _replay(first: Message, receive: Receive) -> Receive:
-    waiting = [first]
-
-    async def hear() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return hear
 
 
 def _our_mistake(error: Exception) -> Refused:
