@@ -87,7 +87,7 @@ def make_home(
 def chaos_environment(folder: Path) -> Mapping[str, str]:
     """As the demo's, with the simulated provider as the paid model."""
     ports = free_ports(5)
-    names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT", "SIMULATED_PROVIDER")
+    names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT")  # the last port is the provider's
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -96,7 +96,7 @@ def chaos_environment(folder: Path) -> Mapping[str, str]:
     return {
         **kept,
         **PAID,
-        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, ports, strict=True)},
+        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, ports, strict=False)},
         "TWIN_HOME": str(folder),
         "OPENAI_BASE_URL": f"http://127.0.0.1:{ports[-1]}/v1",
         "OPENAI_API_KEY": "none-the-provider-is-simulated",

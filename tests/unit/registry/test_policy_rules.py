@@ -13,7 +13,6 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import (
     anchor_now,
-    larger_version,
     live_divert,
     may_be_anchor,
     read_policy,
@@ -103,15 +102,6 @@ def test_who_may_be_an_anchor() -> None:
         {"base_gguf": ""},
     ):
         assert not may_be_anchor(version(1, **{"state": "retired"} | changes)), changes  # type: ignore[arg-type]
-
-
-def test_of_two_answer_models_the_newest_is_the_larger_one() -> None:
-    first, second = (
-        version(number, "retired", kind="answer_model", base=f"/{number}") for number in (1, 2)
-    )
-    assert larger_version([first, second, STABLE]) == second
-    assert larger_version([first, second, STABLE], named="/1") == first
-    assert larger_version([OLD, STABLE]) is None
 
 
 @pytest.mark.parametrize(

@@ -103,16 +103,6 @@ def test_one_that_speaks_is_ended_by_its_time_and_not_tried_again(
     assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_S)
 
 
-def test_one_that_nobody_wants_any_more_is_ended(
-    clock: Clock, process: subprocess.Popen[bytes], log: Path, tmp_path: Path
-) -> None:
-    job = job_of(tmp_path, silence_s=600, timeout_s=2_000)
-    ended = watch(
-        process, job, log, lambda _: None, log_start=0, wanted=lambda: clock.now < 1_100.0
-    )
-    assert ended == AttemptEnd("no longer wanted", retry=False, log_start=0)
-
-
 @pytest.mark.parametrize(
     ("code", "how", "retry"),
     [("print('done')", "exit code 0", False), ("import sys; sys.exit(3)", "exit code 3", True)],
