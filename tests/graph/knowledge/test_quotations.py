@@ -30,6 +30,7 @@ from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
 from twin_resources.models.quotes.quoter import (
     CALIBRATION_TABLE,
@@ -139,7 +140,11 @@ def tables(imported_home: Settings) -> Iterator[Tables]:
 
 
 def test_a_question_is_answered_by_the_authors_own_sentences(
-    imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
+    imported: Imported,
+    imported_home: Settings,
+    tables: Tables,
+    embedder: Embedder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert imported.made["sentence_embeddings"]["computed"] == POSTS
     order = list(imported.made)
@@ -174,6 +179,14 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert first.document_id != second.document_id or (
         first.end <= second.start or second.end <= first.start
     )
+
+    vector = embedder.embed(["How do I carry a clock?"])[0]
+    posts = [quote.document_id for quote in quoted.quotes]
+    kept = quoter.quote(MARA, vector, posts)
+    monkeypatch.setattr(quoter_module, "MOST_ROWS_IN_MEMORY", 0)
+    assert Quoter(imported_home.tables_base, embedder.revision).quote(MARA, vector, posts) == kept
+    monkeypatch.undo()
+    assert quoter.quote(MARA, vector, ["of which no row is stored"]).quotes == ()
 
     declined = ask("What is the capital of France?")
     assert declined.quotes == ()

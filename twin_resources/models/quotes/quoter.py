@@ -253,8 +253,12 @@ class _OpenTable:
         """An Arrow table of these documents' rows."""
         if self.rows is None:
             return _read_rows(self.table, documents, self.columns)
-        there = [self.places[name] for name in documents if name in self.places]
-        return self.rows.take([row for first, many in there for row in range(first, first + many)])
+        import numpy as np
+
+        there = [self.places[name] for name in dict.fromkeys(documents) if name in self.places]
+        rows = [row for first, many in there for row in range(first, first + many)]
+        # with its type, which an empty list does not have
+        return self.rows.take(np.asarray(rows, np.int64))
 
 
 def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
