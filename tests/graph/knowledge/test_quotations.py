@@ -140,11 +140,7 @@ def tables(imported_home: Settings) -> Iterator[Tables]:
 
 
 def test_a_question_is_answered_by_the_authors_own_sentences(
-    imported: Imported,
-    imported_home: Settings,
-    tables: Tables,
-    embedder: Embedder,
-    monkeypatch: pytest.MonkeyPatch,
+    imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
     assert imported.made["sentence_embeddings"]["computed"] == POSTS
     order = list(imported.made)
@@ -183,9 +179,10 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     vector = embedder.embed(["How do I carry a clock?"])[0]
     posts = [quote.document_id for quote in quoted.quotes]
     kept = quoter.quote(MARA, vector, posts)
-    monkeypatch.setattr(quoter_module, "MOST_ROWS_IN_MEMORY", 0)
-    assert Quoter(imported_home.tables_base, embedder.revision).quote(MARA, vector, posts) == kept
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quoter_module, "MOST_ROWS_IN_MEMORY", 0)
+        read_anew = Quoter(imported_home.tables_base, embedder.revision)
+        assert read_anew.quote(MARA, vector, posts) == kept
     assert quoter.quote(MARA, vector, ["of which no row is stored"]).quotes == ()
 
     declined = ask("What is the capital of France?")
