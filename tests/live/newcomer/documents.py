@@ -108,10 +108,9 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="already satisfied",
     ),
     "python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl "
-    "--rate 429=0.1 --rate broken=0.05": Typed(
-        "python -m tests.simulated_provider.paid_provider --help", says="--bill"
-    ),
-    "python -m tests.mutation --seed 7": Typed("python -m tests.mutation --help", says="--seed"),
+    "--rate 429=0.1 --rate broken=0.05": Elsewhere("tests/unit/demo/test_demo.py"),
+    # of a checkout as well
+    "python -m tests.mutation --seed 7": Elsewhere("tests/unit/test_planted_bugs.py"),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
     "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
         "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"

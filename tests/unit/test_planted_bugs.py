@@ -1,0 +1,31 @@
+"""The mutation tool (`python -m tests.mutation`): every bug changes one file, which stays Python."""
+
+from __future__ import annotations
+
+import ast
+import random
+
+import pytest
+
+from tests.mutation.__main__ import main
+from tests.mutation.mutants import AREAS, ROOT, all_mutants, modules_of, tests_of
+
+
+def test_a_planted_bug_is_another_program_that_parses() -> None:
+    mutants = all_mutants()
+    assert {mutant.area for mutant in mutants} == set(AREAS)
+    for mutant in random.Random(20261125).sample(mutants, 100):
+        good, bad = (ROOT / mutant.path).read_bytes(), mutant.source()
+        assert ast.dump(ast.parse(bad)) != ast.dump(ast.parse(good)), mutant
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_an_area_has_modules_and_tests(area: str) -> None:
+    assert modules_of(area)
+    assert tests_of(area)
+
+
+def test_its_options_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "--seed" in capsys.readouterr().out
