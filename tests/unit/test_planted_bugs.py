@@ -1,4 +1,4 @@
-"""The mutation tool (`python -m tests.mutation`): every bug changes one file, which stays Python."""
+"""The mutation tool (`python -m tests.mutation`): a bug changes one file, which stays Python."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import random
 
 import pytest
 
+from tests.mutation import mutants
 from tests.mutation.__main__ import main
-from tests.mutation.mutants import AREAS, ROOT, all_mutants, modules_of, tests_of
 
 
 def test_a_planted_bug_is_another_program_that_parses() -> None:
-    mutants = all_mutants()
-    assert {mutant.area for mutant in mutants} == set(AREAS)
-    for mutant in random.Random(20261125).sample(mutants, 100):
-        good, bad = (ROOT / mutant.path).read_bytes(), mutant.source()
+    planted = mutants.all_mutants()
+    assert {mutant.area for mutant in planted} == set(mutants.AREAS)
+    for mutant in random.Random(20261125).sample(planted, 100):
+        good, bad = (mutants.ROOT / mutant.path).read_bytes(), mutant.source()
         assert ast.dump(ast.parse(bad)) != ast.dump(ast.parse(good)), mutant
 
 
-@pytest.mark.parametrize("area", AREAS)
+@pytest.mark.parametrize("area", mutants.AREAS)
 def test_an_area_has_modules_and_tests(area: str) -> None:
-    assert modules_of(area)
-    assert tests_of(area)
+    assert mutants.modules_of(area)
+    assert mutants.tests_of(area)
 
 
 def test_its_options_are_told(capsys: pytest.CaptureFixture[str]) -> None:
