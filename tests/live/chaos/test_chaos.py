@@ -105,6 +105,7 @@ def plant_versions(home: ChaosHome) -> None:
             home.promised.versions.add(version)
 
 
+@pytest.mark.long
 def test_two_of_each_command_at_once(chaos: ChaosHome, tmp_path: Path) -> None:
     start(chaos)
     chaos.write_post()
@@ -218,6 +219,7 @@ def until_imported(home: ChaosHome) -> Ran:
     return ran
 
 
+@pytest.mark.long
 def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
     start(chaos)
     for turn in range(ROUNDS):
