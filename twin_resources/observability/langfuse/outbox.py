@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.observability.langfuse import tombstones
 from twin_resources.private_files import make_private_database
 from twin_resources.settings import Settings
@@ -42,7 +41,8 @@ from twin_resources.storage.storage_faults import detail_of, fault_of
 SCHEMA = 2  # 2: tombstones
 MOST_TRACE_BYTES = 256 * 1024 * 1024
 MOST_SCORES = 2_000_000  # about 1 GB
-BUSY_S = MOST_IDLE_S
+# A reader waits for it: refused with 503, the vote is sent again.
+BUSY_S = 10.0
 # The relay, which nobody waits for, moves the log into the file; the gateway only without it.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
