@@ -80,6 +80,8 @@ class EarlyOpening:
     def end(self, log: LogOpening) -> None:
         """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""
         answering = self.prepared.answering
+        if answering.bought is not None and not answering.call_id:
+            answering.bought.unsent()  # the reader left before LiteLLM's hook: nobody was asked
         if not answering.is_opened or self.prepared.fixed_answer:
             return
         answering.end(0)  # unless its end has come

@@ -213,6 +213,26 @@ async def test_a_whole_answer_that_only_quotes_never_enters_litellm() -> None:
     assert record.is_over
 
 
+@pytest.mark.parametrize(("call_id", "given_back"), [("", 1), ("c1", 0)])
+async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
+    call_id: str, given_back: int
+) -> None:
+    """A reader who leaves between the reservation and LiteLLM's hook, and one who leaves behind."""
+    ends: list[str] = []
+
+    class Bought:
+        usd = 0.0
+
+        def unsent(self) -> None:
+            ends.append("unsent")
+
+    record = answering(stream=True)
+    bought: Any = Bought()
+    record.bought, record.call_id = bought, call_id
+    await asked(record, error)
+    assert len(ends) == given_back
+
+
 async def test_an_error_of_ours_is_refused_as_ours() -> None:
     async def prepare(question: ChatRequest, key: Key) -> PreparedRequest:
         raise KeyError("ann")
