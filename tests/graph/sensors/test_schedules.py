@@ -26,7 +26,7 @@ from twin_resources.quality.ledger.ledger_tables import open_tables, traces
 from twin_resources.quality.retraining import alarm_records, fall_controls
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.statistics.detector import Alarm
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -239,7 +239,7 @@ def test_why_nothing_is_learned_is_said(
 ) -> None:
     write_author(learning, Author("ann", "Ann"))
     assert learned("ann") == ([], "ann: no line `consent` in authors/ann.toml")
-    monkeypatch.setenv("TWIN_ROUTING_LABELS", "0")
+    monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
     assert learned("ann") == ([], "ann: 0 labels, as many as are wanted")
     broken = learning.home / "routing" / "ann.npz"
