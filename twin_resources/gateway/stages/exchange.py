@@ -44,7 +44,7 @@ class FixedText:
     """
 
     text: str = ""
-    front_desk: DeskKind | Literal[""] = ""
+    front_desk: DeskKind | Literal["", "housekeeping"] = ""
     topic: str = ""
     withheld: str = ""
 

@@ -18,15 +18,18 @@ from twin_resources.gateway import safety
 from twin_resources.gateway.front_desk import answer_of, kind_of
 from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guarding import guard_input, guard_passages
+from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.stages.exchange import Exchange, FixedText
 from twin_resources.gateway.stages.services import RequestServices
 
 
 async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Mask the question, and answer it here where no post has to. Danger comes before all else,
-    then a refused topic and the guards."""
+    """Mask the question, and answer it here where no post has to. Danger comes before all else that
+    a reader may ask, then a refused topic and the guards."""
     author = exchange.author
+    if text := housekeeping_answer(exchange.asked):
+        return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
     guarded = guard_input(exchange.asked, author)
     kind = await asyncio.to_thread(_kind_of, exchange.asked, author)
     topic = safety.refused_topic(guarded.asked.question, author.refused_topics)
