@@ -1,7 +1,7 @@
 """Asking a batch's questions at the gateway, a few at once.
 
 Belongs here: the bounded width, which failures are a row's and which end the batch, the sum.
-Does not belong here: files (`questions.py`, `answers.py`), what is shown (`commands/batch.py`, the
+Does not belong here: files (`questions.py`, `answers.py`), what is shown (`commands/questions.py`, the
 asset `batch_completions`), routing and its costs (the gateway).
 
 The gateway answers a batch as it answers a reader: same route, same limits, same account. A row
