@@ -8,7 +8,7 @@ here: the order and when enough was asked (`sequential_plan.py`), measures with 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -27,6 +27,7 @@ from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySi
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
     WHOLE,
+    GateStage,
     ScoresOf,
     ask_until_decided,
     compare_until_decided,
@@ -67,75 +68,138 @@ def measure(
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as it must.
     """
-    stage, clock, progress = FIRST if first else WHOLE, Clock(), ProgressLines(log)
+    clock, progress = Clock(), ProgressLines(log)
     with clock.part("judges"):
         known = beside()
-    passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
-    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
-    texts = training["answer"].to_list()
-    stored = Likelihoods(cache, perplexity.evaluation_precision())
-    reading, left_out = _reading(question, passages, known.hands, first=first)
-    if len(reading.held_out) < FEWEST_PASSAGES:
-        log(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
-        passages = passages.head(0)
-    everything = _asked(question, passages, training, known, first=first)
-    scores_of = _scores_of(question, known, cache, texts, engine=served.engine, first=first)
-    _expect(progress, first_questions(everything, stage.fewest), scores_of)
-    read = read_until_decided(
-        reading, question, stage, stored=stored, clock=clock, progress=progress
-    )
-    with AnswerBatches(
-        everything, serve=served.candidate, serve_base=served.base, progress=progress
-    ) as batches:
-        parity_set = served_answers.parity_prompts(
-            passages, training, template=template_by_hash(question.template)
-        )
-        answers, compared = compare_until_decided(
-            question, parity_set, batches, clock=clock, progress=progress
-        )
-        nothing = PromptAnswers({}, {})
-        context = MeasureContext(
-            question, known, read, everything, nothing, scores_of(everything, nothing), answers,
-            compared, training,
-        )  # fmt: skip
-        early = decide(runner.take(context, [one for one in stage.measures if one.early]))
-        refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
-        with clock.part("served answers"):
-            asked = ask_until_decided(
-                everything,
-                known,
-                stage,
-                batches,
-                parity=answers,
-                training_texts=texts,
-                scores_of=scores_of,
-                progress=progress,
-                refused=refused,
-            )
-    context = replace(
-        context, asked=asked.prompts, said=asked.answers, scores=asked.scores, values={}
-    )
+    prepared = _prepared(question, known, cache, engine=served.engine, first=first)
+    if len(prepared.reading.held_out) < FEWEST_PASSAGES:
+        found = prepared.reading.found
+        log(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+    context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
     with clock.part("scores of answers"):
-        measured = runner.take(context, stage.measures)
-        copies = recitation.copied(asked.prompts, asked.answers, answers, texts)
+        measured = runner.take(context, prepared.stage.measures)
+        copies = recitation.copied(
+            context.asked, context.said, context.first, context.training_texts
+        )
     cache.keep(others=first)
-    mine = read.held_out(question.candidate.name)
+    mine = context.read.held_out(question.candidate.name)
     evaluation = Evaluation(
         checkpoint=question.checkpoint,
         rests_on=rests_on,
         measured=measured,
         answer_tokens=sum(mine.tokens) if mine else 0,
-        precision=stored.precision,
-        left_out=left_out,
+        precision=prepared.stored.precision,
+        left_out=prepared.left_out,
         copy_windows=copies.windows,
         copied_from_training=copies.from_training,
         copied_from_prompt=copies.from_prompt,
-        parity=compared.numbers() if compared else {},
+        parity=context.parity.numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused,
         first=first,
     )
-    return evaluation, _shown(passages, asked.prompts, asked.answers)
+    return evaluation, _shown(prepared.passages, context.asked, context.said)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What models read and are asked.
+
+    Attributes:
+        passages: held-out samples in drawn order; none where they are too few.
+        training: training samples in drawn order.
+        reading: what the models read, and `left_out` why samples were not; `stored`: what of it
+            has been read before.
+        prompts: of all measures; `scores_of`: which scores of the base's answers are wanted.
+    """
+
+    question: EvaluationSpec
+    stage: GateStage
+    passages: pl.DataFrame
+    training: pl.DataFrame
+    reading: LikelihoodSamples
+    left_out: dict[str, int]
+    stored: Likelihoods
+    prompts: PromptSet
+    scores_of: ScoresOf
+
+
+def _prepared(
+    question: EvaluationSpec,
+    known: JudgingContext,
+    cache: MeasurementCache,
+    *,
+    engine: str,
+    first: bool,
+) -> _Prepared:
+    passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
+    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
+    reading, left_out = _reading(question, passages, known.hands, first=first)
+    if len(reading.held_out) < FEWEST_PASSAGES:
+        passages = passages.head(0)
+    texts = training["answer"].to_list()
+    return _Prepared(
+        question,
+        FIRST if first else WHOLE,
+        passages,
+        training,
+        reading,
+        left_out,
+        Likelihoods(cache, perplexity.evaluation_precision()),
+        _asked(question, passages, training, known, first=first),
+        _scores_of(question, known, cache, texts, engine=engine, first=first),
+    )
+
+
+def _carried_out(
+    prepared: _Prepared,
+    known: JudgingContext,
+    served: ServerStarters,
+    *,
+    clock: Clock,
+    progress: ProgressLines,
+) -> tuple[MeasureContext, tuple[str, ...]]:
+    """Read and ask as the plan says.
+
+    Returns:
+        What measures are taken from, and the claims that had refused before any question.
+    """
+    question, stage, prompts = prepared.question, prepared.stage, prepared.prompts
+    _expect(progress, first_questions(prompts, stage.fewest), prepared.scores_of)
+    read = read_until_decided(
+        prepared.reading, question, stage, stored=prepared.stored, clock=clock, progress=progress
+    )
+    with AnswerBatches(
+        prompts, serve=served.candidate, serve_base=served.base, progress=progress
+    ) as batches:
+        parity_set = served_answers.parity_prompts(
+            prepared.passages, prepared.training, template=template_by_hash(question.template)
+        )
+        answers, compared = compare_until_decided(
+            question, parity_set, batches, clock=clock, progress=progress
+        )
+        scores = prepared.scores_of(prompts, batches.answers)
+        context = MeasureContext(
+            question, known, read, prompts, batches.answers, scores, answers, compared,
+            prepared.training,
+        )  # fmt: skip
+        early = decide(runner.take(context, [one for one in stage.measures if one.early]))
+        refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
+        with clock.part("served answers"):
+            asked = ask_until_decided(
+                prompts,
+                known,
+                stage,
+                batches,
+                parity=answers,
+                training_texts=context.training_texts,
+                scores_of=prepared.scores_of,
+                progress=progress,
+                refused=refused,
+            )
+    return replace(
+        context, asked=asked.prompts, said=asked.answers, scores=asked.scores, values={}
+    ), refused
 
 
 def _reading(
