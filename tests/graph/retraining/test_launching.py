@@ -157,7 +157,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
     alarmed.bad("ada", 40)
-    [launch] = alarmed.tick(seconds=400).launches
+    [launch] = alarmed.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later) + 2}"
 
 

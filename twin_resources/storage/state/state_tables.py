@@ -320,6 +320,7 @@ retrainings = sa.Table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("ended_at", sa.Double),
+    sa.Column("made", sa.Integer),  # the version that came of it; null: none, or not known
 )
 
 # Asked for by a person or by a forget request; done once `run_key` is set.
