@@ -11,6 +11,7 @@ from. A read of the trace store that failed decides nothing; what was decided be
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,6 +65,10 @@ from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
+# Dagster's daemon gives a tick up after 60 s, with all that it has decided; a read of the trace
+# store has 25 of them (`LedgerRules`).
+TICK_SECONDS = 45.0
+
 
 def _no_judges(_author: str) -> Mapping[str, float]:
     return {}
@@ -78,6 +83,7 @@ class RetrainingLoop:
         paid_gains: classes of an author in which labels say that the paid model does better.
         sensitivities: of the judges that may decide about an author's answers.
         startable: which launches can be started now.
+        clock: seconds, for the tick's own time.
     """
 
     state: State
@@ -90,6 +96,7 @@ class RetrainingLoop:
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
     sensitivities: Sensitivities = _no_judges
     startable: launching.Startable = launching.all_startable
+    clock: Callable[[], float] = time.monotonic
 
     def due(
         self, causes: Collection[Cause], *, now: float
@@ -120,8 +127,8 @@ class LoopTick:
 
 
 def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Do one tick; see the module."""
-    at = now.timestamp()
+    """Do one tick; see the module. What it has no time for it leaves to the next, and says so."""
+    at, ends = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     notes = [report.message]
     notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
@@ -129,7 +136,7 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         notes[0] = f"{report.problem}: nothing decided"
         launches, held = loop.due(("quality",), now=at)
         return LoopTick(tuple(launches), {}, (*notes, *held))
-    decided = _Deciding(loop, at)
+    decided = _Deciding(loop, at, ends)
     decided.follow_all()
     decided.decide_all()
     launches, held = loop.due(("quality",), now=at)
@@ -148,6 +155,7 @@ class _Deciding:
 
     loop: RetrainingLoop
     at: float
+    ends: float
     messages: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     sequences: dict[str, int] = field(default_factory=dict[str, int])
@@ -165,15 +173,20 @@ class _Deciding:
         """Fold every author's new values, all authors before any decision: alarms that share a
         cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
         found and told; they decide about runs alone."""
-        news = False
+        news, left = False, 0
         for author, stable in self.stable.items():
             if not self._has_news(stable):
+                continue
+            if self._is_over:
+                left += 1
                 continue
             news = True
             with isolate_failure(author, self.notes.append):
                 done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
                 if done.more:
                     self.notes.append(f"{author}: {done.values:,} values followed, more wait")
+        if left:
+            self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
         if news and (seen := incidents.look(self.loop.state, self.loop.rules, now=self.at)):
             self.notes.append(seen)
 
@@ -187,8 +200,12 @@ class _Deciding:
             self.sequences = settled_values.last_sequences(connection)
             self.incident = incidents.covering(connection, now=self.at)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
-        for author in sorted({*self.stable, *alarms}):
+        left = 0
+        for author in sorted({*self.stable, *alarms}, key=lambda one: (one not in alarms, one)):
             if author in self.messages:
+                continue
+            if self._is_over:
+                left += author in alarms
                 continue
             held, record = watches.get(author, []), alarms.get(author)
             tell = partial(self.messages.__setitem__, author)
@@ -203,6 +220,12 @@ class _Deciding:
                 self.messages[author] = decision.message
                 if record is not None:
                     self._store(record, decision, situation, alarmed)
+        if left:
+            self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
+
+    @property
+    def _is_over(self) -> bool:
+        return self.loop.clock() >= self.ends
 
     def _situation(
         self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int
