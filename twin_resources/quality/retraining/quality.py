@@ -25,7 +25,6 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
-    fall_controls,
     incidents,
     launching,
     retrainings,
@@ -33,25 +32,17 @@ from twin_resources.quality.retraining import (
     settled_values,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.cause_now import CauseNow, cause_now
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
-from twin_resources.quality.retraining.fall_causes import Sensitivities, certify_anew
-from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.policy import anchor_now
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.retraining import (
-    CONTROL,
-    JUDGE_CHANGED,
-    JUDGES,
-    READERS_CHANGED,
     AlarmContext,
     LastRetraining,
     RetrainingDecision,
@@ -70,10 +61,6 @@ from twin_resources.storage.state.state import State
 TICK_SECONDS = 45.0
 
 
-def _no_judges(_author: str) -> Mapping[str, float]:
-    return {}
-
-
 @dataclass(frozen=True)
 class RetrainingLoop:
     """What a tick works with.
@@ -81,7 +68,6 @@ class RetrainingLoop:
     Attributes:
         limits: of an author, by slug.
         paid_gains: classes of an author in which labels say that the paid model does better.
-        sensitivities: of the judges that may decide about an author's answers.
         startable: which launches can be started now.
         clock: seconds, for the tick's own time.
     """
@@ -94,7 +80,6 @@ class RetrainingLoop:
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
-    sensitivities: Sensitivities = _no_judges
     startable: launching.Startable = launching.all_startable
     clock: Callable[[], float] = time.monotonic
 
@@ -161,7 +146,6 @@ class _Deciding:
     sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
     incident: Incident | None = None
-    _controls: dict[str, FallControl] = field(default_factory=dict[str, FallControl])
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
@@ -238,9 +222,6 @@ class _Deciding:
             streams = [self._progress(connection, watch, armed) for watch in held]
             diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
-            cause = CauseNow()
-            if record is not None and limits.automatic:
-                cause = self._fall_cause(connection, record, diagnosis)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -260,9 +241,6 @@ class _Deciding:
             cause_outside=diagnosis.cause_outside,
             falls=diagnosis.falls,
             carried=diagnosis.carried,
-            fall_cause=cause.cause,
-            control_until=cause.until,
-            control_by=cause.waits_for,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -286,31 +264,6 @@ class _Deciding:
                 bounds = watch.baseline.bounds
                 return diagnose(connection, alarm, bounds, now_ms=int(self.at * 1000))
         return Diagnosis()
-
-    def _fall_cause(
-        self, connection: sa.Connection, record: AlarmRecord, diagnosis: Diagnosis
-    ) -> CauseNow:
-        """Whether answers or readers changed, by judges and by the anchor's readers."""
-        if not self.loop.rules.controls or diagnosis.began is None:
-            return CauseNow()
-        author = record.alarm.author
-        anchor, share = anchor_now(
-            self.loop.registry.versions(author), self.loop.registry.routing_of(author)
-        )
-        found = cause_now(
-            connection,
-            record,
-            diagnosis.began,
-            classes=frozenset(fall.prompt_class for fall in diagnosis.falls),
-            rules=self.loop.rules,
-            sensitivities=self.loop.sensitivities(author),
-            anchor="" if anchor is None else score_watch.name_of(anchor),
-            share=share,
-            now=self.at,
-        )
-        if found.control is not None:
-            self._controls[author] = found.control
-        return found
 
     def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
         rules, batches = self.loop.rules, self.loop.rules.batches
@@ -368,12 +321,7 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                decided_by = decision.tags.get("twin/decided_by")
-                if decided_by == CONTROL and situation.control_by == JUDGES:
-                    fall_controls.ask(connection, self._controls[author])
-                if decided_by in {READERS_CHANGED, JUDGE_CHANGED}:
-                    certify_anew(connection, alarm, decision, at=self.at)
-                elif decision.kind == "incident" and self.incident is not None:
+                if decision.kind == "incident" and self.incident is not None:
                     incidents.tell(connection, self.incident, now=self.at)
                 elif notice := _notice(
                     author, record, decision, alarmed, before=before, at=self.at
