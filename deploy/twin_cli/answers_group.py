@@ -170,10 +170,16 @@ def traces(
 @commands.command(rich_help_panel=ASK, epilog=example("twin explain TRACE_ID"))
 def explain(
     trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
+    stages: Annotated[
+        bool,
+        typer.Option("--stages", help="Print what each stage of the request took and changed."),
+    ] = False,
     as_json: Json = False,
     home: Home = None,
 ) -> int:
     """Answer → model → checkpoint → dataset → chunks → posts."""
     from twin_cli.commands.explain import run_explain
 
-    return run_explain(settings_of(home), trace_id, as_json=as_json, console=console())
+    return run_explain(
+        settings_of(home), trace_id, stages=stages, as_json=as_json, console=console()
+    )

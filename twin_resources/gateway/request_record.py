@@ -121,6 +121,7 @@ class RequestRecord:
         is_opened: its stream was begun before the model was asked (`early_opening.py`).
         is_prose_begun: the model has written something.
         prose: why prose is shown, or not.
+        stages: what each stage of its preparation took and changed, one line each.
     """
 
     asked: ChatRequest
@@ -166,6 +167,7 @@ class RequestRecord:
     is_opened: bool = False
     is_prose_begun: bool = False
     prose: ProseNote = field(default_factory=ProseNote)
+    stages: str = ""
     _began: float = 0.0
     _over: bool = False
 
@@ -425,6 +427,7 @@ class RequestRecord:
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,
             "twin.guards": ",".join(map(str, self.guarded)),
+            "twin.stages": self.stages,
         }
 
 

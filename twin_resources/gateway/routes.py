@@ -37,6 +37,7 @@ from twin_resources.gateway.other_apis import (
     from_completions,
     from_responses,
 )
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
@@ -57,7 +58,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
 # They are carried over the chat API: LiteLLM's own routes for them are not reached.
-CARRIED_ROUTES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], CarriedRequest]] = {
+CARRIED_ROUTES: Mapping[
+    tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], CarriedRequest]
+] = {
     ("POST", "/v1/completions"): from_completions,
     ("POST", "/v1/responses"): from_responses,
 }
@@ -111,6 +114,7 @@ class RouteAllowlist:
         origins: pages that may ask from a browser.
         admission: counts what is under way.
         body_within_s: how long a body may take to arrive.
+        responses: what clients of the Responses API may name.
     """
 
     proxy: Application
@@ -122,6 +126,7 @@ class RouteAllowlist:
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
+    responses: RecentResponses = field(default_factory=RecentResponses)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,7 +174,7 @@ class RouteAllowlist:
         else:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
-                body, back = _chat_body(route, raw)
+                body, back = self._chat_body(route, raw, key)
                 # Named before a place is taken: who is refused waits for nobody.
                 question = read_question(body)
                 reader = key.for_reader(question.user)
@@ -187,6 +192,17 @@ class RouteAllowlist:
                         if question.stream
                         else WHOLE_ENDS_WITHIN_S,
                     )
+
+    def _chat_body(
+        self, route: tuple[str, str], raw: bytes, key: Key
+    ) -> tuple[dict[str, Any], AnswerConverter | None]:
+        """What LiteLLM may see of a body, and for another API's the way back of the answer."""
+        body = decode_object(raw)
+        carry = CARRIED_ROUTES.get(route)
+        if carry is None:
+            return admitted(body), None
+        carried = carry(body, self.responses, key.reader)
+        return admitted(carried.chat, also_ignored=carried.ignored), carried.back
 
     async def _proxied(
         self, scope: Scope, body: bytes, receive: Receive, send: Send, *, ends_within_s: float
@@ -295,16 +311,6 @@ class RouteAllowlist:
 
 class _Left(Exception):
     """The client closed the connection before its body had ended."""
-
-
-def _chat_body(route: tuple[str, str], raw: bytes) -> tuple[dict[str, Any], AnswerConverter | None]:
-    """What LiteLLM may see of a body, and for another API's the way back of the answer."""
-    body = decode_object(raw)
-    carry = CARRIED_ROUTES.get(route)
-    if carry is None:
-        return admitted(body), None
-    carried = carry(body)
-    return admitted(carried.chat, also_ignored=carried.ignored), carried.back
 
 
 def _names_a_model(method: str, path: str) -> bool:
