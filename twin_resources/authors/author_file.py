@@ -83,9 +83,9 @@ class Author:
         system_messages: what becomes of a program's system and developer messages: `ignore`, or
             `note` to hand them to the model, marked as the program's.
         guards: what is done with personal data, secrets, injections and named words in questions,
-            passages and answers; `[guards]`, see safety.md.
+            passages and answers; `[guards]`, see privacy.md.
         front_desk: the author's own texts for messages that no post answers (danger, "who are
-            you?", thanks …); `[front_desk]`, see safety.md.
+            you?", thanks …); `[front_desk]`, see privacy.md.
         scores: which scores of the trace store count beside the twin's own, and as what;
             `[scores]`, see feedback.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day

@@ -341,7 +341,7 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
                         found=f"another `twin` (process {holder or 'unknown'}) is at it, {why}",
-                        next_step="see what it does, end it, and try again",
+                        next_step="wait for it or end it, and try again",
                     ) from error
                 if not is_announced:
                     report("another `twin` is starting or stopping this stack; waiting for it")
