@@ -30,31 +30,24 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
 
+_NOW_CONSTANT = (
+    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES BASELINE_VALUES_LATER EVALUATION_QUESTIONS "
+    "EVALUATION_TOKENS GENERAL_SHARE KEPT_ANSWERS MARGIN PROMPT_CACHE_MIB READER_DAYS "
+    "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
+)
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
+        "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
+        "no judge is asked before a training",
+        "TWIN_ANCHOR_SHARE": "unset it: no reader is answered by an earlier version to compare; "
+        "the trial of a new version compares",
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
         "`twin routing` shows what the labels say of both",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
         "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
         **dict.fromkeys(
-            (
-                "TWIN_ALARM_HORIZON",
-                "TWIN_ALARM_RATE",
-                "TWIN_BASELINE_VALUES",
-                "TWIN_BASELINE_VALUES_LATER",
-                "TWIN_EVALUATION_QUESTIONS",
-                "TWIN_EVALUATION_TOKENS",
-                "TWIN_GENERAL_SHARE",
-                "TWIN_KEPT_ANSWERS",
-                "TWIN_MARGIN",
-                "TWIN_PROMPT_CACHE_MIB",
-                "TWIN_READER_DAYS",
-                "TWIN_ROUTING_LABELS",
-                "TWIN_SERVING_THREADS",
-                "TWIN_TRAIN_FORKS",
-                "TWIN_TRIAL_PROMPTS",
-            ),
+            (f"TWIN_{name}" for name in _NOW_CONSTANT.split()),
             "unset it: it is a constant now, with its reason (`Constants` in settings.py)",
         ),
         "TWIN_RETRAIN_HOURS_A_MONTH": "unset it: TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
@@ -224,12 +217,6 @@ class Settings(Constants):
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    # Before a training on readers' scores, whether certified judges saw the answers fall too; where
-    # they surely did not, readers have changed: they are certified anew, and nothing is trained.
-    alarm_control: bool = True
-    # Share of an author's readers, the same ones each day, whom the best certified version answers
-    # while another is stable: what moves readers moves both. From 40 of its votes a day; 0: nobody.
-    anchor_share: float = Field(default=0.05, ge=0, le=0.5)
     # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none

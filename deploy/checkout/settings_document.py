@@ -51,8 +51,8 @@ _OTHERS: Mapping[str, str] = {
 _ABOVE = """\
 # Settings
 
-Made from the code by `python deploy/checkout/settings_document.py`; a test fails when this page is
-older than the code, so change the comments there and run it.
+*Reference.* Made from the code by `python deploy/checkout/settings_document.py`. A test fails when
+this page is older than the code, so change the comments there and run it.
 
 Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the
 stack after a change (`twin stop`, `twin up`). All have a default that runs on one machine without

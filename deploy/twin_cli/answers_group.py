@@ -95,5 +95,9 @@ def traces(
 @command("answer_history.run_explain", "twin explain TRACE_ID", json=True)
 def explain(
     trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
+    stages: Annotated[
+        bool,
+        typer.Option("--stages", help="Print what each stage of the request took and changed."),
+    ] = False,
 ) -> None:
     """Answer → model → checkpoint → dataset → chunks → posts."""

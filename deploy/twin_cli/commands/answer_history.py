@@ -226,8 +226,13 @@ ARRIVAL_S = 8.0  # the gateway exports spans in batches
 SHOWN_TEXT = 160  # characters of question, answer and chunk
 
 
-def run_explain(settings: Settings, trace_id: str, *, as_json: bool, console: Console) -> int:
+def run_explain(
+    settings: Settings, trace_id: str, *, stages: bool, as_json: bool, console: Console
+) -> int:
     """Print the explanation of one answer; returns the exit code.
+
+    Args:
+        stages: print what each stage of the request took and changed too.
 
     Raises:
         TwinError: the trace store does not answer or has no such trace.
@@ -236,7 +241,12 @@ def run_explain(settings: Settings, trace_id: str, *, as_json: bool, console: Co
     if as_json:
         console.print_json(data=asdict(explanation), default=str)
     else:
-        console.print(explanation_tree(explanation), soft_wrap=False)
+        tree = explanation_tree(explanation)
+        if stages:
+            branch = tree.add(Text("stages of the request"))
+            for line in explanation.trace.get("twin.stages", "none on record").splitlines():
+                branch.add(Text(line))
+        console.print(tree, soft_wrap=False)
     return 0
 
 

@@ -459,5 +459,7 @@ def _leave(market: Market, number: int, question: str) -> None:
 
 def _explained(market: Market, trace_id: str) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(explanation_tree(explain(market.settings, trace_id)))
+    explanation = explain(market.settings, trace_id)
+    assert explanation.trace["twin.stages"].startswith("choose_model ")
+    console.print(explanation_tree(explanation))
     return console.export_text()
