@@ -19,6 +19,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.authors.front_desk_settings import NO_TEXTS, DeskTexts, read_front_desk
 from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
@@ -273,8 +274,4 @@ def write_author(settings: Settings, author: Author) -> Path:
             document[name] = list(value) if isinstance(value, tuple) else value
     document |= author.extra
     path = settings.authors_dir / f"{author.slug}.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".toml.partial")
-    partial.write_text(tomli_w.dumps(document), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, tomli_w.dumps(document))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
@@ -26,12 +27,8 @@ def pause_file(settings: Settings, slug: str) -> Path:
 def pause(settings: Settings, slug: str, *, reason: str) -> Path:
     """Stop an author's answers; a second time renews the reason."""
     path = pause_file(settings, slug)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f"{SUFFIX}.partial")
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    partial.write_text(f"since {day}: {' '.join(reason.split())}\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, f"since {day}: {' '.join(reason.split())}\n")
 
 
 def resume(settings: Settings, slug: str) -> bool:

@@ -26,9 +26,10 @@ from typing import Any, Protocol
 from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
+from twin_resources.gateway.answer_bytes import Message, Send, carried_back, dressed
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
+from twin_resources.gateway.json_answers import refuse, send_json
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.other_apis import (
@@ -146,7 +147,7 @@ class RouteAllowlist:
         if route[0] == "OPTIONS" and self.origins.allows(origin) and _methods_of(route[1]):
             await self._preflight(scope, send)
         elif route not in ROUTES and not _names_a_model(*route):
-            await _answer(send, 404, _no_such_route(*route))
+            await send_json(send, 404, _no_such_route(*route))
         elif route == LIVELINESS_ROUTE:
             await self.proxy(_stripped(scope), receive, send)
         elif route == READINESS_ROUTE:
@@ -157,7 +158,7 @@ class RouteAllowlist:
             try:
                 await self._with_key(scope, receive, send)
             except Refused as error:
-                await _refuse(send, error)
+                await refuse(send, error)
             except _Left:
                 return  # nobody is there to be told
 
@@ -168,7 +169,7 @@ class RouteAllowlist:
         if route == MODELS_ROUTE:
             await self._models(key, send)
         elif route == FEEDBACK_ROUTE:
-            await _answer(send, 200, await self.feedback.take(key, await self._body(receive)))
+            await send_json(send, 200, await self.feedback.take(key, await self._body(receive)))
         elif route not in ROUTES:
             await self._model(key, scope["path"].removeprefix(_ONE_MODEL), send)
         else:
@@ -254,7 +255,7 @@ class RouteAllowlist:
 
     async def _models(self, key: Key, send: Send) -> None:
         names = models_for(self.live.current, key)
-        await _answer(
+        await send_json(
             send, 200, {"object": "list", "data": [self._told_of(name) for name in names]}
         )
 
@@ -269,7 +270,7 @@ class RouteAllowlist:
                 next_step=f"ask for one of {', '.join(names[:20]) or 'none yet'}",
                 param="model",
             )
-        await _answer(send, 200, self._told_of(name))
+        await send_json(send, 200, self._told_of(name))
 
     def _told_of(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live.current
@@ -292,7 +293,7 @@ class RouteAllowlist:
             "authors": sorted(snapshot.authors),
             "problems": [*snapshot.problems, *snapshot.author_problems.values()],
         }
-        await _answer(send, 200 if ready else 503, document)
+        await send_json(send, 200 if ready else 503, document)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hear() -> Message:
@@ -404,27 +405,4 @@ async def _tell_what(send: Send) -> None:
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(send: Send, error: Refused) -> None:
-    headers: Headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
-    if error.status in {408, 413}:
-        # What is left of the body is not read: without this the connection waits for it.
-        headers.append((b"connection", b"close"))
-    await _answer(send, error.status, error.body(), headers=headers)
-
-
-async def _answer(
-    send: Send, status: int, document: Mapping[str, Any], *, headers: Headers | None = None
-) -> None:
-    body = json.dumps(document, ensure_ascii=False).encode()
-    answer_headers: Headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *(headers or []),
-    ]
-    if status == 401:
-        answer_headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": answer_headers})
     await send({"type": "http.response.body", "body": body})
