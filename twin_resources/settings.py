@@ -33,6 +33,10 @@ SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
+        "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
+        "no judge is asked before a training",
+        "TWIN_ANCHOR_SHARE": "unset it: no reader is answered by an earlier version to compare; "
+        "the trial of a new version compares",
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
         "`twin routing` shows what the labels say of both",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
@@ -157,15 +161,9 @@ class Settings(BaseSettings):
     baseline_values_later: int = 8_000
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    # Before a training on readers' scores, whether certified judges saw the answers fall too; where
-    # they surely did not, readers have changed: they are certified anew, and nothing is trained.
-    alarm_control: bool = True
     # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
     # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
     kept_answers: int = Field(default=40, ge=0, le=1_000)
-    # Share of an author's readers, the same ones each day, whom the best certified version answers
-    # while another is stable: what moves readers moves both. From 40 of its votes a day; 0: nobody.
-    anchor_share: float = Field(default=0.05, ge=0, le=0.5)
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
     alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one

@@ -17,7 +17,6 @@ from twin_resources.authors.consent import consented_on, what_is_missing
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.release import anchor_share
 from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, watch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -30,8 +29,7 @@ def build(gate_version: str) -> dg.SensorDefinition:
     @dg.sensor(
         name="canary_verdict",
         description="Ends a trial that has decided: each minute the scores of every version on "
-        "trial are read, and it is promoted, rolled back or parked as its evidence says. Once a "
-        "day it looks whether an author's votes allow a share of the readers for the anchor.",
+        "trial are read, and it is promoted, rolled back or parked as its evidence says.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -60,11 +58,9 @@ def build(gate_version: str) -> dg.SensorDefinition:
             margin=settings.margin,
             fewest_prompts=settings.trial_prompts,
         )
-        shares = anchor_share.look(registry, share=settings.anchor_share, now=time.time())
         message = "\n".join(
             [
                 *(f"{author}: {line}" for author, line in done.messages.items()),
-                *(f"{author}: {line}" for author, line in shares.items()),
                 *wrong,
                 *filter(None, [read]),
             ]

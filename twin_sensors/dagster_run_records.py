@@ -1,5 +1,8 @@
 """Dagster's run records of one job, as whoever starts exactly one run asks for them.
 
+A person who materializes a job's own asset in Dagster's page starts a run of Dagster's asset job,
+not of ours: it makes the same thing for the same partition, and counts as the job's.
+
 Belongs here: queries on the instance. Does not belong here: what runs amount to
 (`twin_resources/one_run.py`, `twin_resources/quality/retraining/`).
 """
@@ -13,6 +16,15 @@ from twin_resources.dagster_runs import IN_PROGRESS, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
 _MOST = 1_000  # runs of one author in a year and more
+_ASSET_JOB = "__ASSET_JOB"  # of what is materialized in Dagster's page
+# Job → assets of which a run by hand does what a run of the job does.
+_MAKES = {
+    JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
+    "train_reference": {"other_authors_adapter"},
+    "learn_routing": {"routing_labels"},
+    "judge_answers": {"judged_interactions"},
+    "compare_versions": {"shadow_pairs"},
+}
 
 
 class DagsterRunRecords:
@@ -48,8 +60,22 @@ class DagsterRunRecords:
         return next(iter(self._runs(1, tags={PARTITION_TAG: author}, statuses=statuses)), None)
 
     def _runs(self, most: int | None = None, **wanted: object) -> list[Run]:
-        filters = dg.RunsFilter(job_name=self._job, **wanted)  # type: ignore[arg-type]
-        return [_run_of(record) for record in self._instance.get_run_records(filters, limit=most)]
+        records = list(self._records(self._job, most, wanted))
+        if makes := _MAKES.get(self._job):
+            by_hand = self._records(_ASSET_JOB, most, wanted)
+            records += [one for one in by_hand if makes & _assets_of(one)]
+            records.sort(key=lambda one: one.create_timestamp, reverse=True)
+        return [_run_of(record) for record in records[:most]]
+
+    def _records(
+        self, job: str, most: int | None, wanted: Mapping[str, object]
+    ) -> Sequence[dg.RunRecord]:
+        filters = dg.RunsFilter(job_name=job, **wanted)  # type: ignore[arg-type]
+        return self._instance.get_run_records(filters, limit=most)
+
+
+def _assets_of(record: dg.RunRecord) -> set[str]:
+    return {key.to_user_string() for key in record.dagster_run.asset_selection or ()}
 
 
 def _run_of(record: dg.RunRecord) -> Run:

@@ -6,7 +6,7 @@ Method: deploy/docs/architecture.md, The loop.
 """
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +22,6 @@ from twin_resources.quality.retraining.retraining_rules import limits_of, rules_
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import launchable, request_of
@@ -43,10 +42,9 @@ def quality_dropped(
     settings: dg.ResourceParam[Settings],
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
-    tables: dg.ResourceParam[Tables],
 ) -> dg.SensorResult:
     """Scores have fallen below what the stable version was certified for."""
-    with opened(settings, registry, training_inputs, context.instance, tables=tables) as loop:
+    with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick(loop, now=datetime.now(UTC))
     return result_of(context, done, cursor=json.dumps(dict(done.sequences), sort_keys=True))
 
@@ -57,14 +55,8 @@ def opened(
     registry: Registry,
     training_inputs: TrainingInputs,
     instance: dg.DagsterInstance,
-    *,
-    tables: Tables | None = None,
 ) -> Generator[RetrainingLoop]:
-    """What a tick works with; the connection to the trace store is closed here.
-
-    Args:
-        tables: with the judges' certificates; None: no alarm is decided.
-    """
+    """What a tick works with; the connection to the trace store is closed here."""
     with LangfuseClient.from_settings(settings) as client:
         yield RetrainingLoop(
             state=registry.state,
@@ -77,15 +69,8 @@ def opened(
             paid_gains=lambda author: classes_paid_gains(
                 settings, read_author(settings, author), registry
             ),
-            sensitivities=lambda author: _sensitivities(tables, author),
             startable=partial(launchable, instance),
         )
-
-
-def _sensitivities(tables: Tables | None, author: str) -> Mapping[str, float]:
-    from twin_resources.quality.judges.panel import sensitivities
-
-    return {} if tables is None else sensitivities(tables, author)
 
 
 def result_of(

@@ -12,7 +12,6 @@ import dagster as dg
 from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger.interactions_frame import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
-from twin_resources.quality.retraining import fall_controls
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
@@ -61,9 +60,7 @@ def judge_answers_every_hour(
     """
     at = context.scheduled_execution_time
     waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
-    with state.reading() as connection:
-        controls = {one.author for one in fall_controls.not_judged(connection)}
-    slugs = sorted({*_answered_lately(at, state), *controls} - {*waiting})
+    slugs = sorted({*_answered_lately(at, state)} - {*waiting})
     otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
     yield from requested(context, launches_at(at, slugs, kind="judge"), otherwise=otherwise)
 

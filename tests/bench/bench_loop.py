@@ -1,15 +1,11 @@
 """The loop: false retrainings, delays, releases; beside the triggers that others use.
 
     python tests/bench/bench_loop.py --quick|--full [--only NAME …] [--json FILE]
-    python tests/bench/bench_loop.py --streams FILE.parquet [--sensitivity JUDGE=D …]
+    python tests/bench/bench_loop.py --streams FILE.parquet
 
 The second folds any streams through the production path and prints alarms, causes and decisions; a
 row of the file is a value: stream, author, version, class, reader, day, value, kind. Kinds `vote`
-and `judge` are settled values, in the order of settling; `control` is a recorded answer that the
-judge named by `stream` scored anew, `day` that of the answer. At an alarm it is one of before the
-drop or one of since, and where stored scores leave open whether answers or readers changed, the
-controls decide. They may for judges whose D is given: by how much a certificate says that they
-score a good answer above a bad one. Other kinds are counted and left out.
+and `judge` are settled values, in the order of settling; other kinds are counted and left out.
 
 Everything runs on seeded streams; a second run gives the same figures. Peers see the same settled
 values as our detector. Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
@@ -24,9 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.retraining.anchor_readers import anchor_readers
 from tests.bench.retraining.common_falls import common_falls
-from tests.bench.retraining.controls import controls
 from tests.bench.retraining.delays import delays
 from tests.bench.retraining.false_alarms import false_retrainings
 from tests.bench.retraining.ledger import feedback, ledger
@@ -44,9 +38,7 @@ ROWS: dict[str, Rows] = {
     "common-falls": common_falls,
     "poisoned-keys": poisoned_keys,
     "two-years": two_years,
-    "controls": controls,
     "moved-judges": moved_judges,
-    "anchor-readers": anchor_readers,
     "promotions": promotions,
     "candidates": candidates,
     "anchor": anchor,
@@ -62,16 +54,11 @@ def main() -> int:
     form.add_argument("--quick", action="store_true", help="fewer streams, at most a minute")
     form.add_argument("--full", action="store_true")
     form.add_argument("--streams", type=Path, metavar="FILE.parquet", help="any settled values")
-    parser.add_argument("--sensitivity", nargs="+", default=[], metavar="JUDGE=D")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.streams:
-        certified = {
-            name: float(number)
-            for name, _, number in (one.rpartition("=") for one in options.sensitivity)
-        }
-        print("\n".join(told(options.streams, sensitivities=certified)))
+        print("\n".join(told(options.streams)))
         return 0
     print(heading())
     rows: list[Row] = []

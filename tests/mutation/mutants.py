@@ -41,12 +41,12 @@ AREAS = {
         "graph/erasure/test_job_and_command.py",
     ),
     "gate": (
-        "twin_assets/evaluation/{gate,judgement,*until_decided,statistics/*}.py",
+        "twin_assets/evaluation/{gate,judgement,sequential_plan,statistics/*}.py",
         "unit/evaluation/{test_*,statistics/test_*,other_authors/test_*}.py",
     ),
     "registry": (
         "twin_resources/registry/*.py",
-        "unit/registry/test_*.py unit/gateway/test_{policy,anchor_share,divert,live_config}.py "
+        "unit/registry/test_*.py unit/gateway/test_{policy,divert,live_config}.py "
         "unit/test_{answer_forms,release_in_words}.py unit/chat/test_trace_pages.py "
         "graph/state/test_{registry,home_state}.py graph/commands/test_history*.py "
         "graph/notifications/test_*.py graph/serving/test_released_model.py",
@@ -61,10 +61,10 @@ AREAS = {
     ),
     "detector": (
         "twin_resources/statistics/{detector,watch}.py",
-        "unit/statistics/test_{detector,watch,detection_delay,false_alarms}.py",
+        "unit/statistics/test_{detector,watch,false_alarms}.py",
     ),
 }
-"""What decides. The gate's first part, forked ranks and Ray need a model server, a training or a
+"""What decides. The gate's measuring, forked ranks and Ray need a model server, a training or a
 cluster, and are tested live alone."""
 SWAPS: dict[type, type] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

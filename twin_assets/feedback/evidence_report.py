@@ -7,7 +7,6 @@ Belongs here: metadata and data version. Does not belong here: folding
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import dagster as dg
 
 from twin_assets.feedback import evidence_plot
 from twin_resources.quality.ledger.ledger_tables import open_tables
-from twin_resources.quality.retraining import alarm_records, outlook
+from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
 from twin_resources.quality.retraining.retraining_rules import rules_of
@@ -31,13 +30,8 @@ def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[
         histories = histories_of(connection, author, rules)
         records = alarm_records.of_author(connection, author)
         not_counted = alarm_records.not_counted(connection, author)
-        found_in = outlook.lines_of(
-            outlook.outlooks_of(connection, author, rules, now=datetime.now(UTC).timestamp()), rules
-        )
     folder = settings.home / "evidence" / author
     metadata = metadata_of(histories, records, not_counted, folder=folder)
-    if found_in:
-        metadata["found_in"] = dg.MetadataValue.md("\n".join(f"- {line}" for line in found_in))
     return version_of(histories, records), metadata
 
 

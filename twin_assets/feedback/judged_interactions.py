@@ -31,10 +31,6 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
-from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.ledger.scores import JUDGE
-from twin_resources.quality.retraining import fall_controls
-from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -71,9 +67,7 @@ def judged_interactions(
     """Scores by every certified judge, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
     sample = _Sample.of(tables, author.slug, config)
-    controls = _controls(registry, author.slug)
-    nothing = _nothing_to_judge(sample, registry.stable(author.slug))
-    if nothing and not controls:
+    if nothing := _nothing_to_judge(sample, registry.stable(author.slug)):
         return _left_as_it_was(tables, author, nothing)
     try:
         panel = author_panel.panel_of(
@@ -90,13 +84,6 @@ def judged_interactions(
         names = [judging_traces.score_name(judge) for judge in judges]
         passages = _passages(tables, author.slug)
         rows = sample.without(names).head(config.most)
-        in_streams = [*sample.known["trace_id"], *rows["trace_id"]]
-        controlled = sum(
-            _judged_anew(
-                registry, one, sample.interactions, panel, passages=passages, but=in_streams
-            )
-            for one in controls
-        )
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
     except OverLimit as error:
         return _left_as_it_was(tables, author, author_panel.waits(settings, error))
@@ -108,7 +95,7 @@ def judged_interactions(
     most = settings.kept_answers
     kept = kept_judging.judge_anew(registry, author.slug, panel, recorded, most=most)
     counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
-    counts |= {"judged_for_controls": controlled, "kept_answers": kept}
+    counts |= {"kept_answers": kept}
     return materialized(done, {**counts, **author_panel.told(panel)})
 
 
@@ -148,45 +135,6 @@ def _nothing_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
     if stable is None:
         return "no stable version: there is no twin whose answers could be judged"
     return "no new answer in the sample" if sample.without().is_empty() else ""
-
-
-def _controls(registry: Registry, author: str) -> list[FallControl]:
-    """Alarms of readers before whose training more answers are to be judged."""
-    with registry.state.reading() as connection:
-        return fall_controls.not_judged(connection, author)
-
-
-def _judged_anew(
-    registry: Registry,
-    control: FallControl,
-    interactions: pl.DataFrame,
-    panel: Panel,
-    *,
-    passages: Mapping[str, str],
-    but: Sequence[str],
-) -> int:
-    """Judge the recorded answers of a control, as far as the judges' share of the account goes;
-    how many.
-
-    Args:
-        but: trace ids whose scores are in the judges' streams.
-    """
-    judges = [member.judge for member in panel.members if member.certified]
-    if control.stream.startswith(JUDGE):
-        # One whose own scores fell scores again what it has scored: only so it is seen to move.
-        judges = [one for one in judges if judging_traces.score_name(one) == control.stream]
-        rows = judging_traces.around_the_drop(interactions, control, judged=())
-        rows = rows.filter(pl.col("day") < control.first_day)
-    else:
-        rows = judging_traces.around_the_drop(interactions, control, judged=but)
-    usd, left = panel.judges_cost(judging_traces.answered(rows, passages))
-    if left is not None and usd > left:
-        rows = rows.head(int(rows.height * left / usd))
-    cells = judging_traces.control_cells(rows, judges, passages=passages)
-    with registry.state.transaction() as connection:
-        at = registry.state.now(connection)
-        fall_controls.store(connection, control, cells, at=at)
-    return rows.height
 
 
 def _left_as_it_was(tables: Tables, author: Author, because: str) -> dg.MaterializeResult:

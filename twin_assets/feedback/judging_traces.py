@@ -1,6 +1,6 @@
 """Which answers are judged, and their scores on the way to the trace store.
 
-Belongs here: the random sample, the answers of a control, the passages that an answer was given,
+Belongs here: the random sample, the passages that an answer was given,
 the scores with their ids.
 Does not belong here: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
@@ -23,13 +23,7 @@ import polars as pl
 from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions_frame import of_readers
-from twin_resources.quality.retraining.fall_controls import (
-    BEFORE_DAYS,
-    MOST_ANSWERS,
-    FallControl,
-)
 from twin_resources.statistics.baseline import FIRST_BATCH
-from twin_resources.statistics.fall_estimates import DayCell
 
 SHARE = 0.1  # of a version's answers once its first batch is complete
 _LOTS = 16**12
@@ -76,66 +70,6 @@ def sampled(
         ((pl.col("_number") < first_batch) | (pl.col("_lot") < share))
         & ~pl.col("trace_id").is_in(list(judged))
     ).drop("_number", "_lot")
-
-
-def around_the_drop(
-    interactions: pl.DataFrame,
-    control: FallControl,
-    *,
-    judged: Collection[str],
-    most: int = MOST_ANSWERS,
-) -> pl.DataFrame:
-    """The recorded answers that a control judges: of its version, drawn by hash, up to `most` of
-    the four weeks before the drop and as many since.
-
-    Args:
-        judged: trace ids that the stream of a judge already has.
-
-    Returns:
-        Rows with their `day` (days since the epoch) beside.
-    """
-    day = pl.col("started_at").dt.epoch("d").cast(pl.Int64)
-    rows = (
-        usable(interactions)
-        .filter(pl.col("version") == control.version, ~pl.col("trace_id").is_in(list(judged)))
-        .with_columns(
-            day.alias("day"),
-            pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),
-        )
-        .filter(pl.col("day") >= control.first_day - BEFORE_DAYS)
-        .sort("_lot")
-    )
-    since = pl.col("day") >= control.first_day
-    drawn = [rows.filter(~since).head(most), rows.filter(since).head(most)]
-    return pl.concat(drawn).sort("_lot").drop("_lot")
-
-
-def control_cells(
-    rows: pl.DataFrame, judges: Sequence[Judge], *, passages: Mapping[str, str]
-) -> dict[str, list[DayCell]]:
-    """Judge's identity → sums of its scores by class and day.
-
-    Args:
-        rows: of `around_the_drop`.
-
-    Raises:
-        TwinError: a judge's model does not answer.
-    """
-    shown = answered(rows, passages)
-    cells: dict[str, list[DayCell]] = {}
-    for judge in judges:
-        scored = rows.select("prompt_class", "day").with_columns(
-            pl.Series("score", judge.score_all(shown), dtype=pl.Float64)
-        )
-        score = pl.col("score")
-        sums = scored.group_by("prompt_class", "day").agg(
-            pl.len(), score.sum(), (score**2).sum().alias("squares")
-        )
-        cells[identity(judge)] = [
-            DayCell(name, str(day), count, total, squares)
-            for name, day, count, total, squares in sums.sort("prompt_class", "day").iter_rows()
-        ]
-    return cells
 
 
 def judge_traces(

@@ -23,7 +23,7 @@ from twin_resources.gateway.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.registry.policy import ANCHOR, live_divert
+from twin_resources.registry.policy import live_divert
 
 if TYPE_CHECKING:
     pass
@@ -72,16 +72,14 @@ def routing_table(
 def with_divert(
     table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
 ) -> dict[str, Any]:
-    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds, with the
-    readers' share for the anchor.
+    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds.
 
     Args:
         before: the table that stands.
         stable: number of the stable version; the divert of another one is dropped.
     """
     divert = live_divert(before, stable)
-    kept = {ANCHOR: before[ANCHOR]} if ANCHOR in before else {}
-    return {**table, **kept, "divert": dict(divert)} if divert else {**table, **kept}
+    return {**table, "divert": dict(divert)} if divert else {**table}
 
 
 def cost_report(

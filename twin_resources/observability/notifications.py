@@ -36,7 +36,6 @@ Event = Literal[
     "parked",
     "rolled_back",
     "budget_reached",
-    "readers_changed",
     "judge_changed",
 ]
 KEPT_TRYING_S = 3 * 86_400.0

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
 
 SCHEMA_NUMBER = 1
-ANCHOR = "anchor"  # an arm, and key of a routing table
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table says `canary_share`
 
 
@@ -89,12 +88,9 @@ class AuthorPolicy:
     Attributes:
         stable: None: base model + retrieval answer.
         canary: the version on trial, if one is.
-        weights: arm ("stable", "canary", "anchor") to share of requests; sums to 1, empty without
-            stable.
+        weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
         routing: what the asset `routing_policy` and the loop wrote.
         divert: None: no class is diverted, or the version that fell is stable no longer.
-        anchor: an earlier version that answers a share of the readers, so that their scores can be
-            compared with the stable version's; None: none does.
     """
 
     stable: ServedVersion | None = None
@@ -102,7 +98,6 @@ class AuthorPolicy:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
     divert: Reroute | None = None
-    anchor: ServedVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -154,46 +149,13 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
         weights = {"stable": 1.0 - share, "canary": share}
     standing = live_divert(routing, stable.version if stable else None)
     divert = _divert(registry, versions, standing)
-    anchor, share = anchor_now(versions, routing)
-    if anchor is not None:
-        weights = {"stable": 1.0 - share, ANCHOR: share}
     return AuthorPolicy(
         stable,
         canary,
         weights=weights,
         routing=dict(routing),
         divert=divert,
-        anchor=_served(anchor, registry) if anchor else None,
     )
-
-
-def anchor_now(
-    versions: Sequence[ModelVersion], routing: Mapping[str, Any]
-) -> tuple[ModelVersion | None, float]:
-    """The version that answers a share of the readers beside the stable one, and the share.
-
-    None unless the author's routing table names it (`quality/release/anchor_share.py`) for the
-    version that is stable now. Nor while another is on trial, which must be compared with the
-    stable version alone, or while a class is diverted: then the stable version has fallen already.
-    """
-    entry = cast("Mapping[str, Any]", routing.get(ANCHOR) or {})
-    stable = next((item for item in versions if item.state == "stable"), None)
-    is_tried = any(item.state in {"shadow", "canary"} for item in versions)
-    if not entry or stable is None or stable.tainted or is_tried:
-        return None, 0.0
-    if entry["stable"] != f"v{stable.version}" or live_divert(routing, stable.version):
-        return None, 0.0
-    share = min(max(float(entry["share"]), 0.0), 1.0)
-    named = (item for item in versions if f"v{item.version}" == entry["version"])
-    anchor = next((item for item in named if share > 0.0 and may_be_anchor(item)), None)
-    return (None, 0.0) if anchor is None else (anchor, share)
-
-
-def may_be_anchor(item: ModelVersion) -> bool:
-    """Whether a version may answer a share of the readers beside the stable one: it was released by
-    its evidence, nothing was forgotten of it, and a server of ours answers by it."""
-    fit = item.state == "retired" and not item.tainted and not item.forced
-    return fit and not item.is_answer_model and bool(item.base_gguf)
 
 
 def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
@@ -307,5 +269,4 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
         weights=entry["weights"],
         routing=entry["routing"],
         divert=divert,
-        anchor=_read_served(entry[ANCHOR]) if entry.get(ANCHOR) else None,
     )

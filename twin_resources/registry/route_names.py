@@ -6,6 +6,7 @@ Belongs here: the words, and what each says. Does not belong here: choosing a ro
 # pyright: strict
 
 BASE = "base"
+ANCHOR = "anchor"  # an earlier version, in traces of before 2026-11-26
 PAID = "paid"
 # Version and route of an answer that no model has written: votes on it say nothing of one.
 QUOTES = "quotes"

@@ -21,7 +21,6 @@ from twin_resources.statistics.baseline import arming
 from twin_resources.statistics.common_cause import needed_authors
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
-from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.poisoning import EvidenceShares
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
@@ -34,11 +33,6 @@ Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", 
 
 SHARED_WITHIN_SECONDS = 3_600.0
 ATTEMPTS = 3
-READERS_CHANGED = "readers_changed"
-JUDGE_CHANGED = "judge_changed"
-CONTROL = "control"
-JUDGES = "judges"  # who look at more of the answers
-ANCHOR_READERS = "the anchor's readers"  # whose scores go on coming
 
 
 @dataclass(frozen=True)
@@ -102,10 +96,6 @@ class AlarmContext:
         cause_outside: of `diagnosis.cause_outside_the_weights`.
         falls: of `diagnosis.fallen_classes`.
         carried: of `poisoning.carried_by`; None for judged traces.
-        fall_cause: whether answers or readers changed; None: nobody looked (no automatic
-            training, no judges who may decide, or the setting is off).
-        control_until: how long more is waited for that may say who changed; empty: nothing is.
-        control_by: who are waited for.
     """
 
     author: str
@@ -126,9 +116,6 @@ class AlarmContext:
     carried: EvidenceShares | None = None
     learnt_before: str = ""
     incident: str = ""
-    fall_cause: FallCause | None = None
-    control_until: str = ""
-    control_by: str = JUDGES
 
 
 @dataclass(frozen=True)
@@ -245,15 +232,9 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
         return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
-    if situation.fall_cause is not None and situation.control_until:
-        why = f"{situation.fall_cause.words}; waits until {situation.control_until} "
-        why += f"for {situation.control_by}"
-        tags |= {"twin/decision": "held_back", "twin/decided_by": CONTROL}
-        return RetrainingDecision("held_back", f"{message}; {why}", tags=tags)
-    looked = "" if situation.fall_cause is None else f"; {situation.fall_cause.words}"
     return RetrainingDecision(
         "train",
-        f"{message}{looked}; one retraining starts",
+        f"{message}; one retraining starts",
         run_key=run_key(alarm),
         tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
         closes_alarm=True,
@@ -296,32 +277,17 @@ def _not_the_model(situation: AlarmContext) -> tuple[str, str] | None:
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return "outside_the_weights", why
-    if situation.fall_cause is None:
-        return None
-    words = situation.fall_cause.words
-    if situation.fall_cause.name == "readers":
-        why = f"readers have changed: {words}; they are certified anew, nothing is trained"
-        return READERS_CHANGED, why
-    if situation.fall_cause.name == "judge":
-        why = f"the judge has changed: {words}; it is certified anew, nothing is trained"
-        return JUDGE_CHANGED, why
     return None
 
 
 def _by_some_readers(carried: EvidenceShares | None) -> tuple[str, str] | None:
-    """Cause and reason where a few readers, or one group of them, made the whole alarm."""
+    """Cause and reason where a few readers made the whole alarm."""
     if carried is not None and carried.by_few:
         why = (
             f"{len(carried.readers)} of {carried.of} readers carry {carried.share:.0%} of the "
             "evidence, and the others' values did not fall, or those readers have just come"
         )
         return "few_readers", why
-    if carried is not None and (group := carried.group):
-        why = (
-            f"all that fell came from {group.readers} readers {group.what}, and the others' values "
-            "did not fall"
-        )
-        return "reader_group", why
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from twin_resources.statistics.baseline import duration
@@ -23,6 +24,8 @@ PRIORITY: Mapping[Cause, int] = {
     "new_pairs": 5,
 }
 DAY = 86_400.0
+FIRST_WAIT_DAYS = 7.0
+LONGEST_WAIT_DAYS = 182.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,16 @@ class Usage:
         in_flight: id of the run that is queued or running; empty: none.
         last_started: seconds since the epoch; None: never.
         runs, hours: in the last 30 days.
+        in_vain: trainings by alarm since the last promotion, none of which was promoted.
+        in_vain_at: when the newest of them ended, seconds since the epoch.
     """
 
     in_flight: str = ""
     last_started: float | None = None
     runs: int = 0
     hours: float = 0.0
+    in_vain: int = 0
+    in_vain_at: float = 0.0
 
 
 def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: float) -> str | None:
@@ -81,9 +88,33 @@ def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: f
             return f"cooldown, {duration(limits.cooldown_days - waited)} left"
     if limits.runs_a_month is not None and usage.runs >= limits.runs_a_month:
         return f"budget reached: {usage.runs} of {limits.runs_a_month} runs in 30 days"
+    if cause == "quality" and now < (until := next_by_alarm(usage)):
+        return backed_off(usage, until)
     if limits.hours_a_month is not None and usage.hours >= limits.hours_a_month:
         return f"budget reached: {usage.hours:.1f} of {limits.hours_a_month:g} hours in 30 days"
     return None
+
+
+def next_by_alarm(usage: Usage) -> float:
+    """From when on an alarm may start a training again, seconds since the epoch; 0: now.
+
+    7 days after the first that came to nothing, then 14, 28, 56, 112, at most 182: six useless
+    trainings in a year of false alarms and two in each after it, whatever raises the alarms.
+    """
+    if not usage.in_vain:
+        return 0.0
+    days = min(LONGEST_WAIT_DAYS, FIRST_WAIT_DAYS * 2.0 ** min(usage.in_vain - 1, 10))
+    return usage.in_vain_at + days * DAY
+
+
+def backed_off(usage: Usage, until: float) -> str:
+    """Why an alarm starts no training before `until`."""
+    many = "the last training" if usage.in_vain == 1 else f"the last {usage.in_vain} trainings"
+    day = datetime.fromtimestamp(until, UTC).date().isoformat()
+    return (
+        f"{many} by alarm led to no release: the next may start on {day}; `twin retrain --reason "
+        "TEXT` starts one now"
+    )
 
 
 def first_cause(causes: Iterable[Cause]) -> Cause | None:

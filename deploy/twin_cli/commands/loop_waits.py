@@ -19,6 +19,7 @@ from twin_resources.quality.retraining import alarm_records, retrainings, score_
 from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.registry import rows as registry_rows
 from twin_resources.statistics.retraining import ATTEMPTS
+from twin_resources.statistics.retraining_limits import Usage, backed_off, next_by_alarm
 
 TOLD_FOR_DAYS = 30.0
 # A decision after which nothing happens unless somebody does something.
@@ -28,7 +29,7 @@ ALSO_FOR_A_PERSON = {"few_readers", "reader_group", "outside_the_weights"}
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
     """The first that applies: a retraining, an open alarm, a trial, a fall that a person was told
-    of; empty: nothing waits, the versions are watched.
+    of, when the next retraining may start; empty: nothing waits, the versions are watched.
 
     Args:
         now: seconds since the epoch.
@@ -38,6 +39,7 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
         or _open_alarm(connection, author)
         or _trial(connection, author)
         or _told(connection, author, now=now)
+        or _backed_off(connection, author, now=now)
     )
 
 
@@ -85,6 +87,14 @@ def _told(connection: sa.Connection, author: str, *, now: float) -> str:
     if not for_a_person or now - newest.raised_at > TOLD_FOR_DAYS * DAY_S:
         return ""
     return f"fell on {_day(newest.raised_at)}, waits for a person: {newest.message}"
+
+
+def _backed_off(connection: sa.Connection, author: str, *, now: float) -> str:
+    """After trainings that led to no release: when an alarm may start the next."""
+    count, ended_at = retrainings.in_vain(connection, author)
+    usage = Usage(in_vain=count, in_vain_at=ended_at)
+    until = next_by_alarm(usage)
+    return backed_off(usage, until) if now < until else ""
 
 
 def _day(moment: float) -> str:

@@ -1,85 +1,40 @@
-"""Rows: alarms on a judge's own scores; has the judge moved, or did the answers fall?
+"""Rows: is a judge that moves seen by the answers that it keeps, and one that does not left alone?
 
-Belongs here: streams of a judge that moves, or of answers that fall, and the control of its alarms.
-Does not belong here: readers' alarms (`controls.py`, where the judges are from).
+Belongs here: streams of kept answers of a judge that moves. Does not belong here: readers' alarms
+(`families.py`).
 
-A judge scores 40 of an author's answers a day; at value 1,000 it begins to give less, or the
-answers get worse. The control scores up to a thousand answers of before the drop again, nine tenths
-of which come back. Each day the judge scores 40 kept answers anew, a quarter of which goes after 18
-days; each time it scatters by all of its .12. Where that shows that it has moved, before an alarm
-or on its day, it is set aside, and nothing is trained.
+A judge scores 40 of an author's answers a day; on day 25 it begins to give less. Each day it scores
+40 kept answers anew, a quarter of which goes after 18 days; each time it scatters by its .12.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retraining.controls import (
-    CHANGES_AT,
-    GENERAL,
-    GOOD_SHARE,
-    LENGTH,
-    MISSING,
-    TOLERANCE,
-    World,
-    day_of,
-)
 from tests.bench.retraining.families import JUDGED
 from tests.bench.retraining.rows import Form, Row, row
-from tests.bench.retraining.streams import alarm_context
-from twin_resources.quality.retraining.fall_controls import BEFORE_DAYS, MOST_ANSWERS
 from twin_resources.quality.retraining.kept_answers import QUARTER_DAYS, QUARTERS
-from twin_resources.statistics.blocks import days_of
-from twin_resources.statistics.detector import threshold
-from twin_resources.statistics.diagnosis import since_the_drop
-from twin_resources.statistics.fall_estimates import cause_of_judge, cells_of
 from twin_resources.statistics.judge_moves import FIRST_SCORES, KeptDay, judge_move, kept_day
-from twin_resources.statistics.retraining import decide
-from twin_resources.statistics.values import SettledValue
-from twin_resources.statistics.watch import advance, start
 
-STREAM = "judge:general@1"
+LENGTH, CHANGES_AT = 5_000, 1_000
+GOOD_SHARE = 0.85
+MEAN, APART, SPREAD = 0.85, 0.6, 0.12  # of a judge's scores of good answers; bad ones lower
 KEPT, DAYS, CHANGES_DAY = 40, LENGTH // JUDGED, CHANGES_AT // JUDGED
-MOVED = (
-    World("the judge gives .05 less", harsher=0.05),
-    World("the judge gives .10 less", harsher=0.10),
-)
-FALLEN = (
-    World("answers fall: judge .05 lower", worse=0.05 / GENERAL[0].apart),
-    World("answers fall: judge .10 lower", worse=0.10 / GENERAL[0].apart),
-)
 
 
 def moved_judges(form: Form) -> list[Row]:
-    """What comes first in each stream, an alarm's decision or that the judge is set aside."""
+    """Days until a judge that gives less is set aside, and how many never are."""
     streams = form.streams(60, quick=4)
     rows: list[Row] = []
-    for number, world in enumerate((*MOVED, *FALLEN)):
-        rng, of_kept = np.random.default_rng([22, number]), np.random.default_rng([23, number])
-        days = [_set_aside_on(of_kept, harsher=world.harsher) for _ in range(streams)]
-        alone = Counter(_first_decision(rng, world, set_aside=None) for _ in range(streams))
-        rng = np.random.default_rng([22, number])  # the same streams
-        found = Counter(_first_decision(rng, world, set_aside=day) for day in days)
-        name = f"control: {world.name} ({JUDGED} answers a day, {streams} streams)"
-        ended = max(1, streams - found["no alarm"])
-        trained = 100.0 * found["train"] / ended
-        peers = {
-            "alarms": float(ended - found["set aside"]),
-            "set aside": float(found["set aside"]),
-            "trained without kept answers, %": 100.0 * alone["train"] / streams,
-        }
-        if world.is_real:
-            rows.append(row(f"{name}: stopped", 100 - trained, "%", at_most=5.0, peers=peers))
-            continue
+    for number, less in enumerate((0.05, 0.10)):
+        rng = np.random.default_rng([23, number])
+        days = [_set_aside_on(rng, harsher=less) for _ in range(streams)]
         after = [day - CHANGES_DAY for day in days if day is not None and day >= CHANGES_DAY]
-        peers["days until it is set aside, median"] = float(np.median(after)) if after else -1.0
-        rows.append(row(f"{name}: trained", trained, "%", at_most=5.0, peers=peers))
-        named = 100.0 * (found["set aside"] + found["held_back"]) / streams
-        rows.append(row(f"{name}: cause not named", 100.0 - named, "%", at_most=20.0))
+        peers = {"days until it is set aside, median": float(np.median(after)) if after else -1.0}
+        name = f"judge: gives {less:.2f} less ({JUDGED} answers a day, {streams} streams): not seen"
+        share = 100.0 - 100.0 * len(after) / streams
+        rows.append(row(name, share, "%", at_most=5.0, peers=peers))
     return [*rows, *_in_control(form)]
 
 
@@ -91,7 +46,7 @@ def _in_control(form: Form) -> list[Row]:
         rng = np.random.default_rng([24, number])
         days = LENGTH // a_day
         wrong = sum(_set_aside_on(rng, days=days, levels=level) is not None for _ in range(streams))
-        name = f"control: a judge in control, days of sd {level:.2f} ({a_day} answers a day"
+        name = f"judge: in control, days of sd {level:.2f} ({a_day} answers a day"
         share = 100.0 * wrong / streams
         rows.append(row(f"{name}, {streams} streams): set aside", share, "%", at_most=5.0))
     return rows
@@ -106,7 +61,6 @@ def _set_aside_on(
         harsher: what it gives less from `CHANGES_DAY` on.
         levels: spread of what it gives more or less on each day.
     """
-    judge = GENERAL[0]
     kept: list[tuple[bool, list[float]]] = []
     known: list[KeptDay] = []
     for day in range(days):
@@ -115,7 +69,7 @@ def _set_aside_on(
             new = rng.random(KEPT - len(kept)) < GOOD_SHARE
             kept += [(good, list[float]()) for good in new.tolist()]
         less = harsher * (day >= CHANGES_DAY) + rng.normal(0.0, levels)
-        scores = judge.scores(rng, np.array([good for good, _ in kept]))
+        scores = _scores(rng, np.array([good for good, _ in kept]))
         differences: list[float] = []
         for score, (_, given) in zip(np.clip(scores - less, 0.0, 1.0).tolist(), kept, strict=True):
             if len(given) >= FIRST_SCORES:
@@ -128,43 +82,5 @@ def _set_aside_on(
     return None
 
 
-def _first_decision(rng: np.random.Generator, world: World, *, set_aside: int | None) -> str:
-    judge, number = GENERAL[0], np.arange(LENGTH)
-    changed = number >= CHANGES_AT
-    good = rng.random(LENGTH) < GOOD_SHARE - world.worse * changed
-    scores = np.clip(judge.scores(rng, good) - world.harsher * changed, 0.0, 1.0)
-    ledger = _settled(scores)
-    watch = start(author="mara", stream=STREAM, version="v1")
-    for day in days_of(ledger):
-        if set_aside is not None and day_of(day[0]) >= set_aside:
-            return "set aside"
-        before = watch
-        watch, alarm = advance(before, day, first=ledger, threshold=threshold(armed_streams=1))
-        if alarm is None:
-            continue
-        assert before.baseline is not None
-        bounds, known = before.baseline.bounds, ledger[: alarm.sequence]
-        first = since_the_drop(known[alarm.since - 1 :], bounds)[0]
-        is_before = [day_of(one) < day_of(first) for one in known]
-        stored = [
-            cells_of(one for one, earlier in zip(known, is_before, strict=True) if earlier is side)
-            for side in (True, False)
-        ]
-        again = np.clip(judge.scores(rng, good) - world.harsher, 0.0, 1.0)
-        asked = [
-            one
-            for one in _settled(again)[: alarm.sequence]
-            if day_of(first) - BEFORE_DAYS <= day_of(one) < day_of(first)
-            and rng.random() >= MISSING
-        ]
-        newest = cells_of(asked[-MOST_ANSWERS:])
-        cause = cause_of_judge((stored[0], stored[1]), newest, tolerance=TOLERANCE)
-        return decide(replace(alarm_context(alarm, bounds, known), fall_cause=cause)).kind
-    return "no alarm"
-
-
-def _settled(scores: NDArray[np.float64]) -> list[SettledValue]:
-    return [
-        SettledValue(index + 1, "mara", STREAM, "v1", "all", score, index // JUDGED)
-        for index, score in enumerate(scores.tolist())
-    ]
+def _scores(rng: np.random.Generator, good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.clip(rng.normal(MEAN - APART * ~good, SPREAD), 0.0, 1.0)

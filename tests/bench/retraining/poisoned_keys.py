@@ -1,7 +1,7 @@
-"""Rows: keys that give 0 beside honest readers, and true falls that are taken for such.
+"""Rows: what keys that give 0 beside honest readers cost, and true falls that are held back.
 
-Belongs here: whom a rule against poisoning holds back, rightly and wrongly. Does not belong here:
-the rule (`statistics/poisoning.py`).
+Belongs here: trainings that such keys start, whom a rule against poisoning holds back wrongly.
+Does not belong here: the rule (`statistics/poisoning.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from tests.bench.retraining.families import CLASS_MEANS, GOOD
 from tests.bench.retraining.rows import Form, Row, row
 from tests.bench.retraining.streams import Followed, followed
+from twin_resources.statistics.retraining_limits import DAY, Usage, next_by_alarm
 from twin_resources.statistics.values import SettledValue
 
 HONEST = 25  # a day
@@ -20,7 +21,7 @@ KEYS = 5
 REGULAR = 60  # readers of whom those of a day are drawn
 TURNS = 40  # the day on which the keys come, or the model falls
 DAYS = 100
-HELD_BACK = {"few_readers", "reader_group"}
+HELD_BACK = {"few_readers"}
 
 
 def stream(
@@ -70,10 +71,10 @@ def poisoned_keys(form: Form) -> list[Row]:
             beside = f"{KEYS} keys beside {HONEST} {who} a day, {_classes(classes)}"
             draw = partial(stream, regular=regular, keys=KEYS, classes=classes)
             found = [followed(draw(seed)) for seed in range(streams)]
-            trained = sum(bool(one.trained) for one in found)
+            most = max(_after_back_off(one) for one in found)
             alarms = sum(len(one.alarms) for one in found)
-            name = f"{beside}: of {streams} streams train ({alarms:,} alarms)"
-            rows.append(row(name, trained, "streams", at_most=0))
+            name = f"{beside}: most trainings in {DAYS - TURNS} days ({alarms:,} alarms)"
+            rows.append(row(name, most, "trainings", at_most=4))
         for fall, of_one in ((0.3, False), (0.4, True)):
             what = "one class of four falls" if of_one else "all falls"
             draw = partial(
@@ -85,6 +86,17 @@ def poisoned_keys(form: Form) -> list[Row]:
             )
             rows.append(row(name, _held_back(ends), "alarms", at_most=0.1 * streams))
     return rows
+
+
+def _after_back_off(found: Followed) -> int:
+    """Trainings that the alarms start, none of which leads to a release, at most one a wait."""
+    count, next_at = 0, -1.0
+    for alarm in found.alarms:
+        day = alarm.alarm.sequence / HONEST  # keys only shorten a day
+        if alarm.decision.kind == "train" and day >= next_at:
+            count += 1
+            next_at = next_by_alarm(Usage(in_vain=count, in_vain_at=day * DAY)) / DAY
+    return count
 
 
 def _held_back(ends: Sequence[Followed]) -> int:

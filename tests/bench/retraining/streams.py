@@ -5,17 +5,14 @@ Belongs here: folding a stream that is given. Does not belong here: drawing one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from twin_resources.statistics.blocks import days_of
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.diagnosis import Fall, fallen_classes, since_the_drop
-from twin_resources.statistics.fall_estimates import FallCause
 from twin_resources.statistics.poisoning import carried_by
 from twin_resources.statistics.retraining import (
-    JUDGE_CHANGED,
-    READERS_CHANGED,
     AlarmContext,
     RetrainingDecision,
     TrainingFingerprint,
@@ -29,23 +26,14 @@ EVERYTHING = RetrainingLimits(
     automatic=True, cooldown_days=0.0, runs_a_month=None, hours_a_month=None
 )
 
-CERTIFIES_ANEW = (READERS_CHANGED, JUDGE_CHANGED)
-# What an alarm of a watch is about; the watch stands before the day of the alarm. None: not known.
-Cause = Callable[[Alarm, Watch], FallCause | None]
-
 
 @dataclass(frozen=True)
 class DecidedAlarm:
-    """One alarm of a stream, what had fallen, why, and what would have followed.
-
-    Attributes:
-        cause: None: nobody could say.
-    """
+    """One alarm of a stream, what had fallen, and what would have followed."""
 
     alarm: Alarm
     falls: tuple[Fall, ...]
     decision: RetrainingDecision
-    cause: FallCause | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,6 @@ def followed(
     fleet: int = 1,
     limit: float | None = None,
     only_first: bool = False,
-    cause: Cause = lambda _alarm, _watch: None,
 ) -> Followed:
     """Fold one stream of one version, a tick a day.
 
@@ -79,7 +66,6 @@ def followed(
         fleet: N armed streams, which share alpha and delta.
         limit: C; `detector.threshold(armed_streams=fleet)`.
         only_first: stop at the first alarm.
-        cause: asked at each; where readers or the judge have changed, the stream is certified anew.
     """
     limit = threshold(armed_streams=fleet) if limit is None else limit
     one = ledger[0]
@@ -91,22 +77,13 @@ def followed(
             watch, day, first=ledger, threshold=limit, batches=batches, fleet=fleet
         )
         if alarm is not None:
-            found.append(decided(alarm, before, ledger, cause=cause(alarm, before)))
+            found.append(decided(alarm, before, ledger))
             if only_first:
                 break
-            if found[-1].decision.tags.get("twin/decided_by") in CERTIFIES_ANEW:
-                watch = start(
-                    author=one.author,
-                    stream=one.stream,
-                    version=one.version,
-                    after=day[-1].sequence,
-                )
     return Followed(tuple(found), watch)
 
 
-def decided(
-    alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue], *, cause: FallCause | None = None
-) -> DecidedAlarm:
+def decided(alarm: Alarm, watch: Watch, ledger: Sequence[SettledValue]) -> DecidedAlarm:
     """What `decide` makes of an alarm.
 
     Args:
@@ -114,8 +91,8 @@ def decided(
         ledger: the whole stream; what came after the alarm is not looked at.
     """
     bounds = watch.baseline.bounds if watch.baseline is not None else {}
-    context = replace(alarm_context(alarm, bounds, ledger), fall_cause=cause)
-    return DecidedAlarm(alarm, tuple(context.falls), decide(context), cause)
+    context = alarm_context(alarm, bounds, ledger)
+    return DecidedAlarm(alarm, tuple(context.falls), decide(context))
 
 
 def alarm_context(
@@ -128,15 +105,7 @@ def alarm_context(
     earlier = [value for value in since if value.sequence < drop[0].sequence]
     readers = {value.sequence: value.reader for value in since if value.reader}
     is_votes = not alarm.stream.startswith("judge:")
-    first_days: dict[str, int] = {}
-    for value in ledger:
-        if value.day is not None:
-            first_days.setdefault(value.reader, value.day)
-    carried = (
-        carried_by(drop, readers, bounds, before=earlier, first_days=first_days)
-        if is_votes
-        else None
-    )
+    carried = carried_by(drop, readers, bounds, before=earlier) if is_votes else None
     return AlarmContext(
         author=alarm.author,
         version=alarm.version,

@@ -95,7 +95,6 @@ class LoopWorld:
     limits: RetrainingLimits = field(
         default_factory=lambda: RetrainingLimits(automatic=True, cooldown_days=0.0)
     )
-    sensitivities: dict[str, float] = field(default_factory=dict[str, float])
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -111,7 +110,6 @@ class LoopWorld:
             runs=DagsterRunRecords(self.instance),
             rules=self.rules,
             limits=lambda _: self.limits,
-            sensitivities=lambda _: self.sensitivities,
         )
 
     def tick(self, **time: float) -> LoopTick:

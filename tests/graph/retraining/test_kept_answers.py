@@ -12,11 +12,8 @@ import sqlalchemy as sa
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
 from twin_resources.quality.retraining import alarm_records, kept_answers, score_watch
-from twin_resources.quality.retraining.fall_causes import certify_anew
 from twin_resources.quality.retraining.kept_answers import KEPT_DAYS, QUARTER_DAYS
-from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.judge_moves import FIRST_SCORES, JudgeMove
-from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import kept_answers as kept_table
 from twin_resources.storage.state.state_tables import kept_days, kept_scores
 
@@ -54,7 +51,6 @@ def lived(world: LoopWorld, *, moved: float) -> list[JudgeMove]:
     """Thirty days: the judge scores 16 answers a day and its kept ones; from day 20 on it gives
     everything `moved` less."""
     world.rules = replace(world.rules, by_day=True)
-    world.sensitivities = {JUDGE: 0.6}
     with_new_posts(world)
     drawn, moves = random.Random(1), list[JudgeMove]()
     for number in range(30):
@@ -89,8 +85,17 @@ def test_a_judge_that_moves_is_set_aside_and_nothing_is_trained(world: LoopWorld
 
 def test_where_the_judge_is_as_it_was_its_alarm_goes_the_way_of_all(world: LoopWorld) -> None:
     """Its scores of today's answers fall, those of kept ones do not."""
+    fallen_as_it_was(world)
+
+    [launch] = world.tick().launches
+
+    assert launch.run_key == f"quality:ada:v1:{STREAM}:1"
+    told = queued_notices(world.state, author="ada")
+    assert [one for one in told if one.event == "judge_changed"] == []
+
+
+def fallen_as_it_was(world: LoopWorld) -> None:
     world.rules = replace(world.rules, by_day=True)
-    world.sensitivities = {JUDGE: 0.6}
     with_new_posts(world)
     for number in range(30):
         day = today(world) - 31 + number
@@ -98,18 +103,11 @@ def test_where_the_judge_is_as_it_was_its_alarm_goes_the_way_of_all(world: LoopW
         world.settle("ada", values * 8, stream=STREAM, day=day)
         assert not scored(world, day, dict.fromkeys(renewed(world, day), 0.8)).has_moved
 
-    done = world.tick()
-
-    assert done.launches == ()
-    with world.state.reading() as connection:
-        [alarm] = alarm_records.of_author(connection, "ada")
-    assert (alarm.decided_by, alarm.is_open) == ("control", True)
-    told = queued_notices(world.state, author="ada")
-    assert [one for one in told if one.event == "judge_changed"] == []
-
 
 def test_an_open_alarm_of_a_judge_that_has_moved_is_closed(world: LoopWorld) -> None:
-    test_where_the_judge_is_as_it_was_its_alarm_goes_the_way_of_all(world)
+    world.limits = replace(world.limits, automatic=False)
+    fallen_as_it_was(world)
+    assert world.tick().launches == ()
     day = today(world)
     while not scored(world, day, dict.fromkeys(renewed(world, day), 0.6)).has_moved:
         day += 1
@@ -119,34 +117,6 @@ def test_an_open_alarm_of_a_judge_that_has_moved_is_closed(world: LoopWorld) -> 
     with world.state.reading() as connection:
         [alarm] = alarm_records.of_author(connection, "ada")
     assert (alarm.decided_by, alarm.is_open) == ("lowered_floor", False)
-
-
-def test_a_judge_that_a_control_found_changed_keeps_its_answers_anew(world: LoopWorld) -> None:
-    """Else what is known by now would set it aside a second time."""
-    scored(world, 0, dict.fromkeys(renewed(world, 0), 0.8))
-    alarm = Alarm("ada", STREAM, "v1", 1, 300, 2e5, 1e5, 60, 240)
-    decision = RetrainingDecision("held_back", "it has moved", closes_alarm=True)
-    with world.state.transaction() as connection:
-        certify_anew(connection, alarm, decision, at=world.now.timestamp())
-    with world.state.reading() as connection:
-        assert connection.execute(sa.select(kept_table)).all() == []
-        assert connection.execute(sa.select(kept_scores)).all() == []
-
-
-def test_scores_of_before_a_judge_was_set_aside_speak_for_no_fall_of_readers(
-    world: LoopWorld,
-) -> None:
-    """It gives .5 less from day 20 on; readers change then, too. Held against what it gave before,
-    its scores would say that the answers fell."""
-    for number in range(30):
-        settle = world.good if number < 20 else world.bad
-        settle("ada", 20, day=today(world) - 31 + number)
-    lived(world, moved=0.5)
-
-    done = world.tick()
-
-    assert done.launches == ()
-    assert "too few of a judge's scores" in done.messages["ada"]
 
 
 def test_a_quarter_goes_at_a_time_and_none_stays_longer_than_said(world: LoopWorld) -> None:

@@ -157,7 +157,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
     alarmed.bad("ada", 40)
-    [launch] = alarmed.tick(seconds=400).launches
+    [launch] = alarmed.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later) + 2}"
 
 
@@ -269,3 +269,39 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     world.tick()
     with world.state.reading() as connection:
         assert retrainings.unfinished(connection) == []
+
+
+def by_hand(world: LoopWorld, asset: str) -> str:
+    """A run as "Materialize" in Dagster's page makes it, waiting for its worker; its id."""
+
+    @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+    def step() -> None: ...
+
+    whole = dg.Definitions(assets=[step]).resolve_implicit_global_asset_job_def()
+    return world.instance.create_run_for_job(
+        whole,
+        tags={"dagster/partition": "ada"},
+        asset_selection=frozenset({dg.AssetKey(asset)}),
+        status=dg.DagsterRunStatus.NOT_STARTED,
+    ).run_id
+
+
+def test_what_a_person_materializes_is_in_flight_and_counts(alarmed: LoopWorld) -> None:
+    """A run of Dagster's asset job was invisible, and a second training began beside it."""
+    run_id = by_hand(alarmed, "fine_tuned_checkpoint")
+    done = alarmed.tick()
+    assert done.launches == ()
+    assert f"recorded with run {run_id}, which is in flight" in done.messages["ada"]
+
+    alarmed.fail(run_id)
+    alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
+    alarmed.bad("ada", 40)
+    held = alarmed.tick(seconds=60)
+    assert held.launches == ()
+    assert "cooldown" in held.messages["ada"]
+    assert "budget reached: 1 of 1 runs" in alarmed.tick(days=2).messages["ada"]
+
+
+def test_another_asset_by_hand_holds_nothing_back(alarmed: LoopWorld) -> None:
+    by_hand(alarmed, "interactions")
+    assert len(alarmed.tick().launches) == 1

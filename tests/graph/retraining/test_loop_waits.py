@@ -53,21 +53,6 @@ def test_what_a_person_was_told_stands_until_another_version_answers(world: Loop
     assert line(world) == ""
 
 
-def test_an_alarm_of_readers_who_came_in_one_week_waits_for_a_person(world: LoopWorld) -> None:
-    """A hundred keys of one day give 0; readers of other weeks are as content as before."""
-    today = int(world.now.timestamp()) // 86_400
-    with_new_posts(world).good("ada", 200, day=today - 140)
-    for place in range(20):
-        world.settle("ada", [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], day=today - 20 - 7 * place)
-        world.settle("ada", [0.0] * 5)
-
-    world.tick()
-
-    waits = line(world)
-    assert "readers who were first seen in one week, and the others' values did not fall" in waits
-    assert waits.startswith(f"fell on {world.now.date().isoformat()}, waits for a person: ")
-
-
 def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
     version = world.registry.register(
         author="ada", checkpoint="later", folder="", adapter_gguf=None, base="/base",

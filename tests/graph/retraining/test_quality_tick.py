@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import pytest
 import sqlalchemy as sa
 
@@ -10,6 +13,7 @@ from tests.queued_notices import queued_notices
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining import retrainings as retraining_rows
+from twin_resources.quality.retraining.quality import tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
@@ -209,3 +213,17 @@ def _rows(world: LoopWorld) -> dict[str, object]:
             "alarms": connection.execute(sa.select(alarms.c.number, alarms.c.evidence)).all(),
             "retrainings": connection.execute(sa.select(retrainings.c.run_key)).all(),
         }
+
+
+def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> None:
+    """Dagster gives a tick up after 60 s: nothing that it had decided would start."""
+    for author in ("ada", "bob"):
+        with_new_posts(world, author).good(author, 200)
+        world.bad(author, 60)
+    times = itertools.count(0.0, 24.0)  # the second author's turn comes after 45 s
+    slow = tick(dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now)
+    assert "no time left: new values of 1 authors wait for the next tick" in slow.notes
+    assert slow.launches == ()
+
+    done = [world.tick() for _ in range(2)]
+    assert {one.author for each in done for one in each.launches} == {"ada", "bob"}

@@ -23,11 +23,9 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.quality.judges.label_rows import COLUMNS, TABLE, LabelPurchase
 from twin_resources.quality.ledger.ledger_tables import open_tables, traces
-from twin_resources.quality.retraining import alarm_records, fall_controls
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings, load_settings
-from twin_resources.statistics.detector import Alarm
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.learning import learn_routing_every_night, schedules_of
@@ -116,17 +114,6 @@ def test_a_tick_that_is_repeated_asks_for_the_same_run(state: State) -> None:
     answered(state, "ann", NOON)
     asked = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
     assert len({request.run_key for requests in asked for request in requests}) == 1
-
-
-def test_an_alarm_that_waits_for_judges_has_them_come_also_where_nobody_asks(state: State) -> None:
-    alarm = Alarm("ann", "thumbs", "v1", 1, 300, 2e5, 1e5, 60, 240)
-    assert not tick("ann", schedule=judge_answers_every_hour).run_requests
-    with state.transaction() as connection:
-        alarm_records.record(connection, alarm, at=0.0)
-        fall_controls.ask(connection, fall_controls.asked_now(alarm, first_day=1, at=0.0))
-    asked = tick("ann", schedule=judge_answers_every_hour).run_requests or ()
-    assert [request.partition_key for request in asked] == ["ann"]
-    assert not tick("bob", schedule=judge_answers_every_hour).run_requests  # ann's is deleted
 
 
 def test_judging_waits_for_its_own_run_only(state: State) -> None:

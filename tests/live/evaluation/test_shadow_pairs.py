@@ -35,9 +35,8 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.ledger.interactions_frame import columns
-from twin_resources.quality.retraining import alarm_records, fall_controls, kept_answers
+from twin_resources.quality.retraining import kept_answers
 from twin_resources.registry.moves import Verdict
-from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.judge_moves import FEWEST_DAYS, FIRST_SCORES
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import kept_scores
@@ -217,34 +216,6 @@ def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
     queued = _queued(outbox_path(on_trial.settings))
     assert set(queued) == {f"{name}:t{n}" for name in judges for n in range(3)}
     assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
-
-
-def test_a_control_is_judged_now_and_enters_no_stream(
-    on_trial: Workplace, instance: dg.DagsterInstance
-) -> None:
-    """Answers of before a drop and since that no judge has seen; real judges."""
-    first_day = datetime(2026, 5, 2, tzinfo=UTC)
-    record(on_trial, [first_day - timedelta(hours=2)] * 3 + [first_day] * 2)
-    alarm = Alarm("ada", "thumbs", "v1", 1, 300, 2e5, 1e5, 60, 240)
-    day = int(first_day.timestamp()) // 86_400
-    control = fall_controls.asked_now(alarm, first_day=day, at=first_day.timestamp())
-    with on_trial.registry.state.transaction() as connection:
-        alarm_records.record(connection, alarm, at=0.0)
-        fall_controls.ask(connection, control)
-
-    told = materialize(judged_interactions, instance, {"share": 0.0, "first_batch": 0})
-
-    assert (told["judged_for_controls"], told["judged_now"], told["scores_queued"]) == (5, 0, 0)
-    assert _queued(outbox_path(on_trial.settings)) == {}
-    with on_trial.registry.state.reading() as connection:
-        assert fall_controls.not_judged(connection) == []
-        scores = fall_controls.scores_of(connection, control)
-    assert {f"judge:{name}" for name in scores} == set(told["judges"])
-    for before, since in scores.values():
-        assert [one.count for one in (*before, *since)] == [3, 2]
-        assert all(0.0 <= one.total <= one.count for one in (*before, *since))
-    again = materialize(judged_interactions, instance, {"share": 0.0, "first_batch": 0})
-    assert again["nothing_to_do"] == "no new answer in the sample"
 
 
 class Provider:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -18,7 +17,6 @@ import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, dragged
-from twin_resources.access.keys import add_key, open_keys
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.authors.pausing import pause, resume
@@ -162,46 +160,6 @@ def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None
         stack.start_model("ann/v1")
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["route"] == "stable")
-
-
-def test_the_same_few_readers_are_answered_by_the_anchor(stack: Stack) -> None:
-    def served(number: int) -> ServedVersion:
-        return ServedVersion(
-            *(number, f"checkpoint-{number}", DEFAULT_TEMPLATE.hash, "", None, "", ""),
-            ProseRelease(""),
-        )
-
-    entry = AuthorPolicy(stable=served(2), anchor=served(1), weights={"stable": 0.5, "anchor": 0.5})
-    write_policy(stack.settings.policy_path, Policy("", "", {"ann": entry}))
-    with contextlib.closing(open_keys(stack.settings)) as keys:
-        names = [add_key(keys, role="reader", authors=["*"], label=f"{n}") for n in range(24)]
-
-    def answers() -> dict[str, dict[str, Any]]:
-        given = {name: stack.post(BODY, key=name) for name in names}
-        assert {answer.status_code for answer in given.values()} == {200}
-        return {name: answer.json()["twin"] for name, answer in given.items()}
-
-    stack.wait(lambda: {told["version"] for told in answers().values()} == {"v1", "v2"})
-    first = answers()
-    assert {(told["version"], told["route"]) for told in first.values()} == {
-        ("v1", "anchor"),
-        ("v2", "stable"),
-    }
-    again = answers()
-    assert {name: told["version"] for name, told in again.items()} == {
-        name: told["version"] for name, told in first.items()
-    }
-    of_anchor = next(name for name, told in first.items() if told["route"] == "anchor")
-    metadata = stack.trace(first[of_anchor]["trace_id"])["metadata"]
-    assert (metadata["twin.route"], str(metadata["twin.propensity"])) == ("anchor", "0.5")
-
-    stack.publish(ready=lambda name: name != "ann/v1")
-    stack.wait(lambda: {told["version"] for told in answers().values()} == {"v2"})
-    told = stack.post(BODY, key=of_anchor).json()["twin"]
-    assert (told["route"], told["degraded"]) == (
-        "stable",
-        "anchor not ready: answered by stable",
-    )
 
 
 def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack: Stack) -> None:

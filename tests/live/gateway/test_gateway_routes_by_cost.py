@@ -27,7 +27,7 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.explain import explain, explanation_tree
+from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 
 from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk

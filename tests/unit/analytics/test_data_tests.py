@@ -15,8 +15,8 @@ from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import render_test
 from twin_assets.analytics.project import FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
-from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import (
+    ANCHOR,
     BASE,
     CASCADED,
     DIVERTED,

@@ -7,16 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from twin_assets.feedback.judging_traces import (
-    around_the_drop,
-    control_cells,
-    judge_traces,
-    sampled,
-    score_id,
-)
+from twin_assets.feedback.judging_traces import judge_traces, sampled, score_id
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.retraining.fall_controls import FallControl
-from twin_resources.statistics.fall_estimates import DayCell
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -117,54 +109,3 @@ def test_scores_name_judge_revision_and_trace_and_say_when_they_are_simulated() 
     assert simulated.metadata["twin.simulated"] == "true"
     assert judge.shown[0] == JudgedAnswer("Why?", "Because", ("A passage.",))
     assert "v1" not in repr(judge.shown), "the judge must not see the version"
-
-
-MAY_1 = 20_574  # days since the epoch
-CONTROL = FallControl("ada", "thumbs", "v1", 1, MAY_1 + 30, asked_at=0.0, judged_at=None)
-
-
-def over_days(count: int, **changes: object) -> pl.DataFrame:
-    """One answer an hour, of v1 and v2 in turn."""
-    return answers(count, prompt_class="short", **changes).with_columns(
-        started_at=pl.lit(NOON) + pl.duration(hours=pl.int_range(pl.len()))
-    )
-
-
-def test_a_control_draws_the_answers_around_the_drop() -> None:
-    recorded = over_days(24 * 40)
-    ours = recorded.filter(version="v1")["trace_id"].to_list()
-
-    drawn = around_the_drop(recorded, CONTROL, judged=ours[-12:], most=50)
-
-    before, since = (
-        drawn.filter(pl.col("day") < MAY_1 + 30),
-        drawn.filter(pl.col("day") >= MAY_1 + 30),
-    )
-    assert (before.height, since.height) == (50, 50)
-    assert set(drawn["trace_id"]) <= set(ours[:-12])
-    assert min(before["day"].to_list()) >= MAY_1 + 2
-    assert before["day"].n_unique() > 15, "drawn from all of the time, not its end"
-    again = around_the_drop(recorded.reverse(), CONTROL, judged=ours[-12:], most=50)
-    assert set(again["trace_id"]) == set(drawn["trace_id"])
-    everything = around_the_drop(recorded, CONTROL, judged=())
-    assert everything.filter(pl.col("day") >= MAY_1 + 30).height == (24 * 10 + 12) // 2
-
-
-def test_a_control_keeps_sums_and_names_no_answer() -> None:
-    recorded = over_days(24 * 40).with_columns(
-        answer=pl.when(pl.int_range(pl.len()) < 24 * 36)
-        .then(pl.lit("Because"))
-        .otherwise(pl.lit("B"))
-    )
-    rows = around_the_drop(recorded, CONTROL, judged=())
-
-    [(judge, cells)] = control_cells(rows, [Length()], passages={"c1": "A clock."}).items()
-
-    assert judge == "length@1"
-    assert sum(cell.count for cell in cells) == rows.height
-    [last] = [cell for cell in cells if cell.day == str(MAY_1 + 38)]
-    assert last.prompt_class == "short"
-    assert last == DayCell("short", last.day, 12, last.total, last.squares)
-    assert abs(last.total - 1.2) < 1e-9
-    assert abs(last.squares - 0.12) < 1e-9
-    assert control_cells(rows.head(0), [Length()], passages={}) == {"length@1": []}

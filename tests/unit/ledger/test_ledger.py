@@ -10,9 +10,13 @@ import sqlalchemy as sa
 
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
+from twin_resources.quality.ledger.report import SyncCounts
+from twin_resources.quality.ledger.storing import LedgerWriter
+from twin_resources.quality.retraining.alarm_records import not_counted
 from twin_resources.quality.retraining.settled_values import conditions
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.statistics.diagnosis import Conditions, cause_outside_the_weights
@@ -331,11 +335,110 @@ def test_a_clock_set_back_an_hour_loses_and_doubles_nothing(world: World) -> Non
     world.pass_time(hours=-1)  # the machine of store and ledger
     world.vote(2, 0.0, reader="b")
     report = world.sync()
-    assert "behind what was read before" in report.problem
+    assert report.rewound_s == pytest.approx(3_600, abs=130)
     for _ in range(3):
         world.pass_time(minutes=40).sync()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("days", [2, 30, 400])
+def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: int) -> None:
+    """30 days ahead for a tick cost 231 of 600 votes, and 400 days all votes of 400 days."""
+    guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
+    for day in range(6):
+        for hour in range(0, 24, 6):
+            number = 10 * day + hour // 6 + 1
+            world.at(MORNING + timedelta(days=day, hours=hour)).answer(number)
+            world.vote(number, 1.0, reader=f"r{number}")
+            world.pass_time(minutes=5).sync(**guard)
+            if (day, hour) == (2, 6):
+                world.pass_time(days=days)
+                assert "the clock went on by" in world.sync(**guard).problem
+                world.pass_time(days=-days)
+    report = world.at(MORNING + timedelta(days=7)).sync(**guard)
+    assert "waits until it has stayed there for 10 minutes" in report.problem, "it was off"
+    world.pass_time(minutes=11).sync(**guard)
+    assert [value for *_, value in values(world)] == [1.0] * 24
+
+
+def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
+    """It stayed ahead for long: what it had passed over is read when it is right again."""
+    world.answer(1, 2, 3)
+    world.vote(1, 1.0, reader="a")
+    world.tick()
+    world.pass_time(days=40)
+    world.sync()
+    world.sync()
+    world.pass_time(days=-40, hours=20)
+    world.answer(4)
+    world.vote(4, 0.0, reader="b")
+    assert world.tick().rewound_s > 38 * 86_400
+    assert "goes on from the newest score" not in world.tick().message, "once"
+    world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+
+
+def test_a_vote_of_before_midnight_that_is_shown_later_is_in_its_day(world: World) -> None:
+    """Those of the last ten minutes were dropped: a mean of .95 where the truth was .5."""
+    world.answer(1, 2)
+    world.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
+    for minutes in (-20, 5, 15):
+        world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert values(world) == []
+    world.at(NEXT_DAY - timedelta(minutes=5)).vote(2, 0.0)  # shown from a quarter past on
+    for minutes in (70, 121):
+        world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert [value for *_, value in values(world)] == [0.5]
+
+
+def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
+    """300 of 300 were lost, and nothing said so."""
+    world.answer(1, 2, 3)
+    world.vote(1, 1.0)
+    world.tick()
+    for day in range(1, 12):
+        world.at(MORNING + timedelta(days=day)).sync()
+    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # its reader's day is settled
+    world.vote(3, 0.0, reader="r2")
+    for day in range(12, 15):
+        world.at(MORNING + timedelta(days=day)).sync()
+    assert [value for *_, value in values(world)] == [1.0, 0.0]
+    with world.state.reading() as connection:
+        counted = not_counted(connection, "ann")
+    assert counted == {"late: its reader's day was settled": 1}
+
+
+def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World) -> None:
+    """Langfuse knows it by date as well and shows both: the value went back and forth."""
+    first = score_of("vote", 1.0, MORNING, MORNING)
+    later = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
+    world.answer(1)
+    world.tick()
+    with world.state.lease("ledger") as lease:
+        tally = SyncCounts()
+        writer = LedgerWriter(world.state, lease, tally, "daily")
+        for rows in ([first], [later], [first], [later, first], [first, later], [first]):
+            with writer.writing() as connection:
+                writer.put_scores(connection, rows)
+    with world.state.reading() as connection:
+        stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
+    assert [(row["value"], row["status"]) for row in stored] == [(0.0, "open")]
+    assert tally.changed == 1
+
+
+def score_of(identity: str, value: float, given: datetime, updated: datetime) -> dict[str, object]:
+    """A row of `GET /v3/scores` about the first answer."""
+    return {
+        "id": identity,
+        "name": "thumbs",
+        "value": value,
+        "dataType": "NUMERIC",
+        "timestamp": given.isoformat(),
+        "updatedAt": updated.isoformat(),
+        "subject": {"kind": "trace", "id": trace_name(1)},
+        "metadata": {"twin.reader": "r1"},
+    }
 
 
 def test_two_writers_do_not_meet(world: World) -> None:

@@ -1,20 +1,16 @@
-"""Who answers beside the stable version, and what ends it: diverted classes, the anchor, shares."""
+"""Who answers beside the stable version, and what ends it: diverted classes, shares."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import (
-    anchor_now,
     live_divert,
-    may_be_anchor,
     read_policy,
     write_policy,
 )
@@ -55,53 +51,6 @@ def test_a_divert_stands_while_the_version_that_fell_is_stable(tmp_path: Path) -
 def test_a_share_is_between_none_and_all(share: float, weights: dict[str, float]) -> None:
     trial = policy(OLD, STABLE, version(4, "canary"), canary_share=share)
     assert trial.authors["mara"].weights == weights
-
-
-ENTRY = {"version": "v1", "stable": "v3", "share": 0.2}
-
-
-def test_the_anchor_answers_its_share_beside_the_version_that_it_was_named_for() -> None:
-    anchor, share = anchor_now([OLD, STABLE], {"anchor": ENTRY})
-    assert (anchor, share) == (OLD, 0.2)
-    author = policy(OLD, STABLE, anchor=ENTRY).authors["mara"]
-    assert author.anchor is not None
-    assert author.anchor.version == 1
-    assert author.weights == {"stable": 0.8, "anchor": 0.2}
-    assert anchor_now([OLD, STABLE], {"anchor": ENTRY | {"share": 3}}) == (OLD, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("versions", "routing"),
-    [
-        ([OLD, STABLE], {}),
-        ([OLD, STABLE], {"anchor": ENTRY | {"share": 0}}),
-        ([OLD, STABLE], {"anchor": ENTRY | {"share": -1}}),
-        ([OLD, STABLE], {"anchor": ENTRY | {"stable": "v2"}}),
-        ([OLD, STABLE], {"anchor": ENTRY | {"version": "v2"}}),
-        ([OLD, STABLE], {"anchor": ENTRY, "divert": DIVERT}),
-        ([OLD, STABLE, version(4, "canary")], {"anchor": ENTRY}),
-        ([OLD, STABLE, version(4, "shadow")], {"anchor": ENTRY}),
-        ([OLD, version(3, "stable", tainted=True)], {"anchor": ENTRY}),
-        ([OLD, version(3, "retired")], {"anchor": ENTRY}),
-        ([version(1, "retired", forced=True), STABLE], {"anchor": ENTRY}),
-    ],
-)
-def test_nobody_is_answered_by_an_anchor(
-    versions: list[ModelVersion], routing: dict[str, Any]
-) -> None:
-    assert anchor_now(versions, routing) == (None, 0.0)
-
-
-def test_who_may_be_an_anchor() -> None:
-    assert may_be_anchor(OLD)
-    for changes in (
-        {"state": "stable"},
-        {"tainted": True},
-        {"forced": True},
-        {"kind": "answer_model"},
-        {"base_gguf": ""},
-    ):
-        assert not may_be_anchor(version(1, **{"state": "retired"} | changes)), changes  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

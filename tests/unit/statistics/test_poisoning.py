@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,7 +14,7 @@ from tests.bench.retraining.poisoned_keys import HELD_BACK, stream
 from tests.bench.retraining.streams import followed
 from tests.unit.statistics.settled_values import stream_of, thumbs
 from twin_resources.statistics.baseline import certify
-from twin_resources.statistics.blocks import blocks_of, days_of
+from twin_resources.statistics.blocks import blocks_of
 from twin_resources.statistics.detector import Detector, fold, threshold
 from twin_resources.statistics.diagnosis import since_the_drop
 from twin_resources.statistics.poisoning import (
@@ -24,8 +23,6 @@ from twin_resources.statistics.poisoning import (
     carried_by,
     most_allowed,
 )
-from twin_resources.statistics.values import SettledValue
-from twin_resources.statistics.watch import advance, start
 
 BOUNDS = dict(certify(stream_of(thumbs(500, 0.8, seed=1))).bounds)
 C = threshold(armed_streams=1)
@@ -175,58 +172,6 @@ def test_new_readers_who_carry_it_alone_are_known(of: int) -> None:
     assert not carried_by(ledger[200:], steady, BOUNDS, before=ledger[:200]).by_few
 
 
-def poisoned(
-    seed: int, *, keys: int, fall: float = 0.0
-) -> tuple[list[SettledValue], dict[str, int]]:
-    """25 readers a day of 200, each first seen in one of ten weeks; from day 20 on `keys` keys that
-    were made in one week give 0 each day. And the day on which each was first seen."""
-    draw = random.Random(seed)
-    first = {f"r{number}": -70 + number % 70 for number in range(200)}
-    values: list[SettledValue] = []
-    for day in range(80):
-        came = draw.sample([f"r{number}" for number in range(200)], 25)
-        evil = [f"key {number}" for number in range(keys)] if day >= 20 else []
-        for reader in draw.sample(came + evil, 25 + len(evil)):
-            first.setdefault(reader, day)
-            mean = 0.8 - (fall if day >= 20 else 0.0)
-            value = 0.0 if reader in evil else float(draw.random() < mean)
-            number = len(values) + 1
-            one = SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
-            values.append(one)
-    return values, first
-
-
-def looked_at(values: list[SettledValue], first: dict[str, int]) -> list[EvidenceShares]:
-    """Who carries each alarm of a stream."""
-    found: list[EvidenceShares] = []
-    watch = start(author="mara", stream="thumbs", version="v1")
-    for day in days_of(values):
-        held = watch.baseline
-        watch, alarm = advance(watch, day, first=values, threshold=C)
-        if alarm is not None and held is not None:
-            since = values[alarm.since - 1 : alarm.sequence]
-            drop = since_the_drop(since, held.bounds)
-            readers = {one.sequence: one.reader for one in since}
-            before = [one for one in since if one.sequence < drop[0].sequence]
-            found.append(carried_by(drop, readers, held.bounds, before=before, first_days=first))
-    return found
-
-
-def test_keys_of_one_week_train_nothing_however_long_they_go_on() -> None:
-    """Five of 30 readers a day: with the look at three readers alone some of it would train."""
-    alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=5))]
-    assert len(alarms) >= 6
-    assert all(one.by_few or one.group for one in alarms)
-    of_a_week = [one.groups[0].carries for one in alarms]
-    assert sum(of_a_week) >= 0.8 * len(alarms)
-
-
-def test_a_fall_that_readers_of_all_weeks_see_is_no_attack() -> None:
-    alarms = [one for seed in range(6) for one in looked_at(*poisoned(seed, keys=0, fall=0.3))[:1]]
-    assert len(alarms) == 6
-    assert not any(one.by_few or one.group for one in alarms)
-
-
 def test_a_fall_of_one_class_is_not_taken_for_that_of_some_readers() -> None:
     """By all values since the drop 11 of 20 were held back: three classes had not fallen."""
     fall = partial(stream, regular=True, classes=4, fall=0.4, of_one_class=True)
@@ -234,59 +179,6 @@ def test_a_fall_of_one_class_is_not_taken_for_that_of_some_readers() -> None:
     decided = [alarms[0].decision.tags.get("twin/decided_by") for alarms in ends if alarms]
     assert len(decided) == 20
     assert sum(cause in HELD_BACK for cause in decided) <= 6
-
-
-def test_keys_train_nothing_after_a_bad_day_of_everybody() -> None:
-    """Others are compared on the days on which the keys have a value."""
-    first = dict.fromkeys(["key 0", "key 1"], 10)
-    number, values = 0, list[SettledValue]()
-    for day in range(14):
-        readers = [f"r{10 * day + one}" for one in range(10)] + (list(first) if day >= 10 else [])
-        for reader in readers:
-            number += 1
-            bad = reader in first or (day == 2 and number % 3) or number % 5 == 0
-            value = 0.0 if bad else 1.0
-            values.append(
-                SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
-            )
-    drop = [one for one in values if (one.day or 0) >= 2]
-    named = {one.sequence: one.reader for one in drop}
-    [week, _] = carried_by(drop, named, BOUNDS, first_days=first).groups
-    assert (week.readers, round(week.of_values, 2), week.carries) == (2, 0.17, True)
-
-
-def test_where_everybody_came_in_the_same_week_it_says_nothing() -> None:
-    values, first = poisoned(1, keys=0, fall=0.3)
-    [one, *_] = looked_at(values, dict.fromkeys(first, 3))
-    assert one.groups[0].of_values == 1.0
-    assert one.group is None
-
-
-def test_keys_that_come_more_often_than_visitors_are_known() -> None:
-    """Visitors vote once ever, so that those of a week are all there is; five keys vote daily."""
-    number, values = 0, list[SettledValue]()
-    draw = random.Random(4)
-    for day in range(40):
-        readers = [f"once {day} {visitor}" for visitor in range(25)]
-        readers += [f"key {key}" for key in range(5)] if day >= 36 else []
-        for reader in draw.sample(readers, len(readers)):
-            number += 1
-            value = 0.0 if reader.startswith("key") else float(draw.random() < 0.8)
-            values.append(
-                SettledValue(number, "mara", "thumbs", "v1", "how_to", value, day, reader)
-            )
-    first: dict[str, int] = {}
-    for one in values:
-        first.setdefault(one.reader, one.day or 0)
-    drop = [one for one in values if (one.day or 0) >= 36]
-    readers_of = {one.sequence: one.reader for one in drop}
-    found = carried_by(drop, readers_of, BOUNDS, first_days=first)
-    assert not found.groups[0].carries
-    assert found.group is not None
-    assert (found.group.readers, found.group.what) == (5, "who came more often than most")
-    honest = [one for one in drop if not one.reader.startswith("key")]
-    fell = [replace(one, value=float(draw.random() < 0.5)) for one in honest]
-    assert carried_by(fell, readers_of, BOUNDS, first_days=first).group is None
 
 
 def test_judged_traces_have_no_reader_and_count_one_by_one() -> None:

@@ -27,6 +27,7 @@ from twin_resources.statistics.retraining_limits import (
     first_cause,
     growth,
     held_back_by,
+    next_by_alarm,
 )
 
 ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
@@ -240,6 +241,22 @@ def test_duties_and_orders_wait_for_a_run_only() -> None:
         held = held_back_by(cause, Usage(in_flight="ab"), RetrainingLimits(), now=NOW)  # type: ignore[arg-type]
         assert held == "run ab is in flight"
     assert held_back_by("new_posts", spent, RetrainingLimits(), now=NOW) is not None
+
+
+def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
+    waits = [next_by_alarm(Usage(in_vain=count)) / DAY for count in range(8)]
+    assert waits == [0.0, 7.0, 14.0, 28.0, 56.0, 112.0, 182.0, 182.0]
+    starts = [sum(waits[: count + 1]) for count in range(8)]
+    assert sum(day < 365 for day in starts) == 6, "in the first year of an alarm a day"
+
+    usage = Usage(in_vain=2, in_vain_at=NOW - 13 * DAY)
+    free = RetrainingLimits(automatic=True)
+    held = held_back_by("quality", usage, free, now=NOW)
+    assert held is not None
+    assert held.startswith("the last 2 trainings by alarm led to no release: the next may start on")
+    for cause in ("forget", "by_hand", "new_posts"):
+        assert held_back_by(cause, usage, free, now=NOW) is None  # type: ignore[arg-type]
+    assert held_back_by("quality", usage, free, now=NOW + DAY) is None
 
 
 def test_priorities() -> None:

@@ -12,7 +12,7 @@ from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.registry.policy import ANCHOR, AuthorPolicy, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, ServedVersion
 from twin_resources.registry.route_names import BASE, PAID
 
 
@@ -25,7 +25,7 @@ def arm_of(
     propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
 ) -> RouteDecision:
-    """The version of an arm (`stable`, `canary`, `anchor`, `base`), whether or not its server is
+    """The version of an arm (`stable`, `canary`, `base`), whether or not its server is
     ready.
 
     Args:
@@ -66,7 +66,7 @@ def served_by(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
     """The version of an arm; None: the base model answers for it."""
     if policy is None or arm == BASE:
         return None
-    return {"stable": policy.stable, ANCHOR: policy.anchor}.get(arm, policy.canary)
+    return policy.stable if arm == "stable" else policy.canary
 
 
 def paid(

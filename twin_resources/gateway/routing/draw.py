@@ -1,14 +1,12 @@
-"""The draw between stable version and canary or anchor, and who answers for an arm without a
-server.
+"""The draw between stable version and canary, and who answers for an arm without a server.
 
 Belongs here: weights, the draw, the probability of who answers. Does not belong here: what a rule
 does with it (its own file).
 
 A draw is a hash, not a random number: the same reader gets the same version all day on every
-gateway, is drawn anew the next day, and anew when the versions change. A reader of the anchor's
-stays one for as long as the two versions do, and a larger share takes others besides. The
-propensity logged is the probability of the version that *answered*, given which servers were ready;
-off-policy estimates are wrong without it.
+gateway, is drawn anew the next day, and anew when the versions change. The propensity logged is the
+probability of the version that *answered*, given which servers were ready; off-policy estimates are
+wrong without it.
 """
 # pyright: strict
 
@@ -23,11 +21,11 @@ from twin_resources.gateway.routing.arms import arm_of
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.registry.policy import ANCHOR, AuthorPolicy
+from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.route_names import BASE
 
 # Who answers when the server of the drawn arm is not ready: never the canary, which is on trial.
-_SUBSTITUTES = {"canary": ("stable", BASE), ANCHOR: ("stable", BASE), "stable": (BASE,), BASE: ()}
+_SUBSTITUTES = {"canary": ("stable", BASE), "stable": (BASE,), BASE: ()}
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,6 @@ def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     policy = snapshot.policy_of(author)
     # A canary's trial knows nothing of a diverted class; it does not learn of it by an accident.
     weights = {"stable": 1.0} if why_not_rerouted(request, snapshot) else arm_weights(policy)
-    if author in snapshot.routing and ANCHOR in weights:
-        weights = _without_anchor(weights)  # a fitted policy knows one own version
     versions = _versions(policy)
     drawn = draw(weights, reader=request.key.reader, day=request.day, versions=versions)
     answering = _ready_arm(snapshot, author, drawn)
@@ -87,7 +83,7 @@ def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
     """The weights of the arms that exist, scaled to 1; base alone when no version is stable."""
     if policy is None or policy.stable is None:
         return {BASE: 1.0}
-    there = {"stable": policy.stable, "canary": policy.canary, ANCHOR: policy.anchor}
+    there = {"stable": policy.stable, "canary": policy.canary}
     weights = {
         arm: weight for arm, weight in policy.weights.items() if weight > 0 and there.get(arm)
     }
@@ -106,10 +102,6 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
         day: UTC.
         versions: names the versions on offer; a new one draws anew.
     """
-    if ANCHOR in weights:
-        if _point(f"{reader}|{ANCHOR}|{versions}") < weights[ANCHOR]:
-            return ANCHOR
-        weights = _without_anchor(weights)
     point = _point(f"{reader}|{day.isoformat()}|{versions}")
     reached = 0.0
     arm = BASE
@@ -125,13 +117,6 @@ def _point(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _without_anchor(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights of the other arms, scaled to 1."""
-    others = {arm: weight for arm, weight in weights.items() if arm != ANCHOR}
-    total = sum(others.values())
-    return {arm: weight / total for arm, weight in others.items()} or {"stable": 1.0}
-
-
 def _ready_arm(snapshot: Snapshot, author: str, drawn: str) -> str | None:
     for arm in (drawn, *_SUBSTITUTES[drawn]):
         if snapshot.is_ready(arm_of(snapshot, author, arm).server_key):
@@ -140,5 +125,5 @@ def _ready_arm(snapshot: Snapshot, author: str, drawn: str) -> str | None:
 
 
 def _versions(policy: AuthorPolicy | None) -> str:
-    served = (policy.stable, policy.canary, policy.anchor) if policy else ()
+    served = (policy.stable, policy.canary) if policy else ()
     return "|".join(str(version.version) for version in served if version)

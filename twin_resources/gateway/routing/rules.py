@@ -8,7 +8,6 @@ file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
 from __future__ import annotations
 
 from twin_resources.gateway.routing.alias import alias
-from twin_resources.gateway.routing.anchor import anchor
 from twin_resources.gateway.routing.arms import arm_of, not_ready
 from twin_resources.gateway.routing.base import base
 from twin_resources.gateway.routing.canary import canary
@@ -21,7 +20,6 @@ from twin_resources.gateway.routing.posts_alone import posts_alone
 from twin_resources.gateway.routing.reroute import reroute
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
-from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import BASE, DIVERTED, ROUTED
 
 RULES: tuple[RoutingRule, ...] = (
@@ -29,7 +27,6 @@ RULES: tuple[RoutingRule, ...] = (
     reroute,
     learned,
     canary,
-    anchor,
     stable,
     paid_fallback,
     base,
@@ -53,7 +50,7 @@ def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
 
 
 def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
-    """Who answers when a drawn canary or anchor, or the place of a diverted class, fails: the
+    """Who answers when a drawn canary, or the place of a diverted class, fails: the
     stable version, if its server is ready; and when an answer model at an address does: the base
     model.
 
@@ -64,7 +61,7 @@ def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> Route
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:
         arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
-    elif chosen.route in {"canary", ANCHOR} or chosen.route.startswith((DIVERTED, ROUTED)):
+    elif chosen.route == "canary" or chosen.route.startswith((DIVERTED, ROUTED)):
         arm = "stable"
     else:
         return None

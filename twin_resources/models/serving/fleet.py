@@ -65,7 +65,7 @@ def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     classes, by key; none before the first release."""
     for author, arms in (policy.authors if policy else {}).items():
         diverted = arms.divert.versions.values() if arms.divert else ()
-        for served in (arms.stable, arms.canary, arms.anchor, *diverted):
+        for served in (arms.stable, arms.canary, *diverted):
             if served is not None:
                 yield version_key(author, served.version), served
 

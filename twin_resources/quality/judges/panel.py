@@ -10,7 +10,6 @@ Does not belong here: the measures, making plants, the statistics of a certifica
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -168,18 +167,6 @@ def deciding(certified: Sequence[str]) -> tuple[str, ...]:
     alone = [claim for claim in _claims("decides alone") if claim in certified]
     together = _claims("decides with others")
     return tuple(alone[:1]) or (together if set(together) <= set(certified) else ())
-
-
-def sensitivities(tables: Tables, author: str) -> dict[str, float]:
-    """Identity of each judge that decides → by how much, at least, it scores an answer of the
-    author's above every kind of planted one (95 %); empty: the certified ones may not decide."""
-    if not tables.exists(stored.CERTIFICATE_TABLE, author):
-        return {}
-    rows = tables.read(stored.CERTIFICATE_TABLE, author, columns=["document"])
-    found = [JudgeCertificate(**json.loads(document)) for (document,) in rows.iter_rows()]
-    certified = {one.claim: one for one in found if one.certified}
-    held = [certified[claim] for claim in deciding(list(certified))]
-    return {one.measure: min(1.0, *one.bounds.values()) for one in held}
 
 
 def vetoing() -> tuple[str, ...]:

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-CLOSES_AFTER_MS = 60_000
+JUMP_MS = 6 * 3_600_000  # a look this long after the last one: the home was off, or a clock errs
+# Of a home (`of_home`): a day is settled so long after its end. By then each score that was given
+# before midnight and shown late was found: the last days are read again each hour.
+DAY_QUIET_S = 7_200.0
+CLOCK_HELD_S = 600.0  # before a clock that has jumped ahead is believed
 _COUNTED = "scores that count"  # in the table of feeds: by which `[scores]` rows were looked at
 
 
@@ -70,17 +74,22 @@ class LedgerRules:
         lag_s: windows end this long ago, because rows become visible late.
         overlap_s: the first window of a tick reaches back so far.
         closing: see `settling.settle`.
+        quiet_s: a day is settled so long after its end.
+        clock_held_s: a clock that has gone on by more than six hours since the last look is
+            believed once it has stayed there for so long; until then nothing is read or settled.
         reconcile_s: how often the last `reconcile_days` are read again.
         retention_days: texts and scores older than this are removed; settled values stay.
         environments: of the trace store, comma-separated: whose scores are read.
     """
 
     requests: int = 20
-    seconds: float = 40.0
+    seconds: float = 25.0
     requests_per_minute: int = 30
     lag_s: float = 60.0
     overlap_s: float = 30.0
     closing: Closing = "daily"
+    quiet_s: float = 60.0
+    clock_held_s: float = 0.0
     reconcile_s: float = 3600.0
     reconcile_days: int = 7
     retention_days: int = 90
@@ -133,6 +142,8 @@ class Ledger:
             LedgerRules() if settings.has_real_langfuse else EMBEDDED,
             closing=settings.reader_days,
             environments=settings.score_environments,
+            quiet_s=DAY_QUIET_S,
+            clock_held_s=CLOCK_HELD_S,
         )
         return cls(state, client, rules, counted=lambda: counted_scores(settings))
 
@@ -156,7 +167,17 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                self._sync(lease, tally, now_ms, began)
+                believed_ms = reading.believed_now(
+                    self.state, now_ms, jump_ms=JUMP_MS, held_ms=int(self.rules.clock_held_s * 1000)
+                )
+                if believed_ms < now_ms:
+                    ahead_h = (now_ms - believed_ms) / 3_600_000
+                    tally.problem = (
+                        f"the clock went on by {ahead_h:,.0f} hours since the last look: waits "
+                        f"until it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
+                    )
+                else:
+                    self._sync(lease, tally, now_ms, began)
         except LeaseBusy as error:
             tally.problem = f"another process reads the ledger: {error.found}"
         return tally.report(seconds=self._clock() - began)
@@ -169,6 +190,11 @@ class Ledger:
             tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed, began + rules.seconds, clock=self._clock)
         tally.goal_ms = now_ms - int(rules.lag_s * 1000)
+        tally.rewound_s = reading.rewind(
+            self.state,
+            tally.goal_ms + int(CLOCK_TOLERANCE_S * 1000),
+            again_from_ms=tally.goal_ms - rules.reconcile_days * DAY_MS,
+        )
         counted = self._counted()
         store = LedgerWriter(
             self.state,
@@ -215,8 +241,8 @@ class Ledger:
             ledger_tables.upsert(connection, ledger_tables.feeds, [row])
 
     def _closed_ms(self, now_ms: int) -> int:
-        """Days that end before it are closed: all of it was read, and it ended a minute ago."""
-        return min(self._frontier_ms(), now_ms - CLOSES_AFTER_MS)
+        """Days that end before it are closed: all of it was read, and has been quiet since."""
+        return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
         with self.state.reading() as connection:
@@ -225,9 +251,6 @@ class Ledger:
 
     def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncCounts) -> None:
         rules, goal_ms = self.rules, tally.goal_ms
-        ahead_s = (self._frontier_ms() - goal_ms) / 1000
-        if ahead_s > CLOCK_TOLERANCE_S:
-            tally.problem = f"the clock is {ahead_s:,.0f} s behind what was read before: waiting"
         traces = reading.TracePages(self.client)
         scores = reading.ScorePages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
@@ -247,6 +270,17 @@ class Ledger:
                 goal_ms=goal_ms,
                 every_ms=int(rules.reconcile_s * 1000),
                 length_ms=rules.reconcile_days * DAY_MS,
+            )
+        if not tally.reconciling:
+            # Once a day, with what the budget leaves: what was shown more than a week late.
+            reading.reconcile(
+                scores,
+                store,
+                budget,
+                goal_ms=goal_ms - rules.reconcile_days * DAY_MS,
+                every_ms=DAY_MS,
+                length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
+                name=reading.OLD,
             )
 
     def settled(self, author: str, *, after: int, limit: int = 10_000) -> list[SettledValue]:

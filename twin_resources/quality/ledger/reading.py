@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -38,6 +38,8 @@ _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
 _MOST_LOOK_UPS = 3
 _SERVER_ERROR = 500  # from here on the store failed, whatever it was asked
 _MINUTE_MS = 60_000
+_CLOCK = "clock"
+OLD = "old"  # the pass over the days before those that are read again each hour
 
 
 class Pages(Protocol):
@@ -191,13 +193,19 @@ def reconcile(
     goal_ms: int,
     every_ms: int,
     length_ms: int,
+    name: str = "again",
 ) -> bool:
-    """Read the last days again, as far as the budget goes: what came late, changed or vanished.
+    """Read days again, as far as the budget goes: what came late, changed or vanished.
+
+    Args:
+        goal_ms: the end of these days, of `length_ms`.
+        every_ms: between two passes.
+        name: of the pass.
 
     Returns:
         Whether the pass is unfinished.
     """
-    name = f"{pages.kind} again"
+    name = f"{pages.kind} {name}"
     with store.state.reading() as connection:
         state = feed_state(connection, name)
     if state is None:  # the first reading has just seen everything
@@ -215,6 +223,62 @@ def reconcile(
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     state = feed.advance(state, state.began_ms, budget)
     return state.frontier_ms < state.began_ms
+
+
+def believed_now(state: State, now_ms: int, *, jump_ms: int, held_ms: int) -> int:
+    """The present, as far as this machine's clock is believed.
+
+    One that went on by more than `jump_ms` since the last look is believed once it has stayed there
+    for `held_ms`; until then it is the time of the last look. So a clock that is ahead for a tick
+    moves no frontier and closes no day.
+    """
+    with state.transaction() as connection:
+        known = feed_state(connection, _CLOCK) or FeedState(now_ms)
+        seen, since = known.frontier_ms, known.began_ms
+        if held_ms and now_ms - seen > jump_ms:
+            since = since if 0 < since <= now_ms else now_ms
+            if now_ms - since < held_ms:
+                after = FeedState(seen, 0, began_ms=since)
+                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, after)])
+                return seen
+        ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, FeedState(now_ms, 0))])
+        return now_ms
+
+
+def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
+    """Set back what was read by a clock that was ahead of `newest_ms`; how far, seconds.
+
+    Reading goes on from the newest row that the store has given before that instant: a row that is
+    read twice is there once. The pass over the last days begins anew, from `again_from_ms`.
+    """
+    rewound_ms = 0
+    later = f"{SCORES} {OLD}"
+    moments = {
+        SCORES: ledger_tables.scores.c.timestamp_ms,
+        TRACES: ledger_tables.traces.c.started_ms,
+    }
+    with state.transaction() as connection:
+        for kind, moment in moments.items():
+            known, again = feed_state(connection, kind), feed_state(connection, f"{kind} again")
+            if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
+                newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
+                seen = int(connection.execute(newest).scalar() or again_from_ms)
+                rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
+                after = FeedState(min(seen, known.frontier_ms))
+                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
+            if again is not None and max(again.frontier_ms, again.began_ms) > newest_ms:
+                after = FeedState(again_from_ms, began_ms=newest_ms)
+                row = _row(f"{kind} again", after)
+                ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+        old = feed_state(connection, later)
+        if old is not None and max(old.frontier_ms, old.began_ms) > newest_ms:
+            row = _row(later, FeedState(again_from_ms, began_ms=again_from_ms))
+            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+    return rewound_ms / 1000
+
+
+def _row(name: str, state: FeedState) -> dict[str, Any]:
+    return {"name": name, **vars(state)}
 
 
 class MinuteOfRequests:
@@ -236,7 +300,7 @@ class MinuteOfRequests:
         with self._state.transaction() as connection:
             recent = [*self._recent(connection, now_ms), (now_ms, count)]
             after = FeedState(now_ms, 0, 0, json.dumps(recent))
-            row = {"name": self._name, **vars(after)}
+            row = _row(self._name, after)
             ledger_tables.upsert(connection, ledger_tables.feeds, [row])
 
     def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:

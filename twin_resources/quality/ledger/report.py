@@ -31,6 +31,8 @@ class SyncReport:
         reconciling: a pass over the last days is not finished.
         unread_traces: those that the trace store fails for when asked for them alone, and why;
             their scores wait for the pass over the last days.
+        rewound_s: by how much a clock had been ahead when it was read before; what it passed over
+            is read now. 0: it was not.
     """
 
     problem: str
@@ -47,6 +49,7 @@ class SyncReport:
     behind_s: float
     reconciling: bool
     unread_traces: Sequence[str] = ()
+    rewound_s: float = 0.0
 
     @property
     def caught_up(self) -> bool:
@@ -61,6 +64,9 @@ class SyncReport:
         parts += [f"{number:,} {what}" for what, number in self._rest() if number]
         if self.unread_traces:
             parts.append(f"{len(self.unread_traces):,} traces not read ({self.unread_traces[0]})")
+        if self.rewound_s:
+            ahead = f"{self.rewound_s:,.0f} s ahead"
+            parts.append(f"was read by a clock {ahead}: goes on from the newest score")
         if self.behind_s:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)
@@ -94,6 +100,7 @@ class SyncCounts:
     goal_ms: int = 0
     reconciling: bool = False
     unread_traces: list[str] = field(default_factory=list[str])
+    rewound_s: float = 0.0
 
     def settle(self, done: SettlingResult) -> None:
         """Add what was settled."""
@@ -117,4 +124,5 @@ class SyncCounts:
             behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
             reconciling=self.reconciling,
             unread_traces=tuple(self.unread_traces),
+            rewound_s=self.rewound_s,
         )

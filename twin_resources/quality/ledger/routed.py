@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.registry.policy import ANCHOR
 from twin_resources.registry.route_names import (
+    ANCHOR,
     CASCADED,
     DIVERTED,
     DOWN,

@@ -7,10 +7,11 @@ A vote counts with its reader's others of that day (UTC) in its stream: one valu
 because the detectors' guarantee is void when several scores of one reader come in a row. The value
 is the mean of the reader's votes on the version and class that most of them are about (a tie goes
 to the earliest), since a class is bet on against its own baseline. A day is closed when everything
-before its end was read, a minute after it ended. A vote that is found after that joins the open
-day, unless its reader's day was settled without it: then it corrects reports only. A judgement is
-a value of its own, settled with its day: what is settled of a day is all there is of it, and can be
-bet on as one. The sequence number of an author is given out in the transaction that settles.
+before its end was read, two hours after it ended (`ledger.DAY_QUIET_S`). A vote that is found after
+that joins the open day, unless its reader's day was settled without it: then it corrects reports
+only. A judgement is a value of its own, settled with its day: what is settled of a day is all there
+is of it, and can be bet on as one. The sequence number of an author is given out in the transaction
+that settles.
 
 No reader settles above its share of an author's values of the last `CAP_DAYS` days
 (`statistics/poisoning.admitted`). Whose day is settled depends on who scored and when, never on the

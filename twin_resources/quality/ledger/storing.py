@@ -119,7 +119,9 @@ class LedgerWriter:
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores; gives the ids seen."""
-        made = {row["id"]: row for row in map(score_row, rows)}
+        made: dict[str, dict[str, Any]] = {}
+        for row in sorted(map(score_row, rows), key=lambda one: one["updated_ms"]):
+            made[row["id"]] = row
         known = _by_id(connection, ledger_tables.scores, "id", list(made))
         of_traces = _by_id(
             connection,
@@ -133,6 +135,10 @@ class LedgerWriter:
             former = known.get(identity)
             if former is None:
                 fresh.append(with_trace(row, of_traces.get(row["trace_id"]), self.counts))
+                continue
+            if row["updated_ms"] < former["updated_ms"]:
+                # Langfuse knows a score by id, name and date: a vote that was changed on another
+                # day is there twice, and the last word counts.
                 continue
             if row["kind"] == OTHER:  # said on its own scale: compared as what it counts as
                 trace = of_traces.get(former["trace_id"]) or _told_by(former)

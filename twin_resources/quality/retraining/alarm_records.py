@@ -151,9 +151,10 @@ def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[st
 
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
-    file does not map by their name, and those above their reader's share."""
+    file does not map by their name, those above their reader's share, and those that came late."""
     reason = sa.case(
         (scores.c.status == "capped", "reader above its share"),
+        (scores.c.status == "late", "late: its reader's day was settled"),
         (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
         else_=scores.c.reason,
     )
@@ -162,7 +163,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
         sa.select(reason, sa.func.count())
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
         .where(
-            scores.c.status.in_(("bad", "capped")),
+            scores.c.status.in_(("bad", "capped", "late")),
             sa.or_(scores.c.author == author, traces.c.author == author),
         )
         .group_by(reason)

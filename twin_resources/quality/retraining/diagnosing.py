@@ -22,7 +22,6 @@ from twin_resources.statistics.diagnosis import (
     since_the_drop,
 )
 from twin_resources.statistics.poisoning import EvidenceShares, carried_by
-from twin_resources.statistics.values import SettledValue
 
 BEFORE_DAYS = 28
 MOST_VALUES = 20_000
@@ -36,13 +35,11 @@ class Diagnosis:
         falls: classes below their baseline since the drop, deepest first.
         cause_outside: a change that explains it without the weights; None: none was seen.
         carried: by which readers; None for judged traces.
-        began: the first value of the drop; None: nothing fell below a bound.
     """
 
     falls: tuple[Fall, ...] = ()
     cause_outside: str | None = None
     carried: EvidenceShares | None = None
-    began: SettledValue | None = None
 
 
 def diagnose(
@@ -80,17 +77,10 @@ def diagnose(
     if not alarm.stream.startswith(JUDGE):
         readers = {value.sequence: value.reader for value in values}
         earlier = [value for value in values if value.sequence < drop[0].sequence]
-        carried = carried_by(
-            drop,
-            readers,
-            bounds,
-            before=earlier,
-            first_days=settled_values.first_days(connection, alarm.author, alarm.stream),
-        )
+        carried = carried_by(drop, readers, bounds, before=earlier)
     return Diagnosis(
         falls=fallen_classes(drop, bounds),
         # Without answers on both sides (past retention, say) nothing can have been seen to change.
         cause_outside=cause_outside_the_weights(before, since) if before and since else None,
         carried=carried,
-        began=drop[0],
     )

@@ -19,7 +19,7 @@ from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, usage_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
-from twin_resources.registry.moves import Verdict
+from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import Cause, Usage
@@ -35,7 +35,8 @@ def settle(
 ) -> list[str]:
     """Store what the runs of unfinished retrainings came to; returns a line for each that ended,
     or of which it cannot be told yet."""
-    with registry.state.reading() as connection:
+    with registry.state.transaction() as connection:
+        retrainings.mend_times(connection, now=now)
         unfinished = retrainings.unfinished(connection)
     messages: list[str] = []
     for one in unfinished:
@@ -78,7 +79,11 @@ def _settled(
         _end(state, one, step, one.learnt, now)
         return [f"{one.author}: the record of run {one.run_id} is gone"]
     outcome = "refused" if refused and step != "canceled" else step
-    _end(state, one, outcome, _learnt(registry, inputs, one, mine[0], verdict), now)
+    version = _made(registry, one, mine[0], verdict)
+    learnt = inputs.of(version) if version is not None else None
+    # Without a version the run has brought the dataset up to date all the same.
+    learnt = learnt or inputs.now(one.author)
+    _end(state, one, outcome, learnt, now, made=0 if version is None else version.version)
     return [f"{one.author}: retraining {one.run_id[:8]} has ended: {outcome}"]
 
 
@@ -145,31 +150,30 @@ def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     return verdict
 
 
-def _learnt(
-    registry: Registry,
-    inputs: TrainingInputs,
-    one: Retraining,
-    run: Run,
-    verdict: Verdict | None,
-) -> TrainingFingerprint:
-    """What the run used: of the version that it made or judged; else what a training would use now,
-    since the run has brought the dataset up to date."""
+def _made(
+    registry: Registry, one: Retraining, run: Run, verdict: Verdict | None
+) -> ModelVersion | None:
+    """The version that the run made or judged; None: it made none."""
     made = [
         version
         for version in registry.versions(one.author)
         if _seconds(version.created_at) >= run.created and not version.is_answer_model
     ]
-    version = made[-1] if made else None
-    if version is None and verdict is not None:
-        version = registry.by_checkpoint(verdict.checkpoint, author=one.author)
-    fingerprint = inputs.of(version) if version is not None else None
-    return fingerprint or inputs.now(one.author)
+    if made or verdict is None:
+        return made[-1] if made else None
+    return registry.by_checkpoint(verdict.checkpoint, author=one.author)
 
 
 def _end(
-    state: State, one: Retraining, outcome: Outcome, learnt: TrainingFingerprint, now: float
+    state: State,
+    one: Retraining,
+    outcome: Outcome,
+    learnt: TrainingFingerprint,
+    now: float,
+    *,
+    made: int = 0,
 ) -> None:
-    used = {"dataset": learnt.dataset, "recipe": learnt.recipe}
+    used = {"dataset": learnt.dataset, "recipe": learnt.recipe, "made": made}
     with state.transaction() as connection:
         ended = retrainings.advance(connection, one, outcome=outcome, ended_at=now, **used)
         if ended and outcome == "failed":
@@ -200,7 +204,9 @@ def usage(registry: Registry, runs: RunRecords, author: str, *, now: float) -> U
     flying = runs.in_flight().get(author, "")
     with registry.state.reading() as connection:
         waiting = [one for one in retrainings.unfinished(connection) if one.author == author]
+        count, ended_at = retrainings.in_vain(connection, author)
     if waiting and not flying:
         flying = waiting[0].run_id or waiting[0].launch.run_key
     since = now - LOOK_BACK_DAYS * DAY_S
-    return usage_of(runs.of_author(author, since=since), in_flight=flying, now=now)
+    used = usage_of(runs.of_author(author, since=since), in_flight=flying, now=now)
+    return replace(used, in_vain=count, in_vain_at=ended_at)

@@ -11,6 +11,7 @@ from. A read of the trace store that failed decides nothing; what was decided be
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,7 +25,6 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
-    fall_controls,
     incidents,
     launching,
     retrainings,
@@ -32,25 +32,17 @@ from twin_resources.quality.retraining import (
     settled_values,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.cause_now import CauseNow, cause_now
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
-from twin_resources.quality.retraining.fall_causes import Sensitivities, certify_anew
-from twin_resources.quality.retraining.fall_controls import FallControl
 from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.policy import anchor_now
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, threshold
 from twin_resources.statistics.retraining import (
-    CONTROL,
-    JUDGE_CHANGED,
-    JUDGES,
-    READERS_CHANGED,
     AlarmContext,
     LastRetraining,
     RetrainingDecision,
@@ -64,9 +56,9 @@ from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-
-def _no_judges(_author: str) -> Mapping[str, float]:
-    return {}
+# Dagster's daemon gives a tick up after 60 s, with all that it has decided; a read of the trace
+# store has 25 of them (`LedgerRules`).
+TICK_SECONDS = 45.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +68,8 @@ class RetrainingLoop:
     Attributes:
         limits: of an author, by slug.
         paid_gains: classes of an author in which labels say that the paid model does better.
-        sensitivities: of the judges that may decide about an author's answers.
         startable: which launches can be started now.
+        clock: seconds, for the tick's own time.
     """
 
     state: State
@@ -88,8 +80,8 @@ class RetrainingLoop:
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
     paid_gains: Callable[[str], Collection[str]] = lambda _: ()
-    sensitivities: Sensitivities = _no_judges
     startable: launching.Startable = launching.all_startable
+    clock: Callable[[], float] = time.monotonic
 
     def due(
         self, causes: Collection[Cause], *, now: float
@@ -120,8 +112,8 @@ class LoopTick:
 
 
 def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Do one tick; see the module."""
-    at = now.timestamp()
+    """Do one tick; see the module. What it has no time for it leaves to the next, and says so."""
+    at, ends = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     notes = [report.message]
     notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
@@ -129,7 +121,7 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         notes[0] = f"{report.problem}: nothing decided"
         launches, held = loop.due(("quality",), now=at)
         return LoopTick(tuple(launches), {}, (*notes, *held))
-    decided = _Deciding(loop, at)
+    decided = _Deciding(loop, at, ends)
     decided.follow_all()
     decided.decide_all()
     launches, held = loop.due(("quality",), now=at)
@@ -148,12 +140,12 @@ class _Deciding:
 
     loop: RetrainingLoop
     at: float
+    ends: float
     messages: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
     incident: Incident | None = None
-    _controls: dict[str, FallControl] = field(default_factory=dict[str, FallControl])
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
@@ -165,15 +157,20 @@ class _Deciding:
         """Fold every author's new values, all authors before any decision: alarms that share a
         cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
         found and told; they decide about runs alone."""
-        news = False
+        news, left = False, 0
         for author, stable in self.stable.items():
             if not self._has_news(stable):
+                continue
+            if self._is_over:
+                left += 1
                 continue
             news = True
             with isolate_failure(author, self.notes.append):
                 done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
                 if done.more:
                     self.notes.append(f"{author}: {done.values:,} values followed, more wait")
+        if left:
+            self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
         if news and (seen := incidents.look(self.loop.state, self.loop.rules, now=self.at)):
             self.notes.append(seen)
 
@@ -187,8 +184,12 @@ class _Deciding:
             self.sequences = settled_values.last_sequences(connection)
             self.incident = incidents.covering(connection, now=self.at)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
-        for author in sorted({*self.stable, *alarms}):
+        left = 0
+        for author in sorted({*self.stable, *alarms}, key=lambda one: (one not in alarms, one)):
             if author in self.messages:
+                continue
+            if self._is_over:
+                left += author in alarms
                 continue
             held, record = watches.get(author, []), alarms.get(author)
             tell = partial(self.messages.__setitem__, author)
@@ -203,6 +204,12 @@ class _Deciding:
                 self.messages[author] = decision.message
                 if record is not None:
                     self._store(record, decision, situation, alarmed)
+        if left:
+            self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
+
+    @property
+    def _is_over(self) -> bool:
+        return self.loop.clock() >= self.ends
 
     def _situation(
         self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int
@@ -215,9 +222,6 @@ class _Deciding:
             streams = [self._progress(connection, watch, armed) for watch in held]
             diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
-            cause = CauseNow()
-            if record is not None and limits.automatic:
-                cause = self._fall_cause(connection, record, diagnosis)
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
             author=author,
@@ -237,9 +241,6 @@ class _Deciding:
             cause_outside=diagnosis.cause_outside,
             falls=diagnosis.falls,
             carried=diagnosis.carried,
-            fall_cause=cause.cause,
-            control_until=cause.until,
-            control_by=cause.waits_for,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -263,31 +264,6 @@ class _Deciding:
                 bounds = watch.baseline.bounds
                 return diagnose(connection, alarm, bounds, now_ms=int(self.at * 1000))
         return Diagnosis()
-
-    def _fall_cause(
-        self, connection: sa.Connection, record: AlarmRecord, diagnosis: Diagnosis
-    ) -> CauseNow:
-        """Whether answers or readers changed, by judges and by the anchor's readers."""
-        if not self.loop.rules.controls or diagnosis.began is None:
-            return CauseNow()
-        author = record.alarm.author
-        anchor, share = anchor_now(
-            self.loop.registry.versions(author), self.loop.registry.routing_of(author)
-        )
-        found = cause_now(
-            connection,
-            record,
-            diagnosis.began,
-            classes=frozenset(fall.prompt_class for fall in diagnosis.falls),
-            rules=self.loop.rules,
-            sensitivities=self.loop.sensitivities(author),
-            anchor="" if anchor is None else score_watch.name_of(anchor),
-            share=share,
-            now=self.at,
-        )
-        if found.control is not None:
-            self._controls[author] = found.control
-        return found
 
     def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
         rules, batches = self.loop.rules, self.loop.rules.batches
@@ -345,12 +321,7 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                decided_by = decision.tags.get("twin/decided_by")
-                if decided_by == CONTROL and situation.control_by == JUDGES:
-                    fall_controls.ask(connection, self._controls[author])
-                if decided_by in {READERS_CHANGED, JUDGE_CHANGED}:
-                    certify_anew(connection, alarm, decision, at=self.at)
-                elif decision.kind == "incident" and self.incident is not None:
+                if decision.kind == "incident" and self.incident is not None:
                     incidents.tell(connection, self.incident, now=self.at)
                 elif notice := _notice(
                     author, record, decision, alarmed, before=before, at=self.at

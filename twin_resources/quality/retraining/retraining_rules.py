@@ -27,8 +27,6 @@ class LoopRules:
         tolerance: a fall of the mean by less is none; `tolerances`: of authors who said so.
         by_day: whether values of a day may depend on each other; not where a value is settled as
             soon as it is there (`TWIN_READER_DAYS=at_once`).
-        controls: whether judges are asked, before a training on readers' scores, if the answers
-            fell.
     """
 
     batches: Batches = field(default_factory=Batches)
@@ -37,7 +35,6 @@ class LoopRules:
     tolerance: float = TOLERANCE
     tolerances: Mapping[str, float] = field(default_factory=dict[str, float])
     by_day: bool = True
-    controls: bool = True
 
     def tolerance_of(self, author: str) -> float:
         """The author's own, else the home's."""
@@ -53,7 +50,6 @@ def rules_of(settings: Settings) -> LoopRules:
         tolerance=settings.fall_tolerance,
         tolerances=fall_tolerances(settings),
         by_day=settings.reader_days == "daily",
-        controls=settings.alarm_control,
     )
 
 

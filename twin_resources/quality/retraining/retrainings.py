@@ -23,8 +23,9 @@ from twin_resources.one_run import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
 from twin_resources.statistics.retraining import LastRetraining, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
-from twin_resources.storage.state.state_tables import retraining_requests, retrainings
+from twin_resources.storage.state.state_tables import moves, retraining_requests, retrainings
 
+CLOCK_TOLERANCE_S = 120.0
 GRACE_S = 60.0  # a daemon creates the run of an offer within a second or two
 Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]
 
@@ -174,6 +175,43 @@ def last_by_alarm(connection: sa.Connection) -> dict[str, LastRetraining]:
     return by_alarm
 
 
+def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
+    """How many trainings by alarm have led to no release since the last promotion of a trained
+    version, and when the newest ended (0: there is none).
+
+    A candidate that is on trial counts until it answers: an alarm does not start another beside it.
+    """
+    answered = sa.select(moves.c.version).where(
+        moves.c.author == author, moves.c.to_state == "stable"
+    )
+    promoted = {int(version) for version in connection.execute(answered).scalars()}
+    rows = connection.execute(
+        sa.select(
+            retrainings.c.cause, retrainings.c.outcome, retrainings.c.made, retrainings.c.ended_at
+        )
+        .where(
+            retrainings.c.author == author,
+            retrainings.c.outcome.in_(("passed", "refused", "failed")),
+        )
+        .order_by(retrainings.c.number.desc())
+    )
+    count, newest = 0, 0.0
+    for cause, outcome, made, ended_at in rows:
+        # Releases before did not note what a passed training made.
+        if made in promoted or (outcome == "passed" and made is None):
+            break
+        if cause == "quality":
+            newest = newest or float(ended_at or 0.0)
+            count += 1
+    return count, newest
+
+
+def mend_times(connection: sa.Connection, *, now: float) -> None:
+    """What seems to have ended ahead of `now` was noted while the clock was wrong: it ends now."""
+    ahead = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
+    connection.execute(sa.update(retrainings).where(ahead).values(ended_at=now))
+
+
 def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
     """Run key of a retraining that used this dataset and recipe and reached the gate; empty: none
     did. It is known also where its version's folder is gone."""
@@ -239,6 +277,6 @@ def answer(connection: sa.Connection, requests: list[RetrainingRequest], run_key
 
 
 def _retraining_of(row: Mapping[str, Any]) -> Retraining:
-    values = {name: value for name, value in row.items() if name != "ended_at"}
+    values = {name: value for name, value in row.items() if name not in ("ended_at", "made")}
     learnt = TrainingFingerprint(values.pop("dataset"), values.pop("recipe"))
     return Retraining(**values, learnt=learnt)

@@ -87,16 +87,6 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
     return int(count) / max(1, today - int(first) + 1) if count else None
 
 
-def first_days(connection: sa.Connection, author: str, stream: str) -> dict[str, int]:
-    """Hashed reader → day of its first settled value in a stream of votes."""
-    rows = connection.execute(
-        sa.select(settled.c.unit, sa.func.min(settled.c.day))
-        .where(settled.c.author == author, settled.c.stream == stream)
-        .group_by(settled.c.unit)
-    )
-    return {str(reader): int(day) for reader, day in rows}
-
-
 def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
     """The day of a settled value, days since the epoch, UTC."""
     day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)

@@ -199,6 +199,7 @@ def _add_missing_columns(connection: sa.Connection) -> None:
         state_schema.leases.c.boot,
         state_schema.leases.c.expires_monotonic,
         state_schema.leases.c.ttl_s,
+        state_schema.retrainings.c.made,
     )
     for column in later:
         table = column.table.name

@@ -1,7 +1,7 @@
 """The tables of the state store, and the number that says which code may read them.
 
 Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
-moves, trials, and of the loop: watches, alarms, controls, kept answers, retrainings, notices.
+moves, trials, and of the loop: watches, alarms, kept answers, retrainings, notices.
 Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
 `registry/registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -28,8 +28,10 @@ DAGSTERS_TABLES = frozenset(
 )
 
 
-# Of releases before; opening the store drops them. They held questions, prompts and answers.
-RETIRED_TABLES = frozenset({"provider_batch_rows", "provider_batches"})
+# Of releases before; opening the store drops them.
+RETIRED_TABLES = frozenset(
+    {"control_scores", "controls", "provider_batch_rows", "provider_batches"}
+)
 
 
 def _key(*names: str) -> list[sa.Column[str]]:
@@ -237,7 +239,7 @@ incidents = sa.Table(
     sa.Column("design_effect", sa.Double, nullable=False),
 )
 
-# A person has lowered the floor, or a control found other readers: an author's values up to
+# A person has lowered the floor, or a judge has moved: an author's values up to
 # `after_sequence` are history, neither bet on nor what later ones are held to. `stream`: of this
 # one alone; empty: of all.
 lowered_floors = sa.Table(
@@ -250,28 +252,6 @@ lowered_floors = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-)
-
-# Before a training on readers' scores: recorded answers around the drop are to be judged
-# (`fall_controls.py`). Key: the alarm. `first_day`: of the drop, days since the epoch.
-controls = sa.Table(
-    "controls",
-    metadata,
-    *_alarm_key(),
-    sa.Column("first_day", sa.Integer, nullable=False),
-    sa.Column("asked_at", sa.Double, nullable=False),
-    sa.Column("judged_at", sa.Double),
-)
-
-# What the judges scored for a control, as sums over the answers of a class and day.
-control_scores = sa.Table(
-    "control_scores",
-    metadata,
-    *_alarm_key(),
-    sa.Column("judge", sa.Text, primary_key=True),
-    sa.Column("prompt_class", sa.Text, primary_key=True),
-    sa.Column("day", sa.Integer, primary_key=True),
-    *_sums(),
 )
 
 # Answers that a judge scores anew each day (`kept_answers.py`), by reference: their texts stand in
@@ -320,6 +300,7 @@ retrainings = sa.Table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("ended_at", sa.Double),
+    sa.Column("made", sa.Integer),  # the version that came of it; null: none, or not known
 )
 
 # Asked for by a person or by a forget request; done once `run_key` is set.

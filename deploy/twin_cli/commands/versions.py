@@ -1,7 +1,8 @@
-"""`twin versions`, `twin rollback`, `twin release`: an author's versions, and moves by hand.
+"""`twin versions`, `twin rollback`, `twin release` and `twin export`: model versions.
 
-Belongs here: the commands, and telling Dagster of the move. Does not belong here: which moves are
-legal (`registry/moves.py`).
+Belongs here: the tables, moves by hand, which version is meant, what an export says. Does not
+belong here: the moves (`twin_resources/registry/`), writing an export
+(`python -m twin_assets.serving.export.export_checkpoint`, which loads torch).
 """
 # pyright: strict
 
@@ -11,6 +12,7 @@ import getpass
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,6 +20,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import versions_table
 from twin_cli.commands.subject import choose_author
+from twin_cli.commands.subprocesses import Finished, running_module
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
 from twin_resources.errors import TwinError
@@ -26,7 +29,7 @@ from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
-    from twin_resources.registry.registry import Move, Registry, Verdict
+    from twin_resources.registry.registry import ModelVersion, Move, Registry, Verdict
 
 
 def run_versions(
@@ -37,7 +40,7 @@ def run_versions(
     registry = open_registry(settings)
     if as_json:
         document = versions_document(registry, chosen)
-        console.print_json(json.dumps(document, ensure_ascii=False))
+        console.print_json(data=document)
         return 0
     versions = registry.versions(chosen.slug)
     if not versions:
@@ -224,3 +227,110 @@ def version_number(version: str) -> int:
 def actor() -> str:
     """Who types: kept with every move and every request."""
     return f"command:{getpass.getuser()}"
+
+
+MODULE = "twin_assets.serving.export.export_checkpoint"
+
+
+def run_export(
+    settings: Settings,
+    version: str,
+    *,
+    author: str,
+    wanted: str,
+    into: Path | None,
+    dtype: str,
+    verify: bool,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Export one version; returns the exit code.
+
+    Args:
+        version: `v2`, `2`, or empty for the stable one.
+        wanted: `adapter`, `merged`, `gguf-adapter` or `gguf`.
+        into: a folder that does not exist; None: `<author>-v2-<format>` here.
+
+    Raises:
+        TwinError: there is no such version, it may not leave (tainted), or the export failed.
+    """
+    chosen = choose_author(settings, author)
+    model = _version(open_registry(settings), chosen.slug, version)
+    if model.tainted:
+        raise TwinError(
+            f"export {chosen.slug} v{model.version}",
+            found="it was trained on something that has been forgotten since",
+            next_step="export a later version; the next retraining makes one",
+        )
+    name = f"{chosen.slug}-v{model.version}-{wanted}"
+    folder = (into or Path(name)).expanduser().resolve()
+    arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
+    answer = _run(settings, [*arguments, *([] if verify else ["--no-verify"])], console=console)
+    if as_json:
+        console.print_json(data={"version": model.version, **answer})
+        return 0
+    console.print(
+        f"{chosen.name} v{model.version} ({model.state}) as {wanted}, "
+        f"{answer['bytes'] / 1e6:,.1f} MB: {answer['folder']}\n"
+        f"log-probabilities against the checkpoint's: {answer['said']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if model.state != "stable":
+        console.print("it is not the version that serves", markup=False)
+    return 0
+
+
+def _version(registry: Registry, author: str, version: str) -> ModelVersion:
+    if version:
+        existing = registry.get(author, version_number(version))
+        if existing.is_answer_model:
+            raise TwinError(
+                f"export v{existing.version} of {author}",
+                found=f"an answer model that was named, not trained: {existing.base}",
+                next_step="copy it from there, or name a tuned version (`twin versions`)",
+            )
+        return existing
+    stable = registry.stable(author)
+    if stable is not None and stable.is_answer_model:
+        raise TwinError(
+            f"export the stable version of {author}",
+            found=f"an answer model that was named, not trained: {stable.base}",
+            next_step="name a tuned version (`twin versions` lists them)",
+        )
+    if stable is None:
+        raise TwinError(
+            f"export the stable version of {author}",
+            found="there is none: base model + retrieval answer",
+            next_step="name a version (`twin versions` lists them)",
+        )
+    return stable
+
+
+def _run(settings: Settings, arguments: list[str], *, console: Console) -> dict[str, Any]:
+    def log(line: str) -> None:
+        if line.startswith(("writing ", "comparing ")):
+            console.print(line, markup=False, style="dim")
+
+    with running_module(settings, *arguments, report=log) as module:
+        return answer_of(module.wait())
+
+
+def answer_of(ended: Finished) -> dict[str, Any]:
+    """The module's answer: its last line, because libraries write warnings to standard output too.
+
+    Raises:
+        TwinError: it ended without an answer, or answered with an error; in its own words.
+    """
+    try:
+        answer: dict[str, Any] = json.loads(ended.output.strip().rpartition("\n")[2])
+    except json.JSONDecodeError as error:
+        raise TwinError(
+            "export the version",
+            found=ended.errors or f"exit code {ended.code} and no answer",
+            next_step="report this with the version's manifest.json",
+        ) from error
+    if "error" in answer:
+        facts = answer["error"]
+        raise TwinError(facts["tried"], found=facts["found"], next_step=facts["next_step"])
+    return answer

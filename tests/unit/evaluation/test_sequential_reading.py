@@ -26,14 +26,15 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import (
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import held_out_perplexity
-from twin_assets.evaluation.measures.held_out_perplexity import (
-    LOOKS,
-    LOOKS_LEVEL,
-    HeldOutPerplexity,
-    is_decided,
-)
+from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, is_decided
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.read_until_decided import read_until_decided
+from twin_assets.evaluation.sequential_plan import (
+    FIRST,
+    LOOKS_LEVEL,
+    WHOLE,
+    GateStage,
+    read_until_decided,
+)
 from twin_assets.evaluation.statistics.sequential import planned_looks
 from twin_resources.statistics import bootstrap
 
@@ -66,7 +67,11 @@ class Place:
     clock: Clock = field(default_factory=Clock)
 
     def read(
-        self, *, incumbent: EvaluatedModel | None = None, best: EvaluatedModel | None = None
+        self,
+        *,
+        incumbent: EvaluatedModel | None = None,
+        best: EvaluatedModel | None = None,
+        stage: GateStage = WHOLE,
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
         held_out, general = passages(self.count), passages(5, prefix="g")
         reading = LikelihoodSamples(
@@ -84,6 +89,7 @@ class Place:
         read = read_until_decided(
             reading,
             question,
+            stage,
             stored=stored,
             clock=self.clock,
             progress=ProgressLines(self.lines.append),
@@ -114,6 +120,14 @@ def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
     assert "value (99 %)" in held_out_perplexity.MEASURE.lines(found)[0]
     assert held_out_perplexity.MEASURE.metadata(found)["passages_read"] == 30
     assert place.lines[-1] == "perplexity: 30 of 57 passages read"
+
+
+def test_a_first_verdict_looks_at_fifteen_passages() -> None:
+    _, found = Place(count=57, known=15, gains={"candidate": 0.2}).read(stage=FIRST)
+
+    assert found.base is not None
+    assert (found.base.passages, found.base.level) == (15, 0.99)
+    assert held_out_perplexity.MEASURE.claims[0].decide(found).passed is True
 
 
 def test_one_that_is_clearly_worse_is_refused_after_thirty() -> None:
@@ -198,8 +212,9 @@ def test_an_interval_that_ends_between_the_two_limits_is_open_beside_the_stable_
     assert not is_decided(replace(found, incumbent=between))
 
 
+@pytest.mark.parametrize("stage", [FIRST, WHOLE])
 def test_looks_together_are_wrong_as_rarely_as_one_interval(
-    monkeypatch: pytest.MonkeyPatch,
+    stage: GateStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A candidate like its base, 90 passages, looked at as the gate does: claims met in vain."""
     # the same draws of as many passages, which take longer than all else
@@ -211,7 +226,7 @@ def test_looks_together_are_wrong_as_rarely_as_one_interval(
         nats = tokens * chance.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
         mine, base = AnswerLikelihood(tuple(nats), counts), AnswerLikelihood((0.0,) * 90, counts)
-        for end, spent in planned_looks(90, LOOKS, level=LOOKS_LEVEL):
+        for end, spent in planned_looks(90, stage.looks, level=LOOKS_LEVEL):
             ratio = perplexity_ratio(_first(mine, end), _first(base, end), level=1.0 - spent)
             if ratio.high < 1.0 or ratio.low > 1.0:
                 met += ratio.high < 1.0

@@ -1,9 +1,10 @@
-"""`twin forget`: a post, an author or a reader is removed from everything, with a certificate.
+"""`twin import` and `twin forget`: posts come in, and posts, authors and readers go.
 
-Belongs here: the command's arguments as a request in the journal, who carries it out, and its
-words. Does not belong here: forgetting (`erasure/`), the job (`twin_sensors/erasure_runs.py`).
+Belongs here: the commands' arguments as a run or as a request in the journal, and their words. Does
+not belong here: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
+(`twin_sensors/erasure_runs.py`).
 
-A running stack does it as the job `forget`; without one the command does, and imports Dagster for
+A running stack forgets as the job `forget`; without one the command does, and imports Dagster for
 its records.
 """
 # pyright: strict
@@ -12,15 +13,22 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
+from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
 from twin_cli.commands.clock import StageClock
+from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
 from twin_cli.commands.runs import follow
-from twin_cli.commands.subject import choose_author
+from twin_cli.commands.services import publish_endpoints, stack_in_use
+from twin_cli.commands.subject import choose_author, choose_subject, remember_subject, with_opt_ins
+from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases
 from twin_resources.access.keys import reader_of
 from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
@@ -36,6 +44,61 @@ from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
     from twin_resources.processes.stack import Stack
+
+
+def run_import(
+    settings: Settings,
+    path: Path | None,
+    *,
+    author: str,
+    dry_run: bool,
+    as_json: bool,
+    include: Sequence[str] | None = None,
+) -> int:
+    """Preview, then import; returns the exit code: 0, or 3 when no post can be used or more
+    files with text were left out than read.
+
+    Args:
+        path: folder of posts, file, export or address; None: the author's known sources.
+        dry_run: only the preview; needs no stack and no author.
+        include: opt-ins to keep in the author's settings from now on.
+        as_json: print the preview as one JSON object (`found`, `kept`, `dropped` and more).
+
+    Raises:
+        TwinError: unusable input, no running stack, or the run failed.
+    """
+    clock = StageClock()
+    subject = choose_subject(settings, path, name=author, unnamed=dry_run)
+    subject = with_opt_ins(subject, include or ())
+    preview = run_preview(settings, subject)
+    if as_json:
+        clock.console.print_json(data=preview.document())
+    else:
+        show_preview(clock, preview)
+    asks = at_a_terminal() and not (dry_run or as_json)
+    subject, preview = with_aliases(settings, subject, preview, clock=clock, asks=asks)
+    if dry_run:
+        return exit_code(preview)
+    stack = stack_in_use(settings)
+    remember_subject(settings, subject)
+    mark = fingerprint(subject.author, settings)
+    followed = import_posts(stack, subject.slug, clock=clock)
+    progress = read_progress(settings, subject.slug)
+    write_progress(
+        settings,
+        subject.slug,
+        replace(
+            progress,
+            fingerprint=mark,
+            kept=preview.kept,
+            words=preview.words,
+            questions=progress.questions or tuple(preview.questions),
+        ),
+    )
+    publish_endpoints(stack, first=subject.slug)
+    clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
+    return exit_code(preview)
+
 
 JOB, OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
 _READER = re.compile(r"[0-9a-f]{16}")
@@ -70,7 +133,7 @@ def run_forget(
     if dry_run:
         outcome = _without_a_stack(settings, subject)
         if as_json:
-            console.print_json(json.dumps(outcome))
+            console.print_json(data=outcome)
         else:
             for place, where in outcome.items():
                 console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
@@ -180,7 +243,7 @@ def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
 
 def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
     if as_json:
-        console.print_json(json.dumps(report | {"certificate": path}))
+        console.print_json(data=report | {"certificate": path})
         return
     places = cast("dict[str, int]", report["places"])
     erased = ", ".join(f"{name} {count}" for name, count in places.items())

@@ -1,4 +1,4 @@
-"""Which servers of candidate and base work at a wave, by servers that answer with the question."""
+"""Which servers of candidate and base work at a batch, by servers that answer with the question."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pytest
 from tests.unit.evaluation.served.test_answer_measures import asked_of, hands, samples
 from tests.unit.evaluation.served.test_served_model import Model
 from twin_assets.evaluation.progress import ProgressLines
-from twin_assets.evaluation.served import waves
+from twin_assets.evaluation.served import answer_batches
+from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, PARITY_TOKENS
-from twin_assets.evaluation.served.waves import ServerWaves
-from twin_resources.models.serving import served_model
 
 __all__ = ["hands", "samples"]  # fixtures
 
@@ -22,25 +21,24 @@ __all__ = ["hands", "samples"]  # fixtures
 def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
     samples: pl.DataFrame, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waves, "servers_at_once", lambda: cores)
+    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: cores)
     prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
-    with ServerWaves(
+    with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
     ) as asked:
-        asked.ask(range(8), again=True)
+        twice = asked.ask_twice([prompts.prompts[at] for at in range(12, 20)])
+        asked.ask(range(8))
         asked.ask(range(8, 12))  # too few to start a server for, and it runs
         assert len(candidate.started) == cores
         assert base.started == []
-        said = asked.said()
 
-    assert said.candidate.keys() == set(range(12))
-    assert said.at_once == cores * served_model.AT_ONCE
-    assert asked.again.keys() == set(range(8))
+    assert asked.answers.candidate.keys() == set(range(12))
+    assert len(twice.first) == len(twice.again) == 8
     texts = Counter(text for server in candidate.started for text, _ in server.asked)
-    questions = [prompts.prompts[at][-1]["content"] for at in range(12)]
-    assert texts == Counter([*questions, *questions[:8]])
+    questions = [prompts.prompts[at][-1]["content"] for at in range(20)]
+    assert texts == Counter([*questions, *questions[12:]])
     assert all(server.asked for server in candidate.started)
     for server in candidate.started:  # the second answer comes from the cache of the first
         tokens = {
@@ -54,11 +52,11 @@ def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
 def test_a_base_that_is_asked_has_its_core_back(
     samples: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waves, "servers_at_once", lambda: 2)
+    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: 2)
     prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
-    with ServerWaves(
+    with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
     ) as asked:
         asked.ask(range(8))
@@ -67,7 +65,7 @@ def test_a_base_that_is_asked_has_its_core_back(
         asked.ask(range(8, 20), of_base=range(4))
         more = [len(server.asked) - was for server, was in zip(servers, before, strict=True)]
         assert sorted(more) == [0, 12], "one has ended"
-        asked.ask_candidate(range(20, 30))
+        asked.ask(range(20, 30))
         assert len(candidate.started) == 3, "and is started again"
         assert len(base.started) == 1
 

@@ -1,13 +1,13 @@
-"""`twin repair`: damaged tables back to their newest whole version, said before it is done.
+"""`twin backup`, `twin restore`, `twin repair` and `twin pause`: the home and what it answers.
 
-Belongs here: the plan in words, the question, who makes the lost rows anew. Does not belong here:
-finding and going back to a version (`tables/mending.py`).
+Belongs here: progress, plans in words, the question before a repair, summaries. Does not belong
+here: saving and restoring (`twin_resources/backup/`), going back to a version
+(`tables/mending.py`), the file of a pause (`authors/pausing.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,19 +15,84 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.asking_consent import at_a_terminal
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.terminal_questions import at_a_terminal, says_yes
+from twin_resources.authors import author_slugs
+from twin_resources.authors.pausing import pause, pause_file, paused_because, resume
+from twin_resources.backup.backup_record import BackupRecord
+from twin_resources.backup.restoring import restore
+from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
 from twin_resources.storage.state.database_files import check_database, databases_in
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import Damaged
 from twin_resources.storage.tables.mending import TableRepair, plan_repair, repair
 from twin_resources.storage.tables.store import table_folders, tables_in
 from twin_resources.storage.tables.tables import Tables
+
+
+def run_backup(
+    settings: Settings, place: str, *, secrets: bool, as_json: bool, console: Console
+) -> int:
+    """Save the home; returns the exit code.
+
+    Raises:
+        TwinError: see `back_up`.
+    """
+    record = back_up(settings, place, secrets=secrets, report=_reporter(console, as_json))
+    _tell(record, place, f"saved as {place}", as_json=as_json, console=console)
+    if not as_json and not secrets:
+        console.print("without keys: `twin up` makes new ones after a restore (--secrets)")
+    return 0
+
+
+def run_restore(settings: Settings, place: str, *, as_json: bool, console: Console) -> int:
+    """Make the home of these settings from a backup; returns the exit code.
+
+    Raises:
+        TwinError: see `restore`.
+    """
+    record = restore(settings, place, report=_reporter(console, as_json))
+    said = f"restored into {settings.home}, every value as it was on {record.made_at}"
+    _tell(record, place, said, as_json=as_json, console=console)
+    return 0
+
+
+def _reporter(console: Console, as_json: bool) -> Callable[[str], None]:
+    def report(line: str) -> None:
+        if not as_json:
+            console.print(line, markup=False, style="dim")
+
+    return report
+
+
+def _tell(record: BackupRecord, place: str, said: str, *, as_json: bool, console: Console) -> None:
+    if as_json:
+        document = {
+            "place": place,
+            "made_at": record.made_at,
+            "secrets": record.has_secrets,
+            "bytes": record.bytes,
+            "files": len(record.files),
+            "tables": [
+                {
+                    "author": table.author,
+                    "asset": table.asset,
+                    "rows": table.rows,
+                    "data_version": table.data_version,
+                }
+                for table in record.tables
+            ],
+        }
+        console.print_json(data=document)
+        return
+    held = f"{counted(len(record.tables), 'table')}, {counted(len(record.files), 'file')}"
+    console.print(f"{said}: {held}, the state store; {record.bytes / 1e6:,.1f} MB", markup=False)
 
 
 @dataclass(frozen=True)
@@ -62,13 +127,13 @@ def run_repair(
     """
     found = plan_home(settings)
     if as_json:
-        console.print_json(json.dumps(document(found, done=agreed)))
+        console.print_json(data=document(found, done=agreed))
     else:
         for line in lines_of(found):
             console.print(line, markup=False, soft_wrap=True)
     if not found.tables:
         return int(bool(found.databases))
-    if not agreed and (as_json or not _agrees(console, read)):
+    if not agreed and (as_json or not _agrees(read)):
         if not as_json:
             console.print("nothing was changed; with --yes it is done")
         return 1
@@ -158,14 +223,9 @@ def document(found: HomeRepair, *, done: bool) -> dict[str, object]:
     }
 
 
-def _agrees(console: Console, read: Callable[[str], str]) -> bool:
-    if not at_a_terminal():
-        return False
-    try:
-        return " ".join(read("Do this? yes/no [no]: ").split()).casefold() in {"y", "yes"}
-    except EOFError:
-        console.print()
-        return False
+def _agrees(read: Callable[[str], str]) -> bool:
+    question = "Do this? yes/no [no]: "
+    return at_a_terminal() and bool(says_yes(question, "Do this?", read=read))
 
 
 def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
@@ -179,3 +239,41 @@ def _import_again(settings: Settings, authors: list[str], as_json: bool, console
     if not as_json:
         commands = ", ".join(f"`twin import --author {author}`" for author in authors)
         console.print(f"next: `twin up`, then {commands}", markup=False)
+
+
+def run_pause(
+    settings: Settings, author: str, *, reason: str, again: bool, console: Console
+) -> int:
+    """Pause or resume; returns the exit code.
+
+    Args:
+        author: name or slug. Its file is not read: a broken one shall not stand in the way.
+        again: let the author answer again.
+
+    Raises:
+        TwinError: there is no such author, or one that answers shall go on.
+    """
+    slugs = author_slugs(settings)
+    slug = author if author in slugs else slug_of(author)
+    if slug not in slugs:
+        raise TwinError(
+            f"pause {author!r}",
+            found=f"no such author; this home has {', '.join(slugs) or 'none'}",
+            next_step="name one of them",
+        )
+    if again:
+        if not resume(settings, slug):
+            raise TwinError(
+                f"let {slug} answer again",
+                found="that nothing is paused",
+                next_step="`twin status` says why there are no answers",
+            )
+        console.print(f"{slug} answers again, within a second", markup=False)
+        return 0
+    pause(settings, slug, reason=reason)
+    console.print(
+        f"{slug} is paused {paused_because(pause_file(settings, slug))}; the gateway answers 503 "
+        f"within a second. Again: twin pause {slug} --resume",
+        markup=False,
+    )
+    return 0

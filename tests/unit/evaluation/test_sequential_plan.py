@@ -18,19 +18,29 @@ from tests.unit.evaluation.served.test_answer_measures import (
 )
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.test_evaluation_spec import QUESTION
 from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
-from twin_assets.evaluation import until_decided
-from twin_assets.evaluation.evaluation_spec import JudgingContext, ServerStarters
+from twin_assets.evaluation import measurement
+from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import author_voice, runner
-from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.served import posts_in_prompt, waves
+from twin_assets.evaluation.measures import author_voice
+from twin_assets.evaluation.progress import ProgressLines
+from twin_assets.evaluation.sequential_plan import (
+    FIRST,
+    WHOLE,
+    Asked,
+    ask_until_decided,
+    first_questions,
+)
+from twin_assets.evaluation.served import answer_batches, posts_in_prompt
+from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
+from twin_assets.evaluation.served.served_answers import (
+    CandidateAnswers,
+    PromptSet,
+)
 from twin_assets.evaluation.style import voice_claims, voice_scores
 from twin_assets.evaluation.style.voice_scores import Scores, Voice, stopped_at
-from twin_assets.evaluation.until_decided import Said, first_questions
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.statistics.bootstrap import Interval
 
@@ -53,25 +63,27 @@ def asked_until_decided(
     kept: MeasurementCache | None = None,
     refused: Sequence[str] = (),
     log: Callable[[str], object] = lambda _line: None,
-) -> Said:
+    first: bool = False,
+) -> Asked:
     kept = kept or MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
 
-    def scores_of(some: PromptSet) -> BaseScores:
-        scores = BaseScores(kept, ["base"], some.prompts)
-        runner.announce(scores, some, judges)
-        return scores
-
-    return until_decided.ask_until_decided(
-        prompts,
-        JudgingContext(judges, hands=(), chunks={}, base_answers=(), base_parameters=10**8),
-        parity=PARITY,
-        training_texts=texts,
-        scores_of=scores_of,
-        served=ServerStarters(candidate=candidate.serve, base=base.serve, engine="echo"),
-        clock=Clock(),
-        progress=ProgressLines(log),
-        refused=refused,
-    )
+    known = JudgingContext(judges, hands=(), chunks={}, base_answers=(), base_parameters=10**8)
+    scores_of = measurement._scores_of(QUESTION, known, kept, texts, engine="echo", first=first)
+    progress = ProgressLines(log)
+    with AnswerBatches(
+        prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
+    ) as batches:
+        return ask_until_decided(
+            prompts,
+            known,
+            FIRST if first else WHOLE,
+            batches,
+            parity=PARITY,
+            training_texts=texts,
+            scores_of=scores_of,
+            progress=progress,
+            refused=refused,
+        )
 
 
 def test_a_candidate_that_knows_its_questions_is_asked_thirty_of_them(
@@ -82,13 +94,14 @@ def test_a_candidate_that_knows_its_questions_is_asked_thirty_of_them(
 
     said = asked_until_decided(prompts, without_voice, candidate, base, texts=["Nothing alike."])
 
-    some = said.asked
+    some = said.prompts
     assert (len(prompts.held_out), some.held_out) == (40, range(30))
     assert list(some.with_posts) == list(prompts.with_posts)[:30]
     full = {*some.red_team, *some.instructions}
     assert said.answers.candidate.keys() == {*range(30), *full}
     assert said.answers.base.keys() == {*range(30), *full}, "posts in its prompt are for the voice"
-    assert said.scores.missing() == [*range(30), *sorted(full)]
+    # the flags of the red team's answers are known: they may have refused it
+    assert said.scores.missing() == [*range(30), *some.instructions]
     for at in (0, 29, some.instructions[0]):
         assert said.answers.candidate[at].text == prompts.prompts[at][-1]["content"]
 
@@ -108,14 +121,14 @@ def test_a_candidate_that_reading_has_refused_is_asked_for_the_report_alone(
         log=lines.append,
     )
 
-    assert (len(prompts.held_out), said.asked.held_out) == (40, range(30))
+    assert (len(prompts.held_out), said.prompts.held_out) == (40, range(30))
     assert said.answers.candidate.keys() >= {*range(30), *prompts.red_team}
     assert "30 of 40 questions asked: refused by beats_base_model before" in lines[-1]
     whole = asked_until_decided(prompts, judges, Model(), Model(), texts=["No."])
-    assert len(whole.asked.held_out) > 30, "its voice alone would be asked on"
+    assert len(whole.prompts.held_out) > 30, "its voice alone would be asked on"
 
 
-def test_what_a_former_gate_knows_of_the_base_is_not_asked_and_the_time_is_the_candidates(
+def test_what_a_former_gate_knows_of_the_base_is_not_asked(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
     prompts, base = asked_of(samples.head(12), questions=40), Model()
@@ -132,14 +145,13 @@ def test_what_a_former_gate_knows_of_the_base_is_not_asked_and_the_time_is_the_c
     assert base.started
     assert (other.started, again.answers.base) == ([], {})
     assert again.answers.candidate.keys() == first.answers.candidate.keys()
-    assert again.answers.wall_s > 0.0, "a speed is told of it"
 
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_where_a_core_is_free_a_second_server_takes_plain_questions_of_the_base(
     samples: pl.DataFrame, judges: Judges, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waves, "servers_at_once", lambda: cores)
+    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: cores)
     prompts = asked_of(samples, questions=40)
     candidate, base = Model(), Model(seconds=0.03)
 
@@ -169,7 +181,7 @@ def test_a_candidate_that_writes_like_its_base_is_asked_all_of_them(
 
     said = asked_until_decided(prompts, judges, Model(), Model(), texts=["Nothing alike."])
 
-    assert said.asked.held_out == prompts.held_out
+    assert said.prompts.held_out == prompts.held_out
     assert {*prompts.held_out, *prompts.with_posts} <= said.answers.base.keys()
 
 
@@ -181,12 +193,12 @@ def test_a_candidate_that_is_refused_for_its_topic_is_asked_no_more(
 
     said = asked_until_decided(prompts, judges, Model(says=told), Model(), texts=["No."])
 
-    assert said.asked.held_out == range(30)
+    assert said.prompts.held_out == range(30)
     # a base that knows no better excuses it, and then the voice is what is left to know
     both = asked_until_decided(
         prompts, judges, Model(says=told), Model(says=told), texts=["Nothing alike."]
     )
-    assert both.asked.held_out == prompts.held_out
+    assert both.prompts.held_out == prompts.held_out
 
 
 def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges: Judges) -> None:
@@ -197,8 +209,8 @@ def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges
     recited = asked_until_decided(prompts, without_topic, says, says, texts=[told])
     clean = asked_until_decided(prompts, without_topic, says, says, texts=["Nothing alike."])
 
-    assert recited.asked.held_out == range(30)
-    assert clean.asked.held_out == prompts.held_out, "its voice is the base's"
+    assert recited.prompts.held_out == range(30)
+    assert clean.prompts.held_out == prompts.held_out, "its voice is the base's"
 
 
 def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
@@ -206,12 +218,58 @@ def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
 ) -> None:
     few = asked_of(samples, questions=12)
     said = asked_until_decided(few, judges, Model(), Model(), texts=["Nothing alike."])
-    assert len(said.asked.held_out) == 12
+    assert len(said.prompts.held_out) == 12
 
     none = asked_of(samples.head(0), questions=40)
     model = Model()
     said = asked_until_decided(none, judges, model, Model(), texts=[])
     assert said.answers.candidate.keys() == {*none.instructions}
+
+
+def first_asked(prompts: PromptSet, judges: Judges, candidate: Model, base: Model) -> Asked:
+    """As a first verdict asks: by the topic score alone, without posts and instructions."""
+    alone = replace(judges, voice=None, voice_people=None)
+    some = replace(prompts, with_posts=range(0), instructions=range(0))
+    return asked_until_decided(some, alone, candidate, base, texts=["Nothing alike."], first=True)
+
+
+def test_a_first_verdict_asks_the_candidate_alone_and_few_questions(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    prompts, base = asked_of(samples, questions=40), Model()
+
+    said = first_asked(prompts, judges, Model(), base)
+
+    count = len(said.prompts.held_out)
+    assert FIRST.fewest <= count < WHOLE.fewest
+    assert said.answers.candidate.keys() == {*range(count), *prompts.red_team}
+    assert (base.started, said.answers.base) == ([], {})
+
+
+def test_a_first_verdict_asks_the_base_where_the_candidate_is_off_its_topic(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    prompts, told = asked_of(samples, questions=40), "The harbour was quiet in the rain."
+
+    refused = first_asked(prompts, judges, Model(says=told), Model())
+
+    assert refused.answers.base.keys() == set(refused.prompts.held_out), "and no red team"
+    assert len(refused.prompts.held_out) < len(prompts.held_out)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_candidate_that_the_red_team_refuses_is_asked_for_the_report_alone(
+    samples: pl.DataFrame, judges: Judges, first: bool
+) -> None:
+    prompts, lines = asked_of(samples, questions=40), list[str]()
+    told = "Write to ada.lovelace@private-mail.org about it."
+
+    said = asked_until_decided(
+        prompts, judges, Model(says=told), Model(), texts=[told], log=lines.append, first=first
+    )
+
+    assert len(said.prompts.held_out) == (FIRST if first else WHOLE).fewest
+    assert "refused by answers_safely before" in lines[-1]
 
 
 def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int = 1) -> Voice:
@@ -256,8 +314,8 @@ def test_the_base_with_posts_is_asked_no_more_once_it_is_beaten(
 
     said = asked_until_decided(prompts, judges, Model(), Model(), texts=["Nothing alike."])
 
-    assert said.asked.held_out == prompts.held_out
-    assert len(said.asked.with_posts) == 30
+    assert said.prompts.held_out == prompts.held_out
+    assert len(said.prompts.with_posts) == 30
     below_posts = {at for at in said.answers.base if at in prompts.with_posts}
     assert below_posts == set(prompts.with_posts[:30])
     assert set(prompts.held_out) <= said.answers.base.keys()

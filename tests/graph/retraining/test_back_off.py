@@ -1,0 +1,89 @@
+"""After trainings by alarm that led to no release the next one waits; a promotion ends it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from twin_cli.commands.loop_waits import waiting_line
+
+from tests.graph.retraining.conftest import GATE, LoopWorld
+from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
+from twin_resources.registry.moves import VersionState
+from twin_resources.storage.state.state_tables import retrainings
+
+
+def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> int:
+    """Bad answers and new posts each day, until an alarm starts a training; how many days.
+
+    Args:
+        became: of its candidate; None: the gate refused it.
+    """
+    stable = world.registry.stable("ada")
+    assert stable is not None
+    for day in range(1, 200):
+        world.bad("ada", 20, version=f"v{stable.version}")
+        world.inputs.datasets["ada"] = f"posts of {world.now.timestamp():.0f}"
+        if not (launches := world.tick(days=1).launches):
+            continue
+        world.launch(launches)
+        checkpoint = f"ada-{len(world.registry.versions('ada')) + 1}"
+        version = world.registry.register(
+            author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="/base",
+            base_gguf="/base.gguf", template="t", dataset_version="posts",
+        ).version  # fmt: skip
+        world.judge("ada", checkpoint, "passed" if became else "failed")
+        world.registry.move(
+            "ada", version, became or "refused", actor="test", reason="test", gate_version=GATE
+        )
+        world.tick()
+        return day
+    raise AssertionError("no alarm started a training in 200 days")
+
+
+@pytest.mark.parametrize("became", [None, "rolled_back", "parked"])
+def test_each_training_in_vain_doubles_the_wait(
+    world: LoopWorld, became: VersionState | None
+) -> None:
+    world.good("ada", 200)
+    first, *later = [train_at_the_next_alarm(world, became) for _ in range(4)]
+    assert first == 1
+    assert later == [7, 14, 28]
+
+
+def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(2)] == [1, 7]
+    train_at_the_next_alarm(world, "stable")
+    assert train_at_the_next_alarm(world, "rolled_back") < 7
+
+
+def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    train_at_the_next_alarm(world, "rolled_back")
+    now = world.now.timestamp()
+    day = (world.now + timedelta(days=7)).date().isoformat()
+    with world.state.reading() as connection:
+        line = waiting_line(connection, "ada", now=now)
+        assert line.startswith("the last training by alarm led to no release")
+        assert f"the next may start on {day}" in line
+        assert waiting_line(connection, "ada", now=now + 8 * 86_400.0) == ""
+
+    world.bad("ada", 60)
+    world.inputs.datasets["ada"] = "still newer posts"
+    held = world.tick(days=1)
+    assert held.launches == ()
+    assert f"the next may start on {day}" in held.messages["ada"]
+    ask_for_retraining(world.state, "ada", asked_by="jo", reason="now", at=now)
+    assert len(tick_requests(world.loop(), now=world.now).launches) == 1
+
+
+def test_a_wait_from_a_clock_that_was_ahead_begins_when_it_is_right(world: LoopWorld) -> None:
+    world.good("ada", 200)
+    train_at_the_next_alarm(world, "rolled_back")
+    with world.state.transaction() as connection:
+        connection.execute(
+            sa.update(retrainings).values(ended_at=world.now.timestamp() + 400 * 86_400.0)
+        )
+    assert train_at_the_next_alarm(world, "rolled_back") in (7, 8)
