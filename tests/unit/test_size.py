@@ -28,6 +28,8 @@ SIZES = Path(__file__).with_name("sizes.toml")
 LONG_FUNCTION = 60  # lines, without its docstring
 WIDE_RECORD = 20  # fields
 FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy", "tests")
+STEP = 50
+COUNTED_BY_LINES = {*FOLDERS, "product", "document_words"}
 BY_STAGE = {"twin_resources", "twin_assets", "deploy"}  # a number for each folder in them
 SETTINGS = {"Settings", "Constants", "Author"}  # their fields have ceilings of their own
 NOT_CODE = {
@@ -36,7 +38,8 @@ NOT_CODE = {
 }  # fmt: skip
 HEAD = """\
 # Ceilings that tests/unit/test_size.py holds. Written by `python -m tests.unit.test_size`.
-# Code lines are those without comments, docstrings and blanks.
+# Code lines are those without comments, docstrings and blanks; lines and words are rounded up to
+# the next fifty, so that not every commit touches this file.
 """
 
 
@@ -165,17 +168,25 @@ def largest() -> list[str]:
     return [f"{number} {name}" for name, number in rows]
 
 
-CEILINGS = tomllib.loads(SIZES.read_text(encoding="utf-8")) if SIZES.exists() else {}
+def ceilings() -> dict[str, dict[str, int]]:
+    """What `sizes.toml` says."""
+    return tomllib.loads(SIZES.read_text(encoding="utf-8"))
+
+
+def rounded(name: str, number: int) -> int:
+    """A ceiling for a number: the next fifty for lines and words, else the number itself."""
+    step = STEP if name in COUNTED_BY_LINES or "/" in name else 1
+    return -(-number // step) * step
 
 
 @pytest.mark.parametrize("table", ["all", "lines"])
 def test_no_ceiling_is_exceeded(table: str) -> None:
-    today, ceilings = sizes()[table], CEILINGS[table]
+    today, held = sizes()[table], ceilings()[table]
 
     above = {
-        name: f"{number}, ceiling {ceilings.get(name, 0)}"
+        name: f"{number}, ceiling {held.get(name, 0)}"
         for name, number in today.items()
-        if number > ceilings.get(name, 0)
+        if number > held.get(name, 0)
     }
     assert above == {}, (
         "make it smaller, or raise the number in tests/unit/sizes.toml and say why in the commit "
@@ -184,11 +195,11 @@ def test_no_ceiling_is_exceeded(table: str) -> None:
 
 
 def test_a_package_that_is_gone_has_no_ceiling() -> None:
-    assert set(CEILINGS["lines"]) <= set(measured().lines)
+    assert set(ceilings()["lines"]) <= set(measured().lines)
 
 
 def test_the_documents_stay_an_evening() -> None:
-    assert CEILINGS["all"]["document_words"] <= 18_000
+    assert ceilings()["all"]["document_words"] <= 18_000
 
 
 def test_code_lines_are_counted_without_comments_and_docstrings() -> None:
@@ -202,5 +213,6 @@ def test_code_lines_are_counted_without_comments_and_docstrings() -> None:
 if __name__ == "__main__":
     text = HEAD
     for name, rows in sizes().items():
-        text += f"\n[{name}]\n" + "".join(f'"{key}" = {value}\n' for key, value in rows.items())
+        lines = [f'"{key}" = {rounded(key, value)}\n' for key, value in rows.items()]
+        text += f"\n[{name}]\n" + "".join(lines)
     SIZES.write_text(text, encoding="utf-8")
