@@ -1,4 +1,4 @@
-"""The one place that sees all three floors: assets, checks, resources, jobs, sensors.
+"""Every definition of the code location: assets, checks, resources, jobs, sensors.
 
 Belongs here: `build_defs` and the list of modules that make the graph. Does not belong here: any
 asset, resource or job; `build_defs(resources=…)` is the seam by which a test replaces a resource.

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.fixed_answers import DONE, chunk, event_bytes, stream_end
+from twin_resources.gateway.fixed_answers import chunk, event_bytes, stream_end
 from twin_resources.gateway.idempotency import UNFINISHED, Message, Send
-from twin_resources.gateway.json_answers import refuse
+from twin_resources.gateway.json_answers import broken_off, refuse
 from twin_resources.gateway.request_path import PreparedRequest
 from twin_resources.gateway.request_record import RequestRecord
 
@@ -88,9 +88,8 @@ class EarlyOpening:
 
     async def _end_broken(self, failure: Refused) -> None:
         """The last events of a stream that broke off: what failed, and the mark."""
-        body = event_bytes(failure.body()) + DONE
-        message = {"type": "http.response.body", "body": body, "more_body": False}
-        await self.send(message | {UNFINISHED: True})
+        body = {"type": "http.response.body", "body": broken_off(failure), "more_body": False}
+        await self.send(body | {UNFINISHED: True})
 
     def end(self, log: LogOpening) -> None:
         """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""

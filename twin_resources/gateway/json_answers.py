@@ -44,3 +44,8 @@ async def refuse(send: Send, error: Refused) -> None:
     if error.status == 401:
         headers |= {"www-authenticate": "Bearer"}
     await send_json(send, error.status, error.body(), headers=headers)
+
+
+def broken_off(error: Refused) -> bytes:
+    """The last events of a stream that cannot go on: what failed, and the mark of the end."""
+    return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

@@ -199,6 +199,8 @@ class TwinPlugin(CustomLogger):
             if last is not None:
                 self._end(answering, last)
                 yield _put_twin_field(answering, last)
+            if answering.bought is not None and answering.drawn is None:
+                answering.bought.empty()  # unless its end has come
         finally:
             await self._close(answering, streams)
 
@@ -334,7 +336,12 @@ class TwinPlugin(CustomLogger):
     def _end(self, answering: RequestRecord, response: Any) -> None:
         usage = usage_of(response)
         if answering.bought is not None and answering.drawn is None and not answering.is_over:
-            answering.bought.ended(getattr(response, "usage", None))
+            text = "".join(
+                str(choice.message.content or "")
+                for choice in response.choices
+                if getattr(choice, "message", None) is not None
+            )
+            answering.bought.ended(getattr(response, "usage", None), text)
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
 
 

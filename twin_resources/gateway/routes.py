@@ -29,7 +29,8 @@ from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Message, Send, carried_back, dressed
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.json_answers import refuse, send_json
+from twin_resources.gateway.forced_tools import from_forced_tool
+from twin_resources.gateway.json_answers import broken_off, refuse, send_json
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.other_apis import (
@@ -81,6 +82,8 @@ ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | 
 # After the client has left. LiteLLM ends a whole answer by itself, in milliseconds, and tells its
 # hooks; a stream it ends so only before its first piece.
 WHOLE_ENDS_WITHIN_S, STREAM_ENDS_WITHIN_S = 1.0, 0.1
+# During an answer: who revokes a key wants its streams to end.
+KEY_LOOKED_UP_EVERY_S = 1.0
 # Of 256 KB over any line on which somebody would chat. A body that never ended was held for ever.
 BODY_WITHIN_S = 10.0
 
@@ -200,40 +203,69 @@ class RouteAllowlist:
         """What LiteLLM may see of a body, and for another API's the way back of the answer."""
         body = decode_object(raw)
         carry = CARRIED_ROUTES.get(route)
-        if carry is None:
+        carried = carry(body, self.responses, key.reader) if carry else from_forced_tool(body)
+        if carried is None:
             return admitted(body), None
-        carried = carry(body, self.responses, key.reader)
         return admitted(carried.chat, also_ignored=carried.ignored), carried.back
 
     async def _proxied(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, *, ends_within_s: float
+        self,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        *,
+        ends_within_s: float,
     ) -> None:
-        """Let the proxy answer, and end its work when the client has left.
+        """Let the proxy answer, and end its work when the client has left or its key is revoked.
 
         A stream would be ended only where it sends, and text that a guard holds back is not sent.
+
+        Raises:
+            Refused: 401 the key was revoked before the answer began.
         """
-        left = asyncio.Event()
+        left, begun = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
             left.set()
 
-        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), _giving_way(send)))
+        async def note(message: Message) -> None:
+            begun.set()
+            await send(message)
+
+        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), _giving_way(note)))
         watching = asyncio.ensure_future(watch())
+        revoking = asyncio.ensure_future(self._revocation(_header(scope, b"authorization")))
         try:
-            await asyncio.wait({answer, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if _header(scope, b"idempotency-key"):
+            await asyncio.wait({answer, watching, revoking}, return_when=asyncio.FIRST_COMPLETED)
+            if _header(scope, b"idempotency-key") and not revoking.done():
                 await asyncio.wait({answer})  # whoever asks again gets this very answer
-            elif not answer.done():
+            elif not (answer.done() or revoking.done()):
                 # It has heard it, and ends and logs a whole answer by itself.
                 await asyncio.wait({answer}, timeout=ends_within_s)
         finally:
             watching.cancel()
+            revoking.cancel()
             answer.cancel()  # nothing to one that is done
             await asyncio.wait({answer})
         if not answer.cancelled():
             answer.result()  # its error, if there was one
+        elif revoking.done() and not revoking.cancelled():
+            if not begun.is_set():
+                raise revoking.result()
+            await send({"type": "http.response.body", "body": broken_off(revoking.result())})
+
+    async def _revocation(self, authorization: str) -> Refused:
+        """Wait until the key is no longer known; returns the refusal."""
+        while True:
+            await asyncio.sleep(KEY_LOOKED_UP_EVERY_S)
+            try:
+                await asyncio.to_thread(self.keyring.find, authorization)
+            except Refused as refused:
+                if refused.status == 401:
+                    return refused
 
     async def _body(self, receive: Receive) -> bytes:
         try:
