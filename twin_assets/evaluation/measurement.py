@@ -14,12 +14,19 @@ import polars as pl
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
 from twin_assets.evaluation.gate import decide
-from twin_assets.evaluation.harm import harmful_answers
-from twin_assets.evaluation.likelihood import basics, choices, control, held_out, perplexity
+from twin_assets.evaluation.likelihood import held_out, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import on_topic, recitation, red_team, runner
+from twin_assets.evaluation.measures import (
+    author_control,
+    common_knowledge,
+    general_instructions,
+    on_topic,
+    recitation,
+    red_team,
+    runner,
+)
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
@@ -235,10 +242,10 @@ def _reading(
     if not first:
         reading = replace(
             reading,
-            own=tuple(tokenizing.of(control.own_rows(passages, template))),
-            other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
-            general=tuple(tokenizing.of(basics.rows())),
-            choices=tuple(tokenizing.of(choices.rows())),
+            own=tuple(tokenizing.of(author_control.own_rows(passages, template))),
+            other=tuple(tokenizing.of(author_control.other_rows(passages, hands, template))),
+            general=tuple(tokenizing.of(general_instructions.rows())),
+            choices=tuple(tokenizing.of(common_knowledge.rows())),
         )
     return reading, dict(tokenizing.left_out)
 
@@ -293,7 +300,7 @@ def _scores_of(
             topic = on_topic.topic_of(some, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
                 on_topic.announce_base(scores, some, judges)
-        if harmful_answers.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
+        if red_team.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
             red_team.announce_flags(scores, some, judges)
         return scores
 

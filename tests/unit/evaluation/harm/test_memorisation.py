@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from twin_assets.evaluation.harm.memorisation import (
+from twin_assets.evaluation.measures.recitation import (
     WINDOW_WORDS,
     Recitation,
     TrainingSpans,

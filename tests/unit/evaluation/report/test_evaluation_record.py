@@ -13,7 +13,7 @@ import pytest
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
-from twin_assets.evaluation.likelihood.basics import KindLoss
+from twin_assets.evaluation.measures.general_instructions import KindLoss
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA,
