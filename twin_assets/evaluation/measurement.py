@@ -23,7 +23,6 @@ from twin_assets.evaluation.measures import (
     common_knowledge,
     general_instructions,
     on_topic,
-    recitation,
     red_team,
     runner,
 )
@@ -85,9 +84,6 @@ def measure(
     context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
     with clock.part("scores of answers"):
         measured = runner.take(context, prepared.stage.measures)
-        copies = recitation.copied(
-            context.asked, context.said, context.first, context.training_texts
-        )
     cache.keep(others=first)
     mine = context.read.held_out(question.candidate.name)
     evaluation = Evaluation(
@@ -97,9 +93,6 @@ def measure(
         answer_tokens=sum(mine.tokens) if mine else 0,
         precision=prepared.stored.precision,
         left_out=prepared.left_out,
-        copy_windows=copies.windows,
-        copied_from_training=copies.from_training,
-        copied_from_prompt=copies.from_prompt,
         parity=context.parity.numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused,

@@ -72,7 +72,7 @@ def told(answer: str, folder: Path) -> dict[str, object]:
     """Claims, report, metadata and checks of its evaluation, stored and read back."""
     evaluation = Evaluation(
         "c" * 64, "r" * 64, measured(answer), answer_tokens=0, precision="fp32", left_out={},
-        copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
+        parity={}, seconds={},
     )  # fmt: skip
     path = folder / "evaluation.json"
     write_evaluation(path, evaluation)

@@ -256,6 +256,17 @@ def test_a_first_verdict_asks_the_base_where_the_candidate_is_off_its_topic(
     assert len(refused.prompts.held_out) < len(prompts.held_out)
 
 
+def test_a_first_verdict_without_any_sample_asks_nobody(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    candidate, base = Model(), Model()
+
+    said = first_asked(asked_of(samples.head(0), questions=40), judges, candidate, base)
+
+    assert (candidate.started, base.started) == ([], [])
+    assert said.answers.candidate == {}
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_a_candidate_that_the_red_team_refuses_is_asked_for_the_report_alone(
     samples: pl.DataFrame, judges: Judges, first: bool

@@ -1,15 +1,15 @@
-"""How much of what a model says is copied word for word.
+"""How many answers recite a longer passage of the training texts, word for word.
 
-Belongs here: the share of word windows of the answers that stand in the training texts, and the
-share of answers that recite a longer passage of them; when enough answers were given; the claim.
+Belongs here: what a recited span is, which answers are looked through, when enough answers were
+given, the claim.
 Does not belong here: asking the model (`served_model.py`), planted strings (`canary_exposure.py`).
 
-A window that also stands in the prompt counts apart: quoting a retrieved passage is what the
-prompt asks for, reciting a training text that is not in front of the model is memorisation. Nor is
-it when the answer marks it as a quotation.
+A span that also stands in the prompt does not count: quoting a retrieved passage is what the prompt
+asks for, reciting a training text that is not in front of the model is memorisation. Nor does it
+when the answer marks it as a quotation.
 Method: verbatim overlap as in Carlini et al., "Quantifying Memorization Across Neural Language
-Models" (https://arxiv.org/abs/2202.07646), who count 50 tokens: on runs of 8 words, and, as a span
-that nobody writes twice by chance, on 50 characters.
+Models" (https://arxiv.org/abs/2202.07646), who count 50 tokens: here on 50 characters, a span that
+nobody writes twice by chance.
 """
 # pyright: strict
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
@@ -31,7 +31,6 @@ from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.rates import Rate, rate, written
 
-WINDOW_WORDS = 8
 CLAIM = "recites_no_training_text"
 SPAN_CHARACTERS = 50
 # A span of so many characters holds one whole block of each text, wherever the block begins.
@@ -44,55 +43,6 @@ _QUOTED = re.compile(
     re.MULTILINE,
 )
 _APOSTROPHES = str.maketrans("’‘‛`´", "'''''")
-
-
-@dataclass(frozen=True)
-class CopyRate:
-    """Shares of the windows of all answers.
-
-    Attributes:
-        windows: how many runs of `WINDOW_WORDS` words the answers have.
-        from_training: share found in the training texts and not in the answer's own prompt.
-        from_prompt: share found in the answer's own prompt.
-    """
-
-    windows: int
-    from_training: float
-    from_prompt: float
-
-
-def verbatim_copy_rate(
-    answers: Sequence[str], prompts: Sequence[str], training_texts: Iterable[str]
-) -> CopyRate:
-    """Measure what is copied.
-
-    Args:
-        answers, prompts: the same length; a prompt is everything that the model was shown.
-        training_texts: the answers that it was trained on.
-
-    Returns:
-        Rates of 0 when no answer has a window.
-    """
-    trained = {window for text in training_texts for window in windows(text)}
-    total = from_training = from_prompt = 0
-    for answer, prompt in zip(answers, prompts, strict=True):
-        shown = set(windows(prompt))
-        for window in windows(answer):
-            total += 1
-            if window in shown:
-                from_prompt += 1
-            elif window in trained:
-                from_training += 1
-    if not total:
-        return CopyRate(0, 0.0, 0.0)
-    return CopyRate(total, from_training / total, from_prompt / total)
-
-
-def windows(text: str) -> Iterator[tuple[str, ...]]:
-    """Every run of `WINDOW_WORDS` words, case folded, punctuation left out."""
-    words = [word.casefold() for word in _WORD.findall(text)]
-    for start in range(len(words) - WINDOW_WORDS + 1):
-        yield tuple(words[start : start + WINDOW_WORDS])
 
 
 @dataclass(frozen=True)
@@ -237,17 +187,6 @@ def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         for place in range(0, len(text) - BLOCK + 1, BLOCK):
             blocks[text[place : place + BLOCK]].append((number, place))
     return dict(blocks)
-
-
-def copied(
-    prompt_set: PromptSet,
-    answers: PromptAnswers,
-    parity: CandidateAnswers,
-    training_texts: Sequence[str],
-) -> CopyRate:
-    """Shares of all that the candidate said that stand in its training texts or its prompt."""
-    texts, prompts = _everything(prompt_set, answers, parity)
-    return verbatim_copy_rate(texts, prompts, training_texts)
 
 
 def recited(
