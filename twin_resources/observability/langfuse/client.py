@@ -13,14 +13,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
-
-import httpx
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import Settings, load_secrets
+
+if TYPE_CHECKING:
+    import httpx
 
 ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
 SCORE_GROUPS = "core,details,subject,annotation"
@@ -57,6 +58,8 @@ class LangfuseClient:
         timeout_s: float = 20.0,
         http: httpx.Client | None = None,
     ) -> None:
+        import httpx
+
         self.host = host.rstrip("/")
         self._http = http or httpx.Client(
             base_url=self.host,
@@ -329,6 +332,8 @@ class LangfuseClient:
         return cast(list[dict[str, Any]], rows)
 
     def _call(self, method: str, path: str, *, tried: str, **request: Any) -> dict[str, Any]:
+        import httpx
+
         try:
             response = self._http.request(method, path, **request)
         except httpx.HTTPError as error:
