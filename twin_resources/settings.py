@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
     kept_answers: int = Field(default=40, ge=0, le=1_000)
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
-    alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
+    alarm_rate: float = 0.05  # α: its probability, as far as the assumption holds
     margin: float = 0.1  # ε: by how much a new version may be worse than the best one
     # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
     trial_prompts: int = 300
