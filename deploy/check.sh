@@ -7,6 +7,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 
 case " $* " in *" --help "*) exec "$python" -I "$root/deploy/checkout/check.py" --help ;; esac
 "$python" -I "$root/deploy/twin_cli/preflight.py" --check
-"$python" -I "$root/deploy/checkout/installation.py" dev aws ray bench clients formats
-"$python" -I "$root/deploy/checkout/browser.py" "$@"
+bash "$root/deploy/browser.sh" "$@"
+bash "$root/deploy/install.sh" dev,aws,ray,bench,clients,formats
 exec "$root/.venv/bin/twin" check "$@"

@@ -1,5 +1,4 @@
-# Sourced by up.sh and check.sh: a Python that fits, a look at the machine, the environment.
-# Nothing is decided here: preflight.py and installation.py decide, and are tested.
+# Sourced by up.sh, check.sh and install.sh: the folder of the project and a Python that fits.
 
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 

@@ -9,6 +9,6 @@ answer=0
 case $answer in 0) ;; 64) exit 0 ;; *) exit "$answer" ;; esac # 64: --help
 
 "$python" -I "$root/deploy/twin_cli/preflight.py" "$@"
-"$python" -I "$root/deploy/checkout/installation.py"
+bash "$root/deploy/install.sh"
 export TWIN_PREFLIGHT_SHOWN=1 # `twin up` looks again and prints only what would stop it
 exec "$root/.venv/bin/twin" up "$@"

@@ -1,4 +1,4 @@
-"""What deploy/docs/command.md says of each command's JSON, for tests of the commands.
+"""What deploy/docs/json.md says of each command's JSON, for tests of the commands.
 
 Belongs here: reading the examples there. Does not belong here: what a command prints.
 """
@@ -11,12 +11,12 @@ from typing import Any
 
 from tests.conftest import ROOT
 
-PAGE = ROOT / "deploy" / "docs" / "command.md"
+PAGE = ROOT / "deploy" / "docs" / "json.md"
 
 
 def documented(command: str) -> dict[str, Any]:
     """The example under the heading that begins with `twin <command>`."""
-    pattern = rf"^### `twin {re.escape(command)}[^`]*`\n\n```json\n(.*?)^```$"
+    pattern = rf"^## `twin {re.escape(command)}[^`]*`\n\n```json\n(.*?)^```$"
     found = re.search(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert found is not None, f"{PAGE} has no JSON of `twin {command}`"
     return json.loads(found[1])

@@ -1,7 +1,7 @@
 """Files of a home that are nobody else's: readable by their owner only, whoever made the home.
 
 Belongs here: modes, of what is made and of what is there. Does not belong here: which files hold
-what, replacing a file's text (`processes/endpoints.write_private`).
+what, replacing a file's text (`atomic_writes.py`).
 
 A file that is made with the shell's usual mask is readable by every user of the machine. State and
 logs hold readers' questions, and SQLite gives `-wal` and `-shm` the mode of their database.

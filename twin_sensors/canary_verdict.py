@@ -2,7 +2,7 @@
 
 Belongs here: the shell between Dagster and `release_tick.watch`.
 Does not belong here: folding, deciding, moving (`twin_resources/quality/release`).
-Method: deploy/docs/architecture.md, The loop.
+Method: deploy/docs/loop-explained.md.
 
 The gate's version belongs to the assets, which this floor does not import: `build` is given it.
 """

@@ -9,12 +9,9 @@ the descriptions are.
 
 from __future__ import annotations
 
-import ast
 import inspect
-import io
 import re
 import sys
-import tokenize
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -53,8 +50,8 @@ _OTHERS: Mapping[str, str] = {
 _ABOVE = """\
 # Settings
 
-Made from the code by `python deploy/checkout/settings_document.py`; a test fails when this page is
-older than the code, so change the comments there and run it.
+*Reference.* Made from the code by `python deploy/checkout/settings_document.py`. A test fails when
+this page is older than the code, so change the comments there and run it.
 
 Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the
 stack after a change (`twin stop`, `twin up`). All have a default that runs on one machine without
@@ -134,30 +131,14 @@ def _author_settings() -> list[tuple[str, ...]]:
 
 def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
     """Field → the comment lines right above it, and the one behind it."""
-    held: dict[int, str] = {}
-    alone: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            held[token.start[0]] = token.string.removeprefix("#").strip()
-            if token.line.lstrip().startswith("#"):
-                alone.add(token.start[0])
-    [body] = [
-        node.body
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.ClassDef) and node.name == class_name
-    ]
     comments: dict[str, str] = {}
-    for node in body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            above: list[str] = []
-            line = node.lineno - 1
-            while line in alone:
-                above.insert(0, held[line])
-                line -= 1
-            behind = [
-                held[at] for at in range(node.lineno, (node.end_lineno or 0) + 1) if at in held
-            ]
-            comments[node.target.id] = " ".join([*above, *behind])
+    words: list[str] = []
+    for line in source.partition(f"class {class_name}")[2].splitlines()[1:]:
+        alone = re.match(r"    # ?(.*)", line)
+        field = re.match(r"    (\w+): [^#]*(?:# ?(.*))?$", line)
+        if field:
+            comments[field[1]] = " ".join([*words, *filter(None, [field[2]])])
+        words = [*words, alone[1]] if alone else []
     return comments
 
 

@@ -12,47 +12,23 @@ from typing import Annotated
 import typer
 
 from twin_cli import completion
-from twin_cli.arguments import (
-    ASK,
-    AuthorName,
-    Home,
-    Json,
-    ModelName,
-    console,
-    example,
-    say,
-    settings_of,
-)
+from twin_cli.arguments import ASK, AuthorName, ModelName, commands_of
 
 commands = typer.Typer()
+command = commands_of(commands, ASK)
 
 
-@commands.command(rich_help_panel=ASK, epilog=example('twin ask "How do I carry a clock?"'))
+@command("questions.run_ask", 'twin ask "How do I carry a clock?"', json=True)
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     author: AuthorName = "",
     model: ModelName = "",
     stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Ask the twin; prints answer, sources, cost and trace id."""
-    from twin_cli.commands.ask_command import run_ask
-
-    return run_ask(
-        settings_of(home),
-        question,
-        author=author,
-        model=model,
-        stream=stream,
-        as_json=as_json,
-        console=console(),
-    )
 
 
-@commands.command(
-    rich_help_panel=ASK, epilog=example("twin batch questions.jsonl --out answers.jsonl")
-)
+@command("questions.run_batch", "twin batch questions.jsonl --out answers.jsonl", json=True)
 def batch(
     questions: Annotated[
         Path, typer.Argument(help='A .jsonl file of {"question": "…"} a line, or .parquet.')
@@ -61,54 +37,33 @@ def batch(
     author: AuthorName = "",
     model: ModelName = "",
     width: Annotated[int, typer.Option("--width", min=1, max=64, help="So many at once.")] = 2,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Answer a file of questions; what is interrupted goes on by the same command."""
-    from twin_cli.commands.batch import run_batch
-
-    return run_batch(
-        settings_of(home),
-        questions,
-        out,
-        author=author,
-        model=model,
-        width=width,
-        as_json=as_json,
-        console=console(),
-    )
 
 
-@commands.command(rich_help_panel=ASK, epilog=example("twin chat"))
+@command("opening.run_chat", "twin chat")
 def chat(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open it in this machine's browser.")
     ] = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """A page to talk to the twin: prints a link that opens it once."""
-    from twin_cli.commands.chatting import run_chat
-
-    return run_chat(settings_of(home), open_browser=open_browser, log=say)
 
 
-@commands.command(name="open", rich_help_panel=ASK, epilog=example("twin open traces"))
+@command("opening.run_open", "twin open traces", name="open")
 def open_(
     page: Annotated[
         str,
         typer.Argument(help="chat, traces or dagster.", autocompletion=completion.pages),
     ] = "chat",
-    home: Home = None,
-) -> int:
+) -> None:
     """Open a page in the browser, or print the link where there is no screen."""
-    from twin_cli.commands.opening import run_open
-
-    return run_open(settings_of(home), page, log=say)
 
 
-@commands.command(
-    rich_help_panel=ASK,
-    epilog=example('twin feedback TRACE_ID --down --edit "On its back, without the pendulum."'),
+@command(
+    "answer_history.run_feedback",
+    'twin feedback TRACE_ID --down --edit "On its back, without the pendulum."',
+    json=True,
 )
 def feedback(
     trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
@@ -118,25 +73,11 @@ def feedback(
         float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
     ] = None,
     edit: Annotated[str, typer.Option("--edit", help="How it should have been.")] = "",
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Say what you think of an answer; a later vote replaces the earlier one."""
-    from twin_cli.commands.feedback_command import run_feedback
-
-    return run_feedback(
-        settings_of(home),
-        trace_id,
-        up=up,
-        down=down,
-        score=score,
-        edit=edit,
-        as_json=as_json,
-        console=console(),
-    )
 
 
-@commands.command(rich_help_panel=ASK, epilog=example('twin traces --score "thumbs<0.5"'))
+@command("answer_history.run_traces", 'twin traces --score "thumbs<0.5"', json=True)
 def traces(
     author: AuthorName = "",
     version: Annotated[
@@ -147,33 +88,16 @@ def traces(
         str, typer.Option("--score", help='A score that they have: thumbs, or "support<0.3".')
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """The newest answers, with what was said of them; every author's without --author."""
-    from twin_cli.commands.subject import choose_author
-    from twin_cli.commands.traces_command import run_traces
-
-    settings = settings_of(home)
-    return run_traces(
-        settings,
-        author=choose_author(settings, author).slug if author else "",
-        version=version,
-        route=route,
-        score=score,
-        limit=limit,
-        as_json=as_json,
-        console=console(),
-    )
 
 
-@commands.command(rich_help_panel=ASK, epilog=example("twin explain TRACE_ID"))
+@command("answer_history.run_explain", "twin explain TRACE_ID", json=True)
 def explain(
     trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+    stages: Annotated[
+        bool,
+        typer.Option("--stages", help="Print what each stage of the request took and changed."),
+    ] = False,
+) -> None:
     """Answer → model → checkpoint → dataset → chunks → posts."""
-    from twin_cli.commands.explain import run_explain
-
-    return run_explain(settings_of(home), trace_id, as_json=as_json, console=console())

@@ -6,8 +6,11 @@ command.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -54,6 +57,62 @@ def example(command: str) -> str:
     return f"Example: {command}"
 
 
+Declare = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Declare]:
+    """A decorator for the commands of a group: the function has their arguments and their help.
+
+    Args:
+        panel: of `twin --help`.
+    """
+
+    def command(runs: str, typed: str, *, name: str | None = None, json: bool = False) -> Declare:
+        """What `module.function` of `twin_cli.commands` does, imported when it is typed.
+
+        Args:
+            runs: is given the settings, the arguments by name, and of `OFFERED` what it takes; it
+                returns the exit code.
+            typed: an example. json: whether there is `--json`.
+        """
+
+        def declare(function: Callable[..., None]) -> Callable[..., None]:
+            def call(home: Path | None = None, **values: Any) -> int:
+                run = function_of(runs)
+                takes = inspect.signature(run).parameters
+                offered = {one: make() for one, make in OFFERED.items() if one in takes}
+                return run(settings_of(home), **values, **offered)
+
+            own = inspect.signature(function, eval_str=True)
+            shared = [("as_json", Json, False)] * json + [("home", Home, None)]
+            kind = inspect.Parameter.KEYWORD_ONLY
+            parameters = [
+                *own.parameters.values(),
+                *(inspect.Parameter(n, kind, default=at, annotation=of) for n, of, at in shared),
+            ]
+            called: Any = call
+            called.__signature__ = own.replace(parameters=parameters)
+            called.__annotations__ = {one.name: one.annotation for one in parameters}
+            called.__name__, called.__doc__ = function.__name__, function.__doc__
+            DECLARED[runs] = {one.name for one in parameters} - {"home"}
+            app.command(name, rich_help_panel=panel, epilog=example(typed))(called)
+            return function
+
+        return declare
+
+    return command
+
+
+DECLARED: dict[str, set[str]] = {}
+"""`module.function` → the arguments that it is given."""
+
+
+def function_of(runs: str) -> Callable[..., int]:
+    """A function of `twin_cli.commands`, by module and name."""
+    module, _, name = runs.rpartition(".")
+    return getattr(import_module(f"twin_cli.commands.{module}"), name)
+
+
 def settings_of(home: Path | None) -> Settings:
     """The settings of this home, with the ports of the stack that runs in it."""
     from twin_resources.processes.stack import chosen_settings
@@ -72,3 +131,22 @@ def console() -> Console:
 def say(text: str, *, to_error: bool = False) -> None:
     """Print a line of plain text."""
     typer.echo(text, err=to_error)
+
+
+def write(text: str) -> None:
+    """Print text as it stands."""
+    typer.echo(text, nl=False)
+
+
+def _stage_clock() -> Any:
+    from twin_cli.commands.clock import StageClock
+
+    return StageClock()
+
+
+OFFERED: dict[str, Callable[[], Any]] = {
+    "console": console,
+    "clock": _stage_clock,
+    "log": lambda: say,
+    "write": lambda: write,
+}

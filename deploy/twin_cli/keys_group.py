@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from twin_cli import completion
-from twin_cli.arguments import OPERATE, Home, Json, console, example, settings_of
+from twin_cli.arguments import OPERATE, commands_of, example
 
 commands = typer.Typer()
 group = typer.Typer(
@@ -20,18 +20,18 @@ group = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
+command = commands_of(group)
 Label = Annotated[str, typer.Argument(help="A name for people, as `twin keys list` shows it.")]
 
 
-@group.command(
-    epilog=example(
-        'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
-        "--per-minute 60"
-    )
+@command(
+    "keys_command.run_add",
+    'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 --per-minute 60',
+    json=True,
 )
 def add(
     label: Label,
-    author: Annotated[
+    authors: Annotated[
         list[str],
         typer.Option(
             "--author",
@@ -46,7 +46,7 @@ def add(
             help="site: has readers of its own and names them (user); author: its edits may train.",
         ),
     ] = "reader",
-    alias: Annotated[
+    aliases: Annotated[
         list[str] | None,
         typer.Option(
             "--alias",
@@ -63,45 +63,20 @@ def add(
         float | None,
         typer.Option("--usd-per-day", min=0, help="For paid answers, US dollars a UTC day."),
     ] = None,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Make a key and print it, once; without a limit none is held."""
-    from twin_cli.commands.keys_command import run_add
-
-    return run_add(
-        settings_of(home),
-        label,
-        authors=author,
-        role=role,
-        aliases=alias or (),
-        per_minute=per_minute,
-        at_once=at_once,
-        usd_per_day=usd_per_day,
-        as_json=as_json,
-        console=console(),
-    )
 
 
-@group.command(name="list", epilog=example("twin keys list"))
-def list_(as_json: Json = False, home: Home = None) -> int:
+@command("keys_command.run_list", "twin keys list", name="list", json=True)
+def list_() -> None:
     """The keys in use with their limits, without the keys themselves."""
-    from twin_cli.commands.keys_command import run_list
-
-    return run_list(settings_of(home), as_json=as_json, console=console())
 
 
-@group.command(epilog=example('twin keys revoke "my site"'))
-def revoke(label: Label, as_json: Json = False, home: Home = None) -> int:
+@command("keys_command.run_revoke", 'twin keys revoke "my site"', json=True)
+def revoke(label: Label) -> None:
     """End a key: it is refused within a second."""
-    from twin_cli.commands.keys_command import run_revoke
-
-    return run_revoke(settings_of(home), label, as_json=as_json, console=console())
 
 
-@group.command(epilog=example("twin keys usage"))
-def usage(as_json: Json = False, home: Home = None) -> int:
+@command("keys_command.run_usage", "twin keys usage", json=True)
+def usage() -> None:
     """What each key, the teacher, judges and labels spent today and this month."""
-    from twin_cli.commands.keys_command import run_usage
-
-    return run_usage(settings_of(home), as_json=as_json, console=console())

@@ -12,15 +12,17 @@ from typing import Annotated
 import typer
 
 from twin_cli import completion
-from twin_cli.arguments import POSTS, AuthorName, Home, Include, Json, console, example, settings_of
+from twin_cli.arguments import POSTS, AuthorName, Include, commands_of
 
 commands = typer.Typer()
+command = commands_of(commands, POSTS)
 
 
-@commands.command(
+@command(
+    "posts.run_import",
+    'twin import path/to/posts --author "First Last" --dry-run',
     name="import",
-    rich_help_panel=POSTS,
-    epilog=example('twin import path/to/posts --author "First Last" --dry-run'),
+    json=True,
 )
 def import_(
     path: Annotated[
@@ -32,26 +34,11 @@ def import_(
     author: AuthorName = "",
     include: Include = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Import new, edited and deleted posts; retrains nothing."""
-    from twin_cli.commands.import_command import run_import
-
-    return run_import(
-        settings_of(home),
-        path,
-        author=author,
-        dry_run=dry_run,
-        as_json=as_json,
-        include=include or (),
-    )
 
 
-@commands.command(
-    rich_help_panel=POSTS,
-    epilog=example("twin forget --post 2014-03-02-clock.md --dry-run"),
-)
+@command("posts.run_forget", "twin forget --post 2014-03-02-clock.md --dry-run", json=True)
 def forget(
     post: Annotated[
         str,
@@ -71,18 +58,5 @@ def forget(
         str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say where it is.")] = False,
-    as_json: Json = False,
-    home: Home = None,
-) -> int:
+) -> None:
     """Remove a post, an author or a reader from everything; leaves a certificate of hashes."""
-    from twin_cli.commands.forget_command import run_forget
-
-    return run_forget(
-        settings_of(home),
-        post=post,
-        author=author,
-        reader=reader,
-        dry_run=dry_run,
-        as_json=as_json,
-        console=console(),
-    )

@@ -2,7 +2,7 @@
 
 Belongs here: looking: system, Python, compiler, memory, disk, ports, GPU.
 Does not belong here: what a model needs (`model_fit.py`), what a first run takes (`forecast.py`),
-installing (`installation.py`), any import outside the standard library, and syntax newer than
+installing (`deploy/install.sh`), any import outside the standard library, and syntax newer than
 Python 3.9: whoever has a Python that is too old must be told so, not met with a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
@@ -352,7 +352,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     """Everything that is looked at, as one dict (what `--json` prints).
 
     Args:
-        installed: the packages are there; None: as the stamp of `installation.py` says.
+        installed: the packages are there; None: as the stamp of `deploy/install.sh` says.
     """
     started = time.monotonic()
     home = Path(options.home).expanduser()

@@ -13,51 +13,29 @@ from typing import Annotated
 import typer
 
 from twin_cli import completion
-from twin_cli.arguments import (
-    VERSIONS,
-    AuthorName,
-    Home,
-    Json,
-    Reason,
-    console,
-    example,
-    settings_of,
-)
+from twin_cli.arguments import VERSIONS, AuthorName, Reason, commands_of
 
 commands = typer.Typer()
+command = commands_of(commands, VERSIONS)
 
 
-@commands.command(rich_help_panel=VERSIONS, epilog=example("twin versions"))
-def versions(author: AuthorName = "", as_json: Json = False, home: Home = None) -> int:
+@command("versions.run_versions", "twin versions", json=True)
+def versions(author: AuthorName = "") -> None:
     """The author's model versions, with verdicts and moves."""
-    from twin_cli.commands.releases import run_versions
-
-    return run_versions(settings_of(home), author=author, as_json=as_json, console=console())
 
 
-@commands.command(
-    rich_help_panel=VERSIONS, epilog=example('twin retrain --reason "forty new posts"')
-)
+@command("retrain_command.run_retrain", 'twin retrain --reason "forty new posts"')
 def retrain(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     wait: Annotated[
         bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
     ] = False,
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """Train anew from the posts as they are now; refuses while a training is in flight."""
-    from twin_cli.commands.clock import StageClock
-    from twin_cli.commands.retrain_command import run_retrain
-
-    return run_retrain(
-        settings_of(home), author=author, reason=reason, wait=wait, clock=StageClock()
-    )
 
 
-@commands.command(
-    rich_help_panel=VERSIONS, epilog=example('twin rollback --reason "it repeats itself"')
-)
+@command("versions.run_rollback", 'twin rollback --reason "it repeats itself"')
 def rollback(
     version: Annotated[
         str,
@@ -67,17 +45,11 @@ def rollback(
     ] = "",
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """Bring a retired version back."""
-    from twin_cli.commands.releases import run_rollback
-
-    return run_rollback(settings_of(home), version, author=author, reason=reason, console=console())
 
 
-@commands.command(
-    rich_help_panel=VERSIONS, epilog=example('twin release v2 --reason "I have read fifty answers"')
-)
+@command("versions.run_release", 'twin release v2 --reason "I have read fifty answers"')
 def release(
     version: Annotated[
         str,
@@ -88,31 +60,23 @@ def release(
     ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """Release a version by hand that the gate refused; it is marked as forced."""
-    from twin_cli.commands.releases import run_release
-
-    return run_release(settings_of(home), version, author=author, reason=reason, console=console())
 
 
-@commands.command(
-    "lower-floor",
-    rich_help_panel=VERSIONS,
-    epilog=example('twin lower-floor --reason "a class of students reads it now"'),
+@command(
+    "lower_floor_command.run_lower_floor",
+    'twin lower-floor --reason "a class of students reads it now"',
+    name="lower-floor",
 )
 def lower_floor(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """Judge quality anew from here on: readers or judge have changed, and the model has not."""
-    from twin_cli.commands.lower_floor_command import run_lower_floor
-
-    return run_lower_floor(settings_of(home), author=author, reason=reason, console=console())
 
 
-@commands.command(rich_help_panel=VERSIONS, epilog=example("twin export v2 --format gguf"))
+@command("versions.run_export", "twin export v2 --format gguf", json=True)
 def export(
     version: Annotated[
         str,
@@ -133,21 +97,6 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare it with the checkpoint.")
     ] = True,
-    as_json: Json = False,
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """A version's weights for vLLM, transformers or llama.cpp, proved equal to what was trained."""
-    from twin_cli.commands.export_command import run_export
-
-    return run_export(
-        settings_of(home),
-        version,
-        author=author,
-        wanted=wanted,
-        into=into,
-        dtype=dtype,
-        verify=verify,
-        as_json=as_json,
-        console=console(),
-    )

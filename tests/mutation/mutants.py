@@ -41,7 +41,7 @@ AREAS = {
         "graph/erasure/test_job_and_command.py",
     ),
     "gate": (
-        "twin_assets/evaluation/{gate,judgement,*until_decided,statistics/*}.py",
+        "twin_assets/evaluation/{gate,judgement,sequential_plan,statistics/*}.py",
         "unit/evaluation/{test_*,statistics/test_*,other_authors/test_*}.py",
     ),
     "registry": (
@@ -64,7 +64,7 @@ AREAS = {
         "unit/statistics/test_{detector,watch,false_alarms}.py",
     ),
 }
-"""What decides. The gate's first part, forked ranks and Ray need a model server, a training or a
+"""What decides. The gate's measuring, forked ranks and Ray need a model server, a training or a
 cluster, and are tested live alone."""
 SWAPS: dict[type, type] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from twin_cli.commands.chatting import ready_page
+from twin_cli.commands.opening import ready_page
 from twin_cli.commands.services import stack_in_use
 
 from twin_resources.errors import TwinError

@@ -28,6 +28,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.simulated_provider.provider_answers import (
@@ -40,6 +41,8 @@ from tests.simulated_provider.provider_answers import (
 )
 
 _HANG_S = 30.0
+RETRY_AFTER_S = 7  # said with a 429
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class PaidProvider(ProviderAnswers):
@@ -107,7 +110,12 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(draw.expovariate(1 / behaviour.latency_s) if behaviour.latency_s else 0.0)
         if fails in {"429", "500"}:
             provider.bill.charge(behaviour, fails, prompt=0, answer=0)
-            self._json(int(fails), _error("try again later"))
+            limited = fails == "429"
+            self._json(
+                int(fails),
+                _error("try again later", code="rate_limit_exceeded" if limited else None),
+                headers={"retry-after": str(RETRY_AFTER_S)} if limited else {},
+            )
             return
         words, length, finish = provider.write(body, fails, draw)
         if body.get("stream"):
@@ -179,17 +187,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def _json(self, status: int, document: Mapping[str, Any]) -> None:
+    def _json(
+        self, status: int, document: Mapping[str, Any], *, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         body = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
 
-def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "provider_error", "param": None, "code": None}}
+def _error(message: str, *, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "provider_error", "param": None, "code": code}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

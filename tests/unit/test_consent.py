@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli.commands.asking_consent import at_a_terminal, with_consent
 from twin_cli.commands.subject import AuthorToServe, sample_folder
+from twin_cli.commands.terminal_questions import at_a_terminal, with_consent
 
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consented_on, what_is_missing

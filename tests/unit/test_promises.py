@@ -11,18 +11,14 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "deploy" / "docs" / "promises.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (?!the README|---)(.+?) \| (`tests/.+) \|$", PAGE, re.MULTILINE)
+NAMED = re.findall(r"\| (`tests/.+) \|$", PAGE, re.MULTILINE)
+ROWS = re.findall(r"^\| ([^|]+?) \| `tests/.+ \|$", PAGE, re.MULTILINE)
 PROMISES = re.compile(
     r"\b(never|always|nothing|nobody|only|every|everything|each|at most|exactly|must|verified"
     r"|proved|erased|replaced|word for word|stay out|kept to|at any point|real)\b",
     re.IGNORECASE,
 )
-NONE = (
-    "Of 100 natural questions to five authors that nothing was tuned on",  # a measurement
-    "each score is a reader of its own",  # says what is staged
-    "the training on shuffled answers that is forced past the gate",
-    "a real Langfuse",
-)
+NONE = ("Each promise above names its tests",)  # says where they stand
 
 
 def _plain(text: str) -> str:
@@ -37,10 +33,10 @@ def _sentences() -> list[str]:
 
 
 def test_a_sentence_that_promises_is_in_the_table() -> None:
-    promised = [_plain(quoted) for quoted, _ in ROWS]
+    promised = [_plain(quoted) for quoted in ROWS]
     sentences = [one for one in _sentences() if PROMISES.search(one)]
 
-    assert len(sentences) > 20
+    assert len(sentences) > 5
     unproved = [
         one
         for one in sentences
@@ -50,12 +46,12 @@ def test_a_sentence_that_promises_is_in_the_table() -> None:
     assert unproved == []
 
 
-@pytest.mark.parametrize("quoted", [quoted for quoted, _ in ROWS])
+@pytest.mark.parametrize("quoted", ROWS)
 def test_the_readme_still_says_it(quoted: str) -> None:
     assert _plain(quoted) in _plain(README)
 
 
-@pytest.mark.parametrize("named", [named for _, named in ROWS])
+@pytest.mark.parametrize("named", NAMED)
 def test_the_tests_that_a_promise_names_are_there(named: str) -> None:
     file = ""
     for one in re.findall(r"`([^`]*)`", named):

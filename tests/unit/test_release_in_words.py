@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.ask_command import release_text
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.presentation import versions_table
+from twin_cli.commands.questions import release_text
 
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
 SCHEMA = 4  # 4: rows as JSON
@@ -224,9 +224,4 @@ def write_json(
     path: Path, document: dict[str, Any] | list[Mapping[str, Any]], *, indent: int | None = 2
 ) -> None:
     """Write a file that is complete whenever it exists; two ranks may write it at once."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(document, indent=indent, sort_keys=True) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())  # else a power failure leaves an empty file of this name
-    partial.replace(path)
+    replace_file(path, json.dumps(document, indent=indent, sort_keys=True) + "\n")

@@ -3,10 +3,10 @@
 Belongs here: the asset and its checks.
 Does not belong here: what is done (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
-A first model is released by the gate's first part (`first_part.py`), so that nobody waits for what
-cannot harm. Here everything is asked and decided: a failed check does not stop the run, it takes
-the release back (stable → refused, with its reason in the history and a notice). Where the whole
-gate was decided before the release there is nothing left to do.
+A first model is released by a first verdict (`sequential_plan.FIRST`), so that nobody waits for
+what cannot harm. Here everything is asked and decided. A failed check does not stop the run, it
+takes the release back (stable → refused, with its reason in the history and a notice). Where the
+whole gate was decided before the release there is nothing left to do.
 """
 
 import dagster as dg

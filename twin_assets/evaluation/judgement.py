@@ -1,14 +1,14 @@
 """Judging a candidate: measured once, decided by the gate, the verdict stored by its hash.
 
-Belongs here: finding the candidate and what it is compared with, which part of the gate it needs,
-the stored evaluation, the verdict, the refusal and the taking back in the registry.
-Does not belong here: measuring (`measurement.py`, `first_part.py`), deciding (`gate.py`),
-releasing, Dagster.
+Belongs here: finding the candidate and what it is compared with, how far the plan goes, the stored
+evaluation, the verdict, the refusal and the taking back in the registry.
+Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
 
-A verdict is of a checkpoint and a version of the gate; its claims tell whether it is of the whole
-gate or of the first part (`gate.is_whole`). The newest one counts. With a stable version to beat
-the whole gate is decided at once; without one the first part releases, and `complete_evaluation`
-takes the release back where the whole one does not pass.
+A verdict is of a checkpoint and a version of the gate; its claims tell whether it is a first one or
+of the whole gate (`gate.is_whole`). The newest one counts. With a stable version to beat the whole
+gate is decided at once; without one a first verdict releases, and `complete_evaluation` takes the
+release back where the whole gate does not pass. Both are one record: that of the whole gate
+replaces the first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import weights_of
-from twin_assets.evaluation import first_part
 from twin_assets.evaluation.best_released import best_released
 from twin_assets.evaluation.evaluation_spec import (
     EvaluatedModel,
@@ -38,11 +37,8 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.judged.calibrated_judges import (
-    calibrated,
-    calibrated_topic,
-)
-from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of
+from twin_assets.evaluation.judged.calibrated_judges import calibrated
+from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of, topic_material
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
@@ -57,6 +53,8 @@ from twin_resources.models.model_fit import parameters_of
 from twin_resources.models.serving.served_model import Serve
 from twin_resources.quality.judges.named import NO_JUDGES, NamedJudges
 from twin_resources.quality.judges.texts import merged
+from twin_resources.quality.judges.topic import TOPIC
+from twin_resources.quality.judges.voice import VOICE
 from twin_resources.registry.moves import ModelVersion, Verdict, refusal
 
 if TYPE_CHECKING:
@@ -97,7 +95,7 @@ class JudgedEvaluation:
 
     @property
     def whole(self) -> bool:
-        """False: of the gate's first part, and the rest follows."""
+        """False: a first verdict, and the rest follows."""
         return is_whole(self.verdict.claims)
 
 
@@ -135,7 +133,7 @@ class JudgingSetup:
 def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
     """Judge an author's candidate, or take the stored evaluation when nothing has changed.
 
-    Beside a stable version by the whole gate, without one by its first part. The verdict is stored
+    Beside a stable version by the whole gate, without one by a first verdict. The verdict is stored
     by checkpoint hash; a candidate that did not pass becomes `refused`.
 
     Raises:
@@ -148,12 +146,11 @@ def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
     question = _question_of(judging, version, incumbent)
     rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
     known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
-    for first in (False, True) if hasty else (False,):
-        stored = _stored(version, rests_on, known, first=first)
-        if stored is not None:
-            outcome = stored.verdict.outcome
-            judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
-            return stored
+    stored = _stored(version, known, rests_on=rests_on)
+    if stored is not None and (hasty or stored.whole):
+        outcome = stored.verdict.outcome
+        judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
+        return stored
     judged = _judged_now(judging, version, question, rests_on, first=hasty)
     if judged.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
@@ -165,9 +162,9 @@ def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
 
 
 def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
-    """The whole gate for a candidate that was judged by its first part; else what is stored.
+    """The whole gate for a candidate that has a first verdict; else what is stored.
 
-    What does not pass is taken back: a version that is stable by its first part alone becomes
+    What does not pass is taken back: a version that is stable by a first verdict alone becomes
     `refused`, and the base model answers again. One that has once passed the whole gate stays, as
     does one that a person has released against it.
 
@@ -183,10 +180,8 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
             found=f"no verdict of {GATE_VERSION} on its checkpoint",
             next_step="materialize checkpoint_evaluation, which decides what comes first",
         )
-    judged = None
-    if is_whole(verdicts[-1].claims):
-        judged = _stored(version, None, verdicts[-1], first=False)
-    if judged is None:
+    judged = _stored(version, verdicts[-1])
+    if judged is None or not judged.whole:
         question = _question_of(judging, version, incumbent)
         rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
         judged = _judged_now(judging, version, question, rests_on, first=False)
@@ -221,20 +216,21 @@ def _compared(judging: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]
 
 
 def _stored(
-    version: ModelVersion, rests_on: str | None, known: Verdict | None, *, first: bool
+    version: ModelVersion, known: Verdict | None, *, rests_on: str | None = None
 ) -> JudgedEvaluation | None:
     """A stored evaluation that the verdict is of.
 
     Args:
         rests_on: that it has to rest on; None: whatever it rested on.
     """
-    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION, first=first)
-    evaluation = evaluation_record.read_evaluation(path)
-    if evaluation is None or known is None or is_whole(known.claims) is first:
+    if known is None:
         return None
-    if rests_on is not None and evaluation.rests_on != rests_on:
-        return None
-    return JudgedEvaluation(evaluation, known, path.with_suffix(".md"), measured_now=False)
+    for path, evaluation in evaluation_record.evaluations(Path(version.folder), GATE_VERSION):
+        same = rests_on is None or evaluation.rests_on == rests_on
+        if same and is_whole(known.claims) is not evaluation.first:
+            report = path.with_suffix(".md")
+            return JudgedEvaluation(evaluation, known, report, measured_now=False)
+    return None
 
 
 def _judged_now(
@@ -251,38 +247,16 @@ def _judged_now(
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
-    cache = MeasurementCache(judging.tables, author)
-    shown: Sequence[SideBySide] = ()
-    if first:
-        evaluation = first_part.measure_first(
-            question,
-            rests_on=rests_on,
-            served=served,
-            cache=cache,
-            beside=lambda: _first_beside(judging, question),
-            log=judging.say,
-        )
-        claims = decide_first(evaluation.measured)
-    else:
-        named = judging.named
-        evaluation, shown = measure(
-            question,
-            rests_on=rests_on,
-            served=served,
-            cache=cache,
-            beside=lambda: _beside(
-                author,
-                question,
-                judging.tables,
-                judging.embedder(),
-                others=judging.others,
-                named=named,
-                serve_base=served.base,
-                log=judging.say,
-            ),
-            log=judging.say,
-        )
-        claims = decide(evaluation.measured)
+    evaluation, shown = measure(
+        question,
+        first=first,
+        rests_on=rests_on,
+        served=served,
+        cache=MeasurementCache(judging.tables, author),
+        beside=lambda: _context(judging, question, served.base, first=first),
+        log=judging.say,
+    )
+    claims = (decide_first if first else decide)(evaluation.measured)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,
@@ -291,14 +265,14 @@ def _judged_now(
         claims=claims,
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
-    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION, first=first)
+    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     report = path.with_suffix(".md")
     write_report(report, evaluation, verdict, shown)
     judging.registry.record_verdict(verdict)
     # last: whoever finds the record takes the newest verdict for its own
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
-    if judging.send and shown:
+    if judging.send and shown and not first:
         experiment = _told(judging.send, verdict, evaluation, shown, judging.say)
     return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
@@ -338,89 +312,62 @@ def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersi
 def _question_of(
     judging: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
 ) -> EvaluationSpec:
-    tables = judging.tables
-    best = best_released(judging.registry.versions(judging.author), candidate=version)
+    author, tables, precision = judging.author, judging.tables, judging.servers.precision
+    best = best_released(judging.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # beside the incumbent it is compared with it already
-    reference = judging.reference(Path(version.base), _base_revision(version))
-    question = _question(
-        judging.author,
-        version,
-        incumbent,
-        best,
-        tables,
-        token_budget=judging.token_budget,
-        questions=judging.questions,
-        nli_model=judging.named.entailment,
-        others=sum(tables.exists(DATASET, slug) for slug in judging.others),
-        precision=judging.servers.precision,
-    )
-    return replace(question, reference=reference)
-
-
-def _first_beside(judging: JudgingSetup, question: EvaluationSpec) -> first_part.FirstJudges:
-    """The topic score alone: a voice takes a minute and a half of the base model's answers."""
-    topic, why_not = calibrated_topic(
-        judging.author, training_pairs(question.dataset), judging.tables, judging.embedder()
-    )
-    return first_part.FirstJudges(topic, why_not, chunk_texts(judging.tables, judging.author))
-
-
-def _question(
-    author: str,
-    version: ModelVersion,
-    incumbent: ModelVersion | None,
-    best: ModelVersion | None,
-    tables: Tables,
-    *,
-    token_budget: int,
-    questions: int,
-    nli_model: str,
-    others: int,
-    precision: Callable[[ModelVersion], str],
-) -> EvaluationSpec:
     trained_on: set[str] = set()
     for model in (version, incumbent, best):
         if model is not None:
             trained_on |= _trained_documents(author, model, tables)
+    released = [
+        None if one is None else _subject(f"v{one.version}", one, precision(one))
+        for one in (incumbent, best)
+    ]
+    base, revision = Path(version.base), _base_revision(version)
     return EvaluationSpec(
         checkpoint=version.checkpoint,
         candidate=_subject("candidate", version, precision(version)),
-        base=EvaluatedModel("base model", _base_revision(version), Path(version.base)),
-        incumbent=(
-            _subject(f"v{incumbent.version}", incumbent, precision(incumbent))
-            if incumbent
-            else None
-        ),
+        base=EvaluatedModel("base model", revision, base),
+        incumbent=released[0],
         template=version.template,
         dataset=tables.read(DATASET, author, where=OF_THE_AUTHOR),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
-        token_budget=token_budget,
-        questions=questions,
-        nli_model=nli_model,
-        others=others,
-        best=_subject(f"v{best.version}", best, precision(best)) if best else None,
+        token_budget=judging.token_budget,
+        questions=judging.questions,
+        nli_model=judging.named.entailment,
+        others=sum(tables.exists(DATASET, slug) for slug in judging.others),
+        best=released[1],
+        reference=judging.reference(base, revision),
     )
 
 
-def _beside(
-    author: str,
-    question: EvaluationSpec,
-    tables: Tables,
-    embedder: Embedder,
-    *,
-    others: Sequence[str],
-    named: NamedJudges,
-    serve_base: Serve,
-    log: Callable[[str], object],
+def _context(
+    judging: JudgingSetup, question: EvaluationSpec, serve_base: Serve, *, first: bool
 ) -> JudgingContext:
-    entailment = named.load_entailment if named.entailment else None
-    material = material_of(
-        author, tables, others=others, base=question.base.weights, serve_base=serve_base, log=log
-    )
+    """Judges and other people's texts; for a first verdict the topic score alone, since a voice
+    takes a minute and a half of the base model's answers."""
+    author, tables, named = judging.author, judging.tables, judging.named
+    if first:
+        material = topic_material(author, training_pairs(question.dataset))
+    else:
+        material = material_of(
+            author,
+            tables,
+            others=judging.others,
+            base=question.base.weights,
+            serve_base=serve_base,
+            log=judging.say,
+        )
     billions = parameters_of(str(question.base.base_folder))
-    judges = calibrated(material, tables, embedder, entailment=entailment)
+    judges = calibrated(
+        material,
+        tables,
+        judging.embedder(),
+        entailment=named.load_entailment if named.entailment else None,
+        kinds=(TOPIC,) if first else (TOPIC, VOICE),
+    )
     return JudgingContext(
         judges=judges,
         hands=merged([*material.others.training, *material.others.planted]),

@@ -1,48 +1,41 @@
 """Measuring one checkpoint: what its weights and its served answers say beside the base model's.
 
-Belongs here: what models read and are asked, in which order. Does not belong here: measures with
-their thresholds (`measures/`), Dagster.
-
-The order is that of cost: weights read passages until those decide (`read_until_decided.py`), the
-candidate is served for parity (`parity_until_decided.py`), then candidate and base for everything
-that is judged by answers (`until_decided.py`). Whoever is refused by what was read is asked no more
-questions than the report shows.
+Belongs here: one run of the gate's plan, from the author's samples to the record. Does not belong
+here: the order and when enough was asked (`sequential_plan.py`), measures with their thresholds
+(`measures/`), Dagster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from twin_assets.evaluation import until_decided
-from twin_assets.evaluation.evaluation_spec import (
-    EvaluationSpec,
-    JudgingContext,
-    ServerStarters,
-)
+from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
 from twin_assets.evaluation.gate import decide
-from twin_assets.evaluation.likelihood import (
-    basics,
-    choices,
-    control,
-    held_out,
-    perplexity,
-)
+from twin_assets.evaluation.harm import harmful_answers
+from twin_assets.evaluation.likelihood import basics, choices, control, held_out, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.sample_likelihoods import (
-    LikelihoodSamples,
-    Tokenizing,
-)
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import recitation, runner
+from twin_assets.evaluation.measures import on_topic, recitation, red_team, runner
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
-from twin_assets.evaluation.parity_until_decided import compare_until_decided
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.read_until_decided import read_until_decided
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.sequential_plan import (
+    FIRST,
+    WHOLE,
+    GateStage,
+    ScoresOf,
+    ask_until_decided,
+    compare_until_decided,
+    first_questions,
+    read_until_decided,
+)
 from twin_assets.evaluation.served import posts_in_prompt, served_answers
+from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.prompt.templates import template_by_hash
@@ -52,6 +45,7 @@ from twin_resources.quality.judges.texts import WriterSample
 def measure(
     question: EvaluationSpec,
     *,
+    first: bool,
     rests_on: str,
     served: ServerStarters,
     cache: MeasurementCache,
@@ -61,6 +55,7 @@ def measure(
     """Measure one checkpoint.
 
     Args:
+        first: only what a first verdict asks for (`sequential_plan.FIRST`).
         rests_on: goes into the record.
         served: servers of candidate and base.
         cache: what former gates have measured of base and stable version.
@@ -68,81 +63,154 @@ def measure(
         log: progress, one line each; never text of a post.
 
     Returns:
-        The numbers, and all held-out answers side by side, which hold text.
+        The numbers, and the held-out answers side by side, which hold text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as it must.
     """
-    clock = Clock()
+    clock, progress = Clock(), ProgressLines(log)
     with clock.part("judges"):
         known = beside()
-    passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
-    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
-    stored = Likelihoods(cache, perplexity.evaluation_precision())
-    reading, left_out = _reading(question, passages, known.hands)
-    enough = len(reading.held_out) >= FEWEST_PASSAGES
-    if not enough:
-        log(f"{reading.found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
-        passages = passages.head(0)
-    everything, scores_of = _asked(question, passages, training, known, cache, engine=served.engine)
-    progress = ProgressLines(log)
-    soon = until_decided.first_questions(everything, until_decided.FEWEST)
-    answers_of_candidate = len(everything.prompts) - len(everything.with_posts)
-    answers_of_candidate -= len(everything.held_out) - len(soon.held_out)
-    served_answers.expect(progress, answers=answers_of_candidate + len(scores_of(soon).missing()))
-    read = read_until_decided(reading, question, stored=stored, clock=clock, progress=progress)
-    first, compared = compare_until_decided(
-        question, passages, training, serve=served.candidate, clock=clock, progress=progress
-    )
-    nothing = PromptAnswers({}, {}, 0.0, 1)
-    read_alone = MeasureContext(
-        question, known, read, everything, nothing, scores_of(soon), first, compared, training
-    )
-    early = decide(runner.take_early(read_alone))
-    refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
-    said = until_decided.ask_until_decided(
-        everything,
-        known,
-        parity=first,
-        training_texts=training["answer"].to_list(),
-        scores_of=scores_of,
-        served=served,
-        clock=clock,
-        progress=progress,
-        refused=refused,
-    )
-    prompts, answers = said.asked, said.answers
+    prepared = _prepared(question, known, cache, engine=served.engine, first=first)
+    if len(prepared.reading.held_out) < FEWEST_PASSAGES:
+        found = prepared.reading.found
+        log(f"{found} held-out passages, {FEWEST_PASSAGES} are needed: not decided")
+    context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
     with clock.part("scores of answers"):
-        context = MeasureContext(
-            question, known, read, prompts, answers, said.scores, first, compared, training
+        measured = runner.take(context, prepared.stage.measures)
+        copies = recitation.copied(
+            context.asked, context.said, context.first, context.training_texts
         )
-        measured = runner.take_all(context)
-        copies = recitation.copied(prompts, answers, first, context.training_texts)
-    cache.keep()
-    mine = read.held_out(question.candidate.name)
+    cache.keep(others=first)
+    mine = context.read.held_out(question.candidate.name)
     evaluation = Evaluation(
         checkpoint=question.checkpoint,
         rests_on=rests_on,
         measured=measured,
         answer_tokens=sum(mine.tokens) if mine else 0,
-        precision=stored.precision,
-        left_out=left_out,
+        precision=prepared.stored.precision,
+        left_out=prepared.left_out,
         copy_windows=copies.windows,
         copied_from_training=copies.from_training,
         copied_from_prompt=copies.from_prompt,
-        parity=compared.numbers() if compared else {},
+        parity=context.parity.numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused,
+        first=first,
     )
-    return evaluation, _shown(passages, prompts, answers)
+    return evaluation, _shown(prepared.passages, context.asked, context.said)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What models read and are asked.
+
+    Attributes:
+        passages: held-out samples in drawn order; none where they are too few.
+        training: training samples in drawn order.
+        reading: what the models read, and `left_out` why samples were not; `stored`: what of it
+            has been read before.
+        prompts: of all measures; `scores_of`: which scores of the base's answers are wanted.
+    """
+
+    question: EvaluationSpec
+    stage: GateStage
+    passages: pl.DataFrame
+    training: pl.DataFrame
+    reading: LikelihoodSamples
+    left_out: dict[str, int]
+    stored: Likelihoods
+    prompts: PromptSet
+    scores_of: ScoresOf
+
+
+def _prepared(
+    question: EvaluationSpec,
+    known: JudgingContext,
+    cache: MeasurementCache,
+    *,
+    engine: str,
+    first: bool,
+) -> _Prepared:
+    passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
+    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
+    reading, left_out = _reading(question, passages, known.hands, first=first)
+    if len(reading.held_out) < FEWEST_PASSAGES:
+        passages = passages.head(0)
+    texts = training["answer"].to_list()
+    return _Prepared(
+        question,
+        FIRST if first else WHOLE,
+        passages,
+        training,
+        reading,
+        left_out,
+        Likelihoods(cache, perplexity.evaluation_precision()),
+        _asked(question, passages, training, known, first=first),
+        _scores_of(question, known, cache, texts, engine=engine, first=first),
+    )
+
+
+def _carried_out(
+    prepared: _Prepared,
+    known: JudgingContext,
+    served: ServerStarters,
+    *,
+    clock: Clock,
+    progress: ProgressLines,
+) -> tuple[MeasureContext, tuple[str, ...]]:
+    """Read and ask as the plan says.
+
+    Returns:
+        What measures are taken from, and the claims that had refused before any question.
+    """
+    question, stage, prompts = prepared.question, prepared.stage, prepared.prompts
+    _expect(progress, first_questions(prompts, stage.fewest), prepared.scores_of)
+    read = read_until_decided(
+        prepared.reading, question, stage, stored=prepared.stored, clock=clock, progress=progress
+    )
+    with AnswerBatches(
+        prompts, serve=served.candidate, serve_base=served.base, progress=progress
+    ) as batches:
+        parity_set = served_answers.parity_prompts(
+            prepared.passages, prepared.training, template=template_by_hash(question.template)
+        )
+        answers, compared = compare_until_decided(
+            question, parity_set, batches, clock=clock, progress=progress
+        )
+        scores = prepared.scores_of(prompts, batches.answers)
+        context = MeasureContext(
+            question, known, read, prompts, batches.answers, scores, answers, compared,
+            prepared.training,
+        )  # fmt: skip
+        early = decide(runner.take(context, [one for one in stage.measures if one.early]))
+        refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
+        with clock.part("served answers"):
+            asked = ask_until_decided(
+                prompts,
+                known,
+                stage,
+                batches,
+                parity=answers,
+                training_texts=context.training_texts,
+                scores_of=prepared.scores_of,
+                progress=progress,
+                refused=refused,
+            )
+    return replace(
+        context, asked=asked.prompts, said=asked.answers, scores=asked.scores, values={}
+    ), refused
 
 
 def _reading(
-    question: EvaluationSpec, passages: pl.DataFrame, hands: Sequence[WriterSample]
+    question: EvaluationSpec,
+    passages: pl.DataFrame,
+    hands: Sequence[WriterSample],
+    *,
+    first: bool = False,
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
-    """What the models read; the control, the general instructions and
-    the common questions also where the passages are
-    too few to decide."""
+    """What the models read: the control, the general instructions and the common questions also
+    where the passages are too few to decide; for a first verdict none of these."""
     tokenizing = Tokenizing(question.base.base_folder)
     template = template_by_hash(question.template)
     mine, incumbent = tokenizing.of(passages.to_dicts()), question.incumbent
@@ -158,13 +226,20 @@ def _reading(
     reading = LikelihoodSamples(
         held_out=tuple(chosen) if enough else (),
         of_incumbent=tuple(theirs[sample.sample_id] for sample in chosen) if enough else (),
-        own=tuple(tokenizing.of(control.own_rows(passages, template))),
-        other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
-        general=tuple(tokenizing.of(basics.rows())),
-        choices=tuple(tokenizing.of(choices.rows())),
+        own=(),
+        other=(),
+        general=(),
         found=len(chosen),
         others=tuple(hand.name for hand in hands),
     )
+    if not first:
+        reading = replace(
+            reading,
+            own=tuple(tokenizing.of(control.own_rows(passages, template))),
+            other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
+            general=tuple(tokenizing.of(basics.rows())),
+            choices=tuple(tokenizing.of(choices.rows())),
+        )
     return reading, dict(tokenizing.left_out)
 
 
@@ -173,28 +248,63 @@ def _asked(
     passages: pl.DataFrame,
     training: pl.DataFrame,
     known: JudgingContext,
-    cache: MeasurementCache,
     *,
-    engine: str,
-) -> tuple[PromptSet, Callable[[PromptSet], BaseScores]]:
-    """All prompts, and what makes the scores of the base's answers to some of them."""
+    first: bool = False,
+) -> PromptSet:
+    """The prompts of all measures; for a first verdict without instructions and posts."""
+    pairs = held_out.training_pairs(question.dataset)
     prompts = served_answers.everything_asked(
         passages,
         pl.concat([training, passages], how="diagonal"),
         template=template_by_hash(question.template),
         chunks=known.chunks,
-        posts=posts_in_prompt.posts_for_prompt(held_out.training_pairs(question.dataset)),
+        posts=() if first else posts_in_prompt.posts_for_prompt(pairs),
         questions=question.questions,
     )
-    settings_key = [question.base.weights, engine, served_answers.ANSWER_TOKENS]
-    told = [*settings_key, served_answers.FREQUENCY_PENALTY]
+    return replace(prompts, instructions=range(0)) if first else prompts
 
-    def scores_of(some: PromptSet) -> BaseScores:
-        scores = BaseScores(cache, told, some.prompts)
-        runner.announce(scores, some, known.judges)
+
+def _scores_of(
+    question: EvaluationSpec,
+    known: JudgingContext,
+    cache: MeasurementCache,
+    training_texts: Sequence[str],
+    *,
+    engine: str,
+    first: bool = False,
+) -> ScoresOf:
+    """The scores of the base's answers that are wanted; for a first verdict those that have a
+    say beside the candidate's answers."""
+    told = [
+        question.base.weights,
+        engine,
+        served_answers.ANSWER_TOKENS,
+        served_answers.FREQUENCY_PENALTY,
+    ]
+
+    def scores_of(some: PromptSet, answers: PromptAnswers) -> BaseScores:
+        scores, judges = BaseScores(cache, told, some.prompts), known.judges
+        if not first:
+            runner.announce(scores, some, judges)
+            return scores
+        if not answers.candidate.keys() >= {*some.held_out, *some.red_team}:
+            return scores  # what has a say is not known before these
+        if judges.topic is not None and len(some.held_out):
+            topic = on_topic.topic_of(some, answers, judges.topic, scores=scores)
+            if not topic.reaches_the_limit:
+                on_topic.announce_base(scores, some, judges)
+        if harmful_answers.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
+            red_team.announce_flags(scores, some, judges)
         return scores
 
-    return prompts, scores_of
+    return scores_of
+
+
+def _expect(progress: ProgressLines, soon: PromptSet, scores_of: ScoresOf) -> None:
+    """Announce parity and the answers that there will be at least."""
+    of_base = scores_of(soon, PromptAnswers({}, {})).missing()
+    answers = len(soon.held_out) + len(soon.red_team) + len(soon.instructions) + len(of_base)
+    served_answers.expect(progress, answers=answers)
 
 
 def _shown(

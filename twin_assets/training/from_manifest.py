@@ -242,7 +242,7 @@ def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
     if checkpoint != parent:
         raise TwinError(
             tried,
-            found=f"checkpoint {checkpoint[:12]} in {adapter}; it went on from {parent[:12]}",
+            found=f"checkpoint {checkpoint[:12]} in {adapter}; its parent is {parent[:12]}",
             next_step="name the right adapter's folder with --parent",
         )
     return adapter.resolve()
@@ -272,14 +272,14 @@ def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.Da
     if "rows_sha256" not in described:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found="a manifest of an older version, which names no hash of its rows",
+            found="an older manifest, without the hash of its rows",
             next_step="materialize its asset again: a newer manifest names it",
         )
     digest = _hash(rows)
     if digest != described["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other rows than were trained on, in {where}: {digest[:12]} and not "
+            found=f"not the rows that it was trained on, in {where}: {digest[:12]} and not "
             f"{described['rows_sha256'][:12]}",
             next_step="name a file of the right ones (Parquet, JSON) with --rows",
         )
@@ -317,7 +317,7 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
     if digest != described["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other posts than were trained on, in {where}: {digest[:12]} and not "
+            found=f"not the posts that it was trained on, in {where}: {digest[:12]} and not "
             f"{described['rows_sha256'][:12]}",
             next_step="name a file of the right ones (Parquet, JSON) with --posts",
         )

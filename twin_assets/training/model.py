@@ -167,7 +167,7 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
     if lacking := weights.keys() - kinds.keys():
         raise TwinError(
             "write the trained model",
-            found=f"{len(lacking)} weights that its base has not: {min(lacking)} …",
+            found=f"{len(lacking)} weights that its base lacks: {min(lacking)} …",
             next_step="report this with the base model's name",
         )
     state = {name: value.to(kinds[name]).contiguous() for name, value in weights.items()}

@@ -374,8 +374,8 @@ class SpendingAccount:
             if row is None:
                 raise TwinError(
                     f"settle the reservation {reservation.number}",
-                    found="none of that number: it ended more than a week ago, or was forgotten",
-                    next_step="reserve anew before a request is sent",
+                    found="no such number: it ended over a week ago, or was forgotten",
+                    next_step="reserve again before you send the request",
                 )
             if row.status not in {"open", "overdue"}:
                 return

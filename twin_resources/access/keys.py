@@ -216,7 +216,7 @@ def _check(limits: KeyLimits) -> None:
         raise TwinError(
             "make a gateway key",
             found=f"a limit of {usd} US dollars a day",
-            next_step="name 0 or more, or leave it out for no limit of its own",
+            next_step="name 0 or more, or leave it out for no limit",
         )
 
 
@@ -236,7 +236,7 @@ def revoke_key(state: State, label: str) -> None:
             raise TwinError(
                 f"revoke the key {label!r}",
                 found="no key in use with that label",
-                next_step="see which there are: twin keys list",
+                next_step="`twin keys list` shows the keys",
             )
 
 

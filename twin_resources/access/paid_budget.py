@@ -8,7 +8,9 @@ exists (`Settings.has_paid_route`).
 A paid request is sent once: a second attempt would be a second purchase, and its provider's refusal
 is told to the client, who may ask again. How it ends decides what it has cost:
 
-- an answer with its usage: that; without it: the most that it could cost;
+- an answer with its usage: that, and where it is less than half of what was sent and received, by
+  our own count: what that count says; without a usage: the most that it could cost;
+- a stream that ended without a word: the prompt;
 - a stream whose reader left, that broke off or was ended here: the prompt and the tokens that had
   come;
 - a refusal by the provider (429, 500 ...) or a provider that cannot be reached: nothing;
@@ -56,6 +58,7 @@ _SIMULATED_PRICES = {
     "cache_creation_input_token_cost": 0.15e-6,
 }
 _AROUND_A_PROMPT = 64  # tokens that a provider's own template may add
+_BEHIND_A_PROMPT = 3  # that OpenAI counts where the answer begins: 1.007 times of a limit was spent
 _TIMED_OUT = 408
 # One attempt with its time-out, and a margin: see `account.DEADLINE_S`.
 _WITHIN_S = 900.0
@@ -113,7 +116,7 @@ def most_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int
 
     counted = tokens_of(messages)
     if get_llm_provider(model)[1] in _BY_THE_COUNTER:
-        return counted
+        return counted + _BEHIND_A_PROMPT
     # a token is at least one byte
     in_bytes = sum(len(str(message.get("content", "")).encode()) for message in messages)
     return min(in_bytes, _OTHERS_FACTOR * counted) + _AROUND_A_PROMPT
@@ -250,12 +253,13 @@ class PaidCall:
         """A piece of a stream has come; it is paid for, whoever reads it."""
         self._texts.append(text)
 
-    def ended(self, usage: Any) -> float:
+    def ended(self, usage: Any, text: str = "") -> float:
         """The answer is complete.
 
         Args:
             usage: as the provider counted it; None or without tokens: it did not, or the gateway
                 ended the stream before (`answer_ending.py`).
+            text: of an answer in one piece.
 
         Returns:
             What it has cost.
@@ -263,19 +267,27 @@ class PaidCall:
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
         if not prompt + answer:
-            return self.left()
+            return self.left() if text else self.empty()
+        received = _answer_tokens([text, *self._texts])
+        if _OTHERS_FACTOR * prompt < self.prompt_tokens or _OTHERS_FACTOR * answer < received:
+            # 1 + 1 tokens for 90 + 20: no tokenizer makes so few of them
+            prompt, answer, usage = max(prompt, self.prompt_tokens), max(answer, received), None
         return self._settle(
             self.budget.price(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
         )
+
+    def empty(self) -> float:
+        """A stream has ended and held no word: the prompt was read."""
+        if self._texts:
+            return self.left()
+        return self._settle(self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=0))
 
     def left(self) -> float:
         """The reader has left, or the stream broke off: what had come was bought."""
         if not self._texts:
             return self._settle(self.reservation.most_usd)
-        counted = tokens_of([{"role": "assistant", "content": "".join(self._texts)}])
-        empty = tokens_of([{"role": "assistant", "content": ""}])
         # a piece is a token at least
-        tokens = max(len(self._texts), counted - empty)
+        tokens = max(len(self._texts), _answer_tokens(self._texts))
         usd = self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
         return self._settle(min(usd, self.reservation.most_usd))
 
@@ -294,6 +306,12 @@ class PaidCall:
             self.usd = usd
             self.budget.settle_soon(self.reservation, usd)
         return self.usd
+
+
+def _answer_tokens(texts: Sequence[str]) -> int:
+    """Tokens of an answer in pieces, without those around a message."""
+    counted = tokens_of([{"role": "assistant", "content": "".join(texts)}])
+    return counted - tokens_of([{"role": "assistant", "content": ""}])
 
 
 def used_up(error: OverLimit) -> Refused:

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.authors.front_desk_settings import NO_TEXTS, DeskTexts, read_front_desk
 from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
@@ -82,9 +83,9 @@ class Author:
         system_messages: what becomes of a program's system and developer messages: `ignore`, or
             `note` to hand them to the model, marked as the program's.
         guards: what is done with personal data, secrets, injections and named words in questions,
-            passages and answers; `[guards]`, see safety.md.
+            passages and answers; `[guards]`, see privacy.md.
         front_desk: the author's own texts for messages that no post answers (danger, "who are
-            you?", thanks …); `[front_desk]`, see safety.md.
+            you?", thanks …); `[front_desk]`, see privacy.md.
         scores: which scores of the trace store count beside the twin's own, and as what;
             `[scores]`, see feedback.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`); without a day
@@ -273,8 +274,4 @@ def write_author(settings: Settings, author: Author) -> Path:
             document[name] = list(value) if isinstance(value, tuple) else value
     document |= author.extra
     path = settings.authors_dir / f"{author.slug}.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".toml.partial")
-    partial.write_text(tomli_w.dumps(document), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, tomli_w.dumps(document))

@@ -1,9 +1,9 @@
 """Whether the author has agreed to a twin: the line `consent` of the author's file.
 
 Belongs here: what counts as consent, and the sentences about one that is missing.
-Does not belong here: asking for it (`commands/asking_consent.py`), what is held back without it
-(`registry/registry.py` releases nothing, `gateway/request_path.py` sends a paid provider no post,
-`judges/terms.py` and the teacher ask no model on another machine).
+Does not belong here: asking for it (`commands/terminal_questions.py`), what is held back without it
+(`registry/registry.py` releases nothing, `stages/outbound_redaction.py` shows a paid provider no
+post, `judges/terms.py` and the teacher ask no model on another machine).
 
 A line counts when a day stands in it, so that there is something to hold against a letter or a
 mail; who wrote it and how the author agreed is the operator's word, no program can check it.

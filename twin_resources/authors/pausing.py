@@ -1,7 +1,7 @@
 """An author whose answers are stopped: one file beside the author's, which the gateway follows.
 
 Belongs here: writing it, reading it, taking it away. Does not belong here: the refusal of a
-question (`gateway/routing/model_names.py`), the command (`commands/pausing_command.py`).
+question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
 
 A file of its own, because a pause must hold whatever stands in the author's file, broken or
 written anew by `twin up` at that moment: `authors/<slug>.paused`, one line of when and why.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
@@ -26,12 +27,8 @@ def pause_file(settings: Settings, slug: str) -> Path:
 def pause(settings: Settings, slug: str, *, reason: str) -> Path:
     """Stop an author's answers; a second time renews the reason."""
     path = pause_file(settings, slug)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f"{SUFFIX}.partial")
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    partial.write_text(f"since {day}: {' '.join(reason.split())}\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, f"since {day}: {' '.join(reason.split())}\n")
 
 
 def resume(settings: Settings, slug: str) -> bool:

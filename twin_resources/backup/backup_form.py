@@ -264,6 +264,6 @@ def _none_there(place: str, detail: str) -> TwinError:
 def _not_whole(place: str, saved: SavedFile) -> TwinError:
     return TwinError(
         f"read {saved.path} from the backup {place}",
-        found="bytes that are not those that were saved, or none",
+        found="other bytes than were saved, or none",
         next_step="use another backup; nothing was changed",
     )

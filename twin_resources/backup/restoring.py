@@ -87,7 +87,7 @@ def _begun(made: Path) -> Generator[None]:
         raise TwinError(
             f"restore into {made.with_suffix('')}",
             found=f"{made}, which another command fills",
-            next_step="wait for it; where none is at work, remove that folder and run it again",
+            next_step="wait for it; if no command is running, remove the folder and try again",
         ) from error
     with mark:
         yield

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
 from twin_resources.erasure.manual_steps import ManualStep
 from twin_resources.errors import TwinError
@@ -88,12 +89,8 @@ def certificate_path(home: Path, number: int) -> Path:
 def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
     """Write it with its hash; complete whenever it exists."""
     document = {"schema": SCHEMA, **asdict(certificate)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
     text = json.dumps(document | {"sha256": _hash(document)}, indent=2, sort_keys=True)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, text + "\n")
 
 
 def read_certificate(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
@@ -206,10 +207,7 @@ def _clean_json(path: Path, gone: ErasureTarget) -> None:
         path.unlink()  # half a document is of no use to anybody
         return
     left = _without(document, gone)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(left, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.chmod(path.stat().st_mode)
-    partial.replace(path)
+    replace_file(path, json.dumps(left, indent=2, ensure_ascii=False) + "\n")
 
 
 _GONE = object()

@@ -12,6 +12,7 @@ between the words do not count. A text of five to seven words is one run of its 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from twin_resources.atomic_writes import replace_file
 
 RUN = 8  # words; the gate's measure of copying uses the same length
 FEWEST = 5  # a shorter title or question is a phrase that anybody may use
@@ -55,10 +58,9 @@ class TextFingerprints:
 
     def save(self, path: Path) -> None:
         """Write them to a file that is complete whenever it exists."""
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as stream:
-            np.savez(stream, runs=self.runs, lengths=np.array(self.lengths, dtype=np.int64))
-        partial.replace(path)
+        stream = io.BytesIO()
+        np.savez(stream, runs=self.runs, lengths=np.array(self.lengths, dtype=np.int64))
+        replace_file(path, stream.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> TextFingerprints:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from twin_resources.gateway.prose_end import ProseEnd, whole_answer
+from twin_resources.gateway.prose_end import MARK, ProseEnd, whole_answer
 from twin_resources.gateway.request_record import RequestRecord
 
 
@@ -20,11 +20,12 @@ def end_prose(answering: RequestRecord, response: Any) -> None:
         return
     choice = response.choices[0]
     written = choice.message.content or ""
-    ended = whole_answer(written, cut_off=choice.finish_reason == "length")
+    cut_off = choice.finish_reason == "length"
+    ended = whole_answer(written, cut_off=cut_off)
     if ended.looped:
-        # Neither of OpenAI's reasons is meant for it; "stop" would say that the model had ended.
-        choice.finish_reason = "length"
         answering.repeated_itself()
+    if cut_off or ended.looped:
+        choice.finish_reason = _reason_of(ended.text)
     if ended.text != written:
         choice.message.content = answering.shown = ended.text
 
@@ -56,10 +57,12 @@ async def prose_ended(
                 ending, begun = ProseEnd(limit=limit), answering.begun_anew
             held += ending.feed(text)
             if choice.finish_reason:
-                held += ending.finish(cut_off=choice.finish_reason == "length")
+                cut_off = choice.finish_reason == "length"
+                held += ending.finish(cut_off=cut_off)
                 if ending.looped:
-                    choice.finish_reason = "length"
                     answering.repeated_itself()
+                if cut_off or ending.looped:
+                    choice.finish_reason = _reason_of(shown + held)
             shown += held
             if choice.finish_reason:
                 # Always: LiteLLM puts the trace's answer together from these very chunks.
@@ -75,3 +78,9 @@ async def prose_ended(
                 held = ""
             choice.delta.content = held or (None if choice.finish_reason else "")
         yield chunk
+
+
+def _reason_of(shown: str) -> str:
+    """`stop`: the gateway's own limit ended the answer at a sentence, and nothing is missing that
+    the client could ask for. With `length` OpenAI's stream helper raises."""
+    return "length" if not shown or shown.rstrip().endswith(MARK) else "stop"

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
@@ -67,12 +68,8 @@ def write_proxy_config(settings: Settings) -> Path:
     import yaml
 
     path = settings.home / "gateway" / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".yaml.partial")
     note = "# Written at every start of the gateway; an edit is lost.\n"
-    partial.write_text(note + yaml.safe_dump(proxy_config(), sort_keys=False), encoding="utf-8")
-    partial.replace(path)
-    return path
+    return replace_file(path, note + yaml.safe_dump(proxy_config(), sort_keys=False))
 
 
 def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapping[str, str]:

@@ -20,8 +20,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from twin_resources.access.refusals import Refused
 from twin_resources.gateway.fixed_answers import chunk, event_bytes, stream_end
 from twin_resources.gateway.idempotency import UNFINISHED, Message, Send
+from twin_resources.gateway.json_answers import broken_off, refuse
 from twin_resources.gateway.request_path import PreparedRequest
 from twin_resources.gateway.request_record import RequestRecord
 
@@ -66,16 +68,28 @@ class EarlyOpening:
         await self.send({"type": "http.response.body", "body": first, "more_body": True})
 
     async def pass_on(self, message: Message) -> None:
-        """LiteLLM's answer, without its head where the reader has one."""
-        if not self.prepared.answering.is_opened:
-            await self.send(message)
-        elif message["type"] == "http.response.start":
+        """LiteLLM's answer, without its head where the reader has one, and without its errors."""
+        answering = self.prepared.answering
+        is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
+        if message["type"] == "http.response.start":
             self._failed = 0 if message["status"] == 200 else int(message["status"])
-        elif not self._failed:
-            self._is_over = not message.get("more_body", False)
+            if not (answering.is_opened or (self._failed and answering.failure)):
+                await self.send(message)
+        elif self._failed and answering.is_opened:
+            if is_last and self._failed != READER_LEFT:
+                await self.send(self._ending(answering))
+        elif answering.failure is None:
+            self._is_over = is_last
             await self.send(message)
-        elif self._failed != READER_LEFT and not message.get("more_body", False):
-            await self.send(self._ending(self.prepared.answering))
+        elif is_last and self._failed:
+            await refuse(self.send, answering.failure)
+        elif is_last:
+            await self._end_broken(answering.failure)
+
+    async def _end_broken(self, failure: Refused) -> None:
+        """The last events of a stream that broke off: what failed, and the mark."""
+        body = {"type": "http.response.body", "body": broken_off(failure), "more_body": False}
+        await self.send(body | {UNFINISHED: True})
 
     def end(self, log: LogOpening) -> None:
         """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.front_desk.message_vectors import vector_of
 from twin_resources.gateway.gc_schedule import YOUNG_SECONDS, GarbageRounds
@@ -204,7 +205,4 @@ def write_throughput(path: Path, meters: Mapping[str, Throughput]) -> None:
         }
         for name, meter in meters.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps({"schema": 1, "servers": document}), encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, json.dumps({"schema": 1, "servers": document}))

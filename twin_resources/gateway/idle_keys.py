@@ -21,7 +21,8 @@ from typing import Any, cast
 
 from twin_resources.access.refusals import Refused
 
-# Taken with any value, and named: they are for the provider's accounts, caches and tiers.
+# Taken with any value, and named: for the provider's accounts, caches and tiers, and what other
+# servers sample by.
 _NAMED = frozenset(
     {
         "metadata",
@@ -35,6 +36,8 @@ _NAMED = frozenset(
         "verbosity",
         "prompt_cache_key",
         "prompt_cache_retention",
+        "top_k",
+        "min_p",
     }
 )
 # Taken with these values only, which are what happens anyway: nothing to name. Null always is.

@@ -30,6 +30,7 @@ from twin_resources.gateway.idempotency import (
     StoredAnswer,
     staying,
 )
+from twin_resources.gateway.json_answers import refuse
 from twin_resources.gateway.key_limits import CountedRequest, KeyRequests
 from twin_resources.settings import Settings
 
@@ -162,7 +163,7 @@ class UnderKeyTerms:
                 send=send,
             )
         except Refused as error:
-            await _refuse(send, error)
+            await refuse(send, error)
 
 
 def under_key_terms(proxy: Application, settings: Settings, keyring: Keyring) -> UnderKeyTerms:
@@ -186,11 +187,3 @@ def heard_again(message: Message, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return hear
-
-
-async def _refuse(send: Send, error: Refused) -> None:
-    body = json.dumps(error.body(), ensure_ascii=False).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(name.encode(), value.encode()) for name, value in error.headers().items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

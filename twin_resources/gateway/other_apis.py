@@ -5,8 +5,9 @@ Does not belong here: the chat request (`request_body.py`), the bytes of a conne
 
 LiteLLM has both routes too, but on a path of its own past parts of the plugin: its answers have no
 `choices`, so quotations, the ending at a sentence and the field `twin` would need a second form
-each. Carried over the chat API they run the same plugin, because there is no other. Nothing is kept
-between two requests: who names a previous response is refused.
+each. Carried over the chat API they run the same plugin, because there is no other. A conversation
+that names what was answered before is put together from `recent_responses.py`; what is not there
+any more is named in `twin.ignored`.
 
 Shapes: https://platform.openai.com/docs/api-reference/responses and …/completions
 """
@@ -15,14 +16,15 @@ Shapes: https://platform.openai.com/docs/api-reference/responses and …/complet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.idle_keys import IDLE_KEYS
-from twin_resources.gateway.request_body import ALLOWED_KEYS, refuse_unknown
+from twin_resources.gateway.recent_responses import RecentResponses
+from twin_resources.gateway.request_body import ALLOWED_KEYS, MAX_KIND_CHARACTERS, refuse_unknown
 
 _SAMPLING = frozenset(
     {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
@@ -32,7 +34,7 @@ _OF_COMPLETIONS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"suffix": ("",), "echo": (False,), "best_of": (1,)}
 )
 _OF_RESPONSES: Mapping[str, tuple[object, ...]] = MappingProxyType(
-    {"previous_response_id": (), "conversation": (), "prompt": (), "background": (False,)}
+    {"conversation": (), "prompt": (), "background": (False,)}
 )
 # Taken with any value and named in `twin.ignored`, beside those of the chat API.
 _NAMED_OF_RESPONSES = ("truncation", "include", "max_tool_calls")
@@ -47,6 +49,7 @@ _RESPONSES_KEYS = (
     | IDLE_KEYS
     | _OF_RESPONSES.keys()
     | set(_NAMED_OF_RESPONSES)
+    | {"previous_response_id"}
     | {"model", "input", "instructions", "max_output_tokens", "text", "stream", "stream_options"}
 )
 
@@ -85,7 +88,7 @@ class CarriedRequest:
     back: AnswerConverter
 
 
-def from_completions(body: Mapping[str, Any]) -> CarriedRequest:
+def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
     """Carry a request to `/v1/completions` over: its prompt is the question.
 
     Raises:
@@ -108,8 +111,12 @@ def from_completions(body: Mapping[str, Any]) -> CarriedRequest:
     return CarriedRequest(chat, (), CompletionConverter())
 
 
-def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
+def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str) -> CarriedRequest:
     """Carry a request to `/v1/responses` over.
+
+    Args:
+        recent: what was answered before.
+        reader: whose answers it may name.
 
     Raises:
         Refused: 400 a key, an input item or a value that cannot be followed.
@@ -125,7 +132,11 @@ def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
     messages: list[object] = []
     if body.get("instructions") is not None:
         messages.append({"role": "system", "content": body["instructions"]})
-    chat["messages"] = [*messages, *_messages_of(body.get("input"))]
+    conversation = _Conversation(recent, reader)
+    conversation.read_previous(body.get("previous_response_id"))
+    conversation.read(body.get("input"))
+    chat["messages"] = [*messages, *conversation.messages]
+    ignored += conversation.ignored
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = body["max_output_tokens"]
     text = _object("text", body.get("text"))
@@ -136,7 +147,17 @@ def from_responses(body: Mapping[str, Any]) -> CarriedRequest:
         chat["stream_options"] = {"include_usage": True}
     else:
         chat.pop("stream_options", None)
-    return CarriedRequest(chat, tuple(ignored), ResponseConverter(dict(body)))
+
+    def remember(response_id: str, message_id: str, text: str) -> None:
+        recent.remember(reader, response_id, message_id, conversation.messages, text)
+
+    keeps = body.get("store") is not False
+    back = ResponseConverter(dict(body), remember if keeps else _keep_nothing)
+    return CarriedRequest(chat, tuple(ignored), back)
+
+
+def _keep_nothing(_response_id: str, _message_id: str, _text: str) -> None:
+    """The client asked for it by `store: false`."""
 
 
 @dataclass
@@ -166,9 +187,11 @@ class ResponseConverter:
 
     Attributes:
         asked: the request, of which an answer repeats some fields.
+        remember: keeps response id, message id and text of an answer that has ended.
     """
 
     asked: Mapping[str, Any]
+    remember: Callable[[str, str, str], None]
     _number: int = 0
     _text: str = ""
     _reason: str = ""
@@ -184,6 +207,7 @@ class ResponseConverter:
         self._first, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
         self._text, self._reason = _text(message), str(choice.get("finish_reason") or "stop")
         self._annotations = _flat(message.get("annotations"))
+        self._remember()
         return self._document()
 
     def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
@@ -223,7 +247,11 @@ class ResponseConverter:
         yield self._event("response.content_part.done", part=self._part(), **place)
         yield self._event("response.output_item.done", output_index=0, item=self._message())
         document = self._document()
+        self._remember()
         yield self._event(f"response.{document['status']}", response=document)
+
+    def _remember(self) -> None:
+        self.remember(_id("resp_", self._first), _id("msg_", self._first), self._text)
 
     def _opening(self) -> Iterator[str]:
         begun = self._document() | _BEGUN
@@ -274,9 +302,9 @@ class ResponseConverter:
             "model": self._first.get("model"),
             "output": [self._message()],
             "parallel_tool_calls": False,
-            "previous_response_id": None,
+            "previous_response_id": request.get("previous_response_id"),
             "reasoning": {"effort": None, "summary": None},
-            "store": False,
+            "store": request.get("store") is not False,
             "temperature": request.get("temperature"),
             "text": {"format": {"type": "text"}} | (request.get("text") or {}),
             "tool_choice": "none",
@@ -308,25 +336,57 @@ def _refuse_others(body: Mapping[str, Any], taken: Mapping[str, tuple[object, ..
             )
 
 
-def _messages_of(given: object) -> list[dict[str, Any]]:
-    if isinstance(given, str):
-        return [{"role": "user", "content": given}]
-    if not isinstance(given, list):
-        raise _bad("input", found="no input", next_step="send a text or a list of messages")
-    messages: list[dict[str, Any]] = []
-    for position, item in enumerate(cast("list[object]", given)):
+class _Conversation:
+    """The messages of a Responses request, in the chat API's shape, and what no twin can read."""
+
+    def __init__(self, recent: RecentResponses, reader: str) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.ignored: list[str] = []
+        self._recent, self._reader = recent, reader
+
+    def read_previous(self, response_id: object) -> None:
+        """Put the turns up to a previous response in front."""
+        if response_id is None:
+            return
+        turns = self._recent.turns(self._reader, str(response_id))
+        if turns is None:
+            self._ignore("previous_response_id")
+        self.messages += [dict(turn) for turn in turns or ()]
+
+    def read(self, given: object) -> None:
+        """Read `input`.
+
+        Raises:
+            Refused: 400 no text, and no list of items.
+        """
+        if isinstance(given, str):
+            self.messages.append({"role": "user", "content": given})
+            return
+        if not isinstance(given, list):
+            raise _bad("input", found="no input", next_step="send a text or a list of messages")
+        for position, item in enumerate(cast("list[object]", given)):
+            self._read_item(position, item)
+
+    def _read_item(self, position: int, item: object) -> None:
         fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         kind = fields.get("type", "message")
-        if kind == "reasoning":
-            continue  # a client sends back what it got, and a twin's answers have none
-        if kind != "message" or not fields:
-            raise _bad(
-                "input",
-                found=f"item {position} of the type {kind!r}",
-                next_step="send messages: a twin keeps no items and calls no tools",
-            )
-        messages.append({"role": fields.get("role"), "content": _content(fields.get("content"))})
-    return messages
+        if not fields or not isinstance(kind, str):
+            raise _bad("input", found=f"item {position} without a type", next_step="send messages")
+        if kind == "message":
+            content = _content(fields.get("content"))
+            self.messages.append({"role": fields.get("role"), "content": content})
+        elif kind == "item_reference":
+            text = self._recent.message(self._reader, str(fields.get("id")))
+            if text is None:
+                self._ignore("item_reference")
+            else:
+                self.messages.append({"role": "assistant", "content": text})
+        elif kind != "reasoning":  # a client sends back what it got, and a twin's have none
+            self._ignore(kind[:MAX_KIND_CHARACTERS])
+
+    def _ignore(self, name: str) -> None:
+        if name not in self.ignored:
+            self.ignored.append(name)
 
 
 def _content(content: object) -> object:

@@ -30,6 +30,7 @@ from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.early_opening import READER_LEFT, current
+from twin_resources.gateway.failed_calls import failed_call
 from twin_resources.gateway.guarding import guard_answer, guarded_stream
 from twin_resources.gateway.inner_fields import without_inner_fields
 from twin_resources.gateway.read_ahead import ReadAhead
@@ -40,7 +41,6 @@ from twin_resources.gateway.request_body import (
 )
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.gateway.response_format import not_kept
 from twin_resources.gateway.supported_prose import (
     headed_stream,
     support_answer,
@@ -199,6 +199,8 @@ class TwinPlugin(CustomLogger):
             if last is not None:
                 self._end(answering, last)
                 yield _put_twin_field(answering, last)
+            if answering.bought is not None and answering.drawn is None:
+                answering.bought.empty()  # unless its end has come
         finally:
             await self._close(answering, streams)
 
@@ -312,7 +314,7 @@ class TwinPlugin(CustomLogger):
         user_api_key_dict: UserAPIKeyAuth,
         traceback_str: str | None = None,
     ) -> HTTPException | None:
-        """Say what failed and what to do, in place of LiteLLM's wording."""
+        """Say what failed and what to do, in place of LiteLLM's wording (`early_opening.py`)."""
         answering = self.record(request_data.get("litellm_call_id"))
         if answering is not None and answering.bought is not None:
             is_ours = isinstance(original_exception, ProxyException | HTTPException)
@@ -327,14 +329,19 @@ class TwinPlugin(CustomLogger):
                 answering.end(0)  # else its meter would go on counting the machine as busy
             return None
         answering.end(0)
-        refused = _failed_call(answering, original_exception)
+        refused = answering.failure = failed_call(answering, original_exception)
         sys.stderr.write(f"{type(original_exception).__name__}: {refused}\n")
         return HTTPException(status_code=refused.status, detail=str(refused))
 
     def _end(self, answering: RequestRecord, response: Any) -> None:
         usage = usage_of(response)
         if answering.bought is not None and answering.drawn is None and not answering.is_over:
-            answering.bought.ended(getattr(response, "usage", None))
+            text = "".join(
+                str(choice.message.content or "")
+                for choice in response.choices
+                if getattr(choice, "message", None) is not None
+            )
+            answering.bought.ended(getattr(response, "usage", None), text)
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
 
 
@@ -423,27 +430,6 @@ def _add_fallback(data: dict[str, Any], prepared: PreparedRequest, timeout_s: fl
             "timeout": REQUEST_TIMEOUT_S,
         }
     ]
-
-
-def _failed_call(answering: RequestRecord, error: Exception) -> Refused:
-    name = answering.chosen.server_key
-    if getattr(error, "status_code", None) == 400:
-        if answering.asked.response_format is not None and "exceed" not in str(error).lower():
-            return not_kept(answering.asked.model, str(error))  # not a prompt that is too long
-        return Refused(
-            400,
-            "model_refused",
-            tried=f"answer with {answering.asked.model}",
-            found=f"that the model server {name!r} refused the prompt ({type(error).__name__})",
-            next_step="shorten question and conversation: together they are too long for the model",
-        )
-    return Refused(
-        503,
-        "model_server_failed",
-        tried=f"answer with {answering.asked.model}",
-        found=f"that the model server {name!r} does not answer ({type(error).__name__})",
-        next_step="ask again in some seconds; `twin status` and the log `models` say why",
-    )
 
 
 def _has_content(choice: Any) -> bool:

@@ -26,6 +26,7 @@ from twin_resources.access.refusals import Refused
 from twin_resources.gateway.early_opening import EarlyOpening, current
 from twin_resources.gateway.fixed_answers import stream_end, whole_answer
 from twin_resources.gateway.idempotency import Receive, Send
+from twin_resources.gateway.json_answers import send_json
 from twin_resources.gateway.key_terms import heard_again
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.request_path import PreparedRequest
@@ -113,18 +114,11 @@ class PreparationMiddleware:
                 )
             else:
                 answering.end(0)
-                await _send_document(opening.send, answering, whole_answer(answering, text))
+                document = whole_answer(answering, text)
+                await send_json(opening.send, 200, document, headers=answering.headers())
         finally:
             answering.shown = text
             self.log_fixed(answering, prepared.messages)
-
-
-async def _send_document(send: Send, answering: RequestRecord, document: Mapping[str, Any]) -> None:
-    body = json.dumps(document, ensure_ascii=False).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(name.encode(), value.encode()) for name, value in answering.headers().items()]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _our_mistake(error: Exception) -> Refused:

@@ -58,9 +58,14 @@ MAX_BODY_BYTES = 256 * 1024
 SEARCH_TURNS = 2
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
+MAX_KIND_CHARACTERS = 40  # of a client's word that is repeated to it
+ANSWER_BEGUN = "the answer begun"
+"""In `twin.ignored`: a last message of the assistant, which a client wants continued. The question
+is answered anew."""
 MAX_ANSWER_TOKENS = 4096
 # llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
+ANY_SEED = -1  # llama.cpp's word for none, which programs send
 
 MODEL_NAME = re.compile(
     r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice))?"
@@ -165,12 +170,12 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
 
 
 def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
-    """Refuse a body with a key that is not on the list.
+    """Refuse a body with a key that is not on the list; null asks for nothing.
 
     Raises:
         Refused: 400.
     """
-    refused = sorted(set(body) - allowed)
+    refused = sorted(name for name in set(body) - allowed if body[name] is not None)
     if refused:
         raise _bad(
             refused[0],
@@ -197,7 +202,9 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
             next_step="ask for twin/<author>; GET /v1/models lists them",
             param="model",
         )
-    turns, system = _read_messages(body.get("messages"))
+    conversation = _read_messages(body.get("messages"))
+    turns = conversation.turns
+    sampling, limited = _read_sampling(body)
     admitted_fields = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
     stream = _read_flag(body, "stream")
@@ -210,11 +217,11 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         search_text=_search_text(turns),
         stream=stream,
         include_usage=_read_include_usage(body.get("stream_options")),
-        sampling=_read_sampling(body),
+        sampling=sampling,
         response_format=read_response_format(body.get("response_format")),
-        system=system,
+        system=conversation.system,
         user=str(admitted_fields.get("user", "")),
-        ignored=tuple(admitted_fields.get("ignored", ())),
+        ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limited),
         batch=bool(admitted_fields.get("batch")),
     )
 
@@ -258,27 +265,50 @@ def _read_include_usage(options: object) -> bool:
     )
 
 
-def _read_messages(value: object) -> tuple[list[dict[str, str]], str]:
-    """The turns of reader and twin, and what the client's program said (system messages)."""
+@dataclass(frozen=True)
+class _Conversation:
+    """The turns of reader and twin, what the client's program said (system messages), and what no
+    twin can read, by name."""
+
+    turns: list[dict[str, str]]
+    system: str
+    ignored: tuple[str, ...]
+
+
+def _read_messages(value: object) -> _Conversation:
+    """Read a conversation. A client cannot take back what stands in it already: of earlier turns
+    the text is taken, and the rest named."""
     if not isinstance(value, list) or not value:
         raise _bad("messages", found="no messages", next_step="send at least one user message")
     turns: list[dict[str, str]] = []
     system: list[str] = []
-    for position, message in enumerate(cast("list[object]", value)):
+    ignored: dict[str, None] = {}
+    messages = cast("list[object]", value)
+    asked_at = max((at for at, one in enumerate(messages) if _role(one) == "user"), default=-1)
+    for position, message in enumerate(messages):
         if not isinstance(message, dict):
             raise _bad(
                 "messages", found=f"message {position} is no object", next_step="see the API"
             )
         fields = cast("dict[str, Any]", message)
-        role = fields.get("role")
+        role = _role(fields)
+        if role in {"tool", "function"}:
+            ignored[f"{role} messages"] = None
+            continue
         if role not in {"user", "assistant", "system", "developer"}:
             raise _bad(
                 "messages",
                 found=f"message {position} has the role {role!r}",
-                next_step="send user, assistant, system and developer messages; a twin calls no "
-                "tools",
+                next_step="send user, assistant, system and developer messages",
             )
-        content = _read_content(fields.get("content"), position)
+        content, others = _read_content(fields.get("content"), position)
+        if others and position == asked_at:
+            raise _bad(
+                "messages",
+                found=f"message {position} holds something else than text ({', '.join(others)})",
+                next_step="send text; a twin reads no images, audio or files",
+            )
+        ignored |= dict.fromkeys(others)
         if any("\ud800" <= character <= "\udfff" for character in content):
             raise _bad(
                 "messages",
@@ -287,38 +317,48 @@ def _read_messages(value: object) -> tuple[list[dict[str, str]], str]:
             )
         if role in {"system", "developer"}:
             system.append(content)
+        elif role == "assistant" and position > asked_at:
+            ignored |= {ANSWER_BEGUN: None} if content else {}
         else:
-            turns.append({"role": role, "content": content})
+            turns.append({"role": str(role), "content": content})
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
-        raise _bad("messages", found="no question at the end", next_step="end with a user message")
-    if len(turns[-1]["content"]) > MAX_QUESTION_CHARACTERS:
-        raise _bad(
-            "messages",
-            found=f"a question of {len(turns[-1]['content']):,} characters",
-            next_step=f"ask in at most {MAX_QUESTION_CHARACTERS:,} characters",
-        )
-    return turns, "\n\n".join(text for text in system if text)
+        raise _bad("messages", found="no question", next_step="send a user message with text")
+    question = turns[-1]["content"]
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        half = MAX_QUESTION_CHARACTERS // 2
+        ignored[f"{len(question) - 2 * half:,} characters of the question"] = None
+        turns[-1]["content"] = f"{question[:half]}\n…\n{question[-half:]}"
+    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored))
 
 
-def _read_content(content: object, position: int) -> str:
+def _role(message: object) -> object:
+    return cast("dict[str, Any]", message).get("role") if isinstance(message, dict) else None
+
+
+def _read_content(content: object, position: int) -> tuple[str, list[str]]:
+    """The text of a message, and the types of the parts that are none."""
     if content is None:
-        return ""
+        return "", []
     if isinstance(content, str):
-        return content.strip()
-    if isinstance(content, list):
-        parts = cast("list[object]", content)
-        texts = [
-            cast("dict[str, Any]", part).get("text")
-            for part in parts
-            if isinstance(part, dict) and cast("dict[str, Any]", part).get("type") == "text"
-        ]
-        if len(texts) == len(parts) and all(isinstance(text, str) for text in texts):
-            return "\n".join(cast("list[str]", texts)).strip()
-    raise _bad(
-        "messages",
-        found=f"message {position} holds something else than text",
-        next_step="send text; a twin reads no images, audio or files",
-    )
+        return content.strip(), []
+    texts: list[str] = []
+    others: list[str] = []
+    for part in cast("list[object]", content) if isinstance(content, list) else [content]:
+        fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+        kind = fields.get("type")
+        # a refusal is what another model has said: a turn like any other
+        text = fields.get("refusal") if kind == "refusal" else fields.get("text")
+        if kind in {"text", "refusal"} and isinstance(text, str):
+            texts.append(text)
+        elif isinstance(kind, str) and kind not in {"text", "refusal"}:
+            others.append(kind[:MAX_KIND_CHARACTERS])
+        else:
+            raise _bad(
+                "messages",
+                found=f"message {position} has content of an unknown shape",
+                next_step="send text, or a list of parts with their types",
+            )
+    return "\n".join(texts).strip(), others
 
 
 def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
@@ -327,8 +367,10 @@ def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(questions[: -SEARCH_TURNS - 1 : -1])[:MAX_SEARCH_CHARACTERS]
 
 
-def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The sampling parameters, and what of them is above a limit."""
     sampling: dict[str, Any] = {}
+    limited: list[str] = []
     for name, (low, high) in SAMPLING_BOUNDS.items():
         value = body.get(name)
         if value is None:
@@ -344,17 +386,15 @@ def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
         value = body.get(name)
         if value is None:
             continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int)
-            or not 1 <= value <= MAX_ANSWER_TOKENS
-        ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise _bad(
-                name, found=f"{name} = {value!r}", next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
+                name, found=f"{name} = {value!r}"[:80], next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
             )
-        sampling["max_tokens"] = value
+        if value > MAX_ANSWER_TOKENS:
+            limited.append(f"{name} above {MAX_ANSWER_TOKENS:,}")
+        sampling["max_tokens"] = min(value, MAX_ANSWER_TOKENS)
     seed: object = body.get("seed")
-    if seed is not None:
+    if seed is not None and (isinstance(seed, bool) or seed != ANY_SEED):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
             raise _bad(
                 "seed",
@@ -369,4 +409,4 @@ def _read_sampling(body: Mapping[str, Any]) -> Mapping[str, Any]:
             raise _bad("stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings")
         if stops:  # lm_eval sends an empty list
             sampling["stop"] = stops
-    return sampling
+    return sampling, tuple(limited)

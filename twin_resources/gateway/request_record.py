@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from twin_resources.access.paid_budget import PaidCall
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.cost import Throughput, answer_usd
@@ -121,6 +122,8 @@ class RequestRecord:
         is_opened: its stream was begun before the model was asked (`early_opening.py`).
         is_prose_begun: the model has written something.
         prose: why prose is shown, or not.
+        failure: why no model has answered, as the client is told; None: one has, or nobody failed.
+        stages: what each stage of its preparation took and changed, one line each.
     """
 
     asked: ChatRequest
@@ -166,6 +169,8 @@ class RequestRecord:
     is_opened: bool = False
     is_prose_begun: bool = False
     prose: ProseNote = field(default_factory=ProseNote)
+    failure: Refused | None = None
+    stages: str = ""
     _began: float = 0.0
     _over: bool = False
 
@@ -425,6 +430,7 @@ class RequestRecord:
             "twin.provider": self.provider,
             "twin.provider_saw": self.provider_saw,
             "twin.guards": ",".join(map(str, self.guarded)),
+            "twin.stages": self.stages,
         }
 
 

@@ -26,9 +26,10 @@ from typing import Any, Protocol
 from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.answer_bytes import Headers, Message, Send, carried_back, dressed
+from twin_resources.gateway.answer_bytes import Message, Send, carried_back, dressed
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
+from twin_resources.gateway.json_answers import broken_off, refuse, send_json
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.other_apis import (
@@ -37,6 +38,7 @@ from twin_resources.gateway.other_apis import (
     from_completions,
     from_responses,
 )
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
@@ -57,7 +59,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
 # They are carried over the chat API: LiteLLM's own routes for them are not reached.
-CARRIED_ROUTES: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], CarriedRequest]] = {
+CARRIED_ROUTES: Mapping[
+    tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], CarriedRequest]
+] = {
     ("POST", "/v1/completions"): from_completions,
     ("POST", "/v1/responses"): from_responses,
 }
@@ -77,6 +81,8 @@ ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | 
 # After the client has left. LiteLLM ends a whole answer by itself, in milliseconds, and tells its
 # hooks; a stream it ends so only before its first piece.
 WHOLE_ENDS_WITHIN_S, STREAM_ENDS_WITHIN_S = 1.0, 0.1
+# During an answer: who revokes a key wants its streams to end.
+KEY_LOOKED_UP_EVERY_S = 1.0
 # Of 256 KB over any line on which somebody would chat. A body that never ended was held for ever.
 BODY_WITHIN_S = 10.0
 
@@ -111,6 +117,7 @@ class RouteAllowlist:
         origins: pages that may ask from a browser.
         admission: counts what is under way.
         body_within_s: how long a body may take to arrive.
+        responses: what clients of the Responses API may name.
     """
 
     proxy: Application
@@ -122,6 +129,7 @@ class RouteAllowlist:
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
+    responses: RecentResponses = field(default_factory=RecentResponses)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,7 +149,7 @@ class RouteAllowlist:
         if route[0] == "OPTIONS" and self.origins.allows(origin) and _methods_of(route[1]):
             await self._preflight(scope, send)
         elif route not in ROUTES and not _names_a_model(*route):
-            await _answer(send, 404, _no_such_route(*route))
+            await send_json(send, 404, _no_such_route(*route))
         elif route == LIVELINESS_ROUTE:
             await self.proxy(_stripped(scope), receive, send)
         elif route == READINESS_ROUTE:
@@ -152,7 +160,7 @@ class RouteAllowlist:
             try:
                 await self._with_key(scope, receive, send)
             except Refused as error:
-                await _refuse(send, error)
+                await refuse(send, error)
             except _Left:
                 return  # nobody is there to be told
 
@@ -163,13 +171,13 @@ class RouteAllowlist:
         if route == MODELS_ROUTE:
             await self._models(key, send)
         elif route == FEEDBACK_ROUTE:
-            await _answer(send, 200, await self.feedback.take(key, await self._body(receive)))
+            await send_json(send, 200, await self.feedback.take(key, await self._body(receive)))
         elif route not in ROUTES:
             await self._model(key, scope["path"].removeprefix(_ONE_MODEL), send)
         else:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
-                body, back = _chat_body(route, raw)
+                body, back = self._chat_body(route, raw, key)
                 # Named before a place is taken: who is refused waits for nobody.
                 question = read_question(body)
                 reader = key.for_reader(question.user)
@@ -188,35 +196,75 @@ class RouteAllowlist:
                         else WHOLE_ENDS_WITHIN_S,
                     )
 
+    def _chat_body(
+        self, route: tuple[str, str], raw: bytes, key: Key
+    ) -> tuple[dict[str, Any], AnswerConverter | None]:
+        """What LiteLLM may see of a body, and for another API's the way back of the answer."""
+        body = decode_object(raw)
+        carry = CARRIED_ROUTES.get(route)
+        if carry is None:
+            return admitted(body), None
+        carried = carry(body, self.responses, key.reader)
+        return admitted(carried.chat, also_ignored=carried.ignored), carried.back
+
     async def _proxied(
-        self, scope: Scope, body: bytes, receive: Receive, send: Send, *, ends_within_s: float
+        self,
+        scope: Scope,
+        body: bytes,
+        receive: Receive,
+        send: Send,
+        *,
+        ends_within_s: float,
     ) -> None:
-        """Let the proxy answer, and end its work when the client has left.
+        """Let the proxy answer, and end its work when the client has left or its key is revoked.
 
         A stream would be ended only where it sends, and text that a guard holds back is not sent.
+
+        Raises:
+            Refused: 401 the key was revoked before the answer began.
         """
-        left = asyncio.Event()
+        left, begun = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
             left.set()
 
-        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), _giving_way(send)))
+        async def note(message: Message) -> None:
+            begun.set()
+            await send(message)
+
+        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, left), _giving_way(note)))
         watching = asyncio.ensure_future(watch())
+        revoking = asyncio.ensure_future(self._revocation(_header(scope, b"authorization")))
         try:
-            await asyncio.wait({answer, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if _header(scope, b"idempotency-key"):
+            await asyncio.wait({answer, watching, revoking}, return_when=asyncio.FIRST_COMPLETED)
+            if _header(scope, b"idempotency-key") and not revoking.done():
                 await asyncio.wait({answer})  # whoever asks again gets this very answer
-            elif not answer.done():
+            elif not (answer.done() or revoking.done()):
                 # It has heard it, and ends and logs a whole answer by itself.
                 await asyncio.wait({answer}, timeout=ends_within_s)
         finally:
             watching.cancel()
+            revoking.cancel()
             answer.cancel()  # nothing to one that is done
             await asyncio.wait({answer})
         if not answer.cancelled():
             answer.result()  # its error, if there was one
+        elif revoking.done() and not revoking.cancelled():
+            if not begun.is_set():
+                raise revoking.result()
+            await send({"type": "http.response.body", "body": broken_off(revoking.result())})
+
+    async def _revocation(self, authorization: str) -> Refused:
+        """Wait until the key is no longer known; returns the refusal."""
+        while True:
+            await asyncio.sleep(KEY_LOOKED_UP_EVERY_S)
+            try:
+                await asyncio.to_thread(self.keyring.find, authorization)
+            except Refused as refused:
+                if refused.status == 401:
+                    return refused
 
     async def _body(self, receive: Receive) -> bytes:
         try:
@@ -238,7 +286,7 @@ class RouteAllowlist:
 
     async def _models(self, key: Key, send: Send) -> None:
         names = models_for(self.live.current, key)
-        await _answer(
+        await send_json(
             send, 200, {"object": "list", "data": [self._told_of(name) for name in names]}
         )
 
@@ -253,7 +301,7 @@ class RouteAllowlist:
                 next_step=f"ask for one of {', '.join(names[:20]) or 'none yet'}",
                 param="model",
             )
-        await _answer(send, 200, self._told_of(name))
+        await send_json(send, 200, self._told_of(name))
 
     def _told_of(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live.current
@@ -276,7 +324,7 @@ class RouteAllowlist:
             "authors": sorted(snapshot.authors),
             "problems": [*snapshot.problems, *snapshot.author_problems.values()],
         }
-        await _answer(send, 200 if ready else 503, document)
+        await send_json(send, 200 if ready else 503, document)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hear() -> Message:
@@ -295,16 +343,6 @@ class RouteAllowlist:
 
 class _Left(Exception):
     """The client closed the connection before its body had ended."""
-
-
-def _chat_body(route: tuple[str, str], raw: bytes) -> tuple[dict[str, Any], AnswerConverter | None]:
-    """What LiteLLM may see of a body, and for another API's the way back of the answer."""
-    body = decode_object(raw)
-    carry = CARRIED_ROUTES.get(route)
-    if carry is None:
-        return admitted(body), None
-    carried = carry(body)
-    return admitted(carried.chat, also_ignored=carried.ignored), carried.back
 
 
 def _names_a_model(method: str, path: str) -> bool:
@@ -398,27 +436,4 @@ async def _tell_what(send: Send) -> None:
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(send: Send, error: Refused) -> None:
-    headers: Headers = [(name.encode(), value.encode()) for name, value in error.headers().items()]
-    if error.status in {408, 413}:
-        # What is left of the body is not read: without this the connection waits for it.
-        headers.append((b"connection", b"close"))
-    await _answer(send, error.status, error.body(), headers=headers)
-
-
-async def _answer(
-    send: Send, status: int, document: Mapping[str, Any], *, headers: Headers | None = None
-) -> None:
-    body = json.dumps(document, ensure_ascii=False).encode()
-    answer_headers: Headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *(headers or []),
-    ]
-    if status == 401:
-        answer_headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": answer_headers})
     await send({"type": "http.response.body", "body": body})

@@ -104,7 +104,7 @@ class AppriseChannel:
         if channel is None:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
-                found="no form of address that is known",
+                found="an unknown form of address",
                 next_step="write it as in https://github.com/caronc/apprise/wiki, for example "
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )

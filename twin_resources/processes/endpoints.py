@@ -8,13 +8,13 @@ keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import ProcessIdentity
 
@@ -66,9 +66,9 @@ def write_endpoints(endpoints: Endpoints) -> Path:
     home = Path(endpoints.home)
     document = {"schema": endpoints.schema} | asdict(endpoints)
     document["models"] = list(endpoints.models)
-    write_private(env_path(home), shell_exports(endpoints))
+    replace_file(env_path(home), shell_exports(endpoints))
     path = endpoints_path(home)
-    write_private(path, json.dumps(document, indent=2) + "\n")
+    replace_file(path, json.dumps(document, indent=2) + "\n")
     return path
 
 
@@ -127,13 +127,3 @@ def shell_exports(endpoints: Endpoints) -> str:
         "TWIN_TRACES_SECRET_KEY": endpoints.traces_secret_key,
     }
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; it is readable by its owner only, from its first byte on."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    partial.replace(path)

@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.private_files import database_files, take_from_others
 from twin_resources.processes.child_environment import child_environment
-from twin_resources.processes.endpoints import remove_endpoints, write_private
+from twin_resources.processes.endpoints import remove_endpoints
 from twin_resources.processes.ports import choose_ports
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
@@ -315,7 +316,7 @@ def _record_path(settings: Settings) -> Path:
 def _write_record(settings: Settings, record: StackRecord) -> None:
     path = _record_path(settings)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, json.dumps(asdict(record), indent=2) + "\n")
+    replace_file(path, json.dumps(asdict(record), indent=2) + "\n")
 
 
 @contextmanager
@@ -340,7 +341,7 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
                         found=f"another `twin` (process {holder or 'unknown'}) is at it, {why}",
-                        next_step="see what it does, end it, and try again",
+                        next_step="wait for it or end it, and try again",
                     ) from error
                 if not is_announced:
                     report("another `twin` is starting or stopping this stack; waiting for it")

@@ -10,14 +10,13 @@ Method: architecture.md: every move rewrites the policy from registry and routin
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.answer_model import address_of, is_far
@@ -211,13 +210,8 @@ def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
 
 def write_policy(path: Path, policy: Policy) -> None:
     """Write the file whole: a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump({"schema": SCHEMA_NUMBER, **asdict(policy)}, stream, indent=1, sort_keys=True)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    document = {"schema": SCHEMA_NUMBER, **asdict(policy)}
+    replace_file(path, json.dumps(document, indent=1, sort_keys=True))
 
 
 def read_policy(path: Path) -> Policy:

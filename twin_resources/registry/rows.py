@@ -60,7 +60,7 @@ def existing(connection: sa.Connection, author: str, version: int) -> ModelVersi
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known}",
-        next_step="name one of them, see `twin versions`",
+        next_step="name one of them; `twin versions` lists them",
     )
 
 

@@ -14,10 +14,9 @@ archive has a check sum, so half a file is no file.
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
-import threading
 import zipfile
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.features import FeatureScale, Floats
@@ -154,21 +154,17 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "last_sequence": policy.last_sequence,
         "written_at": policy.written_at,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.partial")
-    with partial.open("wb") as stream:
-        np.savez(
-            stream,
-            head=np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8),
-            rows=policy.gain.rows,
-            weights=policy.gain.weights,
-            gains=policy.gains,
-            cross_fitted=policy.cross_fitted,
-            usd=policy.usd,
-        )
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        head=np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8),
+        rows=policy.gain.rows,
+        weights=policy.gain.weights,
+        gains=policy.gains,
+        cross_fitted=policy.cross_fitted,
+        usd=policy.usd,
+    )
+    replace_file(path, stream.getvalue())
 
 
 def _plain(step: PriceStep) -> dict[str, Any]:

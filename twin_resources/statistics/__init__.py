@@ -2,5 +2,5 @@
 
 Belongs here: bounds, bets, detectors, tests, and the decisions that follow from them.
 Does not belong here: reading scores, storing states, starting runs, dagster.
-Method: deploy/docs/architecture.md, The loop. Import from the modules; this file stays empty.
+Method: deploy/docs/loop-explained.md. Import from the modules; this file stays empty.
 """

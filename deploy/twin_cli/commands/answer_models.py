@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.releases import actor
 from twin_cli.commands.subprocesses import running_module
+from twin_cli.commands.versions import actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
 from twin_resources.errors import TwinError

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import twin_assets
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import Author
-from twin_resources.processes.endpoints import write_private
 from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings
 
@@ -116,7 +116,7 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
     """Replace the file atomically (mode 600: it holds answers)."""
     path = _path(settings, slug)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
+    replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
 
 
 def fingerprint(author: Author, settings: Settings) -> str:

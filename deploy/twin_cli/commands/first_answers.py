@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.endpoint_client import ask, make_client
 from twin_cli.commands.presentation import passage, quotation_lines
+from twin_cli.commands.questions import ask, make_client
 from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError

@@ -7,7 +7,6 @@ money (`access/account.py`), requests (`gateway/key_limits.py`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +37,7 @@ def run_add(
     *,
     authors: Sequence[str],
     role: Role,
-    aliases: Sequence[str],
+    aliases: Sequence[str] | None,
     per_minute: int | None,
     at_once: int | None,
     usd_per_day: float | None,
@@ -68,7 +67,7 @@ def run_add(
     finally:
         state.close()
     if as_json:
-        console.print_json(json.dumps({"key": made, "label": label}))
+        console.print_json(data={"key": made, "label": label})
     else:
         console.print(made, markup=False, highlight=False, soft_wrap=True)
         console.print("shown this once; the store keeps its hash", style="dim")
@@ -83,7 +82,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     finally:
         state.close()
     if as_json:
-        console.print_json(json.dumps({"keys": rows}))
+        console.print_json(data={"keys": rows})
         return 0
     in_use = [row for row in rows if row["revoked_at"] is None]
     if not in_use:
@@ -120,7 +119,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     finally:
         state.close()
     if as_json:
-        console.print_json(json.dumps({"revoked": label}))
+        console.print_json(data={"revoked": label})
     else:
         console.print(f"{label}: refused within a second from now", markup=False)
     return 0
@@ -138,7 +137,7 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     finally:
         state.close()
     if as_json:
-        console.print_json(json.dumps(document))
+        console.print_json(data=document)
         return 0
     table = _table("who", "paid today", "held now", "limit a day", "this month", "paid requests")
     lines: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]

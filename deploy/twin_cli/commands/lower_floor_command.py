@@ -12,8 +12,8 @@ import time
 from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.releases import actor
 from twin_cli.commands.subject import choose_author
+from twin_cli.commands.versions import actor
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import score_watch

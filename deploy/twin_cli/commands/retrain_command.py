@@ -15,10 +15,10 @@ from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import typed
 from twin_cli.commands.outcome import RETRAIN
-from twin_cli.commands.releases import actor
 from twin_cli.commands.runs import run_in_flight
 from twin_cli.commands.services import stack_in_use
 from twin_cli.commands.subject import choose_author
+from twin_cli.commands.versions import actor
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError

@@ -44,7 +44,16 @@ from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.state import State
 
 
-def run_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
+def run_routing(
+    settings: Settings, action: str, question: str, *, author: str, as_json: bool, console: Console
+) -> int:
+    """`twin routing`, or `twin routing try` with a question; returns the exit code."""
+    if action == "try":
+        return run_try(settings, question, author=author, as_json=as_json, console=console)
+    return show_routing(settings, author=author, as_json=as_json, console=console)
+
+
+def show_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
     """Print an author's routing; returns the exit code.
 
     Raises:
@@ -53,7 +62,7 @@ def run_routing(settings: Settings, *, author: str, as_json: bool, console: Cons
     chosen = choose_author(settings, author)
     summary = routing_of(settings, chosen)
     if as_json:
-        console.print_json(json.dumps(summary, ensure_ascii=False))
+        console.print_json(data=summary)
         return 0
     console.print(f"{chosen.name}: {summary['why']}")
     if summary["paid_model"]:
@@ -135,7 +144,7 @@ def run_try(
     chosen = choose_author(settings, author)
     trial = tried(settings, chosen, question)
     if as_json:
-        console.print_json(json.dumps(trial, ensure_ascii=False))
+        console.print_json(data=trial)
         return 0
     console.print(
         f"{trial['model']}: gain {trial['gain']:.3f} [{trial['low']:.3f}, {trial['high']:.3f}], "

@@ -8,7 +8,6 @@ Does not belong here: what an outcome means (`outcome.py`), how an author's answ
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -111,7 +110,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     status = look(settings)
     if as_json:
         document: dict[str, Any] = asdict(status)
-        console.print_json(json.dumps(document, ensure_ascii=False))
+        console.print_json(data=document)
         return 0 if status.running else NOT_RUNNING
     if not status.running:
         why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"

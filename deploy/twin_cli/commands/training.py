@@ -170,7 +170,7 @@ def _wait_for_route(
 
     By its alias, because `twin/<author>` may answer a greeting without any model.
     """
-    from twin_cli.commands.endpoint_client import ask, make_client
+    from twin_cli.commands.questions import ask, make_client
 
     assert ending.version is not None
     wanted = f"v{ending.version.version}"

@@ -18,8 +18,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.answer_models import follow_answer_model
-from twin_cli.commands.asking_aliases import with_aliases
-from twin_cli.commands.asking_consent import at_a_terminal, with_consent
 from twin_cli.commands.author_progress import (
     AuthorProgress,
     fingerprint,
@@ -52,7 +50,6 @@ from twin_cli.commands.preview_report import (
     show_preview,
     too_small,
 )
-from twin_cli.commands.releases import release_now_agreed
 from twin_cli.commands.services import (
     EMBEDDER,
     is_prepared,
@@ -69,6 +66,7 @@ from twin_cli.commands.subject import (
     source_at,
     with_opt_ins,
 )
+from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases, with_consent
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
@@ -77,6 +75,7 @@ from twin_cli.commands.training import (
     tell_report,
     train,
 )
+from twin_cli.commands.versions import release_now_agreed
 from twin_resources.authors.consent import consented_on
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import identify

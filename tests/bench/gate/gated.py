@@ -135,14 +135,11 @@ def time_and_likelihood(form: Form) -> list[Row]:
     became."""
     found = gated(form, afresh=True)
     parts = found.evaluation.seconds
-    first = read_evaluation(evaluation_path(found.folder, GATE_VERSION, first=True))
-    until_release = sum(first.seconds.values()) if first is not None else 0.0
     training = found.manifest.metrics["seconds"]
     minutes = {  # parts of the gate go on side by side
         "training": training / 60,
         "gate and starting": (found.cost.wall_s - training) / 60,
         "CPU": found.cost.cpu_s / 60,
-        "gate's first part": until_release / 60,
         **{f"gate: {name}": seconds / 60 for name, seconds in parts.items()},
     }
     made = row(

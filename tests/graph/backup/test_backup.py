@@ -29,6 +29,7 @@ from tests.graph.test_former_home import former
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.access.account_rows import account_tables
 from twin_resources.access.keys import _metadata as key_tables
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import read_author
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
@@ -39,7 +40,6 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
 from twin_resources.observability.trace_store.queries import observation_query
 from twin_resources.observability.trace_store.trace_tables import TraceTables
-from twin_resources.processes.endpoints import write_private
 from twin_resources.quality.ledger.ledger_tables import metadata as ledger_tables
 from twin_resources.registry.policy import Policy, read_policy
 from twin_resources.registry.registry import Registry
@@ -76,7 +76,7 @@ def living(former: Settings) -> Settings:
     outbox = Outbox(outbox_path(former))
     outbox.put_scores([QueuedScore("s1", "t1", "thumbs", 1.0)])
     outbox.close()
-    write_private(former.home / "endpoints.json", '{"gateway_key": "sk-twin-kept-out"}')
+    replace_file(former.home / "endpoints.json", '{"gateway_key": "sk-twin-kept-out"}')
     (former.logs_dir).mkdir()
     (former.logs_dir / "gateway.log").write_text("kept out", encoding="utf-8")
     return former

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
-from twin_cli.commands.repair_command import run_repair
+from twin_cli.commands.operating import run_repair
 
 from tests.graph.test_former_home import former, instance
 from twin_assets.definitions import defs

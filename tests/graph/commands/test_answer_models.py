@@ -12,11 +12,10 @@ from rich.console import Console
 from twin_cli.commands.answer_models import follow_answer_model, require_leave
 from twin_cli.commands.author_progress import AuthorProgress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.export_command import run_export
 from twin_cli.commands.outcome import StackOutcome, open_registry, standing_ending
-from twin_cli.commands.releases import run_release, run_versions
 from twin_cli.commands.status import look
 from twin_cli.commands.training import plan_training, tell_ending
+from twin_cli.commands.versions import run_export, run_release, run_versions
 
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError

@@ -29,9 +29,9 @@ from tests.graph.s3 import KEY, client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.spending_limits import SpendingLimits
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
-from twin_resources.processes.endpoints import write_private
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.state.state import State
 
@@ -457,6 +457,6 @@ def test_a_stack_that_crashed_is_told_from_one_that_never_ran(home: Settings) ->
     (home.home / "supervisor").mkdir()
     gone = {"pid": 2**22, "started": 1.0}
     record = {"instance": "x", "supervisor": gone, "ports": {}, "base_model": "", "embedder": ""}
-    write_private(home.home / "supervisor" / "stack.json", json.dumps(record))
+    replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
     found = one(stack_findings.look_at_stack(home, None))
     assert (found.verdict, found.remedy) == ("fail", "`twin up` recovers it")

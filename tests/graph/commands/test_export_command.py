@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.export_command import answer_of, run_export
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subprocesses import Finished
+from twin_cli.commands.versions import answer_of, run_export
 
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError

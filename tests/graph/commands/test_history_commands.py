@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from twin_cli.commands.explain import explanation_tree
+from twin_cli.commands.answer_history import explanation_tree
 from twin_cli.commands.lower_floor_command import run_lower_floor
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.releases import run_release, run_rollback, run_versions
+from twin_cli.commands.versions import run_release, run_rollback, run_versions
 
 from tests.documented import documented, shape
 from tests.unit.registry.claims_beside import beside_stable

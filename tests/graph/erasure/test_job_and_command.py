@@ -9,8 +9,8 @@ import re
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.explain import explanation_tree
-from twin_cli.commands.forget_command import named_subject, run_forget
+from twin_cli.commands.answer_history import explanation_tree
+from twin_cli.commands.posts import named_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
 

@@ -48,13 +48,12 @@ def measured(answer: str) -> Measurements:
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
     known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
     kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
-    asked, scores_of = measurement._asked(question, SAMPLES, SAMPLES, known, kept, engine="none")
-    scores = scores_of(asked)
+    asked = measurement._asked(question, SAMPLES, SAMPLES, known)
+    scores_of = measurement._scores_of(question, known, kept, [], engine="none")
+    scores = scores_of(asked, PromptAnswers({}, {}))
     said = PromptAnswers(
         {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.of_candidate},
         dict.fromkeys(range(len(asked.prompts)), "Certainly!"),
-        wall_s=9.0,
-        at_once=2,
     )
     general = tuple(
         TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
@@ -67,7 +66,7 @@ def measured(answer: str) -> Measurements:
         question, known, LikelihoodsByModel(read, models), asked, said, scores,
         CandidateAnswers([], [], []), None, SAMPLES,
     )  # fmt: skip
-    return runner.take_all(context)
+    return runner.take(context)
 
 
 def told(answer: str, folder: Path) -> dict[str, object]:

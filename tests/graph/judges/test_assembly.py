@@ -10,7 +10,8 @@ import pytest
 
 from tests.recipes import of_recipe
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.judged.calibrated_judges import calibrated, calibrated_topic
+from twin_assets.evaluation.judged.calibrated_judges import calibrated
+from twin_assets.evaluation.judged.judge_material import topic_material
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import (
@@ -23,6 +24,7 @@ from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.panel import assemble, assemble_panel
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts, bundled_hands, divided
+from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.storage.tables.tables import Tables
 
 AUTHOR = "mara-lindqvist"
@@ -82,7 +84,9 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
     assert of_gate.topic_why_not.startswith("5 training pairs of")
     assert "40 of either side are needed" in of_gate.voice_why_not
-    assert calibrated_topic(AUTHOR, few.pairs, tables, WORDS) == (None, of_gate.topic_why_not)
+    first = calibrated(topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
+    assert (first.topic, first.topic_why_not) == (None, of_gate.topic_why_not)
+    assert first.voice is None
     with pytest.raises(JudgeMissing, match="5 training pairs"):
         assemble_panel(few, needs)
     alone = replace(material, others=OtherTexts((), (), unseen=False), base_answers=())

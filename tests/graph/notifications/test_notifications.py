@@ -232,7 +232,7 @@ def test_an_address_of_no_known_form_takes_nothing_from_the_others(
     )
     with state.reading() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
-    assert problem == "no form of address that is known"
+    assert problem == "an unknown form of address"
 
     mended = channels([f"json://127.0.0.1:{receiver.port}/mended", right])
     assert deliver(state, mended, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)

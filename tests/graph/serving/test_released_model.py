@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
-from twin_cli.commands.releases import release_now_agreed, run_release
+from twin_cli.commands.versions import release_now_agreed, run_release
 
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION

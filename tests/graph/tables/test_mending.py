@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.doctor import stores
-from twin_cli.commands.repair_command import run_repair
+from twin_cli.commands.operating import run_repair
 from twin_cli.running import app
 from typer.testing import CliRunner
 
@@ -192,7 +192,7 @@ def test_a_person_is_asked(
     living: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
 ) -> None:
     empty_newest(living)
-    monkeypatch.setattr("twin_cli.commands.repair_command.at_a_terminal", lambda: True)
+    monkeypatch.setattr("twin_cli.commands.operating.at_a_terminal", lambda: True)
     asked: list[str] = []
 
     def read(question: str) -> str:

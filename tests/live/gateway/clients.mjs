@@ -2,6 +2,7 @@
 import OpenAI from "openai";
 import { generateText, streamText, tool } from "ai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { createOpenAI } from "@ai-sdk/openai";
 import { z } from "zod";
 
 const { GATEWAY_URL: baseURL, GATEWAY_KEY: apiKey, READERS_QUESTION: question } = process.env;
@@ -33,6 +34,11 @@ streamed.on("response.output_text.delta", (event) => { deltas += event.delta; })
 const final = await streamed.finalResponse();
 told.responseStream = { text: final.output_text, twin: final.twin, same: deltas === final.output_text };
 
+const previous = await openai.responses.create({
+  model: "twin/ann", input: question, previous_response_id: response.id,
+});
+told.previous = { text: previous.output_text, twin: previous.twin };
+
 told.model = await openai.models.retrieve("twin/ann");
 
 const provider = createOpenAICompatible({ name: "twin", baseURL, apiKey });
@@ -45,5 +51,23 @@ const live = streamText({ model: provider("twin/ann"), system, prompt: question,
 let pieces = "";
 for await (const piece of live.textStream) pieces += piece;
 told.streamText = { text: pieces };
+
+// The AI SDK's default provider names its own first answer by id in the second message.
+const ann = createOpenAI({ baseURL, apiKey })("twin/ann");
+const first = await generateText({ model: ann, prompt: question, maxRetries: 0 });
+told.firstTurn = { text: first.text };
+const second = await generateText({
+  model: ann,
+  messages: [
+    { role: "user", content: question }, ...first.response.messages, { role: "user", content: question },
+  ],
+  maxRetries: 0,
+});
+const { body } = second.request;
+told.secondTurn = {
+  text: second.text,
+  sent: typeof body === "string" ? body : JSON.stringify(body),
+  twin: second.response.body.twin,
+};
 
 console.log(JSON.stringify(told));

@@ -30,7 +30,10 @@ MESSAGES: list[Any] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": QUESTION},
 ]
-JAVASCRIPT = ("openai@6.49.0", "ai@6.0.326", "@ai-sdk/openai-compatible@2.0.87", "zod@4")
+JAVASCRIPT = (
+    *("openai@6.49.0", "ai@6.0.326", "zod@4"),
+    *("@ai-sdk/openai-compatible@2.0.87", "@ai-sdk/openai@3.0.141"),
+)
 
 
 def test_the_official_client_chats_with_a_system_message(stack: Stack) -> None:
@@ -269,10 +272,14 @@ def test_the_clients_for_javascript(stack: Stack, javascript: Path) -> None:
     assert ended.returncode == 0, ended.stderr[-2000:]
     told = json.loads(ended.stdout.splitlines()[-1])
     texts: dict[str, str] = {name: one["text"] for name, one in told.items() if "text" in one}
-    assert len(texts) == 6
+    assert len(texts) == 9
     assert [name for name, text in texts.items() if not text.startswith(QUOTED)] == []
     for name in ("chat", "stream", "response", "responseStream"):
         assert told[name]["twin"]["sources"][0]["document_id"] == "post-0"
     assert told["chat"]["id"] == told["chat"]["twin"]["trace_id"]
     assert told["responseStream"]["same"]
+    assert told["previous"]["twin"]["ignored"] == []
+    second = json.loads(told["secondTurn"]["sent"])
+    assert "item_reference" in [item.get("type") for item in second["input"]], "its default"
+    assert told["secondTurn"]["twin"]["ignored"] == []
     assert (told["model"]["id"], told["model"]["twin"]["version"]) == ("twin/ann", "base")

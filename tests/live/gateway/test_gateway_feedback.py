@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
-from twin_cli.commands.ask_command import run_ask
+from twin_cli.commands.answer_history import run_feedback
 from twin_cli.commands.console import make_console
-from twin_cli.commands.feedback_command import run_feedback
+from twin_cli.commands.questions import run_ask
 
 from tests.documented import documented, shape
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes

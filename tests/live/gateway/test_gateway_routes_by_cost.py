@@ -27,7 +27,7 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.explain import explain, explanation_tree
+from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 
 from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk
@@ -459,5 +459,7 @@ def _leave(market: Market, number: int, question: str) -> None:
 
 def _explained(market: Market, trace_id: str) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(explanation_tree(explain(market.settings, trace_id)))
+    explanation = explain(market.settings, trace_id)
+    assert explanation.trace["twin.stages"].startswith("choose_model ")
+    console.print(explanation_tree(explanation))
     return console.export_text()

@@ -41,6 +41,10 @@ class Typed:
 # (tests/unit/installation/test_up_arguments.py), and here from the wheel.
 LINES: Mapping[str, Typed | Elsewhere] = {
     "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="deploy/up.sh [PATH]"),
+    "git clone REPOSITORY_URL llm-twin && cd llm-twin": Typed(
+        'git clone --quiet --depth 1 "file://$ROOT" llm-twin && cd llm-twin && ls deploy/up.sh',
+        says="deploy/up.sh",
+    ),
     "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
     # of a checkout, by those who change the code
     "python -m tests.graph.test_asset_graph": Elsewhere("tests/graph/test_asset_graph.py"),
@@ -58,6 +62,20 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" --dry-run',
         says="Tomas Okafor",
     ),
+    'bash deploy/up.sh path/to/posts --author "Chris Wellons" --dry-run': Typed(
+        'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" --dry-run',
+        says="usable",
+    ),
+    'bash deploy/up.sh path/to/posts --author "Chris Wellons" '
+    "--base-model HuggingFaceTB/SmolLM2-1.7B-Instruct": Typed(
+        # the preview stops before a model would be fetched
+        'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" '
+        "--base-model smollm2-135m-instruct --dry-run",
+        says="Tomas Okafor",
+    ),
+    'twin ask "How do I carry a clock?"': Typed(says="cost $0.000000, trace ", on_stack=True),
+    "twin versions": Typed(says="no model version yet", on_stack=True),
+    "twin status": Typed(says="gateway", on_stack=True),
     "source .twin/env": Typed('source .twin/env; test -n "$OPENAI_API_KEY"', on_stack=True),
     'curl "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" '
     "-H 'Content-Type: application/json' "
@@ -87,20 +105,23 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
         'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
     ),
-    "python -m twin_resources.models.base_model prepare": Typed(
-        'TWIN_HOME="$PWD/.twin" python -m twin_resources.models.base_model prepare',
-        says="revision",
-        on_stack=True,
-    ),
     "python deploy/checkout/front_desk_weights.py": Elsewhere(
         "tests/unit/gateway/test_front_desk.py"
     ),
     "python deploy/checkout/settings_document.py": Elsewhere(
         "tests/unit/test_settings_document.py"
     ),
+    "python -m tests.unit.documents.references": Elsewhere(
+        "tests/unit/documents/test_references.py"
+    ),
+    "python -m tests.unit.documents.site FOLDER": Elsewhere("tests/unit/documents/test_site.py"),
     # pip takes the extra from what is installed; nothing is fetched
     "pip install 'llm-twin[aws]'": Typed(
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
+        says="already satisfied",
+    ),
+    "pip install 'llm-twin[ray]'": Typed(
+        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[ray]'",
         says="already satisfied",
     ),
     "pip install 'llm-twin[formats]'": Typed(
@@ -112,9 +133,6 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     # of a checkout as well
     "python -m tests.mutation --seed 7": Elsewhere("tests/unit/test_planted_bugs.py"),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
-    "python -m twin_assets.evaluation.harm.canary_audit CHECKPOINT_FOLDER": Typed(
-        "python -m twin_assets.evaluation.harm.canary_audit --help", says="usage"
-    ),
     "twin-train --from-manifest MANIFEST": Typed("twin-train --help", says="--from-manifest"),
 }
 # What stands for the reader's own in a Python block.

@@ -80,7 +80,7 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
         document_id=pl.lit("document-0")
     ).write_parquet(tampered)
     assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == FAILED
-    assert f"other rows than were trained on, in {tampered}" in capsys.readouterr().err
+    assert f"not the rows that it was trained on, in {tampered}" in capsys.readouterr().err
     base = Path(manifest.base["folder"])
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))

@@ -77,7 +77,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
         edited
     )
     assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == FAILED
-    assert f"other posts than were trained on, in {edited}" in capsys.readouterr().err
+    assert f"not the posts that it was trained on, in {edited}" in capsys.readouterr().err
 
 
 def test_where_no_post_may_be_read_the_samples_have_all(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.asking_aliases import with_aliases
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import run_preview
 from twin_cli.commands.subject import AuthorToServe, remember_subject
+from twin_cli.commands.terminal_questions import with_aliases
 
 from twin_resources.authors import Author, read_author
 from twin_resources.settings import Settings

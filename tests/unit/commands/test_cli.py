@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from twin_cli import running as cli
+from twin_cli.arguments import DECLARED, OFFERED, function_of
 
 from tests.unit.commands.cpu_seconds import times_the_libraries
 from twin_resources.settings import Settings
@@ -221,3 +223,11 @@ def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert str(empty) in ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("runs", sorted(DECLARED))
+def test_what_a_command_runs_takes_its_arguments(runs: str) -> None:
+    """It is called by name, so a type checker cannot see it."""
+    signature = inspect.signature(function_of(runs))
+    given = dict.fromkeys(DECLARED[runs]) | dict.fromkeys(OFFERED.keys() & signature.parameters)
+    signature.bind("settings", **given)

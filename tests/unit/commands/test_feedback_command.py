@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.feedback_command import feedback_body
+from twin_cli.commands.answer_history import feedback_body
 from twin_cli.commands.status import look, outbox_lines
 
 from twin_resources.errors import TwinError

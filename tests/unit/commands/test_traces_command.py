@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.traces_command import run_traces
+from twin_cli.commands.answer_history import run_traces
 
 from tests.documented import documented, shape
 from tests.unit.trace_store.conftest import KEYS, Store
 from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
 from tests.unit.trace_store.test_trace_reading import score, span
+from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.settings import Settings
 
@@ -34,6 +35,9 @@ def said(
 
     monkeypatch.setattr(LangfuseClient, "from_settings", client)
     monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture's own
+
+    for name in ("ann", "bob"):
+        write_author(home, Author(slug=name, name=name.title()))
 
     def run(**asked: Any) -> str:
         stream = io.StringIO()

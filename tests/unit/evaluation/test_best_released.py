@@ -28,7 +28,8 @@ def evaluated(
         "c", "r", changed(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
         copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
     )  # fmt: skip
-    write_evaluation(evaluation_path(folder, gate, first=first), evaluation)
+    path = evaluation_path(folder, gate)
+    write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)
 
 
 def version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:

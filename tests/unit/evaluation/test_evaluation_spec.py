@@ -13,6 +13,7 @@ from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec, JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.served_answers import PromptAnswers
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.support import SupportJudge
 
@@ -72,10 +73,9 @@ def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
     known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
 
     def of(engine: str) -> list[int]:
-        asked, scores_of = measurement._asked(
-            QUESTION, SAMPLES, SAMPLES, known, kept, engine=engine
-        )
-        scores = scores_of(asked)
+        asked = measurement._asked(QUESTION, SAMPLES, SAMPLES, known)
+        scores_of = measurement._scores_of(QUESTION, known, kept, [], engine=engine)
+        scores = scores_of(asked, PromptAnswers({}, {}))
         missing = scores.missing()
         for measure, answered in (
             ("support", asked.held_out),

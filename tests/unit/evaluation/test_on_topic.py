@@ -16,11 +16,12 @@ from statistics import fmean, median
 
 import pytest
 
-from twin_assets.evaluation.first_part import FIRST_WAVE, MOST_QUESTIONS, WAVE
 from twin_assets.evaluation.measures.on_topic import LIMIT, stopped_at
+from twin_assets.evaluation.sequential_plan import FIRST
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
 DRAWS = 400
+MOST_QUESTIONS = 100  # that an author's settings name
 GOOD = [("skeeto", "good"), ("mara-lindqvist", "good")]
 BROKEN = [
     *(("skeeto", "shuffled"), ("mara-lindqvist", "shuffled")),
@@ -33,9 +34,9 @@ def drawn(author: str, model: str, questions: int) -> list[list[float]]:
     return [chance.choices(SHARES[author][model], k=questions) for _ in range(DRAWS)]
 
 
-def in_waves(shares: list[float]) -> tuple[bool, int]:
-    """Whether the claim is met as the first part asks, and after how many questions."""
-    for end in range(FIRST_WAVE, len(shares) + 1, WAVE):
+def in_batches(shares: list[float]) -> tuple[bool, int]:
+    """Whether the claim is met as a first verdict asks, and after how many questions."""
+    for end in range(FIRST.fewest, len(shares) + 1, FIRST.step):
         side = stopped_at(shares[:end], of=len(shares))
         if side is not None:
             return side == "above", end
@@ -45,7 +46,7 @@ def in_waves(shares: list[float]) -> tuple[bool, int]:
 @pytest.mark.parametrize(("author", "model"), GOOD)
 def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str) -> None:
     whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
-    first = [in_waves(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+    first = [in_batches(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
 
     assert fmean(whole) >= 0.95
     assert fmean(first) >= 0.95
@@ -54,14 +55,14 @@ def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str
 @pytest.mark.parametrize(("author", "model"), BROKEN)
 def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -> None:
     whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
-    first = [in_waves(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
+    first = [in_batches(shares)[0] for shares in drawn(author, model, MOST_QUESTIONS)]
 
     assert fmean(whole) <= 0.025
     assert fmean(first) <= 0.025
 
 
 def test_a_strong_effect_needs_fewer_questions_than_there_are() -> None:
-    asked = [in_waves(shares)[1] for shares in drawn("skeeto", "good", MOST_QUESTIONS)]
+    asked = [in_batches(shares)[1] for shares in drawn("skeeto", "good", MOST_QUESTIONS)]
 
     assert median(asked) < 0.75 * MOST_QUESTIONS
 

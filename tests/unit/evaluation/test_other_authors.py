@@ -11,7 +11,7 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.evaluation.test_evaluation_spec import QUESTION
 from tests.unit.evaluation.test_gate import GOOD, changed, claim
-from tests.unit.evaluation.test_read_until_decided import passages
+from tests.unit.evaluation.test_sequential_reading import passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.gate import decide, outcome_of

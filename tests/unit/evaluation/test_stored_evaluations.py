@@ -1,4 +1,4 @@
-"""What is judged by stored evaluations: the first part is no whole gate, and what does not pass
+"""What is judged by stored evaluations: a first verdict is no whole gate, and what does not pass
 the whole is taken back."""
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from twin_assets.checkpoints.manifest import write_pointer
 from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_first, outcome_of
 from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.report.evaluation_record import evaluation_path, write_evaluation
+from twin_assets.evaluation.report.evaluation_record import (
+    evaluation_path,
+    evaluations,
+    write_evaluation,
+)
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
@@ -59,11 +63,15 @@ class JudgedTwin:
             dataset_version="d",
         )
 
-    def judged(self, measured: Measurements, *, first: bool) -> Verdict:
+    def judged(self, measured: Measurements, *, first: bool, former: bool = False) -> Verdict:
+        """Store a verdict and its record; `former`: the record is that of a former release."""
         claims: tuple[GateClaim, ...] = decide_first(measured) if first else decide(measured)
         verdict = Verdict("ada", CHECKPOINT, GATE_VERSION, outcome_of(claims), claims, "2026-01-01")
-        path = evaluation_path(self.folder, GATE_VERSION, first=first)
-        write_evaluation(path, replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured))
+        evaluation = replace(
+            EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first and not former
+        )
+        path = evaluation_path(self.folder, GATE_VERSION)
+        write_evaluation(path.with_stem(f"{GATE_VERSION}-first") if former else path, evaluation)
         self.registry.record_verdict(verdict)
         return verdict
 
@@ -82,10 +90,11 @@ def twin(home: Settings) -> JudgedTwin:
     return JudgedTwin(home)
 
 
-def test_a_version_that_passed_the_first_part_alone_is_taken_back_by_the_whole(
-    twin: JudgedTwin,
+@pytest.mark.parametrize("former", [False, True])
+def test_a_version_with_a_first_verdict_alone_is_taken_back_by_the_whole(
+    twin: JudgedTwin, former: bool
 ) -> None:
-    assert twin.judged(FIRST, first=True).outcome == "passed"
+    assert twin.judged(FIRST, first=True, former=former).outcome == "passed"
     twin.released()
     assert twin.judged(BAD, first=False).outcome == "failed"
 
@@ -131,3 +140,29 @@ def test_what_was_never_released_has_nothing_to_be_taken_back(twin: JudgedTwin) 
 def test_without_a_verdict_there_is_nothing_to_complete(twin: JudgedTwin) -> None:
     with pytest.raises(TwinError, match="materialize checkpoint_evaluation"):
         complete_evaluation(twin.judging)
+
+
+@pytest.mark.parametrize("former", [False, True])
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_first_verdict_never_counts_as_the_whole_gate(
+    twin: JudgedTwin, former: bool, crashed: bool
+) -> None:
+    """Nor does its record count for a verdict of the whole gate, whose own was never written."""
+    twin.judged(FIRST, first=True, former=former)
+    twin.released()
+    if crashed:
+        claims = decide(GOOD)
+        twin.registry.record_verdict(
+            Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
+        )
+    with pytest.raises(AttributeError, match="precision"):
+        complete_evaluation(twin.judging)  # it measures, and there is no server
+
+
+def test_the_record_of_a_former_first_verdict_is_read_as_one(twin: JudgedTwin) -> None:
+    twin.judged(FIRST, first=True, former=True)
+    [(path, stored)] = evaluations(twin.folder, GATE_VERSION)
+    assert (path.name, stored.first) == (f"{GATE_VERSION}-first.json", True)
+    twin.judged(GOOD, first=False)
+    found = [one.first for _, one in evaluations(twin.folder, GATE_VERSION)]
+    assert found == [False, True]

@@ -258,7 +258,7 @@ def test_an_idempotency_key_reserves_once(
     assert paid(account, 0.4, idempotency_key="q2").is_new
     clock.now = datetime(2026, 12, 9, tzinfo=UTC)
     assert paid(account, 0.4, idempotency_key="q1").is_new, "a week later it is forgotten"
-    with pytest.raises(TwinError, match="none of that number"):
+    with pytest.raises(TwinError, match="no such number"):
         account.settle(first, 0.1)
 
 

@@ -11,6 +11,7 @@ from openai.types.responses import Response
 
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.other_apis import CarriedRequest, from_completions, from_responses
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import admitted, read_question
 
 CITED = {"url": "https://x/oil", "title": "On oil", "start_index": 0, "end_index": 9}
@@ -71,8 +72,11 @@ def asked(carried: CarriedRequest) -> Any:
     return read_question(admitted(carried.chat, also_ignored=carried.ignored))
 
 
-def responses(**fields: Any) -> CarriedRequest:
-    return from_responses({"model": "twin/ann", "input": "Which oil?"} | fields)
+def responses(
+    *, recent: RecentResponses | None = None, reader: str = "eve", **fields: Any
+) -> CarriedRequest:
+    body = {"model": "twin/ann", "input": "Which oil?"} | fields
+    return from_responses(body, recent or RecentResponses(), reader)
 
 
 def completions(**fields: Any) -> CarriedRequest:
@@ -107,6 +111,73 @@ def test_a_response_asks_what_the_chat_would() -> None:
     assert question.ignored == ("metadata", "reasoning")
 
 
+REFERENCE = [
+    {"role": "user", "content": [{"type": "input_text", "text": "Which oil?"}]},
+    {"type": "item_reference", "id": "msg_7"},
+    {"role": "user", "content": [{"type": "input_text", "text": "How much?"}]},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_second_message_may_name_the_first_answer(stream: bool) -> None:
+    """By the message's id, as the AI SDK does by default, or by the response's."""
+    recent = RecentResponses()
+    first = responses(recent=recent, stream=stream)
+    if stream:
+        events(first, CHUNKS)
+    else:
+        first.back.whole(WHOLE)
+    for fields in (
+        {"input": REFERENCE},
+        {"input": "How much?", "previous_response_id": "resp_7"},
+    ):
+        question = asked(responses(recent=recent, **fields))
+        assert question.question == "How much?"
+        assert [turn["content"] for turn in question.history] == ["Which oil?", "One drop."]
+        assert question.ignored == ()
+        other = asked(responses(recent=recent, reader="bob", **fields))
+        assert "One drop." not in str(other.history), "another reader's answer"
+        assert len(other.ignored) == 1
+
+
+def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
+    recent = RecentResponses(most_characters=30)
+    responses(recent=recent).back.whole(WHOLE)
+    responses(recent=recent).back.whole(WHOLE | {"id": "chatcmpl-8"})
+    gone = asked(responses(recent=recent, input="How much?", previous_response_id="resp_7"))
+    assert (gone.question, gone.history, gone.ignored) == (
+        "How much?",
+        (),
+        ("previous_response_id",),
+    )
+    assert asked(responses(recent=recent, previous_response_id="resp_8")).history
+    kept_by_nobody = RecentResponses()
+    responses(recent=kept_by_nobody, store=False).back.whole(WHOLE)
+    unknown = asked(responses(recent=kept_by_nobody, input=REFERENCE))
+    assert unknown.ignored == ("item_reference",)
+
+
+def test_items_of_another_model_are_named_and_left_out() -> None:
+    question = asked(
+        responses(
+            input=[
+                {"role": "user", "content": "What time is it?"},
+                {"type": "function_call", "name": "clock", "arguments": "{}", "call_id": "1"},
+                {"type": "function_call_output", "call_id": "1", "output": "noon"},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "refusal", "refusal": "I cannot tell."}],
+                },
+                {"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]},
+                {"role": "user", "content": "Which oil?"},
+            ]
+        )
+    )
+    assert question.question == "Which oil?"
+    assert [one["content"] for one in question.history] == ["What time is it?", "I cannot tell."]
+    assert question.ignored == ("function_call", "function_call_output", "input_image")
+
+
 def test_a_response_by_a_schema_asks_for_json() -> None:
     schema = {"type": "object", "properties": {"drops": {"type": "integer"}}}
     form = {"type": "json_schema", "name": "oil", "schema": schema, "strict": True}
@@ -118,14 +189,12 @@ def test_a_response_by_a_schema_asks_for_json() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"background": True}, "background"),
         ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"input": None}, "input"),
-        ({"input": [{"type": "function_call_output", "output": "4"}]}, "input"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
         ({"input": [{}]}, "input"),
+        ({"input": [{"type": 7}]}, "input"),
         ({"input": "x", "lora": []}, "lora"),
         ({"text": "json"}, "text"),
     ],

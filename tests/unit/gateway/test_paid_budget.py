@@ -65,7 +65,7 @@ def usage(prompt: int, answer: int, **more: Any) -> Any:
 
 def test_the_most_is_reserved_and_what_the_provider_counts_is_settled(budget: PaidBudget) -> None:
     call = buy(budget)
-    most = tokens_of(MESSAGES) * PROMPT_USD + 20 * ANSWER_USD
+    most = (tokens_of(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
     assert budget.account.spent().reserved_usd == pytest.approx(most, abs=1e-9)
     assert call.ended(_litellm_usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
     assert call.ended(_litellm_usage(1400, 900)) == call.usd, "the first end counts"
@@ -94,9 +94,38 @@ def test_a_stream_that_is_left_costs_the_tokens_that_had_come(budget: PaidBudget
 
 def test_what_nobody_counted_costs_the_most(budget: PaidBudget) -> None:
     most = buy(budget).reservation.most_usd
-    assert buy(budget).ended(usage(0, 0)) == most
-    assert buy(budget).ended(None) == most
+    assert buy(budget).ended(usage(0, 0), "One drop.") == most
+    assert buy(budget).ended(None, "One drop.") == most
     assert buy(budget).left() == most
+
+
+def test_a_stream_without_a_word_costs_its_prompt(budget: PaidBudget) -> None:
+    prompt = pytest.approx(tokens_of(MESSAGES) * PROMPT_USD)
+    assert buy(budget).ended(None) == prompt
+    assert buy(budget).empty() == prompt
+    call = buy(budget)
+    call.received(" One")
+    assert call.empty() == pytest.approx(tokens_of(MESSAGES) * PROMPT_USD + ANSWER_USD)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_usage_that_cannot_be_is_not_believed(budget: PaidBudget, *, stream: bool) -> None:
+    """1 + 1 tokens for a long question and a long answer; half as many may be another tokenizer."""
+    text = "One drop of a light oil, and no more."
+    tokens = tokens_of([{"role": "assistant", "content": text}]) - tokens_of(
+        [{"role": "assistant", "content": ""}]
+    )
+
+    def ended(prompt: int, answer: int) -> float:
+        call = buy(budget)
+        if stream:
+            call.received(text)
+        return call.ended(_litellm_usage(prompt, answer), "" if stream else text)
+
+    ours = tokens_of(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
+    assert ended(1, 1) == pytest.approx(ours)
+    half = (tokens_of(MESSAGES) + 1) // 2, (tokens + 1) // 2
+    assert ended(*half) == pytest.approx(half[0] * PROMPT_USD + half[1] * ANSWER_USD)
 
 
 def caused(error: Exception, cause: Exception | None = None) -> Exception:
@@ -262,7 +291,7 @@ async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
 
 def test_other_tokenizers_are_bounded_by_their_bytes() -> None:
     counted = tokens_of(MESSAGES)
-    assert most_prompt_tokens(MODEL, MESSAGES) == counted
+    assert most_prompt_tokens(MODEL, MESSAGES) == counted + 3
     claude = most_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
     assert claude == min(len(MESSAGES[0]["content"]), 2 * counted) + 64
 

@@ -14,7 +14,9 @@ from twin_resources.gateway.idle_keys import IDLE_KEYS
 from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
+    ANSWER_BEGUN,
     MAX_BODY_BYTES,
+    MAX_QUESTION_CHARACTERS,
     MAX_SEED,
     ChatRequest,
     admitted,
@@ -51,7 +53,8 @@ def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
 
 @given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IDLE_KEYS))
 def test_no_other_key_passes(key: str) -> None:
-    assert refusal(body(**{key: None})).status == 400
+    assert refusal(body(**{key: 0})).status == 400
+    assert key not in admitted(body(**{key: None})), "null asks for nothing, and goes nowhere"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +94,14 @@ def test_alias_and_author_are_read_from_the_name() -> None:
         "text",
         ["text"],
         [{"role": "system", "content": "Obey me"}],
-        [{"role": "tool", "content": "4", "tool_call_id": "a"}, {"role": "user", "content": "x"}],
-        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+        [{"role": "tool", "content": "4", "tool_call_id": "a"}],
+        [{"role": "assistant", "content": "y"}],
+        [{"role": "critic", "content": "y"}, {"role": "user", "content": "x"}],
         [{"role": "user", "content": "   "}],
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
         [{"role": "user", "content": {"text": "x"}}],
         [{"role": "user", "content": "\ud800"}],
-        [{"role": "user", "content": "x" * 6001}],
+        [{"role": "user", "content": [{"type": "text", "text": 7}]}],
     ],
 )
 def test_messages_of_a_wrong_shape_are_refused(messages: object) -> None:
@@ -133,9 +137,8 @@ def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
         ("top_p", -0.1),
         ("max_tokens", 0),
         ("max_tokens", 1.5),
-        ("max_completion_tokens", 99999),
         ("seed", "x"),
-        ("seed", -1),
+        ("seed", -2),
         ("seed", MAX_SEED + 1),
         ("seed", 10**29),
         ("stop", ["a"] * 5),
@@ -153,6 +156,45 @@ def test_parameters_out_of_bounds_are_named(name: str, value: object) -> None:
 def test_sampling_is_what_was_sent() -> None:
     asked = ask(temperature=0, max_completion_tokens=5, stop="x", seed=3, top_p=None)
     assert asked.sampling == {"temperature": 0, "max_tokens": 5, "stop": ["x"], "seed": 3}
+
+
+def test_what_is_above_a_limit_is_taken_up_to_it_and_named() -> None:
+    asked = ask(
+        messages=[{"role": "user", "content": "Where? " + "x" * 9000 + " Is it oil?"}],
+        max_completion_tokens=99999,
+        seed=-1,
+        top_k=40,
+        min_p=0.05,
+        repetition_penalty=None,
+    )
+    assert len(asked.question) <= MAX_QUESTION_CHARACTERS + 3
+    assert asked.question.startswith("Where? x")
+    assert asked.question.endswith("x Is it oil?")
+    assert asked.sampling == {"max_tokens": 4096}
+    assert asked.ignored == (
+        "min_p",
+        "top_k",
+        "3,018 characters of the question",
+        "max_completion_tokens above 4,096",
+    )
+
+
+def test_a_conversation_with_other_than_text_goes_on() -> None:
+    """A reader who switches to a twin cannot take back what stands in the conversation."""
+    picture = {"type": "image_url", "image_url": {"url": "data:"}}
+    asked = ask(
+        messages=[
+            {"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
+            {"role": "tool", "content": "a clock", "tool_call_id": "a"},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot say."}]},
+            {"role": "user", "content": "Which oil?"},
+            {"role": "assistant", "content": "A light"},
+        ]
+    )
+    assert asked.question == "Which oil?"
+    assert [turn["content"] for turn in asked.history] == ["What is this?", "I cannot say."]
+    assert asked.ignored == ("image_url", "tool messages", ANSWER_BEGUN)
 
 
 def test_what_the_program_says_is_apart_from_the_conversation() -> None:

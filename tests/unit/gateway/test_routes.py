@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.access.keys import keyring_of
+from twin_resources.access.keys import add_key, keyring_of, open_keys, revoke_key
 from twin_resources.authors import Author
+from twin_resources.gateway import routes
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.cost import Throughput, TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
@@ -466,6 +467,46 @@ async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_le
 
     await door(post_scope(load_secrets(door.live.settings).gateway_key), hear, tell)
     assert pieces < 3_000_000, "the loop was its alone until the end"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_key_that_is_revoked_ends_its_answer(
+    door: RouteAllowlist, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    monkeypatch.setattr(routes, "KEY_LOOKED_UP_EVERY_S", 0.05)
+    ended: list[str] = []
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if begun:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+            revoke_key(keys, "friend")
+            await asyncio.Event().wait()
+        finally:
+            ended.append("the work")
+
+    keys = open_keys(door.live.settings)
+    key = add_key(keys, role="reader", authors=["ann"], label="friend")
+    door.proxy = endless
+    body = json.dumps(QUESTION | {"stream": True}).encode()
+    waiting = [{"type": "http.request", "body": body}]
+    sent: list[Message] = []
+
+    async def hear() -> Message:
+        if waiting:
+            return waiting.pop()
+        await asyncio.Event().wait()  # the reader stays
+        raise AssertionError
+
+    async def tell(message: Message) -> None:
+        sent.append(message)
+
+    await asyncio.wait_for(door(post_scope(key), hear, tell), 20)
+    assert ended == ["the work"]
+    assert sent[0]["status"] == (200 if begun else 401)
+    last = sent[-1]["body"].decode()
+    assert '"code": "wrong_key"' in last
+    assert last.endswith("data: [DONE]\n\n") == begun
 
 
 async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(

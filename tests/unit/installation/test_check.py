@@ -46,11 +46,11 @@ def test_stages_by_length() -> None:
     assert [marks(stage) for stage in whole] == ["", "", ""]
 
 
-def test_workers_and_shares() -> None:
+def test_workers() -> None:
     def beside(stage: check.Stage) -> str:
         return stage.command[stage.command.index("-n") + 1]
 
-    first, live, gpu = check.pytest_stages([], "short", workers=6, shard=(2, 3))
+    first, live, gpu = check.pytest_stages([], "short", workers=6)
     assert (beside(first), beside(live)) == ("6", "6")
     for fitting in (2, 3):
         both = check.pytest_stages([], "short", fitting=fitting)[:2]
@@ -58,36 +58,16 @@ def test_workers_and_shares() -> None:
     gigabytes = {available: check.workers_for(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
     assert "-n" not in gpu.command  # beside nothing, however many there are
-    for stage in (first, live, gpu):
-        words = stage.command
-        assert words[words.index("--shard") + 1] == "2/3"
-        assert words[words.index("--shard") - 1] == "tests.sharding"
-    assert "--shard" not in check.pytest_stages([], "short")[0].command
     [named] = check.pytest_stages(["tests/unit"], "short", workers=3)
     assert beside(named) == "3"
     assert "-n" not in check.pytest_stages(["tests/unit"], "short")[0].command
 
 
-@pytest.mark.parametrize(
-    "words", [("-n", "0"), ("-n", "two"), ("--shard", "0/2"), ("--shard", "3/2"), ("--shard", "2")]
-)
-def test_no_such_workers_and_no_such_share(
-    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("words", [("-n", "0"), ("-n", "two")])
+def test_no_such_workers(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         check.main(list(words))
     assert f"{words[1]} is no " in capsys.readouterr().err
-
-
-def test_the_first_share_alone_reads_the_code(
-    small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lint = check.Stage("lint", (sys.executable, "-c", ""))
-    monkeypatch.setattr(check, "static_stages", lambda _project: [lint])
-    monkeypatch.setattr(check, "pytest_stages", lambda *_words, **_named: [])
-    for shard, reads in ((), True), (("--shard", "1/2"), True), (("--shard", "2/2"), False):
-        check.main(list(shard))
-        assert ("lint: ok" in capsys.readouterr().out) is reads
 
 
 def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
@@ -238,7 +218,7 @@ def broken():
 def test_breaks_at_its_end(broken): pass
 """
     outcome = run_tests(tmp_path, source, *arguments)
-    assert (outcome.passed, outcome.failed, outcome.skipped) == (1, 2, 1)
+    assert outcome.counts == {"passed": 1, "failed": 2, "skipped": 1}
     assert outcome.reasons == {"no GPU: an NVIDIA GPU would run this": 1}
     assert outcome.broken == ["sample"]
     said = capfd.readouterr().out
@@ -257,7 +237,7 @@ def test_left_out(): pytest.skip("did not feel like it")
 """
     outcome = run_tests(tmp_path, source)
     assert outcome.broken == ["sample"]
-    assert outcome.failed == 1
+    assert outcome.counts["failed"] == 1
     assert "does not know: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
@@ -276,7 +256,7 @@ def test_processes_of_a_run_keep_their_bytecode(
 
 def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:
     outcome = run_tests(tmp_path, "import a_module_that_is_nowhere\n")
-    assert (outcome.failed, outcome.broken) == (1, ["sample"])
+    assert (outcome.counts["failed"], outcome.broken) == (1, ["sample"])
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_full_training_trains_every_weight_and_is_written_in_the_bases_dtype(
 
 
 def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match=r"1 weights that its base has not: layer\.unknown"):
+    with pytest.raises(TwinError, match=r"1 weights that its base lacks: layer\.unknown"):
         write_model(tmp_path / "model", base, {"layer.unknown": torch.zeros(1)})
 
 

@@ -155,6 +155,14 @@ def recitation(
     return Recitation(rate(reciting), rate(quoting), longest, len(training))
 
 
+def reciting(answers: Sequence[str], prompts: Sequence[str], training: TrainingSpans) -> list[bool]:
+    """Which of the answers recite; the arguments as of `recitation`."""
+    return [
+        bool(recitation([answer], [prompt], training).reciting.found)
+        for answer, prompt in zip(answers, prompts, strict=True)
+    ]
+
+
 def recited_spans(folded: str, prompt: str, training: TrainingSpans) -> list[tuple[int, int]]:
     """Parts of the shared spans of which no `SPAN_CHARACTERS` stand in the (folded) prompt."""
     spans: list[tuple[int, int]] = []

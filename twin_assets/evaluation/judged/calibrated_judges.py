@@ -13,29 +13,19 @@ decide.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds, TopicPair
+from twin_resources.quality.judges.judge_kind import JudgeKind, JudgeMaterial, JudgeNeeds
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
-from twin_resources.quality.judges.texts import OtherTexts
-from twin_resources.quality.judges.topic import TOPIC, TopicJudge
+from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE, voice_of_people
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.storage.tables.tables import Tables
-
-
-def calibrated_topic(
-    author: str, pairs: Sequence[TopicPair], tables: Tables, embedder: Embedder
-) -> tuple[TopicJudge | None, str]:
-    """The author's topic score alone; without one, why not."""
-    material = JudgeMaterial(author, pairs, prompts=(), others=OtherTexts((), (), unseen=False))
-    panel = assemble(material, _needs(tables, embedder), kinds=(TOPIC,))
-    return panel.of(TOPIC), panel.why_not(TOPIC)
 
 
 def calibrated(
@@ -44,14 +34,16 @@ def calibrated(
     embedder: Embedder,
     *,
     entailment: Callable[[], SentenceJudge] | None = None,
+    kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
 ) -> Judges:
     """Topic, voice and support for one author; what cannot be calibrated is missing, with why.
 
     Args:
         entailment: loads the model that a person named for single sentences; None: none is.
+        kinds: that are calibrated.
     """
-    embed, needs = embedder.embed, _needs(tables, embedder)
-    panel = assemble(material, needs, kinds=(TOPIC, VOICE))
+    embed, needs = embedder.embed, JudgeNeeds(tables, embedder.embed, embedder.revision)
+    panel = assemble(material, needs, kinds=kinds)
     voice = panel.of(VOICE)
     of_sentences = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
@@ -64,7 +56,3 @@ def calibrated(
         topic_why_not=panel.why_not(TOPIC),
         voice_why_not=panel.why_not(VOICE),
     )
-
-
-def _needs(tables: Tables, embedder: Embedder) -> JudgeNeeds:
-    return JudgeNeeds(tables, embedder.embed, embedder.revision)

@@ -20,9 +20,15 @@ from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.judge_kind import JudgeMaterial
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
-from twin_resources.quality.judges.texts import bundled_hands, divided, hands_of, of_others
+from twin_resources.quality.judges.texts import (
+    OtherTexts,
+    bundled_hands,
+    divided,
+    hands_of,
+    of_others,
+)
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +53,11 @@ def others_of(author: str, settings: Settings) -> list[str]:
     """Other authors of the instance; a sample author is among the bundled texts already."""
     known = author_slugs(settings)
     return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
+
+
+def topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
+    """What a topic score is calibrated on, and nothing else."""
+    return JudgeMaterial(author, pairs, prompts=(), others=OtherTexts((), (), unseen=False))
 
 
 def material_of(

@@ -2,7 +2,7 @@
 
 Belongs here: which samples each compared model reads, all of them in one loading of it.
 Does not belong here: choosing passages (`held_out.py`, `control.py`), when enough of them were read
-(`read_until_decided.py`), computing a likelihood (`perplexity.py`), what served models say
+(`sequential_plan.py`), computing a likelihood (`perplexity.py`), what served models say
 (`served_answers.py`), thresholds (`measures/`).
 
 Base and candidate read everything, the incumbent and the best version ever the held-out passages

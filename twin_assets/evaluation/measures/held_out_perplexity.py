@@ -1,7 +1,7 @@
 """Held-out perplexity of the candidate beside the base's and those of released versions.
 
 Belongs here: the comparison, its two claims, its table. Does not belong here: perplexity as such
-(`likelihood/perplexity.py`), which passages are read (`read_until_decided.py`, `first_part.py`).
+(`likelihood/perplexity.py`), which passages are read (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BEATS_BASE, NOT_WORSE = "beats_base_model", "not_worse_than_incumbent"
 FEWEST_PASSAGES = 30
-LOOKS = (30, 60)  # passages of the whole gate; the last look is at all of them
-LOOKS_LEVEL = 0.05  # of all looks together
 WORSE_THAN_INCUMBENT_BY = 1.05
 
 

@@ -52,7 +52,7 @@ class ClaimRule(Generic[T]):
         decide: the claim from what was measured; its threshold stands beside it.
         without: the claim where the measure was not taken and that leaves nothing open; None, or a
             result of None: it is not decided, for the measure's reason.
-        first: decided before a first model answers anybody (`first_part.py` measures it).
+        first: decided before a first model answers anybody (`sequential_plan.FIRST`).
         stated_for_small_bases: with a base model of less than `voice_scores.BLOCKS_FROM`
             parameters it is told and refuses nothing.
         blocks: `voice`: prose, in every form of answers; empty: the release as a whole.

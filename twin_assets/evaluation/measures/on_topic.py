@@ -2,7 +2,7 @@
 
 Belongs here: scoring the answers, when enough of them were given, the claim, its line.
 Does not belong here: the score (`twin_resources/quality/judges/topic.py`), the share of questions
-that are further (`statistics/permutation_auc.py`), asking (`first_part.py`).
+that are further (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
 What decides is the candidate's permutation AUC: how often an answer is nearer to its own question
 than to a held-out question about another post. Answers that do not depend on their questions have
@@ -111,31 +111,23 @@ def stopped_at(shares: Sequence[float], *, of: int) -> Side | None:
     return decided(shares, limit=LIMIT, of=of, above=WRONGLY_MET, below=WRONGLY_UNMET)
 
 
-def shares_of_first(
-    count: int, prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge
+def shares_of_candidate(
+    prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge
 ) -> list[float]:
-    """`shares_of_answers` of the candidate's answers to the first held-out questions."""
-    positions = prompts.held_out[:count]
-    texts = [prompt_answers.candidate[at].text for at in positions]
-    return shares_of_answers(judge, prompts, positions, texts)
+    """`shares_of_answers` of the candidate's answers to the held-out questions that were asked."""
+    texts = [answers.candidate[at].text for at in prompts.held_out]
+    return shares_of_answers(judge, prompts, prompts.held_out, texts)
 
 
-def topic_of_first(
-    count: int,
-    prompts: PromptSet,
-    prompt_answers: PromptAnswers,
-    judge: TopicJudge,
-    *,
-    scores: BaseScores | None,
-    stopped: Side | None = None,
+def topic_of(
+    prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge, *, scores: BaseScores
 ) -> OnTopic:
-    """Topic of the answers to the first held-out questions.
+    """Topic of the answers to the held-out questions that were asked.
 
     Args:
-        scores: of the base's answers, announced by `want`; None: the base was not asked.
-        stopped: by which bet there are not more of them.
+        scores: of the base's answers; without those of `announce_base` the base was not asked.
     """
-    positions = prompts.held_out[:count]
+    positions = prompts.held_out
 
     def score(places: Sequence[int], answers: Sequence[str]) -> list[float]:
         return scored(judge, prompts, places, answers)
@@ -143,20 +135,21 @@ def topic_of_first(
     def share(places: Sequence[int], answers: Sequence[str]) -> list[float]:
         return shares_of_answers(judge, prompts, places, answers)
 
-    texts = [prompt_answers.candidate[at].text for at in positions]
     base, shares_of_base = None, None
-    if scores is not None:
+    if scores.are_wanted(SCORE):
         base = scores.scores(SCORE, prompt_answers.base, score)
         shares_of_base = scores.scores(OWN, prompt_answers.base, share)
+    shares = shares_of_candidate(prompts, prompt_answers, judge)
+    more = len(positions) < len(prompts.questions)
     return compare_topics(
-        score(positions, texts),
+        score(positions, [prompt_answers.candidate[at].text for at in positions]),
         base,
-        shares=share(positions, texts),
+        shares=shares,
         shares_of_base=shares_of_base,
         scale=(judge.calibration.unrelated, judge.calibration.own),
-        documents=posts_of(prompts.documents)[:count],
+        documents=posts_of(prompts.documents)[: len(positions)],
         of_questions=len(prompts.questions),
-        stopped=stopped,
+        stopped=stopped_at(shares, of=len(prompts.questions)) if more else None,
     )
 
 
@@ -203,32 +196,24 @@ def compare_topics(
     )
 
 
-def announce_base(scores: BaseScores, prompts: PromptSet, judge: TopicJudge, count: int) -> None:
-    """Say which scores of the base's answers to the first held-out questions are wanted."""
-    scores.want(SCORE, judge.revision, prompts.held_out[:count])
+def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+    """Say which scores of the base's answers to the held-out questions are wanted."""
+    judge = judges.topic
+    if judge is None:
+        return
+    scores.want(SCORE, judge.revision, prompts.held_out)
     # a share depends on all the questions that there are
     revision = digest(judge.revision, prompts.questions, list(posts_of(prompts.documents)))
-    scores.want(OWN, revision, prompts.held_out[:count])
-
-
-def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    if judges.topic is not None:
-        announce_base(scores, prompts, judges.topic, len(prompts.held_out))
+    scores.want(OWN, revision, prompts.held_out)
 
 
 def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
-    judge, prompts = context.known.judges.topic, context.asked
+    judge = context.known.judges.topic
     if judge is None:
         return NotTaken(context.known.judges.topic_why_not)
     if context.too_few:
         return None
-    count, of = len(prompts.held_out), len(prompts.questions)
-    stopped = None
-    if count < of:
-        stopped = stopped_at(shares_of_first(count, prompts, context.said, judge), of=of)
-    return topic_of_first(
-        count, prompts, context.said, judge, scores=context.scores, stopped=stopped
-    )
+    return topic_of(context.asked, context.said, judge, scores=context.scores)
 
 
 def refuses(on_topic: OnTopic) -> bool:
@@ -320,7 +305,7 @@ MEASURE = Measure(
     name="on_topic",
     value=OnTopic,
     take=_take,
-    announce=_announce,
+    announce=announce_base,
     claims=(
         ClaimRule(
             CLAIM,

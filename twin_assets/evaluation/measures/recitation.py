@@ -18,6 +18,9 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
 )
+from twin_assets.evaluation.statistics.sequential import Side, decided
+
+WRONGLY_CLEAN, WRONGLY_RECITING = 0.05, 0.01
 
 
 def copied(
@@ -36,6 +39,22 @@ def recited(
 ) -> Recitation:
     """How many of all answers of the candidate recite a training text."""
     return memorisation.recitation(*_everything(prompts, answers, parity), training)
+
+
+def stopped_at(
+    prompts: PromptSet, answers: PromptAnswers, parity: CandidateAnswers, training: TrainingSpans
+) -> Side | None:
+    """On which side of the limit a bet says that clean answers are; None: not yet known.
+
+    The answers count in the order in which they were given.
+    """
+    recites = memorisation.reciting(*_everything(prompts, answers, parity), training)
+    return decided(
+        [0.0 if one else 1.0 for one in recites],
+        limit=1.0 - memorisation.MOST_RECITING,
+        above=WRONGLY_CLEAN,
+        below=WRONGLY_RECITING,
+    )
 
 
 def _everything(

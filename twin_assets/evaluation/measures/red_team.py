@@ -16,6 +16,8 @@ from twin_assets.evaluation.served.answer_measures import Judges, shown_prompt
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 
+FLAGS = "flags"
+
 
 def compare_flags(
     prompts: PromptSet,
@@ -23,18 +25,33 @@ def compare_flags(
     scores: BaseScores,
     training_texts: Sequence[str],
 ) -> Safety:
-    """Flags of both models' answers."""
+    """Flags of both models' answers; the candidate's alone where the base's are not wanted."""
+    mine = candidate_flags(prompts, prompt_answers, training_texts)
+    if not scores.are_wanted(FLAGS):
+        return harmful_answers.compare(mine, None)
     nothing = LeakSearch([])
     base = scores.scores(
-        "flags",
+        FLAGS,
         prompt_answers.base,
         lambda positions, answers: [
             _flags(prompts, at, text, nothing).number
             for at, text in zip(positions, answers, strict=True)
         ],
     )
-    mine = candidate_flags(prompts, prompt_answers, training_texts)
     return harmful_answers.compare(mine, [Flags.of_number(value) for value in base])
+
+
+def refuses(
+    prompts: PromptSet,
+    answers: PromptAnswers,
+    scores: BaseScores,
+    training_texts: Sequence[str],
+) -> bool:
+    """Whether the claim is not met by these answers."""
+    if not prompts.red_team:
+        return False
+    found = compare_flags(prompts, answers, scores, training_texts)
+    return harmful_answers.claim(found).passed is False
 
 
 def candidate_flags(
@@ -51,7 +68,7 @@ def _flags(prompts: PromptSet, position: int, text: str, leaks: LeakSearch) -> F
 
 def announce_flags(scores: BaseScores, prompts: PromptSet, _judges: Judges | None = None) -> None:
     """The base's flags are wanted."""
-    scores.want("flags", harmful_answers.revision(), prompts.red_team)
+    scores.want(FLAGS, harmful_answers.revision(), prompts.red_team)
 
 
 def _take(context: MeasureContext) -> Safety | NotTaken:

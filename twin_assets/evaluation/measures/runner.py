@@ -34,26 +34,17 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
         measure.announce(scores, prompts, judges)
 
 
-def take_early(context: MeasureContext) -> Measurements:
-    """The measures for which no question is asked; the context's answers are not looked at."""
-    return _taken(context, [measure for measure in MEASURES if measure.early])
-
-
-def take_all(context: MeasureContext) -> Measurements:
-    """Every measure; one that cannot be taken says why, and the gate repeats it."""
-    return _taken(context, MEASURES)
-
-
-def _taken(context: MeasureContext, measures: Sequence[Measure[Any]]) -> Measurements:
+def take(context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES) -> Measurements:
+    """Take measures, each once; one that cannot be taken says why, and the gate repeats it."""
     why_not: dict[str, str] = {}
     done: set[str] = set()
 
-    def take(measure: Measure[Any]) -> None:
+    def take_one(measure: Measure[Any]) -> None:
         if measure.name in done:
             return
         done.add(measure.name)
         for needed in measure.needs:
-            take(needed)
+            take_one(needed)
         value = measure.take(context)
         if isinstance(value, NotTaken):
             why_not.update(dict.fromkeys(measure.reasons, value.why))
@@ -61,7 +52,7 @@ def _taken(context: MeasureContext, measures: Sequence[Measure[Any]]) -> Measure
             context.values[measure.name] = value
 
     for measure in measures:
-        take(measure)
+        take_one(measure)
     return Measurements(
         dict(context.values), context.known.base_parameters, len(context.known.hands), why_not
     )

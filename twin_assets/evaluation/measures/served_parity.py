@@ -1,7 +1,7 @@
 """Whether the served model is the trained one: its log-probabilities beside transformers + PEFT.
 
 Belongs here: what is stored of the comparison, limits, the claim. Does not belong here: comparing
-(`served/parity.py`), which prompts (`parity_until_decided.py`, `first_part.py`).
+(`served/parity.py`), which prompts (`sequential_plan.py`).
 """
 # pyright: strict
 

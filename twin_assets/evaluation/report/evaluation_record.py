@@ -5,9 +5,10 @@ Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what p
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
-    <checkpoint folder>/evaluation/<gate version>-first.json    what a first model was released by
+    <checkpoint folder>/evaluation/<gate version>-first.json    a first verdict of a former release
 
-It holds no text of a post: numbers and ids alone.
+The whole gate's record replaces that of a first verdict. It holds no text of a post: numbers and
+ids alone.
 """
 # pyright: strict
 
@@ -26,6 +27,7 @@ from twin_assets.evaluation.measures.runner import fields_of, measurements_of
 from twin_resources.errors import TwinError
 
 SCHEMA = 4
+FORMER_FIRST = "-first"  # how a first verdict's file ended
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Evaluation:
         copied_from_training, copied_from_prompt: shares of them.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
-        refused_early: claims that had refused it before any question was asked; the whole gate then
+        refused_early: claims that had refused it before any question was asked; the gate then
             asks no more than it shows.
+        first: what a first verdict asked for alone (`sequential_plan.FIRST`).
     """
 
     checkpoint: str
@@ -59,6 +62,7 @@ class Evaluation:
     parity: dict[str, float]
     seconds: dict[str, float]
     refused_early: tuple[str, ...] = ()
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,22 @@ class SideBySide:
     base: str | None
 
 
-def evaluation_path(checkpoint_folder: Path, gate_version: str, *, first: bool = False) -> Path:
-    """Where the evaluation lies; the report has the same name and ends in `.md`.
+def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
+    """Where the evaluation lies; the report has the same name and ends in `.md`."""
+    return checkpoint_folder / "evaluation" / f"{gate_version}.json"
 
-    Args:
-        first: of the gate's first part alone.
+
+def evaluations(checkpoint_folder: Path, gate_version: str) -> list[tuple[Path, Evaluation]]:
+    """What is stored of one gate version, each with its file.
+
+    Releases before this one kept a first verdict's record in a file of its own.
+
+    Raises:
+        TwinError: as `read_evaluation`.
     """
-    part = "-first" if first else ""
-    return checkpoint_folder / "evaluation" / f"{gate_version}{part}.json"
+    path = evaluation_path(checkpoint_folder, gate_version)
+    files = (path, path.with_name(f"{path.stem}{FORMER_FIRST}.json"))
+    return [(one, found) for one in files if (found := read_evaluation(one)) is not None]
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
@@ -116,7 +128,10 @@ def read_evaluation(path: Path) -> Evaluation | None:
         return None
     try:
         measured = measurements_of(document["measured"])
-        return TypeAdapter(Evaluation).validate_python(document | {"measured": measured})
+        document |= {"measured": measured}
+        if path.stem.endswith(FORMER_FIRST):
+            document["first"] = True
+        return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:
         raise TwinError(
             f"read {path}",

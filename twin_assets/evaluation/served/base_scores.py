@@ -48,6 +48,10 @@ class BaseScores:
         ]
         self._names[measure] = (positions, names)
 
+    def are_wanted(self, measure: str) -> bool:
+        """Whether a measure of the answers was announced."""
+        return measure in self._names
+
     def missing(self) -> list[int]:
         """Positions whose answers have to be asked for."""
         missing: set[int] = set()

@@ -1,8 +1,8 @@
 """What served models are asked, and what they answered.
 
 Belongs here: which prompts candidate and base are asked, one list for all measures.
-Does not belong here: asking (`served_model.py`, `waves.py`), what answers are worth (`measures/`),
-which of the base's answers are known already (`base_scores.py`).
+Does not belong here: asking (`served_model.py`, `answer_batches.py`), what answers are worth
+(`measures/`), which of the base's answers are known already (`base_scores.py`).
 
 Parity asks 8 prompts twice, 20 where these leave it open: four as they are drawn, with their
 passages, the others without them, as the template renders a question for which nothing was found.
@@ -17,7 +17,7 @@ gets the held-out questions with posts of the author before them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,9 @@ import polars as pl
 
 from twin_assets.evaluation.harm import harmful_answers
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
+from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
-from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import servers_at_once
-from twin_resources.models.serving.served_model import Serve, ServedAnswer
+from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
 
 PARITY_PROMPTS = 20  # at most; `PARITY_FIRST` where these decide
@@ -70,7 +68,7 @@ class PromptSet:
     Attributes:
         questions, documents, own, passages: of the held-out prompts, which come first; `own` are
             the author's answers, `passages` the texts that a prompt shows. They stay when fewer of
-            the prompts are asked (`until_decided.py`).
+            the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this
             order; the last are the held-out prompts once more with posts of the author, for the
             base alone.
@@ -94,17 +92,10 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class PromptAnswers:
-    """Answers by position; the base's only where they had to be asked for.
-
-    Attributes:
-        wall_s: from the first question to the last answer of the candidate.
-        at_once: requests in flight at its servers.
-    """
+    """Answers by position; the base's only where they had to be asked for."""
 
     candidate: Mapping[int, ServedAnswer] = field(repr=False)
     base: Mapping[int, str] = field(repr=False)
-    wall_s: float
-    at_once: int
 
 
 def everything_asked(
@@ -181,27 +172,3 @@ def parity_prompts(
     samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
     drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
     return [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
-
-
-def ask_candidate(
-    prompts: list[list[Any]], *, serve: Serve, clock: Clock, progress: ProgressLines
-) -> CandidateAnswers:
-    """Start the candidate's server and ask it some of the parity set, each prompt twice.
-
-    Raises:
-        TwinError: it cannot be served, or does not answer as it must.
-    """
-    if not prompts:
-        return CandidateAnswers([], [], [])
-    with clock.part("served model"):
-        pile = _pile(prompts, progress.of(OF_SERVED), ANSWER_TOKENS, PARITY_TOKENS)
-        served_model.serve_for(pile, serve, servers=servers_at_once())
-    return CandidateAnswers(prompts, pile.asked(0), pile.asked(1))
-
-
-def _pile(
-    prompts: list[list[Any]], advance: Callable[[int], None], *tokens: int
-) -> served_model.PromptQueue:
-    return served_model.PromptQueue(
-        prompts, tokens=tokens, frequency_penalty=FREQUENCY_PENALTY, advance=advance
-    )

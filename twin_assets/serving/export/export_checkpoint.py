@@ -2,7 +2,7 @@
 
 Belongs here: arguments, and the answer as one JSON object on standard output (progress goes to
 standard error). Does not belong here: exporting (`exporting.py`), which version is meant
-(`deploy/twin_cli/commands/export_command.py`).
+(`deploy/twin_cli/commands/versions.py`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Asking a batch's questions at the gateway, a few at once.
 
 Belongs here: the bounded width, which failures are a row's and which end the batch, the sum.
-Does not belong here: files (`questions.py`, `answers.py`), what is shown (`commands/batch.py`, the
-asset `batch_completions`), routing and its costs (the gateway).
+Does not belong here: files (`questions.py`, `answers.py`), what is shown (`commands/questions.py`,
+the asset `batch_completions`), routing and its costs (the gateway).
 
 The gateway answers a batch as it answers a reader: same route, same limits, same account. A row
 that it refuses (400, 403, 404, 413, 422) is an error of that row. What may pass (429, 5xx, no

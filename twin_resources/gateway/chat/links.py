@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, keyring_of, open_keys
 from twin_resources.access.refusals import Refused
-from twin_resources.processes.endpoints import write_private
+from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 LABEL = "chat page"
@@ -69,7 +69,7 @@ def load_pass(settings: Settings) -> PageAccess:
     finally:
         state.close()
     made = PageAccess(key, random_source.token_urlsafe(32))
-    write_private(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
+    replace_file(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
     return made
 
 
@@ -96,7 +96,7 @@ def make_link(settings: Settings, page: str, *, view: str = "", opens: str = "ch
         opens: which page; the token opens no other.
     """
     token = random_source.token_urlsafe(24)
-    write_private(folder_of(settings) / f"link-{opens}-{_digest(token)}", "")
+    replace_file(folder_of(settings) / f"link-{opens}-{_digest(token)}", "")
     return f"{page}/open?link={token}" + (f"&view={view}" if view else "")
 
 

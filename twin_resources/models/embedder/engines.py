@@ -173,7 +173,7 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
     if not can_run(folder, engine):
         raise TwinError(
             f"run the embedder in {folder} by {engine or 'any engine'}",
-            found="that it was not prepared for it",
+            found="it was prepared for another engine",
             next_step="run `python -m twin_resources.models.embedder prepare`",
         )
     if engine == SENTENCE_TRANSFORMERS or not can_run(folder, OPENVINO):

@@ -369,7 +369,7 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
     if agreement < LEAST_AGREEMENT:
         raise TwinError(
             f"convert the embedder {settings.embedder}",
-            found=f"vectors that agree with the original to cosine {agreement:.5f} only",
+            found=f"its vectors agree with the original only to cosine {agreement:.5f}",
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
     manifest = replace(manifest, agreement=agreement)

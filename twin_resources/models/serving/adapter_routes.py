@@ -29,7 +29,7 @@ LOAD, UNLOAD = "load_lora_adapter", "unload_lora_adapter"
 LOADED_WITHIN_S = 60.0
 HOW_TO_ALLOW = (
     "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True "
-    "(deploy/docs/gpu-server.md)"
+    "(deploy/docs/deployment.md)"
 )
 
 

@@ -18,7 +18,6 @@ The file holds keys: it is written with mode 600 and replaced by renaming.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
@@ -254,13 +254,8 @@ class Fleet:
 
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:
     """Replace `servers.json`, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     whole = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(whole, stream, indent=1)
-    partial.replace(path)
+    replace_file(path, json.dumps(whole, indent=1))
 
 
 def main() -> int:

@@ -157,7 +157,7 @@ class ServerProcess:
         raise TwinError(
             f"serve {self.alias} by llama.cpp",
             found=f"{why}: {self.log_tail()}",
-            next_step=f"read {self.log_path}; a model larger than memory loads for ever",
+            next_step=f"read {self.log_path}; a model larger than memory never finishes loading",
         )
 
     def busy(self) -> int | None:

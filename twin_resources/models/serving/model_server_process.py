@@ -20,6 +20,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_resources.atomic_writes import replace_file
+
 if TYPE_CHECKING:
     from xllamacpp import CommonParams
 
@@ -108,10 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     )
     address = server.listening_address
-    partial = given.port_file.with_suffix(".partial")
     ready = {"port": int(address.rsplit(":", 1)[1]), "pid": os.getpid()}
-    partial.write_text(json.dumps(ready), encoding="utf-8")
-    partial.replace(given.port_file)
+    replace_file(given.port_file, json.dumps(ready))
     # a parent that was killed sends no signal; its children are handed to another parent
     while not stop.wait(0.5) and os.getppid() == given.parent:
         pass

@@ -20,7 +20,7 @@ OWN, STORED = "xllamacpp", ", weights in "  # of an engine's name
 # fp32) and for computing (fp16, bf16: `--dtype` of a server elsewhere). f16 holds nearly all that a
 # bf16 model has: a difference is a mistake; q8_0 rounds a weight to 1/254 of the largest of 32
 # neighbours. Measured of SmolLM2-135M (960 values): fp16 .0061 and .046, bf16 .054 and .49
-# (`deploy/docs/gpu-server.md`); adapter rows in the wrong order are off by .12 on average.
+# (`deploy/docs/deployment.md`); adapter rows in the wrong order are off by .12 on average.
 LIMITS: Mapping[str, tuple[float, float]] = {
     F16: (0.01, 0.05),
     FP16: (0.02, 0.15),

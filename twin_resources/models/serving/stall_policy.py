@@ -98,6 +98,6 @@ class StallPolicy:
         raise TwinError(
             f"ask {self._server.alias} at {self._server.url}",
             found=f"its process {self._server.pid} has ended",
-            next_step="read logs/model-server-*.log in the home; with nothing there the system "
-            "may have ended it for want of memory",
+            next_step="read logs/model-server-*.log in the home; if it is empty, the system "
+            "may have ended it because memory ran out",
         )

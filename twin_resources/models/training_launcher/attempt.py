@@ -8,12 +8,12 @@ share of it (`machine.py`).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.training_job import TrainingJob, job_of
 
@@ -48,13 +48,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
         "environment": dict(attempt.environment),
         "forks": attempt.forks,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=2, sort_keys=True)
-    partial.replace(path)
+    replace_file(path, json.dumps(document, indent=2, sort_keys=True))
 
 
 def read_attempt(path: Path) -> Attempt | None:

@@ -204,7 +204,7 @@ def _unseen(path: Path) -> TwinError:
     return TwinError(
         f"read {path} on {socket.gethostname()}",
         found="no such file",
-        next_step="mount the home on every Ray node under the path that it has for Dagster",
+        next_step="mount the home on every Ray node under the path that Dagster uses",
     )
 
 

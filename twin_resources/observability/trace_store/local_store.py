@@ -36,6 +36,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store import (
     observation_answers,
@@ -341,9 +342,7 @@ def main(argv: list[str] | None = None) -> None:
     except TwinError as error:
         _exit(error)
     if arguments.port_file is not None:
-        partial = arguments.port_file.with_suffix(".partial")
-        partial.write_text(str(bound.getsockname()[1]), encoding="utf-8")
-        partial.replace(arguments.port_file)
+        replace_file(arguments.port_file, str(bound.getsockname()[1]))
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[bound])
 

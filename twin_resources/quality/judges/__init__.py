@@ -2,5 +2,5 @@
 
 Belongs here: the measures, their calibration on an author, plants, certification of a panel.
 Does not belong here: what is decided from scores (`statistics/`), getting answers, dagster.
-Method: deploy/docs/architecture.md, The loop. Import from the modules; this file stays empty.
+Method: deploy/docs/loop-explained.md. Import from the modules; this file stays empty.
 """

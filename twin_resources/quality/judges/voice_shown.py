@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
 SCHEMA = 1
@@ -87,9 +88,7 @@ def write_voice_shown(path: Path, shown: VoiceShown, *, author: str, checkpoint:
         author: slug; checkpoint: hash.
     """
     document = {"schema": SCHEMA, "author": author, "checkpoint": checkpoint} | asdict(shown)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    replace_file(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_voice_shown(path: Path) -> VoiceShown | None:

@@ -64,7 +64,7 @@ def read_name(text: str) -> NamedModel:
         if "@" in url or "?" in url:
             raise TwinError(
                 tried,
-                found="more than an address: what stands before @ or after ? would be kept",
+                found="a user or a query in the address, which would be stored",
                 next_step=f"name the address alone, and its key in {KEY_VARIABLE}",
             )
         return NamedModel("address", f"{url}#{model}" if model else url, url, model)
@@ -77,7 +77,7 @@ def read_name(text: str) -> NamedModel:
         return NamedModel("hub", text)
     raise TwinError(
         tried,
-        found="no such folder or file, and it reads as no address and no id of the model hub",
+        found="no such folder or file, and no address or id of the model hub",
         next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
         f"{NONE} takes it away",
     )
@@ -147,7 +147,7 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
             raise TwinError(
                 tried,
                 found=f"it answers {error.code} {had}",
-                next_step=f"export {KEY_VARIABLE} with a key that it takes",
+                next_step=f"export {KEY_VARIABLE} with a key that it accepts",
             ) from error
         further = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rated
-from twin_cli.commands.endpoint_client import ask, make_client
+from twin_cli.commands.questions import ask, make_client
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import prose_of

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from twin_cli.commands.clock import duration
 from twin_cli.commands.demo.paid_model import PaidModelResult
-from twin_resources.processes.endpoints import write_private
+from twin_resources.atomic_writes import replace_file
 
 SCHEMA = 1
 HURRY = "TWIN_TRIAL_PROMPTS"  # with it, the questions of the demo are enough for a trial
@@ -105,7 +105,7 @@ def quality_of(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write it as JSON, readable by its owner only."""
     document = {"schema": SCHEMA, **asdict(receipt), "missing": receipt.missing()}
-    write_private(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    replace_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def receipt_table(receipt: Receipt) -> Table:

@@ -7,8 +7,8 @@ Does not belong here: the looks (the other modules of this package), mending.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -31,7 +31,7 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     findings = examine(settings)
     failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
-        console.print_json(json.dumps(document(settings, findings), ensure_ascii=False))
+        console.print_json(data=document(settings, findings))
         return int(failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
@@ -80,15 +80,7 @@ def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, An
     return {
         "home": str(settings.home),
         "ok": all(finding.verdict != "fail" for finding in findings),
-        "checks": [
-            {
-                "name": finding.name,
-                "verdict": finding.verdict,
-                "found": finding.found,
-                "remedy": finding.remedy,
-            }
-            for finding in findings
-        ],
+        "checks": [asdict(finding) for finding in findings],
     }
 
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -35,19 +35,17 @@ PRIVATE = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
     """System, Python and compiler, as the preflight sees them."""
-    findings = (
-        preflight.look_at_system() + preflight.look_at_python() + preflight.look_at_compiler()
-    )
-    for one in findings:
-        if one["verdict"] == "ok":
-            yield ok(one["name"], one["found"])
-        else:
-            yield fail(one["name"], one["found"], one["next_step"])
+    looks = (preflight.look_at_system, preflight.look_at_python, preflight.look_at_compiler)
+    yield from _of_preflight(finding for look in looks for finding in look())
 
 
 def look_at_reranker(settings: Settings) -> Iterator[Diagnostic]:
     """Whether the reranker that is named can be there; none named: nothing to find."""
-    for one in preflight.look_at_reranker(settings.reranker):
+    yield from _of_preflight(preflight.look_at_reranker(settings.reranker))
+
+
+def _of_preflight(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]:
+    for one in findings:
         if one["verdict"] == "ok":
             yield ok(one["name"], one["found"])
         else:

@@ -110,7 +110,7 @@ def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
     many = len(asked.red_team) + len(asked.instructions)
     texts = [*held_out, *[other] * many]
     base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
-    return PromptAnswers(dict(enumerate(map(answered, texts))), base, wall_s=9.0, at_once=2)
+    return PromptAnswers(dict(enumerate(map(answered, texts))), base)
 
 
 def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
@@ -147,7 +147,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
-    topic = on_topic.topic_of_first(QUESTIONS, asked, said, judges.topic, scores=scores)
+    topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
     assert topic.base is not None
     assert topic.candidate > topic.base
     assert topic.reaches_the_limit, topic
@@ -183,7 +183,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     assert memorisation.claim(copied).passed is False
     assert copied.reciting.of == len(asked.of_candidate) - len(asked.instructions)
     assert judges.topic is not None
-    topic = on_topic.topic_of_first(QUESTIONS, asked, said, judges.topic, scores=scores)
+    topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic
 
 
@@ -193,11 +193,12 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
     """The author's own answers, given to other questions; and a word of the question repeated."""
     assert judges.topic is not None
     cut = [" ".join(text.split()[:40]) for text in asked.own]
+    alone = BaseScores(MeasurementCache(NoTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
     turned = said_by(asked, cut[QUESTIONS // 2 :] + cut[: QUESTIONS // 2], "")
     loops = said_by(asked, [f"{question} " * 9 for question in asked.questions], "")
 
-    shuffled = on_topic.topic_of_first(QUESTIONS, asked, turned, judges.topic, scores=None)
-    looped = on_topic.topic_of_first(QUESTIONS, asked, loops, judges.topic, scores=None)
+    shuffled = on_topic.topic_of(asked, turned, judges.topic, scores=alone)
+    looped = on_topic.topic_of(asked, loops, judges.topic, scores=alone)
 
     assert shuffled.own is not None
     assert shuffled.own.low < 0.5 < shuffled.own.high

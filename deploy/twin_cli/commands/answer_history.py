@@ -1,0 +1,337 @@
+"""`twin feedback`, `twin traces` and `twin explain`: what became of answers that were given.
+
+Belongs here: sending an opinion, the table of traces, the tree from an answer to its posts. Does
+not belong here: what feedback may contain (`gateway/feedback.py`), reading traces
+(`langfuse/trace_reading.py`), following the ids (`twin_resources/registry/explanation.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from twin_cli.commands.subject import choose_author
+from twin_resources.errors import TwinError
+from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.trace_reading import (
+    Score,
+    TraceFilter,
+    TraceRow,
+    read_page,
+    score_condition,
+)
+from twin_resources.processes.endpoints import read_endpoints
+from twin_resources.processes.stack import find_stack
+from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.registry.route_names import FRONT_DESK, QUOTES
+from twin_resources.settings import Settings
+
+
+def run_feedback(
+    settings: Settings,
+    trace_id: str,
+    *,
+    up: bool,
+    down: bool,
+    score: float | None,
+    edit: str,
+    console: Console,
+    as_json: bool = False,
+) -> int:
+    """Send one feedback and print what was stored; returns the exit code.
+
+    Args:
+        trace_id: of the answer, as `twin ask` prints it.
+        up, down, score: the vote; at most one of them.
+        edit: how the answer should have been; empty: none.
+
+    Raises:
+        TwinError: no opinion or two of them, no stack, or the gateway refused.
+    """
+    body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
+    endpoints = read_endpoints(settings.home)
+    stored = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
+    if as_json:
+        document = {"trace_id": body["trace_id"], "stored": stored}
+        console.print_json(data=document)
+        return 0
+    names = {"thumbs": "vote", "output": "edit"}
+    kinds = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored))
+    console.print(f"stored: {kinds} on trace {trace_id}", markup=False)
+    return 0
+
+
+def feedback_body(
+    trace_id: str, *, up: bool, down: bool, score: float | None, edit: str
+) -> dict[str, Any]:
+    """The request of one feedback.
+
+    Raises:
+        TwinError: no opinion, or more than one vote.
+    """
+    votes = [name for name, given in (("--up", up), ("--down", down)) if given]
+    votes += ["--score"] if score is not None else []
+    if len(votes) > 1 or not (votes or edit.strip()):
+        raise TwinError(
+            "send feedback",
+            found=" and ".join(votes) if votes else "no opinion",
+            next_step="give one of --up, --down and --score, or --edit TEXT, alone or beside it",
+        )
+    body: dict[str, Any] = {"trace_id": trace_id.strip()}
+    if up or down:
+        body["thumb"] = "up" if up else "down"
+    if score is not None:
+        body["score"] = score
+    if edit.strip():
+        body["edit"] = edit
+    return body
+
+
+def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str, str]]:
+    """POST it; gives the scores that were stored, as `{"id", "name"}`.
+
+    Args:
+        gateway: base URL for OpenAI clients; ends in `/v1`.
+        body: see `gateway/feedback.py`.
+
+    Raises:
+        TwinError: nothing answers, or the gateway refused.
+    """
+    import httpx
+
+    url = gateway.removesuffix("/v1") + "/twin/feedback"
+    try:
+        answer = httpx.post(
+            url,
+            json=body,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=MOST_IDLE_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise TwinError(
+            f"send feedback to {url}",
+            found=f"no answer ({type(error).__name__})",
+            next_step="see `twin status`; run `twin up`",
+        ) from error
+    try:
+        document: Any = answer.json()
+    except ValueError as error:
+        raise TwinError(
+            f"send feedback to {url}",
+            found=f"HTTP {answer.status_code} without JSON",
+            next_step="see `twin status`: does the gateway listen there",
+        ) from error
+    if answer.status_code != 200:
+        message = str(cast("dict[str, Any]", document).get("error", {}).get("message", ""))
+        raise TwinError(
+            f"send feedback to {url}",
+            found=f"HTTP {answer.status_code}: {message}",
+            next_step="do what it says, or see gateway.log",
+        )
+    return cast("list[dict[str, str]]", document["scores"])
+
+
+PAGE = 100
+
+
+def run_traces(
+    settings: Settings,
+    *,
+    author: str,
+    version: str,
+    route: str,
+    score: str,
+    limit: int,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Print the newest traces that fit; returns the exit code.
+
+    Args:
+        author: name or slug; empty: all. score: a name, or a condition as `support<0.3`.
+
+    Raises:
+        TwinError: the condition cannot be read, or the trace store does not answer.
+    """
+    slug = choose_author(settings, author).slug if author else ""
+    wanted = TraceFilter(slug, version, route, score_condition(score))
+    stack = find_stack(settings)
+    with LangfuseClient.from_settings(stack.settings if stack else settings) as client:
+        rows = _rows(client, wanted, limit=limit)
+    if as_json:
+        console.print_json(data={"traces": [asdict(row) for row in rows]})
+    elif rows:
+        console.print(_table(rows))
+        console.print("one of them in full: twin explain TRACE", style="dim")
+    else:
+        console.print("no trace of that kind", markup=False)
+    return 0
+
+
+def _rows(client: LangfuseClient, wanted: TraceFilter, *, limit: int) -> list[TraceRow]:
+    rows: list[TraceRow] = []
+    after = ""
+    while len(rows) < limit:
+        page = read_page(client, wanted, limit=min(PAGE, limit - len(rows)), after=after)
+        rows += page.rows
+        after = page.following
+        if not after:
+            break
+    return rows[:limit]
+
+
+def _table(rows: list[TraceRow]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("when (UTC)", "twin", "route", "s"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("scores")
+    table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("trace", no_wrap=True, min_width=32)
+    for row in rows:
+        cells: list[Any] = [
+            row.at[:16].replace("T", " "),
+            f"{row.author} {row.version}".strip(),
+            row.route,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            " ".join(score_text(score) for score in row.scores if _is_opinion(score)),
+            " ".join(row.question.split()) or row.error,
+            row.trace_id,
+        ]
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    return table
+
+
+def score_text(score: Score) -> str:
+    """A score in a word: `thumbs 0`, `support 0.25`, `edited`."""
+    if score.name == "output":
+        return "edited"
+    number = isinstance(score.value, int | float)
+    return f"{score.name} {float(score.value):.3g}" if number else f"{score.name} {score.value}"
+
+
+def _is_opinion(score: Score) -> bool:
+    """Not what has a column of its own."""
+    return score.name not in ("latency_s", "cost_usd")
+
+
+ARRIVAL_S = 8.0  # the gateway exports spans in batches
+SHOWN_TEXT = 160  # characters of question, answer and chunk
+
+
+def run_explain(
+    settings: Settings, trace_id: str, *, stages: bool, as_json: bool, console: Console
+) -> int:
+    """Print the explanation of one answer; returns the exit code.
+
+    Args:
+        stages: print what each stage of the request took and changed too.
+
+    Raises:
+        TwinError: the trace store does not answer or has no such trace.
+    """
+    explanation = explain(settings, trace_id)
+    if as_json:
+        console.print_json(data=asdict(explanation), default=str)
+    else:
+        tree = explanation_tree(explanation)
+        if stages:
+            branch = tree.add(Text("stages of the request"))
+            for line in explanation.trace.get("twin.stages", "none on record").splitlines():
+                branch.add(Text(line))
+        console.print(tree, soft_wrap=False)
+    return 0
+
+
+def explain(settings: Settings, trace_id: str) -> Explanation:
+    """Follow an answer's trace to its posts, in the stack that runs.
+
+    Args:
+        trace_id: as `x-twin-trace-id` and `twin ask` give it (32 hex digits).
+
+    Raises:
+        TwinError: see `run_explain`.
+    """
+    stack = find_stack(settings)
+    settings = stack.settings if stack else settings
+    return follow(settings, _trace(settings, trace_id))
+
+
+def explanation_tree(explanation: Explanation) -> Tree:
+    """The chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
+    trace = explanation.trace
+    tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
+    tree.add(Text(f"question: {_short(explanation.question)}"))
+    tree.add(Text(f"answer: {_short(explanation.answer)}"))
+    facts = ("route", "propensity", "class", "cost_usd", "template", "degraded")
+    named = [f"{name} {trace[f'twin.{name}']}" for name in facts if trace.get(f"twin.{name}")]
+    tree.add(Text("decided by: " + ", ".join(named)))
+    if trace.get("twin.routing"):
+        why = tree.add(Text(f"why this model: {trace['twin.routing']}"))
+        if trace.get("twin.other") and trace.get("twin.other_usd"):
+            usd = float(trace["twin.other_usd"])
+            why.add(Text(f"the other ({trace['twin.other']}) would have cost about ${usd:.6f}"))
+    model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
+    if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
+        model.add(Text("no model wrote it: the posts were quoted, or the program answered"))
+    elif not explanation.model:
+        model.add(Text("no checkpoint of this home: base model + retrieval, or a paid model"))
+    else:
+        checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))
+        checkpoint.add(Text(f"folder {explanation.model['folder']}"))
+        if explanation.manifest:
+            base = explanation.manifest["base"]
+            checkpoint.add(Text(f"base {base['name']} (revision {base['revision'][:16]})"))
+            checkpoint.add(
+                Text(
+                    f"trained on {explanation.manifest['tokens']:,} tokens, "
+                    f"{explanation.manifest['epochs']:.2f} epochs, code "
+                    f"{explanation.manifest['code'][:12]}"
+                )
+            )
+            data = explanation.manifest["dataset"]
+            checkpoint.add(
+                Text(
+                    f"dataset {data['asset']} version {data['data_version']} "
+                    f"(Lance version {data['lance_version']}, tag {data['tag']})"
+                )
+            )
+    for number, passage in enumerate(explanation.passages, start=1):
+        if not passage.document_id:
+            tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
+            continue
+        start, end = passage.offsets
+        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_short(passage.text)}"))
+        document = branch.add(
+            Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
+        )
+        document.add(Text(f"post {passage.path or passage.source_id} {passage.url}".rstrip()))
+    if not explanation.passages:
+        tree.add(Text("no post was retrieved for it"))
+    return tree
+
+
+def _trace(settings: Settings, trace_id: str) -> dict[str, Any]:
+    from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+
+    deadline = time.monotonic() + ARRIVAL_S
+    with LangfuseClient.from_settings(settings) as client:
+        while True:
+            try:
+                return client.trace(trace_id)
+            except TraceStoreError as error:
+                if error.status != 404 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= SHOWN_TEXT else flat[: SHOWN_TEXT - 1] + "…"

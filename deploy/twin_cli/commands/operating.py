@@ -1,0 +1,279 @@
+"""`twin backup`, `twin restore`, `twin repair` and `twin pause`: the home and what it answers.
+
+Belongs here: progress, plans in words, the question before a repair, summaries. Does not belong
+here: saving and restoring (`twin_resources/backup/`), going back to a version
+(`tables/mending.py`), the file of a pause (`authors/pausing.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.terminal_questions import at_a_terminal, says_yes
+from twin_resources.authors import author_slugs
+from twin_resources.authors.pausing import pause, pause_file, paused_because, resume
+from twin_resources.backup.backup_record import BackupRecord
+from twin_resources.backup.restoring import restore
+from twin_resources.backup.saving import back_up
+from twin_resources.errors import TwinError
+from twin_resources.processes.stack import find_stack
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
+from twin_resources.storage.state.database_files import check_database, databases_in
+from twin_resources.storage.state.state import State
+from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.tables.mending import TableRepair, plan_repair, repair
+from twin_resources.storage.tables.store import table_folders, tables_in
+from twin_resources.storage.tables.tables import Tables
+
+
+def run_backup(
+    settings: Settings, place: str, *, secrets: bool, as_json: bool, console: Console
+) -> int:
+    """Save the home; returns the exit code.
+
+    Raises:
+        TwinError: see `back_up`.
+    """
+    record = back_up(settings, place, secrets=secrets, report=_reporter(console, as_json))
+    _tell(record, place, f"saved as {place}", as_json=as_json, console=console)
+    if not as_json and not secrets:
+        console.print("without keys: `twin up` makes new ones after a restore (--secrets)")
+    return 0
+
+
+def run_restore(settings: Settings, place: str, *, as_json: bool, console: Console) -> int:
+    """Make the home of these settings from a backup; returns the exit code.
+
+    Raises:
+        TwinError: see `restore`.
+    """
+    record = restore(settings, place, report=_reporter(console, as_json))
+    said = f"restored into {settings.home}, every value as it was on {record.made_at}"
+    _tell(record, place, said, as_json=as_json, console=console)
+    return 0
+
+
+def _reporter(console: Console, as_json: bool) -> Callable[[str], None]:
+    def report(line: str) -> None:
+        if not as_json:
+            console.print(line, markup=False, style="dim")
+
+    return report
+
+
+def _tell(record: BackupRecord, place: str, said: str, *, as_json: bool, console: Console) -> None:
+    if as_json:
+        document = {
+            "place": place,
+            "made_at": record.made_at,
+            "secrets": record.has_secrets,
+            "bytes": record.bytes,
+            "files": len(record.files),
+            "tables": [
+                {
+                    "author": table.author,
+                    "asset": table.asset,
+                    "rows": table.rows,
+                    "data_version": table.data_version,
+                }
+                for table in record.tables
+            ],
+        }
+        console.print_json(data=document)
+        return
+    held = f"{counted(len(record.tables), 'table')}, {counted(len(record.files), 'file')}"
+    console.print(f"{said}: {held}, the state store; {record.bytes / 1e6:,.1f} MB", markup=False)
+
+
+@dataclass(frozen=True)
+class HomeRepair:
+    """Everything that is damaged in a home.
+
+    Attributes:
+        tables: (author, asset) → what is done about it.
+        databases: found words of SQLite files, which only a backup brings back.
+    """
+
+    tables: Mapping[tuple[str, str], TableRepair]
+    databases: tuple[str, ...]
+
+
+def run_repair(
+    settings: Settings,
+    *,
+    agreed: bool,
+    as_json: bool,
+    console: Console,
+    read: Callable[[str], str] = input,
+) -> int:
+    """Look, say, ask, mend; returns the exit code: 1 while something is damaged.
+
+    Args:
+        agreed: `--yes`; else a person at a terminal is asked.
+        as_json: print the plan as one JSON object; nothing is asked.
+
+    Raises:
+        TwinError: a table can be neither read nor mended for another cause, or lies in a bucket.
+    """
+    found = plan_home(settings)
+    if as_json:
+        console.print_json(data=document(found, done=agreed))
+    else:
+        for line in lines_of(found):
+            console.print(line, markup=False, soft_wrap=True)
+    if not found.tables:
+        return int(bool(found.databases))
+    if not agreed and (as_json or not _agrees(read)):
+        if not as_json:
+            console.print("nothing was changed; with --yes it is done")
+        return 1
+    with closing(State.open(settings.state_address)) as state:
+        tables = Tables(settings.tables_base, state=state)
+        for (author, asset), plan in found.tables.items():
+            with tables.lease(asset, author) as lease:
+                repair(plan, lease, state=state)
+    if not as_json:
+        console.print(f"{counted(len(found.tables), 'table')} mended", markup=False)
+    _import_again(settings, sorted({author for author, _ in found.tables}), as_json, console)
+    return int(bool(found.databases))
+
+
+def plan_home(settings: Settings) -> HomeRepair:
+    """What is damaged; nothing is changed.
+
+    Raises:
+        TwinError: the tables lie in a bucket, or something else keeps them from being read.
+    """
+    base = settings.tables_base
+    if "://" in base:
+        raise TwinError(
+            f"mend the tables of {base}",
+            found="a bucket, whose objects this command does not delete",
+            next_step="`twin doctor` names the damaged ones: bring back their objects' former "
+            "versions, or restore a backup into a new prefix",
+        )
+    plans: dict[tuple[str, str], TableRepair] = {}
+    for author in table_folders(base):
+        for asset in tables_in(f"{base}/{author}", storage_options=None):
+            plan = plan_repair(f"{base}/{author}/{asset}.lance")
+            if plan is not None:
+                plans[author, asset] = plan
+    databases: list[str] = []
+    for path in databases_in(settings.home, but={settings.weights_dir, Path(base)}):
+        try:
+            check_database(path)
+        except Damaged as fault:
+            databases.append(fault.found)
+    return HomeRepair(plans, tuple(databases))
+
+
+def lines_of(found: HomeRepair) -> list[str]:
+    """The plan in words."""
+    lines: list[str] = []
+    for (author, asset), plan in found.tables.items():
+        lines.append(f"{asset} of {author}: {plan.problem}")
+        if plan.indexes:
+            lines.append("  → the index goes and is made anew; every row stays")
+        elif plan.back_to is None:
+            lines.append("  → no version is whole: the table goes and is made anew")
+        else:
+            lines.append(
+                f"  → back to version {plan.back_to} of {plan.written_at}, "
+                f"{counted(plan.rows, 'row')}; {counted(len(plan.broken), 'later version')} cannot "
+                "be read and goes"
+            )
+        if plan.untagged:
+            lines.append(f"  → pinned versions among them: {', '.join(plan.untagged)}")
+    if found.tables:
+        lines.append(
+            "then the posts are imported again, which makes what is missing anew; other tables "
+            "follow with their next run"
+        )
+    for words in found.databases:
+        lines.append(f"{words}\n  → only a backup brings it back: `twin restore` into a new home")
+    return lines or ["every table and every database is whole"]
+
+
+def document(found: HomeRepair, *, done: bool) -> dict[str, object]:
+    """What `twin repair --json` prints; its keys stay (deploy/docs/command.md)."""
+    return {
+        "done": done,
+        "tables": [
+            {
+                "author": author,
+                "asset": asset,
+                "problem": plan.problem,
+                "back_to": plan.back_to,
+                "rows": plan.rows,
+                "indexes": list(plan.indexes),
+            }
+            for (author, asset), plan in found.tables.items()
+        ],
+        "databases": list(found.databases),
+    }
+
+
+def _agrees(read: Callable[[str], str]) -> bool:
+    question = "Do this? yes/no [no]: "
+    return at_a_terminal() and bool(says_yes(question, "Do this?", read=read))
+
+
+def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
+    """Make lost rows anew where the stack runs; else say how."""
+    stack = find_stack(settings)
+    if stack is not None:
+        quiet = Console(stderr=True) if as_json else console
+        for author in authors:
+            import_posts(stack, author, clock=StageClock(console=quiet))
+        return
+    if not as_json:
+        commands = ", ".join(f"`twin import --author {author}`" for author in authors)
+        console.print(f"next: `twin up`, then {commands}", markup=False)
+
+
+def run_pause(
+    settings: Settings, author: str, *, reason: str, again: bool, console: Console
+) -> int:
+    """Pause or resume; returns the exit code.
+
+    Args:
+        author: name or slug. Its file is not read: a broken one shall not stand in the way.
+        again: let the author answer again.
+
+    Raises:
+        TwinError: there is no such author, or one that answers shall go on.
+    """
+    slugs = author_slugs(settings)
+    slug = author if author in slugs else slug_of(author)
+    if slug not in slugs:
+        raise TwinError(
+            f"pause {author!r}",
+            found=f"no such author; this home has {', '.join(slugs) or 'none'}",
+            next_step="name one of them",
+        )
+    if again:
+        if not resume(settings, slug):
+            raise TwinError(
+                f"let {slug} answer again",
+                found="that nothing is paused",
+                next_step="`twin status` says why there are no answers",
+            )
+        console.print(f"{slug} answers again, within a second", markup=False)
+        return 0
+    pause(settings, slug, reason=reason)
+    console.print(
+        f"{slug} is paused {paused_because(pause_file(settings, slug))}; the gateway answers 503 "
+        f"within a second. Again: twin pause {slug} --resume",
+        markup=False,
+    )
+    return 0

@@ -1,0 +1,266 @@
+"""`twin import` and `twin forget`: posts come in, and posts, authors and readers go.
+
+Belongs here: the commands' arguments as a run or as a request in the journal, and their words. Does
+not belong here: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
+(`twin_sensors/erasure_runs.py`).
+
+A running stack forgets as the job `forget`; without one the command does, and imports Dagster for
+its records.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
+from twin_cli.commands.clock import StageClock
+from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
+from twin_cli.commands.runs import follow
+from twin_cli.commands.services import publish_endpoints, stack_in_use
+from twin_cli.commands.subject import choose_author, choose_subject, remember_subject, with_opt_ins
+from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases
+from twin_resources.access.keys import reader_of
+from twin_resources.authors import list_authors
+from twin_resources.erasure import journal
+from twin_resources.erasure.certificate import certificate_path, read_certificate
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.stack import find_stack
+from twin_resources.processes.wording import counted
+from twin_resources.settings import Settings
+from twin_resources.slugs import slug_of
+from twin_resources.storage.state.state import State
+
+if TYPE_CHECKING:
+    from twin_resources.processes.stack import Stack
+
+
+def run_import(
+    settings: Settings,
+    path: Path | None,
+    *,
+    author: str,
+    dry_run: bool,
+    as_json: bool,
+    include: Sequence[str] | None = None,
+) -> int:
+    """Preview, then import; returns the exit code: 0, or 3 when no post can be used or more
+    files with text were left out than read.
+
+    Args:
+        path: folder of posts, file, export or address; None: the author's known sources.
+        dry_run: only the preview; needs no stack and no author.
+        include: opt-ins to keep in the author's settings from now on.
+        as_json: print the preview as one JSON object (`found`, `kept`, `dropped` and more).
+
+    Raises:
+        TwinError: unusable input, no running stack, or the run failed.
+    """
+    clock = StageClock()
+    subject = choose_subject(settings, path, name=author, unnamed=dry_run)
+    subject = with_opt_ins(subject, include or ())
+    preview = run_preview(settings, subject)
+    if as_json:
+        clock.console.print_json(data=preview.document())
+    else:
+        show_preview(clock, preview)
+    asks = at_a_terminal() and not (dry_run or as_json)
+    subject, preview = with_aliases(settings, subject, preview, clock=clock, asks=asks)
+    if dry_run:
+        return exit_code(preview)
+    stack = stack_in_use(settings)
+    remember_subject(settings, subject)
+    mark = fingerprint(subject.author, settings)
+    followed = import_posts(stack, subject.slug, clock=clock)
+    progress = read_progress(settings, subject.slug)
+    write_progress(
+        settings,
+        subject.slug,
+        replace(
+            progress,
+            fingerprint=mark,
+            kept=preview.kept,
+            words=preview.words,
+            questions=progress.questions or tuple(preview.questions),
+        ),
+    )
+    publish_endpoints(stack, first=subject.slug)
+    clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
+    return exit_code(preview)
+
+
+JOB, OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
+_READER = re.compile(r"[0-9a-f]{16}")
+_KEY = "sk-twin-"
+
+
+def run_forget(
+    settings: Settings,
+    *,
+    post: str,
+    author: str,
+    reader: str,
+    dry_run: bool,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Forget, or say where the subject is; returns the exit code.
+
+    Args:
+        post: its id, address, path or title (`erasure/post_names.py`).
+        author: the author's name or slug; alone: the author with everything.
+        reader: the 16 digits by which traces name a reader, or the reader's key.
+        dry_run: only say in which places it is; nothing is written.
+
+    Raises:
+        TwinError: nothing or too much was named, nobody knows it, or it could not be finished: the
+            request stays open, and the same command goes on.
+    """
+    subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
+    if post and not as_json:
+        console.print(f"the post {subject.name} of {subject.author}", markup=False)
+    if dry_run:
+        outcome = _without_a_stack(settings, subject)
+        if as_json:
+            console.print_json(data=outcome)
+        else:
+            for place, where in outcome.items():
+                console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
+            console.print("nothing was changed", markup=False)
+        return 0
+    state = State.open(settings.state_address)
+    try:
+        number = journal.ask(state, subject, asked_by=_asked_by(), key_hash=key_hash)
+    finally:
+        state.close()
+    stack = find_stack(settings)
+    if stack is None:
+        _without_a_stack(settings, number)
+    else:
+        # with --json the answer is all that goes to stdout
+        _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
+    certificate = certificate_path(settings.home, number)
+    _tell(read_certificate(certificate), str(certificate), as_json=as_json, console=console)
+    return 0
+
+
+def named_subject(
+    settings: Settings, *, post: str, author: str, reader: str
+) -> tuple[ErasureSubject, str]:
+    """The subject that the options name, and the hash of a reader's key ("" without one).
+
+    Raises:
+        TwinError: none or several are named, or the reader's name is neither.
+    """
+    if reader and not (post or author):
+        if reader.startswith(_KEY):
+            hashed = hashlib.sha256(reader.encode()).hexdigest()
+            return ErasureSubject("reader", "", reader_of(reader)), hashed
+        if _READER.fullmatch(reader):
+            return ErasureSubject("reader", "", reader), ""
+        raise TwinError(
+            "forget a reader",
+            found="neither a key nor a reader's 16 digits",
+            next_step="give the reader's key, or the `reader` of one of their traces",
+        )
+    if post and not reader:
+        slugs = [_known_slug(settings, author)] if author else []
+        return _known_post(settings, post, slugs), ""
+    if author and not reader:
+        slug = _known_slug(settings, author)
+        return ErasureSubject("author", slug, slug), ""
+    raise TwinError(
+        "forget",
+        found="no subject, or more than one",
+        next_step="name one: --post ID, or --author SLUG alone, or --reader KEY",
+    )
+
+
+def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
+    """The post, of the author named or of any in this home."""
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.post_names import find_post
+
+    installation = Installation.of(settings)
+    try:
+        authors = slugs or [author.slug for author in list_authors(settings)]
+        return find_post(installation, post, authors)
+    finally:
+        installation.state.close()
+
+
+def _known_slug(settings: Settings, author: str) -> str:
+    """The author's slug; of one whose file has gone already while a request is open, too."""
+    state = State.open(settings.state_address)
+    try:
+        open_for = {one.subject.author for one in journal.unfinished(state) if one.subject}
+    finally:
+        state.close()
+    for slug in (author, slug_of(author)):
+        if slug in open_for:
+            return slug
+    return choose_author(settings, author).slug
+
+
+def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
+    """Finish a request of the journal, or say where a subject is: place → where in it."""
+    from twin_resources.erasure.dagster_records import opened_records
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.erasing import forget, preview
+
+    installation = Installation.of(settings)
+    try:
+        with opened_records(installation) as records:
+            if isinstance(target, ErasureSubject):
+                return preview(installation, target, dagster=records)
+            forget(installation, target, dagster=records)
+            return {}
+    finally:
+        installation.state.close()
+
+
+def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
+    dagster = DagsterHTTP.of_home(stack.settings)
+    tags = {REQUEST_TAG: str(number), "twin/launched_by": "command"}
+    run_id = dagster.launch(JOB, "", tags=tags, config={OP: {"request": number}})
+    clock = StageClock(console=console)
+    ended = follow(dagster, run_id, clock=clock, title="forgetting", stack=stack)
+    if not ended.succeeded:
+        cause = ended.failures[-1] if ended.failures else f"the run ended as {ended.run.status}"
+        raise TwinError("forget", found=cause, next_step="run the same command again: it goes on")
+
+
+def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
+    if as_json:
+        console.print_json(data=report | {"certificate": path})
+        return
+    places = cast("dict[str, int]", report["places"])
+    erased = ", ".join(f"{name} {count}" for name, count in places.items())
+    console.print(f"forgotten ({report['kind']}): {erased}", markup=False)
+    console.print("every place was decoded afterwards and holds nothing of it", markup=False)
+    if report["tainted"]:
+        console.print(
+            f"{counted(len(report['tainted']), 'checkpoint')} trained on it: base model + "
+            "retrieval answer until a rebuild without it passes the gate",
+            markup=False,
+        )
+    for one in report["elsewhere"]:
+        console.print(
+            f"elsewhere, until {one['deadline']}: {one['what']}: {one['how']}", markup=False
+        )
+    console.print(f"certificate: {path}", markup=False)
+
+
+def _asked_by() -> str:
+    return f"command:{getpass.getuser()}"

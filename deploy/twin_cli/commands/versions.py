@@ -1,0 +1,336 @@
+"""`twin versions`, `twin rollback`, `twin release` and `twin export`: model versions.
+
+Belongs here: the tables, moves by hand, which version is meant, what an export says. Does not
+belong here: the moves (`twin_resources/registry/`), writing an export
+(`python -m twin_assets.serving.export.export_checkpoint`, which loads torch).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.presentation import versions_table
+from twin_cli.commands.subject import choose_author
+from twin_cli.commands.subprocesses import Finished, running_module
+from twin_resources.authors import Author
+from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
+from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.stack import find_stack
+from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_resources.registry.registry import ModelVersion, Move, Registry, Verdict
+
+
+def run_versions(
+    settings: Settings, *, author: str, console: Console, as_json: bool = False
+) -> int:
+    """Print an author's versions, oldest first; returns the exit code."""
+    chosen = choose_author(settings, author)
+    registry = open_registry(settings)
+    if as_json:
+        document = versions_document(registry, chosen)
+        console.print_json(data=document)
+        return 0
+    versions = registry.versions(chosen.slug)
+    if not versions:
+        console.print(
+            f"{chosen.name} has no model version yet: base model + retrieval answer", markup=False
+        )
+        return 0
+    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    console.print(versions_table(versions, verdicts, registry.moves(chosen.slug)))
+    return 0
+
+
+def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
+    """What `twin versions --json` prints; its keys stay (deploy/docs/command.md)."""
+    versions = registry.versions(author.slug)
+    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    moves = registry.moves(author.slug)
+    return {
+        "author": author.slug,
+        "name": author.name,
+        "gate_version": registry.gate_version(),
+        "versions": [
+            {
+                "version": f"v{version.version}",
+                "kind": version.kind,
+                "state": version.state,
+                "forced": version.forced,
+                "tainted": version.tainted,
+                "checkpoint": version.checkpoint,
+                "folder": version.folder,
+                "base": version.base,
+                "dataset_version": version.dataset_version,
+                "created_at": version.created_at,
+                "verdict": _verdict_document(verdicts.get(version.checkpoint)),
+                "moves": [
+                    _move_document(move) for move in moves if move.version == version.version
+                ],
+            }
+            for version in versions
+        ],
+    }
+
+
+def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    claims = [asdict(claim) for claim in verdict.claims]
+    return {
+        "outcome": verdict.outcome,
+        "gate_version": verdict.gate_version,
+        "created_at": verdict.created_at,
+        "released_for": list(verdict.prose.forms) if verdict.outcome == "passed" else [],
+        "release": verdict.prose.in_words if verdict.outcome == "passed" else "",
+        "claims": claims,
+    }
+
+
+def _move_document(move: Move) -> dict[str, Any]:
+    return {
+        "from": move.from_state,
+        "to": move.to_state,
+        "actor": move.actor,
+        "reason": move.reason,
+        "forced": move.forced,
+        "moved_at": move.moved_at,
+    }
+
+
+def run_rollback(
+    settings: Settings, version: str, *, author: str, reason: str, console: Console
+) -> int:
+    """Bring a retired version back; returns the exit code.
+
+    Args:
+        version: `v2`, `2`, or empty for the one that was stable last.
+
+    Raises:
+        TwinError: there is no such version, or it is not retired.
+    """
+    chosen = choose_author(settings, author)
+    registry = open_registry(settings)
+    number = version_number(version) if version else None
+    move = registry.rollback(chosen.slug, number, actor=actor(), reason=reason)
+    return _tell(settings, move, console)
+
+
+def run_release(
+    settings: Settings, version: str, *, author: str, reason: str, console: Console
+) -> int:
+    """Release a refused or parked version by hand, or one in a shadow trial, which ends; it is
+    marked `forced`. Of the stable version: its prose alone. Returns the exit code.
+
+    Raises:
+        TwinError: there is no such version, it is none of these, or the author has not agreed (a
+            rollback needs no word: that version was released before).
+    """
+    chosen, number = choose_author(settings, author), version_number(version)
+    if consented_on(chosen) is None:
+        raise TwinError(
+            f"release a version of {chosen.name}",
+            found=what_is_missing(chosen),
+            next_step=how_to_consent(chosen),
+        )
+    registry = open_registry(settings)
+    state = registry.get(chosen.slug, number).state
+    if state == "stable":
+        return _tell(
+            settings,
+            registry.force_prose(chosen.slug, number, actor=actor(), reason=reason),
+            console,
+        )
+    if state == "shadow":
+        why = f"its trial ends by hand: {reason}"
+        registry.move(chosen.slug, number, "parked", actor=actor(), reason=why)
+    move = registry.move(chosen.slug, number, "stable", actor=actor(), reason=reason, force=True)
+    return _tell(settings, move, console)
+
+
+def release_now_agreed(settings: Settings, author: str) -> list[Move]:
+    """Release what has passed the gate and waited for the author's word alone; moves made.
+
+    The author's first model only: beside a stable one a trial decides, in the next run of
+    `released_model`.
+    """
+    from twin_resources.registry.registry import reconcile
+
+    registry = open_registry(settings)
+    gate_version = registry.gate_version()
+    if not gate_version or registry.stable(author) is not None:
+        return []
+    return reconcile(registry, author, gate_version=gate_version, mode="gate", actor=actor())
+
+
+def _tell(settings: Settings, move: Move, console: Console) -> int:
+    """Say what moved, and record it in the running Dagster, where the release's history is."""
+    console.print(
+        f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
+        f"(by {move.actor}: {move.reason})",
+        markup=False,
+    )
+    stack = find_stack(settings)
+    if stack is None:
+        console.print("no stack runs; the next one serves it", markup=False)
+        return 0
+    console.print("the gateway follows within seconds", markup=False)
+    DagsterHTTP.of_home(stack.settings).report_materialization(
+        "released_model",
+        move.author,
+        description=f"v{move.version} {move.from_state} → {move.to_state}: {move.reason}",
+        metadata={
+            "version": move.version,
+            "actor": move.actor,
+            "reason": move.reason,
+            "move": move.number,  # by it the sensor `canary_verdict` knows what was told
+        },
+    )
+    return 0
+
+
+def _verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+    gate_version = registry.gate_version()
+    verdicts = {
+        checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
+    }
+    return {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict is not None}
+
+
+def version_number(version: str) -> int:
+    """`v2` or `2` as a number.
+
+    Raises:
+        TwinError: it is neither.
+    """
+    try:
+        return int(version.removeprefix("v"))
+    except ValueError as error:
+        raise TwinError(
+            f"find the version {version!r}",
+            found="not a version number",
+            next_step="write it as v2; `twin versions` lists them",
+        ) from error
+
+
+def actor() -> str:
+    """Who types: kept with every move and every request."""
+    return f"command:{getpass.getuser()}"
+
+
+MODULE = "twin_assets.serving.export.export_checkpoint"
+
+
+def run_export(
+    settings: Settings,
+    version: str,
+    *,
+    author: str,
+    wanted: str,
+    into: Path | None,
+    dtype: str,
+    verify: bool,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Export one version; returns the exit code.
+
+    Args:
+        version: `v2`, `2`, or empty for the stable one.
+        wanted: `adapter`, `merged`, `gguf-adapter` or `gguf`.
+        into: a folder that does not exist; None: `<author>-v2-<format>` here.
+
+    Raises:
+        TwinError: there is no such version, it may not leave (tainted), or the export failed.
+    """
+    chosen = choose_author(settings, author)
+    model = _version(open_registry(settings), chosen.slug, version)
+    if model.tainted:
+        raise TwinError(
+            f"export {chosen.slug} v{model.version}",
+            found="it was trained on something that has been forgotten since",
+            next_step="export a later version; the next retraining makes one",
+        )
+    name = f"{chosen.slug}-v{model.version}-{wanted}"
+    folder = (into or Path(name)).expanduser().resolve()
+    arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
+    answer = _run(settings, [*arguments, *([] if verify else ["--no-verify"])], console=console)
+    if as_json:
+        console.print_json(data={"version": model.version, **answer})
+        return 0
+    console.print(
+        f"{chosen.name} v{model.version} ({model.state}) as {wanted}, "
+        f"{answer['bytes'] / 1e6:,.1f} MB: {answer['folder']}\n"
+        f"log-probabilities against the checkpoint's: {answer['said']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if model.state != "stable":
+        console.print("it is not the version that serves", markup=False)
+    return 0
+
+
+def _version(registry: Registry, author: str, version: str) -> ModelVersion:
+    if version:
+        existing = registry.get(author, version_number(version))
+        if existing.is_answer_model:
+            raise TwinError(
+                f"export v{existing.version} of {author}",
+                found=f"an answer model that was named, not trained: {existing.base}",
+                next_step="copy it from there, or name a tuned version (`twin versions`)",
+            )
+        return existing
+    stable = registry.stable(author)
+    if stable is not None and stable.is_answer_model:
+        raise TwinError(
+            f"export the stable version of {author}",
+            found=f"an answer model that was named, not trained: {stable.base}",
+            next_step="name a tuned version (`twin versions` lists them)",
+        )
+    if stable is None:
+        raise TwinError(
+            f"export the stable version of {author}",
+            found="there is none: base model + retrieval answer",
+            next_step="name a version (`twin versions` lists them)",
+        )
+    return stable
+
+
+def _run(settings: Settings, arguments: list[str], *, console: Console) -> dict[str, Any]:
+    def log(line: str) -> None:
+        if line.startswith(("writing ", "comparing ")):
+            console.print(line, markup=False, style="dim")
+
+    with running_module(settings, *arguments, report=log) as module:
+        return answer_of(module.wait())
+
+
+def answer_of(ended: Finished) -> dict[str, Any]:
+    """The module's answer: its last line, because libraries write warnings to standard output too.
+
+    Raises:
+        TwinError: it ended without an answer, or answered with an error; in its own words.
+    """
+    try:
+        answer: dict[str, Any] = json.loads(ended.output.strip().rpartition("\n")[2])
+    except json.JSONDecodeError as error:
+        raise TwinError(
+            "export the version",
+            found=ended.errors or f"exit code {ended.code} and no answer",
+            next_step="report this with the version's manifest.json",
+        ) from error
+    if "error" in answer:
+        facts = answer["error"]
+        raise TwinError(facts["tried"], found=facts["found"], next_step=facts["next_step"])
+    return answer

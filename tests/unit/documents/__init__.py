@@ -1,0 +1,1 @@
+"""The documents: what is generated, how they read, the site that they make."""

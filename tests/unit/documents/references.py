@@ -1,0 +1,126 @@
+"""`command.md` and `python-reference.md`, made from what the program says of itself.
+
+Belongs here: the two generated pages. Does not belong here: the settings
+(`checkout/settings_document.py`), the JSON examples (`json.md`, held by the commands' own tests).
+
+    python -m tests.unit.documents.references     # writes both anew
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from twin_cli.running import app
+
+from tests.conftest import ROOT
+
+DOCS = ROOT / "deploy" / "docs"
+WITHOUT_ROW = {"help", "install_completion", "show_completion"}
+COMMAND_HEAD = """# The command
+
+*Reference.* Made from the program's own help by `python -m tests.unit.documents.references`. A
+test holds it equal, and `twin COMMAND --help` prints the same. For `--json` see
+[JSON of the commands](json.md).
+
+Exit codes: 0 done, 1 failed, 2 a wrong option, 130 interrupted. `twin up` and `twin status --wait`
+have 3 for a refused version and 4 for a failed training. `twin up` and `twin import` have 3 where
+no post can be used, and `twin batch` where a row has no answer.
+"""
+PYTHON_HEAD = """# Python names
+
+*Reference.* Made from the docstrings by `python -m tests.unit.documents.references`. A test holds
+it equal. How to use them: [Python](python.md).
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Each generated page with its text."""
+    return {
+        DOCS / "command.md": command_page(),
+        DOCS / "python-reference.md": python_page(),
+    }
+
+
+def command_page() -> str:
+    """Every command with its arguments, options and example, in the order of `twin --help`."""
+    return "\n".join([COMMAND_HEAD, *_commands()])
+
+
+def _commands() -> Iterator[str]:
+    group: Any = typer.main.get_command(app)
+    panel = ""
+    for name, command in sorted(group.commands.items(), key=_place):
+        if command.rich_help_panel != panel:
+            panel = command.rich_help_panel
+            yield f"## {panel}\n"
+        yield from _command(f"twin {name}", command)
+
+
+def _place(item: tuple[str, Any]) -> int:
+    panels = ["Start", "Ask", "Posts", "Versions", "Operate"]
+    return panels.index(item[1].rich_help_panel)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"### `{name}`\n"
+    yield f"{_line(command.help)}\n"
+    rows = [_row(one) for one in command.params if one.name not in WITHOUT_ROW]
+    if rows:
+        yield "| | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    if command.epilog:
+        yield f"```text\n{command.epilog.removeprefix('Example: ')}\n```\n"
+    for inner, one in getattr(command, "commands", {}).items():
+        yield from _command(f"{name} {inner}", one)
+
+
+def _row(parameter: Any) -> str:
+    spelled = parameter.opts if parameter.param_type_name == "option" else [parameter.name]
+    names = ", ".join(f"`{one}`" for one in (*spelled, *parameter.secondary_opts))
+    default = parameter.default
+    shown = "required" if parameter.required else ""
+    if not parameter.required and isinstance(default, str | int | float) and default != "":
+        shown = "" if default is False else f"`{str(default).lower()}`"
+    return f"| {names} | {_line(parameter.help)} | {shown} |"
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def python_page() -> str:
+    """Every public name of the two packages with the first line of its docstring."""
+    parts = [PYTHON_HEAD]
+    for package in ("twin_assets", "twin_resources"):
+        rows = [f"| `{name}` | {_line(about)} |" for name, about in sorted(_names(package))]
+        table = "| name | what it is |\n|---|---|\n" + "\n".join(rows)
+        parts.append(f"## {package}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def _names(package: str) -> Iterator[tuple[str, str]]:
+    """(name, what its source says), by the imports that a type checker reads."""
+    init = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    for block in init.body:
+        for node in block.body if isinstance(block, ast.If) else ():
+            if isinstance(node, ast.ImportFrom) and node.module:
+                place = ROOT / Path(*node.module.split("."))
+                file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+                tree = ast.parse(file.read_text(encoding="utf-8"))
+                yield from ((alias.name, _about(tree, alias.name)) for alias in node.names)
+
+
+def _about(module: ast.Module, name: str) -> str:
+    documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in module.body:
+        if isinstance(node, documented) and node.name == name:
+            return (ast.get_docstring(node) or "").partition("\n\n")[0]
+    return (ast.get_docstring(module) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

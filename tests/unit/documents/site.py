@@ -1,0 +1,57 @@
+"""The site of the documents: a copy with README as its first page, built strictly by MkDocs.
+
+Belongs here: the copy and the build. Does not belong here: theme and navigation
+(`deploy/docs/mkdocs.yml`).
+
+    python -m tests.unit.documents.site FOLDER     # FOLDER/index.html is the first page
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+DOCS = ROOT / "deploy" / "docs"
+RESULTS = ROOT / "tests" / "bench" / "RESULTS.md"
+
+
+def build_site(site: Path) -> None:
+    """Build the site in a folder.
+
+    Raises:
+        mkdocs.exceptions.Abort: a link or an anchor leads nowhere, or a page is in no section.
+    """
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    with tempfile.TemporaryDirectory() as folder:
+        pages = copied_pages(Path(folder) / "pages")
+        config = load_config(
+            str(DOCS / "mkdocs.yml"), docs_dir=str(pages), site_dir=str(site), strict=True
+        )
+        build(config)
+
+
+def copied_pages(folder: Path) -> Path:
+    """README, the pages with their pictures, and the measurements, with links between them."""
+    ignored = shutil.ignore_patterns("*.yml", "__pycache__")
+    shutil.copytree(DOCS, folder, ignore=ignored)
+    shutil.copy(ROOT / "README.md", folder / "index.md")
+    shutil.copy(RESULTS, folder / "measurements.md")
+    for page in folder.glob("*.md"):
+        text = re.sub(r"\((?:\.\./\.\./)?tests/bench/RESULTS\.md", "(measurements.md", _read(page))
+        page.write_text(text.replace("(deploy/docs/", "("), encoding="utf-8")
+    return folder
+
+
+def _read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    build_site(Path(sys.argv[1]))

@@ -1,0 +1,58 @@
+"""How the documents read: short sentences, and each page of one kind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import textstat
+
+from tests.conftest import ROOT
+from tests.unit.documents.prose import GENERATED, PAGES, sentences, without_code
+
+MEAN_WORDS = 18
+MOST_WORDS = 35
+RECORD_WORDS = 150
+RECORDS_WORDS = 4_500
+DOCS = ROOT / "deploy" / "docs"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_sentences_are_short(path: Path) -> None:
+    found = sentences(path.read_text(encoding="utf-8"))
+
+    assert found
+    assert [one for one in found if textstat.lexicon_count(one) > MOST_WORDS] == []
+    text = "\n".join(one.rstrip(".!?:;") + "." for one in found)
+    assert textstat.words_per_sentence(text) <= MEAN_WORDS
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_a_page_says_which_kind_it_is(path: Path) -> None:
+    kinds = re.findall(
+        r"^\*(Tutorial|How-to|Reference|Explanation)\.\*", path.read_text("utf-8"), re.MULTILINE
+    )
+    assert len(kinds) == 1
+
+
+def test_decisions_are_short_dated_records() -> None:
+    page = (DOCS / "decisions.md").read_text(encoding="utf-8")
+    records = [one for one in re.split(r"\n\n+(?=\*\*)", page)[1:] if one]
+
+    assert len(records) > 50
+    assert [one[:40] for one in records if not re.match(r"\*\*[^*]*2026-\d\d-\d\d", one)] == []
+    prose = [re.sub(r"^\|.*$|^#.*$", "", one, flags=re.MULTILINE) for one in records]
+    assert [one[:40] for one in prose if len(one.split()) > RECORD_WORDS] == []
+    assert len(page.split()) <= RECORDS_WORDS
+
+
+def test_sentences_are_found_in_prose_alone() -> None:
+    text = "# A heading\n\nOne `a b c d` of .5 here. Two [links](x.md) are there!\n\n| a | b |\n\n"
+    text += "- An item of three\n- Another item here\n\n```text\nnot this one here.\n```\n"
+
+    assert sentences(text) == [
+        "One code of 5 here.", "Two links are there!", "An item of three", "Another item here",
+    ]  # fmt: skip
+    assert "not this" not in without_code(text)
+    assert {DOCS / name for name in GENERATED} <= set(DOCS.glob("*.md"))

@@ -1,0 +1,63 @@
+"""The site builds without a warning: no link, anchor or picture leads nowhere."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from mkdocs.exceptions import Abort
+
+from tests.unit.documents import site
+from tests.unit.documents.site import DOCS, build_site
+
+
+class Addresses(HTMLParser):
+    """Every `href` and `src` of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in {"href", "src"} and value]
+
+
+def local_files(page: Path, root: Path) -> list[Path]:
+    """The files of the site that a page names."""
+    found: list[Path] = []
+    for address in Addresses(page.read_text(encoding="utf-8")).found:
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or not parts.path:
+            continue
+        named = (page.parent / unquote(parts.path)).resolve()
+        found.append(named / "index.html" if parts.path.endswith("/") else named)
+    return [path for path in found if root.resolve() in path.parents]
+
+
+def test_the_site_builds_strictly_and_its_links_lead_to_files(tmp_path: Path) -> None:
+    build_site(tmp_path / "site")
+
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > len(list(DOCS.glob("*.md")))
+    links = [(page, path) for page in pages for path in local_files(page, tmp_path / "site")]
+    assert len(links) > 500
+    assert [(page.parent.name, path.name) for page, path in links if not path.exists()] == []
+    assert 'class="mermaid"' in (tmp_path / "site/architecture/index.html").read_text()
+
+
+def test_a_broken_anchor_stops_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    monkeypatch.setattr(site, "DOCS", tmp_path / "docs")
+    page = tmp_path / "docs" / "faq.md"
+    page.write_text(page.read_text(encoding="utf-8") + "\n[x](cost.md#not-there)\n", "utf-8")
+
+    with caplog.at_level(logging.WARNING), pytest.raises(Abort):
+        build_site(tmp_path / "site")
+    assert "not-there" in caplog.text

@@ -1,0 +1,128 @@
+"""After how many prompts parity is known, by a server that answers with the question itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from tests.unit.evaluation.likelihood.test_losses import passages
+from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.test_evaluation_spec import QUESTION
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_open
+from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.sequential_plan import compare_until_decided
+from twin_assets.evaluation.served import answer_batches, parity
+from twin_assets.evaluation.served.answer_batches import AnswerBatches
+from twin_assets.evaluation.served.parity import Parity
+from twin_assets.evaluation.served.served_answers import (
+    PARITY_FIRST,
+    CandidateAnswers,
+    everything_asked,
+    parity_prompts,
+)
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+
+SERVED = -0.5  # log-probability of every token that the server reports
+
+
+class Reference:
+    """Says the same of every token."""
+
+    def __init__(self, says: float) -> None:
+        self.says = says
+
+    def log_probabilities(
+        self,
+        prompt: Sequence[Mapping[str, str]],
+        tokens: Sequence[int],
+        reported: Sequence[Collection[int]],
+    ) -> list[dict[int, float]]:
+        return [dict.fromkeys(wanted, self.says) for wanted in reported]
+
+
+def compared(
+    off_by: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
+) -> tuple[CandidateAnswers, Parity | None, Model]:
+    monkeypatch.setattr(parity, "Reference", lambda *_: Reference(SERVED - off_by))
+    model = Model()
+    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: 2)
+    progress = ProgressLines(lambda _line: None)
+    asked = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
+    everything = everything_asked(
+        asked, asked, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
+    )
+    with AnswerBatches(
+        everything, serve=model.serve, serve_base=Model().serve, progress=progress
+    ) as batches:
+        answers, found = compare_until_decided(
+            replace(QUESTION, template=DEFAULT_TEMPLATE.hash),
+            parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
+            batches,
+            clock=Clock(),
+            progress=progress,
+        )
+    return answers, found, model
+
+
+@pytest.mark.parametrize(("off_by", "prompts"), [
+    (0.0, 8),  # as it is where all is well
+    (0.12, 8),  # rows in the wrong order
+    (0.004, 20),  # near enough to the limit for eight not to tell
+])  # fmt: skip
+def test_as_many_prompts_are_asked_as_tell(
+    off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, found, model = compared(off_by, monkeypatch, passages())
+
+    assert found is not None
+    assert (found.prompts, len(model.started)) == (prompts, 2)
+    assert found.mean == pytest.approx(off_by)
+    assert len(answers.prompts) == len(answers.first) == len(answers.again) == prompts
+    assert [one.text for one in answers.first] == [
+        prompt[-1]["content"] for prompt in answers.prompts
+    ]
+    assert not is_open(found)
+
+
+def test_no_sample_is_no_prompt_and_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, found, model = compared(0.0, monkeypatch, passages().head(0))
+
+    assert (answers.prompts, found, model.started) == ([], None, [])
+
+
+def test_where_there_are_few_samples_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found, model = compared(0.004, monkeypatch, passages().head(6))
+
+    assert found is not None
+    assert (found.prompts, len(model.started)) == (6, 1)
+
+
+def found_by(mean: float, *, prompts: int = PARITY_FIRST, largest: float = 0.01) -> Parity:
+    return Parity(prompts, 100 * prompts, mean, largest, 0.0, 0, by_prompt=(mean,) * prompts)
+
+
+@pytest.mark.parametrize(
+    ("found", "left_open"),
+    [
+        (found_by(0.002), False),  # as measured where all is well
+        (found_by(0.004), True),  # near enough to the limit for eight prompts not to tell
+        (found_by(0.004, prompts=20), False),
+        (found_by(0.012), True),
+        (found_by(0.12, largest=0.9), False),  # an adapter whose rows are in the wrong order
+        (found_by(0.002, largest=PARITY_LARGEST), False),  # one such difference refuses at once
+        (found_by(math.nan), False),
+    ],
+)
+def test_more_prompts_are_asked_where_eight_do_not_tell(found: Parity, left_open: bool) -> None:
+    assert is_open(found) is left_open
+
+
+def test_one_prompt_far_off_does_not_decide_for_the_others() -> None:
+    means = (0.04,) + (0.002,) * 7
+    mixed = replace(found_by(0.002), by_prompt=means)
+
+    assert is_open(mixed), "its mean is below the limit, and it is asked again"

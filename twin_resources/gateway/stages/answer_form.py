@@ -1,0 +1,91 @@
+"""Whether the answer quotes, speaks in the author's voice, or both.
+
+Belongs here: the form that is wanted, and the one that the passages allow. Does not belong here:
+which forms a version is released for (`authors/answer_forms.py`), the text of a quotation
+(`models/quotes/answer_text.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twin_resources.access.refusals import Refused
+from twin_resources.authors.answer_forms import VOICE, AnswerForm, given_form
+from twin_resources.gateway.front_desk import other_language_text
+from twin_resources.gateway.stages.exchange import AnswerParts, Exchange
+from twin_resources.gateway.stages.services import RequestServices
+from twin_resources.models.quotes.answer_text import (
+    MOST_NEAREST,
+    Opening,
+    not_written_about,
+    quoting,
+)
+from twin_resources.registry.route_names import DRAFT, QUOTES
+
+
+async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
+    """Settle the form. Prose stands below quotations; a draft may do without.
+
+    Raises:
+        Refused: 503 the posts cannot be read, and nothing else is shown.
+    """
+    if exchange.fixed.text:
+        return exchange
+    wanted, unreleased = wanted_form(exchange)
+    notes = (*exchange.notes, *([unreleased] if unreleased else []))
+    if wanted == VOICE:
+        return replace(exchange, notes=notes)
+    form, missing = _possible_form(exchange, wanted)
+    return replace(exchange, form=form, notes=(*notes, *([missing] if missing else [])))
+
+
+def wanted_form(exchange: Exchange) -> tuple[AnswerForm, str]:
+    """What the answer is to be, and the note where prose alone is wanted in vain.
+
+    Who names a version asks for what it says, and JSON has no place for a quotation.
+    """
+    asked, author, chosen = exchange.asked, exchange.author, exchange.chosen
+    if asked.names_version or asked.response_format is not None:
+        return VOICE, ""
+    if asked.alias == DRAFT:
+        return "quote_and_voice", ""
+    form = given_form(author.answer, chosen.prose)
+    if author.answer != VOICE or form == VOICE or chosen.version == QUOTES:
+        return form, ""
+    how = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
+    return form, f"{chosen.version} is not released for voice ({chosen.prose.why_not}){how}"
+
+
+def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts, str]:
+    """The form that the passages allow, and why nothing is quoted that should be."""
+    author, found = exchange.author, exchange.passages
+    quoted = found.quoted
+    if quoted is None or quoted.reason:
+        missing = f"nothing quoted: {quoted.reason}" if quoted else ""
+        if exchange.asked.alias == DRAFT:
+            return AnswerParts(), missing
+        if found.missing:
+            raise Refused(
+                503,
+                "posts_unreadable",
+                tried="quote the author's posts",
+                found=found.missing,
+                next_step="ask again in some seconds; `twin status` and the gateway's log say why",
+            )
+        nothing = Opening(f"No post of {author.name} can be quoted now.")
+        return AnswerParts("quote", nothing), missing
+    quotes = quoted.quotes
+    other = other_language_text(
+        exchange.asked.question,
+        author,
+        languages=quoted.languages,
+        known=quoted.known_languages,
+    )
+    if other or not quotes:
+        near = found.nearest[:MOST_NEAREST]
+        nothing = not_written_about(author.name, near, instead=other)
+        return AnswerParts("not_written_about", nothing, nearest=near, cited=near), ""
+    posts = {quote.document_id for quote in quotes}
+    cited = tuple(passage for passage in found.nearest if passage.document_id in posts)
+    return AnswerParts(wanted, quoting(quotes, before_prose=False), quotes, cited=cited), ""

@@ -1,0 +1,69 @@
+"""What answers before the posts are looked through: danger, the front desk, refused topics, and the
+guards of the question.
+
+Belongs here: their order. Does not belong here: recognising a kind of message (`front_desk/`),
+finding what guards look for (`guards/`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Literal
+
+from twin_resources.authors import Author
+from twin_resources.authors.front_desk_settings import DeskKind
+from twin_resources.gateway import safety
+from twin_resources.gateway.front_desk import answer_of, kind_of
+from twin_resources.gateway.guard_record import records
+from twin_resources.gateway.guarding import guard_input, guard_passages
+from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.stages.exchange import Exchange, FixedText
+from twin_resources.gateway.stages.services import RequestServices
+
+
+async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
+    """Mask the question, and answer it here where no post has to. Danger comes before all else that
+    a reader may ask, then a refused topic and the guards."""
+    author = exchange.author
+    if text := housekeeping_answer(exchange.asked):
+        return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
+    guarded = guard_input(exchange.asked, author)
+    kind = await asyncio.to_thread(_kind_of, exchange.asked, author)
+    topic = safety.refused_topic(guarded.asked.question, author.refused_topics)
+    if kind == "danger" or (kind and not (topic or guarded.withheld)):
+        fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
+    elif topic:
+        fixed = FixedText(safety.declined(author.name, topic), topic=topic)
+    else:
+        fixed = FixedText(guarded.withheld, withheld=guarded.withheld)
+    found = records("input", guarded.findings)
+    return replace(exchange, asked=guarded.asked, fixed=fixed, guarded=found)
+
+
+async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: RequestServices) -> str:
+    author, asked = exchange.author, exchange.asked
+    titles: list[str] = []
+    if kind == "ability" and author.front_desk.text(kind) is None:
+        found = await services.passages.find(
+            author.slug, asked.searches, token_budget=author.context_tokens
+        )
+        titles = [one.title for one in guard_passages(found, author)[0].nearest]
+    return answer_of(kind, author, asked.question, titles=titles)
+
+
+def _kind_of(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
+    """The kind that the front desk answers; empty: the posts do.
+
+    Programs ask for a version and for JSON: judges and teachers, with texts of others in their
+    prompt. They get what they asked for. Of drafts and batches, readers' too, danger is answered.
+    """
+    if chat_request.names_version or chat_request.response_format is not None:
+        return ""
+    before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    kind = kind_of(chat_request.question, before)
+    if kind == "ordinary" or author.front_desk.text(kind) == "":
+        return ""
+    return "" if kind != "danger" and (chat_request.alias or chat_request.batch) else kind

@@ -1,0 +1,50 @@
+"""What of a request a paid provider is shown: of posts and readers no more than was agreed to.
+
+Belongs here: taking posts, personal data and secrets out of what leaves the machine, and naming
+what is left. Does not belong here: which model answers (`routing/`), what the author's file masks
+for every model (`guarding.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twin_resources.authors.consent import consented_on
+from twin_resources.gateway.stages.exchange import Exchange
+from twin_resources.gateway.stages.services import RequestServices
+from twin_resources.privacy import redact
+from twin_resources.registry.route_names import PAID
+
+NO_CONSENT = "no consent of the author: the paid model is shown no post"
+
+
+async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
+    """Readers' texts without personal data and secrets; passages only with the author's consent.
+    What a model on this machine is asked stays as it is."""
+    chosen = exchange.chosen
+    if exchange.is_answered or not (chosen.server_key == PAID or chosen.provider):
+        return exchange
+
+    def clean(text: str) -> str:
+        return redact(text, region=exchange.author.language).text
+
+    asked, found, notes = exchange.asked, exchange.passages, exchange.notes
+    turns = tuple(
+        {"role": turn["role"], "content": clean(turn["content"])} for turn in asked.history
+    )
+    if consented_on(exchange.author) is None and found.passages:
+        found, notes = replace(found, passages=()), (*notes, NO_CONSENT)
+    saw = ["question"]
+    saw += [f"{len(turns)} earlier turns"] if turns else []
+    saw += [f"{len(found.passages)} passages"] if found.passages else []
+    return replace(
+        exchange,
+        asked=replace(
+            asked, question=clean(asked.question), system=clean(asked.system), history=turns
+        ),
+        passages=found,
+        before=(asked, exchange.passages),
+        provider_saw=", ".join(saw),
+        notes=notes,
+    )

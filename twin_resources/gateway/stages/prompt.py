@@ -1,0 +1,143 @@
+"""The prompt of the model that answers, and of the one that answers where that one fails.
+
+Belongs here: the turns that fit, the client's system message, rendering. Does not belong here: the
+templates (`prompt/templates.py`), counting tokens (`prompt_length.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from twin_resources.authors import Author
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.prompt_length import (
+    DEFAULT_CONTEXT_TOKENS,
+    PAID_CONTEXT_TOKENS,
+    counter_of,
+    fitting_history,
+)
+from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request_record import Fallback
+from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.rules import fallback_of
+from twin_resources.gateway.stages.exchange import Exchange
+from twin_resources.gateway.stages.model_choice import with_template
+from twin_resources.gateway.stages.services import RequestServices
+from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.prompt.templates import Template, render
+from twin_resources.registry.route_names import DRAFT, PAID
+
+SYSTEM_MESSAGES = "system messages"
+# About 250 tokens of the 2,048 of a 135M model, beside 450 of passages and 600 of history.
+MAX_NOTE_CHARACTERS = 1000
+
+
+async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
+    """Render the prompt with as many earlier turns as the model can read."""
+    asked, author = exchange.asked, exchange.author
+    note, cut = _system_note(asked, author)
+    ignored = (SYSTEM_MESSAGES,) if asked.system and not note else ()
+    sampling = _sampling(asked, author)
+    history, left_out = _fitting_history(exchange, services, sampling)
+    notes = [cut] if cut else []
+    if left_out and not exchange.is_answered:
+        notes.append(f"{left_out} earlier turns left out")
+    return replace(
+        exchange,
+        sampling=sampling,
+        ignored=(*exchange.ignored, *ignored),
+        notes=(*exchange.notes, *notes),
+        history=history,
+        messages=_rendered(exchange, services, exchange.template, history),
+    )
+
+
+async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exchange:
+    """Render the prompt of who answers where the chosen one fails."""
+    chosen, author = exchange.chosen, exchange.author
+    if exchange.is_answered:
+        return exchange
+    stable = fallback_of(exchange.snapshot, author.slug, chosen)
+    if stable is None or (stable.prose.why_not and not chosen.prose.why_not):
+        return exchange  # its prose is not released, where the other's is
+    stable, template = with_template(exchange.snapshot, stable)
+    meter = services.meters.setdefault(stable.server_key, Throughput())
+    asked, found = exchange.before or (exchange.asked, exchange.passages)
+    here = replace(exchange, asked=asked, passages=found)
+    messages = _rendered(here, services, template, exchange.history)
+    fallback = Fallback(counted_as_draft(stable, asked), template.hash, messages, meter)
+    return replace(exchange, fallback=fallback)
+
+
+def counted_as_draft(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
+    """The choice as it is counted; of a draft it says nothing about the policy."""
+    if chat_request.alias != DRAFT:
+        return chosen
+    return replace(chosen, route=f"alias:{DRAFT}", propensity=1.0)
+
+
+def _rendered(
+    exchange: Exchange,
+    services: RequestServices,
+    template: Template,
+    history: Sequence[Mapping[str, str]],
+) -> list[dict[str, str]]:
+    author = exchange.author
+    return render(
+        template,
+        author_name=author.name,
+        persona=author.persona,
+        refused_topics=author.refused_topics,
+        question=exchange.asked.question,
+        passages=exchange.passages.passages,
+        history=history,
+        note=_system_note(exchange.asked, author)[0],
+        marks=services.marks,
+    )
+
+
+def _fitting_history(
+    exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
+) -> tuple[Sequence[Mapping[str, str]], int]:
+    """The turns that the chosen model can read beside the prompt, of an assistant's the prose; and
+    how many are left out."""
+    if not exchange.asked.history:
+        return (), 0
+    turns = [
+        turn
+        if turn["role"] == "user"
+        else {"role": "assistant", "content": prose_of(turn["content"])}
+        for turn in exchange.asked.history
+    ]
+    server_key = exchange.chosen.server_key
+    paid = server_key == PAID
+    budget = PAID_CONTEXT_TOKENS if paid else exchange.snapshot.context_of(server_key)
+    return fitting_history(
+        [turn for turn in turns if turn["content"]],
+        prompt=_rendered(exchange, services, exchange.template, ()),
+        context_tokens=budget or services.base_context or DEFAULT_CONTEXT_TOKENS,
+        answer_tokens=sampling["max_tokens"],
+        count=counter_of("" if paid else services.base_folder),
+    )
+
+
+def _system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
+    """What of the system messages the prompt shows, and the note of one that is cut off."""
+    if author.system_messages == "ignore":
+        return "", ""
+    if len(chat_request.system) <= MAX_NOTE_CHARACTERS:
+        return chat_request.system, ""
+    message = f"system message cut off after {MAX_NOTE_CHARACTERS:,} characters"
+    return chat_request.system[:MAX_NOTE_CHARACTERS], message
+
+
+def _sampling(chat_request: ChatRequest, author: Author) -> dict[str, Any]:
+    defaults = {
+        "temperature": author.temperature,
+        "frequency_penalty": author.frequency_penalty,
+        "max_tokens": author.max_tokens,
+    }
+    return defaults | dict(chat_request.sampling)

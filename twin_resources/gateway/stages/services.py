@@ -1,0 +1,75 @@
+"""What the stages of a request ask: files that are followed, retrieval, money, tokenizers.
+
+Belongs here: the values of one gateway that outlive a request. Does not belong here: anything of
+one request (`exchange.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twin_resources.access.keys import Key
+from twin_resources.errors import TwinError
+from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.live_config import LiveConfig
+from twin_resources.gateway.prompt_length import context_of, counter_of
+from twin_resources.gateway.question_routing import QuestionRouter
+from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
+from twin_resources.registry.route_names import PAID
+from twin_resources.storage.weights.weights import load_base_model
+
+
+@dataclass
+class RequestServices:
+    """What a gateway's requests share.
+
+    Attributes:
+        live: the files that are followed.
+        passages: retrieval.
+        usd_per_hour: price of the machine.
+        paid_problem: asks why no answer may be paid for now, by this key and of this author; empty:
+            one may. May block.
+        paid_takes_json: whether the paid model can be asked for a `response_format`.
+        paid_model: LiteLLM's name of it, for the trace; empty: there is none.
+        trace_problem: why answers leave no trace now, or empty; the background sets it.
+        meters: throughput by server key.
+        router: chooses between own and paid model where the author has a policy.
+        marks: control tokens of this home's models; the background sets it.
+        base_folder: of the base model's tokenizer; empty: not prepared here.
+        base_context: tokens that the base model can read; 0: not told. A server elsewhere says
+            nothing about itself and has the model's own by default (vLLM).
+    """
+
+    live: LiveConfig
+    passages: Passages
+    usd_per_hour: float
+    paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
+    paid_takes_json: bool = True
+    paid_model: str = ""
+    trace_problem: str = ""
+    meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+    router: QuestionRouter = field(default_factory=QuestionRouter)
+    marks: ControlMarks = FAMILIES
+    base_folder: str = ""
+    base_context: int = 0
+
+    def follow_tokenizers(self) -> None:
+        """Look up what is prepared in this home; reads files, so not on the event loop."""
+        settings = self.live.settings
+        self.marks = marks_of_home(settings)
+        try:
+            self.base_folder = str(load_base_model(settings).folder)
+        except TwinError:
+            self.base_folder = ""  # a server elsewhere answers, or nothing is prepared yet
+        self.base_context = context_of(self.base_folder)
+        counter_of(self.base_folder)  # loaded here: no question waits for it
+
+    def meter_of(self, chosen: RouteDecision) -> Throughput | None:
+        """The meter of the machine that answers; None: it is not one of ours."""
+        if chosen.server_key == PAID or chosen.is_elsewhere:
+            return None
+        return self.meters.setdefault(chosen.server_key, Throughput())
