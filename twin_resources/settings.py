@@ -72,7 +72,7 @@ class Constants(BaseSettings):
     # Settled values at which it is raised last; between: 200, 500, 1,000, 2,000 and 4,000.
     baseline_values_later: int = 8_000
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
-    alarm_rate: float = 0.05  # α: its probability at most, as far as the assumption holds
+    alarm_rate: float = 0.05  # α: its probability, as far as the assumption holds
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
     trial_prompts: int = 300

@@ -25,11 +25,14 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.blocks import MOST_BLOCKS, blocks_a_day
-from twin_resources.statistics.bounds import clustered_lower, few_days_lower, lower_bound
+from twin_resources.statistics.bounds import clustered_lower, lower_bound
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 FIRST_BATCH = 500  # of a version that is compared with others (`release/certified.py`)
 FEWEST = 60  # values of a class with a bound; rarer ones are not bet on
+# Two weekends, and enough days for what they differ by: of four days t knows next to nothing. A
+# home that settles each value by itself has no days, and each value stands for one.
+FEWEST_DAYS = 14
 FEWEST_READERS = 5  # of whom something follows for others
 HIGHEST = 0.99  # λ = .9·r/(1 − m) needs m < 1
 DELTA = 0.05
@@ -97,8 +100,7 @@ def _lower(values: Sequence[SettledValue], *, delta: float) -> float:
     days: list[Hashable] = [one.sequence if one.day is None else f"day {one.day}" for one in values]
     readers: list[Hashable] = [one.reader or one.sequence for one in values]
     if len(set(days)) < len(values):
-        by_day = clustered_lower(scores, days, delta=delta)
-        bounds.append(max(by_day, few_days_lower(scores, days, delta=delta)))
+        bounds.append(clustered_lower(scores, days, delta=delta))
     if FEWEST_READERS <= len(set(readers)) < len(values):
         bounds.append(clustered_lower(scores, readers, delta=delta))
     return min(bounds)
@@ -198,13 +200,16 @@ def _larger(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, 
     }
 
 
-def arming(have: int, needed: int, *, per_day: float | None) -> str:
+def arming(have: int, needed: int, *, per_day: float | None, days: int = FEWEST_DAYS) -> str:
     """How far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
         per_day: settled values a day, lately; None or 0: none yet.
+        days: on which there are values, of the `FEWEST_DAYS` that certify.
     """
     progress = f"arming {have:,}/{needed:,}"
+    if 0 < days < FEWEST_DAYS:
+        return f"{progress} values, {days}/{FEWEST_DAYS} days"
     if have >= needed:
         return f"{progress}, no class of requests has values enough for a baseline"
     if not per_day or per_day <= 0.0:

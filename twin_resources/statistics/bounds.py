@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from statistics import NormalDist
 
 from twin_resources.statistics.values import ImpossibleValue
 
@@ -153,24 +152,6 @@ def clustered_lower(
         return 0.0
     spread = math.sqrt(groups / (groups - 1) * of_clusters)
     return max(0.0, mean - student_quantile(groups - 1, delta) * spread / count)
-
-
-def few_days_lower(values: Sequence[float], clusters: Sequence[Hashable], *, delta: float) -> float:
-    """Lower bound of the mean where clusters are few and seem not to matter; 0 where they do.
-
-    Of four days t knows so little that a fall of .4 takes 465 values. So where the design effect is
-    at most one standard error above 1, that upper end stands in for it: x̄ − z·√((1 + √(2/G))·Σ(x_i
-    − x̄)²)/n. Where days do matter after all (levels that differ by .08), it is still 2.5 of the
-    true standard errors below the mean at delta = .0025.
-    """
-    count = len(values)
-    mean = math.fsum(values) / count if count else 0.0
-    groups, of_clusters, of_values = _squares(values, clusters)
-    most = 1.0 + math.sqrt(2.0 / max(groups, 1))
-    if groups < 2 or groups / (groups - 1) * of_clusters > most * of_values:
-        return 0.0
-    reach = NormalDist().inv_cdf(1.0 - delta) * math.sqrt(most * of_values) / count
-    return max(0.0, mean - reach)
 
 
 def _squares(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[int, float, float]:

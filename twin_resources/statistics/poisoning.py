@@ -1,4 +1,4 @@
-"""What keeps a few readers from deciding for all: a cap on settling, and a look at each alarm.
+"""What keeps a few readers, or one day, from deciding for all: caps on settling, a look at alarms.
 
 Belongs here: each reader's share of what is settled, and who carries the evidence of an alarm.
 Does not belong here: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
@@ -14,12 +14,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from twin_resources.statistics.bets import FRACTIONS, factor
 from twin_resources.statistics.values import SettledValue
 
 CAP = 0.05  # of an author's values of a month, once there are 20 readers
 FEW_TO_CAP = 20
+DAY_WEIGHT, FEWEST_OF_A_DAY = 3.0, 10
 FEW_READERS = 3
 MOST_EVIDENCE = 0.5
 
@@ -46,6 +48,20 @@ def admitted(readers: Sequence[str], counted: Counter[str]) -> list[bool]:
         found.append(counted[reader] < most)
         counted[reader] += found[-1]
     return found
+
+
+def most_of_a_day(earlier: Sequence[int]) -> int | None:
+    """How many values of one day are settled: three times as many as on the median day before it,
+    ten at least; None: it is the first day, and all are.
+
+    Of a page that 3,000 people saw on one day, 18 of 24 homes trained, and one that certified on
+    that day was held to it for ever; so 0 to 1 of 8 do. Readers who go on coming are all heard
+    within two weeks.
+
+    Args:
+        earlier: values settled on each earlier day that had any, of the last four weeks.
+    """
+    return max(FEWEST_OF_A_DAY, round(DAY_WEIGHT * median(earlier))) if earlier else None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.baseline import FEWEST_DAYS, arming
 from twin_resources.statistics.common_cause import needed_authors
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import Fall
@@ -64,6 +64,7 @@ class StreamProgress:
     Attributes:
         armed: whether it is bet on.
         seen, needed: values of this version, and how many its next batch takes.
+        days: on which it has values.
         per_day: settled values a day, lately; None: unknown.
         e_value, threshold: E and C.
     """
@@ -75,6 +76,7 @@ class StreamProgress:
     per_day: float | None
     e_value: float
     threshold: float
+    days: int = FEWEST_DAYS
 
 
 @dataclass(frozen=True)
@@ -242,15 +244,17 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
 
 
 def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
-    """The decision that there is nothing to learn, when an earlier version answers again instead.
+    """The decision on an alarm, when an earlier version answers again instead.
 
     Args:
         to: that version, `v2`.
     """
+    found = decision.message.removesuffix("; one retraining starts")
     return replace(
         decision,
         kind="rolled_back",
-        message=f"{decision.message}; rolled back to {to}, which was certified for more",
+        run_key="",
+        message=f"{found}; rolled back to {to}, which was certified for more",
         tags={**decision.tags, "twin/decision": "rolled_back"},
         divert=(),
     )
@@ -316,5 +320,6 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
 def progress(stream: StreamProgress) -> str:
     """One stream in the words of a quiet tick: `thumbs: e-value 12 of 100,000`."""
     if not stream.armed:
-        return f"{stream.stream}: {arming(stream.seen, stream.needed, per_day=stream.per_day)}"
+        told = arming(stream.seen, stream.needed, per_day=stream.per_day, days=stream.days)
+        return f"{stream.stream}: {told}"
     return f"{stream.stream}: e-value {stream.e_value:,.0f} of {stream.threshold:,.0f}"

@@ -24,8 +24,9 @@ from twin_resources.statistics.detector import Alarm, Detector, fold
 from twin_resources.statistics.values import ImpossibleValue, SettledValue
 
 # Which rules a stored watch was made by. A watch of others is made anew from the settled values;
-# the alarms that it raised stand. 1: each value a bet, two batches, rare classes pooled.
-RULES = 2
+# the alarms that it raised stand. 1: each value a bet, two batches, rare classes pooled. 2: a
+# batch of any number of days certified.
+RULES = 3
 # Number of values that certify → its share of delta. Most of it where most streams are for most of
 # their life: shared alike a fall of .1 is found after 590 values, so after 520.
 SHARES = {100: 0.05, 200: 0.05, 500: 0.25, 1_000: 0.3, 2_000: 0.2, 4_000: 0.1, 8_000: 0.05}
@@ -71,7 +72,7 @@ class Watch:
         certifies: False for a forced version: it is held to the floor only.
         floor: prompt class → best certified bound of earlier versions less the tolerance; empty
             for the first.
-        seen: values of this stream and version consumed.
+        seen: values of this stream and version consumed; `days`: on how many days.
         baseline: in force; None while arming.
         detector: the bets.
         after: sequence up to which values are history (`twin lower-floor`); 0: none is.
@@ -95,6 +96,7 @@ class Watch:
     fleet: tuple[int, ...] = ()
     rules: int = RULES
     together: Mapping[str, float] = field(default_factory=dict[str, float])
+    days: int = 0
 
     @property
     def home_bounds(self) -> Mapping[str, float]:
@@ -175,13 +177,19 @@ def batch_due(watch: Watch, new_values: int, *, batches: Batches | None = None) 
     """How many first values `advance` may need for so many new ones; 0: `first` may be empty.
 
     So that a tick reads the first 100, 200 … 8,000 rows once each in the life of a version, not at
-    each tick.
+    each tick; in its first two weeks with each day that has come.
     """
     batches = batches or Batches()
     if not watch.certifies:
         return 0
-    due = [size for size in batches.shares if watch.seen < size <= watch.seen + new_values]
-    return max(due, default=0)
+    seen = watch.seen + new_values
+    return seen if _due(watch, batches, seen=seen) else 0
+
+
+def _due(watch: Watch, batches: Batches, *, seen: int) -> list[int]:
+    """Sizes of batches that so many values complete and that have not certified."""
+    before = watch.baseline.certified_from if watch.baseline is not None else 0
+    return [size for size in batches.shares if before < size <= seen]
 
 
 def advance(
@@ -261,7 +269,8 @@ def _after_day(
             alarm = replace(alarm, sequence=end)
             detector = replace(detector, last_sequence=end)
             break
-    return replace(watch, seen=watch.seen + len(day), detector=detector), alarm
+    after = replace(watch, seen=watch.seen + len(day), days=watch.days + 1, detector=detector)
+    return after, alarm
 
 
 def _certified(
@@ -273,8 +282,8 @@ def _certified(
 ) -> Watch:
     """The watch with the baselines of the batches that this day has completed; bet on from the
     next day on."""
-    due = [size for size in batches.shares if watch.seen - len(day) < size <= watch.seen]
-    if not due:
+    due = _due(watch, batches, seen=watch.seen)
+    if not due or watch.days < baselines.FEWEST_DAYS:
         return watch
     batch = [
         item
@@ -283,18 +292,15 @@ def _certified(
         and item.stream == watch.stream
         and item.sequence > watch.after
     ]
-    at = watch.seen - len(day)
-    for size in due:
-        if len(batch) < size or batch[size - 1].sequence != day[size - at - 1].sequence:
-            raise ImpossibleValue(
-                f"certify the baseline of {watch.stream} of {watch.author}, "
-                f"version {watch.version}",
-                found=f"{len(batch)} of its first {size} values, or not those up to "
-                f"{day[size - at - 1].sequence}",
-                next_step="pass `first` from the ledger, with every value of this stream and "
-                "version",
-            )
-    baseline = certified_by(
+    batch = batch[: watch.seen]
+    if len(batch) < watch.seen or batch[-1].sequence != day[-1].sequence:
+        raise ImpossibleValue(
+            f"certify the baseline of {watch.stream} of {watch.author}, version {watch.version}",
+            found=f"{len(batch)} of its first {watch.seen} values, or not those up to "
+            f"{day[-1].sequence}",
+            next_step="pass `first` from the ledger, with every value of this stream and version",
+        )
+    baseline = _batch(
         batch,
         due,
         earlier=watch.baseline,
@@ -303,46 +309,63 @@ def _certified(
         fleet=fleet,
         tolerance=watch.tolerance,
     )
-    alone = certified_by(batch, due, floor=watch.floor, batches=batches, tolerance=watch.tolerance)
-    together = {} if alone is None else {**alone.bounds}
+    alone = _batch(batch, due, floor=watch.floor, batches=batches, tolerance=watch.tolerance)
+    together = {**alone.bounds}
     for name, bound in watch.together.items():
         together[name] = max(bound, together.get(name, 0.0))
     return replace(
         watch,
         baseline=baseline,
-        fleet=(*watch.fleet, *[fleet] * len(due)),
+        fleet=(*watch.fleet, fleet),
         together=together,
     )
 
 
-def certified_by(
+def _batch(
     values: Sequence[SettledValue],
-    sizes: Sequence[int],
+    due: Sequence[int],
     *,
     earlier: Baseline | None = None,
     floor: Mapping[str, float] | None = None,
     batches: Batches,
     fleet: int = 1,
     tolerance: float = baselines.TOLERANCE,
-) -> Baseline | None:
-    """The baseline after batches of these sizes, each the first of `values`.
+) -> Baseline:
+    """The baseline after a batch.
 
     Args:
-        sizes: rising, some of `batches.shares`, none above `len(values)`.
-        earlier: in force before them.
-        fleet: N: each takes 1/N of its share of delta.
+        values: all that there are at the end of a day.
+        due: sizes that they complete; the batch has the delta of them all.
+        earlier: in force before it.
+        fleet: N: it takes 1/N of its delta.
     """
+    share = math.fsum(batches.shares[size] for size in due)
+    found = baselines.certify(
+        values,
+        floor=floor,
+        delta=batches.delta * share / fleet,
+        fewest=batches.fewest,
+        tolerance=tolerance,
+    )
     held = earlier if earlier is not None and earlier.certified_from else None
-    for size in sizes:
-        found = baselines.certify(
-            values[:size],
-            floor=floor,
-            delta=batches.delta * batches.shares[size] / fleet,
-            fewest=batches.fewest,
-            tolerance=tolerance,
-        )
-        held = found if held is None else baselines.raised(held, found)
-    return held or earlier
+    return found if held is None else baselines.raised(held, found)
+
+
+def certified_by(values: Sequence[SettledValue], *, batches: Batches) -> Baseline | None:
+    """The baseline that these values certify by themselves, in the batches of a watch.
+
+    Args:
+        values: the first of one version, in the order of settling, of each day all.
+    """
+    held: Baseline | None = None
+    count = days = 0
+    for day in days_of(values):
+        count, days = count + len(day), days + 1
+        before = 0 if held is None else held.certified_from
+        due = [size for size in batches.shares if before < size <= count]
+        if due and days >= baselines.FEWEST_DAYS:
+            held = _batch(values[:count], due, earlier=held, batches=batches)
+    return held
 
 
 @dataclass(frozen=True)

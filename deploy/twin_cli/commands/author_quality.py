@@ -81,7 +81,8 @@ def evidence_line(
     rate = settled_values.per_day(connection, watch.author, stream=watch.stream, today=today)
     parts = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if watch.baseline is None or not watch.armed:
-        parts.append(arming(watch.seen, rules.batches.after(watch.seen), per_day=rate))
+        needed = rules.batches.after(watch.seen)
+        parts.append(arming(watch.seen, needed, per_day=rate, days=watch.days))
         return f"{watch.stream}: {'; '.join(parts)}"
     limit = threshold(armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha)
     held = ", ".join(

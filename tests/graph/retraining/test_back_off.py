@@ -54,8 +54,9 @@ def test_each_training_in_vain_doubles_the_wait(
 
 def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
     world.good("ada", 200)
-    assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(2)] == [1, 7]
-    train_at_the_next_alarm(world, "stable")
+    assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(3)] == [1, 7, 14]
+    assert train_at_the_next_alarm(world, "stable") == 28, "in vain it would make the next wait 56"
+    world.tick(days=31)  # later than a month after a release it is trained, not rolled back
     assert train_at_the_next_alarm(world, "rolled_back") < 7
 
 

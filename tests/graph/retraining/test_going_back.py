@@ -48,7 +48,7 @@ def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> No
     )
     notice = queued_notices(second.state, author="ada")[0]
     assert (notice.event, notice.title) == ("rolled_back", "ada was rolled back to v1")
-    assert "quality:ada:v2:thumbs:1: v2 fell in short, there is nothing to learn" in notice.text
+    assert "quality:ada:v2:thumbs:1: v2 fell in short, and what v1 was" in notice.text
     assert second.registry.moves("ada")[-1].actor == "sensor quality_dropped"
     assert second.registry.routing() == {}, "no class goes elsewhere"
 
@@ -104,8 +104,14 @@ def test_a_version_that_was_released_by_force_is_not_gone_back_to(world: LoopWor
     assert states(world)["v3"] == "stable"
 
 
-def test_where_there_is_something_to_learn_it_is_trained(second: LoopWorld) -> None:
+@pytest.mark.parametrize(("days", "trains"), [(29, False), (31, True)])
+def test_a_version_of_the_last_month_goes_back_and_an_older_one_is_trained(
+    second: LoopWorld, days: int, trains: bool
+) -> None:
     second.inputs.datasets["ada"] = "posts-2"
+    second.tick(days=days)
     second.bad("ada", 60, version="v2")
-    assert len(second.tick().launches) == 1
-    assert states(second)["v2"] == "stable"
+    done = second.tick()
+    assert len(done.launches) == trains
+    assert states(second)["v2"] == ("stable" if trains else "rolled_back")
+    assert ("one retraining starts" in done.messages["ada"]) is trains

@@ -21,13 +21,13 @@ from twin_resources.storage.state.state_tables import fleet_days, followed, inci
 
 AUTHORS = ("ada", "bob", "cleo", "dora", "emil")
 VOTES = 30
-KNOWN = 20  # nights
+KNOWN = 29
 Level = Callable[[str], float]
 
 
 @pytest.fixture(scope="module")
 def lived_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, datetime]:
-    """A home of five authors that are certified and known for 20 days, and its hour."""
+    """A home of five authors that are certified and known for two weeks, and its hour."""
     home = tmp_path_factory.mktemp("five")
     with loop_world(Settings(home=home)) as world:
         for slug in AUTHORS[2:]:

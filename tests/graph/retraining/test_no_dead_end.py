@@ -34,7 +34,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 A_DAY = 60  # values
 MOST_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
-CERTIFIES = 10  # nights of 20 values: the first batch is of 150
+CERTIFIES = 15  # nights: 14 days certify
 OTHERS = ("bob", "cleo", "dora")
 
 

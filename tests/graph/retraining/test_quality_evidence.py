@@ -47,7 +47,7 @@ def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
     told = materialize(watched, "ada")
 
     assert told["thumbs_values"] == 224
-    assert told["thumbs_threshold"] == 20_000
+    assert told["thumbs_threshold"] == 4_000
     assert 0.6 < told["thumbs_baseline"]["short"] < 0.8
     assert told["thumbs"].startswith("![thumbs](data:image/png;base64,")
     assert Path(told["thumbs_file"]).read_bytes().startswith(b"\x89PNG")
@@ -71,10 +71,10 @@ def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> N
 def test_the_page_draws_the_evidence_against_its_threshold(watched: LoopWorld) -> None:
     settings = load_settings()
     [history] = evidence(settings, "ada")
-    assert (history.threshold, len(history.steps)) == (20_000, 224)
+    assert (history.threshold, len(history.steps)) == (4_000, 224)
     drawn = evidence_figures([history])
     assert "thumbs, version 1, 224 values" in drawn
-    assert "alarm at 2e+04" in drawn
+    assert "alarm at 4e+03" in drawn
     assert "Nothing is bet on yet" in evidence_figures(evidence(settings, "bob"))
 
 

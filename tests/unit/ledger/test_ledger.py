@@ -520,3 +520,25 @@ def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
     found = world.ledger().interactions("ann").sort("trace_id")["propensity"]
     assert found.to_list() == [0.25, None, None, None, None, 1.0]
     assert found.null_count() == 4
+
+
+def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
+    """A page that many people saw on one day: 18 of 24 homes trained on what they said."""
+    counts, number = [12, 12, 12, 100, 12], 0
+    for day, count in enumerate(counts):
+        world.at(MORNING + timedelta(days=day))
+        for _ in range(count):
+            number += 1
+            world.answer(number)
+            world.vote(number, float(day != 3), reader=f"r{number}")
+        world.pass_time(hours=1).sync(requests=500, requests_per_minute=10_000)
+    for hours in (0, 1):
+        report = world.at(MORNING + timedelta(days=5, hours=hours)).sync(requests_per_minute=10_000)
+    settled_by_day = [value for *_, value in values(world)]
+    assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
+    with world.state.reading() as connection:
+        assert not_counted(connection, "ann") == {
+            "of a day with more than three usual days have": 64
+        }
+    assert report.beyond_day == 0, "each is told once"
+    assert world.tick().settled == {}

@@ -15,7 +15,6 @@ from twin_resources.statistics.bounds import (
     betting_lower,
     clopper_pearson_lower,
     clustered_lower,
-    few_days_lower,
     incomplete_beta,
     lower_bound,
     student_quantile,
@@ -117,17 +116,6 @@ def test_the_clustered_bound_by_hand() -> None:
     )
     assert clustered_lower([1.0] * 50, [1] * 50, delta=0.05) == 0.0
     assert clustered_lower([], [], delta=0.05) == 0.0
-
-
-def test_few_days_that_do_not_differ_are_not_taken_for_one_opinion_each() -> None:
-    values = [1.0, 1.0, 1.0, 1.0, 0.0] * 20
-    days = [number // 25 for number in range(100)]
-    # Σ(x − x̄)² = 16, so z·√((1 + √½)·16)/100 with z of .25 % = 2.807.
-    told = 0.8 - 2.8070 * (16 * (1 + 0.5**0.5)) ** 0.5 / 100
-    assert few_days_lower(values, days, delta=0.0025) == pytest.approx(told, abs=1e-4)
-    each = sorted(values)  # the first day is all bad
-    assert few_days_lower(each, days, delta=0.0025) == 0.0
-    assert few_days_lower(values, [1] * 100, delta=0.0025) == 0.0
 
 
 def test_it_covers_where_days_have_levels_of_their_own() -> None:

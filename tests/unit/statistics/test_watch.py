@@ -137,12 +137,13 @@ def test_the_first_values_are_read_when_a_batch_is_due() -> None:
         )
     assert [due for due in needed if due] == [60, 120]
     assert watch == followed(watch_of(), ledger)[0]
-    assert batch_due(watch_of(), 5_000) == 4_000
+    assert batch_due(watch_of(), 5_000) == 5_000
+    assert batch_due(watch_of(), 99) == 0
     assert batch_due(watch_of(certifies=False), 5_000) == 0
 
 
 def test_steps_are_what_the_detector_saw() -> None:
-    ledger = stream_of([*thumbs(60, 0.9, seed=8), *[0.0] * 42, *[1.0] * 6], per_day=6)
+    ledger = stream_of([*thumbs(84, 0.9, seed=8), *[0.0] * 42, *[1.0] * 6], per_day=6)
     watch, found = watch_of(), list[DetectorStep]()
     for day in days_of(ledger):
         watch, seen = steps(watch, day, first=ledger, threshold=C, batches=SMALL)
@@ -150,10 +151,10 @@ def test_steps_are_what_the_detector_saw() -> None:
     after, alarms = followed(watch_of(), ledger)
     assert watch == after
     assert steps(watch, ledger[-6:], first=ledger, batches=SMALL) == (watch, [])
-    assert [step.sequence for step in found] == list(range(1, 109))
-    assert {step.bound for step in found[:60]} == {None}
+    assert [step.sequence for step in found] == list(range(1, 133))
+    assert {step.bound for step in found[:84]} == {None}
     assert watch.baseline is not None
-    assert {step.bound for step in found[60:]} == set(watch.baseline.bounds.values())
+    assert {step.bound for step in found[84:]} == set(watch.baseline.bounds.values())
     raised = [step for step in found if step.alarm]
     assert [(step.sequence, step.e_value, step.alarm) for step in raised] == [
         (alarm.sequence, alarm.e_value, alarm.number) for alarm in alarms
@@ -164,18 +165,20 @@ def test_steps_are_what_the_detector_saw() -> None:
 
 def test_a_day_is_certified_bet_on_and_ended_as_one() -> None:
     """The baseline of a day's values is bet on from the next one; an alarm ends its day."""
-    ledger = stream_of([*thumbs(70, 0.9, seed=5), *[0.0] * 100], per_day=50)
-    armed, _ = followed(watch_of(), ledger[:100])
+    ledger = stream_of([*thumbs(700, 0.9, seed=5), *[0.0] * 100], per_day=50)
+    waiting, _ = followed(watch_of(), ledger[:650])
+    assert (waiting.days, waiting.baseline) == (13, None), "values enough, and days too few"
+    armed, _ = followed(watch_of(), ledger[:700])
     assert armed.baseline is not None
-    assert (armed.seen, armed.baseline.certified_from, armed.detector.bets) == (100, 60, 0)
+    assert (armed.seen, armed.baseline.certified_from, armed.detector.bets) == (700, 700, 0)
     _, [first, *_] = followed(watch_of(), ledger)
-    assert first.sequence == 150
-    assert first.since == 101
+    assert first.sequence == 750
+    assert first.since == 701
 
 
 def test_a_watch_says_by_which_rules_it_was_made() -> None:
     watch, _ = followed(watch_of(), stream_of(thumbs(70, 0.9, seed=5)))
-    assert (watch.rules, watch.fleet) == (2, (1,))
+    assert (watch.rules, watch.fleet) == (3, (1,))
     stored = json.loads(watch.to_json())
     for name in ("rules", "fleet", "tolerance", "after"):
         del stored[name]

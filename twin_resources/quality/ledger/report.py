@@ -26,6 +26,7 @@ class SyncReport:
         bad: new scores that never count, by reason.
         settled: new values, by author.
         capped: reader-days held back because of the reader's share, by (author, reader).
+        beyond_day: those of a day with more than three usual days have.
         behind_s: how far the frontier of the scores is behind the newest instant that could be
             read; 0: caught up.
         reconciling: a pass over the last days is not finished.
@@ -46,6 +47,7 @@ class SyncReport:
     bad: Mapping[str, int]
     settled: Mapping[str, int]
     capped: Mapping[tuple[str, str], int]
+    beyond_day: int
     behind_s: float
     reconciling: bool
     unread_traces: Sequence[str] = ()
@@ -79,6 +81,7 @@ class SyncReport:
             ("late", self.late),
             (f"that never count ({bad})", sum(self.bad.values())),
             ("reader-days above their share", sum(self.capped.values())),
+            ("above three usual days", self.beyond_day),
         ]
 
 
@@ -96,6 +99,7 @@ class SyncCounts:
     bad: Counter[str] = field(default_factory=Counter[str])
     settled: Counter[str] = field(default_factory=Counter[str])
     capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    beyond_day: int = 0
     frontier_ms: int = 0
     goal_ms: int = 0
     reconciling: bool = False
@@ -106,6 +110,7 @@ class SyncCounts:
         """Add what was settled."""
         self.settled.update(done.settled)
         self.capped.update(done.capped)
+        self.beyond_day += done.beyond_day.total()
 
     def report(self, *, seconds: float) -> SyncReport:
         """The report of these counts."""
@@ -121,6 +126,7 @@ class SyncCounts:
             bad=dict(self.bad),
             settled={author: count for author, count in self.settled.items() if count},
             capped=dict(self.capped),
+            beyond_day=self.beyond_day,
             behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
             reconciling=self.reconciling,
             unread_traces=tuple(self.unread_traces),

@@ -14,8 +14,8 @@ is of it, and can be bet on as one. The sequence number of an author is given ou
 that settles.
 
 No reader settles above its share of an author's values of the last `CAP_DAYS` days
-(`statistics/poisoning.admitted`). Whose day is settled depends on who scored and when, never on the
-value, so no bet is biased by it.
+(`statistics/poisoning.admitted`), and no day more than three usual ones (`most_of_a_day`). Whose
+day is settled depends on who scored and when, never on the value, so no bet is biased by it.
 """
 # pyright: strict
 
@@ -31,9 +31,10 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.statistics.poisoning import admitted
+from twin_resources.statistics.poisoning import admitted, most_of_a_day
 
 CAP_DAYS = 30
+DAY_SIZES = 28
 STREAM_OF_VOTES = "thumbs"
 Closing = Literal["daily", "at_once"]
 
@@ -45,10 +46,12 @@ class SettlingResult:
     Attributes:
         settled: values that got a sequence number, by author.
         capped: reader-days that were held back, by (author, reader).
+        beyond_day: reader-days above three times a usual day, by author.
     """
 
     settled: Counter[str] = field(default_factory=Counter[str])
     capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    beyond_day: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def settle(
     for vote in votes:
         by_stream[vote["author"], vote["stream"]].append(dict(vote))
     for (author, stream), scores in sorted(by_stream.items()):
-        _settle_days(connection, author, stream, reader_days(scores), done, now_ms)
+        days = reader_days(scores)
+        _settle_days(connection, author, stream, days, done, now_ms, closing=closing)
     return done
 
 
@@ -168,18 +172,26 @@ def _settle_days(
     days: Sequence[ReaderDay],
     done: SettlingResult,
     now_ms: int,
+    *,
+    closing: Closing,
 ) -> None:
+    sizes = _day_sizes(connection, author, stream, before=days[0].day)
     counted = _recent(connection, author, stream, since_day=days[0].day - CAP_DAYS)
     coming: dict[int, list[ReaderDay]] = defaultdict(list)
     for one in days:
         coming[one.day].append(one)
     reader_days: list[ReaderDay] = []
     capped: list[ReaderDay] = []
+    overflowing: list[ReaderDay] = []
     for of_day in (coming[day] for day in sorted(coming)):
         settles = admitted([one.reader for one in of_day], counted)
         reader_days += [one for one, does in zip(of_day, settles, strict=True) if does]
         held = [one for one, does in zip(of_day, settles, strict=True) if not does]
         capped += held
+        if closing == "daily":
+            late = _beyond_the_day(reader_days, of_day[0].day, sizes)
+            overflowing += late
+            done.beyond_day[author] += len(late)
         done.capped.update((author, one.reader) for one in held)
     if reader_days:
         values = [
@@ -205,7 +217,37 @@ def _settle_days(
     _mark(connection, [(score, None) for one in reader_days for score in one.beside], "beside")
     held = [(score, None) for one in capped for score in (*one.used, *one.beside)]
     _mark(connection, held, "capped")
+    beyond = [(score, None) for one in overflowing for score in (*one.used, *one.beside)]
+    _mark(connection, beyond, "beyond")
     done.settled[author] += len(reader_days)
+
+
+def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: dict[int, int]) -> list[ReaderDay]:
+    """What a day has above its most, taken out of what is settled; the earliest stay."""
+    mine = [one for one in settling if one.day == day]
+    known = sizes.get(day, 0)  # votes that joined a day which has values already
+    most = most_of_a_day([size for other, size in sizes.items() if other < day])
+    kept = len(mine) if most is None else max(0, min(len(mine), most - known))
+    sizes[day] = known + kept
+    settling[len(settling) - len(mine) :] = mine[:kept]
+    return mine[kept:]
+
+
+def _day_sizes(
+    connection: sa.Connection, author: str, stream: str, *, before: int
+) -> dict[int, int]:
+    """Day → settled values of a stream, of the days up to this one that have any."""
+    table = ledger_tables.settled
+    rows = connection.execute(
+        sa.select(table.c.day, sa.func.count())
+        .where(
+            table.c.author == author,
+            table.c.stream == stream,
+            table.c.day >= before - DAY_SIZES,
+        )
+        .group_by(table.c.day)
+    )
+    return {int(day): int(count) for day, count in rows}
 
 
 def _recent(connection: sa.Connection, author: str, stream: str, *, since_day: int) -> Counter[str]:

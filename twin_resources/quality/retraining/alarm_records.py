@@ -154,6 +154,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     file does not map by their name, those above their reader's share, and those that came late."""
     reason = sa.case(
         (scores.c.status == "capped", "reader above its share"),
+        (scores.c.status == "beyond", "of a day with more than three usual days have"),
         (scores.c.status == "late", "late: its reader's day was settled"),
         (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
         else_=scores.c.reason,
@@ -163,7 +164,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
         sa.select(reason, sa.func.count())
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
         .where(
-            scores.c.status.in_(("bad", "capped", "late")),
+            scores.c.status.in_(("bad", "capped", "late", "beyond")),
             sa.or_(scores.c.author == author, traces.c.author == author),
         )
         .group_by(reason)

@@ -72,8 +72,8 @@ def go_back(registry: Registry, alarm: Alarm, fallen: Sequence[str], *, by_day: 
     if not chosen:
         return ""
     reason = (
-        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(fallen)}, there is nothing to learn "
-        f"from, and what {chosen} was certified for is above it"
+        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(fallen)}, and what {chosen} was "
+        "certified for is above it"
     )
     try:
         registry.move(

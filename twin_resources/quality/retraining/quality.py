@@ -59,6 +59,8 @@ from twin_resources.storage.state.state import State
 # Dagster's daemon gives a tick up after 60 s, with all that it has decided; a read of the trace
 # store has 25 of them (`LedgerRules`).
 TICK_SECONDS = 45.0
+# What a version of the last month is worse at is its release; an earlier one answers at once.
+LATELY_DAYS = 30.0
 
 
 @dataclass(frozen=True)
@@ -277,6 +279,7 @@ class _Deciding:
             stream=watch.stream,
             armed=watch.armed,
             seen=watch.seen,
+            days=watch.days,
             needed=batches.after(watch.seen),
             per_day=rate,
             e_value=watch.detector.e_value,
@@ -296,7 +299,12 @@ class _Deciding:
         alarm, author = record.alarm, record.alarm.author
         if decision.kind == "quiet" or _says_the_same(record, decision):
             return
-        if decision.kind == "nothing_to_learn" and (back := self._went_back(alarm, decision)):
+        fallen = tuple(fall.prompt_class for fall in situation.falls)
+        lately = decision.kind == "train" and self._released_lately(author)
+        back = ""
+        if lately or decision.kind == "nothing_to_learn":
+            back = self._went_back(alarm, fallen)
+        if back:
             decision = rolled_back(decision, to=back)
         elif decision.kind == "nothing_to_learn":
             places = divert(
@@ -333,13 +341,25 @@ class _Deciding:
         self.messages[author] = decision.message
         self.decisions[author] = decision
 
-    def _went_back(self, alarm: Alarm, decision: RetrainingDecision) -> str:
+    def _released_lately(self, author: str) -> bool:
+        """Whether the stable version was released in the last `LATELY_DAYS`."""
+        stable = self.stable.get(author)
+        if stable is None:
+            return False
+        moved = [
+            datetime.fromisoformat(move.moved_at).timestamp()
+            for move in self.loop.registry.moves(author)
+            if move.version == stable.version and move.to_state == "stable"
+        ]
+        return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
+
+    def _went_back(self, alarm: Alarm, fallen: Sequence[str]) -> str:
         """The earlier version that answers again, where runs may start by themselves; empty: it is
         for a person to say."""
         if not self.loop.limits(alarm.author).automatic:
             return ""
         by_day = self.loop.rules.by_day
-        return go_back(self.loop.registry, alarm, decision.divert, by_day=by_day)
+        return go_back(self.loop.registry, alarm, fallen, by_day=by_day)
 
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""
