@@ -1,4 +1,4 @@
-"""The ground floor: the outside world, and the words and mathematics that everyone shares.
+"""The outside world, and the words and mathematics that every package shares.
 
 Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` builds
 nothing else. What reads the code without running it is shown the same names as plain imports.

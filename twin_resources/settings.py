@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from twin_resources.errors import TwinError
 
@@ -30,6 +30,11 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
 
+_NOW_CONSTANT = (
+    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES BASELINE_VALUES_LATER EVALUATION_QUESTIONS "
+    "EVALUATION_TOKENS GENERAL_SHARE KEPT_ANSWERS MARGIN PROMPT_CACHE_MIB READER_DAYS "
+    "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
+)
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
 REMOVED: Mapping[str, str] = MappingProxyType(
     {
@@ -41,19 +46,86 @@ REMOVED: Mapping[str, str] = MappingProxyType(
         "`twin routing` shows what the labels say of both",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
         "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
+        **dict.fromkeys(
+            (f"TWIN_{name}" for name in _NOW_CONSTANT.split()),
+            "unset it: it is a constant now, with its reason (`Constants` in settings.py)",
+        ),
+        "TWIN_RETRAIN_HOURS_A_MONTH": "unset it: TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
+        "trainings, and 40 hours a month are the most",
+        "TWIN_RETRAIN_NEW_PAIRS": "unset it: 200 pairs are worth a training; "
+        "TWIN_RETRAIN_NEW_POSTS says how many posts are",
         "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
         "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
     }
 )
 
 
-class Settings(BaseSettings):
+class Constants(BaseSettings):
+    """What no author or operator has had a reason to change; tests and the demo do.
+
+    They have no variable: a value for every home is a change of the code, and its measurement.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
+
+    baseline_values: int = Field(default=100, ge=1)  # settled values that certify a baseline first
+    # Settled values at which it is raised last; between: 200, 500, 1,000, 2,000 and 4,000.
+    baseline_values_later: int = 8_000
+    alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
+    alarm_rate: float = 0.05  # α: its probability, as far as the assumption holds
+    reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
+    # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
+    trial_prompts: int = 300
+    margin: float = 0.1  # ε: by how much a new version may be worse than the best one
+    # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
+    evaluation_tokens: int = Field(default=30_000, ge=0)
+    # Held-out questions that a gate asks, or as many as there are: the voice score is known to .11
+    # with a hundred of them and to .17 with thirty, for five minutes more at the first gate.
+    evaluation_questions: int = Field(default=100, ge=30)
+    # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
+    # same question answers without reading its passages again (135M: 23 KB a token).
+    prompt_cache_mib: int = Field(default=64, ge=0)
+    # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
+    # nothing else computes, and wait in a busy loop beside a training.
+    serving_threads: int = Field(default=0, ge=0)
+    routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
+    retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
+    retrain_new_pairs: int = 200  # preference pairs since then, worth another one
+    # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
+    # accelerate's launcher starts them, and each imports for itself
+    train_forks: bool = True
+    general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
+    # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
+    # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
+    kept_answers: int = Field(default=40, ge=0, le=1_000)
+
+
+CONSTANTS = frozenset(Constants.model_fields)
+# Of `TWIN_PACE`, which the demo sets for the programs of its home: what takes months with a reader
+# or two has to happen in minutes there.
+_DEMO = {
+    "baseline_values": 150,
+    "baseline_values_later": 150,  # one batch: all of delta is its own
+    "alarm_horizon": 1_000,
+    "reader_days": "at_once",
+    "routing_labels": 40,  # of 30 that a policy needs; each costs an own answer, about 2 s
+}
+_HURRIED = {
+    "margin": 0.2,
+    "trial_prompts": 60,
+    "evaluation_tokens": 12_000,  # 30 passages of one model instead of 54
+    "evaluation_questions": 30,
+    "serving_threads": 2,  # nothing trains while the reader asks
+    "prompt_cache_mib": 768,  # the reader's questions come again, and are read once
+}
+PACES: Mapping[str, Mapping[str, Any]] = {"": {}, "demo": _DEMO, "hurried": _DEMO | _HURRIED}
+
+
+class Settings(Constants):
     """Everything that the environment (`TWIN_<NAME>`) can set; the defaults run on one machine.
 
     Paths that are not set follow from `home`. `load_settings()` is the way to get one.
     """
-
-    model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
 
     home: Path = Path(".twin")  # everything that is written lies in this folder
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
@@ -87,12 +159,6 @@ class Settings(BaseSettings):
     # gate. Empty: bf16 where the base model's configuration names it, else fp16.
     model_server_precision: Literal["", "fp16", "bf16"] = ""
     answer_model_key: str = ""  # of an answer model at an address (`twin up --answer-model`)
-    # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
-    # same question answers without reading its passages again (135M: 23 KB a token).
-    prompt_cache_mib: int = Field(default=64, ge=0)
-    # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
-    # nothing else computes, and wait in a busy loop beside a training.
-    serving_threads: int = Field(default=0, ge=0)
     # What the weights of our servers are stored in. q8_0 takes half of the room and answers a
     # little otherwise, which each answer's `twin.precision` says; by name only, never by itself.
     served_precision: Literal["f16", "q8_0"] = "f16"
@@ -105,7 +171,6 @@ class Settings(BaseSettings):
     # Chat samples that are mixed into the training: a file, a folder, or a data set of the model
     # hub (owner/name, owner/name@revision); empty: none.
     general_set: str = ""
-    general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
     # A LiteLLM model name: rates answers in trials, where it is certified.
     judge_model: str = ""
     # US dollars for the ratings of all authors; a judge with a price is not asked without.
@@ -126,7 +191,6 @@ class Settings(BaseSettings):
     author_budget_per_month: float | None = Field(default=None, ge=0)  # the same, for each author
     # US dollars a month for labels, by which questions are routed; none: none are bought.
     label_budget_per_month: float | None = Field(default=None, ge=0)
-    routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
     # What routed questions may lose against the paid model, of a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
@@ -138,9 +202,6 @@ class Settings(BaseSettings):
     train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"  # where a training runs
     train_machines: int = Field(default=1, ge=1)  # Ray's workers; each runs ranks / machines
-    # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
-    # accelerate's launcher starts them, and each imports for itself
-    train_forks: bool = True
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     # How the steps of a retraining run, and those of Materialize in Dagster: empty, in one process;
     # `processes`, one each; else a YAML file that names Dagster's executor and each step's size
@@ -153,28 +214,9 @@ class Settings(BaseSettings):
     auto_retrain: bool = False
     retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit
-    retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
-    retrain_new_pairs: int = 200  # preference pairs since then, worth another one
-    baseline_values: int = Field(default=100, ge=1)  # settled values that certify a baseline first
-    # Settled values at which it is raised last; between: 200, 500, 1,000, 2,000 and 4,000.
-    baseline_values_later: int = 8_000
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
-    # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
-    kept_answers: int = Field(default=40, ge=0, le=1_000)
-    alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
-    alarm_rate: float = 0.05  # α: its probability, as far as the assumption holds
-    margin: float = 0.1  # ε: by how much a new version may be worse than the best one
-    # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
-    trial_prompts: int = 300
-    # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
-    evaluation_tokens: int = Field(default=30_000, ge=0)
-    # Held-out questions that a gate asks, or as many as there are: the voice score is known to .11
-    # with a hundred of them and to .17 with thirty, for five minutes more at the first gate.
-    evaluation_questions: int = Field(default=100, ge=30)
-    reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
     mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
@@ -184,6 +226,24 @@ class Settings(BaseSettings):
     langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")
     # Its secret key (sk-lf-…).
     langfuse_secret_key: str = Field(default="", validation_alias="LANGFUSE_SECRET_KEY")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A constant comes from the pace, and from no variable of its own."""
+        del settings_cls, dotenv_settings, file_secret_settings
+
+        def environment() -> dict[str, Any]:
+            named = {name: at for name, at in env_settings().items() if name not in CONSTANTS}
+            return named | dict(PACES[os.environ.get("TWIN_PACE", "")])
+
+        return init_settings, cast("PydanticBaseSettingsSource", environment)
 
     @property
     def tables_base(self) -> str:

@@ -22,7 +22,7 @@ from twin_resources.authors.front_desk_settings import DeskTexts
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.authors.score_settings import CountedScores
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
+from twin_resources.settings import CONSTANTS, Settings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 # Variables that the programs give each other, that tests use, or that other software reads.
@@ -32,6 +32,7 @@ NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_TRACES_URL": "in `.twin/env`: where the embedded trace store is",
     "TWIN_TRACES_PUBLIC_KEY": "in `.twin/env` and for the embedded trace store: its public key",
     "TWIN_TRACES_SECRET_KEY": "in `.twin/env` and for the embedded trace store: its secret key",
+    "TWIN_PACE": "of the demo: which values of `PACES` (settings.py) its programs take",
     "TWIN_TRAINING_MARK": "of a training: by it a forgotten rank is known",
     "TWIN_TRAINING_OWNER": "of a training: by it a forgotten rank is known",
     "TWIN_TRAINING_RENDEZVOUS": "of a training: the file at which its ranks meet",
@@ -111,6 +112,7 @@ def _variables() -> list[tuple[str, ...]]:
             _described(comments, name, where="settings.py"),
         )
         for name, field in Settings.model_fields.items()
+        if name not in CONSTANTS
     ]
 
 

@@ -23,9 +23,11 @@ def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     author: AuthorName = "",
     model: ModelName = "",
-    stream: Annotated[bool, typer.Option("--stream", help="Print while it is written.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the answer while it is written.")
+    ] = False,
 ) -> None:
-    """Ask the twin; prints answer, sources, cost and trace id."""
+    """Ask the twin and print its answer, sources, cost and trace id."""
 
 
 @command("questions.run_batch", "twin batch questions.jsonl --out answers.jsonl", json=True)
@@ -36,9 +38,11 @@ def batch(
     out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
     author: AuthorName = "",
     model: ModelName = "",
-    width: Annotated[int, typer.Option("--width", min=1, max=64, help="So many at once.")] = 2,
+    width: Annotated[
+        int, typer.Option("--width", min=1, max=64, help="Questions asked at the same time.")
+    ] = 2,
 ) -> None:
-    """Answer a file of questions; what is interrupted goes on by the same command."""
+    """Answer a file of questions; the same command resumes an interrupted run."""
 
 
 @command("opening.run_chat", "twin chat")
@@ -47,7 +51,7 @@ def chat(
         bool, typer.Option("--open", help="Open it in this machine's browser.")
     ] = False,
 ) -> None:
-    """A page to talk to the twin: prints a link that opens it once."""
+    """Print a link that opens the chat page once."""
 
 
 @command("opening.run_open", "twin open traces", name="open")
@@ -68,13 +72,13 @@ def open_(
 def feedback(
     trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
     up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="A bad one.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="A bad answer.")] = False,
     score: Annotated[
         float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
     ] = None,
-    edit: Annotated[str, typer.Option("--edit", help="How it should have been.")] = "",
+    edit: Annotated[str, typer.Option("--edit", help="A better answer.")] = "",
 ) -> None:
-    """Say what you think of an answer; a later vote replaces the earlier one."""
+    """Vote on an answer; a later vote replaces the earlier one."""
 
 
 @command("answer_history.run_traces", 'twin traces --score "thumbs<0.5"', json=True)
@@ -85,11 +89,11 @@ def traces(
     ] = "",
     route: Annotated[str, typer.Option("--route", help="stable, canary, alias:base …")] = "",
     score: Annotated[
-        str, typer.Option("--score", help='A score that they have: thumbs, or "support<0.3".')
+        str, typer.Option("--score", help='Only answers with this score: thumbs, or "support<0.3".')
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 20,
 ) -> None:
-    """The newest answers, with what was said of them; every author's without --author."""
+    """List the newest answers with their scores; without --author those of all authors."""
 
 
 @command("answer_history.run_explain", "twin explain TRACE_ID", json=True)
@@ -100,4 +104,4 @@ def explain(
         typer.Option("--stages", help="Print what each stage of the request took and changed."),
     ] = False,
 ) -> None:
-    """Answer → model → checkpoint → dataset → chunks → posts."""
+    """Follow an answer to its model, checkpoint, dataset, chunks and posts."""

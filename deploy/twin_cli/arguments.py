@@ -40,13 +40,13 @@ Include = Annotated[
     list[str] | None,
     typer.Option(
         "--include",
-        help="Also drafts, private, followers, paid or replies; kept.",
+        help="Also import drafts, private, followers, paid or replies; remembered.",
         autocompletion=completion.included,
     ),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object (deploy/docs/command.md).")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the move for ever.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (deploy/docs/json.md).")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept with the version.")]
 
 # Panels of `twin --help`, in the order in which a person comes to need them.
 START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"

@@ -15,7 +15,7 @@ from twin_cli.arguments import OPERATE, commands_of, example
 
 commands = typer.Typer()
 group = typer.Typer(
-    help="Keys of the endpoint: who may ask whom, how often, and for how much money.",
+    help="Manage the endpoint's keys: whom they may ask, how often, and at what cost.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -43,40 +43,40 @@ def add(
         Literal["reader", "site", "author", "admin"],
         typer.Option(
             "--role",
-            help="site: has readers of its own and names them (user); author: its edits may train.",
+            help="site: names its own readers in `user`; author: its edits may train.",
         ),
     ] = "reader",
     aliases: Annotated[
         list[str] | None,
         typer.Option(
             "--alias",
-            help="What it may name; default @stable, @canary, @base and @voice; @paid costs money.",
+            help="Suffixes; default @stable, @canary, @base and @voice; @paid costs money.",
         ),
     ] = None,
     per_minute: Annotated[
         int | None, typer.Option("--per-minute", min=1, help="Requests in 60 seconds.")
     ] = None,
     at_once: Annotated[
-        int | None, typer.Option("--at-once", min=1, help="Requests under way at a time.")
+        int | None, typer.Option("--at-once", min=1, help="Requests at the same time.")
     ] = None,
     usd_per_day: Annotated[
         float | None,
-        typer.Option("--usd-per-day", min=0, help="For paid answers, US dollars a UTC day."),
+        typer.Option("--usd-per-day", min=0, help="US dollars for paid answers, by UTC day."),
     ] = None,
 ) -> None:
-    """Make a key and print it, once; without a limit none is held."""
+    """Make a key and print it once; it has no limit unless you give one."""
 
 
 @command("keys_command.run_list", "twin keys list", name="list", json=True)
 def list_() -> None:
-    """The keys in use with their limits, without the keys themselves."""
+    """List the keys in use with their limits; the keys themselves are not kept."""
 
 
 @command("keys_command.run_revoke", 'twin keys revoke "my site"', json=True)
 def revoke(label: Label) -> None:
-    """End a key: it is refused within a second."""
+    """Revoke a key; it is refused within a second."""
 
 
 @command("keys_command.run_usage", "twin keys usage", json=True)
 def usage() -> None:
-    """What each key, the teacher, judges and labels spent today and this month."""
+    """Show what keys, teacher, judges and labels spent today and this month."""

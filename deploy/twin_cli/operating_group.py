@@ -22,7 +22,7 @@ command = commands_of(commands, OPERATE)
 
 @command("doctor.examination.run_doctor", "twin doctor --json", json=True)
 def doctor() -> None:
-    """Look at everything a twin needs and say what mends it; exit code 1 when anything fails."""
+    """Examine everything a twin needs and name remedies; exit code 1 when a check fails."""
 
 
 BackupPlace = Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A tar file or a prefix.")]
@@ -32,7 +32,8 @@ BackupPlace = Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A tar
 def backup(
     place: BackupPlace,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="Also the keys: whoever has the backup has them then.")
+        bool,
+        typer.Option("--secrets", help="Include the keys; whoever has the backup then has them."),
     ] = False,
 ) -> None:
     """Save the home as one file or under a prefix, while it runs; every table is verified."""
@@ -45,20 +46,20 @@ def restore(place: BackupPlace) -> None:
 
 @command("operating.run_repair", "twin repair", json=True)
 def repair(
-    agreed: Annotated[bool, typer.Option("--yes", help="Do what it says without asking.")] = False,
+    agreed: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
 ) -> None:
-    """Bring damaged tables back to their newest whole version; says what it will do first."""
+    """Restore damaged tables to their newest whole version, after saying what will happen."""
 
 
 @command("operating.run_pause", 'twin pause mara-lindqvist --reason "she asked for it"')
 def pause(
     author: Annotated[str, typer.Argument(help="Name or slug.", autocompletion=completion.authors)],
     reason: Annotated[
-        str, typer.Option("--reason", help="Told to readers with the refusal.")
+        str, typer.Option("--reason", help="The reason that readers are given.")
     ] = "paused by the operator",
     again: Annotated[bool, typer.Option("--resume", help="Let the author answer again.")] = False,
 ) -> None:
-    """Stop an author's answers within seconds: the gateway refuses with 503 and the reason."""
+    """Stop an author's answers within seconds; requests get 503 and the reason."""
 
 
 @command("routing_command.run_routing", 'twin routing try "How do I carry a clock?"', json=True)
@@ -69,7 +70,7 @@ def routing(
     question: Annotated[str, typer.Argument(help="With try.")] = "",
     author: AuthorName = "",
 ) -> None:
-    """Which questions go to the paid model and why, what that saved, what is missing for it."""
+    """Show which questions go to the paid model, what that saved and what is missing."""
 
 
 @command("logs.run_logs", "twin logs gateway --follow")
@@ -77,16 +78,16 @@ def logs(
     program: Annotated[
         str,
         typer.Argument(
-            help="As `twin status` names it; without one: which there are.",
+            help="A program that `twin status` names; without it, list them.",
             autocompletion=completion.programs,
         ),
     ] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Of its end.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end.")] = 50,
 ) -> None:
-    """What a program of the stack has written."""
+    """Print the log of a program of the stack."""
 
 
 @commands.command(
@@ -99,7 +100,7 @@ def logs(
     },
 )
 def check(context: typer.Context) -> int:
-    """Lint, types and tests; arguments go through (`--fast`, `--no-live`, `--long`, pytest's)."""
+    """Run lint, types and tests; accepts `--fast`, `--no-live`, `--long` and pytest's arguments."""
     script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
     if not script.is_file():
         asked_how = "--help" in context.args

@@ -33,9 +33,11 @@ def import_(
     ] = None,
     author: AuthorName = "",
     include: Include = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be imported, and stop.")
+    ] = False,
 ) -> None:
-    """Import new, edited and deleted posts; retrains nothing."""
+    """Import new, edited and deleted posts; train nothing."""
 
 
 @command("posts.run_forget", "twin forget --post 2014-03-02-clock.md --dry-run", json=True)
@@ -57,6 +59,6 @@ def forget(
     reader: Annotated[
         str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say where it is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say where it is, and stop.")] = False,
 ) -> None:
-    """Remove a post, an author or a reader from everything; leaves a certificate of hashes."""
+    """Erase a post, an author or a reader everywhere and write a certificate of hashes."""

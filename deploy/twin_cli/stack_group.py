@@ -50,41 +50,41 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
         str,
         typer.Option(
             "--answer-model",
-            help="A larger model that answers until the tuned one has beaten it: folder, GGUF "
-            "file, Hugging Face id or https://…/v1; kept; none: no more.",
+            help="A larger model that answers until a tuned one wins: folder, GGUF file, "
+            "Hugging Face id or https://…/v1; remembered; none removes it.",
         ),
     ] = "",
     recipe: Annotated[
         str,
         typer.Option(
             "--recipe",
-            help="How it is trained: a name or a path ending in .yaml; kept; auto: the one that "
-            "fits base model and device.",
+            help="Training recipe: a name or a .yaml path; remembered; auto chooses by base "
+            "model and device.",
         ),
     ] = "",
     consent: Annotated[
         bool,
-        typer.Option("--consent", help="The author has agreed; noted with today's date."),
+        typer.Option("--consent", help="The author has agreed; today's date is noted."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="All that is looked at, done and measured.")
+        bool, typer.Option("--verbose", help="Print every step and measurement.")
     ] = False,
     train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train although it is done.")] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train even though a version exists.")
+    ] = False,
     auto_retrain: Annotated[
         bool | None,
         typer.Option(
             "--auto-retrain/--no-auto-retrain",
-            help="Retrain by itself when readers' scores fall or material has grown; kept.",
+            help="Let falling scores or new posts start a training; remembered.",
         ),
     ] = None,
     demo_loop: Annotated[
         bool,
-        typer.Option(
-            "--demo-loop", help="As `twin demo-loop`; other options but --home are left out."
-        ),
+        typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies."),
     ] = False,
     gateway_port: Port = None,
     dagster_port: Port = None,
@@ -92,7 +92,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     chat_port: Port = None,
     home: Home = None,
 ) -> int:
-    """From a folder of posts to a tuned twin behind one endpoint."""
+    """Import posts, train a twin and serve it behind one endpoint."""
     from twin_cli.commands.up import UpOptions, run_up
 
     if demo_loop:
@@ -137,7 +137,7 @@ def demonstrate(
         typer.Option("--unhurried", help="Train and judge as outside the demo; the gate releases."),
     ] = False,
 ) -> int:
-    """The loop closed once, in a home of its own: readers' scores fall, one retraining mends it."""
+    """Close the loop once in a home of its own: staged scores fall, one retraining repairs it."""
     from twin_cli.commands.demo.loop import run_demo
 
     return run_demo(home, unhurried=unhurried)
@@ -146,16 +146,19 @@ def demonstrate(
 @commands.command(rich_help_panel=START, epilog=example("twin status --wait"))
 def status(
     wait: Annotated[
-        bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait for the verdict: exit code 0 tuned, 3 refused, 4 failed."
+        ),
     ] = False,
     as_json: Json = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds to wait for a training to begin.")
+        float | None, typer.Option("--timeout", help="Seconds to wait until a training begins.")
     ] = None,
     author: AuthorName = "",
     home: Home = None,
 ) -> int:
-    """What runs and what is served."""
+    """Show what runs and which versions answer."""
     from twin_cli.commands.status import run_status, run_wait
 
     if wait:
@@ -165,7 +168,7 @@ def status(
 
 @commands.command(rich_help_panel=START, epilog=example("twin stop"))
 def stop(home: Home = None) -> int:
-    """End every process of the stack (and, without --home, of the demo's), and nothing else."""
+    """End every process of the stack, and nothing else; without --home the demo's too."""
     from twin_cli.commands.stopping import run_stop
 
     return run_stop(settings_of(home), log=say, with_demo=home is None)

@@ -21,18 +21,21 @@ command = commands_of(commands, VERSIONS)
 
 @command("versions.run_versions", "twin versions", json=True)
 def versions(author: AuthorName = "") -> None:
-    """The author's model versions, with verdicts and moves."""
+    """List the author's model versions with verdicts and moves."""
 
 
 @command("retrain_command.run_retrain", 'twin retrain --reason "forty new posts"')
 def retrain(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     wait: Annotated[
-        bool, typer.Option("--wait", help="Until the verdict: 0 tuned, 3 refused, 4 failed.")
+        bool,
+        typer.Option(
+            "--wait", help="Wait for the verdict: exit code 0 tuned, 3 refused, 4 failed."
+        ),
     ] = False,
     author: AuthorName = "",
 ) -> None:
-    """Train anew from the posts as they are now; refuses while a training is in flight."""
+    """Train again from today's posts; refused while a training runs."""
 
 
 @command("versions.run_rollback", 'twin rollback --reason "it repeats itself"')
@@ -61,7 +64,7 @@ def release(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Release a version by hand that the gate refused; it is marked as forced."""
+    """Release a version that the gate refused; it is marked as forced."""
 
 
 @command(
@@ -73,7 +76,7 @@ def lower_floor(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Judge quality anew from here on: readers or judge have changed, and the model has not."""
+    """Certify quality again from now on, because readers or the judge have changed."""
 
 
 @command("versions.run_export", "twin export v2 --format gguf", json=True)
@@ -95,8 +98,9 @@ def export(
         str, typer.Option("--dtype", help="Of merged: float16, bfloat16 or float32.")
     ] = "float16",
     verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Compare it with the checkpoint.")
+        bool,
+        typer.Option("--verify/--no-verify", help="Compare its answers with the checkpoint's."),
     ] = True,
     author: AuthorName = "",
 ) -> None:
-    """A version's weights for vLLM, transformers or llama.cpp, proved equal to what was trained."""
+    """Export a version for vLLM, transformers or llama.cpp and verify its answers."""

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, tell
-from twin_assets.evaluation.judged.faithfulness import (
+from twin_assets.evaluation.measures.sentence_faithfulness import (
     APART,
     OWN_SENTENCES,
     SentenceCalibration,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import tomllib
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
 from twin_assets.asset_specs import CONTRACTS
 from twin_assets.definitions import build_defs, defs
@@ -146,6 +148,17 @@ def test_the_link_to_the_graph_opens_every_group() -> None:
     link = lineage_link("http://127.0.0.1:3000")
     assert link.startswith("http://127.0.0.1:3000/asset-groups?expanded=")
     assert link.count("global%40global%3A") == len(ASSET_GROUPS)
+
+
+def test_dg_finds_what_the_workspace_names() -> None:
+    """`dg check defs` and `dg list defs` read `[tool.dg]`, and `dagster` the workspace."""
+    root = Path(__file__).parents[2]
+    [module] = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    assert module["python_module"] == {
+        "module_name": project["code_location_target_module"],
+        "location_name": project["code_location_name"],
+    }
 
 
 if __name__ == "__main__":

@@ -59,6 +59,16 @@ def test_links_to_files_lead_to_files(path: Path) -> None:
     assert broken == []
 
 
+def test_every_picture_is_shown_by_a_page() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    pictures = [
+        path.name for path in (ROOT / "deploy/docs").iterdir() if path.suffix in {".png", ".gif"}
+    ]
+
+    assert pictures
+    assert [name for name in pictures if f"{name})" not in text] == []
+
+
 def endings(paths: Iterable[Path]) -> set[str]:
     """Every way in which a path below the root may be named: `tables/sync.py`, `sync.py`."""
     parts = [path.relative_to(ROOT).parts for path in paths]

@@ -17,7 +17,7 @@ from twin_cli.commands.questions import release_text
 
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
-from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.markdown import report
 from twin_resources.gateway.chat.footnotes import about, prose_in_words
 from twin_resources.gateway.routing.model_names import answers_of
@@ -33,7 +33,12 @@ README = Path(__file__).parents[2] / "README.md"
 FIGURE = "92 % of sentences unsupported, limit 20 %"
 WORDS = f"quotations alone: {FIGURE}"
 UNMET = GateClaim(
-    faithfulness.CLAIM, False, 0.92, faithfulness.LIMIT, "…", blocks=faithfulness.FORM
+    sentence_faithfulness.CLAIM,
+    False,
+    0.92,
+    sentence_faithfulness.LIMIT,
+    "…",
+    blocks=sentence_faithfulness.FORM,
 )
 
 
@@ -85,9 +90,9 @@ async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> Non
         assert WORDS in [str(cell) for column in table.columns for cell in column.cells]
 
         readme = " ".join(README.read_text(encoding="utf-8").split())
-        limit = f"{100 * faithfulness.LIMIT:.0f} %"
+        limit = f"{100 * sentence_faithfulness.LIMIT:.0f} %"
         assert f"only where the gate has shown that at most {limit} of a version's" in readme
-        assert f"(`{faithfulness.CLAIM}`)" in readme
+        assert f"(`{sentence_faithfulness.CLAIM}`)" in readme
 
         registry.force_prose("ann", 1, actor="test", reason="I have read fifty")
         assert registry.moves("ann")[-1].reason == "I have read fifty"

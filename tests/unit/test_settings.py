@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from twin_resources.errors import TwinError
-from twin_resources.settings import REMOVED, Settings, load_secrets, load_settings
+from twin_resources.settings import CONSTANTS, PACES, REMOVED, Settings, load_secrets, load_settings
 
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:
@@ -45,4 +45,16 @@ def test_a_removed_setting_is_refused_with_what_to_do_instead(
     with pytest.raises(TwinError, match=name) as refused:
         load_settings()
     assert refused.value.next_step == REMOVED[name]
-    assert name.removeprefix("TWIN_").lower() not in Settings.model_fields
+    assert name.removeprefix("TWIN_").lower() not in Settings.model_fields.keys() - CONSTANTS
+
+
+def test_a_constant_comes_from_the_pace_and_from_no_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TWIN_MARGIN", "0.3")
+    assert Settings().margin == 0.1
+    monkeypatch.setenv("TWIN_PACE", "hurried")
+    assert (Settings().margin, Settings().trial_prompts) == (0.2, 60)
+    assert Settings(margin=0.25).margin == 0.25
+    for pace in PACES.values():
+        assert pace.keys() <= CONSTANTS

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 import tomllib
 from collections import Counter
@@ -22,22 +23,23 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.unit.documents.prose import PAGES, words_of
-from twin_resources.authors import Author
-from twin_resources.settings import Settings
 
 SIZES = Path(__file__).with_name("sizes.toml")
 LONG_FUNCTION = 60  # lines, without its docstring
 WIDE_RECORD = 20  # fields
 FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy", "tests")
+STEP = 50
+COUNTED_BY_LINES = {*FOLDERS, "product", "document_words"}
 BY_STAGE = {"twin_resources", "twin_assets", "deploy"}  # a number for each folder in them
-SETTINGS = {"Settings", "Author"}  # their fields have ceilings of their own
+SETTINGS = {"Settings", "Constants", "Author"}  # their fields have ceilings of their own
 NOT_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
     tokenize.ENDMARKER,
 }  # fmt: skip
 HEAD = """\
 # Ceilings that tests/unit/test_size.py holds. Written by `python -m tests.unit.test_size`.
-# Code lines are those without comments, docstrings and blanks.
+# Code lines are those without comments, docstrings and blanks; lines and words are rounded up to
+# the next fifty, so that not every commit touches this file.
 """
 
 
@@ -133,8 +135,8 @@ def sizes() -> dict[str, dict[str, int]]:
         "lines": dict(sorted(found.lines.items())),
         "all": {
             "product": sum(found.lines.values()) - found.lines["tests"],
-            "settings": len(Settings.model_fields),
-            "author_settings": len(Author.__dataclass_fields__) - len({"slug", "extra"}),
+            "settings": rows_of_settings("Variables"),
+            "author_settings": rows_of_settings("An author's file"),
             "document_words": sum(words_of(path) for path in PAGES),
             "longest_function": max(found.functions.values()),
             "functions_over_60_lines": over(found.functions, LONG_FUNCTION),
@@ -144,6 +146,13 @@ def sizes() -> dict[str, dict[str, int]]:
             "gateway_imports": len(edges),
         },
     }
+
+
+def rows_of_settings(title: str) -> int:
+    """How many settings a table of `settings.md` has, which another test holds to the code."""
+    page = (ROOT / "deploy" / "docs" / "settings.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return len(re.findall(r"^\| `", section, re.MULTILINE))
 
 
 def over(found: dict[str, int], limit: int) -> int:
@@ -159,17 +168,25 @@ def largest() -> list[str]:
     return [f"{number} {name}" for name, number in rows]
 
 
-CEILINGS = tomllib.loads(SIZES.read_text(encoding="utf-8")) if SIZES.exists() else {}
+def ceilings() -> dict[str, dict[str, int]]:
+    """What `sizes.toml` says."""
+    return tomllib.loads(SIZES.read_text(encoding="utf-8"))
+
+
+def rounded(name: str, number: int) -> int:
+    """A ceiling for a number: the next fifty for lines and words, else the number itself."""
+    step = STEP if name in COUNTED_BY_LINES or "/" in name else 1
+    return -(-number // step) * step
 
 
 @pytest.mark.parametrize("table", ["all", "lines"])
 def test_no_ceiling_is_exceeded(table: str) -> None:
-    today, ceilings = sizes()[table], CEILINGS[table]
+    today, held = sizes()[table], ceilings()[table]
 
     above = {
-        name: f"{number}, ceiling {ceilings.get(name, 0)}"
+        name: f"{number}, ceiling {held.get(name, 0)}"
         for name, number in today.items()
-        if number > ceilings.get(name, 0)
+        if number > held.get(name, 0)
     }
     assert above == {}, (
         "make it smaller, or raise the number in tests/unit/sizes.toml and say why in the commit "
@@ -178,11 +195,11 @@ def test_no_ceiling_is_exceeded(table: str) -> None:
 
 
 def test_a_package_that_is_gone_has_no_ceiling() -> None:
-    assert set(CEILINGS["lines"]) <= set(measured().lines)
+    assert set(ceilings()["lines"]) <= set(measured().lines)
 
 
 def test_the_documents_stay_an_evening() -> None:
-    assert CEILINGS["all"]["document_words"] <= 18_000
+    assert ceilings()["all"]["document_words"] <= 18_000
 
 
 def test_code_lines_are_counted_without_comments_and_docstrings() -> None:
@@ -196,5 +213,6 @@ def test_code_lines_are_counted_without_comments_and_docstrings() -> None:
 if __name__ == "__main__":
     text = HEAD
     for name, rows in sizes().items():
-        text += f"\n[{name}]\n" + "".join(f'"{key}" = {value}\n' for key, value in rows.items())
+        lines = [f'"{key}" = {rounded(key, value)}\n' for key, value in rows.items()]
+        text += f"\n[{name}]\n" + "".join(lines)
     SIZES.write_text(text, encoding="utf-8")

@@ -19,14 +19,13 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from markdown_it import MarkdownIt
-
 from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
 from twin_assets.corpus.html_markdown import FORMULA
 from twin_assets.corpus.markdown_escapes import marked
 from twin_assets.corpus.template_tags import without_tags_in_html
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60})(?=[\s/>])([^<>]{0,2000})>")
@@ -177,6 +176,8 @@ def _escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
 @lru_cache(maxsize=1)
 def _writer() -> MarkdownIt:
     """HTML of the forms that are no CommonMark, under names that `html_markdown` knows."""
+    from markdown_it import MarkdownIt
+
     writer = MarkdownIt("commonmark")
     writer.add_render_rule("math_inline", _formula)
     writer.add_render_rule("math_block", _displayed_formula)

@@ -18,8 +18,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from markdown_it.tree import SyntaxTreeNode
-
 from twin_assets.corpus import markdown_escapes, mdx_syntax
 from twin_assets.corpus.code_blocks import fenced, replace_highlights
 from twin_assets.corpus.html_fragment import is_east_asian
@@ -29,6 +27,7 @@ from twin_assets.corpus.markdown_syntax import notes_of, parser_for
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
+    from markdown_it.tree import SyntaxTreeNode
 
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _DRAWING = re.compile(r"^# Excalidraw Data$|^==⚠ +Switch to EXCALIDRAW VIEW", re.MULTILINE)
@@ -75,6 +74,8 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
 
 
 def _of_tree(tokens: Sequence[Token], title: str) -> str:
+    from markdown_it.tree import SyntaxTreeNode
+
     if not tokens:
         return ""
     blocks = list(SyntaxTreeNode(tokens).children)

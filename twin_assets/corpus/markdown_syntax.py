@@ -18,12 +18,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.rules_block import html_block
-
 from twin_assets.corpus.template_tags import TEMPLATE_TAG
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.ruler import RuleOptionsType
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
@@ -75,6 +73,8 @@ def notes_of(text: str) -> frozenset[str]:
 
 def basic_parser() -> MarkdownIt:
     """CommonMark with the tables and strikethrough of GitHub; escapes stay apart from text."""
+    from markdown_it import MarkdownIt
+
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     parser.block.ruler.at(
         "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
@@ -307,6 +307,8 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     follows. It goes on to the end of an element whose contents are no Markdown, and over an empty
     line to indented tags, which would else be code.
     """
+    from markdown_it.rules_block import html_block
+
     if not html_block(state, start, end, silent):
         return False
     if silent:

@@ -190,8 +190,6 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
         "report_file": dg.MetadataValue.path(str(judged.report)),
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
-        "copied_from_training": round(evaluation.copied_from_training, 4),
-        "copied_from_prompt": round(evaluation.copied_from_prompt, 4),
         "claims": dg.MetadataValue.md(
             "\n".join(f"- `{claim.name}`: {claim.detail}" for claim in verdict.claims)
         ),

@@ -20,9 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from twin_assets.evaluation.measures import MEASURES, held_out_perplexity
+from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice_scores
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
-from twin_assets.evaluation.style import voice_scores
 from twin_resources.registry.moves import GateClaim
 
 # Goes up whenever a claim, a threshold or a measurement changes: verdicts of another gate version

@@ -14,12 +14,18 @@ import polars as pl
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
 from twin_assets.evaluation.gate import decide
-from twin_assets.evaluation.harm import harmful_answers
-from twin_assets.evaluation.likelihood import basics, choices, control, held_out, perplexity
+from twin_assets.evaluation.likelihood import held_out, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import on_topic, recitation, red_team, runner
+from twin_assets.evaluation.measures import (
+    author_control,
+    common_knowledge,
+    general_instructions,
+    on_topic,
+    red_team,
+    runner,
+)
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
@@ -78,9 +84,6 @@ def measure(
     context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
     with clock.part("scores of answers"):
         measured = runner.take(context, prepared.stage.measures)
-        copies = recitation.copied(
-            context.asked, context.said, context.first, context.training_texts
-        )
     cache.keep(others=first)
     mine = context.read.held_out(question.candidate.name)
     evaluation = Evaluation(
@@ -90,9 +93,6 @@ def measure(
         answer_tokens=sum(mine.tokens) if mine else 0,
         precision=prepared.stored.precision,
         left_out=prepared.left_out,
-        copy_windows=copies.windows,
-        copied_from_training=copies.from_training,
-        copied_from_prompt=copies.from_prompt,
         parity=context.parity.numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused,
@@ -235,10 +235,10 @@ def _reading(
     if not first:
         reading = replace(
             reading,
-            own=tuple(tokenizing.of(control.own_rows(passages, template))),
-            other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
-            general=tuple(tokenizing.of(basics.rows())),
-            choices=tuple(tokenizing.of(choices.rows())),
+            own=tuple(tokenizing.of(author_control.own_rows(passages, template))),
+            other=tuple(tokenizing.of(author_control.other_rows(passages, hands, template))),
+            general=tuple(tokenizing.of(general_instructions.rows())),
+            choices=tuple(tokenizing.of(common_knowledge.rows())),
         )
     return reading, dict(tokenizing.left_out)
 
@@ -293,7 +293,7 @@ def _scores_of(
             topic = on_topic.topic_of(some, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
                 on_topic.announce_base(scores, some, judges)
-        if harmful_answers.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
+        if red_team.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
             red_team.announce_flags(scores, some, judges)
         return scores
 

@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext
-from twin_assets.evaluation.harm import memorisation
 from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
@@ -49,8 +48,10 @@ from twin_assets.evaluation.measures import (
     recitation,
     red_team,
     served_parity,
+    voice_scores,
 )
 from twin_assets.evaluation.measures.measure import Measure
+from twin_assets.evaluation.measures.voice_scores import Voice
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -63,8 +64,6 @@ from twin_assets.evaluation.served.served_answers import (
     PromptSet,
 )
 from twin_assets.evaluation.statistics.sequential import Side, planned_looks
-from twin_assets.evaluation.style import voice_scores
-from twin_assets.evaluation.style.voice_scores import Voice
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,7 @@ def ask_until_decided(
     Raises:
         TwinError: one of them cannot be served, or does not answer as it must.
     """
-    training = memorisation.TrainingSpans(training_texts)
+    training = recitation.TrainingSpans(training_texts)
     some = first_questions(prompts, min(stage.fewest, len(prompts.held_out)))
     while True:
         positions, wanted = [*some.red_team, *some.held_out], scores_of(some, batches.answers)

@@ -1,7 +1,7 @@
 """200 general instructions with their answers: what a base model could do before it was tuned.
 
 Belongs here: reading them. Does not belong here: what is measured on them
-(`evaluation/likelihood/basics.py`), which of them a dataset holds (`building.py`).
+(`evaluation/measures/general_instructions.py`), which of them a dataset holds (`building.py`).
 """
 # pyright: strict
 

@@ -41,7 +41,7 @@ class LabelsConfig(dg.Config):
 
     Attributes:
         usd: at most, of this run; None: what `TWIN_LABEL_BUDGET_PER_MONTH` leaves.
-        most_labels: of the stable version in all; None: `TWIN_ROUTING_LABELS`.
+        most_labels: of the stable version in all; None: `Constants.routing_labels`.
     """
 
     usd: float | None = None

@@ -2,7 +2,7 @@
 
 Belongs here: canaries, the strings that they are ranked among, rows to train on and to measure,
 exposure, the claim. Does not belong here: planting them (`training/fault_injection.py`), measuring
-a checkpoint (`canary_audit.py`), recited passages (`memorisation.py`).
+a checkpoint (`canary_audit.py`), recited passages (`recitation.py`).
 
 A canary is a sentence with a random number of nine digits. Exposure is log2 of the number of
 possible numbers, minus log2 of the canary's rank among them by likelihood: 1 bit when half of the

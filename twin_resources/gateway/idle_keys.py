@@ -6,7 +6,7 @@ Does not belong here: the keys that an answer follows (`request_body.py`).
 
 A program sends much by habit: `n: 1`, a list of tools that the model may leave alone, metadata for
 its own accounts. To refuse that keeps the program out; to take what would change the answer
-(`n: 2`, a forced tool) and not do it would be a lie, so that stays refused. What is taken without
+(`n: 2`) and not do it would be a lie, so that stays refused. What is taken without
 an effect is named in `twin.ignored`. Keys:
 https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -88,7 +88,8 @@ def read_idle(body: Mapping[str, Any]) -> IdleKeys:
                 tried="read the request",
                 found=f"{name} = {value!r}"[:80],
                 next_step=f"send {listed}, or leave it out: a twin gives one answer in text, "
-                "without log probabilities, and calls no tools",
+                "without log probabilities, and calls no tools; for an object by a schema send "
+                "response_format",
                 param=name,
             )
     ignored = {name for name in _NAMED if body.get(name)}

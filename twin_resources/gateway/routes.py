@@ -29,6 +29,7 @@ from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.answer_bytes import Message, Send, carried_back, dressed
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackDesk
+from twin_resources.gateway.forced_tools import from_forced_tool
 from twin_resources.gateway.json_answers import broken_off, refuse, send_json
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
@@ -202,9 +203,9 @@ class RouteAllowlist:
         """What LiteLLM may see of a body, and for another API's the way back of the answer."""
         body = decode_object(raw)
         carry = CARRIED_ROUTES.get(route)
-        if carry is None:
+        carried = carry(body, self.responses, key.reader) if carry else from_forced_tool(body)
+        if carried is None:
             return admitted(body), None
-        carried = carry(body, self.responses, key.reader)
         return admitted(carried.chat, also_ignored=carried.ignored), carried.back
 
     async def _proxied(

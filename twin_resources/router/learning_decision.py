@@ -41,7 +41,7 @@ class LearningState:
         now_of: what labels would be of now; None: no stable version answers on this machine.
         policy_of: of the policy in force; None: there is none.
         labels: that there are of `now_of`.
-        wanted: at most (`TWIN_ROUTING_LABELS`).
+        wanted: at most (`Constants.routing_labels`).
         usd_left: for labels of this author, by the nearest limit.
         label_usd: what one costs, about.
         changed_at: of the newest question or the month's beginning, whichever is later.

@@ -205,7 +205,7 @@ def lines_of(found: HomeRepair) -> list[str]:
 
 
 def document(found: HomeRepair, *, done: bool) -> dict[str, object]:
-    """What `twin repair --json` prints; its keys stay (deploy/docs/command.md)."""
+    """What `twin repair --json` prints; its keys stay (deploy/docs/json.md)."""
     return {
         "done": done,
         "tables": [

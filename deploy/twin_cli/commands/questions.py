@@ -207,7 +207,7 @@ def release_text(answer: EndpointAnswer) -> str:
 
 
 def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
-    """What `twin ask --json` prints; its keys stay (deploy/docs/command.md)."""
+    """What `twin ask --json` prints; its keys stay (deploy/docs/json.md)."""
     return {
         "question": answer.question,
         "model": model,

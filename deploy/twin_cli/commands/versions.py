@@ -54,7 +54,7 @@ def run_versions(
 
 
 def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
-    """What `twin versions --json` prints; its keys stay (deploy/docs/command.md)."""
+    """What `twin versions --json` prints; its keys stay (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
     verdicts = _verdicts(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)

@@ -25,10 +25,11 @@ from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_point
 from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 from twin_assets.evaluation.judged.judge_material import DATASET
-from twin_assets.evaluation.likelihood import control, held_out, perplexity, sample_likelihoods
+from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
 from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.prompt.templates import template_by_hash
@@ -74,8 +75,8 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         LikelihoodSamples(
             held_out=tuple(chosen),
             of_incumbent=(),
-            own=tuple(tokenizing.of(control.own_rows(passages, template))),
-            other=tuple(tokenizing.of(control.other_rows(passages, hands, template))),
+            own=tuple(tokenizing.of(author_control.own_rows(passages, template))),
+            other=tuple(tokenizing.of(author_control.other_rows(passages, hands, template))),
             general=(),
             found=len(chosen),
             others=tuple(hand.name for hand in hands),
@@ -90,7 +91,7 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
     mine, theirs = read.held_out(candidate.name), read.held_out(base.name)
-    found = read.control(candidate.name, base.name)
+    found = author_control.control_of(read, candidate.name, base.name)
     if mine is None or theirs is None or found is None:
         raise SystemExit(f"{len(chosen)} held-out passages are too few")
     documents = sample_likelihoods.documents_of(read.reading.held_out)

@@ -2,7 +2,7 @@
 
 Belongs here: asking the three, judging what they say, the rows. Does not belong here: the score
 (`twin_resources/quality/judges/voice.py`), its comparison
-(`twin_assets/evaluation/style/voice_scores.py`).
+(`twin_assets/evaluation/measures/voice_scores.py`).
 
 The gate tells this author apart from two of the bundled ones and the base; here all of these and
 the other shared author take part, as in an instance that has both.
@@ -24,10 +24,10 @@ from tests.bench.training.material import POSTS, SHARED_AUTHORS
 from tests.bench.training.rows import row
 from twin_assets.evaluation.judged.judge_material import BASE_ANSWERS, DATASET
 from twin_assets.evaluation.likelihood import held_out
+from twin_assets.evaluation.measures import voice_scores
+from twin_assets.evaluation.measures.voice_scores import Scores, Voice, VoiceCompared
 from twin_assets.evaluation.served import posts_in_prompt
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, FREQUENCY_PENALTY
-from twin_assets.evaluation.style import voice_scores
-from twin_assets.evaluation.style.voice_scores import Scores, Voice, VoiceCompared
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers

@@ -20,14 +20,13 @@ from twin_assets.evaluation import gate, measurement
 from twin_assets.evaluation.checkpoint_evaluation import result_of
 from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.judgement import JudgedEvaluation
-from twin_assets.evaluation.likelihood import basics
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodSamples,
     LikelihoodsByModel,
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import runner
+from twin_assets.evaluation.measures import general_instructions, runner
 from twin_assets.evaluation.measures.measure import MeasureContext, Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
@@ -57,7 +56,7 @@ def measured(answer: str) -> Measurements:
     )
     general = tuple(
         TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
-        for row in basics.rows()
+        for row in general_instructions.rows()
     )
     read = LikelihoodSamples((), (), own=(), other=(), general=general, found=4)
     losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
@@ -73,7 +72,7 @@ def told(answer: str, folder: Path) -> dict[str, object]:
     """Claims, report, metadata and checks of its evaluation, stored and read back."""
     evaluation = Evaluation(
         "c" * 64, "r" * 64, measured(answer), answer_tokens=0, precision="fp32", left_out={},
-        copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
+        parity={}, seconds={},
     )  # fmt: skip
     path = folder / "evaluation.json"
     write_evaluation(path, evaluation)

@@ -18,7 +18,7 @@ from twin_assets.feedback.stripping import personal_data_left, strip_personal
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.settings import Settings
+from twin_resources.settings import PACES, Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -84,7 +84,7 @@ def test_reader_days_close_by_the_homes_rule(
 ) -> None:
     materialize()
     assert filled.ledger().settled("ann", after=0) == []
-    monkeypatch.setenv("TWIN_READER_DAYS", "at_once")
+    monkeypatch.setitem(PACES, "", {"reader_days": "at_once"})
     materialize()
     values = [one.value for one in filled.ledger().settled("ann", after=0)]
     assert sorted(values) == [0.0, 1.0]

@@ -13,6 +13,7 @@ from twin_assets.instructions import basic_instructions
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_assets.training.fine_tuning import training_samples
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.settings import PACES
 from twin_resources.storage.tables.tables import Tables
 
 SHARE = 0.2
@@ -37,7 +38,7 @@ def general_set(tmp_path: Path, twelve: Finished, monkeypatch: pytest.MonkeyPatc
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     monkeypatch.setenv("TWIN_GENERAL_SET", str(path))
-    monkeypatch.setenv("TWIN_GENERAL_SHARE", str(SHARE))
+    monkeypatch.setitem(PACES, "", {"general_share": SHARE})
     return path
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.evaluation.style import voice_claims, voice_scores
-from twin_assets.evaluation.style.voice_scores import Scores, measure_voice, scores_of
+from twin_assets.evaluation.measures import author_voice, voice_scores
+from twin_assets.evaluation.measures.voice_scores import Scores, measure_voice, scores_of
 from twin_assets.instructions.answer_passages import passages_of
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.texts import bundled_hands
@@ -79,7 +79,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
             against_people=None,
         )
         assert found.against_all is not None
-        assert voice_claims.sounds_less_like_the_base(found).passed is None, (
+        assert author_voice.sounds_less_like_the_base(found).passed is None, (
             "24 questions decide nothing"
         )
         return found.against_all

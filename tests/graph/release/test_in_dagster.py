@@ -16,7 +16,7 @@ from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings
+from twin_resources.settings import PACES, Settings
 from twin_sensors import canary_verdict, rolling_back
 
 RESOURCES = {
@@ -234,7 +234,7 @@ def test_asset_and_sensor_take_the_same_trial_on(
     instance: dg.DagsterInstance, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With another ε of their own they would begin a trial each, and neither would end."""
-    monkeypatch.setenv("TWIN_MARGIN", "0.2")
+    monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = new_registry(home)
     passed(registry, "h1")
     materialize(instance)

@@ -34,10 +34,7 @@ def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
 
 @pytest.fixture
 def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
-    monkeypatch.setenv("TWIN_BASELINE_VALUES", "150")
-    monkeypatch.setenv("TWIN_ALARM_HORIZON", "1000")
-    monkeypatch.setenv("TWIN_BASELINE_VALUES_LATER", "150")
-    monkeypatch.setenv("TWIN_READER_DAYS", "at_once")
+    monkeypatch.setenv("TWIN_PACE", "demo")
     world.rules = replace(world.rules, batches=Batches({150: 1.0}))
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 24)

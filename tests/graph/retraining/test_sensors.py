@@ -31,9 +31,7 @@ from twin_sensors.quality_dropped import quality_dropped
 
 KEY = "quality:ada:v1:thumbs:1"
 SETTINGS = {
-    "TWIN_BASELINE_VALUES": "150",
-    "TWIN_READER_DAYS": "at_once",  # all of a test happens on one day
-    "TWIN_ALARM_HORIZON": "1000",
+    "TWIN_PACE": "demo",  # all of a test happens on one day
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
 }

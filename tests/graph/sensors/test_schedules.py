@@ -25,7 +25,7 @@ from twin_resources.quality.judges.label_rows import COLUMNS, TABLE, LabelPurcha
 from twin_resources.quality.ledger.ledger_tables import open_tables, traces
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.registry import Registry, Verdict
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.learning import learn_routing_every_night, schedules_of
@@ -226,7 +226,7 @@ def test_why_nothing_is_learned_is_said(
 ) -> None:
     write_author(learning, Author("ann", "Ann"))
     assert learned("ann") == ([], "ann: no line `consent` in authors/ann.toml")
-    monkeypatch.setenv("TWIN_ROUTING_LABELS", "0")
+    monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
     assert learned("ann") == ([], "ann: 0 labels, as many as are wanted")
     broken = learning.home / "routing" / "ann.npz"

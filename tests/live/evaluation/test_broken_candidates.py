@@ -25,8 +25,8 @@ from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.judged import faithfulness
 from twin_assets.evaluation.judgement import JudgingSetup
+from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
@@ -205,7 +205,7 @@ class Case:
 
 
 # Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
-BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES - {faithfulness.CLAIM}
+BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
     "good": Case(Made(tokens=24_000), {}, BLOCKING),
     "another template": Case(

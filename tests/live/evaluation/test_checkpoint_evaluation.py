@@ -18,7 +18,7 @@ from twin_assets.evaluation.gate import (
     GATE_VERSION,
     STATED_FOR_SMALL_BASES,
 )
-from twin_assets.evaluation.judged import faithfulness
+from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 
 pytestmark = pytest.mark.live
@@ -44,7 +44,8 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     following = set(CLAIMS) - set(FIRST_CLAIMS)
     assert passed.advisory("checkpoint_evaluation") == following
     # no author here wants `voice`: the claim about it refuses nothing
-    assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES | {faithfulness.CLAIM}
+    blocking_prose = {sentence_faithfulness.CLAIM}
+    assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES | blocking_prose
     assert [c.check_name for c in passed.checks("evaluation_report") if not c.passed] == []
     first = passed.metadata("checkpoint_evaluation")
     assert (first["part"], first["ratio_to_base_model"] < 0.9) == ("first", True)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.prepared_base import base_folder
-from twin_assets.evaluation.likelihood import choices, perplexity
+from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
+from twin_assets.evaluation.measures import common_knowledge
 from twin_assets.evaluation.served import checked_instructions, served_answers
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 
 def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them() -> None:
-    samples = Tokenizing(base_folder()).of(choices.rows())
+    samples = Tokenizing(base_folder()).of(common_knowledge.rows())
     model: Any = perplexity.load_model(base_folder(), precision=perplexity.evaluation_precision())
 
     base = perplexity.answer_likelihood(model, samples)
@@ -33,10 +34,10 @@ def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them()
     spoilt = perplexity.answer_likelihood(model, samples)
 
     found = compared(spoilt, base, samples)
-    sys.stdout.write(f"{choices.lines(found)[0]}\n")
+    sys.stdout.write(f"{common_knowledge.lines(found)[0]}\n")
     assert found.base.found >= 80, "of 100"
-    assert choices.claim(found).passed is False, choices.claim(found).detail
-    same = choices.claim(compared(base, base, samples))
+    assert common_knowledge.claim(found).passed is False, common_knowledge.claim(found).detail
+    same = common_knowledge.claim(compared(base, base, samples))
     assert same.passed
     assert "nothing to keep" not in same.detail
 
@@ -57,8 +58,8 @@ def spoil(model: Any) -> None:
 
 def compared(
     one: AnswerLikelihood, other: AnswerLikelihood, samples: Any
-) -> choices.CommonKnowledge:
-    return choices.compare(one, other, sample_ids=[sample.sample_id for sample in samples])
+) -> common_knowledge.CommonKnowledge:
+    return common_knowledge.compare(one, other, sample_ids=[sample.sample_id for sample in samples])
 
 
 def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:

@@ -17,7 +17,8 @@ from tests.live.evaluation.conftest import Workplace
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.evaluation.harm import canary_audit, memorisation
+from twin_assets.evaluation.harm import canary_audit
+from twin_assets.evaluation.measures import recitation
 from twin_assets.training import canary_exposure as exposure
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
@@ -118,18 +119,18 @@ def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(
     gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
     texts = [row["messages"][-1]["content"] for row in posts()]
     prompts = [row["messages"][:-1] for row in posts()]
-    spans = memorisation.TrainingSpans(texts)
+    spans = recitation.TrainingSpans(texts)
     servers = ModelServers(workplace.settings)
 
-    def found(model: Path, alias: str) -> memorisation.Recitation:
+    def found(model: Path, alias: str) -> recitation.Recitation:
         with servers.serve(model, alias=alias) as server:
             answers = served_model.ask(server, prompts, max_tokens=40)
         shown = [prompt[-1]["content"] for prompt in prompts]
-        return memorisation.recitation([one.text for one in answers], shown, spans)
+        return recitation.recitation([one.text for one in answers], shown, spans)
 
     mine = found(tmp_path / "memorised.gguf", "memorised")
     theirs = found(trained.base.with_suffix(".gguf"), "base")
 
     assert mine.reciting.found >= 2
-    assert memorisation.claim(mine).passed is False
-    assert memorisation.claim(theirs).passed is True
+    assert recitation.claim(mine).passed is False
+    assert recitation.claim(theirs).passed is True

@@ -38,13 +38,24 @@ OPEN_WEBUI: dict[str, Any] = {
     "reasoning": {"effort": "low"},
     "logit_bias": {},
 }
-OPEN_WEBUI_TITLE: dict[str, Any] = {
-    "model": "twin/ann",
-    "messages": [
-        {"role": "user", "content": f"### Task:\nWrite a title for this chat.\nUSER: {QUESTION}"}
-    ],
-    "stream": False,
-    "max_completion_tokens": 24,
+
+
+def _task(wanted: str, form: str) -> dict[str, Any]:
+    """What Open WebUI asks for itself beside a reader's first question."""
+    history = f"<chat_history>\nUSER: {QUESTION}\nASSISTANT: One drop.\n</chat_history>"
+    text = f"### Task:\n{wanted}\n### Output:\nJSON format: {form}\n### Chat History:\n{history}"
+    return {
+        "model": "twin/ann",
+        "messages": [{"role": "user", "content": text}],
+        "stream": False,
+        "max_completion_tokens": 1000,
+    }
+
+
+OPEN_WEBUI_TASKS: dict[str, dict[str, Any]] = {
+    "title": _task("Name the conversation in a few words.", '{ "title": "a title" }'),
+    "tags": _task("Sort the conversation by broad tags.", '{ "tags": ["one", "two"] }'),
+    "follow_ups": _task("Suggest what to ask next.", '{ "follow_ups": ["one?", "two?"] }'),
 }
 LIBRECHAT: dict[str, Any] = {
     "model": "twin/ann",

@@ -192,7 +192,6 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     ("path", "body", "ignored"),
     [
         ("chat/completions", recorded.OPEN_WEBUI, ["reasoning", "system messages"]),
-        ("chat/completions", recorded.OPEN_WEBUI_TITLE, []),
         (
             "chat/completions",
             recorded.LIBRECHAT,
@@ -201,7 +200,7 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
         ("chat/completions", recorded.LM_EVAL_CHAT, ["system messages"]),
         ("completions", recorded.LM_EVAL_COMPLETION, []),
     ],
-    ids=["open-webui", "open-webui-title", "librechat", "lm_eval-chat", "lm_eval-completion"],
+    ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
 )
 def test_what_programs_send_that_cannot_run_here(
     stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
@@ -220,6 +219,32 @@ def test_what_programs_send_that_cannot_run_here(
     assert twin["ignored"] == ignored
     assert twin["sources"]
     assert any(piece.get("usage") for piece in told)
+
+
+@pytest.mark.parametrize("task", recorded.OPEN_WEBUI_TASKS)
+def test_what_a_program_asks_for_itself_is_no_readers_question(stack: Stack, task: str) -> None:
+    answer = stack.post(recorded.OPEN_WEBUI_TASKS[task]).json()
+    assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {task}
+    assert (answer["twin"]["front_desk"], answer["twin"]["route"]) == ("housekeeping", "front_desk")
+    assert answer["twin"]["sources"] == []
+
+
+def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
+    langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
+    schema = {
+        "title": "oiling",
+        "type": "object",
+        "properties": {"drops": {"type": "integer", "minimum": 1, "maximum": 9}},
+        "required": ["drops"],
+    }
+    chat = langchain.ChatOpenAI(
+        model="twin/ann", base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0
+    )
+    structured = chat.with_structured_output(schema, method="function_calling")
+    assert 1 <= structured.invoke(QUESTION)["drops"] <= 9
+    bound = chat.bind_tools([schema], tool_choice="oiling")
+    pieces = [piece for piece in bound.stream(QUESTION) if piece.tool_call_chunks]
+    assert json.loads("".join(p.tool_call_chunks[0]["args"] for p in pieces)).keys() == {"drops"}
 
 
 def test_lm_evals_likelihoods_are_refused_with_the_reason(stack: Stack) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 from twin_cli.commands.demo.home import (
-    HURRIED,
     SETTINGS,
     WITHHELD,
     demo_settings,
@@ -39,7 +38,7 @@ from twin_resources.authors import Author, read_author
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import withheld_keys
 from twin_resources.processes.programs import simulated_provider, working_folder
-from twin_resources.settings import SIMULATED_MODEL, Settings
+from twin_resources.settings import PACES, SIMULATED_MODEL, Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -85,7 +84,7 @@ def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: st
 
 
 def test_the_gate_alone_may_release_where_too_few_questions_were_recorded() -> None:
-    assert replace(CLOSED, trial={}, settings={"TWIN_ALARM_HORIZON": "1000"}).missing() == []
+    assert replace(CLOSED, trial={}, settings={"alarm_horizon": "1000"}).missing() == []
 
 
 def test_nothing_having_happened_misses_every_step() -> None:
@@ -123,9 +122,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("own_environment")
 def test_unhurried_it_trains_and_releases_as_any_author(tmp_path: Path) -> None:
     settings, usual = demo_settings(tmp_path, unhurried=True), Settings()
-    for name in HURRIED:
-        field = name.removeprefix("TWIN_").lower()
-        assert getattr(settings, field) == getattr(usual, field), name
+    for field in PACES["hurried"].keys() - PACES["demo"].keys():
+        assert getattr(settings, field) == getattr(usual, field), field
     assert settings.baseline_values == 150, "or nothing would be noticed today"
     author, ordinary = lay_out(settings, unhurried=True), Author(slug="a", name="A")
     for field in ("recipe", "context_tokens"):

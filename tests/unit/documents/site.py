@@ -45,8 +45,16 @@ def copied_pages(folder: Path) -> Path:
     shutil.copy(RESULTS, folder / "measurements.md")
     for page in folder.glob("*.md"):
         text = re.sub(r"\((?:\.\./\.\./)?tests/bench/RESULTS\.md", "(measurements.md", _read(page))
-        page.write_text(text.replace("(deploy/docs/", "("), encoding="utf-8")
+        page.write_text(in_lists(text.replace("(deploy/docs/", "(")), encoding="utf-8")
     return folder
+
+
+def in_lists(text: str) -> str:
+    """Blocks in a list are indented by three, as CommonMark reads them; Python-Markdown wants four,
+    and ends the list otherwise."""
+    if "\n   ```" not in text:
+        return text
+    return re.sub(r"^ {3}", "    ", text, flags=re.MULTILINE)
 
 
 def _read(page: Path) -> str:

@@ -42,6 +42,8 @@ def test_decisions_are_short_dated_records() -> None:
 
     assert len(records) > 50
     assert [one[:40] for one in records if not re.match(r"\*\*[^*]*2026-\d\d-\d\d", one)] == []
+    titles = [one.partition(". ")[2].partition("**")[0] for one in records]
+    assert len(set(titles)) == len(titles)
     prose = [re.sub(r"^\|.*$|^#.*$", "", one, flags=re.MULTILINE) for one in records]
     assert [one[:40] for one in prose if len(one.split()) > RECORD_WORDS] == []
     assert len(page.split()) <= RECORDS_WORDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,6 +48,10 @@ def test_the_site_builds_strictly_and_its_links_lead_to_files(tmp_path: Path) ->
     links = [(page, path) for page in pages for path in local_files(page, tmp_path / "site")]
     assert len(links) > 500
     assert [(page.parent.name, path.name) for page, path in links if not path.exists()] == []
+    recipes = (tmp_path / "site/contributing/index.html").read_text()
+    assert recipes.count("<ol>") == len(
+        re.findall(r"^1\. ", (DOCS / "contributing.md").read_text(), re.MULTILINE)
+    )
     assert 'class="mermaid"' in (tmp_path / "site/architecture/index.html").read_text()
 
 

@@ -5,7 +5,8 @@ the report say of one. Does not belong here: comparing (`test_gate_replay.py`).
 
 `gate_7_evaluations.json.xz` holds the documents of twelve models on real servers: good ones, broken
 ones, refused ones, those of a first part. They hold numbers and ids, no text of a post. The reports
-were recorded anew when measures that decide nothing left them; every claim stayed as it was.
+were recorded anew when measures and figures that decide nothing left them; every claim stayed as
+it was.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tests.bench.rows import Row
 from tests.code_hash import code_hash
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, PerplexityRatio
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
+from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
 from twin_assets.training.canary_exposure import CanaryExposure, exposure
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval

@@ -26,7 +26,7 @@ def evaluated(
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
     evaluation = Evaluation(
         "c", "r", changed(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
-        copy_windows=0, copied_from_training=0.0, copied_from_prompt=0.0, parity={}, seconds={},
+        parity={}, seconds={},
     )  # fmt: skip
     path = evaluation_path(folder, gate)
     write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)

@@ -19,32 +19,31 @@ from twin_assets.evaluation.gate import (
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.harm.harmful_answers import (
+from twin_assets.evaluation.measures import other_authors, sentence_faithfulness
+from twin_assets.evaluation.measures.author_control import Control
+from twin_assets.evaluation.measures.common_knowledge import CommonKnowledge
+from twin_assets.evaluation.measures.general_instructions import Basics
+from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
+from twin_assets.evaluation.measures.instruction_following import FollowedInstructions
+from twin_assets.evaluation.measures.measure import Measurements
+from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
+from twin_assets.evaluation.measures.passage_support import Grounding
+from twin_assets.evaluation.measures.recitation import Recitation
+from twin_assets.evaluation.measures.red_team import (
     Flags,
     Safety,
     compare,
     needs_the_base,
     rates,
 )
-from twin_assets.evaluation.harm.harmful_answers import claim as safety_claim
-from twin_assets.evaluation.harm.memorisation import Recitation
-from twin_assets.evaluation.judged import faithfulness
-from twin_assets.evaluation.judged.faithfulness import (
+from twin_assets.evaluation.measures.red_team import claim as safety_claim
+from twin_assets.evaluation.measures.runner import fields_of, measurements_of
+from twin_assets.evaluation.measures.sentence_faithfulness import (
     Faithfulness,
     ProbeDetection,
     SentenceCalibration,
 )
-from twin_assets.evaluation.judged.grounding import Grounding
-from twin_assets.evaluation.likelihood.basics import Basics
-from twin_assets.evaluation.likelihood.choices import CommonKnowledge
-from twin_assets.evaluation.likelihood.control import Control
-from twin_assets.evaluation.measures import other_authors
-from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
-from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
-from twin_assets.evaluation.measures.runner import fields_of, measurements_of
-from twin_assets.evaluation.served.checked_instructions import FollowedInstructions
-from twin_assets.evaluation.style.voice_scores import Voice, VoiceCompared
+from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
 from twin_resources.registry.moves import GateClaim, Verdict, prose_release, refusal
 from twin_resources.statistics.bootstrap import Interval
@@ -232,7 +231,7 @@ def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
     assert prose_release(good).forms == ANSWER_FORMS
     assert prose_release(bad).forms == QUOTE_ONLY
     assert outcome_of(good) == outcome_of(bad) == "passed"
-    assert [one.name for one in bad if not one.passed] == [faithfulness.CLAIM]
+    assert [one.name for one in bad if not one.passed] == [sentence_faithfulness.CLAIM]
     verdict = Verdict("mara", "c", "gate", outcome_of(bad), bad, "")
     assert refusal(verdict) == "the gate could not decide"  # it names no claim
 

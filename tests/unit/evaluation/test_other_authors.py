@@ -15,12 +15,12 @@ from tests.unit.evaluation.test_sequential_reading import passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.gate import decide, outcome_of
-from twin_assets.evaluation.likelihood import control, sample_likelihoods
+from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import other_authors
+from twin_assets.evaluation.measures import author_control, other_authors
 from twin_assets.evaluation.measures.other_authors import CLAIM, NO_ADAPTER, BesideOtherAuthors
 from twin_assets.evaluation.progress import Clock, ProgressLines
 
@@ -192,8 +192,8 @@ def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_cand
     assert readings.asked == [
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
-    assert len(own) >= control.FEWEST
-    theirs, mine = first.likelihoods[ADAPTER.name], first.own("candidate")
+    assert len(own) >= author_control.FEWEST
+    theirs, mine = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
     assert theirs.tokens == mine.tokens
     apart = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
     pairs = zip(theirs.negative_log_likelihoods, mine.negative_log_likelihoods, strict=True)

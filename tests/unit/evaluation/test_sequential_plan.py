@@ -23,7 +23,8 @@ from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import author_voice
+from twin_assets.evaluation.measures import author_voice, voice_scores
+from twin_assets.evaluation.measures.voice_scores import Scores, Voice, stopped_at
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
@@ -39,8 +40,6 @@ from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptSet,
 )
-from twin_assets.evaluation.style import voice_claims, voice_scores
-from twin_assets.evaluation.style.voice_scores import Scores, Voice, stopped_at
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.statistics.bootstrap import Interval
 
@@ -257,6 +256,17 @@ def test_a_first_verdict_asks_the_base_where_the_candidate_is_off_its_topic(
     assert len(refused.prompts.held_out) < len(prompts.held_out)
 
 
+def test_a_first_verdict_without_any_sample_asks_nobody(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    candidate, base = Model(), Model()
+
+    said = first_asked(asked_of(samples.head(0), questions=40), judges, candidate, base)
+
+    assert (candidate.started, base.started) == ([], [])
+    assert said.answers.candidate == {}
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_a_candidate_that_the_red_team_refuses_is_asked_for_the_report_alone(
     samples: pl.DataFrame, judges: Judges, first: bool
@@ -296,7 +306,7 @@ def test_a_voice_is_decided_by_both_its_limits(
     assert voice_scores.is_decided(found, parameters=135_000_000) is (side is not None)
     assert not voice_scores.is_decided(found, parameters=None), "the other claim may refuse too"
     if side is not None:
-        told = voice_claims.sounds_less_like_the_base(found)
+        told = author_voice.sounds_less_like_the_base(found)
         assert told.passed is (side == "above")
         assert f"a bet on {side}" in told.detail
 
@@ -334,7 +344,7 @@ def test_a_bet_that_is_won_on_the_first_prompts_stays_won() -> None:
     )
     assert shorter.is_less_like_the_base
     assert not replace(shorter, posts_stopped=None).is_less_like_the_base
-    told = voice_claims.sounds_less_like_the_base(Voice(40, 40, shorter, None)).detail
+    told = author_voice.sounds_less_like_the_base(Voice(40, 40, shorter, None)).detail
     assert "on the first 30 of them, where a bet on above was won" in told
 
 

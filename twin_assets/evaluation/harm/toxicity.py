@@ -2,7 +2,7 @@
 violence.
 
 Belongs here: the rules and how a text is read for them; the words are in `toxic_terms.json`.
-Does not belong here: what is made of it (`harmful_answers.py`), personal data.
+Does not belong here: what is made of it (`red_team.py`), personal data.
 
 It knows words and their neighbours, in English, German, French and Spanish: no irony, no context,
 no abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, and the same word

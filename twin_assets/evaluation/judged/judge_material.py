@@ -163,38 +163,37 @@ def _base_answers(
         "messages",
         (pl.int_range(pl.len()) % 2 == 0).alias("with_passages"),
     )
-
-    def answered(rows: pl.DataFrame) -> pl.DataFrame:
-        # The template of today: how the base model writes hangs on no other, and the samples may be
-        # rendered by one that this code does not know.
-        alone = rows.filter(~pl.col("with_passages"))
-        given = rows.filter(pl.col("with_passages"))
-        rows = pl.concat([given, alone])
-        prompts = [
-            *held_out.prompts_of(given),
-            *held_out.questions_alone(alone, DEFAULT_TEMPLATE),
-        ]
-        log(f"the base model answers {len(prompts)} questions, once, for the voice judge")
-        replies = served_model.ask_several(
-            serve,
-            prompts,
-            servers=servers_at_once(),
-            max_tokens=BASE_TOKENS,
-            frequency_penalty=FREQUENCY_PENALTY,
-        )
-        return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
-            pl.Series("answer", [answer.text for answer in replies], dtype=pl.String)
-        )
-
     tables.sync(
         questions,
         BASE_ANSWERS,
         author=author,
         key="question_id",
-        function=answered,
+        function=lambda rows: _asked_of_base(rows, base=base, serve=serve, log=log),
         version=f"{BASE_VERSION}:{base}",
         schema=_SCHEMA,
         row_key="question_id",
     )
     stored = tables.read(BASE_ANSWERS, author, columns=["answer"])["answer"].to_list()
     return [text for text in stored if text.strip()]
+
+
+def _asked_of_base(
+    rows: pl.DataFrame, *, base: str, serve: Serve, log: Callable[[str], object]
+) -> pl.DataFrame:
+    # The template of today: how the base model writes hangs on no other, and the samples may be
+    # rendered by one that this code does not know.
+    alone = rows.filter(~pl.col("with_passages"))
+    given = rows.filter(pl.col("with_passages"))
+    rows = pl.concat([given, alone])
+    prompts = [*held_out.prompts_of(given), *held_out.questions_alone(alone, DEFAULT_TEMPLATE)]
+    log(f"the base model answers {len(prompts)} questions, once, for the voice judge")
+    replies = served_model.ask_several(
+        serve,
+        prompts,
+        servers=servers_at_once(),
+        max_tokens=BASE_TOKENS,
+        frequency_penalty=FREQUENCY_PENALTY,
+    )
+    return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
+        pl.Series("answer", [answer.text for answer in replies], dtype=pl.String)
+    )

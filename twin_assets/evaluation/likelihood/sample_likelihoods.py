@@ -1,9 +1,9 @@
 """What is read off the weights: likelihoods of held-out, control and general answers, of options.
 
 Belongs here: which samples each compared model reads, all of them in one loading of it.
-Does not belong here: choosing passages (`held_out.py`, `control.py`), when enough of them were read
-(`sequential_plan.py`), computing a likelihood (`perplexity.py`), what served models say
-(`served_answers.py`), thresholds (`measures/`).
+Does not belong here: choosing passages (`held_out.py`, `author_control.py`), when enough of them
+were read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), what served models say
+(`served_answers.py`), comparing and thresholds (`measures/`).
 
 Base and candidate read everything, the incumbent and the best version ever the held-out passages
 alone, the adapter of other authors the author's side of the control. What a former gate has read of
@@ -23,10 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.evaluation.likelihood import basics, choices, control, perplexity
-from twin_assets.evaluation.likelihood.basics import Basics
-from twin_assets.evaluation.likelihood.choices import CommonKnowledge
-from twin_assets.evaluation.likelihood.control import Control
+from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 
 MOST_TOKENS = 2048  # of a sample
+PARTS = ("held_out", "own", "other", "general", "choices")  # in the order in which they are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class LikelihoodSamples:
     choices: tuple[TokenizedSample, ...] = field(default=(), repr=False)
 
     def everything(self) -> list[TokenizedSample]:
-        return [*self.held_out, *self.own, *self.other, *self.general, *self.choices]
+        return [sample for part in PARTS for sample in getattr(self, part)]
 
     def first(self, passages: int) -> LikelihoodSamples:
         """With the first of the held-out passages alone."""
@@ -95,48 +93,18 @@ class LikelihoodsByModel:
             tuple(sample.answer_tokens - 1 for sample in mine),
         )
 
-    def own(self, name: str) -> AnswerLikelihood:
-        """Of the control's passages of the author, by a model that has read everything."""
-        start = len(self.reading.held_out)
-        return _part(self.likelihoods[name], start, start + len(self.reading.own))
-
-    def control(self, candidate: str, base: str) -> Control | None:
-        """None with too few passages of either side."""
-        start = len(self.reading.held_out)
-        middle = start + len(self.reading.own)
-        end = middle + len(self.reading.other)
-        if min(middle - start, end - middle) < control.FEWEST:
-            return None
-        own, other = (
-            (_part(self.likelihoods[candidate], *at), _part(self.likelihoods[base], *at))
-            for at in ((start, middle), (middle, end))
-        )
-        return control.compare(
-            own,
-            other,
-            documents=(documents_of(self.reading.own), documents_of(self.reading.other)),
-            others=self.reading.others,
-        )
-
-    def basics(self, candidate: str, base: str) -> Basics:
-        mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
-        end = len(mine.tokens) - len(self.reading.choices)
-        start = end - len(self.reading.general)
-        return basics.compare(
-            _part(mine, start, end),
-            _part(theirs, start, end),
-            sample_ids=[sample.sample_id for sample in self.reading.general],
-        )
-
-    def choices(self, candidate: str, base: str) -> CommonKnowledge:
-        mine, theirs = self.likelihoods[candidate], self.likelihoods[base]
-        end = len(mine.tokens)
-        start = end - len(self.reading.choices)
-        return choices.compare(
-            _part(mine, start, end),
-            _part(theirs, start, end),
-            sample_ids=[sample.sample_id for sample in self.reading.choices],
-        )
+    def part(self, name: str, part: str) -> AnswerLikelihood:
+        """Of one of `PARTS`, by a model that has read everything."""
+        start = 0
+        for one in PARTS:
+            end = start + len(getattr(self.reading, one))
+            if one == part:
+                whole = self.likelihoods[name]
+                return AnswerLikelihood(
+                    whole.negative_log_likelihoods[start:end], whole.tokens[start:end]
+                )
+            start = end
+        raise ValueError(f"{part} is none of {', '.join(PARTS)}")
 
 
 def documents_of(samples: Sequence[TokenizedSample]) -> list[str]:
@@ -250,7 +218,3 @@ def _compute(
 ) -> AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
     return perplexity.answer_likelihood(model, samples, advance=progress.of(reading_of(subject)))
-
-
-def _part(whole: AnswerLikelihood, start: int, end: int) -> AnswerLikelihood:
-    return AnswerLikelihood(whole.negative_log_likelihoods[start:end], whole.tokens[start:end])

@@ -1,7 +1,7 @@
-"""Whether answers sound like the author: voice scores of candidate, base and author.
+"""How the candidate's voice compares with its base's, by judges of the author's style.
 
-Belongs here: which answers are scored, the measure's place in the gate. Does not belong here:
-comparing the scores (`style/voice_scores.py`).
+Belongs here: which answers are scored, the two claims, their words. Does not belong here: comparing
+the scores and their limits (`voice_scores.py`), which claim may refuse (`gate.py`).
 """
 # pyright: strict
 
@@ -9,18 +9,137 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twin_assets.evaluation.measures import held_out_perplexity
+from twin_assets.evaluation.measures import held_out_perplexity, voice_scores
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.measures.voice_scores import (
+    BELOW_POSTS_BY,
+    LESS_LIKE_BASE,
+    SHARE_OF_THE_WAY,
+    Scores,
+    Voice,
+    VoiceCompared,
+)
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.style import voice_claims, voice_scores
-from twin_assets.evaluation.style.voice_scores import Scores, Voice
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
+from twin_resources.registry.moves import GateClaim
 
+FEWEST_PROMPTS = 30
+LIKE_AUTHOR = "sounds_like_this_author"
 WITH_POSTS = " with posts"
+
+
+def sounds_less_like_the_base(voice: Voice) -> GateClaim:
+    """Above the base, some way to the author, and not below the base that reads posts of theirs.
+
+    Each by a bet, or where none is won by the lower end of its interval: candidate − base > 0,
+    candidate − `Scores.on_the_way` > 0, candidate − base with posts ≥ −`BELOW_POSTS_BY`.
+    """
+    compared = voice.against_all
+    undecided = _undecided(LESS_LIKE_BASE, voice, compared)
+    if undecided is not None or compared is None:
+        return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
+    against = (
+        f"voice score {compared.candidate.value:.2f} against {compared.base.value:.2f} of the base "
+        f"model: {compared.over_base.told()} on {voice.count}{compared.scale}"
+    )
+    if compared.over_posts is None or compared.base_with_posts is None:
+        detail = f"not decided: {against}; the base with posts in its prompt was not asked"
+        return GateClaim(LESS_LIKE_BASE, None, compared.over_base.value, 0.0, detail)
+    detail = (
+        f"{against}; {compared.base_with_posts.value:.2f} of the base with posts of the author in "
+        f"its prompt: {compared.over_posts.told()}, limit -{BELOW_POSTS_BY}"
+    )
+    if compared.posts_prompts is not None:
+        detail += f", on the first {compared.posts_prompts} of them, where a bet on above was won"
+    if compared.over_way is not None:
+        detail += (
+            f"; {compared.over_way.told()} past {100 * SHARE_OF_THE_WAY:.0f} % of the way from the "
+            "base to the author, limit 0"
+        )
+        if compared.gap_closed is not None:
+            gone = compared.gap_closed
+            detail += (
+                f" (gone: {100 * gone.value:.0f} %, 95 %: {100 * gone.low:.0f} to "
+                f"{100 * gone.high:.0f} %)"
+            )
+    if compared.stopped is not None:
+        detail += f"; a bet on {compared.stopped} these limits was won"
+    met = compared.is_less_like_the_base
+    return GateClaim(LESS_LIKE_BASE, met, compared.over_base.value, 0.0, detail)
+
+
+def sounds_like_this_author(voice: Voice) -> GateClaim:
+    """Above the base when the author is told apart from other people alone.
+
+    Whether it may refuse a release is the gate's to say, by `BLOCKS_FROM`.
+    """
+    compared = voice.against_people
+    undecided = _undecided(LIKE_AUTHOR, voice, compared)
+    if undecided is not None or compared is None:
+        return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
+    closed = compared.gap_closed
+    way = "base and author score alike"
+    if closed is not None:
+        way = (
+            f"{100 * closed.value:.0f} % of the way from base to author "
+            f"({compared.base.value:.2f} to {compared.own.value:.2f}; 95 %: "
+            f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
+        )
+    detail = (
+        f"voice score against other people alone: {compared.over_base.told(3)} over the base model "
+        f"on {voice.count}{compared.scale}, {way}"
+    )
+    low = compared.over_base.low if compared.last_over_base is None else compared.last_over_base
+    met = low > 0 if compared.stopped is None else compared.stopped == "above"
+    return GateClaim(LIKE_AUTHOR, met, compared.over_base.value, 0.0, detail)
+
+
+def lines(voice: Voice) -> list[str]:
+    """For the report."""
+    if voice.why_not:
+        return [f"Voice: not measured, {voice.why_not}."]
+    table = [
+        "| voice score against | author | candidate | base | base with posts in the prompt "
+        "| candidate − base | candidate − base with posts | way from base to author |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for compared in (voice.against_all, voice.against_people):
+        if compared is not None:
+            cells = [
+                compared.own,
+                compared.candidate,
+                compared.base,
+                compared.base_with_posts,
+                compared.over_base,
+                compared.over_posts,
+                compared.gap_closed,
+            ]
+            table.append(
+                f"| {', '.join(compared.negatives)} (AUC {compared.auc:.3f}) | "
+                + " | ".join("not asked" if cell is None else cell.told() for cell in cells)
+                + " |"
+            )
+    table += ["", f"{voice.prompts} held-out questions of {voice.documents} documents."]
+    compared = (voice.against_all, voice.against_people)
+    floors = [one.floor for one in compared if one is not None and one.floor is not None]
+    if floors:
+        told = " and ".join(floor.told() for floor in floors)
+        table[-1] += f" Floor, other people's texts that no judge was trained on: {told}; ceiling"
+        table[-1] += ", the author's unseen posts: the column author."
+    return table
+
+
+def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateClaim | None:
+    why = voice.why_not
+    if not why and voice.prompts < FEWEST_PROMPTS:
+        why = f"{voice.prompts} held-out questions, {FEWEST_PROMPTS} are needed; import more posts"
+    if not why and compared is None:
+        why = "there is nobody else's text to tell this voice from"
+    return GateClaim(name, None, None, 0.0, f"not decided: {why}") if why else None
 
 
 def compare_voices(
@@ -107,17 +226,17 @@ MEASURE = Measure(
             "Voice score above the base's and above a fifth of the way from it to the author's "
             "unseen posts, and not .02 below that of the base with posts in its prompt, intervals "
             "included.",
-            voice_claims.sounds_less_like_the_base,
+            sounds_less_like_the_base,
         ),
         # Shown by no model of 135M parameters: +.007 [-.04, .05] over the base.
         ClaimRule(
-            voice_claims.LIKE_AUTHOR,
+            LIKE_AUTHOR,
             "Voice score against other people alone is above the base's; "
             "stated only, for base models of less than a billion parameters.",
-            voice_claims.sounds_like_this_author,
+            sounds_like_this_author,
             stated_for_small_bases=True,
         ),
     ),
-    lines=voice_claims.lines,
+    lines=lines,
     metadata=_metadata,
 )

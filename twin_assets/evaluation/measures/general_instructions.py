@@ -1,20 +1,167 @@
-"""Whether the candidate still follows general instructions as its base does.
+"""Whether a tuned model still follows general instructions as well as its base does.
 
-Belongs here: the measure's place in the gate. Does not belong here: the losses
-(`likelihood/basics.py`).
+Belongs here: the loss of two models on 200 general instructions, the claim.
+Does not belong here: the instructions (`instructions/basic_instructions.py`), likelihoods
+(`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+
+The loss is that of `general_instructions.json`'s answers, in nats a token, asked in the base
+model's own chat markup without the twin's template: what the base could do before it was tuned.
+Only the ratio of the two losses says something, so that the wording of an answer hardly matters: it
+is the same for both.
+Forgetting measured as a loss on general data after tuning: Luo et al. 2023,
+https://arxiv.org/abs/2308.08747.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from twin_assets.evaluation.likelihood import basics
-from twin_assets.evaluation.likelihood.basics import Basics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.instructions.basic_instructions import instructions
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval, of_means
+
+if TYPE_CHECKING:
+    from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+
+CLAIM = "keeps_the_basics"
+ABOVE_BASE_BY = 1.05
+FEWEST = 30
+
+
+@dataclass(frozen=True)
+class KindLoss:
+    """One kind of instructions; `ratio` is the candidate's loss divided by the base's."""
+
+    kind: str
+    instructions: int
+    loss: float
+    base_loss: float
+    ratio: Interval
+
+
+@dataclass(frozen=True)
+class Basics:
+    """Losses on the general instructions.
+
+    Attributes:
+        instructions, tokens: how many, and of their answers.
+        loss, base_loss: nats an answer token.
+        ratio: loss / base_loss; the interval draws instructions.
+        kinds: the same by kind, the worst first.
+    """
+
+    instructions: int
+    tokens: int
+    loss: float
+    base_loss: float
+    ratio: Interval
+    kinds: tuple[KindLoss, ...]
+
+
+def rows() -> list[Mapping[str, Any]]:
+    """The instructions as `training.samples.tokenize_samples` takes them; `sample_id` is the id."""
+    return [
+        {
+            "sample_id": one.id,
+            "document_id": one.kind,
+            "messages": [
+                {"role": "user", "content": one.instruction},
+                {"role": "assistant", "content": one.answer},
+            ],
+        }
+        for one in instructions()
+    ]
+
+
+def compare(
+    candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
+) -> Basics:
+    """Compare two models on the same instructions.
+
+    Args:
+        sample_ids: of the tokenized samples behind both likelihoods, in their order.
+
+    Raises:
+        TwinError: the two were not measured on the same instructions, or on fewer than `FEWEST`.
+    """
+    import numpy as np
+
+    if candidate.tokens != base.tokens or not FEWEST <= len(sample_ids) == len(base.tokens):
+        raise TwinError(
+            "compare two models on the general instructions",
+            found=f"{len(candidate.tokens)} and {len(base.tokens)} answers of {len(sample_ids)}",
+            next_step=f"measure both on the same {FEWEST} or more samples of `rows`",
+        )
+    mine = np.array(candidate.negative_log_likelihoods)
+    theirs = np.array(base.negative_log_likelihoods)
+    tokens = np.array(candidate.tokens)
+    by_id = {one.id: one.kind for one in instructions()}
+    kinds = np.array([by_id[sample_id] for sample_id in sample_ids])
+
+    def of_kind(kind: str) -> KindLoss:
+        inside = kinds == kind
+        count = float(tokens[inside].sum())
+        return KindLoss(
+            kind=kind,
+            instructions=int(inside.sum()),
+            loss=float(mine[inside].sum()) / count,
+            base_loss=float(theirs[inside].sum()) / count,
+            ratio=ratio(mine[inside], theirs[inside]),
+        )
+
+    def ratio(one: Any, other: Any) -> Interval:
+        return of_means([one.tolist(), other.tolist()], lambda means: means[0] / means[1])
+
+    total = float(tokens.sum())
+    return Basics(
+        instructions=len(sample_ids),
+        tokens=int(total),
+        loss=float(mine.sum()) / total,
+        base_loss=float(theirs.sum()) / total,
+        ratio=ratio(mine, theirs),
+        kinds=tuple(
+            sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio.value)
+        ),
+    )
+
+
+def claim(basics: Basics) -> GateClaim:
+    """`keeps_the_basics`: the loss is at most 5 % above the base's."""
+    ratio = basics.ratio
+    change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
+    detail = (
+        f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats a token "
+        f"against {basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
+        f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
+    )
+    return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
+
+
+def lines(basics: Basics) -> list[str]:
+    """For the report: a table by kind."""
+    return [
+        "| general instructions | number | loss | base's | ratio (95 %) |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
+            f"| {one.ratio.value:.3f} ({one.ratio.low:.3f} to {one.ratio.high:.3f}) |"
+            for name, one in (("all", basics), *((kind.kind, kind) for kind in basics.kinds))
+        ),
+    ]
 
 
 def _take(context: MeasureContext) -> Basics:
-    question = context.question
-    return context.read.basics(question.candidate.name, question.base.name)
+    question, read = context.question, context.read
+    return compare(
+        read.part(question.candidate.name, "general"),
+        read.part(question.base.name, "general"),
+        sample_ids=[sample.sample_id for sample in read.reading.general],
+    )
 
 
 MEASURE = Measure(
@@ -24,11 +171,11 @@ MEASURE = Measure(
     early=True,
     claims=(
         ClaimRule(
-            basics.CLAIM,
+            CLAIM,
             "Loss on 200 general instructions is at most 5 % above the base's.",
-            basics.claim,
+            claim,
         ),
     ),
-    lines=basics.lines,
+    lines=lines,
     metadata=lambda found: {"loss_on_basics_to_base_model": round(found.ratio.value, 4)},
 )

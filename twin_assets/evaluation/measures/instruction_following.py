@@ -1,13 +1,14 @@
 """Whether the candidate still does what an instruction asks for, as its base does.
 
-Belongs here: which answers are checked, the measure's place in the gate. Does not belong here:
-instructions, checks and the limit (`served/checked_instructions.py`).
+Belongs here: which answers are checked, the comparison and its limit. Does not belong here:
+instructions and checks (`served/checked_instructions.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import (
     ClaimRule,
@@ -18,10 +19,32 @@ from twin_assets.evaluation.measures.measure import (
 from twin_assets.evaluation.served import checked_instructions
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.checked_instructions import FollowedInstructions
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_resources.errors import TwinError
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval, paired_difference
+from twin_resources.statistics.rates import Rate, rate, written
 
+CLAIM = "keeps_following_instructions"
+BELOW_BASE_BY = 0.1
+FEWEST_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
 SCORE = "follows"
+
+
+@dataclass(frozen=True)
+class FollowedInstructions:
+    """How many instructions two models followed.
+
+    Attributes:
+        candidate, base: of all.
+        difference: candidate − base; the interval draws instructions.
+        lost: ids of those that the base followed and the candidate did not.
+    """
+
+    candidate: Rate
+    base: Rate
+    difference: Interval
+    lost: tuple[str, ...] = ()
 
 
 def compare_followed(
@@ -35,7 +58,54 @@ def compare_followed(
     )
     at = prompts.instructions
     mine = _followed(prompts, at, [prompt_answers.candidate[one].text for one in at])
-    return checked_instructions.compare(mine, [bool(one) for one in base])
+    return compare(mine, [bool(one) for one in base])
+
+
+def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
+    """Compare what both models followed, in the order of `checked_instructions`.
+
+    Raises:
+        TwinError: not all of them were asked of both.
+    """
+    asked = checked_instructions.checked_instructions()
+    if not len(candidate) == len(base) == len(asked):
+        raise TwinError(
+            "compare two models on instructions that a function checks",
+            found=f"{len(candidate)} and {len(base)} answers to {len(asked)}",
+            next_step="ask both all of them",
+        )
+    pairs = zip(asked, candidate, base, strict=True)
+    return FollowedInstructions(
+        candidate=rate(candidate),
+        base=rate(base),
+        difference=paired_difference(list(map(float, candidate)), list(map(float, base))),
+        lost=tuple(one.id for one, mine, theirs in pairs if theirs and not mine),
+    )
+
+
+def claim(followed: FollowedInstructions) -> GateClaim:
+    """`keeps_following_instructions`: at most a tenth of all fewer than the base."""
+    told = (
+        f"followed {written(followed.candidate)} of the instructions whose answers a function "
+        f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "
+        f"-{BELOW_BASE_BY}"
+    )
+    if followed.base.found < FEWEST_FOLLOWED:
+        told = f"not decided: the base follows fewer than {FEWEST_FOLLOWED}; {told}"
+        return GateClaim(CLAIM, None, None, -BELOW_BASE_BY, told)
+    value = followed.difference.value
+    fewer = followed.base.found - followed.candidate.found
+    met = fewer <= BELOW_BASE_BY * followed.base.of
+    return GateClaim(CLAIM, met, value, -BELOW_BASE_BY, told)
+
+
+def lines(followed: FollowedInstructions) -> list[str]:
+    """For the report."""
+    lost = f"; followed by the base alone: {', '.join(followed.lost)}" if followed.lost else ""
+    return [
+        f"- Instructions whose answers a function checks: followed {written(followed.candidate)}, "
+        f"base model {written(followed.base)}, difference {followed.difference.told()}{lost}."
+    ]
 
 
 def _followed(prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]) -> list[bool]:
@@ -64,14 +134,14 @@ MEASURE = Measure(
     announce=_announce,
     claims=(
         ClaimRule(
-            checked_instructions.CLAIM,
+            CLAIM,
             "Of 50 instructions whose answers a function checks at most 5 fewer are followed than "
             "by the base.",
-            checked_instructions.claim,
+            claim,
             stated_for_small_bases=True,
         ),
     ),
-    lines=checked_instructions.lines,
+    lines=lines,
     metadata=lambda found: {
         "instructions_followed": found.candidate.found,
         "instructions_followed_by_base_model": found.base.found,

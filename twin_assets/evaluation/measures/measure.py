@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from twin_assets.evaluation.style.voice_figures import DocumentText
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.registry.moves import GateClaim
 
@@ -33,6 +32,14 @@ if TYPE_CHECKING:
     )
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DocumentText:
+    """A text and the document it is of."""
+
+    document: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.likelihood import control
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
+from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,
@@ -100,12 +100,12 @@ def _take(context: MeasureContext) -> BesideOtherAuthors | NotTaken | None:
     reference, own = question.reference, read.reading.own
     if reference is None:
         return NotTaken(NO_ADAPTER)
-    if len(own) < control.FEWEST:
-        why = NotTaken(f"fewer than {control.FEWEST} passages of the author")
+    if len(own) < author_control.FEWEST:
+        why = NotTaken(f"fewer than {author_control.FEWEST} passages of the author")
         return None if context.too_few else why
     return compare(
-        candidate=read.own(question.candidate.name),
-        base=read.own(question.base.name),
+        candidate=read.part(question.candidate.name, "own"),
+        base=read.part(question.base.name, "own"),
         adapter=read.likelihoods[reference.model.name],  # of nothing else
         documents=[sample.document_id for sample in own],
         weights=reference.model.weights,

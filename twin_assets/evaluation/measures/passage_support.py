@@ -1,21 +1,163 @@
-"""How far answers rest on the passages in their prompts, beside the base's.
+"""Whether answers rest on the passages that were found for them, and what is said when none were.
 
-Belongs here: scoring the answers, the measure's place in the gate. Does not belong here: comparing
-the scores (`judged/grounding.py`).
+Belongs here: comparing support scores of candidate and base, the control by other questions'
+passages, recognising that an answer declines, the claim.
+Does not belong here: the support score (`twin_resources/quality/judges/support.py`), finding
+passages.
+
+A support score of .4 says nothing by itself: common words of one subject support anything. So each
+answer is also scored on the passages of another question (`elsewhere`), and what counts is how far
+it rests on its own. Word overlap against the source: Maynez et al. 2020,
+https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 
-from twin_assets.evaluation.judged import grounding
-from twin_assets.evaluation.judged.grounding import Grounding
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
 from twin_assets.evaluation.served.answer_measures import Judges, answers_to, scored, with_passages
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_resources.errors import TwinError
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
+from twin_resources.registry.moves import GateClaim
+from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
+
+CLAIM = "rests_on_its_passages"
+BELOW_BASE_BY = 0.15
+FEWEST = 10
+_DECLINES = re.compile(
+    r"""(?ix)
+    \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
+    |\b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
+      (?:do\s+not|don't|did\s+not|didn't|cannot|can't|can\s+not|could\s+not|couldn't|have\s+not
+        |haven't|have\s+never|never|am\s+not|am\s+unable|won't|prefer)\s+
+      (?:really\s+|actually\s+|ever\s+|currently\s+|personally\s+)?
+      (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|personal
+        |written|published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
+        |published|able|aware|familiar|personal|to\s+(?:say|answer|share|provide|tell|help)
+        |provide|disclose|mention(?:ed)?|not)
+    |\bi(?:'m|\s+am)\s+(?:not\s+(?:able|aware|familiar|allowed|in\s+a\s+position)|unable|afraid\s+i)
+    |\bi(?:'m|\s+am)\s+not\s+(?:sure|certain)\b(?![^.?!]*\bbut\b)
+    |\bi(?:'m|\s+am)\s+(?:very\s+|so\s+)?sorry[,.]?\s+(?:but\b|i\s+(?:can|don|do\s+not|am|have))
+    |\bas\s+an?\s+(?:ai|language\s+model|assistant)\b
+    |\b(?:there\s+is|there's|i\s+(?:have|see|find))\s+(?:no|nothing)\b[^.?!]{0,60}
+      \b(?:about|on|information|mention|posts?|record|answer)\b
+    |\bno\s+(?:information|idea|record|mention|post)\b
+    |\bnothing\s+(?:that\s+)?(?:i(?:'ve|\s+have)\s+)?(?:published|written|wrote|posted)\b
+    |\b(?:ich\s+(?:weiß|weiss)\s+(?:es\s+|das\s+)?nicht|(?:dazu|darüber)\s+(?:habe|kann|möchte)\s+
+      ich\s+(?:leider\s+)?(?:nichts?|keine)|kann\s+ich\s+(?:leider\s+)?nicht\s+(?:sagen|beantworten)
+      |keine\s+ahnung|tut\s+mir\s+leid)
+    |\b(?:je\s+ne\s+(?:sais|peux|souhaite|me\s+souviens)\s+(?:pas|rien)|je\s+n'ai\s+(?:pas|rien|aucun)
+      |désolée?)
+    |\b(?:no\s+(?:lo\s+)?(?:sé|puedo|tengo|recuerdo)|lo\s+siento|nunca\s+he\s+escrito)
+    """
+)
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Support of served answers by the passages in their prompts.
+
+    Attributes:
+        answers: with passages, of candidate and base alike.
+        support, base_support: means in [0, 1].
+        elsewhere: the candidate's answers on passages of other questions.
+        difference: candidate − base.
+        own: support − elsewhere, the part that rests on the passages given.
+    """
+
+    answers: int
+    support: Interval
+    base_support: Interval
+    elsewhere: Interval
+    difference: Interval
+    own: Interval
+
+
+def declines(answer: str) -> bool:
+    """Whether an answer says, within its first 200 characters, that it has no answer.
+
+    English, German, French and Spanish. It knows wordings, not meanings: an answer that evades in
+    other words counts as one.
+    """
+    return bool(_DECLINES.search(answer[:200].replace("’", "'")))
+
+
+def with_other_passages(answered: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
+    """Each answer with the passages of another one, half a turn further on, or of the next one
+    after that of whose passages it was given none."""
+    count = len(answered)
+    answers: list[JudgedAnswer] = []
+    for index, one in enumerate(answered):
+        others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
+        own = set(one.passages)
+        apart = next((other for other in others if own.isdisjoint(other)), others[0])
+        answers.append(replace(one, passages=apart))
+    return answers
+
+
+def compare(
+    candidate: Sequence[float],
+    base: Sequence[float],
+    *,
+    elsewhere: Sequence[float],
+    documents: Sequence[Hashable] | None = None,
+) -> Grounding:
+    """Summarise support scores of the same questions.
+
+    Args:
+        candidate, base: scores (`SupportJudge`) of answers that had passages.
+        elsewhere: the candidate's answers `with_other_passages`.
+        documents: what each question is about, drawn as a whole; None: each alone.
+
+    Raises:
+        TwinError: they differ in number, or are fewer than `FEWEST`.
+    """
+    if not len(candidate) == len(base) == len(elsewhere) or len(candidate) < FEWEST:
+        raise TwinError(
+            "compare how far answers rest on their passages",
+            found=f"{len(candidate)}, {len(base)} and {len(elsewhere)} scores",
+            next_step=f"score the same {FEWEST} or more answered questions",
+        )
+    return Grounding(
+        answers=len(candidate),
+        support=mean(candidate, groups=documents),
+        base_support=mean(base, groups=documents),
+        elsewhere=mean(elsewhere, groups=documents),
+        difference=paired_difference(candidate, base, groups=documents),
+        own=paired_difference(candidate, elsewhere, groups=documents),
+    )
+
+
+def claim(grounding: Grounding) -> GateClaim:
+    """`rests_on_its_passages`: above chance, and at most .15 below the base model's support."""
+    detail = (
+        f"support {grounding.support.value:.2f} by the passages given, "
+        f"{grounding.elsewhere.value:.2f} by "
+        f"another question's: {grounding.own.told()}, must be above 0; "
+        f"{grounding.base_support.value:.2f} of the base model: "
+        f"{grounding.difference.told()}, limit "
+        f"-{BELOW_BASE_BY}; {grounding.answers} answers"
+    )
+    difference = grounding.difference.value
+    met = grounding.own.low > 0.0 and difference >= -BELOW_BASE_BY
+    return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
+
+
+def lines(grounding: Grounding) -> list[str]:
+    """For the report."""
+    return [
+        f"- Support by the passages given {grounding.support.told(3)}, by another question's "
+        f"passages {grounding.elsewhere.told(3)}, of the base model "
+        f"{grounding.base_support.told(3)}; "
+        f"candidate − base {grounding.difference.told(3)}, {grounding.answers} answers."
+    ]
 
 
 def compare_support(
@@ -23,7 +165,7 @@ def compare_support(
 ) -> Grounding | None:
     """None with too few prompts that show passages."""
     positions = with_passages(prompts)
-    if len(positions) < grounding.FEWEST:
+    if len(positions) < FEWEST:
         return None
 
     def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
@@ -32,10 +174,10 @@ def compare_support(
     answered = answers_to(
         prompts, positions, [prompt_answers.candidate[at].text for at in positions]
     )
-    return grounding.compare(
+    return compare(
         judge.score_all(answered),
         scores.scores("support", prompt_answers.base, score),
-        elsewhere=judge.score_all(grounding.with_other_passages(answered)),
+        elsewhere=judge.score_all(with_other_passages(answered)),
         documents=[prompts.documents[at] for at in positions],
     )
 
@@ -60,12 +202,12 @@ MEASURE = Measure(
     claims=(
         # Of models of 135M parameters, support is chance as often as not.
         ClaimRule(
-            grounding.CLAIM,
+            CLAIM,
             "Answers rest on their passages, above chance and at most .15 below "
             "the base's; stated only, for base models of less than a billion parameters.",
-            grounding.claim,
+            claim,
             stated_for_small_bases=True,
         ),
     ),
-    lines=grounding.lines,
+    lines=lines,
 )

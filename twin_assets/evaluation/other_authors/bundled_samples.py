@@ -4,11 +4,11 @@ Belongs here: whose posts, and the samples that they become. Does not belong her
 (`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
 (`twin_assets/instructions`).
 
-The question of a passage is drafted as the control's are (`likelihood/control.py`), by one function
-from the passage itself. Four of five prompts show passages, as an author's do: those of the post
-around the answer, which is what retrieval finds by a question that is made from a post. An adapter
-of questions alone has more answers in as many tokens, and the control asks as it was taught: beside
-that one a good candidate of as many tokens was refused (tests/bench/RESULTS.md).
+The question of a passage is drafted from the passage itself, by the function that drafts the
+control's (`measures/author_control.py`). Four of five prompts show passages, as an author's do:
+those of the post around the answer, which is what retrieval finds by a question that is made from a
+post. An adapter of questions alone has more answers in as many tokens, and the control asks as it
+was taught: beside that one a good candidate of as many tokens was refused (tests/bench/RESULTS.md).
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from twin_assets.evaluation.likelihood.control import drafted_question
+from twin_assets.evaluation.measures.author_control import drafted_question
 from twin_assets.instructions.back_translation import TEMPLATES_VERSION
 from twin_assets.instructions.contexts import CONTEXT_VERSION, gets_context
 from twin_resources.prompt.shown_passages import ShownPassage

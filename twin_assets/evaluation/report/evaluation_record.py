@@ -41,8 +41,6 @@ class Evaluation:
         answer_tokens: that the perplexities rest on.
         precision: `bf16` or `fp32`.
         left_out: samples that could not be measured, by reason.
-        copy_windows: runs of 8 words in the answers of the served model.
-        copied_from_training, copied_from_prompt: shares of them.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
         refused_early: claims that had refused it before any question was asked; the gate then
@@ -56,9 +54,6 @@ class Evaluation:
     answer_tokens: int
     precision: str
     left_out: dict[str, int]
-    copy_windows: int
-    copied_from_training: float
-    copied_from_prompt: float
     parity: dict[str, float]
     seconds: dict[str, float]
     refused_early: tuple[str, ...] = ()

@@ -198,9 +198,6 @@ def _details(evaluation: Evaluation) -> list[str]:
         f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",
-        f"- Served model, copied word for word ({evaluation.copy_windows} runs of 8 words): "
-        f"{100 * evaluation.copied_from_training:.1f} % from training answers, "
-        f"{100 * evaluation.copied_from_prompt:.1f} % from its own prompt.",
         f"- Served model against transformers + PEFT in fp32: {parity or 'not asked'}.",
         f"- Time: {seconds}.",
     ]

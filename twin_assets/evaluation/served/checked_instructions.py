@@ -1,7 +1,7 @@
 """50 instructions whose answers a function checks: "three bullets", "only JSON", "one word".
 
-Belongs here: reading them, the checks, comparing two models, the claim.
-Does not belong here: asking (`served_answers.py`), whether an answer is right or well written.
+Belongs here: reading them, the checks. Does not belong here: asking (`served_answers.py`),
+comparing two models (`measures/instruction_following.py`), whether an answer is right.
 
 A check looks at the form alone, so that nobody judges: "which color is snow, in one word" is met by
 `blue`. They are asked in the base model's own chat markup, without the twin's template, and each
@@ -14,20 +14,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from twin_resources.errors import TwinError
-from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval, paired_difference
-from twin_resources.statistics.rates import Rate, rate, written
-
-CLAIM = "keeps_following_instructions"
-BELOW_BASE_BY = 0.1
-FEWEST_FOLLOWED = 12  # by the base: of fewer there is nothing that a tuned model could lose
 CHECKS_VERSION = "instructions-1"  # goes up when a check finds something else
 INSTRUCTIONS = Path(__file__).with_name("checked_instructions.json")
 _BULLET = re.compile(r"\s*[-*•]\s+\S")
@@ -50,22 +42,6 @@ class CheckedInstruction:
     instruction: str
     check: str
     wanted: Any
-
-
-@dataclass(frozen=True)
-class FollowedInstructions:
-    """How many instructions two models followed.
-
-    Attributes:
-        candidate, base: of all.
-        difference: candidate − base; the interval draws instructions.
-        lost: ids of those that the base followed and the candidate did not.
-    """
-
-    candidate: Rate
-    base: Rate
-    difference: Interval
-    lost: tuple[str, ...] = ()
 
 
 @cache
@@ -148,50 +124,3 @@ CHECKS: Mapping[str, Callable[[str, Any], bool]] = {
     "quoted": _quoted,
     "mentions": _mentions,
 }
-
-
-def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
-    """Compare what both models followed, in the order of `checked_instructions`.
-
-    Raises:
-        TwinError: not all of them were asked of both.
-    """
-    asked = checked_instructions()
-    if not len(candidate) == len(base) == len(asked):
-        raise TwinError(
-            "compare two models on instructions that a function checks",
-            found=f"{len(candidate)} and {len(base)} answers to {len(asked)}",
-            next_step="ask both all of them",
-        )
-    pairs = zip(asked, candidate, base, strict=True)
-    return FollowedInstructions(
-        candidate=rate(candidate),
-        base=rate(base),
-        difference=paired_difference(list(map(float, candidate)), list(map(float, base))),
-        lost=tuple(one.id for one, mine, theirs in pairs if theirs and not mine),
-    )
-
-
-def claim(followed: FollowedInstructions) -> GateClaim:
-    """`keeps_following_instructions`: at most a tenth of all fewer than the base."""
-    told = (
-        f"followed {written(followed.candidate)} of the instructions whose answers a function "
-        f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "
-        f"-{BELOW_BASE_BY}"
-    )
-    if followed.base.found < FEWEST_FOLLOWED:
-        told = f"not decided: the base follows fewer than {FEWEST_FOLLOWED}; {told}"
-        return GateClaim(CLAIM, None, None, -BELOW_BASE_BY, told)
-    value = followed.difference.value
-    fewer = followed.base.found - followed.candidate.found
-    met = fewer <= BELOW_BASE_BY * followed.base.of
-    return GateClaim(CLAIM, met, value, -BELOW_BASE_BY, told)
-
-
-def lines(followed: FollowedInstructions) -> list[str]:
-    """For the report."""
-    lost = f"; followed by the base alone: {', '.join(followed.lost)}" if followed.lost else ""
-    return [
-        f"- Instructions whose answers a function checks: followed {written(followed.candidate)}, "
-        f"base model {written(followed.base)}, difference {followed.difference.told()}{lost}."
-    ]

@@ -17,13 +17,15 @@ gets the held-out questions with posts of the author before them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from twin_assets.evaluation.harm import harmful_answers
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
@@ -39,12 +41,23 @@ ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 # one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
 FREQUENCY_PENALTY = 0.4
 WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts anew
+RED_TEAM = Path(__file__).with_name("red_team_prompts.json")
 # parts of a progress
 OF_SERVED, REFERENCE, OF_BOTH = (
     "answers of the served model",
     "reference of the served model",
     "answers of candidate and base",
 )
+
+
+@dataclass(frozen=True)
+class RedTeamPrompt:
+    """One prompt; `kind` is `abuse`, `personal` or `secret`, `language` ISO 639-1."""
+
+    id: str
+    kind: str
+    language: str
+    prompt: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,12 @@ class PromptAnswers:
     base: Mapping[int, str] = field(repr=False)
 
 
+@cache
+def red_team_prompts() -> tuple[RedTeamPrompt, ...]:
+    """All of them, in the order of the file."""
+    return tuple(RedTeamPrompt(**one) for one in json.loads(RED_TEAM.read_text("utf-8")))
+
+
 def everything_asked(
     passages: pl.DataFrame,
     drawn: pl.DataFrame,
@@ -127,7 +146,7 @@ def everything_asked(
             for one in before
         ]
 
-    red_team = bare([one.prompt for one in harmful_answers.red_team_prompts()])
+    red_team = bare([one.prompt for one in red_team_prompts()])
     instructions = [
         [{"role": "user", "content": one.instruction}]
         for one in checked_instructions.checked_instructions()

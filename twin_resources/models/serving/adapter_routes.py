@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
-
-import httpx
+from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    import httpx
 
 LOAD, UNLOAD = "load_lora_adapter", "unload_lora_adapter"
 # The server reads the adapter from its disk and copies it to the card: 8B at rank 64 is 340 MB.
@@ -63,6 +64,8 @@ def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Offered
     Raises:
         TwinError: the server does not answer as an OpenAI-compatible one.
     """
+    import httpx
+
     try:
         answer = httpx.get(
             f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
@@ -88,6 +91,8 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
     Raises:
         TwinError: it does not answer.
     """
+    import httpx
+
     try:
         answer = httpx.get(
             f"{url}/{LOAD}", headers=_authorization(key), timeout=timeout_s, trust_env=False
@@ -141,6 +146,8 @@ def unload(url: str, key: str, *, name: str) -> None:
 
 
 def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step: str) -> None:
+    import httpx
+
     try:
         answer = httpx.post(
             url,

@@ -25,8 +25,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.loaded_adapters import AdapterServer, not_offered, peft_folder
@@ -74,6 +72,8 @@ class ServerProcess:
         Raises:
             TwinError: a file of the model is missing.
         """
+        import httpx
+
         for path in (base_gguf, adapter_gguf):
             if path is not None and not Path(path).is_file():
                 raise TwinError(
@@ -121,6 +121,8 @@ class ServerProcess:
         Raises:
             TwinError: the process has ended; the message holds the end of its log.
         """
+        import httpx
+
         if self._process.poll() is not None:
             raise TwinError(
                 f"serve {self.alias} by llama.cpp",
@@ -166,6 +168,8 @@ class ServerProcess:
         Raises:
             TwinError: as `running`.
         """
+        import httpx
+
         server = self.running()
         if server is None:
             return None
@@ -216,6 +220,8 @@ def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float
     Raises:
         TwinError: it does not answer properly.
     """
+    import httpx
+
     started = time.monotonic()
     body = {
         "model": server.alias,
@@ -365,6 +371,8 @@ def remote_engine(url: str, key: str, precision: str = "") -> str:
         url: ends in `/v1`.
         precision: that a person says it serves in; empty: nobody said.
     """
+    import httpx
+
     root = url.removesuffix("/v1")
     try:
         answer = httpx.get(

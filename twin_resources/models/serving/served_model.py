@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.stall_policy import LIMIT_S, StallPolicy
 from twin_resources.prompt.control_marks import FAMILIES
+
+if TYPE_CHECKING:
+    import httpx
 
 ALTERNATIVES = 5
 AT_ONCE = 2  # requests in flight at one server: as many as a server of ours answers side by side
@@ -111,6 +112,8 @@ class PromptQueue:
             TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
                 do).
         """
+        import httpx
+
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         with (
             httpx.Client(headers=headers, trust_env=False) as client,
@@ -234,6 +237,8 @@ def _ask(
     *,
     texts_only: bool,
 ) -> ServedAnswer:
+    import httpx
+
     try:
         answer = patience.post(client, body)
         choice = answer.json()["choices"][0]

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import psutil
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import offered_models
 from twin_resources.models.serving.running_server import RunningServer
+
+if TYPE_CHECKING:
+    import httpx
 
 LIMIT_S = 120.0  # of one answer; with two free cores a model of 135M takes 2 to 5
 PATIENCE = 8  # times as long, for a server that computes
@@ -48,12 +50,16 @@ class StallPolicy:
             TwinError: the server has ended or does nothing.
             httpx.HTTPError: the second try failed as well, or the server refuses.
         """
+        import httpx
+
         try:
             return self._try(client, body)
         except httpx.TransportError:
             return self._try(client, body)
 
     def _try(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
+        import httpx
+
         limit_s, used_s = self.limit_s, self._cpu_seconds()
         url = f"{self._server.url}/chat/completions"
         try:
@@ -64,6 +70,8 @@ class StallPolicy:
 
     def _check(self, error: httpx.TransportError, limit_s: float, used_s: float) -> None:
         """Raise a `TwinError` unless the server is well."""
+        import httpx
+
         late = isinstance(error, httpx.TimeoutException)
         if not late:
             sleep(PAUSE_S)

@@ -3,7 +3,7 @@
 Belongs here: making them, for the calibration of a judge of single sentences.
 Does not belong here: whole planted answers (`negative_probes.py`), the judges
 (`sentence_support.py`, `entailment.py`), what a calibration is worth
-(`twin_assets/evaluation/judged/faithfulness.py`).
+(`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
 An own sentence as it stands is held by its passage word for word, and any judge can see that one
 word of it was changed. A model does not quote, it rewords, so that three of four planted sentences,

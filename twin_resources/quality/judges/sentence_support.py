@@ -2,7 +2,7 @@
 
 Belongs here: the interface of a judge of sentences, and the one that needs no model of its own.
 Does not belong here: the score of a whole answer (`support.py`), an entailment model
-(`entailment.py`), thresholds and what a judge is worth (`faithfulness.py` of the gate).
+(`entailment.py`), thresholds and what a judge is worth (`sentence_faithfulness.py` of the gate).
 
 The support score counts shared words, so that `is not` supports `is` and one changed number among
 twelve words costs a twelfth. Two rules are added: a number or name that no passage has, and a

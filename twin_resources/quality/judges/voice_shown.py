@@ -1,7 +1,7 @@
 """How author, base model and tuned model write, as figures to look at: a record beside the report.
 
 Belongs here: the record, its file, finding the newest of an author, its lines with small bars.
-Does not belong here: counting (`twin_assets/evaluation/style/voice_figures.py`), the picture
+Does not belong here: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
 (`evaluation/report/plots.py`), scores that decide (`voice.py`).
 
     <home>/checkpoints/<author>/<checkpoint>/evaluation/voice_shown.json, voice_shown.svg

@@ -31,7 +31,7 @@ class LoopRules:
         horizon, alpha: P(false alarm of the fleet within `horizon` values) ≤ `alpha`, the bound.
         tolerance: a fall of the mean by less is none; `tolerances`: of authors who said so.
         by_day: whether values of a day may depend on each other; not where a value is settled as
-            soon as it is there (`TWIN_READER_DAYS=at_once`).
+            soon as it is there (`reader_days`, in tests and the demo).
     """
 
     batches: Batches = field(default_factory=Batches)

@@ -26,23 +26,13 @@ CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of 
 # What the loop takes months for with a reader or two has to happen in minutes here. Every one of
 # these is printed by the demo; one that the environment names is taken as it is there.
 SETTINGS: Mapping[str, str] = {
+    "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
-    "TWIN_BASELINE_VALUES": "150",
-    "TWIN_BASELINE_VALUES_LATER": "150",  # one batch: all of delta is its own
-    "TWIN_ALARM_HORIZON": "1000",
-    "TWIN_READER_DAYS": "at_once",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
 }
 # Training, gate and trial in a hurry; left out by `--unhurried`.
-HURRIED: Mapping[str, str] = {
-    "TWIN_MARGIN": "0.2",
-    "TWIN_TRIAL_PROMPTS": "60",
-    "TWIN_SERVING_THREADS": "2",  # nothing trains while the reader asks
-    "TWIN_EVALUATION_TOKENS": "12000",  # 30 passages of one model instead of 54
-    "TWIN_EVALUATION_QUESTIONS": "30",
-    "TWIN_PROMPT_CACHE_MIB": "768",  # the reader's questions come again, and are read once
-}
+HURRIED: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD = 3
 
 

@@ -76,7 +76,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.settings import SIMULATED_MODEL, Settings
+from twin_resources.settings import PACES, SIMULATED_MODEL, Settings
 
 STAGES = 8
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
@@ -106,6 +106,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
     settings = demo_settings(home, unhurried=unhurried)
     _begin_anew(settings, clock)
     quicker = {name: os.environ[name] for name in quicker_by(unhurried=unhurried)}
+    quicker |= {name: str(value) for name, value in PACES[quicker.pop("TWIN_PACE")].items()}
     demo = _Demo(settings, lay_out(settings, unhurried=unhurried), clock, quicker)
     path = settings.home / RECEIPT
     try:

@@ -26,16 +26,15 @@ from twin_resources.access.account_rows import NANO
 from twin_resources.errors import TwinError
 from twin_resources.processes.programs import SIMULATED_PROVIDER_FOLDER, working_folder
 from twin_resources.registry.route_names import PAID
-from twin_resources.settings import SIMULATED_MODEL
+from twin_resources.settings import PACES, SIMULATED_MODEL
 
 ASKED = 12  # questions that are nobody's votes: they show who answers
-LABELS = 40  # of 30 that a policy needs at least; each costs an own answer, about 2 s
+LABELS = PACES["demo"]["routing_labels"]
 # By the margin of the hurried gate: 40 labels show nothing at .03.
 SETTINGS: Mapping[str, str] = {
     "TWIN_PAID_MODEL": SIMULATED_MODEL,
     "TWIN_PAID_BUDGET_PER_DAY": "0.05",
     "TWIN_LABEL_BUDGET_PER_MONTH": "0.05",
-    "TWIN_ROUTING_LABELS": str(LABELS),
     "TWIN_QUALITY_MARGIN": "0.2",
 }
 _NOT_ASKED = ("TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")

@@ -21,7 +21,7 @@ from twin_cli.commands.demo.paid_model import PaidModelResult
 from twin_resources.atomic_writes import replace_file
 
 SCHEMA = 1
-HURRY = "TWIN_TRIAL_PROMPTS"  # with it, the questions of the demo are enough for a trial
+HURRY = "trial_prompts"  # with it, the questions of the demo are enough for a trial
 
 
 @dataclass

@@ -76,7 +76,7 @@ def examine(settings: Settings) -> list[Diagnostic]:
 
 
 def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
-    """What `twin doctor --json` prints; its keys stay (deploy/docs/command.md)."""
+    """What `twin doctor --json` prints; its keys stay (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
         "ok": all(finding.verdict != "fail" for finding in findings),

@@ -6,16 +6,16 @@ from collections import Counter
 
 import pytest
 
-from twin_assets.evaluation.harm.harmful_answers import (
+from twin_assets.evaluation.harm.toxicity import is_toxic
+from twin_assets.evaluation.measures.red_team import (
     Flags,
     LeakSearch,
     claim,
     compare,
     flags,
     lines,
-    red_team_prompts,
 )
-from twin_assets.evaluation.harm.toxicity import is_toxic
+from twin_assets.evaluation.served.served_answers import red_team_prompts
 from twin_resources.privacy import find_personal
 
 NOTHING = LeakSearch([])

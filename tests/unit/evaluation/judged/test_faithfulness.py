@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from twin_assets.evaluation.judged.faithfulness import (
+from twin_assets.evaluation.measures.sentence_faithfulness import (
     LIMIT,
     Faithfulness,
     SentenceCalibration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.judged.grounding import (
+from twin_assets.evaluation.measures.passage_support import (
     claim,
     compare,
     declines,

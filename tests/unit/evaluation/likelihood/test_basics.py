@@ -7,8 +7,14 @@ from collections import Counter
 
 import pytest
 
-from twin_assets.evaluation.likelihood.basics import ABOVE_BASE_BY, claim, compare, lines, rows
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.measures.general_instructions import (
+    ABOVE_BASE_BY,
+    claim,
+    compare,
+    lines,
+    rows,
+)
 from twin_assets.instructions.basic_instructions import instructions
 from twin_assets.instructions.similar_keys import words_of
 from twin_resources.errors import TwinError

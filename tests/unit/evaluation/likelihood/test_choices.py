@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from twin_assets.evaluation.likelihood.choices import (
+from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.measures.common_knowledge import (
     BELOW_BASE_BY,
     OPTIONS,
     CommonKnowledge,
@@ -18,7 +19,6 @@ from twin_assets.evaluation.likelihood.choices import (
     lines,
     rows,
 )
-from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_resources.errors import TwinError
 
 IDS = [str(row["sample_id"]) for row in rows()]

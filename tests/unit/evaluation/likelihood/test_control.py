@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twin_assets.evaluation.likelihood import control
-from twin_assets.evaluation.likelihood.control import compare, other_rows, own_rows
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
+from twin_assets.evaluation.measures import author_control
+from twin_assets.evaluation.measures.author_control import compare, other_rows, own_rows
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -48,11 +48,11 @@ def test_only_what_is_gained_beyond_the_control_counts(
         others=("tomas",),
     )
 
-    assert control.claim(found).passed is passed
+    assert author_control.claim(found).passed is passed
     assert found.ratio == pytest.approx(np.exp(other - own), rel=0.03)
     assert found.low < found.ratio < found.high
-    assert "tomas" in control.claim(found).detail
-    assert any("tomas" in line for line in control.lines(found))
+    assert "tomas" in author_control.claim(found).detail
+    assert any("tomas" in line for line in author_control.lines(found))
 
 
 def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
@@ -77,8 +77,8 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
 
     own, other = own_rows(passages, DEFAULT_TEMPLATE), other_rows(passages, hands, DEFAULT_TEMPLATE)
 
-    assert len(own) == len(other) == control.PASSAGES
-    assert len({row["messages"][-1]["content"] for row in other}) == control.PASSAGES
+    assert len(own) == len(other) == author_control.PASSAGES
+    assert len({row["messages"][-1]["content"] for row in other}) == author_control.PASSAGES
     assert "few/a" in [row["document_id"] for row in other], "each hand has its turn"
     documents = {row["document_id"] for row in own}
     assert len(documents) == 30, "each post gives one passage before any gives two"
@@ -90,7 +90,7 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
     for row in (*own, *other):
         system, asked, said = row["messages"]
         assert "much text" not in asked["content"]
-        assert len(said["content"].split()) <= control.MOST_WORDS
+        assert len(said["content"].split()) <= author_control.MOST_WORDS
         assert system == context[0]
     assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
     assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
@@ -115,4 +115,4 @@ def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
     assert own["messages"] == other["messages"]
     assert "Why brass?" not in own["messages"][1]["content"]
     assert "another name" not in other["messages"][1]["content"]
-    assert control.drafted_question(text) in own["messages"][1]["content"]
+    assert author_control.drafted_question(text) in own["messages"][1]["content"]

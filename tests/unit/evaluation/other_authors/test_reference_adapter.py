@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import load_recipe
-from twin_assets.evaluation.likelihood.control import drafted_question
+from twin_assets.evaluation.measures.author_control import drafted_question
 from twin_assets.evaluation.other_authors import reference_adapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_of_samples,

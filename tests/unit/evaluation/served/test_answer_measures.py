@@ -7,8 +7,6 @@ import pytest
 
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.harm import harmful_answers, memorisation
-from twin_assets.evaluation.judged import faithfulness, grounding
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
     author_voice,
@@ -20,7 +18,7 @@ from twin_assets.evaluation.measures import (
     runner,
     sentence_faithfulness,
 )
-from twin_assets.evaluation.measures.measure import NotTaken
+from twin_assets.evaluation.measures.measure import DocumentText, NotTaken
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
@@ -28,9 +26,8 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
     everything_asked,
+    red_team_prompts,
 )
-from twin_assets.evaluation.style import voice_claims
-from twin_assets.evaluation.style.voice_figures import DocumentText
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
@@ -122,7 +119,7 @@ def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
 
 def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judges) -> None:
     assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
-    assert len(asked.red_team) == len(harmful_answers.red_team_prompts())
+    assert len(asked.red_team) == len(red_team_prompts())
     assert asked.of_candidate == range(asked.with_posts.start)
     assert len(asked.instructions) == 50
     for at in asked.instructions:
@@ -152,19 +149,19 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     assert topic.candidate > topic.base
     assert topic.reaches_the_limit, topic
     found = author_voice.compare_voices(asked, said, scores, judges)
-    assert voice_claims.sounds_less_like_the_base(found).passed, found
+    assert author_voice.sounds_less_like_the_base(found).passed, found
     assert found.against_people is not None
     safe = red_team.compare_flags(asked, said, scores, ["training"])
-    assert harmful_answers.claim(safe).passed
+    assert red_team.claim(safe).passed
     support = passage_support.compare_support(asked, said, scores, judges.support)
     assert support is not None
-    assert grounding.claim(support).passed
+    assert passage_support.claim(support).passed
     followed = instruction_following.compare_followed(asked, said, scores)
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert followed.candidate.found > followed.base.found
-    spans = memorisation.TrainingSpans(["another text altogether"])
+    spans = recitation.TrainingSpans(["another text altogether"])
     recited = recitation.recited(asked, said, parity, spans)
-    assert memorisation.claim(recited).passed
+    assert recitation.claim(recited).passed
     assert scores_for(asked, judges).kept is not scores.kept
     assert scores.missing() == [], "all scores of the base are known now"
 
@@ -177,10 +174,10 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     scores = scores_for(asked, judges)
 
     found = author_voice.compare_voices(asked, said, scores, judges)
-    assert voice_claims.sounds_less_like_the_base(found).passed is False
-    spans = memorisation.TrainingSpans([f"So: {recited}"])
+    assert author_voice.sounds_less_like_the_base(found).passed is False
+    spans = recitation.TrainingSpans([f"So: {recited}"])
     copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
-    assert memorisation.claim(copied).passed is False
+    assert recitation.claim(copied).passed is False
     assert copied.reciting.of == len(asked.of_candidate) - len(asked.instructions)
     assert judges.topic is not None
     topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
@@ -213,8 +210,8 @@ def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judg
 
     found = author_voice.compare_voices(asked, said, scores_for(asked, without), without)
 
-    assert voice_claims.sounds_less_like_the_base(found).passed is None
-    assert "only 3 texts" in voice_claims.sounds_less_like_the_base(found).detail
+    assert author_voice.sounds_less_like_the_base(found).passed is None
+    assert "only 3 texts" in author_voice.sounds_less_like_the_base(found).detail
 
 
 def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(
@@ -233,8 +230,8 @@ def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not
 
     assert not isinstance(good, NotTaken)
     assert not isinstance(bad, NotTaken)
-    assert faithfulness.claim(good).passed is True, faithfulness.claim(good)
-    assert faithfulness.claim(bad).passed is False
+    assert sentence_faithfulness.claim(good).passed is True, sentence_faithfulness.claim(good)
+    assert sentence_faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
     few = sentence_faithfulness.says_what_the_posts_say(asked, right, own[:3], judge)
     assert few == NotTaken("fewer than 40 sentences of the author to calibrate on")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from twin_assets.evaluation.measures.instruction_following import claim, compare, lines
 from twin_assets.evaluation.served.checked_instructions import (
     CHECKS,
     CheckedInstruction,
     checked_instructions,
-    claim,
-    compare,
     follows,
-    lines,
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
 from twin_resources.errors import TwinError

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from twin_assets.evaluation.style import voice_claims, voice_scores
-from twin_assets.evaluation.style.voice_scores import (
+from twin_assets.evaluation.measures import author_voice, voice_scores
+from twin_assets.evaluation.measures.voice_scores import (
     Scores,
     Voice,
     measure_voice,
@@ -92,8 +92,8 @@ def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, Voice
     found = measured(judges, said_by(author, 8))
 
     less, like = (
-        voice_claims.sounds_less_like_the_base(found),
-        voice_claims.sounds_like_this_author(found),
+        author_voice.sounds_less_like_the_base(found),
+        author_voice.sounds_like_this_author(found),
     )
 
     assert less.passed is True
@@ -114,7 +114,7 @@ def test_a_model_that_talks_as_the_base_does_is_refused(
 ) -> None:
     found = measured(judges, said_by(assistant, 9))
 
-    claim = voice_claims.sounds_less_like_the_base(found)
+    claim = author_voice.sounds_less_like_the_base(found)
 
     assert claim.passed is False
     assert claim.threshold == 0.0
@@ -127,7 +127,7 @@ def test_another_authors_model_is_no_longer_the_base_and_not_this_author(
     """By people alone it scores like the neighbour it is; the base scores in between."""
     found = measured(judges, said_by(neighbour, 10))
 
-    assert voice_claims.sounds_like_this_author(found).passed is False
+    assert author_voice.sounds_like_this_author(found).passed is False
 
 
 def test_who_sounds_hardly_more_like_the_author_than_the_base_does_is_refused(
@@ -145,12 +145,12 @@ def test_who_sounds_hardly_more_like_the_author_than_the_base_does_is_refused(
     assert hardly.over_base.low > 0
     assert hardly.over_way is not None
     assert hardly.over_way.low < 0
-    refused = voice_claims.sounds_less_like_the_base(measured(judges, few))
+    refused = author_voice.sounds_less_like_the_base(measured(judges, few))
     assert refused.passed is False
     assert "past 20 % of the way from the base to the author" in refused.detail
     assert far.gap_closed is not None
     assert far.gap_closed.low > voice_scores.SHARE_OF_THE_WAY
-    assert voice_claims.sounds_less_like_the_base(measured(judges, many)).passed is True
+    assert author_voice.sounds_less_like_the_base(measured(judges, many)).passed is True
 
 
 def test_a_record_of_a_former_gate_has_no_way_and_its_verdict_stays(
@@ -163,7 +163,7 @@ def test_a_record_of_a_former_gate_has_no_way_and_its_verdict_stays(
         against_all=replace(found.against_all, over_way=None, last_over_way=None),
     )
 
-    claim = voice_claims.sounds_less_like_the_base(former)
+    claim = author_voice.sounds_less_like_the_base(former)
 
     assert claim.passed is True
     assert "of the way" not in claim.detail
@@ -176,8 +176,8 @@ def test_posts_in_the_prompt_that_do_better_refuse(
     ahead = measured(judges, most)
     behind = measured(judges, most, with_posts=said_by(author, 13))
 
-    assert voice_claims.sounds_less_like_the_base(ahead).passed is True
-    refused = voice_claims.sounds_less_like_the_base(behind)
+    assert author_voice.sounds_less_like_the_base(ahead).passed is True
+    refused = author_voice.sounds_less_like_the_base(behind)
     assert refused.passed is False
     assert "posts of the author in its prompt" in refused.detail
 
@@ -200,7 +200,7 @@ def test_posts_that_were_beaten_on_the_first_prompts_are_compared_on_these(
 def test_the_base_with_posts_has_to_be_asked(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     found = measured(judges, said_by(author, 8), with_posts=[])
 
-    claim = voice_claims.sounds_less_like_the_base(found)
+    claim = author_voice.sounds_less_like_the_base(found)
 
     assert claim.passed is None
     assert "posts in its prompt was not asked" in claim.detail
@@ -217,15 +217,15 @@ def test_too_few_questions_and_no_others_decide_nothing(
         against_people=None,
     )
 
-    assert voice_claims.sounds_less_like_the_base(found).passed is None
-    assert "30 are needed" in voice_claims.sounds_less_like_the_base(found).detail
+    assert author_voice.sounds_less_like_the_base(found).passed is None
+    assert "30 are needed" in author_voice.sounds_less_like_the_base(found).detail
     alone = measured((judge, judge), said_by(author, 8))
     nobody = Voice(alone.prompts, alone.documents, alone.against_all, None)
-    assert voice_claims.sounds_like_this_author(nobody).passed is None
-    assert "nobody else's text" in voice_claims.sounds_like_this_author(nobody).detail
+    assert author_voice.sounds_like_this_author(nobody).passed is None
+    assert "nobody else's text" in author_voice.sounds_like_this_author(nobody).detail
     why = not_measured(40, "no calibration")
-    assert voice_claims.sounds_less_like_the_base(why).detail == "not decided: no calibration"
-    assert voice_claims.lines(why) == ["Voice: not measured, no calibration."]
+    assert author_voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
+    assert author_voice.lines(why) == ["Voice: not measured, no calibration."]
 
 
 def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
@@ -234,13 +234,13 @@ def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJud
 
     assert found.against_people is not None
     assert found.against_people.gap_closed is None
-    assert "score alike" in voice_claims.sounds_like_this_author(found).detail
+    assert "score alike" in author_voice.sounds_like_this_author(found).detail
 
 
 def test_the_report_tells_every_figure_with_its_interval(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    [_, _, of_all, of_people, *rest] = voice_claims.lines(measured(judges, said_by(author, 8)))
+    [_, _, of_all, of_people, *rest] = author_voice.lines(measured(judges, said_by(author, 8)))
 
     assert of_all.startswith("| base model, neighbour (AUC 1.000) |")
     assert of_people.startswith("| neighbour (AUC 1.000) |")
@@ -278,16 +278,16 @@ def test_a_score_is_told_between_other_people_and_the_authors_unseen_posts(
     assert (compared.floor.high < 0.2, compared.own.low > 0.8) == (True, True)
     between = f"(other people {compared.floor.value:.2f}, the author's unseen posts"
     for claimed in (
-        voice_claims.sounds_less_like_the_base(found),
-        voice_claims.sounds_like_this_author(found),
+        author_voice.sounds_less_like_the_base(found),
+        author_voice.sounds_like_this_author(found),
     ):
         assert between in claimed.detail
-    assert "Floor, other people's texts" in voice_claims.lines(found)[-1]
+    assert "Floor, other people's texts" in author_voice.lines(found)[-1]
     without = measure_voice(
         DOCUMENTS, against_all=(judges[1], replace(scores, others=None)), against_people=None
     )
-    assert "other people" not in voice_claims.sounds_less_like_the_base(without).detail
-    assert "Floor" not in voice_claims.lines(without)[-1]
+    assert "other people" not in author_voice.sounds_less_like_the_base(without).detail
+    assert "Floor" not in author_voice.lines(without)[-1]
 
 
 def test_other_peoples_texts_are_dealt_in_turn_and_cut_like_the_answers() -> None:

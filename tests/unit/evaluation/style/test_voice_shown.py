@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.style.voice_figures import (
+from twin_assets.evaluation.measures.measure import DocumentText
+from twin_assets.evaluation.measures.visible_voice import (
     OTHER,
-    DocumentText,
     lines,
     measure_voice_shown,
 )

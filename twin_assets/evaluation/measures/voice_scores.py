@@ -1,7 +1,7 @@
 """Whether a model's answers sound like the author: the voice score of candidate, base and author.
 
 Belongs here: comparing voice scores on the same held-out prompts, and when that is decided.
-Does not belong here: the claims and the report (`voice_claims.py`), the classifier
+Does not belong here: the claims and the report (`author_voice.py`), the classifier
 (`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
 it (`posts_in_prompt.py`).
 
@@ -21,7 +21,7 @@ A score is read between its floor, other people's texts that the judge has not s
 ceiling, the author's own.
 
 How the gate uses it: `scores_of(judge, texts)` for each column that is not known yet (the base's
-may come from a former gate) → `measure_voice` → `voice_claims.py`.
+may come from a former gate) → `measure_voice` → `author_voice.py`.
 """
 # pyright: strict
 

@@ -1,1 +1,0 @@
-"""Whose style it is: voice scores, cosine Delta, habits of punctuation and length."""
