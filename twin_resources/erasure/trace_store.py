@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -31,7 +31,8 @@ from twin_resources.observability.langfuse.client import LangfuseClient, TraceSt
 from twin_resources.observability.langfuse.datasets import dataset_items
 
 _AT_ONCE = 500
-NOT_FOUND = 404
+NOT_FOUND, NOT_ALLOWED = 404, 405
+TRACES_A_CALL = 500  # 17 KB of ids
 EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's outermost spans
 
 
@@ -135,10 +136,12 @@ class LangfuseTraces:
     def erase(self, gone: ErasureTarget) -> int:
         """Ask for the deletion of every trace, score and item; see `DataStore.erase`."""
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
-        for trace_id in sorted(traces):
-            with _none_there():
-                self.client.delete_trace(trace_id)
-        scores = [str(one["id"]) for one in self.client.scores() if gone.is_among(one)]
+        self._delete_traces(sorted(traces))
+        scores = [
+            str(one["id"])
+            for one in self.client.scores()
+            if gone.is_among(one) and _trace_of(one) not in traces  # those went with their traces
+        ]
         for score_id in scores:
             with _none_there():
                 self.client.delete_score(score_id)
@@ -148,11 +151,30 @@ class LangfuseTraces:
                 self.client.delete_dataset_item(item_id)
         return len(traces) + len(scores) + len(items)
 
+    def _delete_traces(self, trace_ids: Sequence[str]) -> None:
+        """Many a call; one by one where the server has no such route."""
+        for start in range(0, len(trace_ids), TRACES_A_CALL):
+            some = trace_ids[start : start + TRACES_A_CALL]
+            try:
+                self.client.delete_traces(some)
+            except TraceStoreError as error:
+                if error.status not in (NOT_FOUND, NOT_ALLOWED):
+                    raise
+                for trace_id in some:
+                    with _none_there():
+                        self.client.delete_trace(trace_id)
+
     def holds(self, gone: ErasureTarget) -> list[str]:
         """Traces, scores and items that it still answers; see `DataStore.holds`."""
         places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
         places += [f"dataset item {item_id}" for item_id in self.items(gone)]
         return places + [f"score {one['id']}" for one in self.client.scores() if gone.is_among(one)]
+
+
+def _trace_of(score: Mapping[str, Any]) -> str:
+    subject: Mapping[str, Any] = score.get("subject") or {}
+    of_trace = subject.get("id") if subject.get("kind") == "trace" else ""
+    return str(subject.get("traceId") or of_trace or "")
 
 
 @contextmanager

@@ -200,7 +200,6 @@ def advance(
     threshold: float,
     batches: Batches | None = None,
     fleet: int = 1,
-    bet: bool = True,
 ) -> tuple[Watch, Alarm | None]:
     """The state after new values, up to the first day among them with an alarm.
 
@@ -214,19 +213,13 @@ def advance(
         first: the first values of this stream and version, at least `batch_due` of them.
         threshold: C, `detector.threshold(armed_streams=N)`.
         fleet: N; a baseline that is certified now takes delta/N.
-        bet: False while disarmed: values are counted, nothing is bet, the detector is restarted.
 
     Raises:
         ImpossibleValue: another author's value, or `first` does not reach as far as a batch needs.
     """
     batches = batches or Batches()
-    if not bet and watch.detector.bets:
-        restarted = Detector(
-            last_sequence=watch.detector.last_sequence, alarms=watch.detector.alarms
-        )
-        watch = replace(watch, detector=restarted)
     for day in days_of(_new(watch, values)):
-        watch, alarm = _after_day(watch, day, threshold=threshold, bet=bet)
+        watch, alarm = _after_day(watch, day, threshold=threshold)
         if watch.certifies:
             watch = _certified(watch, first, day, batches, fleet)
         if alarm is not None:
@@ -255,11 +248,11 @@ def _new(watch: Watch, values: Sequence[SettledValue]) -> list[SettledValue]:
 
 
 def _after_day(
-    watch: Watch, day: Sequence[SettledValue], *, threshold: float, bet: bool
+    watch: Watch, day: Sequence[SettledValue], *, threshold: float
 ) -> tuple[Watch, Alarm | None]:
     """The bets of one day; after an alarm the detector begins again with the next day."""
     held, detector = watch.baseline, watch.detector
-    bounds: Mapping[str, float] = held.bounds if held is not None and bet else {}
+    bounds: Mapping[str, float] = held.bounds if held is not None else {}
     most = held.blocks if held is not None else None
     end = day[-1].sequence
     alarm: Alarm | None = None

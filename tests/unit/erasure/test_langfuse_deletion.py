@@ -46,6 +46,8 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
         path = request.url.path
         if request.method == "DELETE":
             deleted.append(path)
+            if path == "/api/public/traces":  # a server without the route for many
+                return httpx.Response(405, json={"message": "Method not allowed"})
             if path.startswith("/api/public/traces/"):
                 return httpx.Response(traces, json={"message": "said of a trace"})
             assert path == recorded["request"]["url"]
@@ -63,7 +65,8 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     deleted: list[str] = []
     place = place_over(home, server(recorded, deleted, traces=status))
     assert place.erase(GONE) == 2
-    assert deleted == ["/api/public/traces/t1", recorded["request"]["url"]]
+    one_by_one = ["/api/public/traces", "/api/public/traces/t1"]
+    assert deleted == [*one_by_one, recorded["request"]["url"]]
     # 202, queued: the score is still answered
     assert recorded["status"] == 202
     left = place.holds(GONE)
@@ -82,3 +85,23 @@ def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[
     place = place_over(home, server(recorded, [], traces=403))
     with pytest.raises(TraceStoreError, match="403"):
         place.erase(GONE)
+
+
+def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings) -> None:
+    """A cloud allows 50 to 1,000 deletions a day: one by one a reader was never forgotten."""
+    calls: list[list[str]] = []
+    traces = frozenset(f"t{number:04}" for number in range(1_200))
+    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=traces, traces=traces)
+    scores = [{"id": f"s{one}", "subject": {"kind": "trace", "id": one}} for one in sorted(traces)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            assert request.url.path == "/api/public/traces"
+            calls.append(json.loads(request.content)["traceIds"])
+            return httpx.Response(200, json={"message": "queued"})
+        found = scores if "scores" in request.url.path else []
+        return httpx.Response(200, json={"data": found, "meta": {}})
+
+    assert place_over(home, answer).erase(gone) == 1_200
+    assert [len(one) for one in calls] == [500, 500, 200]
+    assert sorted(name for one in calls for name in one) == sorted(traces)

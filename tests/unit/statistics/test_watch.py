@@ -112,16 +112,6 @@ def test_it_stops_at_an_alarm_and_goes_on_after_it() -> None:
     assert alarms[0] == alarm
 
 
-def test_disarmed_it_counts_and_bets_nothing() -> None:
-    ledger = stream_of([*thumbs(60, 0.9, seed=6), 0.0, 0.0, 0.0, 0.0])
-    betting, _ = followed(watch_of(), ledger[:62])
-    assert betting.detector.bets == 2
-    silent, alarm = advance(betting, ledger, first=ledger, threshold=C, batches=SMALL, bet=False)
-    assert alarm is None
-    assert (silent.seen, silent.detector.bets, silent.detector.e_value) == (64, 0, 0.0)
-    assert silent.detector.last_sequence == 64
-
-
 def test_the_first_values_are_read_when_a_batch_is_due() -> None:
     ledger = stream_of(thumbs(130, 0.9, seed=7))
     watch, needed = watch_of(), []
