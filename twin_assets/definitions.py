@@ -45,7 +45,7 @@ from twin_assets.serving import (
     shadow_pairs,
 )
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
-from twin_assets.steps_apart import read_step_execution
+from twin_assets.step_executor import read_step_execution
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_resources import dagster_resources as shells
@@ -54,10 +54,10 @@ from twin_sensors import (
     canary_verdict,
     compaction,
     erasure_runs,
-    growth,
     import_schedules,
     jobs,
     learning,
+    new_data_trigger,
     new_posts,
     notifying,
     quality_dropped,
@@ -162,8 +162,8 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         sensors=[
             quality_dropped.quality_dropped,
-            growth.retraining_requested,
-            growth.new_material,
+            new_data_trigger.retraining_requested,
+            new_data_trigger.new_material,
             new_posts.new_posts,
             canary_verdict.build(GATE_VERSION),
             notifying.notices_waiting,

@@ -4,7 +4,7 @@ A person who materializes a job's own asset in Dagster's page starts a run of Da
 not of ours: it makes the same thing for the same partition, and counts as the job's.
 
 Belongs here: queries on the instance. Does not belong here: what runs amount to
-(`twin_resources/one_run.py`, `twin_resources/quality/retraining/`).
+(`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
 """
 
 from collections.abc import Mapping, Sequence

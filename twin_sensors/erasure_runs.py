@@ -15,7 +15,7 @@ import dagster as dg
 
 from twin_resources.dagster_runs import Run
 from twin_resources.erasure import journal
-from twin_resources.one_run import RunLaunch, next_step
+from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords

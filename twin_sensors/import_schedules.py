@@ -13,7 +13,7 @@ import dagster as dg
 
 from twin_resources.authors import Author, readable_authors
 from twin_resources.errors import TwinError
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import run_key

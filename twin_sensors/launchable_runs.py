@@ -2,7 +2,7 @@
 
 Belongs here: the one look at launches before they become Dagster's requests, for every sensor and
 schedule. Does not belong here: which runs are wanted (the sensors), what a look at their runs
-amounts to (`twin_resources/one_run.py`).
+amounts to (`twin_resources/idempotent_launch.py`).
 
 Dagster refuses a tick as a whole when one of its requests names a partition that it does not know
 (`DagsterUnknownPartitionError`), and the next tick names it again.
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 
 import dagster as dg
 
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.storage.state.isolating import isolate_failure
 
 PARTITIONS = "authors"

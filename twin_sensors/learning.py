@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from twin_resources.authors import Author, readable_authors
 from twin_resources.authors.consent import what_keeps_here
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry

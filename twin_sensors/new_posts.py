@@ -2,7 +2,8 @@
 
 Belongs here: the shell between Dagster and `sources.arrivals`, one look a tick.
 Does not belong here: listing, deciding (`twin_resources/storage/sources`), reading posts
-(`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining: `growth.py`.
+(`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining:
+`new_data_trigger.py`.
 
 A listing that fails decides nothing and keeps what was known: a failed read is not an empty one.
 """
@@ -18,8 +19,8 @@ import dagster as dg
 
 from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.errors import TwinError
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import find_prepared
-from twin_resources.one_run import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
 from twin_resources.storage.sources.listing import Listing, is_feed, list_source, mark_of

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from twin_resources.authors import Author, readable_authors
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.isolating import isolate_failure

@@ -7,7 +7,7 @@ Belongs here: the job and what it records. Does not belong here: which versions 
 import dagster as dg
 
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.quality.release import telling
+from twin_resources.quality.release import release_summary
 from twin_resources.registry.registry import Registry
 
 ACTOR = "job:roll_back"
@@ -35,12 +35,12 @@ def bring_back(
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
     last = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
-    moved = telling.untold(registry.moves(author), last)
-    metadata = telling.release_metadata(registry.stable(author), moved, last=last)
+    moved = release_summary.untold(registry.moves(author), last)
+    metadata = release_summary.release_metadata(registry.stable(author), moved, last=last)
     context.log_event(
         dg.AssetMaterialization(
             "released_model",
-            description=telling.line_of(move),
+            description=release_summary.line_of(move),
             metadata=metadata,
             partition=author,
         )

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.ledger.interactions_frame import authors_answering
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.registry.registry import Registry

@@ -18,7 +18,7 @@ import pytest
 from tests.gpu.random_base import make_embedder, rows
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
-from twin_assets.training.chunked_head import chunk_head
+from twin_assets.training.chunked_cross_entropy import chunk_head
 from twin_assets.training.losses import Supervised, answer_losses, packed_answer_losses
 from twin_assets.training.training_state import generator_states, set_generator_states
 from twin_assets.training.varlen_attention import BY_BOUNDARIES, VARLEN, register

@@ -184,7 +184,7 @@ class TrainingResult:
             log-likelihood of an answer token (with a `prompt_weight` the weighted mean). dpo: the
             mean loss of a pair, with `margin`, `accuracy` and `reward_chosen`
             (`losses.Preference`).
-        effective: what really ran, read from model, optimizer and ranks (`effective.py`).
+        effective: what really ran, read from model, optimizer and ranks (`resolved_config.py`).
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
         gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
         mfu: share of the cards' FLOP/s over the steps (`gpu_figures.py`); None: not known.

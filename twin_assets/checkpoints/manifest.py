@@ -58,7 +58,8 @@ class Manifest:
         preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
             reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty: none)
             and parent (the supervised checkpoint).
-        effective: hyper-parameters as they really ran (`effective.py`); empty in older manifests.
+        effective: hyper-parameters as they really ran (`resolved_config.py`); empty in older
+            manifests.
     """
 
     author: str

@@ -129,8 +129,8 @@ class Recipe(_Strict):
         row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
             most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
             row; a longer sample has a row of its own. None: `micro_batch_size`.
-        loss_chunk: tokens whose logits are there at once (`chunked_head.py`); 0: those of the whole
-            micro-batch.
+        loss_chunk: tokens whose logits are there at once (`chunked_cross_entropy.py`); 0: those of
+            the whole micro-batch.
     """
 
     name: str

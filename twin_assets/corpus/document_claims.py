@@ -24,7 +24,7 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus import lost_marks, source_quotations
+from twin_assets.corpus import formatting_loss, source_quotations
 from twin_assets.corpus.code_blocks import prose_lines, without_code
 from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.corpus.near_duplicates import SIMILAR, shingles_of
@@ -130,8 +130,8 @@ def text_hash_of(title: str, text: str) -> str:
 def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
     is_accepted, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
     prose = without_code(text)
-    source = lost_marks.source_prose(post) if is_accepted and post else ""
-    before, now = lost_marks.Prose.of(source), lost_marks.Prose.of(prose)
+    source = formatting_loss.source_prose(post) if is_accepted and post else ""
+    before, now = formatting_loss.Prose.of(source), formatting_loss.Prose.of(prose)
     quoted = source_quotations.quotations_of(post) if is_accepted and post else ()
     return {
         "document_id": document["document_id"],
@@ -150,7 +150,7 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
         "words": now.words,
         "marks": now.marks,
         "paragraphs": now.paragraphs,
-        **vars(lost_marks.lost(source, prose)),
+        **vars(formatting_loss.lost(source, prose)),
         "quotations": len(quoted),
         "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
         "edges": _edges(text),

@@ -20,10 +20,10 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
 from twin_assets.corpus.contracts import RULES
-from twin_assets.corpus.cures import cure_of
 from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.remediation import cure_of
 from twin_assets.corpus.title_questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError

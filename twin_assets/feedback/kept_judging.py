@@ -2,7 +2,7 @@
 
 Belongs here: drawing answers to keep from those that were judged, scoring them, what is said of it.
 Does not belong here: which are kept and what follows from their scores
-(`quality/retraining/kept_answers.py`), today's own answers (`judging_traces.py`).
+(`quality/retraining/judge_reference_set.py`), today's own answers (`judging_traces.py`).
 
 It comes after today's answers were judged and stored, and costs what they leave of the judges'
 share of the account: a paid judge with less than all of it scores fewer.
@@ -22,8 +22,8 @@ from twin_resources.quality.judges.judge import Judge, digest, identity
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.retraining import kept_answers
-from twin_resources.quality.retraining.kept_answers import YOUNG_DAYS
+from twin_resources.quality.retraining import judge_reference_set
+from twin_resources.quality.retraining.judge_reference_set import YOUNG_DAYS
 from twin_resources.registry.registry import Registry
 
 
@@ -80,7 +80,7 @@ def judge_anew(
     if judges:
         open_tables(registry.state)  # what a judge that moved has said becomes history there
     with registry.state.transaction() as connection:
-        kept_answers.leave_others(connection, author, [identity(one) for one in judges])
+        judge_reference_set.leave_others(connection, author, [identity(one) for one in judges])
     lines = [_anew(registry, author, panel, judge, recorded, most) for judge in judges]
     return [line for line in lines if line]
 
@@ -96,9 +96,9 @@ def _anew(
     name, stable = identity(judge), registry.stable(author)
     with registry.state.transaction() as connection:
         today = int(registry.state.now(connection) * 1_000) // DAY_MS
-        if stable is None or kept_answers.judged_on(connection, author, name, today):
+        if stable is None or judge_reference_set.judged_on(connection, author, name, today):
             return ""
-        kept = kept_answers.renew(
+        kept = judge_reference_set.renew(
             connection,
             author,
             name,
@@ -122,7 +122,7 @@ def _anew(
     except OverLimit as error:  # another process took the money meanwhile
         return f"{name}: none of {len(kept)} kept answers judged anew: {error.found}"
     with registry.state.transaction() as connection:
-        move = kept_answers.store(
+        move = judge_reference_set.store(
             connection,
             author,
             name,

@@ -82,18 +82,18 @@ def _metadata(
     instance: dg.DagsterInstance, author: Author, models: Registry, done: "ReleaseRound"
 ) -> dict[str, Any]:
     """What moved since the newest materialization, or why nothing did."""
-    from twin_resources.quality.release import telling
+    from twin_resources.quality.release import release_summary
 
     versions = models.versions(author.slug)
     newest = versions[-1] if versions else None
     verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
     last = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
-    moved = telling.untold(models.moves(author.slug), last)
-    entries = telling.release_metadata(models.stable(author.slug), moved, last=last)
-    trial = telling.trial_metadata(done.trial, spread=done.spread)
+    moved = release_summary.untold(models.moves(author.slug), last)
+    entries = release_summary.release_metadata(models.stable(author.slug), moved, last=last)
+    trial = release_summary.trial_metadata(done.trial, spread=done.spread)
     return {
         **entries,
-        **telling.mode_metadata(done.choice),
+        **release_summary.mode_metadata(done.choice),
         **trial,
         "moved": dg.MetadataValue.md(entries["moved"]),
         "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 MODULE = "twin_assets.training.train"
-AHEAD = "twin_assets.training.rank_imports"
+AHEAD = "twin_assets.training.worker_preload"
 NOT_GENERAL, TRAINED_ON = "split != 'general'", "split IN ('train', 'general')"  # in SQL
 ROWS = ("sample_id", "document_id", "messages")  # what a job is handed of each sample
 

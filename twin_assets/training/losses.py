@@ -1,8 +1,8 @@
 """What one training step minimises: the answers' tokens, or a preference against a reference.
 
 Belongs here: log-probabilities of answers, the two losses and what is reported beside them.
-Does not belong here: the output layer (`chunked_head.py`), optimizer, ranks and steps (`train.py`),
-tokens (`samples.py`).
+Does not belong here: the output layer (`chunked_cross_entropy.py`), optimizer, ranks and steps
+(`train.py`), tokens (`samples.py`).
 Method: direct preference optimization, Rafailov et al. 2023, https://arxiv.org/abs/2305.18290,
 equation 7, without label smoothing; with a likelihood term on the chosen answer, Pang et al. 2024,
 https://arxiv.org/abs/2404.19733, equation 1.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_assets.checkpoints.batches import Plannable, padded
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
-from twin_assets.training.chunked_head import NO_LOSS, token_losses
+from twin_assets.training.chunked_cross_entropy import NO_LOSS, token_losses
 from twin_assets.training.varlen_attention import BY_BOUNDARIES, boundaries, on_device
 
 if TYPE_CHECKING:

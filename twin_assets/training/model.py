@@ -3,7 +3,7 @@
 Belongs here: loading, the switches that cost no exactness (attention, fused kernels, gradient
 checkpointing), and a fully trained model as files. Does not belong here: PEFT (`adapter.py`), the
 loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`), the base's weights
-in shares under ZeRO-3 (`reading_in_shares.py`); where a model cannot be read so, every rank reads
+in shares under ZeRO-3 (`sharded_loading.py`); where a model cannot be read so, every rank reads
 all of it and DeepSpeed shares it out afterwards.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.training.adapter import with_adapter
-from twin_assets.training.chunked_head import chunk_head
-from twin_assets.training.reading_in_shares import read_in_shares
+from twin_assets.training.chunked_cross_entropy import chunk_head
+from twin_assets.training.sharded_loading import read_in_shares
 from twin_assets.training.varlen_attention import VARLEN, register
 from twin_resources.errors import TwinError
 

@@ -36,8 +36,8 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
-    *("training/varlen_attention.py", "training/chunked_head.py"),
-    *("training/reading_in_shares.py", "checkpoints/conversations.py"),
+    *("training/varlen_attention.py", "training/chunked_cross_entropy.py"),
+    *("training/sharded_loading.py", "checkpoints/conversations.py"),
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 

@@ -55,7 +55,6 @@ from twin_assets.checkpoints.samples import (
 )
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
-from twin_assets.training.effective import effective, expected, fused_of, require_as_expected
 from twin_assets.training.gpu_figures import GpuFigures
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.model import model_for, write_model
@@ -74,7 +73,8 @@ from twin_assets.training.ranks import (
     stop_without_owner,
     write_failure,
 )
-from twin_assets.training.reading_in_shares import narrow_added, zero3_of
+from twin_assets.training.resolved_config import effective, expected, fused_of, require_as_expected
+from twin_assets.training.sharded_loading import narrow_added, zero3_of
 from twin_assets.training.training_state import (
     PARTIAL,
     last_complete,

@@ -1,8 +1,8 @@
 """LiteLLM's answers and streams, ended at a sentence and before a loop.
 
-Belongs here: carrying what `prose_end.py` shows into the objects that LiteLLM sends on, and the
-finish reason. Does not belong here: where a text ends (`prose_end.py`), which answers it is done to
-(`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
+Belongs here: carrying what `stop_criteria.py` shows into the objects that LiteLLM sends on, and the
+finish reason. Does not belong here: where a text ends (`stop_criteria.py`), which answers it is
+done to (`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from twin_resources.gateway.prose_end import MARK, ProseEnd, whole_answer
 from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.stop_criteria import MARK, ProseEnd, whole_answer
 
 
 def end_prose(answering: RequestRecord, response: Any) -> None:

@@ -142,7 +142,7 @@ def scores_of(given: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedSc
 
 
 @dataclass(frozen=True)
-class FeedbackDesk:
+class FeedbackService:
     """Takes feedback for one gateway."""
 
     outbox: Outbox

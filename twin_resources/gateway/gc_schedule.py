@@ -2,7 +2,7 @@
 
 Belongs here: switching Python's own moments off, for good or while LiteLLM is imported, and the
 rounds in their place.
-Does not belong here: the timer (`following.py`).
+Does not belong here: the timer (`config_watcher.py`).
 
 Python up to 3.11 collects while it allocates. A finalizer that sets a context variable then frees
 the tree of variables that `ContextVar.set` is just copying, and the process dies of a segmentation
@@ -38,7 +38,7 @@ def uncollected() -> Generator[None]:
 
 
 @dataclass
-class GarbageRounds:
+class GcScheduler:
     """Collects young objects each round and all of them now and then."""
 
     rounds: int = 0

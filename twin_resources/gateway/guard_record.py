@@ -1,6 +1,7 @@
 """What the guards found for one answer, as its trace and its scores tell it.
 
-Belongs here: counting findings. Does not belong here: finding (`guards/`), acting (`guarding.py`).
+Belongs here: counting findings. Does not belong here: finding (`guards/`), acting
+(`guardrails.py`).
 """
 
 from __future__ import annotations

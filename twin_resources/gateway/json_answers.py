@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.answer_bytes import Headers, Send
+from twin_resources.gateway.response_middleware import Headers, Send
 
 
 async def send_json(

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.idle_keys import IDLE_KEYS
+from twin_resources.gateway.ignored_parameters import IDLE_KEYS
 from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import ALLOWED_KEYS, MAX_KIND_CHARACTERS, refuse_unknown
 

@@ -31,9 +31,9 @@ from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.early_opening import READER_LEFT, current
 from twin_resources.gateway.failed_calls import failed_call
-from twin_resources.gateway.guarding import guard_answer, guarded_stream
-from twin_resources.gateway.inner_fields import without_inner_fields
-from twin_resources.gateway.read_ahead import ReadAhead
+from twin_resources.gateway.field_stripping import without_inner_fields
+from twin_resources.gateway.guardrails import guard_answer, guarded_stream
+from twin_resources.gateway.prefetch import ReadAhead
 from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,

@@ -18,9 +18,9 @@ from twin_resources.access.paid_budget import PaidBudget, price_of
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.authentication import authenticator
 from twin_resources.gateway.canary_watch import ACTOR, CanaryWatch
+from twin_resources.gateway.config_watcher import Following
 from twin_resources.gateway.cost import TokenPrices
-from twin_resources.gateway.feedback import FeedbackDesk
-from twin_resources.gateway.following import Following
+from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.found_passages import passages_of
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
@@ -28,9 +28,9 @@ from twin_resources.gateway.plugin import TwinPlugin
 from twin_resources.gateway.question_routing import QuestionRouter
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
+from twin_resources.gateway.stream_aggregation import ask_by_stream
 from twin_resources.gateway.trace_logger import TraceLogger
 from twin_resources.gateway.trace_outbox import OutboxExporter
-from twin_resources.gateway.whole_answers import ask_by_stream
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
     Outbox,
@@ -86,7 +86,7 @@ def _paid_prices() -> tuple[float, float] | None:
 settings = load_settings()
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
-feedback = FeedbackDesk(outbox)
+feedback = FeedbackService(outbox)
 keyring = keyring_of(settings)
 live = LiveConfig(settings)
 ask_by_stream(_is_ours)

@@ -2,8 +2,8 @@
 
 Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
-Does not belong here: what is taken although nothing comes of it (`idle_keys.py`), whether the
-author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
+Does not belong here: what is taken although nothing comes of it (`ignored_parameters.py`), whether
+the author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
 
 The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
 client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another
@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.idle_keys import IDLE_KEYS, read_idle
+from twin_resources.gateway.ignored_parameters import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.response_format import read_response_format
 from twin_resources.registry.route_names import DRAFT

@@ -5,7 +5,7 @@ of client headers, and the answers that need no LiteLLM (models, readiness, feed
 at `/`).
 Does not belong here: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `origins.py`, `routing/`, `feedback.py`), what an answer is changed into on its way out
-(`answer_bytes.py`), and everything after LiteLLM.
+(`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes some hundred routes, and any valid key may call most of them past the plugin. So
 the list is of what exists, not of what is forbidden: everything else answers 404 before
@@ -26,9 +26,8 @@ from typing import Any, Protocol
 from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.answer_bytes import Message, Send, carried_back, dressed
 from twin_resources.gateway.cost import TokenPrices
-from twin_resources.gateway.feedback import FeedbackDesk
+from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.forced_tools import from_forced_tool
 from twin_resources.gateway.json_answers import broken_off, refuse, send_json
 from twin_resources.gateway.live_config import LiveConfig
@@ -48,6 +47,7 @@ from twin_resources.gateway.request_body import (
     read_question,
     too_large,
 )
+from twin_resources.gateway.response_middleware import Message, Send, carried_back, dressed
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import answers_of, models_for, named
 from twin_resources.gateway.routing.rules import choose
@@ -125,7 +125,7 @@ class RouteAllowlist:
     keyring: Keyring
     live: LiveConfig
     background: Background
-    feedback: FeedbackDesk
+    feedback: FeedbackService
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))

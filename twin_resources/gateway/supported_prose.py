@@ -17,8 +17,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.gateway.guarding import chunk_before
-from twin_resources.gateway.prose_end import last_sentence_end
+from twin_resources.gateway.guardrails import chunk_before
+from twin_resources.gateway.stop_criteria import last_sentence_end
 from twin_resources.quality.judges.support import sentence_spans, telling_words
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ Belongs here: the arguments and the exit code, and what a base model has to show
 its served answers are the reference's, alone and with an adapter. Whether it chats is said, and
 refuses none.
 Does not belong here: fetching and converting (`storage/weights/weights.py`), how answers are
-compared (`serving/served_proof.py`), what a chat model's answers are (`serving/chat_ability.py`).
+compared (`serving/serving_parity.py`), what a chat model's answers are (`serving/chat_ability.py`).
 
 An adapter is tried with random weights on every linear layer, because two things can be in its way:
 a weight that GGUF stores otherwise, and an architecture whose graph in llama.cpp leaves adapters
@@ -25,7 +25,7 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.chat_ability import ChatAbility, ask_whether_it_chats
 from twin_resources.models.serving.model_server import ServerProcess
-from twin_resources.models.serving.served_proof import prove
+from twin_resources.models.serving.serving_parity import prove
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
 from twin_resources.storage.weights.weights import (

@@ -18,9 +18,9 @@ from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
-    kept_answers,
+    daily_aggregates,
+    judge_reference_set,
     score_watch,
-    settled_values,
 )
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
@@ -58,7 +58,7 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
                     for one in watches.get(slug, [])
                 ]
                 lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
-                lines += kept_answers.lines_of(connection, slug, now=now)
+                lines += judge_reference_set.lines_of(connection, slug, now=now)
                 if line := waiting_line(connection, slug, now=now):
                     lines.append(line)
                 if lines:
@@ -78,7 +78,7 @@ def evidence_line(
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
-    rate = settled_values.per_day(connection, watch.author, stream=watch.stream, today=today)
+    rate = daily_aggregates.per_day(connection, watch.author, stream=watch.stream, today=today)
     parts = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if watch.baseline is None or not watch.armed:
         needed = rules.batches.after(watch.seen)

@@ -1,7 +1,8 @@
 """`twin retrain`: a person asks for a retraining, with a reason that is kept.
 
 Belongs here: what stands in its way, the request, waiting for its run. Does not belong here: the
-sensor that starts it (`retraining/other_causes.py`), following it (`training.py`), whether it pays.
+sensor that starts it (`retraining/manual_triggers.py`), following it (`training.py`), whether it
+pays.
 """
 # pyright: strict
 
@@ -27,7 +28,7 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
-from twin_resources.quality.retraining.other_causes import ask_for_retraining
+from twin_resources.quality.retraining.manual_triggers import ask_for_retraining
 from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
 from twin_resources.settings import Settings

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tests.bench.retraining.families import JUDGED
 from tests.bench.retraining.rows import Form, Row, row
-from twin_resources.quality.retraining.kept_answers import QUARTER_DAYS, QUARTERS
-from twin_resources.statistics.judge_moves import FIRST_SCORES, KeptDay, judge_move, kept_day
+from twin_resources.quality.retraining.judge_reference_set import QUARTER_DAYS, QUARTERS
+from twin_resources.statistics.judge_drift import FIRST_SCORES, KeptDay, judge_move, kept_day
 
 LENGTH, CHANGES_AT = 5_000, 1_000
 GOOD_SHARE = 0.85

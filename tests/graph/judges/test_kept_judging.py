@@ -29,10 +29,10 @@ from twin_resources.quality.judges.language_model import LanguageModelJudge
 from twin_resources.quality.judges.panel import Panel, PanelJudge
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.ledger.interactions_frame import columns
-from twin_resources.quality.retraining.kept_answers import YOUNG_DAYS
+from twin_resources.quality.retraining.judge_reference_set import YOUNG_DAYS
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.statistics.judge_moves import FEWEST_DAYS, FIRST_SCORES
+from twin_resources.statistics.judge_drift import FEWEST_DAYS, FIRST_SCORES
 from twin_resources.statistics.judges import JudgeCertificate
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import kept_answers, kept_scores, lowered_floors

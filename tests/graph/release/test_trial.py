@@ -21,13 +21,13 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.release import release_mode, trial
 from twin_resources.quality.release.release_mode import Choice
 from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
+from twin_resources.quality.release.release_summary import trial_metadata
 from twin_resources.quality.release.release_tick import ReleaseTick, watch
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
     chosen_mode,
     with_answer_model,
 )
-from twin_resources.quality.release.telling import trial_metadata
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.judges import certify

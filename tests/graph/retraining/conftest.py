@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from twin_resources.authors import Author, write_author
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick

@@ -9,7 +9,7 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
-from twin_sensors import growth, jobs, notifying, quality_dropped
+from twin_sensors import jobs, new_data_trigger, notifying, quality_dropped
 
 authors = dg.DynamicPartitionsDefinition(name="authors")
 
@@ -30,8 +30,8 @@ defs = dg.Definitions(
     executor=dg.in_process_executor,
     sensors=[
         quality_dropped.quality_dropped,
-        growth.retraining_requested,
-        growth.new_material,
+        new_data_trigger.retraining_requested,
+        new_data_trigger.new_material,
         notifying.notices_waiting,
     ],
     resources={

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from twin_cli.commands.loop_waits import waiting_line
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
-from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
+from twin_resources.quality.retraining.manual_triggers import ask_for_retraining, tick_requests
 from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
 

@@ -13,7 +13,7 @@ from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import alarm_records, diagnosing, retrainings
-from twin_resources.quality.retraining.other_causes import (
+from twin_resources.quality.retraining.manual_triggers import (
     ask_for_retraining,
     tick_growth,
     tick_requests,

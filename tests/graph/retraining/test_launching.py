@@ -19,7 +19,7 @@ from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
-from twin_resources.quality.retraining.other_causes import ask_for_retraining, tick_requests
+from twin_resources.quality.retraining.manual_triggers import ask_for_retraining, tick_requests
 from twin_resources.quality.retraining.quality import RetrainingLoop, tick
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint

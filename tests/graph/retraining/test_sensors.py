@@ -22,10 +22,10 @@ from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.quality.retraining.other_causes import ask_for_retraining
+from twin_resources.quality.retraining.manual_triggers import ask_for_retraining
 from twin_resources.settings import load_secrets
 from twin_resources.storage.state.state_tables import retrainings
-from twin_sensors.growth import new_material, retraining_requested, status_by_settings
+from twin_sensors.new_data_trigger import new_material, retraining_requested, status_by_settings
 from twin_sensors.notifying import notices_waiting
 from twin_sensors.quality_dropped import quality_dropped
 

@@ -39,7 +39,7 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.trace_store.local_store import Keys, build_app
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.retraining import other_causes
+from twin_resources.quality.retraining import manual_triggers
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Verdict
@@ -49,12 +49,12 @@ from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors import canary_verdict, reference_training
 from twin_sensors.compaction import tidy_author, tidy_tables
-from twin_sensors.growth import new_material, retraining_requested
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
 )
 from twin_sensors.learning import learn_routing_every_night
+from twin_sensors.new_data_trigger import new_material, retraining_requested
 from twin_sensors.new_posts import new_posts
 from twin_sensors.quality_dropped import quality_dropped
 from twin_sensors.schedules import (
@@ -248,7 +248,7 @@ def falls(home: Home) -> tuple[set[str], str]:
 
 def requests(home: Home) -> tuple[set[str], str]:
     for slug in AUTHORS:
-        other_causes.ask_for_retraining(
+        manual_triggers.ask_for_retraining(
             home.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
         )
     return home.sensor(retraining_requested)
@@ -356,7 +356,7 @@ def test_one_broken_author_stops_no_other(
 def test_a_requested_run_that_cannot_start_is_told_and_kept(world: Home) -> None:
     without_a_partition(world)
     for slug in ("bob", "bob"):  # two requests are one run
-        other_causes.ask_for_retraining(
+        manual_triggers.ask_for_retraining(
             world.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
         )
     for _ in range(2):

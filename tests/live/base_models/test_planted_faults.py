@@ -12,7 +12,7 @@ import pytest
 from tests.live.base_models.tiny_families import make_family
 from twin_resources.errors import TwinError
 from twin_resources.models.base_model import prepare_and_prove
-from twin_resources.models.serving import served_proof
+from twin_resources.models.serving import serving_parity
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import gguf
 from twin_resources.storage.weights.weights import RECORD, load_base_model
@@ -53,8 +53,8 @@ def head_of_its_own(patch: Patch) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "wrong pre-tokenizer": (cut_as_gpt2, "text is cut otherwise (pre-tokenizer or merges)"),
-    "wrong rotary order": (rows_as_they_are, served_proof.TOGETHER),
-    "wrong tied head": (head_of_its_own, served_proof.ALONE),
+    "wrong rotary order": (rows_as_they_are, serving_parity.TOGETHER),
+    "wrong tied head": (head_of_its_own, serving_parity.ALONE),
 }
 
 

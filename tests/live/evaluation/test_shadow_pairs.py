@@ -35,9 +35,9 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.ledger.interactions_frame import columns
-from twin_resources.quality.retraining import kept_answers
+from twin_resources.quality.retraining import judge_reference_set
 from twin_resources.registry.moves import Verdict
-from twin_resources.statistics.judge_moves import FEWEST_DAYS, FIRST_SCORES
+from twin_resources.statistics.judge_drift import FEWEST_DAYS, FIRST_SCORES
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import kept_scores
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
@@ -259,7 +259,7 @@ def test_a_language_model_scores_kept_answers_anew_and_is_set_aside_once_it_move
             scores = {row.trace_id: row.score for row in rows}
             assert set(scores.values()) == {0.75}
             for day in range(rows[0].day + 1, rows[0].day + days):
-                kept_answers.store(connection, "ada", judge, scores, today=day, at=0.0)
+                judge_reference_set.store(connection, "ada", judge, scores, today=day, at=0.0)
         provider.recorded, clock[0] = 2, days
         record(on_trial, [first] * 52)
         told = materialize(judged_interactions, instance)

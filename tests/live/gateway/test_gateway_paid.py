@@ -46,8 +46,8 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal
 from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.questions import BatchQuestion
+from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.following import write_throughput
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.route_names import PAID

@@ -87,7 +87,7 @@ def ask(address: str, words: list[str]) -> int:
 
 def serve(address: str) -> None:
     """Fork whenever somebody asks; returns only in a fork, once its module has run."""
-    from twin_assets.training.rank_imports import import_ahead
+    from twin_assets.training.worker_preload import import_ahead
     from twin_resources.models.training_launcher.forked_ranks import other_threads
 
     waiting = selectors.DefaultSelector()

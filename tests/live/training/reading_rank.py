@@ -1,6 +1,6 @@
 """One rank that reads a model in shares and says how much memory that took at most.
 
-Belongs here: what `test_reading_in_shares.py` starts twice. Does not belong here: tests.
+Belongs here: what `test_sharded_loading.py` starts twice. Does not belong here: tests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(folders: list[Path], output: Path) -> None:
     from transformers import AutoConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    from twin_assets.training.reading_in_shares import read_in_shares, zero3_of
+    from twin_assets.training.sharded_loading import read_in_shares, zero3_of
 
     meet(int(os.environ["RANK"]))
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])

@@ -161,7 +161,7 @@ IMPORTED = """
 import sys
 from pathlib import Path
 from twin_resources.models.training_launcher.forked_ranks import other_threads
-from twin_assets.training.rank_imports import import_ahead
+from twin_assets.training.worker_preload import import_ahead
 import_ahead(Path(sys.argv[1]))
 print(other_threads(), all(name in sys.modules for name in sys.argv[2:]))
 """

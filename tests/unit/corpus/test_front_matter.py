@@ -15,8 +15,8 @@ from twin_assets.corpus.importers.front_matter import (
     split_front_matter,
     text_field,
 )
-from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.said_authors import byline
+from twin_assets.corpus.importers.visibility_rules import why_held_back
 
 
 def test_yaml_between_dashes_is_split_off() -> None:

@@ -19,11 +19,11 @@ from twin_cli.commands.preview_report import exit_code, show_preview
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
-from twin_assets.corpus.cures import CURES
 from twin_assets.corpus.document_claims import CLAIMS
-from twin_assets.corpus.importers import held_back
+from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import Preview, preview
+from twin_assets.corpus.remediation import CURES
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -98,7 +98,7 @@ def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
-    reasons.discard(held_back.UNKNOWN)  # its key is told
+    reasons.discard(visibility_rules.UNKNOWN)  # its key is told
     assert {"too_large", "empty", "chat", "mail", "not_published", "expired"} <= reasons
     assert reasons - set(CURES) == set()
 

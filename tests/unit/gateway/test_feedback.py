@@ -15,7 +15,7 @@ from twin_resources.gateway.automatic_scores import passages_of_prompt, support
 from twin_resources.gateway.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
-    FeedbackDesk,
+    FeedbackService,
     read_feedback,
     scores_of,
 )
@@ -148,7 +148,7 @@ def test_one_vote_a_reader_and_trace() -> None:
 
 async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
-    desk = FeedbackDesk(Outbox(path, most_scores=1))
+    desk = FeedbackService(Outbox(path, most_scores=1))
     for _ in range(2):
         told = await desk.take(READER, raw(thumb="up"))
         waiting = Outbox(path).next_waiting()

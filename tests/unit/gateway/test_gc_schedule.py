@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from twin_resources.gateway.gc_schedule import FULL_EVERY, GarbageRounds, uncollected
+from twin_resources.gateway.gc_schedule import FULL_EVERY, GcScheduler, uncollected
 
 
 class Knot:
@@ -18,7 +18,7 @@ class Knot:
 
 
 def test_rounds_free_what_python_would_have_freed() -> None:
-    rounds = GarbageRounds()
+    rounds = GcScheduler()
     rounds.begin()
     try:
         assert not gc.isenabled()

@@ -17,7 +17,7 @@ from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, 
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.errors import TwinError
-from twin_resources.gateway.guarding import WITHHELD, guard_answer, guarded_stream
+from twin_resources.gateway.guardrails import WITHHELD, guard_answer, guarded_stream
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.settings import Settings
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.idle_keys import IDLE_KEYS
+from twin_resources.gateway.ignored_parameters import IDLE_KEYS
 from twin_resources.gateway.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,

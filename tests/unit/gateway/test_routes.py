@@ -18,7 +18,7 @@ from twin_resources.authors import Author
 from twin_resources.gateway import routes
 from twin_resources.gateway.admission import Admission
 from twin_resources.gateway.cost import Throughput, TokenPrices
-from twin_resources.gateway.feedback import FeedbackDesk
+from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
@@ -72,7 +72,7 @@ def door(home: Settings) -> RouteAllowlist:
     live = LiveConfig(home)
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
-    desk = FeedbackDesk(Outbox(home.home / "outbox.sqlite"))
+    desk = FeedbackService(Outbox(home.home / "outbox.sqlite"))
     return RouteAllowlist(telling, keyring_of(home), live, Background(), desk)
 
 

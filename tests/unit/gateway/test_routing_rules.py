@@ -21,10 +21,10 @@ from twin_resources.authors.answer_forms import NO_MODEL, NO_VERSION, ProseRelea
 from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteRequest
-from twin_resources.gateway.routing.draw import arm_weights, draw
 from twin_resources.gateway.routing.model_names import aliases_of, answers_of, models_for
 from twin_resources.gateway.routing.rules import choose
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.routing.traffic_split import arm_weights, draw
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import DRAFT, QUOTES
 from twin_resources.settings import Settings

@@ -123,7 +123,7 @@ def test_a_start_that_fails_says_why_in_one_line(home: Settings) -> None:
 def test_the_parent_process_imports_nothing_heavy() -> None:
     program = (
         "import json, sys, twin_resources.gateway.__main__, twin_resources.gateway.routes, "
-        "twin_resources.gateway.request_path, twin_resources.gateway.following;"
+        "twin_resources.gateway.request_path, twin_resources.gateway.config_watcher;"
         "print(json.dumps(sorted(sys.modules)))"
     )
     loaded = subprocess.run(

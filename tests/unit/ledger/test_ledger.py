@@ -17,7 +17,7 @@ from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.report import SyncCounts
 from twin_resources.quality.ledger.storing import LedgerWriter
 from twin_resources.quality.retraining.alarm_records import not_counted
-from twin_resources.quality.retraining.settled_values import conditions
+from twin_resources.quality.retraining.daily_aggregates import conditions
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.statistics.diagnosis import Conditions, cause_outside_the_weights
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.test_answer_model import models_at
+from twin_resources.models.serving.external_server import LOOK_EVERY_S, NamedMember
 from twin_resources.models.serving.fleet import version_key, wanted_versions
 from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, WantedServer, retry_pause
-from twin_resources.models.serving.named_member import LOOK_EVERY_S, NamedMember
 from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
 from twin_resources.settings import Settings
 

@@ -14,8 +14,8 @@ from twin_assets.serving.routing_table import (
     with_divert,
 )
 from twin_resources.errors import TwinError
+from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.following import write_throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])

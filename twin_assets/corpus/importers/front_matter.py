@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from twin_assets.corpus.importers import lenient_fields
-from twin_assets.corpus.importers.held_back import held_back_line, why_held_back
+from twin_assets.corpus.importers.visibility_rules import held_back_line, why_held_back
 
 # Jekyll closes YAML by `...` as well; gray-matter names the language behind the fence.
 _FENCE = re.compile(

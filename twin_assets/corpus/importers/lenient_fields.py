@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twin_assets.corpus.importers.held_back import held_back_line
+from twin_assets.corpus.importers.visibility_rules import held_back_line
 
 Parse = Callable[[str], object]
 """A strict parser of one entry, which raises `ValueError` or returns a mapping."""

@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from twin_assets.corpus.importers.held_back import held_back_line
 from twin_assets.corpus.importers.suffixes import ASCIIDOC
+from twin_assets.corpus.importers.visibility_rules import held_back_line
 
 _MOST_LINES = 400
 _MOST_EXPORTED = 4_000

@@ -21,8 +21,8 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers.front_matter import moment
-from twin_assets.corpus.importers.held_back import squeezed
 from twin_assets.corpus.importers.month_names import moments_in_words
+from twin_assets.corpus.importers.visibility_rules import squeezed
 
 CREATED = (
     *("date", "pubdate", "pubdatetime", "publishedat", "publishdate", "publisheddate"),

@@ -19,7 +19,6 @@ from typing import Any
 from twin_assets.corpus.importers import document_fields, others_texts
 from twin_assets.corpus.importers.document_fields import FormatError
 from twin_assets.corpus.importers.front_matter import BrokenFrontMatterError, split_front_matter
-from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.native_fields import native_fields
 from twin_assets.corpus.importers.reviewers_comments import without_comments
@@ -36,6 +35,7 @@ from twin_assets.corpus.importers.text_encoding import (
     decode_text,
     has_mark,
 )
+from twin_assets.corpus.importers.visibility_rules import why_held_back
 
 
 class UnreadablePostError(ValueError):

@@ -20,7 +20,6 @@ from typing import Any
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.document_fields import MADE_BY, FormatError
 from twin_assets.corpus.importers.eleventy_data import with_data
-from twin_assets.corpus.importers.held_back import why_held_back
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import without_liquid
@@ -45,6 +44,7 @@ from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import UTF_8
 from twin_assets.corpus.importers.text_formats import as_markdown
+from twin_assets.corpus.importers.visibility_rules import why_held_back
 
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import text_field
-from twin_assets.corpus.importers.held_back import squeezed
+from twin_assets.corpus.importers.visibility_rules import squeezed
 
 _WRITERS = (
     *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),

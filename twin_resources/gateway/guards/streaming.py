@@ -1,7 +1,7 @@
 """An answer that comes in pieces, shown only as far as nothing to be masked can begin in it.
 
 Belongs here: how much of a growing text is held back. Does not belong here: what is found in it
-(`scanning.py`), LiteLLM's chunks (`guarding.py` beside this folder).
+(`scanning.py`), LiteLLM's chunks (`guardrails.py` beside this folder).
 
 What was shown cannot be taken back. So the last words wait always, and the whole of `WINDOW`
 characters wherever something stands in them with which personal data or a secret begins: a digit,

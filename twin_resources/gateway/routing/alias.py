@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import arm_of, not_ready, paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.variants import arm_of, not_ready, paid
 from twin_resources.registry.route_names import PAID
 
 

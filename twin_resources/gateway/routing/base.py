@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import may_pay
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.draw import answering_arm, draw_of
 from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.traffic_split import answering_arm, draw_of
+from twin_resources.gateway.routing.variants import may_pay
 from twin_resources.registry.route_names import BASE, PAID
 
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.routing.arms import paid
 from twin_resources.gateway.routing.canary import canary
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
+from twin_resources.gateway.routing.variants import paid
 from twin_resources.registry.route_names import PAID, ROUTED
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import arm_of, may_pay, paid
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.draw import draw_of
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.traffic_split import draw_of
+from twin_resources.gateway.routing.variants import arm_of, may_pay, paid
 from twin_resources.registry.route_names import BASE, DOWN, PAID
 
 

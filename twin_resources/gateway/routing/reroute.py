@@ -8,9 +8,9 @@ a class.
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.arms import arm_of, paid, serving
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.variants import arm_of, paid, serving
 from twin_resources.registry.route_names import DIVERTED, PAID
 
 

@@ -8,11 +8,9 @@ file, `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
 from __future__ import annotations
 
 from twin_resources.gateway.routing.alias import alias
-from twin_resources.gateway.routing.arms import arm_of, not_ready
 from twin_resources.gateway.routing.base import base
 from twin_resources.gateway.routing.canary import canary
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingRule
-from twin_resources.gateway.routing.draw import draw_of
 from twin_resources.gateway.routing.learned import learned
 from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.gateway.routing.paid_fallback import paid_fallback
@@ -20,6 +18,8 @@ from twin_resources.gateway.routing.posts_alone import posts_alone
 from twin_resources.gateway.routing.reroute import reroute
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
+from twin_resources.gateway.routing.traffic_split import draw_of
+from twin_resources.gateway.routing.variants import arm_of, not_ready
 from twin_resources.registry.route_names import BASE, DIVERTED, ROUTED
 
 RULES: tuple[RoutingRule, ...] = (

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.draw import answering_arm
 from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.traffic_split import answering_arm
 
 
 def stable(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:

@@ -17,7 +17,7 @@ from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway import safety
 from twin_resources.gateway.front_desk import answer_of, kind_of
 from twin_resources.gateway.guard_record import records
-from twin_resources.gateway.guarding import guard_input, guard_passages
+from twin_resources.gateway.guardrails import guard_input, guard_passages
 from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.stages.exchange import Exchange, FixedText

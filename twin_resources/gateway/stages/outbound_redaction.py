@@ -2,7 +2,7 @@
 
 Belongs here: taking posts, personal data and secrets out of what leaves the machine, and naming
 what is left. Does not belong here: which model answers (`routing/`), what the author's file masks
-for every model (`guarding.py`).
+for every model (`guardrails.py`).
 """
 # pyright: strict
 

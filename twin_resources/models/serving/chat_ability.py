@@ -5,8 +5,8 @@ has): it goes on with the prompt, writes turns of its own, or never comes to an 
 shows in its likelihoods.
 
 Belongs here: the questions, the rule, and the name of the instruct variant. Does not belong here:
-whether it is served as transformers computes it (`served_proof.py`), how good its answers are (the
-gate).
+whether it is served as transformers computes it (`serving_parity.py`), how good its answers are
+(the gate).
 """
 # pyright: strict
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.external_server import NamedMember
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
     WantedServer,
@@ -42,7 +43,6 @@ from twin_resources.models.serving.loaded_adapters import (
 )
 from twin_resources.models.serving.model_server import offered_models, remote_engine
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
-from twin_resources.models.serving.named_member import NamedMember
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings

@@ -1,8 +1,9 @@
 """An answer model at an address: the server that it is.
 
 Belongs here: asking it once whether it is there. Does not belong here: asking it now and then, for
-the fleet (`named_member.py`), servers of ours (`fleet_member.py`), the one server that answers for
-a whole home (`TWIN_MODEL_SERVER_URL`, `model_server.py`), what a name may be (`answer_model.py`).
+the fleet (`external_server.py`), servers of ours (`fleet_member.py`), the one server that answers
+for a whole home (`TWIN_MODEL_SERVER_URL`, `model_server.py`), what a name may be
+(`answer_model.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the served model says: answers with their log-probabilities over the OpenAI interface.
 
 Belongs here: asking a running server, or several that serve the same model. Does not belong here:
-how a server starts (`model_server.py`), how long it is waited for (`stall_policy.py`), judging the
+how a server starts (`model_server.py`), how long it is waited for (`timeouts.py`), judging the
 answers.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.models.serving.stall_policy import LIMIT_S, StallPolicy
+from twin_resources.models.serving.timeouts import LIMIT_S, StallPolicy
 from twin_resources.prompt.control_marks import FAMILIES
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class PromptQueue:
 
         Args:
             at_once: requests in flight.
-            timeout_s: of an answer, unless the server computes (`stall_policy.py`).
+            timeout_s: of an answer, unless the server computes (`timeouts.py`).
             slot: of a server of ours, that shall answer these prompts one after the other: what
                 they begin with stays read in it, whatever the other slots are asked. None: any.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.quality.release import telling, trial
+from twin_resources.quality.release import release_summary, trial
 from twin_resources.quality.release.releasing import take_on_measured
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.isolating import isolate_failure
@@ -116,12 +116,12 @@ def _untold(
     notices: list[ReleaseNotice] = []
     for author in authors:
         last = int(newest("released_model", author).get("move", 0))
-        released = telling.untold(registry.moves(author), last)
+        released = release_summary.untold(registry.moves(author), last)
         if not released:
             continue
-        metadata = telling.release_metadata(registry.stable(author), released)
-        metadata |= telling.trial_metadata(
+        metadata = release_summary.release_metadata(registry.stable(author), released)
+        metadata |= release_summary.trial_metadata(
             trial.of_version(registry.state, author, released[-1].version)
         )
-        notices.append(ReleaseNotice(author, telling.line_of(released[-1]), metadata))
+        notices.append(ReleaseNotice(author, release_summary.line_of(released[-1]), metadata))
     return tuple(notices)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.scores import DAY_MS, JUDGE
-from twin_resources.quality.retraining import settled_values
+from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.statistics.detector import Alarm
 from twin_resources.statistics.diagnosis import (
     Fall,
@@ -50,7 +50,7 @@ def diagnose(
     Args:
         bounds: prompt class → m of the watch.
     """
-    values = settled_values.of_version(
+    values = daily_aggregates.of_version(
         connection,
         alarm.author,
         version=alarm.version,
@@ -63,9 +63,9 @@ def diagnose(
     drop = since_the_drop(values, bounds)
     if not drop:
         return Diagnosis()
-    began_ms = settled_values.answered_at(connection, alarm.author, drop[0].sequence)
+    began_ms = daily_aggregates.answered_at(connection, alarm.author, drop[0].sequence)
     before, since = (
-        settled_values.conditions(
+        daily_aggregates.conditions(
             connection, alarm.author, version=alarm.version, since_ms=start_ms, until_ms=end_ms
         )
         for start_ms, end_ms in (

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from twin_resources.quality.retraining import settled_values
+from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.registry.checks import MoveRefused
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm
@@ -49,7 +49,7 @@ def go_back(registry: Registry, alarm: Alarm, fallen: Sequence[str], *, by_day: 
     if not certified:
         return ""
     with registry.state.reading() as connection:
-        values = settled_values.of_version(
+        values = daily_aggregates.of_version(
             connection,
             alarm.author,
             version=alarm.version,

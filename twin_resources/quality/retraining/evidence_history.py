@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from twin_resources.quality.retraining import alarm_records, settled_values
+from twin_resources.quality.retraining import alarm_records, daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import armed_streams, watches_now
 from twin_resources.statistics import watch as watching
@@ -71,7 +71,7 @@ def _steps(
         after=held.after,
         tolerance=held.tolerance,
     )
-    values = settled_values.of_version(
+    values = daily_aggregates.of_version(
         connection,
         held.author,
         version=held.version,

@@ -1,8 +1,8 @@
 """From decided retrainings to runs: what became of those offered, and which are to be offered now.
 
 Belongs here: outcomes, attempts and offers as rows, and what each used.
-Does not belong here: what a look at the runs amounts to (`one_run.py`), the rows themselves
-(`retrainings.py`), deciding, creating runs (the daemon does).
+Does not belong here: what a look at the runs amounts to (`idempotent_launch.py`), the rows
+themselves (`retrainings.py`), deciding, creating runs (the daemon does).
 """
 # pyright: strict
 
@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
+from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.one_run import RunLaunch, next_step
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, usage_of

@@ -19,17 +19,17 @@ from functools import partial
 
 import sqlalchemy as sa
 
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.one_run import RunLaunch
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
+    daily_aggregates,
     incidents,
     launching,
     retrainings,
     score_watch,
-    settled_values,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
@@ -183,7 +183,7 @@ class _Deciding:
             alarms = alarm_records.open_alarms(connection)
             alarmed = alarm_records.authors_within_the_hour(connection, now=self.at)
             armed = score_watch.armed_streams(connection)
-            self.sequences = settled_values.last_sequences(connection)
+            self.sequences = daily_aggregates.last_sequences(connection)
             self.incident = incidents.covering(connection, now=self.at)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         left = 0
@@ -272,7 +272,7 @@ class _Deciding:
         rate = None
         if not watch.armed:
             today = int(self.at * 1000) // DAY_MS
-            rate = settled_values.per_day(
+            rate = daily_aggregates.per_day(
                 connection, watch.author, stream=watch.stream, today=today
             )
         return StreamProgress(

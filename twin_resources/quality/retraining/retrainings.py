@@ -1,8 +1,8 @@
 """Decided retrainings as rows: at most one of an author is unfinished, whatever its cause.
 
 Belongs here: entering one, claiming its launch, what became of it, requests by a person or a
-forgetting. Does not belong here: deciding (`quality.py`, `other_causes.py`), what its runs amount
-to (`launching.py`), starting them (`twin_sensors`).
+forgetting. Does not belong here: deciding (`quality.py`, `manual_triggers.py`), what its runs
+amount to (`launching.py`), starting them (`twin_sensors`).
 
 A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
 offered again when no run came of it: the daemon was killed between decision and launch. Each change
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources.one_run import RunLaunch
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
 from twin_resources.statistics.retraining import LastRetraining, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause

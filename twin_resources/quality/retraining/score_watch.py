@@ -26,7 +26,7 @@ from functools import cached_property
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import upsert
-from twin_resources.quality.retraining import alarm_records, incidents, settled_values
+from twin_resources.quality.retraining import alarm_records, daily_aggregates, incidents
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics import baseline as baselines
@@ -90,7 +90,7 @@ def follow(
         held = _watches(connection, author, version, rules)
         if set(streams) - set(held):  # rows were lost: from the start; known values change nothing
             read_to = 0
-        last = settled_values.last_sequence_of(connection, author)
+        last = daily_aggregates.last_sequence_of(connection, author)
         values, read_to = _whole_days(
             connection, stable, rules, after=read_to, last=last, limit=limit
         )
@@ -136,7 +136,7 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
 
 def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVersion], bool]:
     """Whether `follow` has anything to do for a stable version; four queries for a whole fleet."""
-    last = settled_values.last_sequences(connection)
+    last = daily_aggregates.last_sequences(connection)
     marks = {str(row.author): row for row in connection.execute(sa.select(followed))}
     there = {
         author: {watch.stream for watch in held if _is_current(watch, rules)}
@@ -173,7 +173,7 @@ def lower_floor(
     Returns:
         The last sequence number that is history, and how many alarms were closed.
     """
-    after = settled_values.last_sequence_of(connection, author)
+    after = daily_aggregates.last_sequence_of(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
     # Of retired versions as well: one that is rolled back to, or that an alarm routes a class to
@@ -284,7 +284,7 @@ class _Fold:
         """The day of a value; where each stands for itself, as the ledger has it."""
         if value.day is not None:
             return value.day
-        return settled_values.day_of(self.connection, value.author, value.sequence)
+        return daily_aggregates.day_of(self.connection, value.author, value.sequence)
 
     @property
     def _threshold(self) -> float:
@@ -310,7 +310,7 @@ class _Fold:
         return int(self.connection.execute(counted).scalar_one())
 
     def _first(self, count: int) -> list[SettledValue]:
-        return settled_values.of_version(
+        return daily_aggregates.of_version(
             self.connection,
             self.before.author,
             version=self.before.version,
@@ -337,7 +337,7 @@ def _whole_days(
     """
     if after >= last:
         return [], last
-    values = settled_values.of_version(
+    values = daily_aggregates.of_version(
         connection,
         stable.author,
         version=name_of(stable),
@@ -472,7 +472,7 @@ def _certified(
     if connection.execute(forced).scalar():
         return None
     batches = rules.batches
-    values = settled_values.of_version(
+    values = daily_aggregates.of_version(
         connection,
         stable.author,
         version=f"v{number}",

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from twin_resources.dagster_runs import Run
-from twin_resources.one_run import next_step
+from twin_resources.idempotent_launch import next_step
 
 ATTEMPTS = 3
 """Runs for one change; after them the next change, or the nightly import, is waited for."""

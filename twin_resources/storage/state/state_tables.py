@@ -254,8 +254,9 @@ lowered_floors = sa.Table(
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
-# Answers that a judge scores anew each day (`kept_answers.py`), by reference: their texts stand in
-# the ledger, and what erases or outlives a trace there erases it here. Days since the epoch, UTC.
+# Answers that a judge scores anew each day (`judge_reference_set.py`), by reference: their texts
+# stand in the ledger, and what erases or outlives a trace there erases it here. Days since the
+# epoch, UTC.
 kept_answers = sa.Table(
     "kept_answers",
     metadata,

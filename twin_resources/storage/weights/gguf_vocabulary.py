@@ -4,7 +4,7 @@ Belongs here: reading the two kinds that chat models have (byte-level BPE, and p
 SentencePiece with bytes for what is in none) out of the tokenizer that the reference uses, and
 writing them into a GGUF file of any architecture.
 Does not belong here: the model's own numbers (`gguf.py`, `conversion_process.py`), whether both
-cut a text alike, which is asked of the running server (`serving/served_proof.py`).
+cut a text alike, which is asked of the running server (`serving/serving_parity.py`).
 
 Read from the loaded tokenizer and not from tokenizer.json: transformers builds some families'
 tokenizers anew from vocabulary and merges, and the reference is what it builds.

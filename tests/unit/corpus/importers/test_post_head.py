@@ -24,12 +24,12 @@ from tests.unit.corpus.importers.heads import (
     WORDS,
     written,
 )
-from twin_assets.corpus.cures import cure_of
 from twin_assets.corpus.importers import post_head, posts, text_formats
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.said_authors import byline
 from twin_assets.corpus.importers.text_formats import is_read
+from twin_assets.corpus.remediation import cure_of
 
 READ_HERE = tuple(one for one in SUFFIXES if one not in WITH_EXTRA or is_read(one))
 

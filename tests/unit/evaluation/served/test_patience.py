@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.serving import stall_policy as patience_of
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import ask
-from twin_resources.models.serving.stall_policy import PATIENCE, StallPolicy
+from twin_resources.models.serving.timeouts import PATIENCE, StallPolicy
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
 # A server of another process that takes a request, says so, and never answers.

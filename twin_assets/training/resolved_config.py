@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan
 from twin_assets.training.adapter import linear_names, targets_of
-from twin_assets.training.chunked_head import chunked_head_of
+from twin_assets.training.chunked_cross_entropy import chunked_head_of
 from twin_assets.training.gpu_figures import matrix_weights
 from twin_assets.training.model import attention_of, computes_sdpa, liger_of
 from twin_assets.training.training_state import torch_optimizer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from twin_resources.statistics.judge_moves import (
+from twin_resources.statistics.judge_drift import (
     FEWEST_DAYS,
     MATTERS,
     JudgeMove,

@@ -15,8 +15,8 @@ from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.erasure.plan import plan
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.retraining import kept_answers
-from twin_resources.statistics.judge_moves import FIRST_SCORES
+from twin_resources.quality.retraining import judge_reference_set
+from twin_resources.statistics.judge_drift import FIRST_SCORES
 from twin_resources.storage.state.state_tables import kept_answers as kept
 from twin_resources.storage.state.state_tables import kept_days, kept_scores
 
@@ -32,7 +32,7 @@ def keep_all(instance: Installation) -> set[str]:
     with instance.state.transaction() as connection:
         everything = connection.execute(sa.select(ledger_tables.traces.c.trace_id)).scalars().all()
         for day in range(FIRST_SCORES + 3):
-            names = kept_answers.renew(
+            names = judge_reference_set.renew(
                 connection,
                 AUTHOR,
                 JUDGE,
@@ -42,7 +42,7 @@ def keep_all(instance: Installation) -> set[str]:
                 today=20_000 + day,
             )
             scores = dict.fromkeys(names, 0.5)
-            kept_answers.store(connection, AUTHOR, JUDGE, scores, today=20_000 + day, at=0.0)
+            judge_reference_set.store(connection, AUTHOR, JUDGE, scores, today=20_000 + day, at=0.0)
     return set(everything)
 
 

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.front_desk.message_vectors import vector_of
-from twin_resources.gateway.gc_schedule import YOUNG_SECONDS, GarbageRounds
+from twin_resources.gateway.gc_schedule import YOUNG_SECONDS, GcScheduler
 from twin_resources.gateway.live_config import POLL_SECONDS
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.routing.snapshot import Server
@@ -117,7 +117,7 @@ class Following:
     paid_model: str
     throughput_path: Path
     flush: Callable[[], None]
-    garbage: GarbageRounds = field(default_factory=GarbageRounds)
+    garbage: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def start(self) -> None:

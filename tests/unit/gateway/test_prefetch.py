@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.gateway.read_ahead import ReadAhead
+from twin_resources.gateway.prefetch import ReadAhead
 
 
 async def provider(

@@ -14,7 +14,7 @@ from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 from twin_assets.checkpoints.recipe import LoraShape
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training.adapter import with_adapter
-from twin_assets.training.chunked_head import chunk_head, chunked_head_of
+from twin_assets.training.chunked_cross_entropy import chunk_head, chunked_head_of
 from twin_assets.training.losses import Supervised
 from twin_resources.errors import TwinError
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
-from twin_resources.quality.retraining import alarm_records, kept_answers, score_watch
-from twin_resources.quality.retraining.kept_answers import KEPT_DAYS, QUARTER_DAYS
-from twin_resources.statistics.judge_moves import FIRST_SCORES, JudgeMove
+from twin_resources.quality.retraining import alarm_records, judge_reference_set, score_watch
+from twin_resources.quality.retraining.judge_reference_set import KEPT_DAYS, QUARTER_DAYS
+from twin_resources.statistics.judge_drift import FIRST_SCORES, JudgeMove
 from twin_resources.storage.state.state_tables import kept_answers as kept_table
 from twin_resources.storage.state.state_tables import kept_days, kept_scores
 
@@ -31,14 +31,14 @@ def renewed(
     most: int = 40,
 ) -> list[str]:
     with world.state.transaction() as connection:
-        return kept_answers.renew(
+        return judge_reference_set.renew(
             connection, "ada", JUDGE, drawn=drawn, there=there, most=most, today=day
         )
 
 
 def scored(world: LoopWorld, day: int, scores: Mapping[str, float]) -> JudgeMove:
     with world.state.transaction() as connection:
-        return kept_answers.store(
+        return judge_reference_set.store(
             connection, "ada", JUDGE, scores, today=day, at=world.now.timestamp()
         )
 
@@ -73,7 +73,7 @@ def test_a_judge_that_moves_is_set_aside_and_nothing_is_trained(world: LoopWorld
         assert alarm_records.of_author(connection, "ada") == []
         assert score_watch.history_until(connection, "ada", STREAM) == 21 * 16
         assert score_watch.history_until(connection, "ada", "thumbs") == 0, "its own stream alone"
-        lines = kept_answers.lines_of(connection, "ada", now=world.now.timestamp())
+        lines = judge_reference_set.lines_of(connection, "ada", now=world.now.timestamp())
     told = queued_notices(world.state, author="ada")
     [notice] = [one for one in told if one.event == "judge_changed"]
     assert notice.title == f"The judge {JUDGE} of ada has moved"
@@ -161,8 +161,8 @@ def test_an_answer_counts_from_the_day_after_its_first_scores(world: LoopWorld, 
         scored(world, day, dict.fromkeys(renewed(world, day), 0.5 + 0.1 * (day == FIRST_SCORES)))
     with world.state.reading() as connection:
         rows = connection.execute(sa.select(kept_days)).mappings().all()
-        assert kept_answers.judged_on(connection, "ada", JUDGE, days - 1)
-        assert not kept_answers.judged_on(connection, "ada", JUDGE, days)
+        assert judge_reference_set.judged_on(connection, "ada", JUDGE, days - 1)
+        assert not judge_reference_set.judged_on(connection, "ada", JUDGE, days)
     assert [(row["day"], row["count"], round(row["total"], 9)) for row in rows] == (
         [] if days == FIRST_SCORES else [(FIRST_SCORES, 40, 4.0)]
     )

@@ -6,7 +6,7 @@ language model's name stays the same whatever answers behind it.
 
 Belongs here: which answers are kept and for how long, their new scores, what follows from them.
 Does not belong here: scoring (`twin_assets/feedback/kept_judging.py`), the test
-(`statistics/judge_moves.py`).
+(`statistics/judge_drift.py`).
 
 Answers are kept by reference for at most `KEPT_DAYS`, all of it within the ledger's 90 days; a
 quarter of them goes at a time, so that most of those that are there were there before a move. Their
@@ -27,8 +27,8 @@ from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import upsert
 from twin_resources.quality.ledger.scores import JUDGE
 from twin_resources.quality.retraining import score_watch
-from twin_resources.statistics import judge_moves
-from twin_resources.statistics.judge_moves import FIRST_SCORES, JudgeMove, KeptDay
+from twin_resources.statistics import judge_drift
+from twin_resources.statistics.judge_drift import FIRST_SCORES, JudgeMove, KeptDay
 from twin_resources.storage.state.state_tables import (
     kept_answers,
     kept_days,
@@ -140,7 +140,7 @@ def store(
     first = _first_scores(connection, author, judge, before=today)
     differences = [of - first[one] for one, of in scores.items() if one in first]
     if differences:
-        day = judge_moves.kept_day(today, differences)
+        day = judge_drift.kept_day(today, differences)
         upsert(connection, kept_days, [{**key, **vars(day), "logs": list(day.logs)}])
     move = move_of(connection, author, judge)
     if move.has_moved:
@@ -170,7 +170,7 @@ def move_of(connection: sa.Connection, author: str, judge: str) -> JudgeMove:
     rows = connection.execute(
         sa.select(kept_days).where(*_of(kept_days, author, judge)).order_by(kept_days.c.day)
     ).mappings()
-    return judge_moves.judge_move([_day(dict(row)) for row in rows])
+    return judge_drift.judge_move([_day(dict(row)) for row in rows])
 
 
 def lines_of(connection: sa.Connection, author: str, *, now: float) -> list[str]:

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from twin_resources.gateway.routing.arms import arm_of
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.variants import arm_of
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.route_names import BASE
 

@@ -38,7 +38,7 @@ def ask_by_stream(is_ours: Callable[[str], bool]) -> None:
     library: Any = litellm
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
-        raise TypeError("LiteLLM makes no HTTP client: see whole_answers.py, and its new way")
+        raise TypeError("LiteLLM makes no HTTP client: see stream_aggregation.py, and its new way")
     client._transport = WholeAnswers(client._transport, is_ours)
     client.follow_redirects = False
     library.aclient_session = client

@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_assets.corpus.cures import cure_of
-from twin_assets.corpus.importers.held_back import held_back_line, why_held_back
 from twin_assets.corpus.importers.obsidian_comments import without_comments
+from twin_assets.corpus.importers.visibility_rules import held_back_line, why_held_back
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.remediation import cure_of
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
 FORMS = {

@@ -3,7 +3,7 @@
 Belongs here: what one day's scores of kept answers weigh, the e-value that the judge has moved,
 since when and by how much.
 Does not belong here: which answers are kept, storage, what follows
-(`quality/retraining/kept_answers.py`).
+(`quality/retraining/judge_reference_set.py`).
 Sources: e-detectors, Shin, Ramdas and Rinaldo (`detector.py`); the design effect of days, Kish,
 Survey Sampling (1965), with the upper end of its interval (`common_cause.py`).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twin_assets.corpus.cleaning import FEWEST_WORDS
-from twin_assets.corpus.importers import held_back
+from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 _SAID_ELSEWHERE = "nothing is lost: another post says the same and is kept"
@@ -60,8 +60,8 @@ CURES: Mapping[str, str] = {
 
 def cure_of(reason: str) -> str:
     """What to do about posts that are left out for `reason`; "" where there is nothing to say."""
-    if reason.startswith(held_back.UNKNOWN):
-        key = reason.removeprefix(held_back.UNKNOWN)
+    if reason.startswith(visibility_rules.UNKNOWN):
+        key = reason.removeprefix(visibility_rules.UNKNOWN)
         return (
             f"its front matter has a key that reads so ({key}); take it out, or add "
             "`published: true`"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from twin_resources.quality.retraining.other_causes import tick_growth, tick_requests
+from twin_resources.quality.retraining.manual_triggers import tick_growth, tick_requests
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings

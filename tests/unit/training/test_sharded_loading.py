@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
 
-from twin_assets.training import reading_in_shares
+from twin_assets.training import sharded_loading
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.weights import BaseModel, hashes_of, revision_of
@@ -35,11 +35,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def empty(config: Any = TIED) -> Any:
-    return reading_in_shares._empty(config, dtype=torch.float32, attention="sdpa")
+    return sharded_loading._empty(config, dtype=torch.float32, attention="sdpa")
 
 
 def why_not(folder: Path, model: Any) -> str:
-    return reading_in_shares._stored_otherwise(model, reading_in_shares._stored(folder))
+    return sharded_loading._stored_otherwise(model, sharded_loading._stored(folder))
 
 
 def test_the_empty_model_has_its_buffers_and_draws_nothing_by_lot(folder: Path) -> None:
@@ -96,14 +96,14 @@ def test_hashes_name_the_weight_of_which_a_byte_changed(folder: Path) -> None:
 def test_a_weight_is_read_in_the_dtype_that_it_is_kept_in(folder: Path) -> None:
     file, name = folder / "model.safetensors", "model.norm.weight"
     wanted = weight_hashes(folder)[name]
-    value, read = reading_in_shares._read(file, name, torch.float32, wanted)
+    value, read = sharded_loading._read(file, name, torch.float32, wanted)
     assert torch.equal(value, load_file(file)[name].float())
-    assert read == reading_in_shares._hash(value)
-    with pytest.raises(reading_in_shares._WeightError, match="other bytes than were prepared"):
-        reading_in_shares._read(file, name, torch.float32, "0" * 64)
+    assert read == sharded_loading._hash(value)
+    with pytest.raises(sharded_loading._WeightError, match="other bytes than were prepared"):
+        sharded_loading._read(file, name, torch.float32, "0" * 64)
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(reading_in_shares._WeightError, match="cannot be read"):
-        reading_in_shares._read(file, name, torch.float32, wanted)
+    with pytest.raises(sharded_loading._WeightError, match="cannot be read"):
+        sharded_loading._read(file, name, torch.float32, wanted)
 
 
 def test_a_model_that_an_older_version_prepared_gets_its_hashes_while_it_is_the_same(

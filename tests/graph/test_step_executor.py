@@ -13,7 +13,7 @@ import yaml
 from tests.graph.local_launcher import SIZE
 from twin_assets.definitions import build_defs
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.steps_apart import read_step_execution
+from twin_assets.step_executor import read_step_execution
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy

@@ -1,7 +1,7 @@
 """Who can answer for an author, as what a rule gives: an arm, a version, the paid model.
 
 Belongs here: from an entry of the policy to the decision for it. Does not belong here: the draw
-between arms (`draw.py`), which rule asks for one.
+between arms (`traffic_split.py`), which rule asks for one.
 """
 # pyright: strict
 

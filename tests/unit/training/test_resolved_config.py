@@ -9,7 +9,7 @@ import pytest
 
 from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import LoraShape, load_recipe
-from twin_assets.training.effective import expected, require_as_expected
+from twin_assets.training.resolved_config import expected, require_as_expected
 from twin_resources.errors import TwinError
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

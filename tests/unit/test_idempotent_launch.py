@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.dagster_runs import Run
-from twin_resources.one_run import Step, next_step
+from twin_resources.idempotent_launch import Step, next_step
 
 
 def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
