@@ -34,7 +34,7 @@ class Refused(TwinError):
         param: the key of the body that is at fault, or empty.
         tried, found, next_step: see `TwinError`.
         retry_after_s: when asking again may help, as the header `Retry-After` tells it; None: the
-            door says two seconds with 429 and 503, and nothing else.
+            allow-list says two seconds with 429 and 503, and nothing else.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The ASGI application that granian serves: the door around the LiteLLM proxy.
+"""The ASGI application that granian serves: the allow-list around the LiteLLM proxy.
 
 Belongs here: the order in which environment, configuration and LiteLLM come together.
 Does not belong here: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).

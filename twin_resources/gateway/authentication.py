@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RefusedByPlugin(ProxyException):
-    """A refusal inside the proxy, with the body that the door gives its own."""
+    """A refusal inside the proxy, with the body that the allow-list gives its own."""
 
     def __init__(self, refused: Refused) -> None:
         self._error = refused.body()["error"]

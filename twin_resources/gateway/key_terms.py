@@ -4,8 +4,8 @@ Belongs here: the order in which a key's limits and `Idempotency-Key` come aroun
 Does not belong here: counting (`key_limits.py`), remembering (`idempotency.py`), the answer.
 
 A stored answer comes before the count: who asks for it again sends nothing to a model. It stands
-between the door, which has read and checked the request, and LiteLLM, so whatever route a question
-came by is the same question here.
+between the allow-list, which has read and checked the request, and LiteLLM, so whatever route a
+question came by is the same question here.
 """
 # pyright: strict
 
@@ -145,12 +145,12 @@ class UnderKeyTerms:
             await self.proxy(passed, receive, send)
 
         try:
-            # the door has looked it up a moment ago, and it is believed for a second
+            # the allow-list has looked it up a moment ago, and it is believed for a second
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
             if not once:
                 await self.terms.run_counted(key, answer, receive, send)
                 return
-            first = await receive()  # the door hands the whole body on in one message
+            first = await receive()  # the allow-list passes the whole body on in one message
             body = bytes(first.get("body", b""))
             await self.terms.run_once(
                 key,

@@ -74,8 +74,8 @@ class Origins:
 
         Args:
             methods: of the route, separated by commas.
-            asked_headers: those that the page wants to send. Any may be: the door keeps three and
-                drops the rest (OpenAI's client sends a dozen `x-stainless-…`).
+            asked_headers: those that the page wants to send. Any may be: the allow-list keeps three
+                and drops the rest (OpenAI's client sends a dozen `x-stainless-…`).
         """
         headers: Headers = [
             (b"access-control-allow-methods", methods.encode()),

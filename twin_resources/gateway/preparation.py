@@ -65,7 +65,7 @@ class PreparationMiddleware:
             await self.proxy(scope, receive, send)
             return
         began = time.monotonic()
-        first = await receive()  # the door hands the whole body on in one message
+        first = await receive()  # the allow-list passes the whole body on in one message
         prepared = await self._prepared(scope, bytes(first.get("body", b"")))
         opening = EarlyOpening(send, prepared)
         try:
@@ -85,7 +85,7 @@ class PreparationMiddleware:
     async def _prepared(self, scope: Scope, body: bytes) -> PreparedRequest:
         try:
             question = read_question(json.loads(body))
-            # the door has looked it up a moment ago, and it is believed for a second
+            # the allow-list has looked it up a moment ago, and it is believed for a second
             headers: dict[bytes, bytes] = dict(scope["headers"])
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
             return await self.prepare(question, key)

@@ -43,7 +43,8 @@ ALLOWED_KEYS = frozenset(
         "response_format",
     }
 )
-# What the door has read of the idle keys, for the plugin. No client can send it: it is on no list.
+# What the allow-list has read of the ignored parameters, for the plugin. No client can send it: it
+# is on no list.
 ADMITTED_KEY = "twin_admitted"
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""What the door changes on the way out: the headers of every answer, and answers of other APIs.
+"""What the allow-list changes on the way out: headers of every answer, answers of other APIs.
 
 Belongs here: wrapping an ASGI `send`.
 Does not belong here: what another API's answer looks like (`other_apis.py`), which routes there are

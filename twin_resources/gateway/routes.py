@@ -1,4 +1,4 @@
-"""The door in front of the LiteLLM proxy: which (method, path) exist, and who and what may enter.
+"""The allow-list in front of the LiteLLM proxy: which routes exist, and who and what may enter.
 
 Belongs here: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
 of client headers, and the answers that need no LiteLLM (models, readiness, feedback, the one line

@@ -174,7 +174,7 @@ def _divert(
 ) -> Reroute | None:
     if not standing:
         return None
-    # What was refused or rolled back since, or is tainted, is not let in by this door.
+    # What was refused or rolled back since, or is tainted, is not let in this way.
     fit = {
         f"v{item.version}": _served(item, registry)
         for item in versions

@@ -1,4 +1,4 @@
-"""The chat page: a Gradio page on the endpoint, and the door in front of it.
+"""The chat page: a Gradio page on the endpoint, and the check of each request in front of it.
 
 Belongs here: widgets, what a click does, the session cookie.
 Does not belong here: talking to the gateway (`conversation.py`), links and keys (`links.py`).
@@ -61,7 +61,9 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
         return {"status": "ready"}
 
     @app.middleware("http")
-    async def door(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    async def check_request(
+        request: Request, go_on: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
         if request.url.path not in {"/open", "/ready"} and not request.session.get("in"):
             return HTMLResponse(CLOSED, status_code=403)
         response = await go_on(request)
@@ -69,7 +71,7 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    # Added last, so outermost: the cookie is read before the door looks at it. A name that leads
+    # Added last, so outermost: the cookie is read before the check reads it. A name that leads
     # here from a foreign page (DNS rebinding) is no host of ours.
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
