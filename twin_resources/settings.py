@@ -317,8 +317,15 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute.
 
     Raises:
-        TwinError: the environment sets what a release before had (`REMOVED`).
+        TwinError: the environment sets what a release before had (`REMOVED`), or names no pace.
     """
+    pace = os.environ.get("TWIN_PACE", "")
+    if pace not in PACES:
+        raise TwinError(
+            "read the settings",
+            found=f"TWIN_PACE = {pace!r}",
+            next_step=f"leave it out, or set {' or '.join(filter(None, PACES))}",
+        )
     for name, instead in REMOVED.items():
         if os.environ.get(name):
             raise TwinError(

@@ -35,6 +35,12 @@ def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> No
         load_settings()
 
 
+def test_an_unknown_pace_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_PACE", "quick")
+    with pytest.raises(TwinError, match="demo or hurried"):
+        load_settings()
+
+
 @pytest.mark.parametrize("name", sorted(REMOVED))
 def test_a_removed_setting_is_refused_with_what_to_do_instead(
     name: str, monkeypatch: pytest.MonkeyPatch
