@@ -299,7 +299,7 @@ def test_a_backup_that_is_not_whole_restores_nothing(
     wrong = bytearray(whole)
     wrong[largest.offset_data + 100] ^= 1
     (tmp_path / "wrong.tar").write_bytes(wrong)
-    with pytest.raises(TwinError, match="not those that were saved"):
+    with pytest.raises(TwinError, match="other bytes than were saved"):
         restore(there, str(tmp_path / "wrong.tar"), report=quiet)
     with pytest.raises(TwinError, match="no whole backup"):
         restore(there, str(tmp_path / "none.tar"), report=quiet)
