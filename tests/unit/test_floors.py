@@ -92,7 +92,7 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "asset_specs",
         "definitions",
         "partitions",
-        "steps_apart",
+        "step_executor",
         "table_assets",
         "tables_io_manager",
         "analytics/sql_models",

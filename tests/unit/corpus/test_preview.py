@@ -94,7 +94,7 @@ def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
     """Every word that `UnreadablePostError` and the cleaning give, found in their source."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
-    for module in ("posts", "post_head", "others_texts", "publication", "held_back"):
+    for module in ("posts", "post_head", "others_texts", "publication", "visibility_rules"):
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,8 @@ def server(
     def answer(request: httpx.Request) -> httpx.Response:
         path, asked = request.url.path, request.url.params
         if request.method == "DELETE":
-            deleted.append(path)
+            named = json.loads(request.content)["traceIds"] if request.content else [""]
+            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in named)
             return httpx.Response(200, json={"message": "deleted"})
         if path == "/api/public/dataset-items":
             if asked["datasetName"] != held_out_dataset("jane") or not items:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving import stall_policy as patience_of
+from twin_resources.models.serving import timeouts as patience_of
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import ask
 from twin_resources.models.serving.timeouts import PATIENCE, StallPolicy
