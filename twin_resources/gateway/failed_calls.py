@@ -75,14 +75,28 @@ def _provider_failed(status: int, error: Exception, tried: str) -> Refused:
             next_step="the operator of the twin checks the model's name, address and key",
         )
     timed_out = status == 408
+    answered = 500 <= status < 600 and not _was_not_reached(error)
     return Refused(
-        504 if timed_out else status if 500 <= status < 600 else 503,
+        504 if timed_out else status if answered else 503,
         "provider_too_slow" if timed_out else "provider_failed",
         tried=tried,
         found=f"that its provider does not answer ({type(error).__name__})",
         next_step=again,
         retry_after_s=wait_s,
     )
+
+
+def _was_not_reached(error: BaseException) -> bool:
+    """Whether the connection failed: LiteLLM gives that a status 500 of its own."""
+    import httpx
+    from openai import APIConnectionError
+
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, httpx.TransportError | APIConnectionError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _retry_after(error: Exception) -> int | None:

@@ -22,8 +22,9 @@ from twin_resources.registry.route_names import PAID
 TEXT = "a text of the provider with an address in it"
 
 
-def raised(kind: Any, **headers: str) -> Exception:
+def raised(kind: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
     error = kind(message=TEXT, model="m", llm_provider="openai")
+    error.__cause__ = cause
     error.litellm_response_headers = httpx.Headers(headers)
     return error
 
@@ -35,6 +36,8 @@ def raised(kind: Any, **headers: str) -> Exception:
         (raised(RateLimitError, **{"retry-after": "a while"}), 429, "provider_rate_limited", None),
         (raised(RateLimitError, **{"retry-after": "1e9"}), 429, "provider_rate_limited", None),
         (raised(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
+        (raised(InternalServerError, cause=httpx.ConnectError("")), 503, "provider_failed", None),
+        (raised(InternalServerError, cause=httpx.ReadError("")), 503, "provider_failed", None),
         (raised(Timeout), 504, "provider_too_slow", None),
         (raised(AuthenticationError), 502, "provider_refused", None),
         (raised(BadRequestError), 400, "model_refused", None),
