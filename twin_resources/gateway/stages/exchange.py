@@ -132,7 +132,7 @@ class Exchange:
             "fixed": self.fixed.front_desk or self.fixed.topic or self.fixed.withheld,
             "passages": str(len(self.passages.passages) or ""),
             "quotation": "" if best is None else f"{best:.3f}",
-            "form": self.form.answer if self.searched or self.form.is_fixed else "",
+            "form": self.form.answer if self.form.quotes or self.form.is_fixed else "",
             "provider": self.provider_saw,
             "guards": ",".join(map(str, self.guarded)),
             "notes": "; ".join(self.notes),
