@@ -62,7 +62,8 @@ class DagsterRunRecords:
     def _runs(self, most: int | None = None, **wanted: object) -> list[Run]:
         records = list(self._records(self._job, most, wanted))
         if makes := _MAKES.get(self._job):
-            by_hand = self._records(_ASSET_JOB, most, wanted)
+            # All of them: a limit would be used up by runs that make something else.
+            by_hand = self._records(_ASSET_JOB, None, wanted)
             records += [one for one in by_hand if makes & _assets_of(one)]
             records.sort(key=lambda one: one.create_timestamp, reverse=True)
         return [_run_of(record) for record in records[:most]]

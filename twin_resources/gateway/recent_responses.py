@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+AROUND_A_TURN = 300  # bytes of its objects: an empty answer takes room too
 MOST_CHARACTERS = 8_000_000  # in all: at least 30 conversations of the longest body
 
 
@@ -68,4 +69,4 @@ class RecentResponses:
 
 
 def _size(turns: Sequence[Mapping[str, Any]]) -> int:
-    return sum(len(str(turn.get("content"))) for turn in turns)
+    return sum(AROUND_A_TURN + len(str(turn.get("content"))) for turn in turns)

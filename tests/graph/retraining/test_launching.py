@@ -24,6 +24,7 @@ from twin_resources.quality.retraining.quality import RetrainingLoop, tick
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state import State
+from twin_sensors.dagster_run_records import DagsterRunRecords
 
 KEY = "quality:ada:v1:thumbs:1"
 
@@ -271,8 +272,13 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
         assert retrainings.unfinished(connection) == []
 
 
-def by_hand(world: LoopWorld, asset: str) -> str:
-    """A run as "Materialize" in Dagster's page makes it, waiting for its worker; its id."""
+def by_hand(
+    world: LoopWorld,
+    asset: str,
+    *,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
+) -> str:
+    """A run as "Materialize" in Dagster's page makes it; by default it waits for its worker."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...
@@ -282,7 +288,7 @@ def by_hand(world: LoopWorld, asset: str) -> str:
         whole,
         tags={"dagster/partition": "ada"},
         asset_selection=frozenset({dg.AssetKey(asset)}),
-        status=dg.DagsterRunStatus.NOT_STARTED,
+        status=status,
     ).run_id
 
 
@@ -305,3 +311,11 @@ def test_what_a_person_materializes_is_in_flight_and_counts(alarmed: LoopWorld) 
 def test_another_asset_by_hand_holds_nothing_back(alarmed: LoopWorld) -> None:
     by_hand(alarmed, "interactions")
     assert len(alarmed.tick().launches) == 1
+
+
+def test_a_newer_run_of_another_asset_hides_no_training(alarmed: LoopWorld) -> None:
+    trained = by_hand(alarmed, "fine_tuned_checkpoint", status=dg.DagsterRunStatus.SUCCESS)
+    by_hand(alarmed, "interactions", status=dg.DagsterRunStatus.SUCCESS)
+    newest = DagsterRunRecords(alarmed.instance).newest_success("ada")
+    assert newest is not None
+    assert newest.run_id == trained

@@ -141,7 +141,7 @@ def test_a_second_message_may_name_the_first_answer(stream: bool) -> None:
 
 
 def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
-    recent = RecentResponses(most_characters=30)
+    recent = RecentResponses(most_characters=1_000)  # one conversation of two turns
     responses(recent=recent).back.whole(WHOLE)
     responses(recent=recent).back.whole(WHOLE | {"id": "chatcmpl-8"})
     gone = asked(responses(recent=recent, input="How much?", previous_response_id="resp_7"))
@@ -155,6 +155,15 @@ def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
     responses(recent=kept_by_nobody, store=False).back.whole(WHOLE)
     unknown = asked(responses(recent=kept_by_nobody, input=REFERENCE))
     assert unknown.ignored == ("item_reference",)
+
+
+def test_answers_without_a_word_are_bounded_too() -> None:
+    recent = RecentResponses(most_characters=10_000)
+    for number in range(100):
+        recent.remember("eve", f"resp_{number}", f"msg_{number}", (), "")
+    assert len(recent._kept) <= 10_000 // 300
+    assert recent.message("eve", "msg_99") == ""
+    assert recent.message("eve", "msg_0") is None
 
 
 def test_items_of_another_model_are_named_and_left_out() -> None:
