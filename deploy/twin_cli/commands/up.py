@@ -286,10 +286,9 @@ class _Up:
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
         because = ""
-        if not recipe and (subject.is_new or self.options.recipe == AUTO):
-            base = subject.author.base_model or self.settings.base_model
-            if (chosen := recipe_of_machine(base)) is not None:
-                recipe, because = chosen.recipe, chosen.because
+        is_open = not recipe and (subject.is_new or self.options.recipe == AUTO)
+        if is_open and (chosen := recipe_of_machine(self.settings.base_model)) is not None:
+            recipe, because = chosen.recipe, chosen.because
         subject = replace(subject, author=replace(subject.author, recipe=recipe))
         tell_recipe(subject.author, self.settings, clock=self.clock, because=because)
         return subject

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
+from twin_resources.authors.guard_settings import Guards
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_classes import STRUCTURED
@@ -179,7 +180,10 @@ def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
     assert not takes_response_format("no-provider-of-this-name/model")
 
 
-TEXT = "Ann has asked that this twin does not speak about politics."
+TEXT = (
+    "This twin does not answer a question that holds words that its author does not speak about "
+    "here."
+)
 FREE: dict[str, Any] = {"type": "string"}
 
 
@@ -232,7 +236,7 @@ def test_a_schema_without_a_free_string_holds_no_text(schema: dict[str, Any]) ->
     assert document_of(TEXT, by_schema(schema)) == ""
 
 
-async def test_a_refused_topic_is_declined_in_the_form_that_was_forced(home: Settings) -> None:
+async def test_a_blocked_question_is_declined_in_the_form_that_was_forced(home: Settings) -> None:
     async def declined(form: object) -> str:
         turns = [{"role": "user", "content": "What of politics?"}]
         body = {"model": "twin/ann", "messages": turns, "response_format": form}
@@ -240,12 +244,12 @@ async def test_a_refused_topic_is_declined_in_the_form_that_was_forced(home: Set
 
     assert json.loads(await declined(by_schema(of(["a"], a=FREE)))) == {"a": TEXT}
     assert json.loads(await declined({"type": "json_object"})) == {"answer": TEXT}
-    with pytest.raises(Refused, match="speak about politics") as caught:
+    with pytest.raises(Refused, match="does not answer") as caught:
         await declined(by_schema(RATING))
     refused = caught.value
     assert (refused.status, refused.code, refused.param) == (
         400,
-        "topic_refused",
+        "question_refused",
         "response_format",
     )
 
@@ -269,7 +273,7 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Pr
     policy = replace(policy, divert=Reroute({STRUCTURED: PAID}, {}))
     server = Server("http://127.0.0.1:1/v1", "v3", "", ready=True)
     live.current = Snapshot(
-        {"ann": Author("ann", "Ann", refused_topics=("politics",))},
+        {"ann": Author("ann", "Ann", guards=Guards(block_list=("politics",)))},
         Policy("", "", {"ann": policy}),
         {"ann/v3": server},
         has_paid_route=True,

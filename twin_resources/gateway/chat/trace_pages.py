@@ -39,7 +39,6 @@ _FACTS = (
     ("template", "Prompt template"),
     ("server", "Computed by"),
     ("degraded", "Degraded"),
-    ("declined_topic", "Declined topic"),
     ("front_desk", "Answered by the program"),
     ("safety", "Safety findings"),
 )
