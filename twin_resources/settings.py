@@ -193,7 +193,7 @@ class Settings(Constants):
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # auto: on processors that are faster in it (`processor.py` reads it, `twin doctor` times it).
+    # auto: on processors that are faster in it (`processor.py` reads it).
     bf16: Literal["auto", "on", "off"] = "auto"
     # Processes that train together; where it is not set and a recipe is for GPUs, as many of this
     # machine's as can share a step

@@ -42,7 +42,7 @@ from twin_cli.commands.machine_stage import (
 )
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
-from twin_cli.commands.presentation import endpoints_lines, endpoints_table
+from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
     changes_line,
@@ -264,14 +264,7 @@ class _Up:
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
         page = typed("open", home=self.settings.home)
-        if self.clock.verbose:
-            self.clock.show(
-                endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
-        else:
-            self.clock.say(
-                endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
+        self.clock.say(endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page))
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
         self.clock.detail(f"where the time went: {times}")
