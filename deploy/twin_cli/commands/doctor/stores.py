@@ -106,7 +106,7 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
 
 def _tables_in_bucket(settings: Settings) -> Iterator[Diagnostic]:
     """Boto3 lists the bucket; Lance, which has a client of its own, writes and reads a table."""
-    from twin_resources.storage.sources.object_store import endpoint_of, look_at
+    from twin_resources.storage.object_store import endpoint_of, look_at
 
     objects = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
     endpoint = endpoint_of(os.environ)
