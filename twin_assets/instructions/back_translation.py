@@ -41,7 +41,7 @@ from twin_assets.instructions.question_wordings import (
 from twin_assets.instructions.similar_keys import words_of
 from twin_assets.instructions.stop_words import stop_words_of
 
-TEMPLATES_VERSION = "4"  # of the questions' wordings and of how they are chosen
+TEMPLATES_VERSION = "5"  # of the questions' wordings and of how they are chosen
 
 CONTINUATION = "continuation"
 """Name of the template that asks to go on from an answer's first words."""
@@ -121,8 +121,6 @@ def fluent_question(question: str) -> bool:
 
 
 _HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
-_TURNED_ROUND_TEXT = "is are was were do does did can could should would will not"
-_TURNED_ROUND = frozenset(_TURNED_ROUND_TEXT.split())
 
 
 class _Post:
@@ -173,25 +171,19 @@ class _Post:
             return
         known = self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
         question = question_about(self._title, text=self._text, language=self._language)
-        if self._language in _ENGLISH and (explained := self._explained(self._title)):
-            question = explained
+        if self._language in _ENGLISH and (deed := self._deed_question(self._title)):
+            question = deed
         if known and _apart(question, self._title):
             yield "title", question
         for wording in self._turned(self._wordings.title):
             if tells_apart(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
 
-    def _explained(self, title: str) -> str:
-        """A title that is a dependent clause, `What make knows` → "Can you explain what …?", or
-        says what to do, `Kill The Current Session` → "How do I …?"."""
-        words = title.split()
-        if self._is_deed(words):
-            return f"How do I {in_sentence(title, text=self._text)}?"
-        if len(words) < 3 or words[0].lower() not in {"what", "why", "how", "where"}:
+    def _deed_question(self, title: str) -> str:
+        """A title that says what to do, `Kill The Current Session` → "How do I …?"; else empty."""
+        if not self._is_deed(title.split()):
             return ""
-        if title.endswith("?") or words[1].lower() in {"to", "i", *_TURNED_ROUND}:
-            return ""
-        return f"Can you explain {in_sentence(title, text=self._text)}?"
+        return f"How do I {in_sentence(title, text=self._text)}?"
 
     def _is_deed(self, words: Sequence[str]) -> bool:
         """Whether a title begins with a verb: a common one that the post never uses as a noun."""
@@ -215,7 +207,7 @@ class _Post:
         if len(words) <= 4 and not self._wordings.unclear.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            asked = self._explained(heading) or question_about(
+            asked = self._deed_question(heading) or question_about(
                 heading, text=self._text, language="en"
             )
             if "“" not in asked and len(words) > 1 and _apart(asked, heading):
