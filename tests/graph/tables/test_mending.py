@@ -22,7 +22,7 @@ from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import sync_words
 from twin_resources.backup.places import FilePlace
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
     remove_objects,

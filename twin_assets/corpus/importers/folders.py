@@ -37,7 +37,7 @@ from twin_assets.corpus.importers.site_layout import (
 from twin_assets.corpus.importers.suffixes import markup_of, most_bytes, suffix_of
 from twin_assets.corpus.importers.text_formats import EXTRA, is_read
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     StoredObject,
     address_of,
     list_objects,

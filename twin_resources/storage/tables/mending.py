@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
     remove_objects,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.object_store import is_object_address, list_folders
+from twin_resources.storage.object_store import is_object_address, list_folders
 from twin_resources.storage.storage_faults import Away, Damaged, detail_of, faults_told
 from twin_resources.storage.tables.hashing import (
     HASH_BYTES,
