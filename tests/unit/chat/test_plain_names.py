@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.chat.plain_names import (
+from twin_resources.page.plain_names import (
     route_name,
     score_name,
     version_name,

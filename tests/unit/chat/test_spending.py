@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.chat.spending import BudgetSpending, spending_figures
+from twin_resources.page.spending import BudgetSpending, spending_figures
 
 
 @pytest.mark.parametrize(

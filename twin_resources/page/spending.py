@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.access.account import account_of
-from twin_resources.gateway.chat.readable import as_text
+from twin_resources.page.readable import as_text
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 

@@ -16,13 +16,6 @@ from urllib.parse import parse_qs
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
-from twin_resources.gateway.chat.events import QUICK
-from twin_resources.gateway.chat.page_notices import notice, problem
-from twin_resources.gateway.chat.plain_names import version_name
-from twin_resources.gateway.chat.readable import as_text
-from twin_resources.gateway.chat.spending import spending, spending_figures
-from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
@@ -31,6 +24,13 @@ from twin_resources.observability.langfuse.trace_reading import (
     trace_address,
     tree_of,
 )
+from twin_resources.page.author_picker import AuthorPicker, plots_of
+from twin_resources.page.events import QUICK
+from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.plain_names import version_name
+from twin_resources.page.readable import as_text
+from twin_resources.page.spending import spending, spending_figures
+from twin_resources.page.trace_pages import trace_list, trace_tree
 from twin_resources.registry.explanation import Explanation, follow
 from twin_resources.settings import Settings
 
