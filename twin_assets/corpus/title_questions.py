@@ -26,21 +26,38 @@ _FORMS = (
         "What is your advice on {rest}?",
     ),
 )
-# Words with which notes of the kind "Do this with that" begin. Not a grammar: the first kind is
-# hardly ever a noun, the second is taken for a command only before one of `_DETERMINERS`.
-_COMMANDS = (
-    "access add allow avoid check clear configure connect convert create customize define delete "
-    "determine disable edit enable ensure evaluate exclude execute extract fetch find generate get "
-    "hide ignore include insert inspect install keep launch make manage merge move navigate open "
-    "override parse prevent read remove rename render replace restore retrieve reverse run save "
-    "select send skip sort specify toggle undo use validate verify wrap write"
+# Common verbs, as notes of the kind "Do this with that" begin with one. Not a grammar: a verb that
+# the post uses as a noun is none.
+_VERBS = (
+    "accept access add adjust agree allocate allow answer appear apply ask assign avoid become "
+    "begin believe belong bend bite blow boil break breathe bring build burn buy call care carry "
+    "catch cause check choose clamp clean clear climb close combine come compare compile complain "
+    "complete compute configure connect consider contain continue convert cook copy cost count "
+    "cover create cross cry cut dance deal debug decide define delete depend deploy describe "
+    "detect determine die dig disable display download draw dream drink drive drop dry eat edit "
+    "enable encode end enjoy enter execute expect explain export extract fail fall feed feel "
+    "fetch fight fill filter find finish fit fix flow fly fold follow force forget format freeze "
+    "gain generate get give glue go grasp grow guess hammer handle hang happen hate hear help "
+    "hide hit hold hope hurt implement import include increase insert inspect install invent "
+    "invoke iterate join jump keep kick kill knock know lack land last laugh launch lay lead lean "
+    "learn leave lend let lie lift light like limit list listen live load look loop loosen lose "
+    "love make manage map mark match matter mean measure meet melt mend mention mind miss mix "
+    "mock modify move navigate need notice offer oil open optimize order output override own "
+    "paint park parse pass pay pick place plant play point polish pour prefer prepare press "
+    "prevent print process produce promise protect prove provide pull push put query raise reach "
+    "read realise realize receive record redirect reduce reference refuse regulate remain "
+    "remember remove rename render repair repeat replace request require reset resolve rest "
+    "restart restore retrieve return reverse ride ring rise roll rub run sand save say scale "
+    "search see seem select sell send serve set shake share sharpen shine shoot show shut "
+    "simulate sing sink sit skip sleep slide smell smile solve sort sound speak specify spell "
+    "spend spin split spread stand start stay steal stick stop store strike strip study submit "
+    "suffer suggest suit support suppose surprise swap swim swing switch sync take talk taste "
+    "teach tear tell tend test thank think throw tie tighten toggle touch trace track transfer "
+    "transform translate trigger trust try turn understand undo update upgrade use validate "
+    "verify view visit wait wake walk want warm warn wash waste watch wear weigh win wind wish "
+    "wonder work worry wrap write"
 )
-_COMMANDS_OR_NOUNS = (
-    "build change clean compare copy count debug display download force format limit list load "
-    "look match measure pass print query redirect repair reset restart return search set show "
-    "split start stop store switch test track turn update view wait watch"
-)
-_DETERMINERS = "a an the your my all any every each multiple only just if whether when for up to"
+_HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
 _COMMON = 0.4
 """A word in more of an author's posts than this share says nothing about any one of them."""
 
@@ -99,7 +116,7 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     )
     titled = named.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
-        pl.col("title").map_elements(_has_form, return_dtype=pl.Boolean).alias("has_form"),
+        pl.Series("has_form", map(_has_form, named["title"], named["text"]), dtype=pl.Boolean),
         _topic_words(named).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
@@ -140,7 +157,7 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
                 return wording.format(rest=in_sentence(subject[match.end() :], text=text))
-        if _is_command(subject):
+        if _is_command(subject, text):
             return f"How do I {in_sentence(subject, text=text)}?"
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
 
@@ -190,17 +207,19 @@ def _subject(title: str) -> str:
     return _SUBTITLE.split(title)[0].strip().rstrip(".!…") or title
 
 
-def _has_form(title: str) -> bool:
+def _has_form(title: str, text: str) -> bool:
     subject = _subject(title)
     return (
         title.endswith("?")
         or any(pattern.match(subject) for pattern, _ in _FORMS)
-        or _is_command(subject)
+        or _is_command(subject, text)
     )
 
 
-def _is_command(subject: str) -> bool:
-    first, _, rest = subject.lower().partition(" ")
-    if first in _COMMANDS.split():
-        return bool(rest)
-    return first in _COMMANDS_OR_NOUNS.split() and rest.split(" ")[0] in _DETERMINERS.split()
+def _is_command(subject: str, text: str) -> bool:
+    """Whether a title begins with a verb: a common one that the post never uses as a noun."""
+    words = subject.lower().split()
+    verb, *rest = words[words[0] in _HOW :] or [""]
+    if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:
+        return False
+    return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

@@ -74,7 +74,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         parts = [manifest.dataset["data_version"]]
         if manifest.preferences:
             parts.append(manifest.preferences["data_version"])
-        recipe = Recipe.model_validate(manifest.recipe)
+        recipe = Recipe.of_manifest(manifest.recipe)
         used = _recipe_hash(manifest.base["revision"], recipe, manifest.code, manifest.template)
         return TrainingFingerprint("+".join(parts), used)
 

@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 LOSS_ROWS = 24
-GPU = ("gpu_peak_mb", "mfu")  # metrics of a training on GPUs alone
+GPU = ("gpu_peak_mb",)  # metrics of a training on GPUs alone
 
 
 class FineTuningConfig(dg.Config):

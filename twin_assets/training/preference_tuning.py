@@ -148,7 +148,6 @@ class _Inputs:
             self.data_version,
             self.recipe.on_preferences().supervised().model_dump(),
             self.recipe.preferences.beta,
-            self.recipe.preferences.rpo_alpha,
             self.code,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

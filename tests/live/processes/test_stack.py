@@ -204,6 +204,22 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     assert "what the last stack has left" in found.found
 
 
+def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings) -> None:
+    assert not look(settings).running
+    role = subprocess.Popen(
+        [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
+        env=os.environ | {"TWIN_HOME": str(settings.home)},
+    )
+    try:
+        assert eventually(lambda: look(settings).running)
+        status = look(settings)
+        assert [(one.name, one.pid) for one in status.programs] == [("relay", role.pid)]
+        assert (status.crashed, status.urls) == (False, {})
+    finally:
+        role.kill()
+        role.wait()
+
+
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
     """It died of the line that said so; its programs went on with nobody to end them."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"

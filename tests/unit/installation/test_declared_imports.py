@@ -23,7 +23,6 @@ OPTIONAL = {
 }
 BROUGHT_BY_HAND = {
     "conversion": "the kept converter's own, fetched as a wheel and read from its folder",
-    "liger_kernel": "looked for before it is used; needs a GPU (training/model.py)",
 }
 # Declared and imported by none of ours, with the reason.
 FOR_OTHERS = {

@@ -199,8 +199,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
     recipe = inputs.recipe
     rows = samples_of(inputs.hands, context_tokens=inputs.context_tokens)
     ranks = ranks_of(recipe, settings)
-    conversations = -(-len(rows) // recipe.questions_a_conversation)
-    at_once = recipe.samples_of_a_step(conversations, ranks=ranks)
+    at_once = recipe.samples_of_a_step(len(rows), ranks=ranks)
     job = Job(
         folder=settings.work_dir / "training" / f"reference-{inputs.hash[:16]}",
         base_name=inputs.base.name,

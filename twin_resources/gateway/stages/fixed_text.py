@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import replace
 from typing import Literal
 
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.front_desk import answer_of, kind_of
@@ -19,13 +20,18 @@ from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guardrails import guard_input, guard_passages
 from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.response_format import document_of
 from twin_resources.gateway.stages.exchange import Exchange, FixedText
 from twin_resources.gateway.stages.services import RequestServices
 
 
 async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
     """Mask the question, and answer it here where no post has to. Danger comes before all else that
-    a reader may ask, then the guards."""
+    a reader may ask, then the guards.
+
+    Raises:
+        Refused: 400 the client wants JSON by a schema that has no place for the text.
+    """
     author = exchange.author
     if text := housekeeping_answer(exchange.asked):
         return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
@@ -36,7 +42,24 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
     else:
         fixed = FixedText(guarded.withheld, withheld=guarded.withheld)
     found = records("input", guarded.findings)
+    fixed = _in_wanted_form(fixed, exchange.asked)
     return replace(exchange, asked=guarded.asked, fixed=fixed, guarded=found)
+
+
+def _in_wanted_form(fixed: FixedText, asked: ChatRequest) -> FixedText:
+    """The text as the JSON that a client has forced, so that its parser reads it."""
+    if not fixed.text or asked.response_format is None:
+        return fixed
+    if document := document_of(fixed.text, asked.response_format):
+        return replace(fixed, text=document)
+    raise Refused(
+        400,
+        "question_refused",
+        tried="answer in the schema of the request",
+        found=f"a fixed text, for which the schema has no free string: {fixed.text}",
+        next_step="ask something else, or allow a string in the schema",
+        param="response_format",
+    )
 
 
 async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: RequestServices) -> str:
