@@ -128,6 +128,24 @@ def test_items_are_cut_out(text: str, found: list[str], size: int) -> None:
     assert [f"{one} {damage}".strip() for one, damage in cut(text, size)] == found
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("&#9;&#10;&#13;", "\t\n\r"),
+        ("&#8;&#11;&#31;&#x1f;", ""),
+        ("&#32;&#x41;&#65;", " AA"),
+        ("&#xd7ff;&#xd800;&#xdfff;&#xe000;", "\ud7ff\ue000"),
+        ("&#xfffd;&#xfffe;&#xffff;", "\ufffd"),
+        ("&#x10000;&#x10ffff;&#x110000;", "\U00010000\U0010ffff"),
+        ("&#4a;", None),
+        ("&amp;", "&"),
+    ],
+)
+def test_characters_that_xml_forbids_are_left_out(written: str, read_as: str | None) -> None:
+    found = parse(XmlItem(f"<item>{written}</item>"), namespaces={})
+    assert (found.text or "" if found is not None else None) == read_as
+
+
 def test_what_stands_before_and_after() -> None:
     one, last = items([b"<a>head<item>1</item>tail</a>"], tags=("item",))
     assert (one.before, last.before) == ("<a>head", "tail</a>")
