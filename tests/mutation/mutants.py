@@ -24,7 +24,7 @@ AREAS = {
     "account": (
         "twin_resources/access/{account*,keys,*budget,spending_limits}.py",
         "unit/gateway/test_{account,paid_budget,key*}.py unit/commands/test_keys_command.py "
-        "unit/judges/test_paid_judge.py unit/batches/test_provider_batches.py "
+        "unit/judges/test_paid_judge.py "
         "graph/state/test_account.py",
     ),
     "guards": ("twin_resources/gateway/guards/*.py", "unit/gateway/test_{guards*,safety}.py"),
@@ -52,7 +52,7 @@ AREAS = {
         "graph/notifications/test_*.py graph/serving/test_released_model.py",
     ),
     "launcher": (
-        "twin_resources/models/training_launcher/{attempt,follower,local,machine,reason}.py",
+        "twin_resources/models/training_launcher/{attempt,local,machine,reason}.py",
         "unit/training/test_{training_launcher,followed_log}.py",
     ),
     "erasure": (
@@ -116,12 +116,20 @@ def tests_of(area: str) -> list[Path]:
 
 
 def _files(folder: Path, patterns: str) -> list[Path]:
-    """By patterns that may hold one list in braces: `a/{b,c*}.py d/e.py`."""
+    """By patterns that may hold one list in braces: `a/{b,c*}.py d/e.py`.
+
+    Raises:
+        FileNotFoundError: a pattern names nothing (any more).
+    """
     found: set[Path] = set()
     for pattern in patterns.split():
         head, _, rest = pattern.partition("{")
         names, _, tail = rest.partition("}")
-        found |= {path for name in names.split(",") for path in folder.glob(head + name + tail)}
+        for name in names.split(","):
+            paths = set(folder.glob(head + name + tail))
+            if not paths:
+                raise FileNotFoundError(f"{folder.name}/{head}{name}{tail}")
+            found |= paths
     return sorted(found)
 
 

@@ -19,6 +19,7 @@ import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.models.serving import served_model
@@ -86,13 +87,13 @@ def purchase_of(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
     """What labels of this version are about."""
-    sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
+    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
     return LabelPurchase(
         own=version.checkpoint,
         paid=paid,
         embedder=embedder,
         judges=tuple(identity(member.judge) for member in panel.members),
-        answers=digest(sampling, author.name, author.persona, author.refused_topics),
+        answers=digest(sampling, author.name, "", ()),
     )
 
 
@@ -376,7 +377,7 @@ def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
             messages,
             servers=servers_at_once(),
             max_tokens=min(MOST_TOKENS, author.max_tokens),
-            frequency_penalty=author.frequency_penalty,
+            frequency_penalty=FREQUENCY_PENALTY,
         )
         return [answer.text for answer in replies]
 

@@ -49,7 +49,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         """See `TrainingInputs.now`."""
         settings = load_settings(self.home or None)
         recipe = recipe_of(read_author(settings, author), settings).recipe
-        base = load_base_model(settings, read_author(settings, author).base_model or None)
+        base = load_base_model(settings)
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)

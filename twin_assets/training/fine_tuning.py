@@ -246,7 +246,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
     )
     return _Inputs(
         author=author.slug,
-        base=load_base_model(settings, author.base_model or None),
+        base=load_base_model(settings),
         chosen=chosen,
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,

@@ -160,7 +160,7 @@ class _Inputs:
 def _inputs(
     author: Author, settings: Settings, tables: Tables, parent: Manifest, recipe: Recipe
 ) -> _Inputs:
-    base = load_base_model(settings, author.base_model or None)
+    base = load_base_model(settings)
     if base.revision != parent.base["revision"]:
         raise TwinError(
             f"tune the model of {author.slug} on preferences",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     StoredObject,
     is_object_address,
     list_objects,

@@ -123,7 +123,7 @@ def run_repair(
         as_json: print the plan as one JSON object; nothing is asked.
 
     Raises:
-        TwinError: a table can be neither read nor mended for another cause, or lies in a bucket.
+        TwinError: a table can be neither read nor mended for another cause.
     """
     found = plan_home(settings)
     if as_json:
@@ -152,16 +152,9 @@ def plan_home(settings: Settings) -> HomeRepair:
     """What is damaged; nothing is changed.
 
     Raises:
-        TwinError: the tables lie in a bucket, or something else keeps them from being read.
+        TwinError: something else than damage keeps the tables from being read.
     """
     base = settings.tables_base
-    if "://" in base:
-        raise TwinError(
-            f"mend the tables of {base}",
-            found="a bucket, whose objects this command does not delete",
-            next_step="`twin doctor` names the damaged ones: bring back their objects' former "
-            "versions, or restore a backup into a new prefix",
-        )
     plans: dict[tuple[str, str], TableRepair] = {}
     for author in table_folders(base):
         for asset in tables_in(f"{base}/{author}", storage_options=None):

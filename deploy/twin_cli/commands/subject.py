@@ -234,6 +234,6 @@ def _described(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, described: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in described.items() if key in fields}
-    for listed in {"refused_topics", "include", "aliases"} & values.keys():
+    for listed in {"include", "aliases"} & values.keys():
         values[listed] = tuple(values[listed])
     return Author(slug=slug, name=name, **values)

@@ -42,7 +42,7 @@ from twin_cli.commands.machine_stage import (
 )
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
-from twin_cli.commands.presentation import endpoints_lines, endpoints_table
+from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
     changes_line,
@@ -264,14 +264,7 @@ class _Up:
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
         page = typed("open", home=self.settings.home)
-        if self.clock.verbose:
-            self.clock.show(
-                endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
-        else:
-            self.clock.say(
-                endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
+        self.clock.say(endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page))
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
         self.clock.detail(f"where the time went: {times}")
@@ -286,10 +279,9 @@ class _Up:
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
         because = ""
-        if not recipe and (subject.is_new or self.options.recipe == AUTO):
-            base = subject.author.base_model or self.settings.base_model
-            if (chosen := recipe_of_machine(base)) is not None:
-                recipe, because = chosen.recipe, chosen.because
+        is_open = not recipe and (subject.is_new or self.options.recipe == AUTO)
+        if is_open and (chosen := recipe_of_machine(self.settings.base_model)) is not None:
+            recipe, because = chosen.recipe, chosen.because
         subject = replace(subject, author=replace(subject.author, recipe=recipe))
         tell_recipe(subject.author, self.settings, clock=self.clock, because=because)
         return subject

@@ -330,7 +330,7 @@ def test_values_of_a_day_are_a_bet_and_a_day_alone_certifies_nothing(world: Loop
 def test_another_tolerance_is_in_force_at_once(world: LoopWorld) -> None:
     world.good("ada", 700)
     world.tick()
-    world.rules = replace(world.rules, tolerances={"ada": 0.2})
+    world.rules = replace(world.rules, tolerance=0.2)
 
     world.tick()
 

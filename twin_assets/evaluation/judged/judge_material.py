@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_resources.authors import SAMPLES, author_slugs
+from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES, author_slugs
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve

@@ -380,7 +380,7 @@ def _is_current(watch: Watch, rules: LoopRules) -> bool:
     """
     return (
         watch.rules == watching.RULES
-        and watch.tolerance == rules.tolerance_of(watch.author)
+        and watch.tolerance == rules.tolerance
         and (watch.certifies or bool(watch.floor))
     )
 
@@ -416,7 +416,7 @@ def _started(
         if mine_ms is not None and number != stable.version and at_ms < mine_ms
         if (baseline := _certified(connection, stable, number, stream, after, mine_ms, rules))
     ]
-    tolerance = rules.tolerance_of(stable.author)
+    tolerance = rules.tolerance
     floor = baselines.floor_of(earlier, tolerance=tolerance)
     return watching.start(
         author=stable.author,

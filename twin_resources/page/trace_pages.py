@@ -7,22 +7,25 @@ Does not belong here: reading them (`langfuse/trace_reading.py`), plots (`charts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from twin_resources.gateway.chat.footnotes import cost
-from twin_resources.gateway.chat.plain_names import route_name, score_name, version_name
-from twin_resources.gateway.chat.readable import as_text, web_address
 from twin_resources.observability.langfuse.trace_reading import (
     ObservationNode,
     Score,
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.footnotes import cost
+from twin_resources.page.plain_names import route_name, score_name, version_name
+from twin_resources.page.readable import as_text, web_address
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SHORT = 150  # characters of a question or an answer in the list
-_MEASURED = ("latency_s", "cost_usd")  # they have columns of their own
+# Two have columns of their own; the others are how a quotation was found, not how good it was.
+_MEASURED = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
+_MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # of a quotation; the list is one line of text
 _OUTCOMES = {
     "thumbs": ("thumbs down", "thumbs up"),
     "comparison": ("lost a comparison", "won a comparison"),
@@ -36,7 +39,6 @@ _FACTS = (
     ("template", "Prompt template"),
     ("server", "Computed by"),
     ("degraded", "Degraded"),
-    ("declined_topic", "Declined topic"),
     ("front_desk", "Answered by the program"),
     ("safety", "Safety findings"),
 )
@@ -53,12 +55,13 @@ def trace_list(rows: Sequence[TraceRow]) -> str:
 def _listed(row: TraceRow) -> str:
     link = f'href="/?trace={as_text(row.trace_id)}" data-trace="{as_text(row.trace_id)}"'
     question = as_text(_short(row.question) or "(no text)")
-    answer = as_text(_short(row.answer))
+    answer = as_text(_short(_MARKDOWN.sub("", row.answer)))
+    version, route = version_name(row.version), route_name(row.route)
     wrong = f'<p class="twin-bad-word">{as_text(row.error)}</p>' if row.error else ""
     facts = (
         f'<time datetime="{as_text(row.at)}">{as_text(moment(row.at))}</time>',
-        as_text(version_name(row.version)),
-        as_text(route_name(row.route)) if row.route not in ("", "stable") else "",
+        as_text(version),
+        as_text(route) if row.route not in ("", "stable") and route != version else "",
         "" if row.seconds is None else f"{row.seconds:.1f} s",
         "" if row.cost_usd is None else cost(row.cost_usd),
     )

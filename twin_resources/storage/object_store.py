@@ -1,4 +1,4 @@
-"""An S3 prefix as a source of posts or a place of a backup: its address, objects, bytes.
+"""An S3 prefix that holds posts, a backup or tables: its address, objects, bytes.
 
 Belongs here: calls to S3 and what their failures mean. Does not belong here: which objects are
 posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
@@ -102,6 +102,21 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
     return tuple(sorted(objects, key=lambda one: one.name))
 
 
+def list_folders(source: object) -> list[str]:
+    """Names directly under the prefix of what has objects below it, sorted.
+
+    Raises:
+        TwinError: it cannot be listed.
+    """
+    bucket, prefix = split_address(source)
+    under = f"{prefix}/" if prefix else ""
+    with _said(f"list {address_of(source)}"):
+        pages = _client().get_paginator("list_objects_v2")
+        pages = pages.paginate(Bucket=bucket, Prefix=under, Delimiter="/")
+        entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
+    return sorted(str(entry["Prefix"])[len(under) :].rstrip("/") for entry in entries)
+
+
 def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
     key = str(entry["Key"])
     if key == prefix:
@@ -159,6 +174,19 @@ def write_object(address: object, file: Path) -> None:
     bucket, key = split_address(address)
     with _said(f"write {address_of(address)}"):
         _client().upload_file(str(file), bucket, key)
+
+
+def remove_objects(address: object) -> None:
+    """Delete the object of this address, and all below it; a versioned bucket keeps their bytes.
+
+    Raises:
+        TwinError: they cannot be listed, or may not be deleted.
+    """
+    bucket, _ = split_address(address)
+    listed = list_objects(address)
+    with _said(f"delete {address_of(address)}"):
+        for one in listed:
+            _client().delete_object(Bucket=bucket, Key=one.key)
 
 
 @contextmanager
