@@ -83,6 +83,14 @@ def lies_elsewhere(
                 by,
             )
         )
+        steps.append(
+            ManualStep(
+                "the disks of other hosts with this state store",
+                f"delete there {_copies(gone)}; what waits in an outbox there is sent later, so "
+                "forget again once `twin status` of each host shows that none waits",
+                by,
+            )
+        )
     shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
     called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(called | set(shown)):
@@ -115,3 +123,11 @@ def lies_elsewhere(
             )
         )
     return steps
+
+
+def _copies(gone: ErasureTarget) -> str:
+    """The checkpoints that another host may have fetched, as paths in its home."""
+    whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
+    return ", ".join(sorted(whole | {f"checkpoints/*/{one}" for one in gone.checkpoints})) or (
+        "nothing"
+    )
