@@ -91,7 +91,7 @@ def stack_programs(
         ),
         program(
             "dagster-webserver",
-            *("twin_resources.gateway.dagster_pages", "-w", workspace),
+            *("twin_resources.page.dagster_pages", "-w", workspace),
             *("-h", host, "-p", str(settings.dagster_port)),
             calls=offline,
         ),
@@ -100,7 +100,7 @@ def stack_programs(
         ),
         program("models", "twin_resources.models.serving.fleet"),
         program("gateway", "twin_resources.gateway", calls=paid),
-        program("chat", "twin_resources.gateway.chat"),
+        program("chat", "twin_resources.page"),
     ]
     if not settings.has_real_langfuse:
         database = str(settings.home / "traces.sqlite")

@@ -19,7 +19,7 @@ from twin_cli.commands.subprocesses import running_module
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_link
+from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.processes.programs import (

@@ -71,7 +71,7 @@ def open_tab(tab: Any, name: str) -> None:
         free(tab, view="compare")
     else:
         tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
-        tab.locator(".twin-chart").first.wait_for(timeout=WAIT_MS)
+        tab.locator("#figures [role=meter]").wait_for(timeout=WAIT_MS)
 
 
 def violations(tab: Any) -> list[str]:

@@ -366,7 +366,9 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     assert any("could not be ended in order" in line and "idle" in line for line in said)
 
 
-def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
+def test_the_doctor_and_the_logs_say_which_program_does_not_start(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
     def programs(chosen: Settings) -> Sequence[Program]:
         web, *_ = two_programs(chosen)
         code = "raise SystemExit('no such model: x')"
@@ -386,9 +388,8 @@ def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Sett
     ports = [(one.verdict, one.found) for one in look_at_ports(settings, stack, environ={})]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
-    said: list[str] = []
-    assert run_logs(settings, "models", lines=1, follow=False, write=said.append) == 0
-    assert said == ["no such model: x\n"]
+    assert run_logs(settings, "models", lines=1, follow=False, write=print) == 0
+    assert capfd.readouterr().out == "no such model: x\n"
 
 
 def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:

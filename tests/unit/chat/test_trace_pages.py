@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.trace_reading import (
     ObservationNode,
     Score,
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.trace_pages import trace_list, trace_tree
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SPITE = '"><img src=x onerror=alert(1)>'

@@ -41,16 +41,14 @@ class StreamHistory:
     alarms: tuple[Alarm, ...]
 
 
-def histories_of(
-    connection: sa.Connection, author: str, rules: LoopRules, *, newest: int = PLOTTED
-) -> list[StreamHistory]:
+def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> list[StreamHistory]:
     """Every stream of the version that is followed, up to the last value that was folded."""
     armed = max(1, armed_streams(connection))
     limit = threshold(armed_streams=armed, horizon=rules.horizon, alpha=rules.alpha)
     return [
         StreamHistory(
             watch,
-            _steps(connection, watch, rules, newest=newest),
+            _steps(connection, watch, rules),
             limit,
             tuple(alarm_records.of_stream(connection, author, watch.stream, watch.version)),
         )
@@ -58,9 +56,7 @@ def histories_of(
     ]
 
 
-def _steps(
-    connection: sa.Connection, held: Watch, rules: LoopRules, *, newest: int
-) -> tuple[DetectorStep, ...]:
+def _steps(connection: sa.Connection, held: Watch, rules: LoopRules) -> tuple[DetectorStep, ...]:
     """Fold the stream again; alarms restart the detector where they are recorded."""
     watch = watching.start(
         author=held.author,
@@ -85,7 +81,7 @@ def _steps(
         alarm.sequence: alarm.number
         for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
     }
-    steps_read: deque[DetectorStep] = deque(maxlen=newest)
+    steps_read: deque[DetectorStep] = deque(maxlen=PLOTTED)
     for piece in days_of(values):
         day = piece
         while day:

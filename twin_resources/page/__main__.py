@@ -1,4 +1,4 @@
-"""`python -m twin_resources.gateway.chat`: the process of the chat page, on the loopback.
+"""`python -m twin_resources.page`: the process of the chat page, on the loopback.
 
 Belongs here: reading the home, listening, ending at SIGTERM. Does not belong here: the page.
 """
@@ -19,9 +19,9 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 def main() -> int:
     import uvicorn
 
-    from twin_resources.gateway.chat.conversation import Endpoint
-    from twin_resources.gateway.chat.links import load_pass
-    from twin_resources.gateway.chat.page import build_app
+    from twin_resources.page.conversation import Endpoint
+    from twin_resources.page.links import load_pass
+    from twin_resources.page.page import build_app
     from twin_resources.processes.programs import urls
 
     settings = load_settings()

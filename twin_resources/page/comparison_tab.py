@@ -20,20 +20,20 @@ from typing import Any
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat import turns as conversation
-from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
-from twin_resources.gateway.chat.conversation import (
+from twin_resources.page import turns as conversation
+from twin_resources.page.author_picker import AuthorPicker, plots_of
+from twin_resources.page.conversation import (
     AnswersInProgress,
     Endpoint,
     PartialAnswer,
     model_name,
 )
-from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
-from twin_resources.gateway.chat.footnotes import cost, trace_link
-from twin_resources.gateway.chat.page_notices import notice, problem
-from twin_resources.gateway.chat.plain_names import version_name
-from twin_resources.gateway.chat.readable import as_text
-from twin_resources.gateway.chat.turns import Turn
+from twin_resources.page.events import QUICK, SIDE_BY_SIDE
+from twin_resources.page.footnotes import cost, trace_link
+from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.plain_names import version_name
+from twin_resources.page.readable import as_text
+from twin_resources.page.turns import Turn
 
 BEFORE, AFTER, PAID = "base", "stable", "paid"
 PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}

@@ -1,7 +1,7 @@
-"""Numbers of this home that no trace holds: the loop's evidence, and what was spent of budgets.
+"""What was spent of this home's budgets, as bars.
 
-Belongs here: reading them from the state store. Does not belong here: what they mean
-(`retraining/`, `access/account.py`), drawing (`charts.py`).
+Belongs here: reading the account, the HTML. Does not belong here: where a limit applies
+(`access/paid_budget.py`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from twin_resources.access.account import account_of
-from twin_resources.quality.ledger.ledger_tables import settled
-from twin_resources.quality.retraining.evidence_history import StreamHistory, histories_of
-from twin_resources.quality.retraining.retraining_rules import rules_of
+from twin_resources.page.readable import as_text
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
-
-SHOWN = 400  # values of a stream: more than a screen has columns for
 
 
 @dataclass(frozen=True)
@@ -28,18 +22,6 @@ class BudgetSpending:
     name: str
     spent: float
     budget: float | None
-
-
-def evidence(settings: Settings, author: str) -> Sequence[StreamHistory]:
-    """The streams of the version that is followed; none before a first sync of feedback."""
-    state = State.open(settings.state_address)
-    try:
-        with state.reading() as connection:
-            if not sa.inspect(connection).has_table(settled.name):
-                return ()
-            return histories_of(connection, author, rules_of(settings), newest=SHOWN)
-    finally:
-        state.close()
 
 
 def spending(settings: Settings) -> list[BudgetSpending]:
@@ -71,3 +53,24 @@ def spending(settings: Settings) -> list[BudgetSpending]:
         for name, budget, spent in lines
         if budget is not None or (spent.usd and not name.startswith("All"))
     ]
+
+
+def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
+    """A bar a budget."""
+    made = [_bar(one.name, one.spent, one.budget) for one in accounts]
+    nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
+    return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
+
+
+def _bar(name: str, spent: float, budget: float | None) -> str:
+    """What was spent of a budget, in dollars; without a budget the amount alone."""
+    if budget is None:
+        return f'<p class="twin-bar-name">{as_text(name)}: <strong>${spent:.4f}</strong></p>'
+    share = 1.0 if budget <= 0 else min(spent / budget, 1.0)
+    kind = " twin-full" if share >= 0.9 else ""
+    return (
+        f'<p class="twin-bar-name">{as_text(name)}: <strong>${spent:.4f}</strong> of '
+        f'${budget:.2f}</p><div class="twin-bar{kind}" role="meter" aria-valuemin="0" '
+        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" aria-label="{as_text(name)}">'
+        f'<span style="width:{100 * share:.1f}%"></span></div>'
+    )

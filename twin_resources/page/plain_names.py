@@ -54,13 +54,3 @@ def score_name(name: str) -> str:
     judged = plain.startswith("judge:")
     plain = plain.removeprefix("judge:").replace("_", " ")
     return f"{plain} (judge)" if judged else plain
-
-
-def streams_named(names: list[str]) -> dict[str, str]:
-    """Plain names of several streams; two that would be the same keep their revision's digits."""
-    plain = {name: score_name(name) for name in names}
-    twice = [one for one in plain.values() if list(plain.values()).count(one) > 1]
-    return {
-        name: f"{words}, revision {name.rpartition('@')[2][:6]}" if words in twice else words
-        for name, words in plain.items()
-    }

@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from twin_resources.gateway.chat.footnotes import cost
-from twin_resources.gateway.chat.plain_names import route_name, score_name, version_name
-from twin_resources.gateway.chat.readable import as_text, web_address
 from twin_resources.observability.langfuse.trace_reading import (
     ObservationNode,
     Score,
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.footnotes import cost
+from twin_resources.page.plain_names import route_name, score_name, version_name
+from twin_resources.page.readable import as_text, web_address
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SHORT = 150  # characters of a question or an answer in the list

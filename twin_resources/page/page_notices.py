@@ -8,7 +8,7 @@ A toast covers the text, is gone before it is read, and shows `<author>` as an e
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.readable import as_text
+from twin_resources.page.readable import as_text
 
 
 def notice(text: str, *, bad: bool = False) -> str:

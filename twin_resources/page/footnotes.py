@@ -13,8 +13,8 @@ from datetime import date
 from typing import Any, cast
 from urllib.parse import quote as percent_encoded
 
-from twin_resources.gateway.chat.plain_names import route_name, version_name
-from twin_resources.gateway.chat.readable import as_text, web_address
+from twin_resources.page.plain_names import route_name, version_name
+from twin_resources.page.readable import as_text, web_address
 
 AROUND = 160  # characters of the passage that are shown on each side of the quoted words
 SHORT = 280  # of a passage that nothing is quoted from

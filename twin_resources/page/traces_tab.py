@@ -10,34 +10,32 @@ back.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat import figures, home_numbers
-from twin_resources.gateway.chat.author_picker import AuthorPicker, plots_of
-from twin_resources.gateway.chat.events import QUICK
-from twin_resources.gateway.chat.page_notices import notice, problem
-from twin_resources.gateway.chat.plain_names import version_name
-from twin_resources.gateway.chat.readable import as_text
-from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
     read_page,
     score_condition,
-    score_history,
     trace_address,
     tree_of,
 )
+from twin_resources.page.author_picker import AuthorPicker, plots_of
+from twin_resources.page.events import QUICK
+from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.plain_names import version_name
+from twin_resources.page.readable import as_text
+from twin_resources.page.spending import spending, spending_figures
+from twin_resources.page.trace_pages import trace_list, trace_tree
 from twin_resources.registry.explanation import Explanation, follow
 from twin_resources.settings import Settings
 
 PAGE = 12
-DAYS = 30
+VERSIONS = ("base", "paid", "quotes")  # a tuned one is typed: v3
 ROUTES = {
     "as released": "stable",
     "on trial": "canary",
@@ -74,7 +72,7 @@ class TracesTab:
             with gr.Row(elem_id="filters", equal_height=True):
                 self.version = gr.Dropdown(
                     label="Version",
-                    choices=[(ALL, "")],
+                    choices=[(ALL, ""), *((version_name(one), one) for one in VERSIONS)],
                     value="",
                     allow_custom_value=True,
                     elem_id="filter-version",
@@ -118,7 +116,7 @@ class TracesTab:
         # the address decides, which a click has written (page.js)
         here = {"js": "() => location.search"}
         go = gr.Button(visible="hidden", elem_id="go-to")
-        drawn = {"inputs": [author], "outputs": [self.figures, self.version], **QUICK}
+        drawn = {"inputs": [author], "outputs": [self.figures], **QUICK}
         # the tab that an address opens is not "selected"; with the gateway away no author is known
         looking = {"js": "(place, ...rest) => [location.search, ...rest]", **QUICK}
         page.load(self._open, self.place, opened, **here, **QUICK).then(
@@ -188,8 +186,8 @@ class TracesTab:
         *shown, why = self._first(*filters)
         return *shown, why or gr.skip()
 
-    def _figures_if_looking(self, place: str, author: str | None) -> tuple[Any, Any]:
-        return self._figures(author) if _is_look(place) else (gr.skip(), gr.skip())
+    def _figures_if_looking(self, place: str, author: str | None) -> Any:
+        return self._figures(author) if _is_look(place) else gr.skip()
 
     def _older(self, *asked: Any) -> tuple[Any, ...]:
         return self._page(asked[:-1], asked[-1])
@@ -211,30 +209,12 @@ class TracesTab:
         buttons = gr.Button(interactive=newer), gr.Button(interactive=older)
         return trace_list(page.rows), following, *buttons, ""
 
-    def _figures(self, author: str | None) -> tuple[str, Any]:
-        """Scores over time, evidence, spending and the newest report's plots; and the versions."""
+    def _figures(self, author: str | None) -> str:
+        """Spending, the trace store and the newest report's plots."""
         if not author:
-            return notice("No author can be looked at yet."), gr.skip()
-        since = datetime.now(UTC) - timedelta(days=DAYS)
-        parts: list[str] = []
-        versions = gr.skip()
-        try:
-            with LangfuseClient.from_settings(self._settings) as client:
-                history = score_history(client, author=author, since=since)
-            parts.append(figures.score_figures(history, days=DAYS))
-            named = sorted({one.version for one in history.days})
-            versions = gr.Dropdown(
-                choices=[(ALL, ""), *((version_name(one), one) for one in named)]
-            )
-        except TraceStoreError as error:
-            parts.append(problem(error))
-        parts += [
-            figures.evidence_figures(home_numbers.evidence(self._settings, author)),
-            figures.spending_figures(home_numbers.spending(self._settings)),
-            self._store(),
-            self._plots(author),
-        ]
-        return f'<div class="twin-figures">{"".join(parts)}</div>', versions
+            return notice("No author can be looked at yet.")
+        spent = spending_figures(spending(self._settings))
+        return f'<div class="twin-figures">{spent}{self._store()}{self._plots(author)}</div>'
 
     def _store(self) -> str:
         """Where traces are read from, with its version; a link where there is a real one."""

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.author_files import AuthorFiles
-from twin_resources.gateway.chat.conversation import Endpoint, authors_of
-from twin_resources.gateway.chat.page_notices import problem
-from twin_resources.gateway.chat.readable import as_text
+from twin_resources.page.author_files import AuthorFiles
+from twin_resources.page.conversation import Endpoint, authors_of
+from twin_resources.page.page_notices import problem
+from twin_resources.page.readable import as_text
 
 UNKNOWN = "LLM Twin"
 

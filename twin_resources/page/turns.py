@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
-from twin_resources.gateway.chat.footnotes import marked_range
-from twin_resources.gateway.chat.readable import as_markdown
+from twin_resources.page.footnotes import marked_range
+from twin_resources.page.readable import as_markdown
 
 MOST_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
 How = Literal["writing", "whole", "stopped", "failed"]

@@ -1,9 +1,9 @@
 """Dagster's webserver as the stack starts it: its own application behind a check of who asks.
 
-    python -m twin_resources.gateway.dagster_pages -w WORKSPACE -h HOST -p PORT
+    python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
 
 Belongs here: the check, and starting the webserver with it. Does not belong here: links and their
-tokens (`chat/links.py`), what Dagster answers.
+tokens (`links.py`), what Dagster answers.
 
 Dagster itself executes a mutation on GET, for any Host and Origin, without a key: any web page that
 somebody opens could end a sensor or start a run. Here
@@ -39,7 +39,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twin_resources.gateway.chat.links import DAGSTER, hosts_of, use_link
+from twin_resources.page.links import DAGSTER, hosts_of, use_link
 from twin_resources.settings import Settings, load_secrets, load_settings
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -16,15 +16,15 @@ from typing import Any
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat import turns as conversation
-from twin_resources.gateway.chat.author_picker import AuthorPicker, heading
-from twin_resources.gateway.chat.conversation import AnswersInProgress, Endpoint, model_name
-from twin_resources.gateway.chat.events import QUICK, SIDE_BY_SIDE
-from twin_resources.gateway.chat.footnotes import footnotes, prose_in_words
-from twin_resources.gateway.chat.page_notices import notice, problem
-from twin_resources.gateway.chat.readable import as_text
-from twin_resources.gateway.chat.turns import Talks, Turn
 from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.page import turns as conversation
+from twin_resources.page.author_picker import AuthorPicker, heading
+from twin_resources.page.conversation import AnswersInProgress, Endpoint, model_name
+from twin_resources.page.events import QUICK, SIDE_BY_SIDE
+from twin_resources.page.footnotes import footnotes, prose_in_words
+from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.readable import as_text
+from twin_resources.page.turns import Talks, Turn
 from twin_resources.registry.route_names import DRAFT
 
 VERSIONS = {

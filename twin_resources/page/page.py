@@ -23,13 +23,13 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
-from twin_resources.gateway.chat.author_files import AuthorFiles
-from twin_resources.gateway.chat.author_picker import AuthorPicker
-from twin_resources.gateway.chat.chat_tab import ChatTab
-from twin_resources.gateway.chat.comparison_tab import ComparisonTab
-from twin_resources.gateway.chat.conversation import Endpoint
-from twin_resources.gateway.chat.links import hosts_of, use_link
-from twin_resources.gateway.chat.traces_tab import TracesTab
+from twin_resources.page.author_files import AuthorFiles
+from twin_resources.page.author_picker import AuthorPicker
+from twin_resources.page.chat_tab import ChatTab
+from twin_resources.page.comparison_tab import ComparisonTab
+from twin_resources.page.conversation import Endpoint
+from twin_resources.page.links import hosts_of, use_link
+from twin_resources.page.traces_tab import TracesTab
 from twin_resources.settings import Settings
 
 HERE = Path(__file__).parent
