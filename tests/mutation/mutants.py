@@ -78,7 +78,7 @@ SWAPS: dict[type, type] = {
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 UNSEEN = {
     *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
-    *("nullable", "index", "maxsize"),
+    *("nullable", "index", "maxsize", "indent"),
 }
 """Keywords whose value no test of behaviour sees in a program that is right."""
 

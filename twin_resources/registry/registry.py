@@ -319,13 +319,18 @@ class Registry:
         return done
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Bring a retired version back as stable; None: the one that was stable last.
+        """Bring a retired version back as stable; None: the one that was stable last and has seen
+        nothing that was forgotten since.
 
         Raises:
-            MoveRefused: there is none, or the version named is not retired.
+            MoveRefused: there is none, or the version named is not retired or may not answer.
         """
         if version is None:
-            retired = {item.version for item in self.versions(author) if item.state == "retired"}
+            retired = {
+                item.version
+                for item in self.versions(author)
+                if item.state == "retired" and not item.tainted
+            }
             entered = [
                 move.version
                 for move in self.moves(author)
@@ -334,7 +339,7 @@ class Registry:
             if not entered:
                 raise MoveRefused(
                     f"roll back {author}",
-                    found="no retired version",
+                    found="no retired version that may answer",
                     next_step="see `twin versions` for those that there are",
                 )
             version = entered[-1]

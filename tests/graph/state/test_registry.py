@@ -328,8 +328,18 @@ def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> Non
     assert stable is not None
     assert stable.tainted
     registry.taint("mara", 1, actor="forget", reason="a post was forgotten")
-    with pytest.raises(MoveRefused, match="the version is tainted"):
+    with pytest.raises(MoveRefused, match="no retired version that may answer"):
         registry.rollback("mara", actor="chris", reason="go back")
+    with pytest.raises(MoveRefused, match="the version is tainted"):
+        registry.rollback("mara", 1, actor="chris", reason="go back")
+
+
+def test_a_rollback_passes_over_a_tainted_version(registry: Registry) -> None:
+    release(registry, "h1", "h2", "h3")
+    registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
+    registry.rollback("mara", actor="chris", reason="go back")
+    assert states(registry) == ["stable", "retired", "rolled_back"]
+    assert served(registry) == 1
 
 
 def test_the_history_tells_who_moved_what_and_why(registry: Registry) -> None:
