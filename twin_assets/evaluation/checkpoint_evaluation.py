@@ -25,6 +25,7 @@ from twin_assets.evaluation.judgement import (
 )
 from twin_assets.evaluation.measures import other_authors
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
+from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -92,6 +93,7 @@ def judging(
         questions=settings.evaluation_questions,
         others=others_of(author, settings),
         named=named_judges(settings),
+        send=sender(settings),
         tables=tables,
         registry=registry,
         servers=model_server,
@@ -201,4 +203,7 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     beside = evaluation.measured.of(other_authors.MEASURE)
     if beside is not None:
         entries["other_authors_adapter"] = beside.adapter
+    if judged.experiment:
+        at = judged.experiment
+        entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
     return entries | gate.figures(evaluation.measured)

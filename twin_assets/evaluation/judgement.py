@@ -35,6 +35,7 @@ from twin_assets.evaluation.gate import (
     decide_first,
     is_whole,
     outcome_of,
+    stated,
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrated
 from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of, topic_material
@@ -43,7 +44,8 @@ from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.report import evaluation_record
-from twin_assets.evaluation.report.evaluation_record import Evaluation
+from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.report.experiment import SendExperiment
 from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
 from twin_resources.errors import TwinError
@@ -79,6 +81,8 @@ class JudgedEvaluation:
 
     Attributes:
         measured_now: false when a stored one still held.
+        experiment: where a Langfuse shows it, or why it does not; empty: none is configured, or
+            nothing was measured now.
         taken_back: the version that was stable, and by this verdict is no longer; empty: none.
     """
 
@@ -86,6 +90,7 @@ class JudgedEvaluation:
     verdict: Verdict
     report: Path
     measured_now: bool
+    experiment: str = ""
     taken_back: str = ""
 
     @property
@@ -106,6 +111,7 @@ class JudgingSetup:
         others: slugs of the instance's other authors, from whom a voice is told apart.
         named: models that a person named as judges.
         questions: that candidate and base are asked (`Settings.evaluation_questions`).
+        send: writes an experiment to a Langfuse (`report/experiment.py`); None: to none.
         reference: finds the adapter of other authors that the whole gate compares with.
     """
 
@@ -120,6 +126,7 @@ class JudgingSetup:
     others: Sequence[str] = ()
     named: NamedJudges = NO_JUDGES
     questions: int = FEWEST_PASSAGES
+    send: SendExperiment | None = None
     reference: FindReference = no_reference
 
 
@@ -264,7 +271,30 @@ def _judged_now(
     judging.registry.record_verdict(verdict)
     # last: whoever finds the record takes the newest verdict for its own
     evaluation_record.write_evaluation(path, evaluation)
-    return JudgedEvaluation(evaluation, verdict, report, measured_now=True)
+    experiment = ""
+    if judging.send and shown and not first:
+        experiment = _told(judging.send, verdict, evaluation, shown, judging.say)
+    return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
+
+
+def _told(
+    send: SendExperiment,
+    verdict: Verdict,
+    evaluation: Evaluation,
+    shown: Sequence[SideBySide],
+    log: Callable[[str], object],
+) -> str:
+    """Where Langfuse shows it; the verdict is stored already, and stands when it cannot be sent."""
+    try:
+        sent = send(
+            verdict, shown, rests_on=evaluation.rests_on, stated=stated(evaluation.measured)
+        )
+    except TwinError as error:
+        log(f"no experiment in Langfuse: {error}")
+        return f"not sent: {error.found}; {error.next_step}"
+    where = sent.url or f"experiment {sent.experiments['candidate']}"
+    log(f"Langfuse has {sent.items} answers and the claims: {where}")
+    return where
 
 
 def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:

@@ -1,6 +1,7 @@
-"""The datasets that evaluations wrote to a real Langfuse until November 2026: names and items.
+"""The datasets that evaluations write to a real Langfuse: their names, their items.
 
-Belongs here: what forgetting has to find of them. The embedded trace store has none.
+Belongs here: what forgetting has to find of them. Does not belong here: writing them (the gate's
+`report/experiment.py`, by the SDK); the embedded trace store has none.
 API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
 """
 # pyright: strict

@@ -1,0 +1,245 @@
+"""An evaluation as an experiment of a real Langfuse: its questions a dataset, its answers a run.
+
+Belongs here: the dataset's items, the runs of candidate and base, the claims as scores of a run.
+Does not belong here: the verdict, which stands with or without it; the embedded trace store, which
+has no datasets.
+
+    dataset     twin-held-out-<author>: held-out questions with the author's own answers
+    experiment  one for the candidate's answers, one for the base model's where all were asked
+
+Items and spans hold text of posts, as traces do, and ids by which a forgotten post is found there
+(`twin_resources/erasure/trace_store.py`). The SDK tells of spans that were not taken only in its
+log, so the exporter is watched; its scores are refused by server 4.16, so they go one by one.
+Method: https://langfuse.com/docs/evaluation/experiments/experiments-via-sdk
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.datasets import held_out_dataset
+from twin_resources.quality.judges.judge import digest
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from twin_assets.evaluation.report.evaluation_record import SideBySide
+    from twin_resources.registry.moves import GateClaim, Verdict
+    from twin_resources.settings import Settings
+
+INGESTION = "/api/public/otel/v1/traces"
+TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class SentExperiment:
+    """What Langfuse has of one evaluation.
+
+    Attributes:
+        dataset: its name; `items` questions in it were sent.
+        experiments: id by writer: `candidate`, `base`.
+        url: of the candidate's experiment; empty when the project is not known.
+    """
+
+    dataset: str
+    items: int
+    experiments: Mapping[str, str] = field(default_factory=dict[str, str])
+    url: str = ""
+
+
+class SendExperiment(Protocol):
+    """`send` with its settings given."""
+
+    def __call__(
+        self,
+        verdict: Verdict,
+        answers: Sequence[SideBySide],
+        *,
+        rests_on: str,
+        stated: Sequence[GateClaim] = (),
+    ) -> SentExperiment: ...
+
+
+def sender(settings: Settings) -> SendExperiment | None:
+    """None where no Langfuse is configured."""
+    return partial(send, settings) if settings.has_real_langfuse else None
+
+
+def send(
+    settings: Settings,
+    verdict: Verdict,
+    answers: Sequence[SideBySide],
+    *,
+    rests_on: str,
+    stated: Sequence[GateClaim] = (),
+) -> SentExperiment:
+    """Write one evaluation; the same one again replaces its scores and adds nothing to the dataset.
+
+    Args:
+        settings: name a Langfuse.
+        answers: to all held-out questions.
+        rests_on: names the evaluation: its experiments are another's once it changes.
+        stated: claims that refuse nothing, scores of the run like the others.
+
+    Raises:
+        TwinError: Langfuse cannot be reached, refuses, or took only a part.
+    """
+    from httpx import HTTPError
+    from langfuse import Langfuse
+    from langfuse.api.core.api_error import ApiError
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tried = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
+    watched = _watched_exporter(settings)
+    client = Langfuse(
+        public_key=settings.langfuse_public_key,
+        secret_key=settings.langfuse_secret_key,
+        base_url=settings.langfuse_host.rstrip("/"),
+        timeout=TIMEOUT_S,
+        tracer_provider=TracerProvider(),  # nobody else's spans, and these to nobody else
+        span_exporter=watched,
+    )
+    try:
+        runs = _runs(client, verdict, answers, rests_on=rests_on)
+    except (ApiError, HTTPError, ValueError) as error:  # the last: an answer of another shape
+        raise TwinError(
+            tried,
+            found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            next_step="see whether it answers and takes these keys; the verdict stands without",
+        ) from error
+    finally:
+        client.shutdown()
+    if watched.lost:
+        raise TwinError(
+            tried,
+            found=f"{watched.lost} of {watched.lost + watched.taken} spans were not taken",
+            next_step="look into its log; the verdict stands without",
+        )
+    with LangfuseClient.from_settings(settings) as scores:
+        for claim in (*verdict.claims, *stated):
+            _score(scores, claim, experiment=runs.experiments["candidate"])
+    return runs
+
+
+def _runs(
+    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, rests_on: str
+) -> SentExperiment:
+    name = held_out_dataset(verdict.author)
+    client.create_dataset(
+        name=name, description="Held-out questions with the author's own answers."
+    )
+    items = [
+        client.create_dataset_item(
+            dataset_name=name,
+            id=digest(verdict.author, one.sample_id),
+            input={"question": one.question},
+            expected_output=one.author,
+            metadata={
+                "sample_id": one.sample_id,
+                "document_id": one.document_id,
+                "chunk_id": one.chunk_id,
+                "twin.author": verdict.author,
+            },
+        )
+        for one in answers
+    ]
+    outputs = {
+        "candidate": {item.id: one.candidate for item, one in zip(items, answers, strict=True)}
+    }
+    base = {item.id: one.base for item, one in zip(items, answers, strict=True)}
+    if all(text is not None for text in base.values()):
+        outputs["base"] = {name: text or "" for name, text in base.items()}
+    experiments: dict[str, str] = {}
+    url = ""
+    for writer, texts in outputs.items():
+        model = verdict.checkpoint[:12] if writer == "candidate" else "base model"
+        ran = client.run_experiment(
+            name=verdict.gate_version,
+            run_name=f"{verdict.gate_version} {model} {rests_on[:8]}",
+            data=items,
+            task=_recalled(texts),
+            experiment_id=digest("experiment", verdict.author, writer, rests_on),
+            metadata={
+                "twin.author": verdict.author,
+                "checkpoint": verdict.checkpoint,
+                "writer": writer,
+                "verdict": verdict.outcome,
+            },
+        )
+        if len(ran.item_results) != len(items):
+            raise TwinError(
+                f"write the answers of {model} to Langfuse",
+                found=f"{len(ran.item_results)} of {len(items)} were recorded",
+                next_step="look into this run's log; the verdict stands without",
+            )
+        experiments[writer] = str(ran.experiment_id)
+        url = url or str(ran.experiment_url or "")
+    return SentExperiment(name, len(items), experiments, url)
+
+
+def _recalled(texts: Mapping[str, str]) -> Any:
+    """The task of a run: the answer that the gate got, nobody is asked again."""
+
+    def task(*, item: Any, **_: Any) -> str:
+        return texts[item.id]
+
+    return task
+
+
+def _score(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
+    """One claim: whether it is met, and its number where it has one. An undecided one is neither
+    met nor not, and has no score of it."""
+    about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
+    if claim.passed is not None:
+        client.post_score(
+            claim.name, claim.passed, id=digest(experiment, claim.name, "met"), **about
+        )
+    if claim.value is not None:
+        name = f"{claim.name}.value"
+        client.post_score(name, claim.value, id=digest(experiment, name), **about)
+
+
+def _watched_exporter(settings: Settings) -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+    class Watched(SpanExporter):
+        """Counts what was taken and what was not."""
+
+        def __init__(self, inner: SpanExporter) -> None:
+            self._inner = inner
+            self.taken = self.lost = 0
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            result = self._inner.export(spans)
+            if result is SpanExportResult.SUCCESS:
+                self.taken += len(spans)
+            else:
+                self.lost += len(spans)
+            return result
+
+        def shutdown(self) -> None:
+            self._inner.shutdown()
+
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return self._inner.force_flush(timeout_millis)
+
+    keys = f"{settings.langfuse_public_key}:{settings.langfuse_secret_key}"
+    return Watched(
+        OTLPSpanExporter(
+            endpoint=settings.langfuse_host.rstrip("/") + INGESTION,
+            headers={
+                "Authorization": "Basic " + base64.b64encode(keys.encode()).decode(),
+                "x-langfuse-ingestion-version": "4",
+            },
+            timeout=TIMEOUT_S,
+        )
+    )
