@@ -20,12 +20,40 @@ _FORMS = (
     (re.compile(r"How to\s+", re.IGNORECASE), "How do I {rest}?"),
     (re.compile(r"How I\s+", re.IGNORECASE), "Can you tell me how you {rest}?"),
     (re.compile(r"Why I\s+", re.IGNORECASE), "Can you tell me why you {rest}?"),
-    (re.compile(r"(?:An? )?Introduction to\s+", re.IGNORECASE), "Can you introduce me to {rest}?"),
     (
-        re.compile(r"(?=(?!\w*thing)[a-z]{3,}ing\s)", re.IGNORECASE),
+        re.compile(r"(?:(?:An? )?Introduction to|Introducing)\s+", re.IGNORECASE),
+        "Can you introduce me to {rest}?",
+    ),
+    (
+        # What is done has an article or a preposition: `Winding day`, `Falling stars` are things.
+        re.compile(
+            r"(?=(?!\w*thing)[a-z]{3,}ing\s"
+            r"(?:(?:an?|the|my|your|our|out|up|down|to|in|on|with|for|what|how)\s|"
+            r"[^,]*\s(?:an?|the|with|in|on|to|from|without|by|for|into)\s))",
+            re.IGNORECASE,
+        ),
         "What is your advice on {rest}?",
     ),
+    # A dependent clause: `What make knows`. With the verb in front it is a question by itself.
+    (
+        re.compile(
+            r"(?!how \S+ (?:is|are)\s)(?!.*\b(?:I|we)\b)(?=(?:what|why|how|where) "
+            r"(?!(?:to|is|are|was|were|do|does|did|can|could|should|would|will|not)\s)\S+ \S)",
+            re.IGNORECASE,
+        ),
+        "Can you explain {rest}?",
+    ),
+    (
+        re.compile(
+            r"(?=(?:what|why|how(?: \S+)?|where|who|whose|which) "
+            r"(?:is|are|was|were|do|does|did|can|could|should|would|will)\s)",
+            re.IGNORECASE,
+        ),
+        "{Rest}?",
+    ),
 )
+_YOURS = {"my": "your", "our": "your", "me": "you", "us": "you"}
+_OWN = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
 # Common verbs, as notes of the kind "Do this with that" begin with one. Not a grammar: a verb that
 # the post uses as a noun is none.
 _VERBS = (
@@ -122,21 +150,19 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     ).unique("title", keep="first", maintain_order=True)
     pool = titled
     for better in (
+        pl.col("has_form"),
         pl.col("topic_words") >= 1,
         pl.col("title_words").is_between(3, 9),
-        pl.col("has_form"),
         pl.col("topic_words") >= 2,
     ):
         pool = pool.filter(better) if pool.filter(better).height >= count else pool
-    usual = pool.sort("off_median", "source_id").head(max(count, -(-pool.height // 2)))
+    by_use = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
+    usual = pool.sort(by_use).head(max(count, -(-pool.height // 2)))
     ordered = usual.sort("published_at", "source_id", nulls_last=True)
     parts = min(count, ordered.height)
     size = ordered.height // max(parts, 1)
     return pl.concat(
-        [
-            ordered.slice(part * size, size).sort("off_median", "source_id").head(1)
-            for part in range(parts)
-        ]
+        [ordered.slice(part * size, size).sort(by_use).head(1) for part in range(parts)]
         or [ordered]
     )
 
@@ -156,7 +182,9 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         subject = _subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
-                return wording.format(rest=in_sentence(subject[match.end() :], text=text))
+                rest = in_sentence(subject[match.end() :], text=text)
+                rest = _OWN.sub(lambda own: _YOURS[own.group().lower()], rest)
+                return wording.format(rest=rest, Rest=rest[:1].upper() + rest[1:])
         if _is_command(subject, text):
             return f"How do I {in_sentence(subject, text=text)}?"
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
@@ -165,6 +193,15 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
 def question_naming(title: str, *, language: str = "en") -> str:
     """One question that names a post by its whole title, in quotation marks."""
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title.strip())
+
+
+def title_named(question: str) -> str:
+    """The title that a question of `question_naming` quotes; empty for any other question."""
+    for wording in _ABOUT.values():
+        before, after = wording.split("{title}")
+        if question.startswith(before) and question.endswith(after):
+            return question[len(before) : -len(after)]
+    return ""
 
 
 def in_sentence(title: str, *, text: str = "") -> str:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from twin_assets.corpus.title_questions import in_sentence, question_about
+from twin_assets.corpus.title_questions import question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.author_questions import own_question
 from twin_assets.instructions.question_wordings import (
@@ -109,10 +109,6 @@ def fluent_question(question: str) -> bool:
     )
 
 
-_TURNED_ROUND_TEXT = "is are was were do does did can could should would will not"
-_TURNED_ROUND = frozenset(_TURNED_ROUND_TEXT.split())
-
-
 class _Post:
     """One post, and the questions that its passages could answer."""
 
@@ -153,22 +149,11 @@ class _Post:
             return
         known = self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
         question = question_about(self._title, text=self._text, language=self._language)
-        if self._language in _ENGLISH and (explained := self._explained(self._title)):
-            question = explained
         if known and _apart(question, self._title):
             yield "title", question
         for wording in self._turned(self._wordings.title, self._title):
             if tells_apart(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
-
-    def _explained(self, title: str) -> str:
-        """A title that is a dependent clause, `What make knows` → "Can you explain what …?"."""
-        words = title.split()
-        if len(words) < 3 or words[0].lower() not in {"what", "why", "how", "where"}:
-            return ""
-        if title.endswith("?") or words[1].lower() in {"to", "i", *_TURNED_ROUND}:
-            return ""
-        return f"Can you explain {in_sentence(title, text=self._text)}?"
 
     def _about_heading(self, heading: str) -> Iterator[tuple[str, str]]:
         heading = _quotable(heading).rstrip(":. ")
@@ -181,9 +166,7 @@ class _Post:
         if len(words) <= 4 and not self._wordings.unclear.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            asked = self._explained(heading) or question_about(
-                heading, text=self._text, language="en"
-            )
+            asked = question_about(heading, text=self._text, language="en")
             if "“" not in asked and len(words) > 1 and _apart(asked, heading):
                 yield "heading", asked
         for wording in self._turned(self._wordings.heading, heading):

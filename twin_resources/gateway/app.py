@@ -53,4 +53,5 @@ def application() -> RouteAllowlist:
         prices=process.prices,
         origins=process.origins,
         admission=process.admission,
+        responses=process.responses,
     )

@@ -26,6 +26,7 @@ from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.plugin import TwinPlugin
 from twin_resources.gateway.question_routing import QuestionRouter
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.stream_aggregation import ask_by_stream
@@ -104,6 +105,7 @@ watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
+responses = RecentResponses()
 following = Following(
     path=path,
     trace_problem=lambda: exporter.problem,
@@ -111,4 +113,5 @@ following = Following(
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
+    drop_forgotten=lambda: responses.drop_forgotten(outbox),
 )

@@ -1,9 +1,10 @@
 """`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: a line of JSON.
 
 Belongs here: the arguments and the exit code, and what a base model has to show before it is ready:
-its served answers are the reference's, alone and with an adapter.
+its served answers are the reference's, alone and with an adapter. Whether it chats is said, and
+refuses none.
 Does not belong here: fetching and converting (`storage/weights/weights.py`), how answers are
-compared (`serving/serving_parity.py`).
+compared (`serving/serving_parity.py`), what a chat model's answers are (`serving/chat_ability.py`).
 
 An adapter is tried with random weights on every linear layer, because two things can be in its way:
 a weight that GGUF stores otherwise, and an architecture whose graph in llama.cpp leaves adapters
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.chat_ability import ChatAbility, ask_whether_it_chats
+from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.models.serving.serving_parity import prove
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
@@ -45,8 +48,14 @@ def prepare_and_prove(
         TwinError: as `prepare_base_model`, or it answers otherwise; says in what.
     """
 
+    named = name or settings.base_model
+
     def proof(files: PreparedFiles) -> Mapping[str, Any]:
-        return prove_files(settings, files, report=report)
+        found = prove_files(settings, files, report=report)
+        ability = chat_ability(settings, files)
+        if warning := ability.warning(named):
+            report(f"warning: {warning}")
+        return {**found, "chat_faults": [list(one) for one in ability.faults]}
 
     return prepare_base_model(settings, name, report=report, prove=proof)
 
@@ -67,6 +76,19 @@ def prove_files(settings: Settings, files: PreparedFiles, *, report: Report) -> 
     if why:
         report(f"adapters will be merged into files of their own: {why}")
     return {**asdict(found), "adapters": "merged" if why else "beside", "adapters_why": why}
+
+
+def chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
+    """Whether a base model, served as it will be, chats.
+
+    Raises:
+        TwinError: it cannot be served.
+    """
+    process = ServerProcess(settings, files.gguf, None, alias="proof")
+    try:
+        return ask_whether_it_chats(process.wait_until_ready())
+    finally:
+        process.end()
 
 
 def _in_the_way_of_adapters(settings: Settings, files: PreparedFiles) -> str:

@@ -12,6 +12,7 @@ that follows. Does not belong here: processes and readiness themselves (`process
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.subprocesses import running_module
@@ -39,6 +40,8 @@ from twin_resources.processes.stack import (
     start_stack,
 )
 from twin_resources.settings import Settings, load_secrets
+
+WARNING = "warning: "  # begins a line of a preparation that concerns whoever waits for it
 
 # What a posts' import needs, and what an answer needs besides, in the order of waiting.
 FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
@@ -217,7 +220,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
         settings,
         *PREPARATIONS[name],
         instance=stack.record.instance,
-        report=lambda line: clock.detail(f"{name}: {line}"),
+        report=partial(_tell, clock, name),
     ) as module:
         finished = module.wait()
     if finished.code != 0:
@@ -243,3 +246,11 @@ def is_prepared(settings: Settings, name: str) -> bool:
     except TwinError:
         return False  # the preparing process says what is missing
     return True
+
+
+def _tell(clock: StageClock, name: str, line: str) -> None:
+    """A warning is meant for whoever waits; the other lines are steps."""
+    if line.startswith(WARNING):
+        clock.say(line, style="yellow")
+    else:
+        clock.detail(f"{name}: {line}")

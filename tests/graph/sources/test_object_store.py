@@ -9,6 +9,7 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from twin_resources.errors import TwinError
+from twin_resources.storage import object_store
 from twin_resources.storage.object_store import (
     ObjectChanged,
     address_of,
@@ -16,7 +17,6 @@ from twin_resources.storage.object_store import (
     read_object,
     split_address,
 )
-from twin_resources.storage.sources import object_store
 from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
 
 

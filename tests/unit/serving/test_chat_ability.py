@@ -1,0 +1,76 @@
+"""What is wrong with an answer of a model that does not chat, and what it is told to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_resources.models.serving.chat_ability import (
+    FEWEST_FAULTY,
+    QUESTIONS,
+    SYSTEM,
+    ChatAbility,
+    Fault,
+    faults_of,
+    instruct_variant,
+)
+
+ASKED = QUESTIONS[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends", "faults"),
+    [
+        ("The capital of France is Paris.", True, ()),
+        ("Paris, of course. It lies on the Seine.", True, ()),
+        (f"Paris.\n{SYSTEM}", True, ("repeats the prompt",)),
+        (ASKED * 2, True, ("repeats the prompt",)),
+        ("Paris.<end_of_turn>\n<start_of_turn>user", True, ("writes control words",)),
+        ("Paris.\nuser\nAnd of Spain?", True, ("writes control words",)),
+        ("The user asks about a model of the city.", True, ()),
+        ("Paris is " * 80, False, ("never ends",)),
+        ("", True, ("says nothing",)),
+        ("…\n\n…", True, ("says nothing",)),
+    ],
+)
+def test_what_is_wrong_with_an_answer(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
+    assert faults_of(answer, question=ASKED, ends=ends) == faults
+
+
+def ability(faulty: int) -> ChatAbility:
+    fault: tuple[Fault, ...] = ("never ends", "repeats the prompt")
+    return ChatAbility((*[fault] * faulty, *[()] * (len(QUESTIONS) - faulty)))
+
+
+def test_half_of_the_answers_decide() -> None:
+    assert ability(FEWEST_FAULTY - 1).chats
+    assert ability(FEWEST_FAULTY - 1).warning("google/gemma-3-270m") == ""
+    assert not ability(FEWEST_FAULTY).chats
+
+
+def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:
+    said = ability(8).warning("google/gemma-3-270m")
+    assert "google/gemma-3-270m is no chat model: of 8 short questions" in said
+    assert "never ends (8), repeats the prompt (8)" in said
+    assert "prose will not be shown" in said
+    assert "quotations" in said
+    assert "google/gemma-3-270m-it" in said
+    assert "variant" not in ability(8).warning("owner/model-instruct")
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("google/gemma-3-270m", "google/gemma-3-270m-it"),
+        ("google/gemma-3-1b-pt", "google/gemma-3-1b-it"),
+        ("Qwen/Qwen3-0.6B-Base", "Qwen/Qwen3-0.6B"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct"),
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("ibm-granite/granite-3.3-2b-base", "ibm-granite/granite-3.3-2b-Instruct"),
+        ("mistralai/Mistral-7B-v0.3", "mistralai/Mistral-7B-Instruct-v0.3"),
+        ("/srv/models/Llama-3.2-1B/", "Llama-3.2-1B-Instruct"),
+        ("google/gemma-3-270m-it", ""),
+        ("meta-llama/Llama-3.2-1B-Instruct", ""),
+    ],
+)
+def test_the_instruct_variant_is_guessed_by_the_family(name: str, variant: str) -> None:
+    assert instruct_variant(name) == variant

@@ -1,0 +1,165 @@
+"""Whether a base model chats: eight short questions through its template, answered as served.
+
+A model that was trained on text alone has a chat template in its folder all the same (Gemma 3 270M
+has): it goes on with the prompt, writes turns of its own, or never comes to an end. None of it
+shows in its likelihoods.
+
+Belongs here: the questions, the rule, and the name of the instruct variant. Does not belong here:
+whether it is served as transformers computes it (`serving_parity.py`), how good its answers are
+(the gate).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from twin_resources.errors import TwinError
+from twin_resources.models.serving.running_server import RunningServer
+from twin_resources.prompt.control_marks import FAMILIES
+
+Fault = Literal["repeats the prompt", "writes control words", "never ends", "says nothing"]
+
+SYSTEM = "You answer readers in one or two short sentences, and then you stop writing."
+QUESTIONS = (
+    "What is the capital of France?",
+    "How many days does a week have?",
+    "Which month comes after May?",
+    "Which colour does the sky have on a clear day?",
+    "Name one animal that lives in the sea.",
+    "What do bees make?",
+    "Is ice cold or warm?",
+    "What is two plus three?",
+)
+# SmolLM2-135M-Instruct needs 45 for the longest of its answers; an 8B base on two cores writes .4 a
+# second, so more would take it half an hour.
+MOST_TOKENS = 64
+# Of eight. SmolLM2-135M-Instruct has no faulty answer, Gemma 3 270M (text alone) has eight: half
+# lies as far from either as can be.
+FEWEST_FAULTY = 4
+REPEATED_WORDS = 6  # in a row, of the prompt
+_TURN = re.compile(r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
+_INSTRUCT = re.compile(r"(?:^|[-_.])(?:instruct|it|chat)(?:[-_.]|$)", re.IGNORECASE)
+_BASE = re.compile(r"[-_](?:base|pt)$", re.IGNORECASE)
+_RELEASE = re.compile(r"-v\d+(?:\.\d+)*$")
+
+
+@dataclass(frozen=True)
+class ChatAbility:
+    """What eight answers show.
+
+    Attributes:
+        faults: of each answer; empty: it is one of a chat model.
+    """
+
+    faults: tuple[tuple[Fault, ...], ...]
+
+    @property
+    def faulty(self) -> int:
+        return sum(bool(one) for one in self.faults)
+
+    @property
+    def chats(self) -> bool:
+        return self.faulty < FEWEST_FAULTY
+
+    def warning(self, name: str) -> str:
+        """For a person: what was seen, what follows, and what to name instead; empty: it chats."""
+        if self.chats:
+            return ""
+        counted = Counter(fault for one in self.faults for fault in one)
+        seen = ", ".join(f"{fault} ({times})" for fault, times in counted.most_common())
+        variant = instruct_variant(name)
+        instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
+        return (
+            f"{name} is no chat model: of {len(self.faults)} short questions it answered "
+            f"{self.faulty} wrongly, as it {seen}. Its prose will not be shown; quotations, which "
+            f"need no model, work{instead}"
+        )
+
+
+def faults_of(answer: str, *, question: str, ends: bool) -> tuple[Fault, ...]:
+    """What is wrong with an answer, whatever it says.
+
+    Args:
+        ends: by the model's own word, within `MOST_TOKENS`.
+    """
+    found: list[Fault] = []
+    if not ends:
+        found.append("never ends")
+    if FAMILIES.escaped(answer) != answer or _TURN.search(answer):
+        found.append("writes control words")
+    if _runs(answer) & (_runs(SYSTEM) | _runs(question)):
+        found.append("repeats the prompt")
+    if not any(character.isalnum() for character in answer):
+        found.append("says nothing")
+    return tuple(found)
+
+
+def ask_whether_it_chats(server: RunningServer) -> ChatAbility:
+    """Ask a running server the eight questions, greedily.
+
+    Raises:
+        TwinError: it does not answer.
+    """
+    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
+    # a large base takes minutes for an answer; one that has died closes the connection
+    with httpx.Client(headers=headers, trust_env=False, timeout=None) as client:
+        return ChatAbility(tuple(_asked(client, server, question) for question in QUESTIONS))
+
+
+def _asked(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fault, ...]:
+    body: dict[str, Any] = {
+        "model": server.alias,
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": question},
+        ],
+        "max_tokens": MOST_TOKENS,
+        "temperature": 0,
+    }
+    try:
+        answer = client.post(f"{server.url}/chat/completions", json=body)
+        answer.raise_for_status()
+        choice = answer.json()["choices"][0]
+    except httpx.HTTPError as error:
+        raise TwinError(
+            f"ask {server.alias} at {server.url} a short question",
+            found=f"{type(error).__name__}: {error}",
+            next_step="read its log, and prepare the base model again",
+        ) from error
+    text = str(choice["message"].get("content") or "")
+    return faults_of(text, question=question, ends=choice["finish_reason"] == "stop")
+
+
+def instruct_variant(name: str) -> str:
+    """How the instruct variant of a base is named where its family does as usual; empty: no guess.
+
+    `google/gemma-3-270m` → `google/gemma-3-270m-it`, `Qwen/Qwen3-0.6B-Base` → `Qwen/Qwen3-0.6B`,
+    `HuggingFaceTB/SmolLM2-135M` → `HuggingFaceTB/SmolLM2-135M-Instruct`.
+    """
+    owner, slash, model = name.rstrip("/").rpartition("/")
+    if _INSTRUCT.search(model):
+        return ""
+    plain = _BASE.sub("", model)
+    lower = plain.lower()
+    if lower.startswith("gemma"):
+        variant = f"{plain}-it"
+    elif lower.startswith("qwen3") and plain != model:
+        variant = plain
+    elif release := _RELEASE.search(plain):
+        variant = f"{plain[: release.start()]}-Instruct{release.group()}"
+    else:
+        variant = f"{plain}-Instruct"
+    is_hub_id = bool(owner) and "/" not in owner and not owner.startswith((".", "~"))
+    return f"{owner}{slash}{variant}" if is_hub_id else variant
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words: Sequence[str] = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + REPEATED_WORDS]) for at in range(len(words) - REPEATED_WORDS + 1)}
