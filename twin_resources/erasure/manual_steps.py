@@ -76,6 +76,11 @@ def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[t
             "the write-ahead log and base backups of PostgreSQL",
             "let the archive run out, or make a new base backup and delete the older ones",
         )
+        yield (
+            "the disks of other hosts with this state store",
+            f"delete there {_copies(gone)}; what waits in an outbox there is sent later, so "
+            "forget again once `twin status` of each host shows that none waits",
+        )
     shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
     called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(called | set(shown)):
@@ -97,3 +102,11 @@ def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[t
             "adapters that were copied from here (a model hub, a server of their own)",
             f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
         )
+
+
+def _copies(gone: ErasureTarget) -> str:
+    """The checkpoints that another host may have fetched, as paths in its home."""
+    whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
+    return ", ".join(sorted(whole | {f"checkpoints/*/{one}" for one in gone.checkpoints})) or (
+        "nothing"
+    )
