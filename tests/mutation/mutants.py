@@ -49,15 +49,18 @@ AREAS = {
         "unit/registry/test_*.py unit/gateway/test_{policy,divert,live_config}.py "
         "unit/test_{answer_forms,release_in_words}.py unit/chat/test_trace_pages.py "
         "graph/state/test_{registry,home_state}.py graph/commands/test_history*.py "
-        "graph/notifications/test_*.py graph/serving/test_released_model.py",
+        "graph/notifications/test_*.py graph/serving/test_released_model.py "
+        "graph/release/test_trial.py",
     ),
     "launcher": (
         "twin_resources/models/training_launcher/{attempt,local,machine,reason}.py",
-        "unit/training/test_{training_launcher,followed_log}.py",
+        "unit/training/test_{training_launcher,followed_log}.py "
+        "live/training/test_launched_processes.py",
     ),
     "erasure": (
         "twin_resources/erasure/*.py twin_resources/observability/langfuse/outbox.py",
-        "unit/erasure/test_*.py graph/erasure/test_*.py unit/trace_store/test_outbox.py",
+        "unit/erasure/test_*.py graph/erasure/test_*.py unit/trace_store/test_outbox.py "
+        "graph/training/test_training_posts.py",
     ),
     "detector": (
         "twin_resources/statistics/{detector,watch}.py",
@@ -75,7 +78,7 @@ SWAPS: dict[type, type] = {
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 UNSEEN = {
     *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
-    *("nullable", "index"),
+    *("nullable", "index", "maxsize"),
 }
 """Keywords whose value no test of behaviour sees in a program that is right."""
 

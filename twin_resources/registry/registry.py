@@ -388,12 +388,6 @@ class Registry:
         with self.state.reading() as connection:
             return {row.author: row.table for row in connection.execute(sa.select(routing))}
 
-    def routing_of(self, author: str) -> dict[str, Any]:
-        """An author's routing table; empty: there is none."""
-        with self.state.reading() as connection:
-            mine = sa.select(routing.c.table).where(routing.c.author == author)
-            return cast("dict[str, Any]", connection.execute(mine).scalar() or {})
-
     def publish(self, *, forgotten: str = "") -> Policy:
         """Write the policy object from registry and routing table, as they are now.
 
