@@ -97,7 +97,6 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     'twin routing try "How do I carry a clock?"': Typed(
         code=1, says="there is no paid model", on_stack=True
     ),
-    "twin authors apply authors/": Typed(code=1, says="a state store of this home alone"),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
     'twin keys revoke "my site"': Typed(says="refused within a second", on_stack=True),
