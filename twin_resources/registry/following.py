@@ -65,12 +65,12 @@ class Follower:
         before = (self.behind, self.note)
         try:
             self._state = self._state or State.open(self._settings.state_address)
-            mark = mark_of(self._state)
+            mark, notes = mark_of(self._state), list[str]()
             if mark != self._mark:
                 self.behind = "a change in the state store is being followed"
-                self.note = "; ".join(self._follow(self._state))
-                self._mark = () if self.note else mark
-            self.behind = ""
+                notes = self._follow(self._state)
+                self._mark = () if notes else mark  # looked at again until it is seen to
+            self.behind, self.note = "", "; ".join(notes)
         except _Behind as error:
             self.behind = str(error)
         except TwinError as error:
@@ -143,6 +143,25 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
         for name in sorted(set(_names(settings, paths)))
         if (settings.home / name).is_dir() and _put(folders, name)
     ]
+
+
+def share_versions(settings: Settings, registry: Registry) -> list[str]:
+    """Store what lies in this home of every version that may answer; returns what was not stored.
+
+    For versions that were registered before `TWIN_STORE_URI` was set: their rows name the paths of
+    this host, and then the home.
+
+    Raises:
+        TwinError: the store cannot be written.
+    """
+    stored: list[str] = []
+    for author in registry.authors():
+        for item in registry.versions(author):
+            if not item.tainted:
+                paths = (item.folder, item.adapter_gguf, item.base_gguf)
+                stored += share_weights(settings, *paths)
+                registry.name_home(item)
+    return stored
 
 
 def fetch_versions(settings: Settings, policy: Policy) -> list[str]:

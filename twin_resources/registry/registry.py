@@ -137,6 +137,13 @@ class Registry:
         is_mine = self.state.is_shared and path.startswith(home)
         return HOME + path.removeprefix(home) if is_mine else path
 
+    def name_home(self, item: ModelVersion) -> None:
+        """Let the row of a version name the home in place of a path of this host."""
+        paths = {name: getattr(item, name) for name in PATHS}
+        with self.state.transaction() as connection:
+            values = {name: path and self._stored(path) for name, path in paths.items()}
+            rows.update(connection, item, **values)
+
     def _here(self, item: ModelVersion) -> ModelVersion:
         """The version with paths of this home."""
         named = {name: str(getattr(item, name)) for name in PATHS}

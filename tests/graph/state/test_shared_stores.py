@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
@@ -201,6 +202,13 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     now[0] += 60
     follower.step()
     assert (follower.behind, follower.note) == ("", "")
+    there = follower._state
+    follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
+    follower.step()
+    assert "what was followed last goes on" in follower.note
+    follower._state, now[0] = there, now[0] + 60
+    follower.step()
+    assert (follower.behind, follower.note) == ("", ""), "it is back"
     away = Follower(shared.model_copy(update={"state_url": "postgresql://twin@127.0.0.1:1/none"}))
     away.step()
     assert away.behind == ""
