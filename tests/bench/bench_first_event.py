@@ -14,7 +14,9 @@ first event or after a second. The readers of a round then ask in the same insta
 worst case. `--full` asks the embedded base model, and repeats both beside a program that multiplies
 matrices on all cores, as a training does; trainings of this project run at the normal priority, and
 it does too. `--quick` asks a made-up model whose server is stopped for .2 s of each .21 s: slow
-without the load. The author has four short posts: retrieval in a large table costs more
+without the load. Readers of an author who only quotes ask alone, beside the CPU time that the
+gateway takes a request: its process's alone, so other work on the machine does not count.
+The author has four short posts: retrieval in a large table costs more
 (`bench_retrieval.py`).
 """
 
@@ -79,16 +81,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it: questions of a reader, rounds behind readers who left, answers that are
-    left, requests at once and how often."""
+    """How much of it: questions of a reader, how often those are asked of an author who only
+    quotes, rounds behind readers who left, answers that are left, requests at once and how often.
+    """
 
     questions: int
+    runs: int
     rounds: int
     left: int
     storms: int
 
 
-QUICK, FULL = Plan(4, 2, 12, 1), Plan(15, 8, 40, 4)
+QUICK, FULL = Plan(4, 1, 2, 12, 1), Plan(15, 8, 8, 40, 4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,14 +124,42 @@ def measured(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     stack.start_gateway()
     server = stack.models["base"].pid
     slow = nullcontext() if with_training else dragged(server, stopped_s=0.2, running_s=0.01)
+    rows = asyncio.run(_quoted(stack, plan))
     with slow:
-        rows = asyncio.run(_waiting(stack, plan))
+        rows += asyncio.run(_waiting(stack, plan))
         rows += traces_of_left(stack, plan.left)
     rows += asyncio.run(_storm(stack, plan.storms))
     if with_training:
         with training_beside():
             rows += asyncio.run(_waiting(stack, plan, beside=", a training beside"))
     return rows
+
+
+async def _quoted(stack: Stack, plan: Plan) -> list[Row]:
+    """Readers of an author who only quotes: p99 of each run, CPU of the gateway a request."""
+    await _loop(stack, 1, author="cat")  # the tables are opened
+    runs: list[list[float]] = []
+    began = _gateway_cpu(stack)
+    for _ in range(plan.runs):
+        runs.append(sorted(await _loop(stack, plan.questions, author="cat")))
+    answers = sum(map(len, runs))
+    spent = 1000 * (_gateway_cpu(stack) - began) / answers
+    who = f"{READERS} readers of quotations"
+    middle = statistics.median(itertools.chain.from_iterable(runs))
+    p99s = [run[min(len(run) - 1, int(0.99 * len(run)))] for run in runs]
+    peers = {"least": round(min(p99s), 3), "answers": float(answers)}
+    holds = max(p99s) <= FIRST_EVENT_S
+    return [
+        Row(f"first event, {who}: median", middle, "s"),
+        Row(f"first event, {who}: p99, worst run", max(p99s), "s", FIRST_EVENT_S, holds, peers),
+        Row(f"{who}: CPU of the gateway a request", spent, "CPU-ms"),
+    ]
+
+
+def _gateway_cpu(stack: Stack) -> float:
+    """CPU seconds of the process that runs LiteLLM so far."""
+    times = stack.worker().cpu_times()
+    return times.user + times.system
 
 
 async def _waiting(stack: Stack, plan: Plan, *, beside: str = "") -> list[Row]:
@@ -150,9 +182,10 @@ def _waits(who: str, seconds: Sequence[float]) -> list[Row]:
     ]
 
 
-async def _loop(stack: Stack, questions: int) -> list[float]:
+async def _loop(stack: Stack, questions: int, *, author: str = "ann") -> list[float]:
     async def read(number: int) -> list[float]:
-        return [_first(await _ask(stack, number + turn)) for turn in range(questions)]
+        turns = (number + turn for turn in range(questions))
+        return [_first(await _ask(stack, turn, author=author)) for turn in turns]
 
     return list(itertools.chain.from_iterable(await asyncio.gather(*map(read, range(READERS)))))
 

@@ -57,6 +57,7 @@ def update_embeddings(
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
         announce=progress.begin,
+        at_once=True,
     )
     return done, done.computed - standing.reused
 

@@ -117,6 +117,7 @@ def _update(
         schema=table_columns(contract, embedder.dimension),
         row_key=row_key,
         announce=progress.begin,
+        at_once=True,
     )
 
 

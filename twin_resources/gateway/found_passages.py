@@ -180,16 +180,16 @@ class Passages:
         found = [
             self._found(
                 author,
-                retriever,
+                search,
                 retriever.retrieve(author, search, token_budget=token_budget),
-                with_quotes,
+                retriever if with_quotes else None,
             )
             for search in searches
         ]
         return max(found, key=FoundPassages.rank)  # of equals the question by itself
 
     def _found(
-        self, author: str, retriever: Retriever, retrieved: RetrievalResult, with_quotes: bool
+        self, author: str, search: str, retrieved: RetrievalResult, quotes_by: Retriever | None
     ) -> FoundPassages:
         reason = "" if retrieved.passages else retrieved.reason
         missing = f"no passages: {reason}" if reason else ""
@@ -198,14 +198,19 @@ class Passages:
             missing,
             retrieved.nearest,
             vector=retrieved.vector,
-            embedder=retriever.embedder_revision,
+            embedder=retrieved.embedder,
         )
-        if not with_quotes or self.open_quoter is None or reason or retrieved.vector is None:
+        if quotes_by is None or self.open_quoter is None or reason or retrieved.vector is None:
             return passages
         if self._quoter is None:
-            self._quoter = self.open_quoter(retriever)
+            self._quoter = self.open_quoter(quotes_by)
         posts = [passage.document_id for passage in retrieved.nearest]
-        quoted = self._quoter.quote(author, retrieved.vector, posts)
+        made_by, vector = retrieved.embedder, retrieved.vector
+        # While a home is embedded anew, chunks and paragraphs may be of two embedders.
+        calibrated = self._quoter.embedder_of(author)
+        if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
+            made_by, vector = calibrated, embedder.embed([search])[0]
+        quoted = self._quoter.quote(author, vector, posts, embedder=made_by)
         return replace(passages, quoted=quoted)
 
     def _open(self) -> Retriever:
@@ -229,7 +234,7 @@ def passages_of(settings: Settings) -> Passages:
     """Passages from the tables and the embedder of a home."""
 
     def open_retriever() -> Retriever:
-        from twin_resources.models.embedder.embedder import load_embedder
+        from twin_resources.models.embedder.embedder import load_embedder, load_revision
         from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
@@ -237,7 +242,12 @@ def passages_of(settings: Settings) -> Passages:
         # wait for each other in a busy loop, and several questions share the cores anyway. No card:
         # this process never imports torch.
         embedder = load_embedder(settings, threads=1, on_card=False)
-        return Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
+        return Retriever(
+            settings.tables_base,
+            embedder,
+            reranker=load_reranker(settings),
+            other=lambda revision: load_revision(settings, revision),
+        )
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.models.quotes.quoter import Quoter

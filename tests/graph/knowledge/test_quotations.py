@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.prepared_embedder import lend_weights
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
     chunks,
+    embedding,
     embeddings,
     passage_embeddings,
     quotable_rows,
@@ -29,7 +31,8 @@ from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
-from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.gateway.found_passages import passages_of
+from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
 from twin_resources.models.quotes.quoter import (
@@ -39,6 +42,7 @@ from twin_resources.models.quotes.quoter import (
     Quoter,
 )
 from twin_resources.models.retrieval.retrieval import Retriever
+from twin_resources.processes.progress_lines import SyncProgressLines
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -156,6 +160,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
 
     def ask(question: str) -> Any:
         found = retriever.retrieve(MARA, question)
+        assert found.vector is not None
         return quoter.quote(MARA, found.vector, [post.document_id for post in found.nearest])
 
     quoted = ask("How do I carry a clock?")
@@ -175,6 +180,12 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert first.document_id != second.document_id or (
         first.end <= second.start or second.end <= first.start
     )
+
+    asked = ("How do I carry a clock?", "How is a clock oiled?", "Why does a clock stop?")
+    thirds = [quotes for quotes in (ask(one).quotes for one in asked) if len(quotes) > 2]
+    assert thirds, "a third passage is shown to one of these questions"
+    for one, other, third in thirds:
+        assert third.document_id not in {one.document_id, other.document_id}
 
     vector = embedder.embed(["How do I carry a clock?"])[0]
     posts = [quote.document_id for quote in quoted.quotes]
@@ -225,6 +236,53 @@ def test_another_embedders_passages_are_not_compared(
     quoter = Quoter(imported_home.tables_base, "another revision")
     found = quoter.quote(MARA, embedder.embed(["How do I carry a clock?"])[0], ["d"] * DOCUMENTS)
     assert "another embedder" in found.reason
+
+
+def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
+    imported_home: Settings, tables: Tables, embedder: Embedder, tmp_path: Path
+) -> None:
+    """Each table changes in one commit, and at every one between them the question is quoted."""
+    other = another_embedder(imported_home, tmp_path)
+    assert other.revision != embedder.revision
+    changed = imported_home.model_copy(update={"embedder": "another"})
+    passages, progress = passages_of(changed), SyncProgressLines(lambda _: None, "again")
+
+    def state() -> tuple[str, str, list[str]]:
+        found = passages.look_up(MARA, ["How do I carry a clock?"], with_quotes=True)
+        assert found.missing == ""
+        assert found.quoted is not None
+        by = Quoter(changed.tables_base, other.revision).embedder_of(MARA)
+        return found.embedder, by, [quote.text for quote in found.quoted.quotes]
+
+    old, new = embedder.revision, other.revision
+    _, _, quoted = state()
+    assert quoted
+    made = {
+        "passages": lambda: quotable_rows.update_passages(tables, MARA, other, progress=progress),
+        "calibration": lambda: quote_calibrating.update_calibration(tables, MARA, other),
+        "embeddings": lambda: embedding.update_embeddings(tables, MARA, other, progress=progress),
+        "sentences": lambda: quotable_rows.update_sentences(tables, MARA, other, progress=progress),
+    }
+    seen = [state()] + [state() for update in made.values() if update()]
+    assert [(found, by) for found, by, _ in seen] == [
+        (old, old), (old, old), (old, new), (new, new), (new, new)
+    ]  # fmt: skip
+    quotations = [texts for *_, texts in seen]
+    assert all(quotations)
+    # Until there are sentences of the new embedder, paragraphs are chosen by their own vectors.
+    assert [quotations[0], quotations[1], quotations[-1]] == [quoted] * 3
+
+
+def another_embedder(home: Settings, folder: Path) -> Embedder:
+    """The same model under another revision: its vectors are alike, its tables are its own."""
+    there, manifest = find_prepared(home)
+    revision = "0" * len(manifest.revision)
+    made = home.weights_dir / "another"
+    shutil.copytree(there, made / revision)
+    described = {**asdict(manifest), "embedder": "another", "revision": revision}
+    (made / revision / "embedder.json").write_text(json.dumps(described))
+    (made / "current.json").write_text(json.dumps({"revision": revision}))
+    return load_embedder(home.model_copy(update={"embedder": "another"}), on_card=False)
 
 
 ONE_POST = pl.DataFrame(

@@ -202,7 +202,7 @@ class NothingFound:
     nearest: Sequence[Passage] = ()
     reason = ""
     vector = None
-    embedder_revision = ""
+    embedder = embedder_revision = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
         return self

@@ -45,6 +45,7 @@ class Found:
     nearest = POSTS
     reason = ""
     vector = (1.0,)
+    embedder = "e1"
 
 
 class Posts:
@@ -63,7 +64,12 @@ class Quoting:
         self.quoted = quoted
         self.asked: list[Sequence[str]] = []
 
-    def quote(self, author: str, question: Any, documents: Sequence[str]) -> Quoted:
+    def embedder_of(self, author: str) -> str:
+        return "e1"
+
+    def quote(
+        self, author: str, question: Any, documents: Sequence[str], *, embedder: str
+    ) -> Quoted:
         self.asked.append(documents)
         return self.quoted
 

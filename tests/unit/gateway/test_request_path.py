@@ -48,6 +48,7 @@ class Found:
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
     vector: Any = None
+    embedder: str = "made"
 
 
 class Retrieving:

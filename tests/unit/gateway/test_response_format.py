@@ -259,7 +259,7 @@ class NothingFound:
     nearest = ()
     reason = ""
     vector = None
-    embedder_revision = ""
+    embedder = embedder_revision = ""
 
     def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
         return self

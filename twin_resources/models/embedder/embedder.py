@@ -16,6 +16,7 @@ in the last bits.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.engines import Engine, open_card, open_engine
@@ -261,8 +262,12 @@ def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
             found=f"{folder / revision} has schema {document['schema']}, this code knows {SCHEMA}",
             next_step="run the newer release that made it, or delete the folder and " + prepare,
         )
+    return folder / revision, _manifest(document)
+
+
+def _manifest(document: dict[str, Any]) -> EmbedderManifest:
     document["languages"] = tuple(document["languages"])
-    return folder / revision, EmbedderManifest(**document)
+    return EmbedderManifest(**document)
 
 
 def load_embedder(
@@ -277,6 +282,18 @@ def load_embedder(
     return Embedder(
         folder, manifest, threads=threads, engine=settings.embedder_engine, on_card=on_card
     )
+
+
+def load_revision(settings: Settings, revision: str) -> Embedder | None:
+    """A prepared embedder by its revision, whichever the settings name; None: it is not there.
+
+    By one thread and the processor, as the gateway's own: it embeds single questions.
+    """
+    for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
+        document = json.loads(file.read_text(encoding="utf-8"))
+        if document["schema"] <= SCHEMA:
+            return Embedder(file.parent, _manifest(document), threads=1)
+    return None
 
 
 def load_tokenizer(settings: Settings) -> EmbedderTokenizer:

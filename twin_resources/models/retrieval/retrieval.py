@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -64,12 +64,14 @@ class RetrievalResult:
         reason: why there are no passages when that is not the question's doing; empty otherwise.
         nearest: the best passage of each of the posts found first, whether or not the budget showed
             it; at most `NEAREST_POSTS`.
+        embedder: revision of who made the vector; empty: there is none.
     """
 
     passages: tuple[Passage, ...]
     vector: np.ndarray | None
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
+    embedder: str = ""
 
 
 class Retriever:
@@ -82,9 +84,11 @@ class Retriever:
     Args:
         tables_base: folder or `s3://` prefix; the table is
             `<tables_base>/<author>/embeddings.lance`.
-        embedder: the one that made the table's vectors; a table of another one is not searched.
+        embedder: the home's; a table of another one is searched by that one, where `other` has it.
         storage_options: of Lance, for `s3://`.
         reranker: ranks what the search found again; None: the search's ranking stands.
+        other: the embedder of a revision, or None: until a home is embedded anew, the embedder
+            that it had before answers.
     """
 
     def __init__(
@@ -94,11 +98,14 @@ class Retriever:
         storage_options: Mapping[str, str] | None = None,
         *,
         reranker: Reranker | None = None,
+        other: Callable[[str], Embedder | None] | None = None,
     ) -> None:
         self._base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._storage_options = dict(storage_options or {})
         self._reranker = reranker
+        self._other = other
+        self._embedders: dict[str, Embedder | None] = {embedder.revision: embedder}
         self._opened: OrderedDict[str, _Opened] = OrderedDict()  # the author asked last is last
         self._opening = Lock()
 
@@ -165,7 +172,7 @@ class Retriever:
         if isinstance(opened, str):
             # A question costs 8 CPU-ms to embed, and an author without a table may have many.
             return [RetrievalResult((), None, opened) for _ in queries]
-        vectors = self._vectors(queries)
+        vectors = _vectors(queries, opened.embedder)
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
         many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
@@ -180,18 +187,19 @@ class Retriever:
             hits = best_hits(ranked, limit=limit, token_budget=token_budget)
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
-            results.append(RetrievalResult(shown, vector, nearest=_one_a_post(ranked)))
+            nearest, made_by = _one_a_post(ranked), opened.embedder.revision
+            results.append(RetrievalResult(shown, vector, nearest=nearest, embedder=made_by))
         return results
 
     def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
         """The questions' vectors, as a search uses them: float32 of shape (n, dimension)."""
         return self._embedder.embed(questions)
 
-    def _vectors(self, queries: Sequence[RetrievalQuery]) -> list[np.ndarray]:
-        """Of each query; those that come without one are embedded together."""
-        missing = [query.question for query in queries if query.vector is None]
-        embedded = iter(self._embedder.embed(missing) if missing else ())
-        return [next(embedded) if query.vector is None else query.vector for query in queries]
+    def embedder_of(self, revision: str) -> Embedder | None:
+        """The embedder of a revision, loaded once; None: it is not there."""
+        if revision not in self._embedders:
+            self._embedders[revision] = self._other(revision) if self._other and revision else None
+        return self._embedders[revision]
 
     def _table(self, author: str) -> _Opened | str:
         """The author's table at its newest version, or why there is none to search."""
@@ -224,7 +232,8 @@ class Retriever:
                 return f"author {author} has no {TABLE} yet"
         version, rows = table.version, table.count_rows()
         made_by = _embedder_of(table)
-        if made_by != self._embedder.revision:
+        embedder = self.embedder_of(made_by)
+        if embedder is None:
             message = f"were made by embedder {made_by}" if made_by else "hold no passage"
             return (
                 f"the {TABLE} of author {author} {message}; this is embedder "
@@ -232,7 +241,8 @@ class Retriever:
             )
         memory = InMemory(table) if rows < SMALLEST else None
         indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _Opened(table, version, folder, rows, memory, indexed, words_column(table))
+        column = words_column(table)
+        return _Opened(table, version, folder, rows, memory, indexed, column, embedder)
 
 
 def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -268,6 +278,7 @@ class _Opened:
         memory: its rows, if they are few.
         vector_index: whether its vectors have one.
         words_column: what full text searches.
+        embedder: the one that made the vectors.
     """
 
     table: Any
@@ -277,6 +288,14 @@ class _Opened:
     memory: InMemory | None
     vector_index: bool
     words_column: str
+    embedder: Embedder
+
+
+def _vectors(queries: Sequence[RetrievalQuery], embedder: Embedder) -> list[np.ndarray]:
+    """Of each query; those that come without one are embedded together."""
+    missing = [query.question for query in queries if query.vector is None]
+    embedded = iter(embedder.embed(missing) if missing else ())
+    return [next(embedded) if query.vector is None else query.vector for query in queries]
 
 
 def _embedder_of(table: Any) -> str:

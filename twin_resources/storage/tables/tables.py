@@ -127,6 +127,7 @@ class Tables:
         group: Group | None = None,
         batch_rows: int = BATCH_ROWS,
         announce: Callable[[range, int], object] | None = None,
+        at_once: bool = False,
     ) -> SyncResult:
         """Compute the rows whose (input hash, version) is new, delete those of vanished inputs.
 
@@ -144,6 +145,8 @@ class Tables:
                 every input of a group that gained, lost or changed a member is computed again.
             announce: called before each batch with the places of its inputs among those that are
                 computed, and how many these are.
+            at_once: rows of a new version replace all rows of the old one in one commit, as those
+                of a new schema do: a reader never finds some of both.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
@@ -171,7 +174,8 @@ class Tables:
                 table = store.create(target, arrow, storage_options=self.storage_options)
             stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
             empty = sync.read_empty(self.state, target)
-            if table.fits(arrow):
+            superseded = at_once and stored.height and version not in stored["_version"]
+            if table.fits(arrow) and not superseded:
                 changes = compare(inputs, stored=stored, empty=empty, version=version)
                 done = sync.run(task, changes, table, empty=empty, lease=lease)
             else:
