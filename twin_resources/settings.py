@@ -128,6 +128,7 @@ class Settings(Constants):
     home: Path = Path(".twin")  # everything that is written lies in this folder
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
+    store_uri: str = ""  # folder or s3://… of checkpoints and weights that hosts share
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
     # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for

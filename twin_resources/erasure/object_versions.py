@@ -63,6 +63,10 @@ class VersionedBucket:
             yield f"{shown}{'' if item['IsLatest'] else ' (an old version)'}", path
             path.unlink()
 
+    def names(self, under: str) -> list[str]:
+        """Every object under a path, also where only old versions of it are left."""
+        return sorted({item["Key"][len(self.prefix) :] for item in self._versions(under)})
+
     def remove(self, under: str) -> int:
         """Delete every object under a path with all its versions."""
         return self._delete(list(self._versions(under)))

@@ -54,4 +54,5 @@ def application() -> RouteAllowlist:
         origins=process.origins,
         admission=process.admission,
         responses=process.responses,
+        follows=process.follows,
     )

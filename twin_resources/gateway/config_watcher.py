@@ -110,6 +110,7 @@ class Following:
         garbage: when this process collects it.
         flush: writes what waits (spans, settlements) at the end.
         drop_forgotten: lets go of what is kept in memory and was forgotten.
+        follow_stores: brings the home up to the stores that hosts share; None: none are shared.
     """
 
     path: RequestPath
@@ -119,6 +120,7 @@ class Following:
     throughput_path: Path
     flush: Callable[[], None]
     drop_forgotten: Callable[[], Coroutine[Any, Any, None]]
+    follow_stores: Callable[[], None] | None = None
     garbage: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -128,6 +130,9 @@ class Following:
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
         servers = RouterServers(router)
+        if self.follow_stores is not None:
+            follow = self.follow_stores
+            self._every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
         self._follow_files(servers)
         self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
         self._every(POLL_SECONDS, lambda: _now(self._watch_traces))

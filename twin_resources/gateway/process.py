@@ -37,6 +37,7 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     outbox_path,
 )
+from twin_resources.registry.following import follower_of
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 
@@ -84,7 +85,13 @@ def _paid_prices() -> tuple[float, float] | None:
     return prompt_usd, price_of(model, prompt_tokens=0, answer_tokens=million)
 
 
+def follows() -> tuple[str, str]:
+    """Why this home is behind the state store, and what a person should see to."""
+    return (follower.behind, follower.note) if follower else ("", "")
+
+
 settings = load_settings()
+follower = follower_of(settings)
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 feedback = FeedbackService(outbox)
@@ -114,4 +121,5 @@ following = Following(
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
     drop_forgotten=lambda: responses.drop_forgotten(outbox),
+    follow_stores=follower.step if follower else None,
 )

@@ -67,47 +67,8 @@ class ChatTab:
                     "Draft in this voice", size="sm", scale=0, min_width=170, elem_id="draft"
                 )
             self.notice = gr.HTML("", elem_id="notice", padding=False)
-            with gr.Row(elem_id="why", visible=False) as self.why_row:
-                self.why = gr.Textbox(
-                    placeholder="Why? One line, if you like",
-                    label="Why",
-                    show_label=False,
-                    max_lines=1,
-                    max_length=500,
-                    scale=8,
-                    container=False,
-                )
-                self.send_why = gr.Button("Send", size="sm", scale=1, min_width=80)
-            with gr.Column(elem_id="wording", visible=False) as self.wording_box:
-                self.wording = gr.Textbox(
-                    label="Your wording of this answer",
-                    lines=6,
-                    max_lines=20,
-                    max_length=20_000,
-                    elem_id="wording-text",
-                )
-                with gr.Row():
-                    self.keep_wording = gr.Button("Send my wording", variant="primary")
-                    self.leave_wording = gr.Button("Leave it")
-            with gr.Row(elem_id="composer", equal_height=True):
-                self.question = gr.Textbox(
-                    placeholder="Reading who can be asked …",
-                    label="Your question",
-                    show_label=False,
-                    container=False,
-                    lines=1,
-                    max_lines=8,
-                    scale=8,
-                    min_width=120,
-                    elem_id="question",
-                    autofocus=True,
-                )
-                self.send = gr.Button(
-                    "Ask", variant="primary", scale=1, min_width=90, elem_id="send"
-                )
-                self.stop = gr.Button(
-                    "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
-                )
+            self._add_feedback()
+            self._add_composer()
             with gr.Row(elem_id="actions"):
                 self.again = gr.Button("Ask again", size="sm", elem_id="again")
                 self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
@@ -123,6 +84,51 @@ class ChatTab:
                 )
         self.asked = gr.Textbox(visible=False)
         self.voted = gr.State({})
+
+    def _add_feedback(self) -> None:
+        """Why a vote was given, and another wording."""
+        with gr.Row(elem_id="why", visible=False) as self.why_row:
+            self.why = gr.Textbox(
+                placeholder="Why? One line, if you like",
+                label="Why",
+                show_label=False,
+                max_lines=1,
+                max_length=500,
+                scale=8,
+                container=False,
+            )
+            self.send_why = gr.Button("Send", size="sm", scale=1, min_width=80)
+        with gr.Column(elem_id="wording", visible=False) as self.wording_box:
+            self.wording = gr.Textbox(
+                label="Your wording of this answer",
+                lines=6,
+                max_lines=20,
+                max_length=20_000,
+                elem_id="wording-text",
+            )
+            with gr.Row():
+                self.keep_wording = gr.Button("Send my wording", variant="primary")
+                self.leave_wording = gr.Button("Leave it")
+
+    def _add_composer(self) -> None:
+        """The question's box with its two buttons."""
+        with gr.Row(elem_id="composer", equal_height=True):
+            self.question = gr.Textbox(
+                placeholder="Reading who can be asked …",
+                label="Your question",
+                show_label=False,
+                container=False,
+                lines=1,
+                max_lines=8,
+                scale=8,
+                min_width=120,
+                elem_id="question",
+                autofocus=True,
+            )
+            self.send = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="send")
+            self.stop = gr.Button(
+                "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
+            )
 
     def wire(self, page: gr.Blocks) -> None:
         """Say what a click does."""

@@ -218,13 +218,7 @@ class ComparisonTab:
             if piece.facts:
                 turn["how"] = "whole"
             if not blind:  # the quicker one would give itself away
-                yield (
-                    *_shown(state, is_revealed=True),
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    *_busy(True),
-                )
+                yield *_shown(state, is_revealed=True), *skipped[:3], *_busy(True)
         for side in sides:
             side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
         both = all(side[-1]["how"] == "whole" for side in sides)

@@ -55,6 +55,11 @@ __all__ = [
 ]
 
 
+# How a row names the home, in a store that several hosts share.
+HOME = "$TWIN_HOME/"
+PATHS = ("folder", "adapter_gguf", "base", "base_gguf")
+
+
 class Registry:
     """Model versions of all authors in one state store; every change rewrites the policy object."""
 
@@ -87,10 +92,10 @@ class Registry:
             EmptyStateStore: it would be the first version of a store whose policy names others.
         """
         paths = {
-            "folder": folder,
-            "adapter_gguf": adapter_gguf,
-            "base": base,
-            "base_gguf": base_gguf,
+            "folder": self._stored(folder),
+            "adapter_gguf": adapter_gguf and self._stored(adapter_gguf),
+            "base": self._stored(base),
+            "base_gguf": self._stored(base_gguf),
         }
         check_versions_known(self.state, self.policy_path)
         with self.state.transaction() as connection:
@@ -126,6 +131,19 @@ class Registry:
         self.publish()
         return self.get(author, version)
 
+    def _stored(self, path: str) -> str:
+        """A path as the row has it: where hosts share the store, each has a home of its own."""
+        home = f"{self.policy_path.parent}/"
+        is_mine = self.state.is_shared and path.startswith(home)
+        return HOME + path.removeprefix(home) if is_mine else path
+
+    def _here(self, item: ModelVersion) -> ModelVersion:
+        """The version with paths of this home."""
+        named = {name: str(getattr(item, name)) for name in PATHS}
+        there = {name: path for name, path in named.items() if path.startswith(HOME)}
+        home = self.policy_path.parent
+        return replace(item, **{at: f"{home}/{path[len(HOME) :]}" for at, path in there.items()})
+
     def authors(self) -> list[str]:
         """Every author that has a version."""
         with self.state.reading() as connection:
@@ -142,7 +160,7 @@ class Registry:
     def versions(self, author: str) -> list[ModelVersion]:
         """All versions of an author, oldest first."""
         with self.state.reading() as connection:
-            return rows.versions(connection, author)
+            return [self._here(item) for item in rows.versions(connection, author)]
 
     def get(self, author: str, version: int) -> ModelVersion:
         """One version.
@@ -151,7 +169,7 @@ class Registry:
             TwinError: the author has no such version.
         """
         with self.state.reading() as connection:
-            return rows.existing(connection, author, version)
+            return self._here(rows.existing(connection, author, version))
 
     def stable(self, author: str) -> ModelVersion | None:
         """The version that serves, or None when base model + retrieval answer."""
@@ -161,7 +179,8 @@ class Registry:
     def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
         """The version of a checkpoint hash, or None."""
         with self.state.reading() as connection:
-            return rows.one(connection, author=author, checkpoint=checkpoint)
+            item = rows.one(connection, author=author, checkpoint=checkpoint)
+        return None if item is None else self._here(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Mark a version as trained on something since forgotten; it is served no longer."""

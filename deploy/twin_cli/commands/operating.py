@@ -26,6 +26,7 @@ from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import counted
+from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.slugs import slug_of
 from twin_resources.storage.state.database_files import check_database, databases_in
@@ -261,9 +262,10 @@ def run_pause(
                 found="that nothing is paused",
                 next_step="`twin status` says why there are no answers",
             )
+        share_file(settings, pause_file(settings, slug), gone=True)
         console.print(f"{slug} answers again, within a second", markup=False)
         return 0
-    pause(settings, slug, reason=reason)
+    share_file(settings, pause(settings, slug, reason=reason))
     console.print(
         f"{slug} is paused {paused_because(pause_file(settings, slug))}; the gateway answers 503 "
         f"within a second. Again: twin pause {slug} --resume",

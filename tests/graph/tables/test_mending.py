@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import sync_words
-from twin_resources.backup.places import FilePlace
 from twin_resources.settings import Settings
 from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
     remove_objects,
 )
+from twin_resources.storage.places import FilePlace
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.tables import Tables

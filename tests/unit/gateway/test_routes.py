@@ -592,13 +592,19 @@ async def test_readiness_says_what_is_missing(
 async def test_a_gateway_without_an_author_or_the_newest_release_is_not_ready(
     client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
-    door.behind = lambda: "v2 is being fetched"
+    door.follows = lambda: ("v2 is being fetched", "")
     answer = await client.get("/health/readiness")
     assert (answer.status_code, answer.json()["problems"]) == (503, ["v2 is being fetched"])
-    door.behind = str
+    door.follows = lambda: ("", "away")
     door.live.current = replace(door.live.current, authors={})
     answer = await client.get("/health/readiness")
-    assert (answer.status_code, answer.json()["status"]) == (503, "waiting for an author")
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "status": "waiting for an author",
+        "servers": ["base"],
+        "authors": [],
+        "problems": ["away"],
+    }
 
 
 async def test_with_no_server_ready_only_what_needs_a_model_is_refused(
