@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from twin_assets.evaluation.served.served_answers import (
     everything_asked,
     parity_prompts,
 )
+from twin_resources.processes import progress_lines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 SERVED = -0.5  # log-probability of every token that the server reports
@@ -50,7 +52,9 @@ def compared(
     monkeypatch.setattr(parity, "Reference", lambda *_: Reference(SERVED - off_by))
     model = Model()
     monkeypatch.setattr(answer_batches, "servers_at_once", lambda: 2)
-    progress = ProgressLines(lambda _line: None)
+    monkeypatch.setattr(progress_lines, "TOLD_EVERY_S", 0.0)
+    lines: list[str] = []
+    progress = ProgressLines(lines.append)
     asked = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
     everything = everything_asked(
         asked, asked, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
@@ -65,6 +69,12 @@ def compared(
             clock=Clock(),
             progress=progress,
         )
+    # what is announced is made: each prompt is answered twice, and read at each look
+    told = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
+    last = json.loads(told[-1]) if told else {"step": 0, "steps": 0}
+    prompts = len(answers.prompts)
+    looks = prompts + (PARITY_FIRST if prompts > PARITY_FIRST else 0)
+    assert last["step"] == last["steps"] == 2 * prompts + looks
     return answers, found, model
 
 

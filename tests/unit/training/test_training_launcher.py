@@ -69,6 +69,7 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
     told = pairs_of(words)
     assert [told[name] for name in names] == ["1", "10.0.0.1", "29400"]
     assert told["--rdzv_backend"] == "static"
+    assert ("--same_network" in words) is ("--machine_rank" in names)
     if "--machine_rank" in names:
         assert told["-m" if "-m" in told else "--num_machines"] == "2"
         assert told["--num_processes"] == "4"  # of all machines
