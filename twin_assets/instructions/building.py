@@ -234,6 +234,20 @@ def _plan(
     samples = drafted.join(drawn, on="document_id", how="left", maintain_order="left").join(
         own, on="sample_id", how="left", maintain_order="left"
     )
+    retrieval = contexts.retrieval_name(retriever.revision, token_budget=speaker.context_tokens)
+    samples = _without_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
+    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever, vectors)
+    return samples.with_columns(
+        pl.Series(
+            "context_chunk_ids",
+            [list(shown[sample_id]) for sample_id in samples["sample_id"].to_list()],
+            dtype=pl.List(pl.String),
+        )
+    ).drop("answer_sketch", "own_chunks")
+
+
+def _without_leaks(samples: pl.DataFrame) -> pl.DataFrame:
+    """The samples without their answers; those that are like a held-out one are left out."""
     out = leakage.left_out(
         [
             leakage.LeakCandidate(
@@ -247,23 +261,10 @@ def _plan(
             for row in samples.to_dicts()
         ]
     )
-    samples = samples.drop("answer").with_columns(
-        pl.when(pl.col("sample_id").is_in(list(out)))
-        .then(pl.lit("left_out"))
-        .otherwise("split")
-        .alias("split"),
-        pl.lit(
-            contexts.retrieval_name(retriever.revision, token_budget=speaker.context_tokens)
-        ).alias("retrieval"),
+    is_out = pl.col("sample_id").is_in(list(out))
+    return samples.drop("answer").with_columns(
+        pl.when(is_out).then(pl.lit("left_out")).otherwise("split").alias("split")
     )
-    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever, vectors)
-    return samples.with_columns(
-        pl.Series(
-            "context_chunk_ids",
-            [list(shown[sample_id]) for sample_id in samples["sample_id"].to_list()],
-            dtype=pl.List(pl.String),
-        )
-    ).drop("answer_sketch", "own_chunks")
 
 
 def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str) -> pl.DataFrame:
