@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -411,6 +412,30 @@ async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(
     heard.append({"type": "http.disconnect"})
     await door(post_scope(key), hear, tell)
     assert sent == []
+
+
+async def test_a_busy_gateway_does_not_count_its_own_time_as_a_slow_body(
+    door: RouteAllowlist,
+) -> None:
+    door.body_within_s = 0.05
+    sent: list[Message] = []
+    heard = [
+        {"type": "http.request", "body": b"}", "more_body": False},
+        {"type": "http.request", "body": b"{", "more_body": True},
+    ]
+
+    async def hear() -> Message:
+        if len(heard) == 1:
+            time.sleep(0.1)  # other requests keep the event loop
+            for _ in range(9):  # the rest of the body comes some rounds of the loop later
+                await asyncio.sleep(0)
+        return heard.pop()
+
+    async def tell(message: Message) -> None:
+        sent.append(message)
+
+    await door(post_scope(load_secrets(door.live.settings).gateway_key), hear, tell)
+    assert sent[0]["status"] == 404, "the body was read whole: it names no model"
 
 
 async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
