@@ -18,7 +18,7 @@ from twin_resources.gateway.chat.readable import as_text
 from twin_resources.observability.langfuse.trace_reading import DailyScore, ScoreHistory
 from twin_resources.quality.retraining.evidence_history import StreamHistory
 
-LEAST_E = 0.01  # the axis is logarithmic, and the e-value of a good version is near 0
+LEAST_E = 0.01  # the axis is logarithmic, and the evidence against a good version is near 1
 
 
 def score_figures(history: ScoreHistory, *, days: int) -> str:
@@ -56,11 +56,11 @@ def score_figures(history: ScoreHistory, *, days: int) -> str:
 
 
 def evidence_figures(histories: Sequence[StreamHistory]) -> str:
-    """The e-value of each stream, against the threshold at which an alarm is raised."""
+    """The evidence of each stream, against the threshold at which an alarm is raised."""
     made = ["<h2>Evidence against the stable version</h2>"]
     if not histories:
         made.append(
-            '<p class="twin-empty">Nothing is bet on yet: a version that answers and readers who '
+            '<p class="twin-empty">Nothing is compared yet: a version that answers and readers who '
             "score it come first.</p>"
         )
     plain = streams_named(list(dict.fromkeys(history.watch.stream for history in histories)))
@@ -68,13 +68,13 @@ def evidence_figures(histories: Sequence[StreamHistory]) -> str:
         watch = history.watch
         title = f"{plain[watch.stream]}, {version_name(watch.version)}, {watch.seen:,} values"
         if not watch.armed:
-            made.append(f'<p class="twin-empty">{as_text(title)}: gathering a baseline first.</p>')
+            made.append(f'<p class="twin-empty">{as_text(title)}: gathering two weeks first.</p>')
             continue
         points = [(step.sequence, max(step.e_value, LEAST_E)) for step in history.steps]
         made.append(
             charts.line_chart(
                 title,
-                [charts.ChartLine("evidence (e-value)", points)],
+                [charts.ChartLine("evidence (likelihood ratio)", points)],
                 ends=_sequences(points),
                 low=LEAST_E,
                 high=max(history.threshold * 10, *(y for _, y in points), 1.0),

@@ -18,8 +18,6 @@ from twin_resources.quality.retraining.retraining_rules import rules_of
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-SHOWN = 400  # values of a stream: more than a screen has columns for
-
 
 @dataclass(frozen=True)
 class BudgetSpending:
@@ -37,7 +35,7 @@ def evidence(settings: Settings, author: str) -> Sequence[StreamHistory]:
         with state.reading() as connection:
             if not sa.inspect(connection).has_table(settled.name):
                 return ()
-            return histories_of(connection, author, rules_of(settings), newest=SHOWN)
+            return histories_of(connection, author, rules_of(settings))
     finally:
         state.close()
 
