@@ -69,6 +69,12 @@ def fresh_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
+def with_base(settings: Settings, base: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings with this base model, which the environment names for all that reads it."""
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(base))
+    return settings.model_copy(update={"base_model": str(base)})
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a fresh home, which `TWIN_HOME` names for everything that reads it."""

@@ -26,7 +26,7 @@ class Import:
     Attributes:
         module: as written, `starlette.middleware.sessions`.
         names: what is taken from it; empty for `import module`.
-        where: `twin_resources/gateway/chat/page.py:20`.
+        where: `twin_resources/page/page.py:20`.
         expected_to_fail: for type checkers only, or in a `try` that catches its failure.
         at_import: when its own module is imported, and not inside a function.
     """

@@ -23,7 +23,6 @@ import pytest
 
 # what a machine may lack; a test says which, then a colon, then what would provide it
 KNOWN_SKIPS = (
-    "extra `presidio` not installed",  # an optional second look at names; off by default
     "extra `formats` not installed",  # posts in other formats than Markdown; the check has it
     "extra `clients` not installed",  # other people's clients of the endpoint; the check has it
     "no npm:",

@@ -28,7 +28,6 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
-SIMULATED_MODEL = "openai/simulated"  # the paid model of the demo
 
 _NOW_CONSTANT = (
     "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
@@ -48,7 +47,7 @@ REMOVED: Mapping[str, str] = MappingProxyType(
         "the trial of a new version compares",
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
         "`twin routing` shows what the labels say of both",
-        "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` finds a free port by itself",
+        "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` has no paid model",
         "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
         **dict.fromkeys(
             (f"TWIN_{name}" for name in _NOW_CONSTANT.split()),
@@ -106,7 +105,6 @@ _DEMO = {
     "baseline_values": 150,
     "alarm_horizon": 1_000,
     "reader_days": "at_once",
-    "routing_labels": 40,  # of 30 that a policy needs; each costs an own answer, about 2 s
 }
 _HURRIED = {
     "margin": 0.2,
@@ -128,6 +126,7 @@ class Settings(Constants):
     home: Path = Path(".twin")  # everything that is written lies in this folder
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
+    store_uri: str = ""  # folder or s3://… of checkpoints and weights that hosts share
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
     # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for
@@ -193,7 +192,7 @@ class Settings(Constants):
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # auto: on processors that are faster in it (`processor.py` reads it, `twin doctor` times it).
+    # auto: on processors that are faster in it (`processor.py` reads it).
     bf16: Literal["auto", "on", "off"] = "auto"
     # Processes that train together; where it is not set and a recipe is for GPUs, as many of this
     # machine's as can share a step
@@ -285,11 +284,6 @@ class Settings(Constants):
     def policy_path(self) -> Path:
         """The policy object that the gateway reads live (`registry/policy.py`)."""
         return self.home / "policy.json"
-
-    @property
-    def simulated_bill_path(self) -> Path:
-        """What the demo's simulated provider charged (`tests/simulated_provider`)."""
-        return self.home / "simulated-bill.jsonl"
 
     @property
     def servers_path(self) -> Path:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import dagster as dg
-import polars as pl
 import sqlalchemy as sa
 
 from twin_resources.authors import Author, readable_authors
@@ -22,7 +21,6 @@ from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry
 from twin_resources.router.learning_decision import (
-    LABEL_TOKENS,
     LabelsOf,
     LearningDecision,
     LearningState,
@@ -42,7 +40,7 @@ from twin_sensors.schedules import launches_at, requested
     cron_schedule="15 4 * * *",  # after the night's imports, and before anybody asks much
     description="Starts `learn_routing` for each author for whom labels are missing and this "
     "month's money buys some, or whose routing policy is of another version, paid model or "
-    "embedder. Buys nothing without TWIN_LABEL_BUDGET_PER_MONTH.",
+    "embedder. Buys nothing without TWIN_LABEL_BUDGET_PER_MONTH, nor where it would not pay.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def learn_routing_every_night(
@@ -99,30 +97,25 @@ def _decided(
     at: datetime,
 ) -> LearningDecision:
     from twin_resources.access.account import account_of
-    from twin_resources.access.paid_budget import price_of
     from twin_resources.models.embedder.embedder import find_prepared
-    from twin_resources.quality.judges.label_rows import TABLE
-    from twin_resources.quality.judges.pairs import PLANT
+    from twin_resources.quality.judges.label_payback import payback_of
     from twin_resources.router.policy_file import policy_file, read_routing_policy
 
     stable = models.stable(author.slug)
+    ledger.open_tables(models.state)
     now_of = None
     if stable is not None and stable.base_gguf:
         revision = find_prepared(settings)[1].revision
         now_of = LabelsOf(stable.checkpoint, settings.paid_model, revision)
-    path, policy_of = policy_file(settings.home, author.slug), None
+    path, policy, policy_of = policy_file(settings.home, author.slug), None, None
     if path.exists():
         policy = read_routing_policy(path)
         policy_of = LabelsOf(policy.models[0].model, policy.models[-1].model, policy.embedder)
-    labels = 0
-    if now_of is not None and store.exists(TABLE, author.slug):
-        rows = store.read(TABLE, author.slug, columns=["own", "paid", "embedder", "source"])
-        labels = rows.filter(
-            pl.col("own") == now_of.own,
-            pl.col("paid") == now_of.paid,
-            pl.col("embedder") == now_of.embedder,
-            pl.col("source") != PLANT,
-        ).height
+    with models.state.reading() as connection:
+        labels, payback = payback_of(
+            settings, author.slug, of=now_of, policy=policy, tables=store,
+            connection=connection, at=at,
+        )  # fmt: skip
     left = account_of(settings, models.state).left(purpose="label", author=author.slug)
     return decide_learning(
         LearningState(
@@ -131,9 +124,7 @@ def _decided(
             labels=labels,
             wanted=settings.routing_labels,
             usd_left=float("inf") if left is None else left,
-            label_usd=price_of(
-                settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
-            ),
+            payback=payback,
             changed_at=max(_newest_question(models, author.slug), month_start(at).timestamp()),
             learned_at=learned_at,
         )
@@ -142,7 +133,6 @@ def _decided(
 
 def _newest_question(models: Registry, author: str) -> float:
     """When it was asked, seconds since 1970; 0: nobody has."""
-    ledger.open_tables(models.state)
     with models.state.reading() as connection:
         newest = connection.execute(
             sa.select(sa.func.max(ledger.traces.c.started_ms)).where(

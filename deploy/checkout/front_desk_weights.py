@@ -46,7 +46,7 @@ Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 @dataclass(frozen=True)
 class Sample:
     text: str
-    kind: MessageKind
+    kind: str
     weight: float = 1.0
 
 
@@ -112,7 +112,9 @@ def fit(corpus: Corpus) -> FittedWeights:
     return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_of(corpus))
 
 
-def fit_ngrams(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def fit_ngrams(
+    samples: Sequence[Sample], kinds: Sequence[str] = KINDS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Multinomial logistic regression: coefficients, scale and intercepts of `FittedWeights`."""
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
@@ -130,7 +132,7 @@ def fit_ngrams(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.nd
     model = LogisticRegression(C=_REGULARIZATION, max_iter=2000, tol=1e-5)
     model.fit(
         matrix,
-        [KINDS.index(sample.kind) for sample in samples],
+        [kinds.index(sample.kind) for sample in samples],
         sample_weight=[sample.weight for sample in samples],
     )
     coefficients = model.coef_.T  # (slots, kinds)
@@ -139,18 +141,21 @@ def fit_ngrams(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.nd
     return fitted, scale, np.asarray(model.intercept_, dtype=float)
 
 
-def fit_layer(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+def fit_layer(
+    samples: Sequence[Sample], kinds: Sequence[str] = KINDS
+) -> tuple[np.ndarray, np.ndarray]:
     """A network of one hidden layer over the messages' vectors: hidden and output of
     `FittedWeights`, float16. The vectors' mean and spread are part of the hidden layer."""
     from sklearn.neural_network import MLPClassifier
 
-    vectors = np.stack([vector_of(sample.text) for sample in samples])
+    computed = {text: vector_of(text) for text in dict.fromkeys(one.text for one in samples)}
+    vectors = np.stack([computed[sample.text] for sample in samples])
     mean = vectors.mean(axis=0)
     spread = float((vectors - mean).std())
     model = MLPClassifier((_UNITS,), alpha=1.0, max_iter=_ROUNDS, tol=0.0, random_state=_SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after _ROUNDS on purpose
-        model.fit((vectors - mean) / spread, [KINDS.index(sample.kind) for sample in samples])
+        model.fit((vectors - mean) / spread, [kinds.index(sample.kind) for sample in samples])
     (inner, outer), (inner_bias, outer_bias) = model.coefs_, model.intercepts_
     hidden = np.vstack([inner / spread, inner_bias - mean @ inner / spread])
     return hidden.astype(np.float16), np.vstack([outer, outer_bias]).astype(np.float16)
@@ -158,9 +163,14 @@ def fit_layer(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
 
 def main() -> None:
     corpus = read_examples()
-    weights = fit(corpus)
+    count = sum(map(len, corpus.values()))
+    write_weights(fit(corpus), WEIGHTS, examples=count)
+
+
+def write_weights(weights: FittedWeights, file: Path, *, examples: int) -> None:
+    """Write them as `message_kinds.read_weights` reads them, and say how large they are."""
     np.savez_compressed(
-        WEIGHTS,
+        file,
         coefficients=weights.coefficients,
         scale=weights.scale,
         intercepts=weights.intercepts,
@@ -168,8 +178,7 @@ def main() -> None:
         output=weights.output,
         examples=weights.examples,
     )
-    count = sum(map(len, corpus.values()))
-    sys.stdout.write(f"{WEIGHTS}: {WEIGHTS.stat().st_size:,} bytes of {count:,} examples\n")
+    sys.stdout.write(f"{file}: {file.stat().st_size:,} bytes of {examples:,} examples\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import ASK, AuthorName, ModelName, commands_of
 
 commands = typer.Typer()
@@ -58,7 +57,7 @@ def chat(
 def open_(
     page: Annotated[
         str,
-        typer.Argument(help="chat, traces or dagster.", autocompletion=completion.pages),
+        typer.Argument(help="chat, traces or dagster."),
     ] = "chat",
 ) -> None:
     """Open a page in the browser, or print the link where there is no screen."""
@@ -84,9 +83,7 @@ def feedback(
 @command("answer_history.run_traces", 'twin traces --score "thumbs<0.5"', json=True)
 def traces(
     author: AuthorName = "",
-    version: Annotated[
-        str, typer.Option("--version", help="v3, base or paid.", autocompletion=completion.versions)
-    ] = "",
+    version: Annotated[str, typer.Option("--version", help="v3, base or paid.")] = "",
     route: Annotated[str, typer.Option("--route", help="stable, canary, alias:base …")] = "",
     score: Annotated[
         str, typer.Option("--score", help='Only answers with this score: thumbs, or "support<0.3".')

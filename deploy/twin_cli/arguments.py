@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twin_cli import completion
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,22 +24,16 @@ Home = Annotated[
 ]
 AuthorName = Annotated[
     str,
-    typer.Option(
-        "--author", help="The author's name, or its slug.", autocompletion=completion.authors
-    ),
+    typer.Option("--author", help="The author's name, or its slug."),
 ]
 ModelName = Annotated[
     str,
-    typer.Option(
-        "--model", help="twin/AUTHOR, or @base, @stable …", autocompletion=completion.models
-    ),
+    typer.Option("--model", help="twin/AUTHOR, or @base, @stable …"),
 ]
 Include = Annotated[
     list[str] | None,
     typer.Option(
-        "--include",
-        help="Also import drafts, private, followers, paid or replies; remembered.",
-        autocompletion=completion.included,
+        "--include", help="Also import drafts, private, followers, paid or replies; remembered."
     ),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]

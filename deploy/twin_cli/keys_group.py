@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import OPERATE, commands_of, example
 
 commands = typer.Typer()
@@ -33,11 +32,7 @@ def add(
     label: Label,
     authors: Annotated[
         list[str],
-        typer.Option(
-            "--author",
-            help="Whom it may ask: name or slug, or * for all; repeatable.",
-            autocompletion=completion.authors,
-        ),
+        typer.Option("--author", help="Whom it may ask: name or slug, or * for all; repeatable."),
     ],
     role: Annotated[
         Literal["reader", "site", "author", "admin"],

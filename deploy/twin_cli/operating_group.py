@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import OPERATE, AuthorName, commands_of, example
 
 commands = typer.Typer()
@@ -53,7 +52,7 @@ def repair(
 
 @command("operating.run_pause", 'twin pause mara-lindqvist --reason "she asked for it"')
 def pause(
-    author: Annotated[str, typer.Argument(help="Name or slug.", autocompletion=completion.authors)],
+    author: Annotated[str, typer.Argument(help="Name or slug.")],
     reason: Annotated[
         str, typer.Option("--reason", help="The reason that readers are given.")
     ] = "paused by the operator",
@@ -77,10 +76,7 @@ def routing(
 def logs(
     program: Annotated[
         str,
-        typer.Argument(
-            help="A program that `twin status` names; without it, list them.",
-            autocompletion=completion.programs,
-        ),
+        typer.Argument(help="A program that `twin status` names; without it, list them."),
     ] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")

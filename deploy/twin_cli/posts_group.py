@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import POSTS, AuthorName, Include, commands_of
 
 commands = typer.Typer()
@@ -51,9 +50,7 @@ def forget(
     author: Annotated[
         str,
         typer.Option(
-            "--author",
-            help="Whose post, where several have it; alone: the author with everything.",
-            autocompletion=completion.authors,
+            "--author", help="Whose post, where several have it; alone: the author with everything."
         ),
     ] = "",
     reader: Annotated[

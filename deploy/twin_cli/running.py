@@ -19,6 +19,7 @@ import typer
 
 from twin_cli import (
     answers_group,
+    authors_group,
     keys_group,
     operating_group,
     posts_group,
@@ -36,7 +37,15 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (stack_group, answers_group, posts_group, versions_group, operating_group, keys_group):
+for group in (
+    stack_group,
+    answers_group,
+    posts_group,
+    versions_group,
+    operating_group,
+    keys_group,
+    authors_group,
+):
     app.add_typer(group.commands)  # without a name: its commands stand beside the others
 
 

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import (
     START,
     AuthorName,
@@ -37,11 +36,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     author: Annotated[
         str,
-        typer.Option(
-            "--author",
-            help='Whose posts they are: "First Last".',
-            autocompletion=completion.authors,
-        ),
+        typer.Option("--author", help='Whose posts they are: "First Last".'),
     ] = "",
     include: Include = None,
     base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",

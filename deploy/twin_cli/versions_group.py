@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from twin_cli import completion
 from twin_cli.arguments import VERSIONS, AuthorName, Reason, commands_of
 
 commands = typer.Typer()
@@ -42,9 +41,7 @@ def retrain(
 def rollback(
     version: Annotated[
         str,
-        typer.Argument(
-            help="v2; default: the one stable before.", autocompletion=completion.versions
-        ),
+        typer.Argument(help="v2; default: the one stable before."),
     ] = "",
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
@@ -56,10 +53,7 @@ def rollback(
 def release(
     version: Annotated[
         str,
-        typer.Argument(
-            help="A refused or parked version: v2; of the stable one its prose alone.",
-            autocompletion=completion.versions,
-        ),
+        typer.Argument(help="A refused or parked version: v2; of the stable one its prose alone."),
     ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
@@ -83,15 +77,11 @@ def lower_floor(
 def export(
     version: Annotated[
         str,
-        typer.Argument(help="v2; default: the stable one.", autocompletion=completion.versions),
+        typer.Argument(help="v2; default: the stable one."),
     ] = "",
     wanted: Annotated[
         str,
-        typer.Option(
-            "--format",
-            help="adapter, merged, gguf-adapter or gguf.",
-            autocompletion=completion.formats,
-        ),
+        typer.Option("--format", help="adapter, merged, gguf-adapter or gguf."),
     ] = "adapter",
     into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
     dtype: Annotated[

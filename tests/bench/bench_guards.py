@@ -1,15 +1,18 @@
-"""The gateway's guards: what of 200 planted texts is found, and what of 400 others is touched.
+"""The gateway's guards: what of planted texts is found, and what of others is touched.
 
     python tests/bench/bench_guards.py --quick|--full [--json FILE]
 
 Planted: 80 texts with personal data, 60 with secrets, 60 injections, in English, German and French;
 half of each was never tuned on, and the goals are held against that half. Each is looked through
-whole and as a stream in pieces of 1 to 12 characters. `--quick` takes every fourth text.
+whole and as a stream in pieces of 1 to 12 characters. `--quick` takes every fourth text. Messages
+of a stranger, in four languages, are looked through by half too; of the half `held` no text is
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import sys
@@ -25,6 +28,10 @@ from tests.bench.rows import Row, tell
 from twin_resources.authors.guard_settings import Guards, read_guards
 from twin_resources.gateway.guards import HeldBack, Scanner
 
+STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
+STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
+LEAST_GOALS = {"injection": 0.75}
+_REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
 MOST_WRONGLY = 0.01
 _FEWEST = 6  # characters in a row of a value: fewer stand in any text by chance
@@ -89,15 +96,42 @@ def figures(*, every: int = 1) -> list[Row]:
         goal = MOST_WRONGLY if half == "held_out" else None
         name = f"benign questions touched, {half} ({len(others)})"
         rows.append(Row(name, share, "share", goal, goal is None or share <= goal))
-        for text in wrongly:
+        for text in wrongly if half == "tuned" else ():
             sys.stderr.write(f"touched: {text}\n")
+    rows += strangers(every=every)
     rows.append(Row("a question looked through", _microseconds(), "µs CPU"))
     rows.append(Row("held back of plain prose, median", _held_back(), "chars"))
     return rows
 
 
+def strangers(*, every: int = 1) -> list[Row]:
+    """What is found in messages that nobody wrote who has made the guards."""
+    messages = [json.loads(line) for line in STRANGERS.read_text(encoding="utf-8").splitlines()]
+    rows: list[Row] = []
+    for half in ("held", "tuned"):
+        found: dict[tuple[str, str], list[bool]] = {}
+        for one in [one for one in messages if one["half"] == half][::every]:
+            region = _REGIONS.get(one["language"], "US")
+            findings = Scanner(ALL_MASKED, "input", region).scan(one["text"]).findings
+            kinds = {finding.kind for finding in findings}
+            hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
+            found.setdefault((one["kind"], one["language"]), []).append(hit)
+        for kind in ("injection", "personal", "benign"):
+            by_language = {lang: hits for (of, lang), hits in found.items() if of == kind}
+            share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
+            least = min(statistics.fmean(hits) for hits in by_language.values())
+            for name, value, wanted in (
+                (f"stranger's {kind}, {half}", share, STRANGERS_GOALS[kind]),
+                (f"stranger's {kind}, {half}, worst language", least, LEAST_GOALS.get(kind)),
+            ):
+                goal = wanted if half == "held" else None
+                holds = goal is None or (value <= goal if kind == "benign" else value >= goal)
+                rows.append(Row(name, value, "share", goal, holds))
+    return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
+
+
 def _touched(text: str, language: str) -> bool:
-    region = {"de": "DE", "fr": "FR"}.get(language, "US")
+    region = _REGIONS.get(language, "US")
     return bool(Scanner(ALL_MASKED, "input", region).scan(text).findings)
 
 
@@ -132,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sign(row: Row) -> str:
-    return "≤" if row.unit == "chars" or "touched" in row.name else "≥"
+    return "≤" if row.unit == "chars" or "touched" in row.name or "benign" in row.name else "≥"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
 """Training: tokens/s beside TRL and transformers' Trainer, the overhead of Dagster, ZeRO's curves.
 
     python tests/bench/bench_training.py --quick|--full [--only NAME …] [--json FILE]
-    python tests/bench/bench_training.py --shape 1b|8b|tiny --random-weights [--device cuda|cpu]
 
-The second form is one card's: LoRA on random weights of a shape, beside TRL as it comes and TRL
-packed, with MFU and peak memory; it downloads nothing. Both need the extra `bench` (trl), the first
-the shared posts (`TWIN_SHARED_DATA`). `--full` trains
+It needs the extra `bench` (trl) and the shared posts (`TWIN_SHARED_DATA`). `--full` trains
 SmolLM2-135M on samples of the shared author, each runner in turn, three turns: run it alone. In
 `--quick` a tiny random model takes its place: every process is real, and the ratios of speed, which
 say nothing there, have no goal. Dataset and model are made once and kept in `build/`.
@@ -25,7 +22,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.rows import Row
-from tests.bench.training.card import SHAPES, card
 from tests.bench.training.forms import FULL, QUICK, Form
 from tests.bench.training.material import Material, material
 from tests.bench.training.overhead import overhead
@@ -46,17 +42,9 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="a tiny model, one turn")
     form.add_argument("--full", action="store_true")
-    form.add_argument("--shape", choices=sorted(SHAPES), help="of a model, for one card")
-    random = "its weights, as they must be: nothing is downloaded"
-    parser.add_argument("--random-weights", action="store_true", help=random)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if bool(options.shape) != options.random_weights:
-        parser.error("--shape and --random-weights go together")
-    if options.shape:
-        return on_card(options.shape, options.device, options.json)
     chosen = FULL if options.full else QUICK
     if options.quick:
         print("quick form: a tiny model; ratios of speed without goals")
@@ -80,21 +68,6 @@ def main() -> int:
         if options.json:  # after each part: a later one that fails takes nothing along
             options.json.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
     return 1 if failed else 0
-
-
-def on_card(shape: str, device: str, into: Path | None) -> int:
-    """The second form; 1 where a goal is missed or a figure is not to be had."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        print("not run: torch sees no GPU here (--device cpu --shape tiny shows that it works)")
-        return 1
-    with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
-        found = card(shape, device, Path(scratch))
-    print("\n".join(show(one, sign="≥") for one in found))
-    if into:
-        into.write_text(json.dumps([asdict(one) for one in found], indent=1), "utf-8")
-    return 0 if all(one.holds for one in found) else 1
 
 
 if __name__ == "__main__":

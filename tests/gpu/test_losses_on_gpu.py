@@ -21,7 +21,6 @@ from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load
 from twin_assets.training.chunked_cross_entropy import chunk_head
 from twin_assets.training.losses import Supervised, answer_losses, packed_answer_losses
 from twin_assets.training.training_state import generator_states, set_generator_states
-from twin_assets.training.varlen_attention import BY_BOUNDARIES, VARLEN, register
 from twin_resources.models.embedder.engines import SentenceTransformersEngine
 
 pytestmark = pytest.mark.gpu
@@ -50,10 +49,9 @@ def gradients(model: Any, samples: Sequence[TokenizedSample], *, packing: bool) 
     return {name: value.grad.float().cpu() for name, value in model.named_parameters()}
 
 
-@pytest.fixture(params=["eager", "sdpa", VARLEN, "flash_attention_2"])
+@pytest.fixture(params=["eager", "sdpa", "flash_attention_2"])
 def attention(request: pytest.FixtureRequest, device: str) -> str:
     """Each attention that a recipe may name."""
-    register()
     name: str = request.param
     if name == "flash_attention_2" and (device == "cpu" or find_spec("flash_attn") is None):
         pytest.skip("no GPU: flash-attn is not installed beside one")
@@ -62,7 +60,7 @@ def attention(request: pytest.FixtureRequest, device: str) -> str:
 
 def precision_of(attention: str, device: str) -> str:
     """Kernels that take samples of several lengths have no float32."""
-    return "bf16" if attention in BY_BOUNDARIES and device == "cuda" else "fp32"
+    return "bf16" if attention == "flash_attention_2" and device == "cuda" else "fp32"
 
 
 def test_packed_losses_and_gradients_are_those_of_padded_rows(
@@ -132,25 +130,6 @@ def test_losses_and_gradients_are_those_of_the_processor(
     values, wanted = (gradients(one, samples[:3], packing=False) for one in (here, there))
     for name, value in wanted.items():
         assert (values[name] - value).abs().max() <= gradient_within * value.abs().max(), name
-
-
-def test_a_forward_and_backward_pass_waits_for_nobody(
-    device: str, random_base: Path, samples: list[TokenizedSample]
-) -> None:
-    """With boundaries nothing in a micro-batch asks the GPU for a value; torch would raise."""
-    import torch
-
-    register()
-    model = model_on(random_base, device, VARLEN, precision_of(VARLEN, device))
-    if device == "cuda":
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        loss, _ = Supervised(samples[:5], BUCKET, True).sums(model, range(5))
-        loss.backward()
-    finally:
-        if device == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
-    assert loss.isfinite()
 
 
 def test_what_dropout_draws_goes_on_where_it_was(device: str) -> None:

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from tests.graph.retraining.daemon_iteration import HereTarget
-from twin_resources.gateway.chat.links import make_dagster_link, make_link
-from twin_resources.gateway.dagster_pages import guard
+from twin_resources.page.dagster_pages import guard
+from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.settings import Settings, load_secrets
 
 OWN = "http://127.0.0.1:3000"

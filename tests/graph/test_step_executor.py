@@ -38,7 +38,7 @@ def retrain_twin(steps_apart: str) -> dg.JobDefinition:
 @pytest.fixture
 def judged(home: Settings) -> Settings:
     """A home in which a candidate has passed the gate."""
-    write_author(home, Author("ada", "Ada", canary_share=0.25, consent="2020-01-01: a test's own"))
+    write_author(home, Author("ada", "Ada", consent="2020-01-01: a test's own"))
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     registry.register(
         author="ada",

@@ -24,7 +24,7 @@ AREAS = {
     "account": (
         "twin_resources/access/{account*,keys,*budget,spending_limits}.py",
         "unit/gateway/test_{account,paid_budget,key*}.py unit/commands/test_keys_command.py "
-        "unit/judges/test_paid_judge.py unit/batches/test_provider_batches.py "
+        "unit/judges/test_paid_judge.py "
         "graph/state/test_account.py",
     ),
     "guards": ("twin_resources/gateway/guards/*.py", "unit/gateway/test_{guards*,safety}.py"),
@@ -49,15 +49,18 @@ AREAS = {
         "unit/registry/test_*.py unit/gateway/test_{policy,divert,live_config}.py "
         "unit/test_{answer_forms,release_in_words}.py unit/chat/test_trace_pages.py "
         "graph/state/test_{registry,home_state}.py graph/commands/test_history*.py "
-        "graph/notifications/test_*.py graph/serving/test_released_model.py",
+        "graph/notifications/test_*.py graph/serving/test_released_model.py "
+        "graph/release/test_trial.py",
     ),
     "launcher": (
-        "twin_resources/models/training_launcher/{attempt,follower,local,machine,reason}.py",
-        "unit/training/test_{training_launcher,followed_log}.py",
+        "twin_resources/models/training_launcher/{attempt,local,machine,reason}.py",
+        "unit/training/test_{training_launcher,followed_log}.py "
+        "live/training/test_launched_processes.py",
     ),
     "erasure": (
         "twin_resources/erasure/*.py twin_resources/observability/langfuse/outbox.py",
-        "unit/erasure/test_*.py graph/erasure/test_*.py unit/trace_store/test_outbox.py",
+        "unit/erasure/test_*.py graph/erasure/test_*.py unit/trace_store/test_outbox.py "
+        "graph/training/test_training_posts.py",
     ),
     "detector": (
         "twin_resources/statistics/{detector,watch}.py",
@@ -75,7 +78,7 @@ SWAPS: dict[type, type] = {
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
 UNSEEN = {
     *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
-    *("nullable", "index"),
+    *("nullable", "index", "maxsize", "indent"),
 }
 """Keywords whose value no test of behaviour sees in a program that is right."""
 
@@ -116,12 +119,20 @@ def tests_of(area: str) -> list[Path]:
 
 
 def _files(folder: Path, patterns: str) -> list[Path]:
-    """By patterns that may hold one list in braces: `a/{b,c*}.py d/e.py`."""
+    """By patterns that may hold one list in braces: `a/{b,c*}.py d/e.py`.
+
+    Raises:
+        FileNotFoundError: a pattern names nothing (any more).
+    """
     found: set[Path] = set()
     for pattern in patterns.split():
         head, _, rest = pattern.partition("{")
         names, _, tail = rest.partition("}")
-        found |= {path for name in names.split(",") for path in folder.glob(head + name + tail)}
+        for name in names.split(","):
+            paths = set(folder.glob(head + name + tail))
+            if not paths:
+                raise FileNotFoundError(f"{folder.name}/{head}{name}{tail}")
+            found |= paths
     return sorted(found)
 
 

@@ -30,7 +30,7 @@ from twin_cli.commands.opening import ready_page
 from twin_cli.commands.services import stack_in_use
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_link
+from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

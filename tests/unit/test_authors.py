@@ -40,7 +40,7 @@ def test_author_file_round_trips(home: Settings) -> None:
         slug="jose-nunez",
         name="José Núñez",
         sources=("/a path/with spaces",),
-        refused_topics=("politics",),
+        include=("drafts",),
         temperature=0.7,
         extra={"note": "kept"},
     )
@@ -69,6 +69,8 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
         (b'sources = "/one/path"', "sources is '/one/path'"),
         (b'name = "A"\nsources = [1]', "sources.0 is 1"),
         (b"name = 3", "name is 3"),
+        (b"canary_share = 0.2", "a canary answers a tenth"),
+        (b'refused_topics = ["war"]', "block_list"),
         (b'temperature = "hot"', "temperature is 'hot'"),
         (b'auto_retrain = "yes"', "auto_retrain is 'yes'"),
         ('name = "José"'.encode("latin-1"), "mend the TOML, which is UTF-8"),

@@ -87,7 +87,6 @@ def test_no_control_token_is_left_in_what_people_write(
     messages = render(
         DEFAULT_TEMPLATE,
         author_name=written,
-        persona=written,
         question=written,
         passages=[Shown(written, written, datetime(2024, 5, 1, tzinfo=UTC))],
         history=[{"role": "user", "content": written}, {"role": "assistant", "content": written}],

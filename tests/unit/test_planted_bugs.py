@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.mutation import mutants
-from tests.mutation.__main__ import main
+from tests.mutation.__main__ import equivalents, main
 
 
 def test_a_planted_bug_is_another_program_that_parses() -> None:
@@ -23,6 +23,11 @@ def test_a_planted_bug_is_another_program_that_parses() -> None:
 def test_an_area_has_modules_and_tests(area: str) -> None:
     assert mutants.modules_of(area)
     assert mutants.tests_of(area)
+
+
+def test_each_known_equivalent_can_still_be_drawn() -> None:
+    drawn = {(one.path, *one.lines()) for one in mutants.all_mutants()}
+    assert equivalents().keys() - drawn == set()
 
 
 def test_its_options_are_told(capsys: pytest.CaptureFixture[str]) -> None:

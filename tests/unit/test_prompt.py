@@ -80,7 +80,6 @@ def test_every_content_is_stripped() -> None:
     messages = render(
         DEFAULT_TEMPLATE,
         author_name="Ada",
-        persona=" I keep bees. ",
         question="\nWhy?\n",
         history=[
             {"role": "user", "content": "\nHello\n"},
@@ -89,20 +88,6 @@ def test_every_content_is_stripped() -> None:
     )
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user"]
     assert all(message["content"] == message["content"].strip() for message in messages)
-
-
-def test_author_settings_reach_the_system_message() -> None:
-    plain = render(DEFAULT_TEMPLATE, author_name="Ada", question="q")[0]["content"]
-    told = render(
-        DEFAULT_TEMPLATE,
-        author_name="Ada",
-        persona="I keep bees.",
-        refused_topics=("taxes", "war"),
-        question="q",
-    )[0]["content"]
-    assert told.startswith(plain)
-    assert "I keep bees." in told
-    assert "taxes, war" in told
 
 
 def test_braces_in_what_people_wrote_are_text() -> None:

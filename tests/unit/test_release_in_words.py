@@ -19,9 +19,9 @@ from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
 from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.markdown import report
-from twin_resources.gateway.chat.footnotes import about, prose_in_words
 from twin_resources.gateway.routing.model_names import answers_of
 from twin_resources.models.quotes.quoter import Quoted
+from twin_resources.page.footnotes import about, prose_in_words
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy

@@ -1,7 +1,7 @@
 """One DuckDB in memory for one step: frames in, one query's rows out.
 
 Belongs here: opening it closed to files and network, registering frames with declared types,
-running a rendered query.
+running a rendered query. What is not registered is not there: a query reads what it says it does.
 Does not belong here: what is run (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Self
 import polars as pl
 
 from twin_assets.analytics.declarations import Column, SqlProjectError
-from twin_assets.analytics.reads import Relation
 
 if TYPE_CHECKING:
     from twin_assets.analytics.rendering import RenderedSql
 
 MEMORY = "2GB"
+Relation = tuple[str, str]  # schema ("" for models) and name
 Frame = pl.DataFrame | pl.LazyFrame
 
 

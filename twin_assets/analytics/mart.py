@@ -19,9 +19,8 @@ import sqlalchemy as sa
 
 from twin_assets.analytics import built_in_tests
 from twin_assets.analytics.declarations import Column, DataTest, SourceTable, SqlProjectError
-from twin_assets.analytics.duckdb_session import DuckDBSession, Frame
+from twin_assets.analytics.duckdb_session import DuckDBSession, Frame, Relation
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
-from twin_assets.analytics.reads import Relation, check_reads
 from twin_assets.analytics.rendering import RenderedSql, Renderer
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.tables.hashing import row_hashes
@@ -73,11 +72,10 @@ def make_mart(
     """
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
     rendered = renderer.model(model)
-    check_reads(rendered, _relations(rendered))
     upstream = _Upstream(project, tables, state, tuple(authors), model.partitions == "authors")
     [into] = authors if upstream.partitioned else [ALL_AUTHORS]
     with DuckDBSession() as session:
-        for relation in sorted(_relations(rendered)):
+        for relation in sorted({*(("", name) for name in model.refs), *model.sources}):
             upstream.register(session, relation)
         rows = session.rows(rendered)
         session.check_types(rendered, model.columns)
@@ -115,41 +113,21 @@ def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
 
 
 def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql:
-    """The SQL of one test, checked against what it may read.
-
-    Raises:
-        SqlProjectError: it reads another table than the model and, for `relationships`, one that
-            the model itself reads.
-    """
+    """The SQL of one test; for `relationships` it may read what the model itself reads."""
     relation = f'"{model.name}"'
     if test.where:
         relation = f"(select * from {relation} where {test.where}) dbt_subquery"
     values = {name: value for name, value in test.arguments.items() if name != "to"}
     if test.column is not None:
         values["column_name"] = test.column
-    reads: set[Relation] = {("", model.name)}
     if "to" in test.arguments:
-        values["to"], upstream = renderer.relation(str(test.arguments["to"]))
-        strange = (upstream.refs - set(model.refs)) | (upstream.sources - set(model.sources))
-        if strange:
-            raise SqlProjectError(
-                f"read the data test {test.name}",
-                found=f"{test.arguments['to']}, which {model.name} does not read",
-                next_step="relate it to a table that the model reads, so that it is there first",
-            )
-        reads |= _relations(upstream)
-    rendered = renderer.test(test.kind, relation, name=test.name, **values)
-    check_reads(rendered, reads)
-    return rendered
+        values["to"] = renderer.relation(str(test.arguments["to"]))
+    return renderer.test(test.kind, relation, name=test.name, **values)
 
 
 def _run(session: DuckDBSession, renderer: Renderer, model: Model, test: DataTest) -> TestOutcome:
     rendered = render_test(renderer, model, test)
     return TestOutcome(test, session.rows(rendered).height, rendered.sql)
-
-
-def _relations(rendered: RenderedSql) -> set[Relation]:
-    return {("", name) for name in rendered.refs} | set(rendered.sources)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Does not belong here: rendering (`rendering.py`), running (`mart.py`), Dagster (
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
 The asset graph is built from it at import, and Jinja costs a tenth of a second. So what a model
-reads is found by pattern; `rendering.py` compares that with what it reads when it is rendered.
+reads is found by pattern; a table that the pattern does not find is not there when the query runs.
 """
 # pyright: strict
 

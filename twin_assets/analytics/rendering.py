@@ -9,7 +9,7 @@ https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
@@ -31,21 +31,10 @@ class RenderedSql:
     Attributes:
         name: of the model's file, or of the test.
         sql: one statement.
-        refs, sources: what it asked for while it was rendered.
     """
 
     name: str
     sql: str
-    refs: frozenset[str] = frozenset()
-    sources: frozenset[tuple[str, str]] = frozenset()
-
-
-@dataclass
-class _Asked:
-    """What one rendering has asked for so far."""
-
-    refs: set[str] = field(default_factory=set[str])
-    sources: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
 
 class _TestBlocks(Extension):
@@ -67,7 +56,6 @@ class Renderer:
 
     def __init__(self, project: Project, *, built_in: Mapping[str, str] | None = None) -> None:
         self.project = project
-        self._asked = _Asked()
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader(
                 [jinja2.FileSystemLoader(project.folder), jinja2.DictLoader(dict(built_in or {}))]
@@ -86,20 +74,10 @@ class Renderer:
         """The SQL of a model.
 
         Raises:
-            SqlProjectError: Jinja cannot render it, or what it asks for is not what `project.py`
-                read from it.
+            SqlProjectError: Jinja cannot render it.
         """
         sql = self._rendered(model.file, lambda: self._template(model.file).render())
-        refs, sources = frozenset(self._asked.refs), frozenset(self._asked.sources)
-        if refs != set(model.refs) or sources != set(model.sources):
-            raise SqlProjectError(
-                f"render {model.file}",
-                found=f"it reads {_shown(refs, sources)} when rendered, but "
-                f"{_shown(model.refs, model.sources)} as written",
-                next_step="write {{ ref('…') }} and {{ source('…', '…') }} alone, and outside of "
-                "conditions and macros",
-            )
-        return RenderedSql(model.file, sql.strip(), refs, sources)
+        return RenderedSql(model.file, sql.strip())
 
     def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
         """The SQL of a generic test: the rows of `relation` that are wrong.
@@ -119,7 +97,7 @@ class Renderer:
         sql = self._rendered(f"the data test {name}", lambda: str(macro(relation, **values)))
         return RenderedSql(name, sql.strip())
 
-    def relation(self, words: str) -> tuple[str, RenderedSql]:
+    def relation(self, words: str) -> str:
         """`ref('…')` or `source('…', '…')` out of a YAML value, as a relation.
 
         Raises:
@@ -127,25 +105,23 @@ class Renderer:
         """
         compiled = self._environment.compile_expression(words, undefined_to_none=False)
         value = self._rendered(words, compiled)
-        refs, sources = frozenset(self._asked.refs), frozenset(self._asked.sources)
-        if not refs and not sources:
+        if not isinstance(value, str) or not value.startswith('"'):
             raise SqlProjectError(
                 f"read {words}",
                 found="no relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
-        return value, RenderedSql(words, value, refs, sources)
+        return value
 
     def _template(self, file: str) -> jinja2.Template:
         return self._environment.get_template(file)
 
     def _rendered(self, name: str, render: Callable[[], Any]) -> Any:
-        """What `render` makes, with what it asks for noted.
+        """What `render` makes.
 
         Raises:
             SqlProjectError: Jinja cannot, or it asks for what is not there.
         """
-        self._asked = _Asked()
         try:
             return render()
         except (jinja2.TemplateError, TwinError, TypeError) as error:
@@ -159,7 +135,6 @@ class Renderer:
     def _ref(self, name: str) -> str:
         if name not in {model.name for model in self.project.models}:
             raise TwinError("ref", found=f"no model {name!r}", next_step="write the file")
-        self._asked.refs.add(name)
         return f'"{name}"'
 
     def _source(self, source: str, name: str) -> str:
@@ -167,7 +142,6 @@ class Renderer:
             raise TwinError(
                 "source", found=f"no {source}.{name}", next_step="declare it in schema.yml"
             )
-        self._asked.sources.add((source, name))
         return f'"{source}"."{name}"'
 
     def _var(self, name: str, default: Any = None) -> Any:
@@ -177,7 +151,3 @@ class Renderer:
                 "var", found=f"no variable {name!r}", next_step="set it in dbt_project.yml"
             )
         return value
-
-
-def _shown(refs: Any, sources: Any) -> str:
-    return ", ".join(sorted([*refs, *map(".".join, sources)])) or "nothing"

@@ -44,7 +44,7 @@ def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
-    name = author.base_model or settings.base_model
+    name = settings.base_model
     billions = parameters_of(name)
     if billions is None:
         billions = parameters_of(str(load_base_model(settings, name).folder))

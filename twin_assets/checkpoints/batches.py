@@ -8,11 +8,10 @@ resumed training continues the same plan. Does not belong here: tokens and tenso
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 
 class Plannable(Protocol):
@@ -26,7 +25,6 @@ class Plannable(Protocol):
     def length(self) -> int: ...
 
 
-RawOrder = Literal["first", "mixed"]
 NEIGHBOURS = 6  # steps whose samples are exchanged
 GENERAL = "general"  # document of a general instruction set's samples (`general_set.GENERAL`)
 
@@ -97,9 +95,8 @@ def plan_stages(
     max_epochs: int,
     samples_per_step: int,
     seed: int,
-    raw_order: RawOrder = "first",
 ) -> BatchPlan:
-    """`plan_training` of raw posts and of samples, in one run: in turn, or mixed.
+    """`plan_training` of raw posts and of samples, in one run, evenly mixed; a step has either.
 
     Posts are dealt: `raw_share` of them are read as they are and the others asked about, so that
     no sentence is learnt from two sides (one that was, with a number that stands once in a post,
@@ -110,8 +107,6 @@ def plan_stages(
 
     Args:
         blocks: of raw posts; their indices in a step come behind those of the samples.
-        raw_order: `first`: the steps on blocks come before those on samples; `mixed`: they stand
-            evenly between them, and a step has either.
 
     Raises:
         ValueError: fewer samples than one step takes.
@@ -131,12 +126,10 @@ def plan_stages(
     on_posts = [tuple(len(samples) + read[index] for index in step) for step in raw.steps]
     on_samples = [tuple(asked[index] for index in step) for step in rest.steps]
     steps = [*on_posts, *on_samples]
-    if raw_order == "mixed":
-        places = range(len(steps))
-        order = _spread(places[len(on_posts) :], places[: len(on_posts)])
-        steps = [steps[place] for place in order]
+    places = range(len(steps))
+    order = _spread(places[len(on_posts) :], places[: len(on_posts)])
     return BatchPlan(
-        steps=tuple(steps),
+        steps=tuple(steps[place] for place in order),
         tokens=raw.tokens + rest.tokens,
         epochs=rest.epochs,
         raw_steps=len(raw.steps),
@@ -171,46 +164,6 @@ def micro_batches(
         tuple(step[start + rank : start + at_once : ranks])
         for start in range(0, len(step), at_once)
     )
-
-
-def packed_rows(
-    step: Sequence[int], lengths: Sequence[int], *, rank: int, ranks: int, row_tokens: int
-) -> tuple[tuple[int, ...], ...]:
-    """The rows of one rank in one step, in place of `micro_batches`.
-
-    As few rows as hold the step, as many for each rank, because under ZeRO-3 ranks pass the model
-    together. The longest sample goes first, each into the row with the fewest tokens (Graham 1969,
-    https://doi.org/10.1137/0117039), so that the rows are alike and nobody waits long.
-
-    Args:
-        step: sample indices; at least one for each rank.
-        lengths: tokens of each sample of the training, by index.
-        row_tokens: most tokens of a row; a longer sample has one of its own.
-    """
-    tokens = sum(lengths[index] for index in step)
-    most = len(step) // ranks
-    for each in range(max(1, min(most, -(-tokens // (ranks * row_tokens)))), most + 1):
-        rows = _alike(step, lengths, each * ranks)
-        if all(len(row) == 1 or _tokens(row, lengths) <= row_tokens for row in rows):
-            break
-    else:
-        rows = _alike(step, lengths, len(step) // ranks * ranks)
-    rows.sort(key=lambda row: (-_tokens(row, lengths), row))
-    return tuple(tuple(row) for row in rows[rank::ranks])
-
-
-def _alike(step: Sequence[int], lengths: Sequence[int], count: int) -> list[list[int]]:
-    rows: list[list[int]] = [[] for _ in range(count)]
-    filled = [(0, place) for place in range(count)]  # a heap
-    for index in sorted(step, key=lambda index: (-lengths[index], index)):
-        tokens, place = heapq.heappop(filled)
-        rows[place].append(index)
-        heapq.heappush(filled, (tokens + lengths[index], place))
-    return rows
-
-
-def _tokens(row: Sequence[int], lengths: Sequence[int]) -> int:
-    return sum(lengths[index] for index in row)
 
 
 def _levelled(

@@ -173,7 +173,7 @@ class TrainingResult:
         steps: optimizer steps.
         tokens: tokens that passed the model, padding left out.
         epochs: that as a share of one pass over all samples.
-        samples: samples (or pairs) that could be trained on, each question of a conversation one.
+        samples: samples (or pairs) that could be trained on.
         left_out: how many could not, by reason.
         tokens_per_second: over the steps, start and checkpoints left out.
         seconds: wall time of the steps, summed over all attempts.
@@ -181,15 +181,12 @@ class TrainingResult:
         precision: `bf16` or `fp32`.
         resumed_at: the steps at which a killed training went on.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
-            log-likelihood of an answer token (with a `prompt_weight` the weighted mean). dpo: the
+            log-likelihood of an answer token. dpo: the
             mean loss of a pair, with `margin`, `accuracy` and `reward_chosen`
             (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`resolved_config.py`).
         held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
         gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
-        mfu: share of the cards' FLOP/s over the steps (`gpu_figures.py`); None: not known.
-        conversations: `questions` (samples in them) and `conversations`, where the recipe joins
-            samples; empty: it does not.
         raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
     """
 
@@ -207,9 +204,7 @@ class TrainingResult:
     effective: dict[str, Any]
     held_out: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
     gpu_peak_mb: int | None = None
-    mfu: float | None = None
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
-    conversations: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def write_result(path: Path, result: TrainingResult) -> None:

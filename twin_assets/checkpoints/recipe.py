@@ -25,24 +25,26 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
 )
 
-from twin_assets.checkpoints.batches import RawOrder
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import RECIPE_OF_SMALL
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = RECIPE_OF_SMALL
 LATER = (  # added after first manifests
-    *("attention", "liger", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("prompt_weight", "raw_share", "raw_order", "row_tokens", "loss_chunk"),
-    *("questions_a_conversation", "without_passages"),
+    *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
+    *("raw_share", "loss_chunk", "without_passages"),
 )
+REMOVED: dict[str, tuple[Any, ...]] = {  # what manifests of before may say, and mean the same
+    "liger": ("auto", False),
+    "prompt_weight": (0.0,),
+    "raw_order": ("first", "mixed"),
+    "questions_a_conversation": (1,),
+    "row_tokens": (None,),
+}
 SAMPLES_ALONE: dict[str, Any] = {  # each sample by itself as the dataset has it, and nothing else
     "raw_share": 0.0,
-    "raw_order": "first",
-    "questions_a_conversation": 1,
     "without_passages": 0.0,
 }
 
@@ -74,7 +76,6 @@ class PreferenceRecipe(_Strict):
 
     Attributes:
         beta: of the loss (`losses.Preference`).
-        rpo_alpha: weight of the chosen answer's likelihood beside it; 0: DPO alone.
         learning_rate: the highest.
         token_budget: tokens that pass the model in both answers of a pair; the reference, one
             forward pass of each pair, is not counted.
@@ -90,7 +91,6 @@ class PreferenceRecipe(_Strict):
     fewest_pairs: PositiveInt
     answers: NonNegativeInt
     answer_tokens: PositiveInt
-    rpo_alpha: NonNegativeFloat = 0.0
 
 
 class Recipe(_Strict):
@@ -109,26 +109,16 @@ class Recipe(_Strict):
         checkpoint_every_steps: distance of the checkpoints that a killed training resumes from.
         lora: None: every weight of the model is trained.
         preference: None: no preference tuning.
-        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA, and for
-            packed rows on a GPU torch's own kernels for samples of several lengths (`varlen`).
-        liger: fused kernels of the package liger-kernel, GPU only; `auto`: where installed.
+        attention: `auto`: flash attention where it is installed, beside a GPU; else SDPA.
         gradient_checkpointing: activations are computed again in the backward pass, not kept.
         packing: the samples of a micro-batch stand behind each other in one row, each with
             positions and attention of its own, instead of below each other with padding.
         fewest_steps: a small corpus takes fewer samples a step to have as many
             (`samples_of_a_step`); 0: it does not.
-        prompt_weight: of a prompt's token in the supervised loss, where an answer's weighs 1; 0:
-            prompts are not learnt. Shi et al. 2024, https://arxiv.org/abs/2405.14394.
         raw_share: of the token budget that the author's training posts take beside the samples, as
             they are, with the loss on every token (`tokenize_posts`); 0: none.
-        raw_order: `first`: their steps come before those on samples; `mixed`: evenly between them.
-        questions_a_conversation: so many samples of one post are joined to a conversation, which
-            shows the passages of the first alone (`conversations.py`); 1: each sample is one.
         without_passages: share of the samples, by lot, that show the question alone, whatever their
             prompt shows in the dataset: more answers for as many tokens (`samples.py`).
-        row_tokens: with `packing`: a rank's samples of a step are packed into as few rows of at
-            most so many tokens as hold them, alike in length, instead of `micro_batch_size` to a
-            row; a longer sample has a row of its own. None: `micro_batch_size`.
         loss_chunk: tokens whose logits are there at once (`chunked_cross_entropy.py`); 0: those of
             the whole micro-batch.
     """
@@ -150,24 +140,13 @@ class Recipe(_Strict):
     checkpoint_every_steps: PositiveInt
     lora: LoraShape | None
     preference: PreferenceRecipe | None = None
-    attention: Literal["auto", "flash_attention_2", "varlen", "sdpa", "eager"] = "auto"
-    liger: bool | Literal["auto"] = "auto"
+    attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     gradient_checkpointing: bool = False
     packing: bool = False
     fewest_steps: NonNegativeInt = 0
-    prompt_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     raw_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    raw_order: RawOrder = "first"
-    questions_a_conversation: PositiveInt = 1
     without_passages: Annotated[float, Field(ge=0, le=1)] = 0.0
-    row_tokens: PositiveInt | None = None
     loss_chunk: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _rows_are_packed(self) -> Recipe:
-        if self.row_tokens is not None and not self.packing:
-            raise ValueError("row_tokens needs packing: true")
-        return self
 
     @property
     def preferences(self) -> PreferenceRecipe:
@@ -184,6 +163,23 @@ class Recipe(_Strict):
             )
         return self.preference
 
+    @classmethod
+    def of_manifest(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of a manifest, which may name hyper-parameters that there are no more.
+
+        Raises:
+            TwinError: one of these had an effect.
+        """
+        values = _without_removed(values)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise TwinError(
+                f"read the recipe {values.get('name')} of a manifest",
+                found="; ".join(f"{part['loc'][-1]}: {part['msg']}" for part in error.errors()),
+                next_step="train again by a recipe of today",
+            ) from error
+
     def supervised(self) -> Recipe:
         """The recipe as the supervised stage knows it."""
         return self.model_copy(update={"preference": None})
@@ -195,7 +191,7 @@ class Recipe(_Strict):
         return self.model_copy(update=SAMPLES_ALONE | values)
 
     def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
-        """The samples of a step for a corpus of so many (conversations count as one each).
+        """The samples of a step for a corpus of so many.
 
         As many as the recipe says where all epochs then have `fewest_steps`; else the largest
         number that the ranks can share and that leaves so many, and at least one micro-batch a
@@ -252,14 +248,20 @@ def hash_of(recipe: Mapping[str, Any]) -> str:
 
     A hyper-parameter that older manifests lack does not enter it while it has its default value.
     """
-    values: dict[str, Any] = {"preference": None} | dict(recipe)
+    values: dict[str, Any] = {"preference": None} | _without_removed(recipe)
     for name in LATER:
         if values.get(name) == Recipe.model_fields[name].default:
             values.pop(name, None)
-    preference = values["preference"]
-    if preference and not preference.get("rpo_alpha"):
-        values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _without_removed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's recipe without what had no effect and there is no more."""
+    values = {k: v for k, v in recipe.items() if k not in REMOVED or v not in REMOVED[k]}
+    preference = values.get("preference")
+    if preference and preference.get("rpo_alpha") == 0.0:
+        values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
+    return values
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -39,8 +39,6 @@ class TokenizedSample:
     Attributes:
         tokens: prompt and answer with its end-of-turn token.
         answer_start, answer_end: the loss is taken over `tokens[answer_start:answer_end]`.
-        answers: of a conversation each answer's start and end, the first at `answer_start`, the
-            last to `answer_end`; empty: there is the one.
     """
 
     sample_id: str
@@ -48,20 +46,14 @@ class TokenizedSample:
     tokens: tuple[int, ...]
     answer_start: int
     answer_end: int
-    answers: tuple[tuple[int, int], ...] = ()
 
     @property
     def length(self) -> int:
         return len(self.tokens)
 
     @property
-    def spans(self) -> tuple[tuple[int, int], ...]:
-        """Start and end of each answer, in order."""
-        return self.answers or ((self.answer_start, self.answer_end),)
-
-    @property
     def answer_tokens(self) -> int:
-        return sum(end - start for start, end in self.spans)
+        return self.answer_end - self.answer_start
 
 
 RAW_BLOCK = 512  # tokens of a raw post that pass the model at once

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -67,13 +67,6 @@ RAW_COLUMNS = (
 """What `prepare_posts` reads of `raw_posts`."""
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-SecondPassFor = Callable[[str], privacy.SecondPass | None]
-
-
-def _no_second_pass(language: str) -> None:
-    del language
 
 
 def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
@@ -161,16 +154,13 @@ def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def prepare_posts(
-    posts: pl.DataFrame, *, second_pass: SecondPassFor = _no_second_pass
-) -> pl.DataFrame:
+def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
     """Clean each post by itself (`schema.PreparedPosts`): one row a post, in their order.
 
     Args:
         posts: `RAW_COLUMNS`.
-        second_pass: what looks a post of this language through once more; None: nothing.
     """
-    rows = [_prepared(row, second_pass) for row in posts.select(RAW_COLUMNS).to_dicts()]
+    rows = [_prepared(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
     return pl.DataFrame(rows, schema=columns_of(PreparedPosts))
 
 
@@ -201,7 +191,7 @@ def normalized(text: str) -> str:
     return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
 
 
-def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, Any]:
+def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
     title = " ".join(normalized(str(post["title"])).split())
     row: dict[str, Any] = {
         "document_id": document_id_of(str(post["source_id"])),
@@ -230,7 +220,7 @@ def _prepared(post: Mapping[str, Any], second_pass: SecondPassFor) -> dict[str, 
         text = boilerplate.without_platform_lines(text)
         language = _language(text, declared=post["language"] or "")
     # Where its language is spoken, numbers are written that are none elsewhere.
-    look = partial(privacy.redact, region=language, second_pass=second_pass(language))
+    look = partial(privacy.redact, region=language)
     redacted_title, redacted = look(title), look(text)
     row["title"] = redacted_title.text
     if not row["dropped_because"]:

@@ -28,7 +28,6 @@ from twin_assets.corpus import cleaning, contracts, document_claims, near_duplic
 from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
 from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
 from twin_assets.corpus.document_claims import DocumentClaims
-from twin_resources.privacy.presidio import NamesAndPlaces, version_of
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
@@ -73,25 +72,15 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
 
     Raises:
         TableMissing: `raw_posts` was never materialized.
-        TwinError: the author's settings ask for a second pass, and it is not installed.
     """
     slug, names = author.slug, names_of(author)
-    model = author.presidio_model
-
-    def prepare(rows: pl.DataFrame) -> pl.DataFrame:
-        if not model:
-            return validated(cleaning.prepare_posts(rows), PreparedPosts)
-        look = NamesAndPlaces(model, keep=names).second_pass
-        return validated(cleaning.prepare_posts(rows, second_pass=look), PreparedPosts)
-
     prepared = tables.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
         author=slug,
         key="source_id",
-        function=prepare,
-        version=cleaning.CLEANING_VERSION
-        + (f", {version_of(model)}, keeping {', '.join(names)}" if model else ""),
+        function=lambda rows: validated(cleaning.prepare_posts(rows), PreparedPosts),
+        version=cleaning.CLEANING_VERSION,
         schema=columns_of(PreparedPosts),
         row_key="document_id",
     )

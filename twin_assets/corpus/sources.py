@@ -31,12 +31,12 @@ from twin_assets.corpus.importers.site_layout import missing_extra
 from twin_assets.corpus.importers.suffixes import OFFICE, markup_of, suffix_of
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.listing import is_feed
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
     opened_object,
 )
+from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
 """Version of `importing.read_rows` and of the importers: a higher one reads everything again."""

@@ -20,27 +20,72 @@ _FORMS = (
     (re.compile(r"How to\s+", re.IGNORECASE), "How do I {rest}?"),
     (re.compile(r"How I\s+", re.IGNORECASE), "Can you tell me how you {rest}?"),
     (re.compile(r"Why I\s+", re.IGNORECASE), "Can you tell me why you {rest}?"),
-    (re.compile(r"(?:An? )?Introduction to\s+", re.IGNORECASE), "Can you introduce me to {rest}?"),
     (
-        re.compile(r"(?=(?!\w*thing)[a-z]{3,}ing\s)", re.IGNORECASE),
+        re.compile(r"(?:(?:An? )?Introduction to|Introducing)\s+", re.IGNORECASE),
+        "Can you introduce me to {rest}?",
+    ),
+    (
+        # What is done has an article or a preposition: `Winding day`, `Falling stars` are things.
+        re.compile(
+            r"(?=(?!\w*thing)[a-z]{3,}ing\s"
+            r"(?:(?:an?|the|my|your|our|out|up|down|to|in|on|with|for|what|how)\s|"
+            r"[^,]*\s(?:an?|the|with|in|on|to|from|without|by|for|into)\s))",
+            re.IGNORECASE,
+        ),
         "What is your advice on {rest}?",
     ),
+    # A dependent clause: `What make knows`. With the verb in front it is a question by itself.
+    (
+        re.compile(
+            r"(?!how \S+ (?:is|are)\s)(?!.*\b(?:I|we)\b)(?=(?:what|why|how|where) "
+            r"(?!(?:to|is|are|was|were|do|does|did|can|could|should|would|will|not)\s)\S+ \S)",
+            re.IGNORECASE,
+        ),
+        "Can you explain {rest}?",
+    ),
+    (
+        re.compile(
+            r"(?=(?:what|why|how(?: \S+)?|where|who|whose|which) "
+            r"(?:is|are|was|were|do|does|did|can|could|should|would|will)\s)",
+            re.IGNORECASE,
+        ),
+        "{Rest}?",
+    ),
 )
-# Words with which notes of the kind "Do this with that" begin. Not a grammar: the first kind is
-# hardly ever a noun, the second is taken for a command only before one of `_DETERMINERS`.
-_COMMANDS = (
-    "access add allow avoid check clear configure connect convert create customize define delete "
-    "determine disable edit enable ensure evaluate exclude execute extract fetch find generate get "
-    "hide ignore include insert inspect install keep launch make manage merge move navigate open "
-    "override parse prevent read remove rename render replace restore retrieve reverse run save "
-    "select send skip sort specify toggle undo use validate verify wrap write"
+_YOURS = {"my": "your", "our": "your", "me": "you", "us": "you"}
+_OWN = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
+# Common verbs, as notes of the kind "Do this with that" begin with one. Not a grammar: a verb that
+# the post uses as a noun is none.
+_VERBS = (
+    "accept access add adjust agree allocate allow answer appear apply ask assign avoid become "
+    "begin believe belong bend bite blow boil break breathe bring build burn buy call care carry "
+    "catch cause check choose clamp clean clear climb close combine come compare compile complain "
+    "complete compute configure connect consider contain continue convert cook copy cost count "
+    "cover create cross cry cut dance deal debug decide define delete depend deploy describe "
+    "detect determine die dig disable display download draw dream drink drive drop dry eat edit "
+    "enable encode end enjoy enter execute expect explain export extract fail fall feed feel "
+    "fetch fight fill filter find finish fit fix flow fly fold follow force forget format freeze "
+    "gain generate get give glue go grasp grow guess hammer handle hang happen hate hear help "
+    "hide hit hold hope hurt implement import include increase insert inspect install invent "
+    "invoke iterate join jump keep kick kill knock know lack land last laugh launch lay lead lean "
+    "learn leave lend let lie lift light like limit list listen live load look loop loosen lose "
+    "love make manage map mark match matter mean measure meet melt mend mention mind miss mix "
+    "mock modify move navigate need notice offer oil open optimize order output override own "
+    "paint park parse pass pay pick place plant play point polish pour prefer prepare press "
+    "prevent print process produce promise protect prove provide pull push put query raise reach "
+    "read realise realize receive record redirect reduce reference refuse regulate remain "
+    "remember remove rename render repair repeat replace request require reset resolve rest "
+    "restart restore retrieve return reverse ride ring rise roll rub run sand save say scale "
+    "search see seem select sell send serve set shake share sharpen shine shoot show shut "
+    "simulate sing sink sit skip sleep slide smell smile solve sort sound speak specify spell "
+    "spend spin split spread stand start stay steal stick stop store strike strip study submit "
+    "suffer suggest suit support suppose surprise swap swim swing switch sync take talk taste "
+    "teach tear tell tend test thank think throw tie tighten toggle touch trace track transfer "
+    "transform translate trigger trust try turn understand undo update upgrade use validate "
+    "verify view visit wait wake walk want warm warn wash waste watch wear weigh win wind wish "
+    "wonder work worry wrap write"
 )
-_COMMANDS_OR_NOUNS = (
-    "build change clean compare copy count debug display download force format limit list load "
-    "look match measure pass print query redirect repair reset restart return search set show "
-    "split start stop store switch test track turn update view wait watch"
-)
-_DETERMINERS = "a an the your my all any every each multiple only just if whether when for up to"
+_HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
 _COMMON = 0.4
 """A word in more of an author's posts than this share says nothing about any one of them."""
 
@@ -99,27 +144,25 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     )
     titled = named.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
-        pl.col("title").map_elements(_has_form, return_dtype=pl.Boolean).alias("has_form"),
+        pl.Series("has_form", map(_has_form, named["title"], named["text"]), dtype=pl.Boolean),
         _topic_words(named).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
     pool = titled
     for better in (
+        pl.col("has_form"),
         pl.col("topic_words") >= 1,
         pl.col("title_words").is_between(3, 9),
-        pl.col("has_form"),
         pl.col("topic_words") >= 2,
     ):
         pool = pool.filter(better) if pool.filter(better).height >= count else pool
-    usual = pool.sort("off_median", "source_id").head(max(count, -(-pool.height // 2)))
+    by_use = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
+    usual = pool.sort(by_use).head(max(count, -(-pool.height // 2)))
     ordered = usual.sort("published_at", "source_id", nulls_last=True)
     parts = min(count, ordered.height)
     size = ordered.height // max(parts, 1)
     return pl.concat(
-        [
-            ordered.slice(part * size, size).sort("off_median", "source_id").head(1)
-            for part in range(parts)
-        ]
+        [ordered.slice(part * size, size).sort(by_use).head(1) for part in range(parts)]
         or [ordered]
     )
 
@@ -139,8 +182,10 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         subject = _subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
-                return wording.format(rest=in_sentence(subject[match.end() :], text=text))
-        if _is_command(subject):
+                rest = in_sentence(subject[match.end() :], text=text)
+                rest = _OWN.sub(lambda own: _YOURS[own.group().lower()], rest)
+                return wording.format(rest=rest, Rest=rest[:1].upper() + rest[1:])
+        if _is_command(subject, text):
             return f"How do I {in_sentence(subject, text=text)}?"
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
 
@@ -148,6 +193,15 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
 def question_naming(title: str, *, language: str = "en") -> str:
     """One question that names a post by its whole title, in quotation marks."""
     return _ABOUT.get(language, _ABOUT["en"]).format(title=title.strip())
+
+
+def title_named(question: str) -> str:
+    """The title that a question of `question_naming` quotes; empty for any other question."""
+    for wording in _ABOUT.values():
+        before, after = wording.split("{title}")
+        if question.startswith(before) and question.endswith(after):
+            return question[len(before) : -len(after)]
+    return ""
 
 
 def in_sentence(title: str, *, text: str = "") -> str:
@@ -190,17 +244,19 @@ def _subject(title: str) -> str:
     return _SUBTITLE.split(title)[0].strip().rstrip(".!…") or title
 
 
-def _has_form(title: str) -> bool:
+def _has_form(title: str, text: str) -> bool:
     subject = _subject(title)
     return (
         title.endswith("?")
         or any(pattern.match(subject) for pattern, _ in _FORMS)
-        or _is_command(subject)
+        or _is_command(subject, text)
     )
 
 
-def _is_command(subject: str) -> bool:
-    first, _, rest = subject.lower().partition(" ")
-    if first in _COMMANDS.split():
-        return bool(rest)
-    return first in _COMMANDS_OR_NOUNS.split() and rest.split(" ")[0] in _DETERMINERS.split()
+def _is_command(subject: str, text: str) -> bool:
+    """Whether a title begins with a verb: a common one that the post never uses as a noun."""
+    words = subject.lower().split()
+    verb, *rest = words[words[0] in _HOW :] or [""]
+    if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:
+        return False
+    return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

@@ -38,7 +38,12 @@ from twin_assets.evaluation.gate import (
     stated,
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrated
-from twin_assets.evaluation.judged.judge_material import chunk_texts, material_of, topic_material
+from twin_assets.evaluation.judged.judge_material import (
+    chunk_texts,
+    material_of,
+    topic_material,
+    with_dataset,
+)
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
@@ -337,7 +342,7 @@ def _question_of(
         token_budget=judging.token_budget,
         questions=judging.questions,
         nli_model=judging.named.entailment,
-        others=sum(tables.exists(DATASET, slug) for slug in judging.others),
+        others=len(with_dataset(tables, judging.others, log=judging.say)),
         best=released[1],
         reference=judging.reference(base, revision),
     )

@@ -44,6 +44,7 @@ from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -279,7 +280,7 @@ def _scores_of(
         question.base.weights,
         engine,
         served_answers.ANSWER_TOKENS,
-        served_answers.FREQUENCY_PENALTY,
+        FREQUENCY_PENALTY,
     ]
 
     def scores_of(some: PromptSet, answers: PromptAnswers) -> BaseScores:

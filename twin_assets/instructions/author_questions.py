@@ -1,7 +1,7 @@
 """The author's own questions, put to the author.
 
 Belongs here: turning the author's "I" into "you", and whether a clause can stand by itself. Does
-not belong here: noun phrases (`passage_topics.py`), other languages (`question_wordings.py`).
+not belong here: other languages (`question_wordings.py`).
 
 Questions made from the form of a statement (a purpose, a cause, a condition) stood here too: of
 five that were read blind none was such as a reader would ask.
@@ -62,7 +62,7 @@ def _as_asked(clause: str) -> str:
         return ""
     if words[-1].lower() in _DANGLING or _TWO_SENTENCES.search(clause):
         return ""
-    said = yours(words)
+    said = _to_the_author(words)
     if said[:1].isupper() and not _is_name(words[0]):
         said = said[:1].lower() + said[1:]
     return said
@@ -86,7 +86,7 @@ def _is_name(word: str) -> bool:
     return word not in {"A", "An"} and not word[1:].islower()
 
 
-def yours(words: list[str]) -> str:
+def _to_the_author(words: list[str]) -> str:
     """The author's words about themselves, said to the author: `I am` → "you are"."""
     said: list[str] = []
     for place, word in enumerate(words):

@@ -1,7 +1,7 @@
 """A passage → the question that it answers, as a reader would ask it.
 
-Belongs here: the candidates, from title, headings, the author's own questions and the noun phrases
-of a passage; which of them is taken; and what a passage without a good one becomes. Does not belong
+Belongs here: the candidates, from title, headings and the author's own questions;
+which of them is taken; and what a passage without a good one becomes. Does not belong
 here: choosing passages (`answer_passages.py`), the wordings of a language (`question_wordings.py`),
 whether retrieval finds the passage's post by the question (`round_trip.py`), a teacher's questions
 (`teacher.py`), leaks between splits (`leakage.py`).
@@ -17,31 +17,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from twin_assets.corpus.title_questions import in_sentence, question_about
+from twin_assets.corpus.title_questions import question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
-from twin_assets.instructions.author_questions import own_question, yours
-from twin_assets.instructions.english_verbs import is_base_verb, is_verb
-from twin_assets.instructions.passage_topics import (
-    PostWords,
-    Topic,
-    plural,
-    post_words,
-    topics_of,
-)
+from twin_assets.instructions.author_questions import own_question
 from twin_assets.instructions.question_wordings import (
     QuestionWordings,
     tells_apart,
     wordings_of,
 )
 from twin_assets.instructions.similar_keys import words_of
-from twin_assets.instructions.stop_words import stop_words_of
 
-TEMPLATES_VERSION = "4"  # of the questions' wordings and of how they are chosen
+TEMPLATES_VERSION = "5"  # of the questions' wordings and of how they are chosen
 
 CONTINUATION = "continuation"
 """Name of the template that asks to go on from an answer's first words."""
@@ -49,7 +39,6 @@ CONTINUATION = "continuation"
 _MOST_TITLE_WORDS = 14  # a longer one is a post's first sentence, not its name
 _MOST_HEADING_WORDS = 8
 _OPENING_WORDS = 12
-_MOST_TOPICS = 4  # a passage's fifth noun phrase is not what it is about
 _ENGLISH = frozenset({"en", "und", ""})
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])[\"”’»)]*\s+|\n+")
 _CODE = re.compile(r"[{}\[\]<>=\\|`]|https?:")
@@ -120,11 +109,6 @@ def fluent_question(question: str) -> bool:
     )
 
 
-_HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
-_TURNED_ROUND_TEXT = "is are was were do does did can could should would will not"
-_TURNED_ROUND = frozenset(_TURNED_ROUND_TEXT.split())
-
-
 class _Post:
     """One post, and the questions that its passages could answer."""
 
@@ -141,10 +125,6 @@ class _Post:
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
         self._wordings: QuestionWordings = wordings_of(language)
-        self._words: PostWords = post_words(
-            [passage.plain for passage in passages], language=language
-        )
-        self._used: Counter[str] = Counter()
 
     def continuation(self, place: int) -> str:
         """The request to go on from a passage's first words."""
@@ -162,47 +142,18 @@ class _Post:
             yield from self._about_title()
         if passage.heading and (place == 0 or self._passages[place - 1].heading != passage.heading):
             yield from self._about_heading(passage.heading)
-        sentences = _sentences(passage.plain)
-        yield from self._own_questions(place, sentences)
-        if self._language not in _ENGLISH:
-            yield from self._conditions(sentences)
-        yield from self._about_topics(place)
+        yield from self._own_questions(place, _sentences(passage.plain))
 
     def _about_title(self) -> Iterator[tuple[str, str]]:
         if not self._title:
             return
         known = self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
         question = question_about(self._title, text=self._text, language=self._language)
-        if self._language in _ENGLISH and (explained := self._explained(self._title)):
-            question = explained
         if known and _apart(question, self._title):
             yield "title", question
-        for wording in self._turned(self._wordings.title):
+        for wording in self._turned(self._wordings.title, self._title):
             if tells_apart(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
-
-    def _explained(self, title: str) -> str:
-        """A title that is a dependent clause, `What make knows` → "Can you explain what …?", or
-        says what to do, `Kill The Current Session` → "How do I …?"."""
-        words = title.split()
-        if self._is_deed(words):
-            return f"How do I {in_sentence(title, text=self._text)}?"
-        if len(words) < 3 or words[0].lower() not in {"what", "why", "how", "where"}:
-            return ""
-        if title.endswith("?") or words[1].lower() in {"to", "i", *_TURNED_ROUND}:
-            return ""
-        return f"Can you explain {in_sentence(title, text=self._text)}?"
-
-    def _is_deed(self, words: Sequence[str]) -> bool:
-        """Whether a title begins with a verb: a common one that the post never uses as a noun."""
-        lowered = [word.lower() for word in words]
-        verb = lowered[lowered[0] in _HOW :][:1]
-        if len(words) < 3 or not verb or not is_base_verb(verb[0]):
-            return False
-        if not wordings_of("en").unclear.isdisjoint(lowered) or re.search(r"[:;?!]", words[-1]):
-            return False
-        as_noun = rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb[0])}\b"
-        return not re.search(as_noun, self._text) and lowered[1] not in {"of", "and", "is", "for"}
 
     def _about_heading(self, heading: str) -> Iterator[tuple[str, str]]:
         heading = _quotable(heading).rstrip(":. ")
@@ -215,26 +166,12 @@ class _Post:
         if len(words) <= 4 and not self._wordings.unclear.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            asked = self._explained(heading) or question_about(
-                heading, text=self._text, language="en"
-            )
+            asked = question_about(heading, text=self._text, language="en")
             if "“" not in asked and len(words) > 1 and _apart(asked, heading):
                 yield "heading", asked
-        for wording in self._turned(self._wordings.heading):
+        for wording in self._turned(self._wordings.heading, heading):
             if self._title and tells_apart(wording, heading=heading, title=self._title):
-                shown = heading
-                if "“{heading}”" not in wording and "„{heading}“" not in wording:
-                    shown = self._as_phrase(heading)
-                yield "heading", wording.format(heading=shown, title=self._title)
-
-    def _as_phrase(self, heading: str) -> str:
-        """A heading within a sentence: as it is where it is a noun phrase, else quoted."""
-        words = heading.split()
-        inner = [word for word in words if word.lower() not in {"the", "a", "an", "of", "and"}]
-        stop = stop_words_of("en")
-        if len(words) > 4 or any(is_verb(word) or word.lower() in stop for word in inner):
-            return f"“{heading}”"
-        return in_sentence(heading, text=self._text)
+                yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, place: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
         """What the author asks and goes on to answer: not in a passage's last sentence."""
@@ -248,15 +185,6 @@ class _Post:
             elif self._stands_alone(sentence, self._wordings.asks):
                 yield "own_question", sentence
 
-    def _conditions(self, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """What follows "if …" at the beginning of a sentence; the clause is copied as it stands."""
-        for sentence in sentences:
-            clause, comma, rest = sentence.partition(",")
-            if comma and rest and self._stands_alone(clause, self._wordings.conditions):
-                clause = clause[:1].lower() + clause[1:]
-                for wording in self._turned(self._wordings.condition):
-                    yield "condition", wording.format(clause=clause)
-
     def _stands_alone(self, part: str, firsts: frozenset[str]) -> bool:
         words = [word.strip("¿¡,.?!").lower() for word in part.split()]
         return (
@@ -267,53 +195,10 @@ class _Post:
             and not re.search(r"[“”„«»\"():;—–]", part)
         )
 
-    def _about_topics(self, place: int) -> Iterator[tuple[str, str]]:
-        topics = topics_of(
-            self._passages[place].plain,
-            place,
-            self._words,
-            title=self._title,
-            language=self._language,
-        )[:_MOST_TOPICS]
-        # A phrase that an earlier passage was asked about goes to the end of the line.
-        for topic in sorted(topics, key=lambda one: self._used[one.head]):
-            for wording in self._turned(self._topic_wordings(topic)):
-                shown = self._shown(topic)
-                title = {"title": self._title} if "{title}" in wording else {}
-                if tells_apart(wording, topic=shown, **title):
-                    self._used[topic.head] += 1
-                    yield "topic", wording.format(topic=shown, **title)
-
-    def _topic_wordings(self, topic: Topic) -> Sequence[str]:
-        """With the post's title where the phrase alone says little: "the sting" of what?"""
-        titled = self._wordings.titled_topic if self._title else ()
-        many = " " in topic.phrase and (topic.article != "the" or " of " in topic.phrase)
-        if many or topic.phrase[:1].isupper() or not titled:
-            return self._wordings.topic
-        return titled
-
-    def _shown(self, topic: Topic) -> str:
-        if self._language in _ENGLISH:
-            if topic.article in {"a", "an"}:  # of one such thing nobody asks
-                return _all_such(topic.phrase)
-            return yours([topic.article, topic.phrase] if topic.article else [topic.phrase])
-        if self._wordings.article_kept and topic.article:
-            return f"{topic.article} {topic.phrase}"
-        return topic.phrase
-
-    def _turned(self, wordings: Sequence[str]) -> list[str]:
-        """The wordings from a place on that the post's id and the passage decide."""
-        if not wordings:
-            return []
-        turn = _number(f"{self._id}/{sum(self._used.values())}") % len(wordings)
+    def _turned(self, wordings: Sequence[str], about: str) -> list[str]:
+        """The wordings from a place on that the post's id and what is asked about decide."""
+        turn = _number(f"{self._id}/{about}") % len(wordings)
         return [*wordings[turn:], *wordings[:turn]]
-
-
-def _all_such(phrase: str) -> str:
-    """`clock with a bell`, after "a" → "clocks with a bell"."""
-    before, of, after = phrase.partition(" of ")
-    *rest, noun = before.split()
-    return " ".join([*rest, noun if noun.endswith("s") else plural(noun)]) + of + after
 
 
 def _quotable(title: str) -> str:

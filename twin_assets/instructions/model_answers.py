@@ -24,6 +24,7 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import columns_of, validated
 from twin_assets.instructions.preference_schema import ModelAnswers
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
 from twin_resources.storage.tables.rows_by_id import is_one_of
@@ -133,7 +134,7 @@ def update_answers(
     where = is_one_of("sample_id", chosen)
     rows = tables.read(SAMPLES, author.slug, columns=["sample_id", "messages"], where=where)
     prompts = [json.dumps(messages[:-1]) for messages in rows["messages"].to_list()]
-    how = f"greedy, {author.frequency_penalty}, {answering.answer_tokens}"
+    how = f"greedy, {FREQUENCY_PENALTY}, {answering.answer_tokens}"
     wanted = rows.select("sample_id").with_columns(
         pl.Series("prompt", prompts, dtype=pl.String),
         pl.lit(answering.checkpoint).alias("checkpoint"),
@@ -151,7 +152,7 @@ def update_answers(
                 running[0],
                 [json.loads(prompt) for prompt in missing["prompt"].to_list()],
                 max_tokens=answering.answer_tokens,
-                frequency_penalty=author.frequency_penalty,
+                frequency_penalty=FREQUENCY_PENALTY,
             )
             ended = [len(one.tokens) < answering.answer_tokens for one in replies]
             log(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")

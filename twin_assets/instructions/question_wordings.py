@@ -1,8 +1,7 @@
 """How a question is worded, language by language.
 
-Belongs here: the wordings, and the words by which a language's clauses and noun phrases are known.
-Does not belong here: finding what a passage is about (`passage_topics.py`),
-choosing among the questions (`back_translation.py`).
+Belongs here: the wordings, and the words by which a language's questions are known. Does not belong
+here: choosing among the questions (`back_translation.py`).
 
 A wording has few words of its own: two questions that share seven tenths of their words count as
 one where they stand on both sides of the split (`leakage.SAME_QUESTION`).
@@ -24,30 +23,18 @@ class QuestionWordings:
     """The wordings and closed word classes of one language.
 
     Attributes:
-        topic: `{topic}`, a noun phrase.
-        titled_topic: `{topic}` and `{title}`, for a phrase that says little by itself.
         title: `{title}`, beside those of `corpus.title_questions`.
         heading: `{heading}` and `{title}`.
-        condition: `{clause}`, what followed one of `conditions`; empty where word order forbids it.
         continuation: `{opening}`, the first words of the answer.
-        conditions: words that begin a condition ("if").
-        articles: that begin a noun phrase.
-        article_kept: whether the phrase is asked about with its article; else it is quoted.
         asks: words that a question of the author's own begins with.
         unclear: words that point at what was said before.
         speaker: words by which the author speaks of themselves.
         empty_headings: that name no subject.
     """
 
-    topic: tuple[str, ...]
-    titled_topic: tuple[str, ...]
     title: tuple[str, ...]
     heading: tuple[str, ...]
-    condition: tuple[str, ...]
     continuation: str
-    conditions: frozenset[str]
-    articles: frozenset[str]
-    article_kept: bool
     asks: frozenset[str]
     unclear: frozenset[str]
     speaker: frozenset[str]
@@ -60,34 +47,16 @@ def _words(text: str) -> frozenset[str]:
 
 WORDINGS: dict[str, QuestionWordings] = {
     "en": QuestionWordings(
-        topic=(
-            "Tell me about {topic}.",
-            "Any thoughts on {topic}?",
-            "What can you tell me about {topic}?",
-            "What should I know about {topic}?",
-            "Have you written about {topic}?",
-            "Could you explain more about {topic}?",
-            "I’m curious about {topic}. What do you know?",
-        ),
-        titled_topic=(
-            "What do you say about {topic} in “{title}”?",
-            "I was reading “{title}”. Could you tell me more about {topic}?",
-            "In “{title}” you mention {topic}. Can you tell me more?",
-        ),
         title=(
             "Can you tell me more about “{title}”?",
             "What is “{title}” about?",
             "What did you write in “{title}”?",
         ),
         heading=(
-            "In “{title}”, what do you say about {heading}?",
-            "I was reading “{title}”. Can you say more about {heading}?",
+            "In “{title}”, what do you say about “{heading}”?",
+            "I was reading “{title}”. Can you say more about “{heading}”?",
         ),
-        condition=("What happens {clause}?",),
         continuation="Write on from this beginning: “{opening}”",
-        conditions=_words("if when"),
-        articles=_words("the a an my our"),
-        article_kept=True,
         asks=_words(
             "what why how when where which who whose is are was were do does did can could should "
             "would will has have"
@@ -106,25 +75,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "de": QuestionWordings(
-        topic=(
-            "Erzähl mir etwas über „{topic}“.",
-            "Was weißt du über „{topic}“?",
-            "Was sollte man zu „{topic}“ wissen?",
-        ),
-        titled_topic=(
-            "Was schreibst du in „{title}“ über „{topic}“?",
-            "In „{title}“ geht es auch um „{topic}“. Was meinst du dazu?",
-        ),
         title=("Worum geht es in „{title}“?", "Erzähl mir mehr über „{title}“."),
         heading=(
             "Was schreibst du in „{title}“ unter „{heading}“?",
             "Worum geht es bei „{heading}“ in „{title}“?",
         ),
-        condition=("Was passiert, {clause}?", "Was ist, {clause}?"),
         continuation="Schreib nach diesem Anfang weiter: „{opening}“",
-        conditions=_words("wenn falls"),
-        articles=_words("der die das den dem ein eine einen einem einer mein meine meinen"),
-        article_kept=False,
         asks=_words(
             "was warum wieso weshalb wie wann wo woher wohin welche welcher welches wer wozu womit "
             "ist sind kann können soll sollte darf muss hat haben gibt"
@@ -141,25 +97,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "fr": QuestionWordings(
-        topic=(
-            "Dis-m’en plus sur {topic}.",
-            "Que sais-tu sur {topic} ?",
-            "Que faut-il savoir sur {topic} ?",
-        ),
-        titled_topic=(
-            "Dans « {title} », que dis-tu sur {topic} ?",
-            "J’ai lu « {title} ». Peux-tu m’en dire plus sur {topic} ?",
-        ),
         title=("De quoi parle « {title} » ?", "Peux-tu m’en dire plus sur « {title} » ?"),
         heading=(
             "Dans « {title} », que dis-tu sous « {heading} » ?",
             "Que dis-tu de « {heading} » dans « {title} » ?",
         ),
-        condition=("Que se passe-t-il {clause} ?",),
         continuation="Continue à partir de ce début : « {opening} »",
-        conditions=_words("si quand lorsque"),
-        articles=_words("le la les un une mon ma mes notre nos"),
-        article_kept=True,
         asks=_words(
             "que qu'est-ce qu’est-ce quoi pourquoi comment quand où quel quelle quels quelles qui "
             "est-ce combien faut-il peut-on doit-on"
@@ -175,25 +118,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "es": QuestionWordings(
-        topic=(
-            "Háblame sobre {topic}.",
-            "¿Qué sabes sobre {topic}?",
-            "¿Qué hay que saber sobre {topic}?",
-        ),
-        titled_topic=(
-            "En «{title}», ¿qué dices sobre {topic}?",
-            "He leído «{title}». ¿Me cuentas más sobre {topic}?",
-        ),
         title=("¿De qué trata «{title}»?", "¿Me cuentas más sobre «{title}»?"),
         heading=(
             "En «{title}», ¿qué dices en «{heading}»?",
             "¿Qué cuentas sobre «{heading}» en «{title}»?",
         ),
-        condition=("¿Qué pasa {clause}?",),
         continuation="Continúa a partir de este comienzo: «{opening}»",
-        conditions=_words("si cuando"),
-        articles=_words("el la los las un una unos unas mi mis nuestro nuestra"),
-        article_kept=True,
         asks=_words(
             "qué por cómo cuándo dónde cuál cuáles quién quiénes cuánto cuánta es son puede hay"
         ),
@@ -208,25 +138,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "it": QuestionWordings(
-        topic=(
-            "Parlami di «{topic}».",
-            "Che cosa sai su «{topic}»?",
-            "Che cosa bisogna sapere su «{topic}»?",
-        ),
-        titled_topic=(
-            "In «{title}», che cosa dici su «{topic}»?",
-            "Ho letto «{title}». Mi dici di più su «{topic}»?",
-        ),
         title=("Di che cosa parla «{title}»?", "Mi dici di più su «{title}»?"),
         heading=(
             "In «{title}», che cosa dici in «{heading}»?",
             "Che cosa dici su «{heading}» in «{title}»?",
         ),
-        condition=("Che cosa succede {clause}?",),
         continuation="Continua da questo inizio: «{opening}»",
-        conditions=_words("se quando"),
-        articles=_words("il lo la i gli le un uno una"),
-        article_kept=False,
         asks=_words("che cosa perché come quando dove quale quali chi quanto quanta è sono può"),
         unclear=_words(
             "lui lei loro esso essa essi questo questa questi queste quello quella quelli quelle "
@@ -239,25 +156,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "pt": QuestionWordings(
-        topic=(
-            "Fale-me sobre {topic}.",
-            "O que você sabe sobre {topic}?",
-            "O que é preciso saber sobre {topic}?",
-        ),
-        titled_topic=(
-            "Em “{title}”, o que você diz sobre {topic}?",
-            "Li “{title}”. Pode contar mais sobre {topic}?",
-        ),
         title=("De que trata “{title}”?", "Pode contar mais sobre “{title}”?"),
         heading=(
             "Em “{title}”, o que você diz em “{heading}”?",
             "O que você conta sobre “{heading}” em “{title}”?",
         ),
-        condition=("O que acontece {clause}?",),
         continuation="Continue a partir deste começo: “{opening}”",
-        conditions=_words("se quando"),
-        articles=_words("o a os as um uma uns umas meu minha nosso nossa"),
-        article_kept=True,
         asks=_words("que por como quando onde qual quais quem quanto quanta é são pode há"),
         unclear=_words(
             "ele ela eles elas isto isso aquilo este esta estes estas esse essa esses essas aquele "
@@ -271,25 +175,12 @@ WORDINGS: dict[str, QuestionWordings] = {
         ),
     ),
     "nl": QuestionWordings(
-        topic=(
-            "Vertel eens over {topic}.",
-            "Wat weet je over {topic}?",
-            "Wat moet je weten over {topic}?",
-        ),
-        titled_topic=(
-            "Wat schrijf je in “{title}” over {topic}?",
-            "Ik las “{title}”. Kun je meer vertellen over {topic}?",
-        ),
         title=("Waar gaat “{title}” over?", "Kun je meer vertellen over “{title}”?"),
         heading=(
             "Wat schrijf je in “{title}” onder “{heading}”?",
             "Wat bedoel je met “{heading}” in “{title}”?",
         ),
-        condition=("Wat gebeurt er {clause}?",),
         continuation="Schrijf verder na dit begin: “{opening}”",
-        conditions=_words("als wanneer"),
-        articles=_words("de het een mijn onze ons"),
-        article_kept=True,
         asks=_words(
             "wat waarom hoe wanneer waar welke welk wie waarmee waarvoor is zijn kan kunnen moet "
             "mag heeft hebben"
@@ -306,15 +197,9 @@ WORDINGS: dict[str, QuestionWordings] = {
     ),
 }
 _OTHERS = QuestionWordings(
-    topic=(),
-    titled_topic=(),
     title=("“{title}”?",),
     heading=("“{title}”: “{heading}”?",),
-    condition=(),
     continuation="“{opening}” …",
-    conditions=frozenset(),
-    articles=frozenset(),
-    article_kept=False,
     asks=frozenset(),
     unclear=frozenset(),
     speaker=frozenset(),
@@ -332,13 +217,9 @@ def tells_apart(wording: str, **fields: str) -> bool:
     """Whether two questions of this wording, filled differently, would not count as one.
 
     Args:
-        fields: what fills it; an article is what two of them share.
+        fields: what fills it.
     """
     own = set(words_of(re.sub(r"\{\w+\}", " ", wording)))
     filled = {word for value in fields.values() for word in words_of(value)}
-    shared = own | (filled & _ARTICLES)
-    telling = len(filled - shared)
-    return telling > 0 and len(shared) < _MOST_SHARED * (len(shared) + 2 * telling)
-
-
-_ARTICLES = frozenset[str]().union(*(one.articles for one in WORDINGS.values()))
+    telling = len(filled - own)
+    return telling > 0 and len(own) < _MOST_SHARED * (len(own) + 2 * telling)

@@ -1,5 +1,8 @@
 """A few of the author's sentences that answer questions, before anything is stored.
 
+A question that only names a post (`question_naming`) is none that a reader would ask: its title
+stands above the sentence as a topic, and the sentence is of that post.
+
 Belongs here: choosing them among the posts of a preview. Does not belong here: finding posts and
 declining (`twin_resources/models/quotes/quoter.py`, once everything is imported), the questions
 (`corpus/title_questions.py`).
@@ -11,12 +14,14 @@ candidates was taken off, since what all posts of an author share tells no two o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twin_assets.corpus.title_questions import title_named
 from twin_assets.knowledge.quotable_rows import (
     DOCUMENT_COLUMNS,
     embed_passages,
@@ -32,13 +37,25 @@ if TYPE_CHECKING:
 # Of each post: six posts of a thousand words take 3 s on two cores, and six essays no longer.
 MOST_CHARACTERS = 6_000
 FEWEST_CHARACTERS = 40  # of a sentence that is shown alone: "It works." says nothing there
+MOST_SHOWN = 160  # characters of such a sentence: two lines
+# What begins so rests on the sentence before. English; in other languages none is left out.
+_LEANS = (
+    r"(?i)^\W*(?:(?:so|but|and|or|nor|then|yet|because),?\s)?(?:it|its|they|their|them|this|that|"
+    r"these|those|he|his|she|her|him|there|also|instead|otherwise|here|such|both|neither|either|"
+    r"however|see|thus|hence|i did|i do|of course|for (?:example|instance|this|that)|"
+    r"in (?:fact|short|that|this)|the (?:first|second|third|last|others?|same|latter|former))\b"
+)
 
 
 @dataclass(frozen=True)
 class PreviewQuotation:
-    """A question, what one of the posts says to it, and that post's title."""
+    """What one of the posts says, and that post's title.
 
-    question: str
+    Attributes:
+        heading: the question that it answers, or `On “title”`.
+    """
+
+    heading: str
     text: str
     title: str
 
@@ -61,7 +78,11 @@ def preview_quotations(
     if not passages.height or not questions:
         return []
     asked = embedder.embed(list(questions))
-    places = _nearest(asked, passages)
+    topics = [title_named(question) for question in questions]
+    places = [
+        _nearest_of(asked[number : number + 1], passages, title=topic)
+        for number, topic in enumerate(topics)
+    ]
     chosen = passages[list(dict.fromkeys(places))]
     sentences = embed_sentences(
         shortened.filter(pl.col("document_id").is_in(chosen["document_id"].implode())), embedder
@@ -70,20 +91,46 @@ def preview_quotations(
     found: dict[str, PreviewQuotation] = {}
     for number, question in enumerate(questions):
         passage = passages.row(places[number], named=True)
-        inside = sentences.filter(
-            pl.col("document_id") == passage["document_id"],
-            pl.col("start") >= passage["searched_start"],
-            pl.col("end") <= passage["searched_end"],
+        of_post = sentences.filter(pl.col("document_id") == passage["document_id"])
+        inside = _shown_alone(
+            of_post,
+            passage["searched_start"],
+            passage["searched_end"],
+            texts[passage["document_id"]],
         )
-        long = inside.filter(pl.col("end") - pl.col("start") >= FEWEST_CHARACTERS)
-        inside = long if long.height else inside
         if not inside.height:
             continue
         [place] = _nearest(asked[number : number + 1], inside)
         start, end = inside.select("start", "end").row(place)
         text = embedded_text("", texts[passage["document_id"]][start:end])
-        found.setdefault(text, PreviewQuotation(question, text, str(passage["title"])))
+        heading = f"On “{topics[number]}”:" if topics[number] else question
+        found.setdefault(text, PreviewQuotation(heading, text, str(passage["title"])))
     return list(found.values())
+
+
+def _shown_alone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
+    """The sentences of a passage that are understood alone; else the post's, else any."""
+    length = pl.col("end") - pl.col("start")
+    inside = pl.col("start").ge(start) & pl.col("end").le(end)
+    long = length >= FEWEST_CHARACTERS
+    leaning = [
+        re.match(_LEANS, text[first:last]) is not None
+        for first, last in sentences.select("start", "end").iter_rows()
+    ]
+    alone = long & length.le(MOST_SHOWN) & ~pl.Series(leaning, dtype=pl.Boolean)
+    for wanted in (inside & alone, alone, inside & long, inside):
+        if (found := sentences.filter(wanted)).height:
+            return found
+    return sentences.clear()
+
+
+def _nearest_of(asked: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
+    """The place of the passage nearest to one question, among those of a title where it has any."""
+    numbered = passages.with_row_index("place")
+    titled = numbered.filter(pl.col("title") == title) if title else numbered
+    rows = titled if titled.height else numbered
+    [nearest] = _nearest(asked, rows)
+    return rows["place"].to_list()[nearest]
 
 
 def _nearest(asked: np.ndarray, rows: pl.DataFrame) -> list[int]:

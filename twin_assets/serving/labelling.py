@@ -6,6 +6,9 @@ Does not belong here: which prompts (`shadow_prompts.py`), the judges, the route
 As `shadowing.py` replays versions: off the request path, a batch is committed whole, what is stored
 is never bought again, plants among the batches watch over the judges. It ends with the prompts, the
 number asked for, the sum, or a limit of the account.
+
+A paid answer is bought once: for labels of the next version the own model alone is asked anew, and
+the judges' scores of the paid answer are taken from the earlier row (`label_rows.kept_answers`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.models.serving import served_model
@@ -27,7 +31,7 @@ from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
-from twin_resources.quality.judges.label_rows import TABLE, LabelPurchase
+from twin_resources.quality.judges.label_rows import TABLE, KeptAnswer, LabelPurchase
 from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.judges.panel import Panel
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 BATCH = 10
 MOST_TOKENS = 200  # of an answer: what a reader would be charged for
 
+Paid = PaidAnswer | KeptAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
@@ -86,13 +91,13 @@ def purchase_of(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
     """What labels of this version are about."""
-    sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
+    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
     return LabelPurchase(
         own=version.checkpoint,
         paid=paid,
         embedder=embedder,
         judges=tuple(identity(member.judge) for member in panel.members),
-        answers=digest(sampling, author.name, author.persona, author.refused_topics),
+        answers=digest(sampling, author.name, "", ()),
     )
 
 
@@ -120,10 +125,13 @@ def buy(
     Raises:
         TwinError: a model or a judge does not answer.
     """
-    work = _Work(author, version, by_id(prompts), panel, purchase, sources)
     stored = stored_labels(tables, author.slug)
+    certified = [member.judge.claim for member in panel.members if member.certified]
+    kept = label_rows.kept_answers(stored, purchase, certified)
+    work = _Work(author, version, by_id(prompts), panel, purchase, sources, kept)
     known, count = _of(stored, purchase)
     waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
+    waiting.sort(key=lambda prompt: prompt.prompt_id not in kept)  # what costs nothing comes first
     before, usd, stopped = count, 0.0, ""
     while not stopped:
         batch = waiting[: min(BATCH, most_labels - count)]
@@ -169,7 +177,7 @@ def buy(
         )
         stored = stored_labels(tables, author.slug)
         _, count = _of(stored, purchase)
-        usd += sum(answer.usd for _, answer in answers.values())
+        usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
         log(f"{count} labels, ${usd:.4f} in this run")
     mine = stored.filter(pl.col("purchase") == purchase.id)
     return PurchaseResult(
@@ -220,7 +228,9 @@ class _Work:
         panel: Panel,
         purchase: LabelPurchase,
         sources: LabelSources,
+        kept: Mapping[str, KeptAnswer],
     ) -> None:
+        self._kept = kept
         self._author = author
         self._version = version
         self._prompts = prompts
@@ -238,6 +248,8 @@ class _Work:
 
     def most_usd(self, prompt: ShadowPrompt) -> float:
         """The most that a label of this prompt can cost."""
+        if prompt.prompt_id in self._kept:
+            return 0.0
         return self._paid.most_usd(self._for_paid(prompt), max_tokens=self._tokens)
 
     def is_past_judging(self, batch: Sequence[ShadowPrompt]) -> bool:
@@ -255,10 +267,16 @@ class _Work:
         most, left = self._panel.judges_cost([*expected, *planted])
         return left is not None and most > left
 
-    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidAnswer]]:
+    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, Paid]]:
         """Own and paid answer by prompt; without one that the account left no money for."""
-        paid = self._paid.ask([self._for_paid(prompt) for prompt in batch], max_tokens=self._tokens)
-        bought = [(prompt, answer) for prompt, answer in zip(batch, paid, strict=True) if answer]
+        new = [prompt for prompt in batch if prompt.prompt_id not in self._kept]
+        paid = self._paid.ask([self._for_paid(prompt) for prompt in new], max_tokens=self._tokens)
+        bought: list[tuple[ShadowPrompt, Paid]] = [
+            (prompt, self._kept[prompt.prompt_id])
+            for prompt in batch
+            if prompt.prompt_id in self._kept
+        ]
+        bought += [(prompt, answer) for prompt, answer in zip(new, paid, strict=True) if answer]
         own = self._ask_own(
             [rendered(prompt, self._author, self._version.template) for prompt, _ in bought]
         )
@@ -281,14 +299,12 @@ class _Work:
         entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
         return [self._purchase.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
 
-    def score(
-        self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidAnswer]]
-    ) -> pl.DataFrame:
+    def score(self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, Paid]]) -> pl.DataFrame:
         """Features, scores and prices of new rows; each judge sees all texts in one call."""
-        shown: list[tuple[JudgedAnswer, JudgedAnswer]] = []
+        shown: list[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]] = []
         questions: list[str] = []
         passages: list[tuple[str, ...]] = []
-        bought: list[PaidAnswer | None] = []
+        bought: list[Paid | None] = []
         for row in rows.iter_rows(named=True):
             if row["source"] == PLANT:
                 plant = self._plants[row["prompt_id"], row["plant"]]
@@ -301,12 +317,12 @@ class _Work:
             prompt = self._prompts[row["prompt_id"]]
             own, paid = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
-            shown.append(
-                (
-                    JudgedAnswer(prompt.question, own, texts),
-                    JudgedAnswer(prompt.question, paid.text, texts),
-                )
+            judged = (
+                paid
+                if isinstance(paid, KeptAnswer)
+                else JudgedAnswer(prompt.question, paid.text, texts)
             )
+            shown.append((JudgedAnswer(prompt.question, own, texts), judged))
             questions.append(prompt.question)
             passages.append(tuple(indexed_text(one.title, one.text) for one in prompt.passages))
             bought.append(paid)
@@ -330,22 +346,20 @@ class _Work:
 
     def _scores(
         self,
-        shown: Sequence[tuple[JudgedAnswer, JudgedAnswer]],
+        shown: Sequence[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]],
     ) -> list[list[dict[str, object]]]:
         scores: list[list[dict[str, object]]] = [[] for _ in shown]
-        flat = [one for pair in shown for one in pair]
+        flat = [one for pair in shown for one in pair if isinstance(one, JudgedAnswer)]
         for member in self._panel.members:
             if not member.certified:
                 continue
             scores_in_order = iter(member.judge.score_all(flat))
-            for place in scores:
-                place.append(
-                    {
-                        "claim": member.judge.claim,
-                        "own": next(scores_in_order),
-                        "paid": next(scores_in_order),
-                    }
-                )
+            claim = member.judge.claim
+            for place, (_, paid) in zip(scores, shown, strict=True):
+                own = next(scores_in_order)
+                kept = isinstance(paid, KeptAnswer)
+                said = paid.scores[claim] if kept else next(scores_in_order)
+                place.append({"claim": claim, "own": own, "paid": said})
         return scores
 
     def _closeness(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
@@ -376,7 +390,7 @@ def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
             messages,
             servers=servers_at_once(),
             max_tokens=min(MOST_TOKENS, author.max_tokens),
-            frequency_penalty=author.frequency_penalty,
+            frequency_penalty=FREQUENCY_PENALTY,
         )
         return [answer.text for answer in replies]
 

@@ -59,7 +59,6 @@ def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy
     decided = routing_table.routing_table(
         paid_model=home.paid_model,
         paid_budget_per_day=home.paid_budget_per_day,
-        canary_share=author.canary_share,
     )
     stable = models.stable(author.slug)
     version = stable.version if stable else None

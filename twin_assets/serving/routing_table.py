@@ -17,13 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from twin_resources.errors import TwinError
 from twin_resources.gateway.cost import (
     Throughput,
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.registry.policy import live_divert
+from twin_resources.registry.policy import CANARY_SHARE, live_divert
 
 if TYPE_CHECKING:
     pass
@@ -33,9 +32,7 @@ SCHEMA = 1
 PROMPT_SHARE = 0.8
 
 
-def routing_table(
-    *, paid_model: str, paid_budget_per_day: float | None, canary_share: float
-) -> dict[str, Any]:
+def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
     """The decision: which model answers by default, and which paid one may be asked by name.
 
     Holds no measurement, so that the table changes only when the decision does.
@@ -43,22 +40,12 @@ def routing_table(
     Args:
         paid_model: LiteLLM name, or empty.
         paid_budget_per_day: US dollars; the paid route exists only with both.
-        canary_share: of the requests, for a version on trial; between 0 and 1.
-
-    Raises:
-        TwinError: a share that is none.
     """
-    if not 0.0 <= canary_share <= 1.0:
-        raise TwinError(
-            "decide an author's routing",
-            found=f"canary_share {canary_share}",
-            next_step="set it between 0 and 1 in the author's file",
-        )
     table: dict[str, Any] = {
         "schema": SCHEMA,
         "default": "self_hosted",
         "paid": None,
-        "canary_share": canary_share,
+        "canary_share": CANARY_SHARE,
     }
     if paid_model and paid_budget_per_day is not None:
         table["paid"] = {

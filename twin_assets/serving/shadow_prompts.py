@@ -125,8 +125,6 @@ def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Messag
         template_by_hash(template),
         author_name=author.name,
         question=prompt.question,
-        persona=author.persona,
-        refused_topics=author.refused_topics,
         passages=prompt.passages,
     )
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, in_drawn_order, rendered
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.quality.judges import pairs
@@ -102,15 +103,13 @@ def replay(
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
     """
     started = time.monotonic()
-    sampling = [author.frequency_penalty, min(MOST_TOKENS, author.max_tokens)]
+    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
     trial = JudgedComparison(
         candidate=versions.candidate.checkpoint,
         incumbent=versions.incumbent.checkpoint,
         anchor=versions.anchor.checkpoint if versions.anchor else "",
         judges=tuple(identity(member.judge) for member in panel.members),
-        answers=digest(
-            SHADOW_VERSION, sampling, author.name, author.persona, author.refused_topics
-        ),
+        answers=digest(SHADOW_VERSION, sampling, author.name, "", ()),
     )
     work = _Work(author, versions, by_id(prompts), panel, trial, serve)
     stored = _stored(tables, author.slug)
@@ -304,7 +303,7 @@ class _Work:
             messages,
             servers=servers_at_once(),
             max_tokens=min(MOST_TOKENS, self._author.max_tokens),
-            frequency_penalty=self._author.frequency_penalty,
+            frequency_penalty=FREQUENCY_PENALTY,
             texts_only=True,  # an answer model's server need not report log-probabilities
         )
         return [answer.text for answer in replies]

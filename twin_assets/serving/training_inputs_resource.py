@@ -49,7 +49,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         """See `TrainingInputs.now`."""
         settings = load_settings(self.home or None)
         recipe = recipe_of(read_author(settings, author), settings).recipe
-        base = load_base_model(settings, read_author(settings, author).base_model or None)
+        base = load_base_model(settings)
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
@@ -74,7 +74,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         parts = [manifest.dataset["data_version"]]
         if manifest.preferences:
             parts.append(manifest.preferences["data_version"])
-        recipe = Recipe.model_validate(manifest.recipe)
+        recipe = Recipe.of_manifest(manifest.recipe)
         used = _recipe_hash(manifest.base["revision"], recipe, manifest.code, manifest.template)
         return TrainingFingerprint("+".join(parts), used)
 

@@ -22,13 +22,14 @@ from twin_assets.training.preference_tuning import TunedCandidate, tune_on_prefe
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingDied, TrainingLauncher
+from twin_resources.registry.following import share_weights
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 LOSS_ROWS = 24
-GPU = ("gpu_peak_mb", "mfu")  # metrics of a training on GPUs alone
+GPU = ("gpu_peak_mb",)  # metrics of a training on GPUs alone
 
 
 class FineTuningConfig(dg.Config):
@@ -101,7 +102,7 @@ def preference_tuned_checkpoint(
         launcher = SpeakingLauncher(context, training, settings)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
     path = _point_at(candidate, settings.checkpoints_dir / author.slug)
-    version = _register(candidate, author.slug, registry)
+    version = _register(candidate, author.slug, registry, settings)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(candidate.manifest.checkpoint),
         metadata={
@@ -124,9 +125,13 @@ def _point_at(candidate: TunedCandidate, folder: Path) -> Path:
     )
 
 
-def _register(candidate: TunedCandidate, author: str, registry: Registry) -> ModelVersion:
+def _register(
+    candidate: TunedCandidate, author: str, registry: Registry, settings: Settings
+) -> ModelVersion:
+    """Enter the candidate as a version, once other hosts can fetch it."""
     manifest, folder = candidate.manifest, candidate.folder
     weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
+    share_weights(settings, str(folder), weights.model_gguf)
     return registry.register(
         author=author,
         checkpoint=manifest.checkpoint,

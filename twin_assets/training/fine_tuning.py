@@ -20,7 +20,7 @@ from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe
 from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
-from twin_assets.training.fault_injection import check_way, posts_with_fault, with_fault
+from twin_assets.training.fault_injection import check_way, with_fault
 from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -174,8 +174,6 @@ def _fine_tune(
                 tables,
                 dataset_version=inputs.lance_version,
                 version=inputs.posts.lance_version,
-                spoil=inputs.spoil,
-                seed=inputs.recipe.seed,
             )
             write_rows(job.posts, posts.iter_rows(named=True))
         watched = held_out_samples(inputs.author, tables, version=inputs.lance_version)
@@ -248,15 +246,14 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
     )
     return _Inputs(
         author=author.slug,
-        base=load_base_model(settings, author.base_model or None),
+        base=load_base_model(settings),
         chosen=chosen,
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
         code=training_code(),
         spoil=spoil,
         samples_per_step=chosen.recipe.samples_of_a_step(
-            -(-trained_on.height // chosen.recipe.questions_a_conversation),
-            ranks=ranks_of(chosen.recipe, settings),
+            trained_on.height, ranks=ranks_of(chosen.recipe, settings)
         ),
         posts=_stored_posts(author.slug, tables) if chosen.recipe.raw_share else None,
     )
@@ -335,17 +332,12 @@ def training_posts(
     *,
     dataset_version: int | str,
     version: int | str,
-    spoil: str,
-    seed: int,
 ) -> pl.DataFrame:
     """The posts whose text is trained on as it is, in a version of `POSTS` or under a tag.
 
     Those with a sample in the split `train` of the dataset and none in another: a post of which a
     passage was left out, because it is like a held-out one, is left out as a whole. So what is said
     of the samples' posts (held-out ones, forgotten ones) holds for these as well.
-
-    Args:
-        spoil: as `fine_tune`'s; `seed` is what it draws by.
 
     Returns:
         `sample_id` and `document_id` (both the post's), `text`; sorted. There may be none.
@@ -365,8 +357,7 @@ def training_posts(
         POSTS, author, columns=["document_id", "text"], where="kept", version=version
     )
     posts = kept.filter(pl.col("document_id").is_in(sorted(documents))).sort("document_id")
-    posts = posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
-    return posts_with_fault(posts, spoil, seed=seed) if spoil and posts.height else posts
+    return posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
 
 
 def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.DataFrame:

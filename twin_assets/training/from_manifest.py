@@ -129,7 +129,7 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
     Raises:
         TwinError: the base model or the parent is another one than the manifest names.
     """
-    recipe = Recipe.model_validate(manifest.recipe)
+    recipe = Recipe.of_manifest(manifest.recipe)
     # of a small corpus fewer than the recipe says; an older manifest has no other
     shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
     recipe = recipe.model_copy(update={"samples_per_step": shared})
@@ -310,8 +310,6 @@ def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl
             tables,
             dataset_version=manifest.dataset["tag"],
             version=described["tag"],
-            spoil=manifest.dataset.get("spoil", ""),
-            seed=manifest.recipe["seed"],
         )
     digest = _hash(posts)
     if digest != described["rows_sha256"]:

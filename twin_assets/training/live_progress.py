@@ -34,7 +34,6 @@ NAMES = {  # in a message → in Dagster
     "tokens_per_s": "tokens_per_second",
     "rss_mb": "memory_mb",
     "gpu_peak_mb": "gpu_peak_mb",
-    "mfu": "mfu",
     "grad_norm": "gradient_norm",
     "eta_s": "seconds_left",
     "margin": "reward_margin",

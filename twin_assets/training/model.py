@@ -1,6 +1,6 @@
 """The model of a training: base weights, what is trained of them, attention and kernels.
 
-Belongs here: loading, the switches that cost no exactness (attention, fused kernels, gradient
+Belongs here: loading, the switches that cost no exactness (attention, gradient
 checkpointing), and a fully trained model as files. Does not belong here: PEFT (`adapter.py`), the
 loop (`train.py`), a checkpoint of an unfinished training (`training_state.py`), the base's weights
 in shares under ZeRO-3 (`sharded_loading.py`); where a model cannot be read so, every rank reads
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.training.adapter import with_adapter
 from twin_assets.training.chunked_cross_entropy import chunk_head
 from twin_assets.training.sharded_loading import read_in_shares
-from twin_assets.training.varlen_attention import VARLEN, register
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -60,8 +58,6 @@ def model_for(
     unset_hf_deepspeed_config()  # else from_pretrained makes empty shares (ZeRO-3)
     config = AutoConfig.from_pretrained(job.base_folder)
     attention = attention_of(recipe, on_gpu=on_gpu, sdpa=computes_sdpa(config))
-    if attention == VARLEN:
-        register()
     narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
     dtype = torch.bfloat16 if narrow else torch.float32
     base = None
@@ -78,12 +74,6 @@ def model_for(
     if base is None:
         base = AutoModelForCausalLM.from_pretrained(
             job.base_folder, dtype=dtype, use_safetensors=True, attn_implementation=attention
-        )
-    if liger_of(recipe, on_gpu=on_gpu):
-        kernels: Any = import_module("liger_kernel.transformers")
-        # its losses are left out: the loss here is taken over the answer's tokens alone
-        kernels._apply_liger_kernel_to_instance(
-            base, cross_entropy=False, fused_linear_cross_entropy=False
         )
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -117,33 +107,14 @@ def attention_of(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     package, name = FLASH
     there = on_gpu and find_spec(package) is not None
     if recipe.attention == "auto":
-        if there or not sdpa:  # `varlen` has no place for caps and sinks either
-            return name if there else "eager"
-        # of one sample a row there are no boundaries, and SDPA has the same kernels
-        return VARLEN if on_gpu and recipe.packing else "sdpa"
+        return name if there else "sdpa" if sdpa else "eager"
     if recipe.attention == name and not there:
-        raise _missing(recipe, f"attention {name}", package=package, on_gpu=on_gpu)
+        raise TwinError(
+            f"load the model with attention {name} (recipe {recipe.name})",
+            found=f"no package {package}" if on_gpu else "a launch configuration for the CPU",
+            next_step=f"install {package} on a machine with a GPU, or set attention to auto",
+        )
     return recipe.attention
-
-
-def liger_of(recipe: Recipe, *, on_gpu: bool) -> bool:
-    """Whether Liger's kernels are used.
-
-    Raises:
-        TwinError: they are asked for and there are none.
-    """
-    there = on_gpu and find_spec("liger_kernel") is not None
-    if recipe.liger is True and not there:
-        raise _missing(recipe, "liger", package="liger-kernel", on_gpu=on_gpu)
-    return there if recipe.liger == "auto" else recipe.liger
-
-
-def _missing(recipe: Recipe, switch: str, *, package: str, on_gpu: bool) -> TwinError:
-    return TwinError(
-        f"load the model with {switch} (recipe {recipe.name})",
-        found=f"no package {package}" if on_gpu else "a launch configuration for the CPU",
-        next_step=f"install {package} on a machine with a GPU, or set the switch to auto",
-    )
 
 
 def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> None:

@@ -148,7 +148,6 @@ class _Inputs:
             self.data_version,
             self.recipe.on_preferences().supervised().model_dump(),
             self.recipe.preferences.beta,
-            self.recipe.preferences.rpo_alpha,
             self.code,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -161,7 +160,7 @@ class _Inputs:
 def _inputs(
     author: Author, settings: Settings, tables: Tables, parent: Manifest, recipe: Recipe
 ) -> _Inputs:
-    base = load_base_model(settings, author.base_model or None)
+    base = load_base_model(settings)
     if base.revision != parent.base["revision"]:
         raise TwinError(
             f"tune the model of {author.slug} on preferences",

@@ -36,8 +36,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 CODE = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
-    *("training/varlen_attention.py", "training/chunked_cross_entropy.py"),
-    *("training/sharded_loading.py", "checkpoints/conversations.py"),
+    *("training/chunked_cross_entropy.py", "training/sharded_loading.py"),
 )
 LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, beside the loss
 
@@ -89,8 +88,6 @@ def _manifest(
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **trained_on}
-        if result.conversations:
-            dataset["conversations"] = result.conversations
         if result.raw:
             posts = read_rows(job.posts)
             hashed = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
@@ -131,7 +128,6 @@ def _manifest(
             "seconds": result.seconds,
             "rss_mb": result.rss_mb,
             **({} if result.gpu_peak_mb is None else {"gpu_peak_mb": result.gpu_peak_mb}),
-            **({} if result.mfu is None else {"mfu": result.mfu}),
             "resumed_at": result.resumed_at,
             "held_out": result.held_out,
         },

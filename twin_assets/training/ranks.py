@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
-from twin_assets.checkpoints.batches import Plannable, micro_batches, packed_rows
+from twin_assets.checkpoints.batches import micro_batches
 from twin_assets.checkpoints.job import Job, write_json
 from twin_assets.checkpoints.recipe import Recipe
 from twin_resources.errors import TwinError
@@ -171,16 +171,25 @@ def rss_mb(accelerator: Accelerator) -> int:
     return round(reduced.item())
 
 
+def gpu_peak_mb(accelerator: Accelerator) -> int | None:
+    """The most memory that a rank's tensors have taken on its GPU so far, in MB, of the rank with
+    the most; None without GPUs. Every rank calls it."""
+    import torch
+
+    if accelerator.device.type != "cuda":
+        return None
+    own = torch.tensor([torch.cuda.max_memory_allocated(accelerator.device)], device="cuda")
+    gathered: Any = accelerator.gather(own)
+    return round(gathered.max().item() / 1e6)
+
+
 def share_of(
-    chosen: Sequence[int], samples: Sequence[Plannable], recipe: Recipe, accelerator: Accelerator
+    chosen: Sequence[int], recipe: Recipe, accelerator: Accelerator
 ) -> tuple[tuple[int, ...], ...]:
     """The micro-batches of this rank in one step."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    if recipe.row_tokens is None:
-        size = recipe.micro_batch_size
-        return micro_batches(chosen, rank=rank, ranks=ranks, micro_batch_size=size)
-    lengths = [sample.length for sample in samples]
-    return packed_rows(chosen, lengths, rank=rank, ranks=ranks, row_tokens=recipe.row_tokens)
+    size = recipe.micro_batch_size
+    return micro_batches(chosen, rank=rank, ranks=ranks, micro_batch_size=size)
 
 
 def accumulate_over(accelerator: Accelerator, count: int) -> int:

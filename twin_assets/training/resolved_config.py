@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints.batches import BatchPlan
 from twin_assets.training.adapter import linear_names, targets_of
 from twin_assets.training.chunked_cross_entropy import chunked_head_of
-from twin_assets.training.gpu_figures import matrix_weights
-from twin_assets.training.model import attention_of, computes_sdpa, liger_of
+from twin_assets.training.model import attention_of, computes_sdpa
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import computes_in_bf16
@@ -67,14 +66,12 @@ def effective(
         "precision": _precision(accelerator, engine),
         "device": accelerator.device.type,
         "attention": bare.config._attn_implementation,
-        "liger": any("liger" in _module_of(part) for part in bare.modules()),
         "gradient_checkpointing": _recomputes(bare),
         "loss_chunk": head.rows if (head := chunked_head_of(bare)) is not None else 0,
         "max_grad_norm": engine.gradient_clipping()
         if engine is not None
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
-        "matrix_weights": matrix_weights(bare),
         "trained_weights": sum(_size(part) for part in bare.parameters() if part.requires_grad),
     }
     return values | _of_optimizer(optimizer) | _of_zero(accelerator, engine) | _of_lora(bare)
@@ -94,6 +91,8 @@ def expected(job: Job, model: Any = None) -> Values:
     zero: Mapping[str, Any] = launch.deepspeed.get("zero_optimization", {})
     values: Values = {
         "ranks": job.ranks,
+        "micro_batch_size": recipe.micro_batch_size,
+        "accumulation": recipe.accumulation(job.ranks),
         "accelerate_accumulation": recipe.accumulation(job.ranks),
         "samples_per_step": recipe.samples_per_step,
         "precision": precision,
@@ -101,7 +100,6 @@ def expected(job: Job, model: Any = None) -> Values:
         "attention": attention_of(
             recipe, on_gpu=on_gpu, sdpa=model is None or computes_sdpa(model.config)
         ),
-        "liger": liger_of(recipe, on_gpu=on_gpu),
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "loss_chunk": recipe.loss_chunk,
         "max_grad_norm": recipe.max_grad_norm,
@@ -114,9 +112,6 @@ def expected(job: Job, model: Any = None) -> Values:
         "offload_optimizer": zero.get("offload_optimizer", {}).get("device", "none"),
         "offload_parameters": zero.get("offload_param", {}).get("device", "none"),
     }
-    if recipe.row_tokens is None:  # else a step has as many rows as hold its samples
-        values["micro_batch_size"] = recipe.micro_batch_size
-        values["accumulation"] = recipe.accumulation(job.ranks)
     if launch.deepspeed:
         values["deepspeed_samples_per_step"] = recipe.samples_per_step
     if recipe.lora is None:
@@ -237,11 +232,6 @@ def _dropout(layer: Any) -> float:
 
 def _recomputes(model: Any) -> bool:
     return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
-
-
-def _module_of(part: Any) -> str:
-    """Where a module's forward pass is defined: Liger puts its own over an instance's."""
-    return str(getattr(getattr(part.forward, "__func__", part.forward), "__module__", "")).lower()
 
 
 def _size(parameter: torch.nn.Parameter) -> int:

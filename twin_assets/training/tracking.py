@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 METRICS = (
-    *("loss", "lr", "tokens_per_s", "rss_mb", "gpu_peak_mb", "mfu", "grad_norm"),
+    *("loss", "lr", "tokens_per_s", "rss_mb", "gpu_peak_mb", "grad_norm"),
     *("margin", "accuracy"),
 )
 FLUSH_EVERY_S = 10.0

@@ -31,11 +31,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
 from twin_assets.checkpoints.batches import BatchPlan, Plannable, plan_stages
-from twin_assets.checkpoints.conversations import (
-    conversations_of,
-    questions_of,
-    tokenize_conversations,
-)
 from twin_assets.checkpoints.job import (
     Job,
     TrainingResult,
@@ -55,7 +50,6 @@ from twin_assets.checkpoints.samples import (
 )
 from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
-from twin_assets.training.gpu_figures import GpuFigures
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.model import model_for, write_model
 from twin_assets.training.ranks import (
@@ -63,6 +57,7 @@ from twin_assets.training.ranks import (
     accumulate_over,
     choose_imports,
     end_forerunners,
+    gpu_peak_mb,
     is_norm,
     meet,
     reporting,
@@ -117,7 +112,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         position["resumed_at"].append(position["step"])
         report(f"resuming after step {position['step']} of {len(plan.steps)}")
     model, optimizer = _prepared(accelerator, model, named, job)
-    share = share_of(plan.steps[0], samples, recipe, accelerator)
+    share = share_of(plan.steps[0], recipe, accelerator)
     running = effective(accelerator, model, optimizer, plan, job, share)
     require_as_expected(running, expected(job, accelerator.unwrap_model(model)), recipe=recipe.name)
     if state is not None:
@@ -126,7 +121,6 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         set_master_weights(named, start)
     objective = _objective(job, samples, plan, model, accelerator, report)
     watched = _watched(job, plan)
-    gpu = GpuFigures(accelerator, running["matrix_weights"], lora=recipe.lora is not None)
 
     steps = len(plan.steps)
     # Of this attempt, from step to step, with what is saved and measured between two: what a former
@@ -166,7 +160,9 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
                 "tokens_per_s": round(tokens / seconds, 1),
             }
         )
-        machine = {"rss_mb": rss_mb(accelerator)} | gpu.at(tokens / seconds)
+        machine = {"rss_mb": rss_mb(accelerator)}
+        if (on_card := gpu_peak_mb(accelerator)) is not None:
+            machine["gpu_peak_mb"] = on_card
         _report_progress(report, position, steps, machine, durations)
         look()
         if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
@@ -176,7 +172,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         steps=steps,
         tokens=plan.tokens,
         epochs=plan.epochs,
-        samples=sum(questions_of(each) for each in supervised),
+        samples=len(supervised),
         left_out=dict(left_out),
         tokens_per_second=plan.tokens / position["seconds"],
         seconds=position["seconds"],
@@ -186,9 +182,8 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         history=position["history"],
         effective=running,
         held_out=position.get("held_out", []),
-        **gpu.at(plan.tokens / position["seconds"]),
+        gpu_peak_mb=gpu_peak_mb(accelerator),
         raw=_raw(job, plan, blocks, too_short),
-        conversations=conversations_of(supervised, recipe.questions_a_conversation),
     )
     weights = master_weights(named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -222,7 +217,7 @@ def _step(
     """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
     ranks = accelerator.num_processes
     chosen = plan.steps[step]
-    batches = share_of(chosen, objective.samples, recipe, accelerator)
+    batches = share_of(chosen, recipe, accelerator)
     divisor = accumulate_over(accelerator, len(batches))
     weight = objective.weight(chosen)
     total = torch.zeros(2 + len(objective.names), device=accelerator.device)
@@ -267,9 +262,7 @@ def _objective(
 ) -> Objective:
     recipe = job.recipe
     if job.stage == "sft":
-        return Supervised(
-            samples, recipe.bucket, recipe.packing, prompt_weight=recipe.prompt_weight
-        )
+        return Supervised(samples, recipe.bucket, recipe.packing)
     if not job.reference.is_file():
         planned = sorted({index for step in plan.steps for index in step})
         report(f"measuring the reference on {len(planned)} pairs")
@@ -288,7 +281,6 @@ def _objective(
         of_pairs.beta,
         reference,
         recipe.packing,
-        rpo_alpha=of_pairs.rpo_alpha,
     )
 
 
@@ -297,12 +289,10 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
     rows = sorted(read_rows(job.samples), key=lambda row: row["sample_id"])
-    most, questions = job.recipe.max_length, job.recipe.questions_a_conversation
+    most = job.recipe.max_length
     if job.stage == "dpo":
         return tokenize_pairs(rows, tokenizer, max_length=most)
     rows = without_passages(rows, share=job.recipe.without_passages, seed=job.recipe.seed)
-    if questions > 1:
-        return tokenize_conversations(rows, tokenizer, max_length=most, questions=questions)
     return tokenize_samples(rows, tokenizer, max_length=most)
 
 
@@ -373,7 +363,6 @@ def _plan(
         max_epochs=recipe.max_epochs,
         samples_per_step=recipe.samples_per_step,
         seed=recipe.seed,
-        raw_order=recipe.raw_order,
     )
     if _reads_posts(job) and not plan.raw_steps:
         report(f"every post is asked about, none read as it is: {len(blocks)} blocks are too few")

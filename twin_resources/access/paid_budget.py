@@ -36,7 +36,6 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.access.spending_limits import OverLimit, SpendingLimit
 from twin_resources.errors import TwinError
-from twin_resources.settings import SIMULATED_MODEL
 
 if TYPE_CHECKING:
     from twin_resources.router.pacing import BudgetLeft
@@ -47,16 +46,6 @@ _COUNTED_AS = "gpt-4o"
 _BY_THE_COUNTER = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers make up to 1.6 times as many tokens of the same prose.
 _OTHERS_FACTOR = 2
-# What the simulated provider (`tests/simulated_provider`) charges by default, in the words of
-# LiteLLM's map, which cannot know it: gpt-4o-mini's prices.
-_SIMULATED_PRICES = {
-    "litellm_provider": "openai",
-    "mode": "chat",
-    "input_cost_per_token": 0.15e-6,
-    "output_cost_per_token": 0.60e-6,
-    "cache_read_input_token_cost": 0.15e-6,
-    "cache_creation_input_token_cost": 0.15e-6,
-}
 _AROUND_A_PROMPT = 64  # tokens that a provider's own template may add
 _BEHIND_A_PROMPT = 3  # that OpenAI counts where the answer begins: 1.007 times of a limit was spent
 _TIMED_OUT = 408
@@ -91,14 +80,12 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
 
 @cache
 def _priced() -> Any:
-    """LiteLLM, whose price map holds the simulated model as well."""
+    """LiteLLM with the price map that lies beside it."""
     # Without the switch LiteLLM asks GitHub for its map when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
-    lite: Any = litellm
-    lite.register_model({SIMULATED_MODEL: _SIMULATED_PRICES})
-    return lite
+    return litellm
 
 
 def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:

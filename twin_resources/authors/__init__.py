@@ -7,12 +7,12 @@ holds for a whole home (`settings.py`).
 
 from twin_resources.authors.author_file import (
     CONTEXT_TOKENS,
+    FREQUENCY_PENALTY,
     OPT_INS,
     SAMPLES,
     Author,
     author_slugs,
     counted_scores,
-    fall_tolerances,
     list_authors,
     read_author,
     readable_authors,
@@ -21,12 +21,12 @@ from twin_resources.authors.author_file import (
 
 __all__ = [
     "CONTEXT_TOKENS",
+    "FREQUENCY_PENALTY",
     "OPT_INS",
     "SAMPLES",
     "Author",
     "author_slugs",
     "counted_scores",
-    "fall_tolerances",
     "list_authors",
     "read_author",
     "readable_authors",

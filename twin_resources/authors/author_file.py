@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +36,21 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # training sample of 770 tokens held 100 of the answer, and a reply waited for twice as many to be
 # read.
 CONTEXT_TOKENS = 400
+FREQUENCY_PENALTY = 0.4  # of answers: without one a small model repeats a sentence to the end
 
+# Setting → what to do instead; one that stays in a file would be read by nobody in silence.
+REMOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "base_model": "name it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
+        "canary_share": "remove it: a canary answers a tenth of the requests",
+        "disclosure_sentence": "write the sentence into `disclosure`",
+        "fall_tolerance": "set TWIN_FALL_TOLERANCE for the home",
+        "frequency_penalty": "remove it: it is 0.4, as in the gate; a request may name another",
+        "persona": "remove it: the system prompt is made from the name",
+        "presidio_model": "remove it, and names and places from the posts themselves",
+        "refused_topics": 'block the words: `[guards]` with `block_list = ["…"]` (privacy.md)',
+    }
+)
 
 _LOG = logging.getLogger(__name__)
 _TABLES = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}
@@ -53,29 +68,21 @@ class Author:
         sources: absolute folders or files that `raw_posts` imports.
         include: some of `OPT_INS`.
         language: ISO 639-1 code, or empty when the corpus decides.
-        persona: one line about the author for the system prompt; empty: made from the name.
-        refused_topics: topics that the twin declines to speak about.
-        temperature, frequency_penalty, max_tokens: sampling of an answer.
+        temperature, max_tokens: sampling of an answer.
         context_tokens: most tokens of the passages in a prompt, in training and in serving; under
             128 a full chunk does not fit. A larger model makes use of more; a change is a new
             dataset.
         disclosure: where a reader is told that a model wrote this: `field` (in `twin.disclosure`
             alone), `first` (also above the first answer of a conversation) or `each` (above each).
-            Any other text: the author's own sentence, in the field.
-        disclosure_sentence: the author's own; empty: one that is true of who answered
-            (`gateway/disclosure.py`).
+            Any other text: the author's own sentence, in the field, in place of one that is true of
+            who answered.
         recipe: name of the training recipe, or the path of its file; empty: the one that fits base
             model and device (architecture.md, Training).
-        base_model: empty: `Settings.base_model`.
         answer_model: a larger model that answers with the author's posts until a tuned version has
             beaten it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
             (`https://…/v1#model`); in force with the next `twin up`. Empty: none.
         release_mode: `gate`, `shadow` or `canary`; `auto`: by what is measured (architecture.md).
-        canary_share: share of the requests that a canary answers; in force with the next
-            `routing_policy`.
         auto_retrain: None: `Settings.auto_retrain`.
-        fall_tolerance: by how much quality may fall before it matters, from 0 to 1; None:
-            `Settings.fall_tolerance`.
         answer: what a question to `twin/<author>` gets: the author's own sentences, and below them
             prose where the gate has released the version's (`auto`, `quote_and_voice`); never
             prose (`quote`); prose alone (`voice`, where it is released or a person has forced it,
@@ -92,8 +99,6 @@ class Author:
             nothing is released, and no post goes to a model on another machine (`consent.py`).
         paid: False: nothing of this author goes to a provider, whatever the home has: no question,
             and no post to a teacher, a judge or for labels on another machine.
-        presidio_model: a pipeline of spaCy (package or folder) by which Presidio looks for people's
-            names and places in posts of its language; empty: they stay.
     """
 
     slug: str
@@ -102,21 +107,14 @@ class Author:
     include: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     language: str = ""
-    persona: str = ""
-    refused_topics: tuple[str, ...] = ()
     temperature: float = 0.3
-    frequency_penalty: float = 0.4  # without one a small model repeats a sentence to the end
     max_tokens: int = 200
     context_tokens: int = CONTEXT_TOKENS
     disclosure: str = "field"
-    disclosure_sentence: str = ""
     recipe: str = ""
-    base_model: str = ""
     answer_model: str = ""
     release_mode: str = "auto"
-    canary_share: float = 0.1
     auto_retrain: bool | None = None
-    fall_tolerance: float | None = None
     answer: AnswerSetting = "auto"
     system_messages: Literal["ignore", "note"] = "ignore"
     guards: Guards = NO_TABLE
@@ -124,7 +122,6 @@ class Author:
     scores: CountedScores = NO_SCORES
     consent: str = ""
     paid: bool = True
-    presidio_model: str = ""
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -132,7 +129,8 @@ def read_author(settings: Settings, slug: str) -> Author:
     """Read one author's file.
 
     Raises:
-        TwinError: the file is missing, is not valid TOML, or a value is of another kind.
+        TwinError: the file is missing, is not valid TOML, sets what a release before had
+            (`REMOVED`), or a value is of another kind.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:
@@ -152,9 +150,15 @@ def read_author(settings: Settings, slug: str) -> Author:
             if is_text
             else "make it a file that this user may read",
         ) from error
+    if removed := [name for name in REMOVED if name in document]:
+        raise TwinError(
+            f"read the settings of author {slug!r}",
+            found=f"{path}: {removed[0]}, which this release does not have",
+            next_step=REMOVED[removed[0]],
+        )
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}
-    for name in ("aliases", "sources", "refused_topics", "include"):
+    for name in ("aliases", "sources", "include"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
@@ -223,40 +227,14 @@ def counted_scores(settings: Settings) -> dict[str, CountedScores]:
     without the word are not parsed: a tick asks for all.
     """
     counted: dict[str, CountedScores] = {}
-    for slug, document in _files_with(settings, "scores"):
-        try:
-            counted[slug] = read_scores(document.get("scores", {}))
-        except (ValueError, AttributeError, TypeError) as error:
-            _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
-    return counted
-
-
-def fall_tolerances(settings: Settings) -> dict[str, float]:
-    """Author → `fall_tolerance`, of the authors who have one that can be read.
-
-    Another value is logged: whoever uses that author is told (`read_author`).
-    """
-    tolerances: dict[str, float] = {}
-    for slug, document in _files_with(settings, "fall_tolerance"):
-        tolerance = document.get("fall_tolerance")
-        if isinstance(tolerance, int | float) and 0.0 <= tolerance < 1.0:
-            tolerances[slug] = float(tolerance)
-        else:
-            _LOG.warning("fall_tolerance of author %s is not a share: %r", slug, tolerance)
-    return tolerances
-
-
-def _files_with(settings: Settings, word: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Slug and contents of the files with this word in them; one that cannot be read is logged."""
     for slug in author_slugs(settings):
         try:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
-            document = tomllib.loads(text) if word in text else None
-        except (OSError, ValueError) as error:
-            _LOG.warning("the file of author %s cannot be read: %s", slug, error)
-            continue
-        if document is not None:
-            yield slug, document
+            if "scores" in text:
+                counted[slug] = read_scores(tomllib.loads(text).get("scores", {}))
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
+    return counted
 
 
 def write_author(settings: Settings, author: Author) -> Path:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from twin_resources.backup.backup_record import NAME, BackupRecord, SavedFile
-from twin_resources.backup.places import FilePlace
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.object_store import is_object_address
+from twin_resources.storage.object_store import is_object_address
+from twin_resources.storage.places import FilePlace
 from twin_resources.storage.storage_faults import faults_told
 
 _BLOCK = 1 << 20

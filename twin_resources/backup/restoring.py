@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from twin_resources.backup.backup_form import BackupReader, opened_backup
 from twin_resources.backup.backup_record import BackupRecord, SavedTable
-from twin_resources.backup.places import FilePlace
 from twin_resources.backup.state_rows import move_paths, moved_text, put_state, sqlite_file
 from twin_resources.errors import TwinError
 from twin_resources.registry.home_state import has_rows
 from twin_resources.registry.registry import Registry
+from twin_resources.storage.places import FilePlace
 from twin_resources.storage.state.database_files import databases_in
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from twin_resources.backup.backup_form import BackupWriter, written_backup
 from twin_resources.backup.backup_record import BackupRecord, SavedFile, SavedTable
-from twin_resources.backup.places import FilePlace
 from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
+from twin_resources.storage.places import FilePlace
 from twin_resources.storage.state.database_files import copy_database, databases_in
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store

@@ -18,6 +18,7 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.trace_store import trace_store_of
 
@@ -36,6 +37,7 @@ def places_of(instance: Installation, *, dagster: DataStore) -> Sequence[DataSto
         trace_store_of(instance),
         LanceTables(instance),
         Checkpoints(instance),
+        SharedStore(instance),
         dagster,
         HomeFiles(instance),
         StateStore(instance),

@@ -225,3 +225,17 @@ def forgotten_posts(state: State, author: str) -> ErasedPosts:
     with state.reading() as connection:
         hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
         return ErasedPosts(author, frozenset(hashes))
+
+
+def forgotten_at(state: State, author: str, name: str) -> float | None:
+    """When a post was forgotten (Unix seconds), by its ids or the name that was asked for; None:
+    no post of that name was."""
+    open_journal(state)
+    subject = ErasureSubject("post", author, name)
+    by_id = sa.select(remembered.c.forgotten_at).where(
+        remembered.c.hash == digest_of("source", author, name)
+    )
+    asked = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
+    with state.reading() as connection:
+        times = [*connection.execute(by_id).scalars(), *connection.execute(asked).scalars()]
+    return max((float(one) for one in times if one is not None), default=None)

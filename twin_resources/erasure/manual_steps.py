@@ -12,7 +12,7 @@ told what to do and until when.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -45,73 +45,68 @@ def lies_elsewhere(
         asked_at: of the request, seconds since the epoch.
         still_there: what a trace store that deletes in the background still answers.
     """
-    settings = instance.settings
     by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = [
-        ManualStep(
-            f"backups and snapshots of {settings.home.name}/ and of its disk",
-            "delete those made before this day, or let them run out by then",
-            by,
-        )
-    ]
+    steps = _steps(instance, gone, len(list(still_there)))
+    return [ManualStep(what, how, by) for what, how in steps]
+
+
+def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[tuple[str, str]]:
+    """What, and how."""
+    settings = instance.settings
+    yield (
+        f"backups and snapshots of {settings.home.name}/ and of its disk",
+        "delete those made before this day, or let them run out by then",
+    )
     if settings.has_real_langfuse:
-        left = len(list(still_there))
-        steps.append(
-            ManualStep(
-                f"Langfuse at {settings.langfuse_host}",
-                "its deletion was asked for over the API and runs in the background"
-                + (f" ({left} traces and scores were still answered)" if left else "")
-                + ", as does taking in what was sent in the minutes before: search it again after "
-                "a day and delete there what is left; until then the ledger may read it back; its "
-                "exports and backups follow its own retention",
-                by,
-            )
+        yield (
+            f"Langfuse at {settings.langfuse_host}",
+            "its deletion was asked for over the API and runs in the background"
+            + (f" ({left} traces and scores were still answered)" if left else "")
+            + ", as does taking in what was sent in the minutes before: search it again after "
+            "a day and delete there what is left; until then the ledger may read it back; its "
+            "exports and backups follow its own retention",
         )
     if "://" in settings.tables_base:
-        steps.append(
-            ManualStep(
-                f"replicas and backups of {settings.tables_base}",
-                "old versions in the bucket itself are deleted; a replicated bucket keeps its own",
-                by,
-            )
+        yield (
+            f"replicas and backups of {settings.tables_base}",
+            "old versions in the bucket itself are deleted; a replicated bucket keeps its own",
         )
     if not settings.state_address.startswith("sqlite"):
-        steps.append(
-            ManualStep(
-                "the write-ahead log and base backups of PostgreSQL",
-                "let the archive run out, or make a new base backup and delete the older ones",
-                by,
-            )
+        yield (
+            "the write-ahead log and base backups of PostgreSQL",
+            "let the archive run out, or make a new base backup and delete the older ones",
+        )
+        yield (
+            "the disks of other hosts with this state store",
+            f"delete there {_copies(gone)}; what waits in an outbox there is sent later, so "
+            "forget again once `twin status` of each host shows that none waits",
         )
     shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
     called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(called | set(shown)):
         was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
-        steps.append(
-            ManualStep(
-                f"the provider of {model}{was}",
-                "see its retention of requests; ask for deletion where it is longer, and delete "
-                "there the files of batches that are under way. What of "
-                "questions and posts it was shown, each trace says (twin.provider_saw)",
-                by,
-            )
+        yield (
+            f"the provider of {model}{was}",
+            "see its retention of requests, and ask for deletion where it is longer. What of "
+            "questions and posts it was shown, each trace says (twin.provider_saw)",
         )
-    if gone.subject.kind == "post":
-        sources = [a.sources for a in list_authors(settings) if a.slug == gone.author]
-        if any(sources):
-            steps.append(
-                ManualStep(
-                    "the author's own copy, in the sources that posts are imported from",
-                    "delete it there if it shall be gone there too; it is not imported again",
-                    by,
-                )
-            )
+    if gone.subject.kind == "post" and any(
+        author.sources for author in list_authors(settings) if author.slug == gone.author
+    ):
+        yield (
+            "the author's own copy, in the sources that posts are imported from",
+            "delete it there if it shall be gone there too; it is not imported again",
+        )
     if gone.subject.kind != "reader":
-        steps.append(
-            ManualStep(
-                "adapters that were copied from here (a model hub, a server of their own)",
-                f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
-                by,
-            )
+        yield (
+            "adapters that were copied from here (a model hub, a server of their own)",
+            f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
         )
-    return steps
+
+
+def _copies(gone: ErasureTarget) -> str:
+    """The checkpoints that another host may have fetched, as paths in its home."""
+    whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
+    return ", ".join(sorted(whole | {f"checkpoints/*/{one}" for one in gone.checkpoints})) or (
+        "nothing"
+    )

@@ -63,6 +63,10 @@ class VersionedBucket:
             yield f"{shown}{'' if item['IsLatest'] else ' (an old version)'}", path
             path.unlink()
 
+    def names(self, under: str) -> list[str]:
+        """Every object under a path, also where only old versions of it are left."""
+        return sorted({item["Key"][len(self.prefix) :] for item in self._versions(under)})
+
     def remove(self, under: str) -> int:
         """Delete every object under a path with all its versions."""
         return self._delete(list(self._versions(under)))
@@ -115,14 +119,28 @@ def bucket_of(tables: Tables) -> VersionedBucket | None:
     """The bucket of the tables; None: they are a folder.
 
     Raises:
-        TwinError: they are on another store than S3, or boto3 is not installed.
+        TwinError: as `bucket_at`.
     """
-    scheme, separator, rest = tables.base_uri.partition("://")
+    return bucket_at(tables.base_uri, tables.storage_options)
+
+
+def bucket_at(
+    base_uri: str, storage_options: Mapping[str, str] | None = None
+) -> VersionedBucket | None:
+    """The part of a bucket under an address; None: it is a folder.
+
+    Args:
+        storage_options: in Lance's words; the environment says what they do not.
+
+    Raises:
+        TwinError: it is on another store than S3, or boto3 is not installed.
+    """
+    scheme, separator, rest = base_uri.partition("://")
     if not separator:
         return None
     if scheme != "s3":
         raise TwinError(
-            f"forget in {tables.base_uri}",
+            f"delete in {base_uri}",
             found=f"a store of the kind {scheme!r}, whose old versions this code cannot list",
             next_step="move the tables to a folder or to s3://",
         )
@@ -130,11 +148,11 @@ def bucket_of(tables: Tables) -> VersionedBucket | None:
         import boto3
     except ImportError as error:
         raise TwinError(
-            f"forget in {tables.base_uri}",
+            f"delete in {base_uri}",
             found="boto3 is not installed",
             next_step="pip install 'llm-twin[aws]'",
         ) from error
-    options = {name.lower(): value for name, value in (tables.storage_options or {}).items()}
+    options = {name.lower(): value for name, value in (storage_options or {}).items()}
     arguments: dict[str, str] = {}
     for argument, (name, *variables) in _ARGUMENTS.items():
         values = [options.get(name), *(os.environ.get(variable) for variable in variables)]

@@ -11,6 +11,7 @@ import difflib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
@@ -45,6 +46,22 @@ class PostNames:
         return f"{self.source_id} ({self.title}, of {self.author})"
 
 
+class PostForgotten(TwinError):
+    """No post has that name any more: it was forgotten before.
+
+    Attributes:
+        day: on which, ISO 8601, UTC.
+    """
+
+    def __init__(self, author: str, name: str, *, at: float) -> None:
+        self.day = datetime.fromtimestamp(at, UTC).date().isoformat()
+        super().__init__(
+            f"forget the post {name!r} of {author}",
+            found=f"it was forgotten on {self.day}",
+            next_step="nothing is left to do; its certificate is in the home's folder `forgetting`",
+        )
+
+
 def find_post(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
     """The post of one of these authors that a name means.
 
@@ -55,11 +72,17 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         authors: slugs.
 
     Raises:
+        PostForgotten: a post of that name was forgotten, and none has it now.
         TwinError: no post has that name, or several have it; the nearest are listed.
     """
     if (unfinished := _unfinished(instance, name, authors)) is not None:
         return unfinished
     posts = [post for author in authors for post in names_of(instance, author)]
+    times = {author: journal.forgotten_at(instance.state, author, name) for author in authors}
+    forgotten = {author: at for author, at in times.items() if at is not None}
+    if forgotten and not any(_has_id_or_address(post, name) for post in posts):
+        author = max(forgotten, key=forgotten.__getitem__)
+        raise PostForgotten(author, name, at=forgotten[author])
     return post_meant(posts, name)
 
 

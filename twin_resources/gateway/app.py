@@ -53,4 +53,6 @@ def application() -> RouteAllowlist:
         prices=process.prices,
         origins=process.origins,
         admission=process.admission,
+        responses=process.responses,
+        follows=process.follows,
     )

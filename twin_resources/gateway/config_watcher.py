@@ -109,6 +109,8 @@ class Following:
         throughput_path: where measured tokens per second are written for `routing_policy`.
         garbage: when this process collects it.
         flush: writes what waits (spans, settlements) at the end.
+        drop_forgotten: lets go of what is kept in memory and was forgotten.
+        follow_stores: brings the home up to the stores that hosts share; None: none are shared.
     """
 
     path: RequestPath
@@ -117,6 +119,8 @@ class Following:
     paid_model: str
     throughput_path: Path
     flush: Callable[[], None]
+    drop_forgotten: Callable[[], Coroutine[Any, Any, None]]
+    follow_stores: Callable[[], None] | None = None
     garbage: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -126,9 +130,13 @@ class Following:
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
         servers = RouterServers(router)
+        if self.follow_stores is not None:
+            follow = self.follow_stores
+            self._every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
         self._follow_files(servers)
         self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
         self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
+        self._every(POLL_SECONDS, self.drop_forgotten)
         self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
         await asyncio.to_thread(self.path.follow_tokenizers)
         self._every(TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.path.follow_tokenizers))

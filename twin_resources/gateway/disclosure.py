@@ -14,7 +14,7 @@ from twin_resources.authors import Author
 PLACES = ("field", "first", "each")
 WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
 """Who wrote the prose: weights tuned on the posts, a model that is not, a paid one, or nobody: a
-topic is declined, or the front desk answers."""
+the front desk or a guard answers."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Of what an answer consists; see the field `twin.answer`."""
@@ -49,9 +49,7 @@ def disclosure(
 
 
 def own_sentence(author: Author) -> str:
-    """The author's own; files of earlier releases have it where the place is named now."""
-    if author.disclosure_sentence:
-        return author.disclosure_sentence
+    """The author's own, in place of a word of `PLACES`."""
     return "" if author.disclosure in {"", *PLACES} else author.disclosure
 
 

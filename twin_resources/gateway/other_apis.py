@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.ignored_parameters import IDLE_KEYS
-from twin_resources.gateway.recent_responses import RecentResponses
+from twin_resources.gateway.recent_responses import MESSAGE, RESPONSE, RecentResponses
 from twin_resources.gateway.request_body import ALLOWED_KEYS, MAX_KIND_CHARACTERS, refuse_unknown
 
 _SAMPLING = frozenset(
@@ -148,15 +148,17 @@ def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str
     else:
         chat.pop("stream_options", None)
 
-    def remember(response_id: str, message_id: str, text: str) -> None:
-        recent.remember(reader, response_id, message_id, conversation.messages, text)
+    def remember(trace_id: str, text: str) -> None:
+        author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
+        after = conversation.tombstones
+        recent.remember(reader, trace_id, conversation.messages, text, author=author, after=after)
 
     keeps = body.get("store") is not False
     back = ResponseConverter(dict(body), remember if keeps else _keep_nothing)
     return CarriedRequest(chat, tuple(ignored), back)
 
 
-def _keep_nothing(_response_id: str, _message_id: str, _text: str) -> None:
+def _keep_nothing(_trace_id: str, _text: str) -> None:
     """The client asked for it by `store: false`."""
 
 
@@ -187,11 +189,11 @@ class ResponseConverter:
 
     Attributes:
         asked: the request, of which an answer repeats some fields.
-        remember: keeps response id, message id and text of an answer that has ended.
+        remember: keeps trace id and text of an answer that has ended.
     """
 
     asked: Mapping[str, Any]
-    remember: Callable[[str, str, str], None]
+    remember: Callable[[str, str], None]
     _number: int = 0
     _text: str = ""
     _reason: str = ""
@@ -251,7 +253,7 @@ class ResponseConverter:
         yield self._event(f"response.{document['status']}", response=document)
 
     def _remember(self) -> None:
-        self.remember(_id("resp_", self._first), _id("msg_", self._first), self._text)
+        self.remember(_id("", self._first), self._text)
 
     def _opening(self) -> Iterator[str]:
         begun = self._document() | _BEGUN
@@ -267,7 +269,7 @@ class ResponseConverter:
         return f"event: {kind}\n{_data(document)}"
 
     def _place(self) -> dict[str, Any]:
-        return {"item_id": _id("msg_", self._first), "output_index": 0, "content_index": 0}
+        return {"item_id": _id(MESSAGE, self._first), "output_index": 0, "content_index": 0}
 
     def _part(self) -> dict[str, Any]:
         return {
@@ -279,7 +281,7 @@ class ResponseConverter:
 
     def _message(self) -> dict[str, Any]:
         return {
-            "id": _id("msg_", self._first),
+            "id": _id(MESSAGE, self._first),
             "type": "message",
             "role": "assistant",
             "status": "incomplete" if self._reason == "length" else "completed",
@@ -290,7 +292,7 @@ class ResponseConverter:
         cut_off = self._reason == "length"
         request = self.asked
         document: dict[str, Any] = {
-            "id": _id("resp_", self._first),
+            "id": _id(RESPONSE, self._first),
             "object": "response",
             "created_at": self._first.get("created"),
             "status": "incomplete" if cut_off else "completed",
@@ -342,6 +344,7 @@ class _Conversation:
     def __init__(self, recent: RecentResponses, reader: str) -> None:
         self.messages: list[dict[str, Any]] = []
         self.ignored: list[str] = []
+        self.tombstones: set[str] = set()  # of the answers among them that were kept here
         self._recent, self._reader = recent, reader
 
     def read_previous(self, response_id: object) -> None:
@@ -352,6 +355,7 @@ class _Conversation:
         if turns is None:
             self._ignore("previous_response_id")
         self.messages += [dict(turn) for turn in turns or ()]
+        self.tombstones |= self._recent.tombstones(self._reader, str(response_id))
 
     def read(self, given: object) -> None:
         """Read `input`.
@@ -381,6 +385,7 @@ class _Conversation:
                 self._ignore("item_reference")
             else:
                 self.messages.append({"role": "assistant", "content": text})
+                self.tombstones |= self._recent.tombstones(self._reader, str(fields.get("id")))
         elif kind != "reasoning":  # a client sends back what it got, and a twin's have none
             self._ignore(kind[:MAX_KIND_CHARACTERS])
 

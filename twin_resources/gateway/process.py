@@ -26,6 +26,7 @@ from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.plugin import TwinPlugin
 from twin_resources.gateway.question_routing import QuestionRouter
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_path import RequestPath
 from twin_resources.gateway.response_format import takes_response_format
 from twin_resources.gateway.stream_aggregation import ask_by_stream
@@ -36,6 +37,7 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     outbox_path,
 )
+from twin_resources.registry.following import follower_of
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 
@@ -83,7 +85,13 @@ def _paid_prices() -> tuple[float, float] | None:
     return prompt_usd, price_of(model, prompt_tokens=0, answer_tokens=million)
 
 
+def follows() -> tuple[str, str]:
+    """Why this home is behind the state store, and what a person should see to."""
+    return (follower.behind, follower.note) if follower else ("", "")
+
+
 settings = load_settings()
+follower = follower_of(settings)
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 feedback = FeedbackService(outbox)
@@ -104,6 +112,7 @@ watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
+responses = RecentResponses()
 following = Following(
     path=path,
     trace_problem=lambda: exporter.problem,
@@ -111,4 +120,6 @@ following = Following(
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
+    drop_forgotten=lambda: responses.drop_forgotten(outbox),
+    follow_stores=follower.step if follower else None,
 )

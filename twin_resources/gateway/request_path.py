@@ -103,7 +103,6 @@ class RequestPath(RequestServices):
             ignored=tuple(sorted((*asked.ignored, *exchange.ignored))),
             meter=None if exchange.is_answered else self.meter_of(chosen),
             front_desk=exchange.fixed.front_desk,
-            declined=exchange.fixed.topic,
             withheld=exchange.fixed.withheld,
             guarded=exchange.guarded,
             provider=(chosen.provider or self.paid_model) if exchange.provider_saw else "",
@@ -126,7 +125,7 @@ class RequestPath(RequestServices):
     def _prose_note(self, answering: RequestRecord) -> ProseNote:
         """Why prose is not shown, or what of it may be."""
         asked, release = answering.asked, answering.chosen.prose
-        if answering.declined or answering.withheld or answering.answer == "not_written_about":
+        if answering.withheld or answering.answer == "not_written_about":
             return ProseNote()
         if answering.answer == "quote":
             if answering.author.answer == "quote":
@@ -145,7 +144,7 @@ class RequestPath(RequestServices):
 
 def _counted(exchange: Exchange) -> RouteDecision:
     """The choice under the name that the answer is counted by."""
-    if not exchange.is_answered or exchange.fixed.topic or exchange.fixed.withheld:
+    if not exchange.is_answered or exchange.fixed.withheld:
         return counted_as_draft(exchange.chosen, exchange.asked)
     name = FRONT_DESK if exchange.fixed.front_desk else QUOTES
     return replace(exchange.chosen, version=name, checkpoint="", route=name, propensity=1.0)

@@ -91,7 +91,6 @@ class RequestRecord:
         template: hash of the template that the prompt was rendered with.
         sources: the passages in the prompt, or of the posts quoted without one; best first.
         degraded: what did not go as the policy wanted it, one short clause each.
-        declined: the refused topic that was answered with a fixed sentence, or empty.
         front_desk: the kind of message that the program answered itself, or empty.
         answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
             lie nearest.
@@ -136,7 +135,6 @@ class RequestRecord:
     degraded: tuple[str, ...]
     usd_per_hour: float
     meter: Throughput | None
-    declined: str = ""
     front_desk: str = ""
     answer: AnswerForm | Literal["not_written_about"] = "voice"
     opening: Opening = field(default_factory=Opening)
@@ -283,7 +281,7 @@ class RequestRecord:
         """See `disclosure.py`."""
         if self.front_desk:
             return "program"
-        if self.declined or self.withheld:
+        if self.withheld:
             return "fixed"
         if self.chosen.version == PAID:
             return "paid"
@@ -291,9 +289,9 @@ class RequestRecord:
 
     @property
     def is_fixed(self) -> bool:
-        """No model is asked: a refused topic, the front desk, quotations alone, or nothing to
+        """No model is asked: a guard, the front desk, quotations alone, or nothing to
         quote."""
-        has_text = bool(self.declined or self.withheld or self.front_desk)
+        has_text = bool(self.withheld or self.front_desk)
         without_prose = self.answer in {"quote", "not_written_about"} and not self.prose.judged
         return has_text or without_prose
 
@@ -418,7 +416,6 @@ class RequestRecord:
             "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.reader,
-            "twin.declined_topic": self.declined,
             "twin.front_desk": self.front_desk,
             "twin.routing": self.routing.reason if self.routing else "",
             "twin.gain": _number(self.routing.gain if self.routing else None, ".4f"),

@@ -1,6 +1,7 @@
 """The form of an answer that a client may ask for: text, JSON, or JSON by a schema.
 
-Belongs here: reading `response_format`, its bounds, and whether the paid model takes one.
+Belongs here: reading `response_format`, its bounds, whether the paid model takes one, and a text of
+the program as a document of that form.
 Does not belong here: holding a model to it; its server does that (llama.cpp compiles the schema to
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
@@ -34,6 +35,8 @@ _REPETITIONS = frozenset(
 # What llama.cpp says: "JSON schema error at #/…: …", "… failed to parse grammar".
 _OF_SCHEMA = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ANSWER_KEY = "answer"  # of a fixed text where the client has named no schema
+_CANNOT = object()
 
 
 def read_response_format(value: object) -> Mapping[str, Any] | None:
@@ -106,6 +109,82 @@ def not_kept(model: str, reason: str) -> Refused:
         next_step="send a simpler schema, or ask without response_format",
         param="response_format",
     )
+
+
+def document_of(text: str, form: Mapping[str, Any]) -> str:
+    """A text of the program as JSON of the form that the client asked for.
+
+    The text stands in the first string that the schema requires, or else allows. The other required
+    fields are null or empty. No number, flag or choice is made up: a client would take it for data.
+
+    Returns:
+        The document; empty: the schema has no place for the text.
+    """
+    if form["type"] == JSON_OBJECT:
+        return json.dumps({_ANSWER_KEY: text}, ensure_ascii=False)
+    schema: dict[str, Any] = form[JSON_SCHEMA]["schema"]
+    value = _holding(text, schema, schema, MAX_SCHEMA_LEVELS)
+    return "" if value is _CANNOT else json.dumps(value, ensure_ascii=False)
+
+
+def _holding(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
+    """The smallest value by the schema that holds the text in one string; an empty text is in the
+    smallest of all."""
+    if not isinstance(schema, dict) or not levels:
+        return _CANNOT
+    node = cast("dict[str, Any]", schema)
+    if options := _options(node, root):
+        values = (_holding(text, option, root, levels - 1) for option in options)
+        return next((value for value in values if value is not _CANNOT), _CANNOT)
+    kind: Any = node.get("type") or ("object" if "properties" in node else None)
+    kinds = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
+    if {"enum", "const"} & node.keys():
+        return _CANNOT
+    if not text and "null" in kinds:
+        return None
+    if "string" in kinds and "format" not in node:
+        shortest, longest = (node.get(name) for name in ("minLength", "maxLength"))
+        too_short = isinstance(shortest, int | float) and len(text) < shortest
+        too_long = isinstance(longest, int | float) and len(text) > longest
+        return _CANNOT if too_short or too_long else text
+    if "array" in kinds and not text and not node.get("minItems"):
+        return list[Any]()
+    return _object_holding(text, node, root, levels - 1) if "object" in kinds else _CANNOT
+
+
+def _object_holding(text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int) -> Any:
+    properties, required = _named(node.get("properties")), _listed(node.get("required"))
+    empty = {name: _holding("", properties.get(name), root, levels) for name in required}
+    if not text:
+        return _CANNOT if _CANNOT in empty.values() else empty
+    for name in dict.fromkeys([*(name for name in properties if name in required), *properties]):
+        value = _holding(text, properties[name], root, levels)
+        document = empty | {name: value}
+        if _CANNOT not in document.values():
+            return document
+    return _CANNOT
+
+
+def _options(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Any]:
+    """The schemas one of which a value may follow, by a reference or a choice."""
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        found: Any = root
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            found = _named(found).get(part)
+        return [found]
+    every = _listed(node.get("allOf"))
+    if len(every) == 1:  # how Pydantic 1 writes a reference with a description
+        return every
+    return _listed(node.get("anyOf")) or _listed(node.get("oneOf"))
+
+
+def _named(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _check_named_schema(value: object) -> None:

@@ -119,6 +119,8 @@ class RouteAllowlist:
         admission: counts what is under way.
         body_within_s: how long a body may take to arrive.
         responses: what clients of the Responses API may name.
+        follows: why this home is behind the state store that hosts share, and what a person should
+            see to; both empty where nothing is wrong or shared.
     """
 
     proxy: Application
@@ -131,6 +133,7 @@ class RouteAllowlist:
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
     responses: RecentResponses = field(default_factory=RecentResponses)
+    follows: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -319,13 +322,21 @@ class RouteAllowlist:
     async def _readiness(self, send: Send) -> None:
         snapshot = self.live.current
         ready = sorted(name for name, server in snapshot.servers.items() if server.ready)
+        behind, note = self.follows()
+        missing = {
+            "an author": not snapshot.authors,
+            "a model server": not ready,
+            "the newest release": bool(behind),
+        }
+        waits_for = [what for what, is_missing in missing.items() if is_missing]
+        problems = [*snapshot.problems, *snapshot.author_problems.values(), behind, note]
         document: dict[str, Any] = {
-            "status": "ready" if ready else "waiting for a model server",
+            "status": f"waiting for {' and '.join(waits_for)}" if waits_for else "ready",
             "servers": ready,
             "authors": sorted(snapshot.authors),
-            "problems": [*snapshot.problems, *snapshot.author_problems.values()],
+            "problems": [problem for problem in problems if problem],
         }
-        await send_json(send, 200 if ready else 503, document)
+        await send_json(send, 503 if waits_for else 200, document)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def hear() -> Message:

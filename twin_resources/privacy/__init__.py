@@ -5,7 +5,6 @@ from twin_resources.privacy.kinds import KINDS, Kind, TextSpan
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
     Redacted,
-    SecondPass,
     count_personal,
     find_personal,
     redact,
@@ -17,7 +16,6 @@ __all__ = [
     "PRIVACY_VERSION",
     "Kind",
     "Redacted",
-    "SecondPass",
     "TextSpan",
     "count_personal",
     "find_personal",

@@ -23,12 +23,9 @@ Kind = Literal[
     "national id",
     "ip address",
     "phone",
-    "name",
-    "place",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In the order in which they name a passage that two of them claim: the surer shape first. Names
-and places only a second pass finds (`presidio.py`)."""
+"""In the order in which they name a passage that two of them claim: the surer shape first."""
 
 _RANK = {kind: rank for rank, kind in enumerate(KINDS)}
 

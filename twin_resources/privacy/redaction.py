@@ -2,7 +2,7 @@
 
 Belongs here: looking with every family of kinds, replacing, counting.
 Does not belong here: the shapes (one module a family of kinds), who calls this, names and places in
-prose: no pattern finds those; a second pass may (`presidio.py`).
+prose: no pattern finds those.
 
 A placeholder says the kind and nothing of the value: no digit, no hash, no number by which two
 places could be told to hold the same one. So nobody can turn it back, with or without a key.
@@ -13,9 +13,8 @@ Redacted text has nothing left to find. The cost is linear in the text's length.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -31,10 +30,6 @@ from twin_resources.privacy.phones import find_phones, regions_of
 PRIVACY_VERSION = "4"
 """Raise it with every change of what is found: tables made with another one are made anew."""
 
-SecondPass = Callable[[str], Iterable[TextSpan]]
-"""Looks a text through for what no pattern finds (`presidio.py`)."""
-
-_PLACEHOLDER = re.compile("|".join(re.escape(f"[{kind}]") for kind in KINDS))
 _FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
 
@@ -54,33 +49,23 @@ class Redacted:
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
-def redact(text: str, *, region: str = "", second_pass: SecondPass | None = None) -> Redacted:
+def redact(text: str, *, region: str = "") -> Redacted:
     """Replace each piece of personal data and each secret by its placeholder (`[e-mail]` …).
 
     Args:
         region: where the writer is at home, for phone numbers and national ids as they are written
             there: ISO 3166 alpha-2 (`DE`) or a language tag (`de`, `de-CH`); "": anywhere.
-        second_pass: looks at what is left, once; its spans over a placeholder are passed over.
-            What it raises is raised; without it nothing is.
 
     Returns:
-        Text in which nothing is left to find: redacting it again changes nothing (a second pass
-        may see more in a text that it has changed).
+        Text in which nothing is left to find: redacting it again changes nothing.
     """
     counts: Counter[str] = Counter()
-    text = _without_personal(text, region, counts)
-    if second_pass and (spans := _apart_from_placeholders(text, second_pass(text))):
-        text = _without_personal(_replaced(text, spans, counts), region, counts)
-    if not counts:
-        return Redacted(text, _NOTHING)
-    return Redacted(text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]}))
-
-
-def _without_personal(text: str, region: str, counts: Counter[str]) -> str:
     # What stood next to a replaced place has other neighbours now; mostly the second look is empty.
     while spans := find_personal(text, region=region):
         text = _replaced(text, spans, counts)
-    return text
+    if not counts:
+        return Redacted(text, _NOTHING)
+    return Redacted(text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]}))
 
 
 def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str:
@@ -91,17 +76,6 @@ def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str
         counts[span.kind] += 1
         end = span.end
     return "".join((*pieces, text[end:]))
-
-
-def _apart_from_placeholders(text: str, spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
-    ends = {match.start(): match.end() for match in _PLACEHOLDER.finditer(text)}
-    starts = list(ends)
-
-    def is_apart(span: TextSpan) -> bool:
-        before = bisect_left(starts, span.end)  # placeholders that start before the span ends
-        return not before or ends[starts[before - 1]] <= span.start
-
-    return tuple(span for span in joined(spans) if is_apart(span))
 
 
 def find_personal(text: str, *, region: str = "") -> tuple[TextSpan, ...]:

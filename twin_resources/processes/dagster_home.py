@@ -25,12 +25,16 @@ from twin_resources.settings import Settings
 
 # Folder → the database in it, as Dagster's SQLite storage lays them out.
 DATABASES = {"history": "runs.db", "schedules": "schedules.db"}
+# The first line of every `dagster.yaml` that a release has written.
+OURS = "# Dagster's instance on one machine: copied to $DAGSTER_HOME at each start of the stack."
 
 
 def write_dagster_home(
     settings: Settings, configuration: Path, *, code: Path, environ: Mapping[str, str]
 ) -> Path:
-    """Write `<home>/dagster`; what is there already is kept, except the settings.
+    """Write `<home>/dagster`; what is there already is kept, except settings that we have written.
+
+    A `dagster.yaml` of somebody else's stays, and standard error says so.
 
     With `workspace.yaml` webserver and daemon would each start a code server of their own, and the
     daemon a new one every minute: 5 CPU seconds of each minute, for ever. So they are given one.
@@ -48,7 +52,11 @@ def write_dagster_home(
     """
     folder = settings.home / "dagster"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(configuration, folder / "dagster.yaml")
+    instance = folder / "dagster.yaml"
+    if _is_replaceable(instance):
+        shutil.copyfile(configuration, instance)
+    else:
+        sys.stderr.write(f"{instance} is not llm-twin's own: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
         _make_databases(settings, folder, environ)
     workspace = folder / "workspace.yaml"
@@ -56,6 +64,14 @@ def write_dagster_home(
     # JSON is YAML, and needs no quoting rules of ours
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
     return workspace
+
+
+def _is_replaceable(instance: Path) -> bool:
+    """Whether no person's settings are there; a killed copy of ours leaves an empty file."""
+    if not instance.exists():
+        return True
+    text = instance.read_text(encoding="utf-8").strip()
+    return not text or text.startswith(OURS)
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
@@ -79,7 +95,8 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
             next_step="see what it says, and start again",
         )
     for name, file in DATABASES.items():
-        if not (folder / name / file).is_file():
+        # settings of somebody else's may keep the databases elsewhere
+        if (making / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
             (making / name).rename(folder / name)
     shutil.rmtree(making)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
@@ -24,7 +23,7 @@ from twin_resources.processes.dagster_home import write_dagster_home
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
 from twin_resources.processes.supervisor import Program, ProgramState, socket_path, tail
-from twin_resources.settings import SIMULATED_MODEL, Settings, load_secrets
+from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
     from twin_resources.processes.dagster_http import DagsterHTTP
@@ -38,10 +37,6 @@ AFTER_WEBSERVER = ("dagster-daemon",)
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 WHEN_ASKED = ("chat",)  # 230 MB that most sessions never need: `twin chat` starts it
 LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
-
-SIMULATED_PROVIDER = "simulated-provider"  # only in the demo
-SIMULATED_PROVIDER_FOLDER = "tests/simulated_provider"
-_SIMULATED_PROVIDER_MODULE = "tests.simulated_provider.paid_provider"
 
 
 class StackEnded(TwinError):
@@ -96,7 +91,7 @@ def stack_programs(
         ),
         program(
             "dagster-webserver",
-            *("twin_resources.gateway.dagster_pages", "-w", workspace),
+            *("twin_resources.page.dagster_pages", "-w", workspace),
             *("-h", host, "-p", str(settings.dagster_port)),
             calls=offline,
         ),
@@ -105,7 +100,7 @@ def stack_programs(
         ),
         program("models", "twin_resources.models.serving.fleet"),
         program("gateway", "twin_resources.gateway", calls=paid),
-        program("chat", "twin_resources.gateway.chat"),
+        program("chat", "twin_resources.page"),
     ]
     if not settings.has_real_langfuse:
         database = str(settings.home / "traces.sqlite")
@@ -118,24 +113,7 @@ def stack_programs(
         )
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
     programs.insert(0, program("relay", "twin_resources.observability.langfuse.relay"))
-    if provider := simulated_provider(settings, environ=environ):
-        programs.insert(0, program(SIMULATED_PROVIDER, *provider))
     return programs
-
-
-def simulated_provider(
-    settings: Settings, *, environ: Mapping[str, str] = os.environ
-) -> tuple[str, ...]:
-    """Module and arguments of the demo's paid provider, which only a checkout has; empty: the stack
-    has none.
-
-    It listens where the demo has `OPENAI_BASE_URL` point, since all programs ask it there.
-    """
-    address = environ.get("OPENAI_BASE_URL", "")
-    if settings.paid_model != SIMULATED_MODEL or not address:
-        return ()
-    port, bill = str(urlsplit(address).port), str(settings.simulated_bill_path)
-    return (_SIMULATED_PROVIDER_MODULE, "--port", port, "--bill", bill, "--reads")
 
 
 def urls(settings: Settings) -> dict[str, str]:
@@ -172,9 +150,6 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
             return _answers(f"{addresses['gateway']}/models", key=key)
         case "chat":
             return _answers(f"{addresses['chat']}/ready")
-        case "simulated-provider":
-            address = os.environ.get("OPENAI_BASE_URL", "")
-            return not address or _answers(f"{address}/models")  # only the demo's shell knows it
         case "models":
             return server_is_ready(settings, "base")
         case _:

@@ -44,8 +44,7 @@ class Template:
     Attributes:
         id: a readable name; the hash is what counts.
         system: the system message; `{author}`.
-        persona: added to the system message when the author has a persona line; `{persona}`.
-        refusal: added when the author refuses topics; `{topics}`, separated by commas.
+        persona, refusal: of earlier releases' settings; the hash that checkpoints name covers them.
         passages: stands before the passages.
         passage: one passage; `{number}` from 1, `{title}`, `{date}` (ISO, or `undated`), `{text}`.
         question: the reader's question below passages; `{question}`.
@@ -146,8 +145,6 @@ def render(
     *,
     author_name: str,
     question: str,
-    persona: str = "",
-    refused_topics: Sequence[str] = (),
     passages: Iterable[Excerpt] = (),
     history: Sequence[Mapping[str, str]] = (),
     note: str = "",
@@ -159,8 +156,6 @@ def render(
         template: which texts to use.
         author_name: the author's display name.
         question: the reader's last message.
-        persona: one line about the author; empty: none.
-        refused_topics: what the twin declines to speak about.
         passages: best first; none gives the bare question. Where one goes on where the one before
             it ends, in the same post, the two are shown as one.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
@@ -177,12 +172,8 @@ def render(
     Raises:
         TwinError: a turn of the history has another role.
     """
-    system = [template.system.format(author=author_name)]
-    if persona.strip():
-        system.append(template.persona.format(persona=persona.strip()))
-    if refused_topics:
-        system.append(template.refusal.format(topics=", ".join(refused_topics)))
-    messages = [{"role": "system", "content": " ".join(system).strip()}]
+    system = template.system.format(author=author_name).strip()
+    messages = [{"role": "system", "content": system}]
     for turn in history:
         if turn["role"] not in {"user", "assistant"}:
             raise TwinError(

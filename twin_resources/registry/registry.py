@@ -55,6 +55,11 @@ __all__ = [
 ]
 
 
+# How a row names the home, in a store that several hosts share.
+HOME = "$TWIN_HOME/"
+PATHS = ("folder", "adapter_gguf", "base", "base_gguf")
+
+
 class Registry:
     """Model versions of all authors in one state store; every change rewrites the policy object."""
 
@@ -87,10 +92,10 @@ class Registry:
             EmptyStateStore: it would be the first version of a store whose policy names others.
         """
         paths = {
-            "folder": folder,
-            "adapter_gguf": adapter_gguf,
-            "base": base,
-            "base_gguf": base_gguf,
+            "folder": self._stored(folder),
+            "adapter_gguf": adapter_gguf and self._stored(adapter_gguf),
+            "base": self._stored(base),
+            "base_gguf": self._stored(base_gguf),
         }
         check_versions_known(self.state, self.policy_path)
         with self.state.transaction() as connection:
@@ -126,6 +131,26 @@ class Registry:
         self.publish()
         return self.get(author, version)
 
+    def _stored(self, path: str) -> str:
+        """A path as the row has it: where hosts share the store, each has a home of its own."""
+        home = f"{self.policy_path.parent}/"
+        is_mine = self.state.is_shared and path.startswith(home)
+        return HOME + path.removeprefix(home) if is_mine else path
+
+    def name_home(self, item: ModelVersion) -> None:
+        """Let the row of a version name the home in place of a path of this host."""
+        paths = {name: getattr(item, name) for name in PATHS}
+        with self.state.transaction() as connection:
+            values = {name: path and self._stored(path) for name, path in paths.items()}
+            rows.update(connection, item, **values)
+
+    def _here(self, item: ModelVersion) -> ModelVersion:
+        """The version with paths of this home."""
+        named = {name: str(getattr(item, name)) for name in PATHS}
+        there = {name: path for name, path in named.items() if path.startswith(HOME)}
+        home = self.policy_path.parent
+        return replace(item, **{at: f"{home}/{path[len(HOME) :]}" for at, path in there.items()})
+
     def authors(self) -> list[str]:
         """Every author that has a version."""
         with self.state.reading() as connection:
@@ -142,7 +167,7 @@ class Registry:
     def versions(self, author: str) -> list[ModelVersion]:
         """All versions of an author, oldest first."""
         with self.state.reading() as connection:
-            return rows.versions(connection, author)
+            return [self._here(item) for item in rows.versions(connection, author)]
 
     def get(self, author: str, version: int) -> ModelVersion:
         """One version.
@@ -151,7 +176,7 @@ class Registry:
             TwinError: the author has no such version.
         """
         with self.state.reading() as connection:
-            return rows.existing(connection, author, version)
+            return self._here(rows.existing(connection, author, version))
 
     def stable(self, author: str) -> ModelVersion | None:
         """The version that serves, or None when base model + retrieval answer."""
@@ -161,7 +186,8 @@ class Registry:
     def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
         """The version of a checkpoint hash, or None."""
         with self.state.reading() as connection:
-            return rows.one(connection, author=author, checkpoint=checkpoint)
+            item = rows.one(connection, author=author, checkpoint=checkpoint)
+        return None if item is None else self._here(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Mark a version as trained on something since forgotten; it is served no longer."""
@@ -300,13 +326,18 @@ class Registry:
         return done
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Bring a retired version back as stable; None: the one that was stable last.
+        """Bring a retired version back as stable; None: the one that was stable last and has seen
+        nothing that was forgotten since.
 
         Raises:
-            MoveRefused: there is none, or the version named is not retired.
+            MoveRefused: there is none, or the version named is not retired or may not answer.
         """
         if version is None:
-            retired = {item.version for item in self.versions(author) if item.state == "retired"}
+            retired = {
+                item.version
+                for item in self.versions(author)
+                if item.state == "retired" and not item.tainted
+            }
             entered = [
                 move.version
                 for move in self.moves(author)
@@ -315,7 +346,7 @@ class Registry:
             if not entered:
                 raise MoveRefused(
                     f"roll back {author}",
-                    found="no retired version",
+                    found="no retired version that may answer",
                     next_step="see `twin versions` for those that there are",
                 )
             version = entered[-1]
@@ -361,12 +392,6 @@ class Registry:
         """Author to routing table."""
         with self.state.reading() as connection:
             return {row.author: row.table for row in connection.execute(sa.select(routing))}
-
-    def routing_of(self, author: str) -> dict[str, Any]:
-        """An author's routing table; empty: there is none."""
-        with self.state.reading() as connection:
-            mine = sa.select(routing.c.table).where(routing.c.author == author)
-            return cast("dict[str, Any]", connection.execute(mine).scalar() or {})
 
     def publish(self, *, forgotten: str = "") -> Policy:
         """Write the policy object from registry and routing table, as they are now.

@@ -26,6 +26,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel, check_name
 
@@ -76,7 +77,7 @@ def follow_answer_model(
     except TwinError as error:
         if before != author.answer_model:
             # what could not answer shall not be tried again by every later start
-            write_author(settings, replace(author, answer_model=before))
+            share_file(settings, write_author(settings, replace(author, answer_model=before)))
             raise
         clock.say(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
         stable = registry.stable(author.slug)

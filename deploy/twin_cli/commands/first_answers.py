@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 IMPORT = "import_posts"
 QUOTABLE = "quote_calibration"  # the asset from which on a question is quoted
 FIRST = 3  # questions that are answered on the screen
-SHORT = 90  # characters of a sentence of the preview
 
 
 def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
@@ -42,7 +41,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     Args:
         settings: of a home whose embedder is prepared.
     """
-    from twin_assets.knowledge.preview_quotations import preview_quotations
+    from twin_assets.knowledge.preview_quotations import MOST_SHOWN, preview_quotations
     from twin_resources.models.embedder.embedder import load_embedder
 
     # the endpoint is asked the first ones, and says more
@@ -50,7 +49,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     if not questions:
         return
     found = preview_quotations(preview.posts, questions, load_embedder(settings, on_card=False))
-    lines = [f"{one.question}\n{passage(one.text, longest=SHORT)}" for one in found]
+    lines = [f"{one.heading}\n{passage(one.text, longest=MOST_SHOWN)}" for one in found]
     if lines:
         clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 

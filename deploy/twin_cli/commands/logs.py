@@ -8,18 +8,13 @@ UI).
 
 from __future__ import annotations
 
-import codecs
-import os
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-
-POLL_S = 0.3
-BLOCK = 65_536  # bytes read at once, from the end backwards
 
 
 def run_logs(
@@ -58,15 +53,12 @@ def run_logs(
             found=f"logs of {_named(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
+    # by its name: the log that a rotation begins anew is followed too
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
     try:
-        text, place = last_lines(path, lines)
-        write(text)
-        if follow:
-            for more in following(path, place):
-                write(more)
+        return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return 130  # the only way to end it: nothing to be said
-    return 0
 
 
 def logs_of(settings: Settings) -> dict[str, Path]:
@@ -83,56 +75,6 @@ def logs_of(settings: Settings) -> dict[str, Path]:
             next_step="start the stack with `twin up`, or name its home with --home",
         )
     return logs
-
-
-def last_lines(path: Path, lines: int) -> tuple[str, int]:
-    """The last lines of a log, and the place behind them, in bytes."""
-    with path.open("rb") as stream:
-        end = start = stream.seek(0, os.SEEK_END)
-        text = b""
-        # one line break more than lines: what stands before the first may be half a line
-        while start > 0 and text.count(b"\n") <= lines:
-            size = min(BLOCK, start)
-            start -= size
-            stream.seek(start)
-            text = stream.read(size) + text
-    lines_read = text.splitlines(keepends=True)[-lines:] if lines else []
-    return b"".join(lines_read).decode("utf-8", errors="replace"), end
-
-
-def following(path: Path, place: int, *, poll_s: float = POLL_S) -> Iterator[str]:
-    """What is written behind `place` from now on; goes on in the new file when one is begun."""
-    stream, decode = _opened(path, place)
-    try:
-        while True:
-            is_over = _is_another(path, stream)  # asked first: its last words are read below
-            text = stream.read()
-            if text:
-                yield decode.decode(text)
-            elif is_over:
-                stream.close()
-                stream, decode = _opened(path, 0)
-            else:
-                time.sleep(poll_s)
-    finally:
-        stream.close()
-
-
-def _opened(path: Path, place: int) -> tuple[BinaryIO, codecs.IncrementalDecoder]:
-    stream = path.open("rb")
-    stream.seek(place)
-    # incremental: what is read may end within a character
-    return stream, codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-
-def _is_another(path: Path, stream: BinaryIO) -> bool:
-    """Whether the log has been begun anew, or cut, since it was opened."""
-    try:
-        now = path.stat()
-    except FileNotFoundError:
-        return False  # between the two steps of a rotation
-    was = os.fstat(stream.fileno())
-    return (now.st_dev, now.st_ino) != (was.st_dev, was.st_ino) or now.st_size < stream.tell()
 
 
 def _named(logs: dict[str, Path]) -> str:

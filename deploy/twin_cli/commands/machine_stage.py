@@ -105,7 +105,7 @@ def tell_recipe(
     """
     from twin_assets.checkpoints.author_recipe import recipe_of
 
-    if not author.recipe and parameters_of(author.base_model or settings.base_model) is None:
+    if not author.recipe and parameters_of(settings.base_model) is None:
         clock.say("recipe: by base model and device, once the base model is there")
         return
     chosen = recipe_of(author, settings)

@@ -1,7 +1,7 @@
 """`twin chat` and `twin open`: the pages, started where they do not run, with a link for a browser.
 
 Belongs here: starting the page, waiting for it, the link, whether there is a screen. Does not
-belong here: the pages (`twin_resources/gateway/chat`, Dagster).
+belong here: the pages (`twin_resources/page`, Dagster).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from twin_cli.commands.services import stack_in_use
 from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_dagster_link, make_link
+from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import StackEnded, service_is_ready, urls, wait_until
 from twin_resources.processes.stack import Stack

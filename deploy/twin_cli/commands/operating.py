@@ -26,6 +26,7 @@ from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import counted
+from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.slugs import slug_of
 from twin_resources.storage.state.database_files import check_database, databases_in
@@ -123,7 +124,7 @@ def run_repair(
         as_json: print the plan as one JSON object; nothing is asked.
 
     Raises:
-        TwinError: a table can be neither read nor mended for another cause, or lies in a bucket.
+        TwinError: a table can be neither read nor mended for another cause.
     """
     found = plan_home(settings)
     if as_json:
@@ -152,16 +153,9 @@ def plan_home(settings: Settings) -> HomeRepair:
     """What is damaged; nothing is changed.
 
     Raises:
-        TwinError: the tables lie in a bucket, or something else keeps them from being read.
+        TwinError: something else than damage keeps the tables from being read.
     """
     base = settings.tables_base
-    if "://" in base:
-        raise TwinError(
-            f"mend the tables of {base}",
-            found="a bucket, whose objects this command does not delete",
-            next_step="`twin doctor` names the damaged ones: bring back their objects' former "
-            "versions, or restore a backup into a new prefix",
-        )
     plans: dict[tuple[str, str], TableRepair] = {}
     for author in table_folders(base):
         for asset in tables_in(f"{base}/{author}", storage_options=None):
@@ -268,9 +262,10 @@ def run_pause(
                 found="that nothing is paused",
                 next_step="`twin status` says why there are no answers",
             )
+        share_file(settings, pause_file(settings, slug), gone=True)
         console.print(f"{slug} answers again, within a second", markup=False)
         return 0
-    pause(settings, slug, reason=reason)
+    share_file(settings, pause(settings, slug, reason=reason))
     console.print(
         f"{slug} is paused {paused_because(pause_file(settings, slug))}; the gateway answers 503 "
         f"within a second. Again: twin pause {slug} --resume",

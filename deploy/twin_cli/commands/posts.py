@@ -34,6 +34,7 @@ from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.erasure.post_names import PostForgotten, find_post
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
@@ -127,7 +128,14 @@ def run_forget(
         TwinError: nothing or too much was named, nobody knows it, or it could not be finished: the
             request stays open, and the same command goes on.
     """
-    subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
+    try:
+        subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
+    except PostForgotten as before:
+        if as_json:
+            console.print_json(data={"kind": "post", "forgotten_on": before.day})
+        else:
+            console.print(f"the post {post} was forgotten on {before.day}", markup=False)
+        return 0
     if post and not as_json:
         console.print(f"the post {subject.name} of {subject.author}", markup=False)
     if dry_run:
@@ -190,7 +198,6 @@ def named_subject(
 def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
     """The post, of the author named or of any in this home."""
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.post_names import find_post
 
     installation = Installation.of(settings)
     try:

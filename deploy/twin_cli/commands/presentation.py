@@ -8,20 +8,17 @@ from, and printing.
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from twin_cli.commands.author_progress import EndpointAnswer
-from twin_resources.dagster_runs import lineage_link
 from twin_resources.models.quotes.answer_text import prose_of
-from twin_resources.processes.endpoints import Endpoints, endpoints_path, env_path
+from twin_resources.processes.endpoints import Endpoints, env_path
 from twin_resources.processes.wording import counted
 
 if TYPE_CHECKING:
@@ -90,39 +87,8 @@ def verdict_line(verdict: Verdict) -> str:
     return line + (f"; not: {', '.join(names)}" if names else "")
 
 
-def verdict_table(verdict: Verdict) -> Table:
-    """Each claim of the gate with its number and threshold."""
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
-    table.title = Text(
-        f"gate {verdict.gate_version}: {verdict.outcome.replace('_', ' ')} "
-        f"(checkpoint {verdict.checkpoint[:12]})",
-        style="bold",
-    )
-    table.add_column("claim", no_wrap=True)
-    table.add_column("holds", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("threshold", justify="right", no_wrap=True)
-    table.add_column("what it says", overflow="fold")
-    words = {
-        True: Text("yes", "green"),
-        False: Text("no", "red"),
-        None: Text("not decided", "yellow"),
-    }
-    for claim in verdict.claims:
-        table.add_row(
-            Text(claim.name),
-            Text("no prose", "yellow")
-            if claim.blocks and not claim.passed
-            else words[claim.passed],
-            _number(claim.value),
-            _number(claim.threshold),
-            Text(claim.detail),
-        )
-    return table
-
-
 def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: str) -> str:
-    """The short form of `endpoints_table`: what a person needs next."""
+    """What a person needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (
@@ -131,54 +97,6 @@ def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: s
             f"training and data: {open_page} dagster",
             f"stop: {stop}",
         )
-    )
-
-
-def endpoints_table(
-    endpoints: Endpoints, home: Path, *, stop: str, open_page: str
-) -> RenderableType:
-    """Where everything is, and the three ways to use it.
-
-    Args:
-        stop, open_page: the commands that end the stack and open its page, as this person can type
-            them.
-    """
-    model = next(iter(endpoints.models), "twin/AUTHOR")
-    rows = {
-        # a link to it opens once and dies after ten minutes: the command makes another
-        "page": f"{open_page} (talk; `open traces` looks, `open dagster` trains)",
-        "Dagster UI": endpoints.dagster,
-        "endpoint": endpoints.gateway,
-        "key": f"gateway_key in {endpoints_path(home)} (mode 600)",
-        "models": ", ".join(endpoints.models),
-        "trace store": endpoints.traces,
-        "logs": endpoints.logs,
-        "stop": stop,
-    }
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, show_edge=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        # a click opens the asset graph; its address has 250 characters, so the shorter one is read
-        link = f"link {lineage_link(value)}" if value == endpoints.dagster else ""
-        table.add_row(name, Text(value, style=link))
-    return Group(table, Text(usage_text(model=model, env=env_path(home))))
-
-
-def usage_text(*, model: str, env: Path) -> str:
-    """One curl and one Python snippet that work after `source .twin/env`."""
-    question = '[{"role": "user", "content": "What do you think?"}]'
-    return textwrap.dedent(
-        f"""
-        source {shlex.quote(str(env))}
-        curl -s $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \\
-          -H 'Content-Type: application/json' \\
-          -d '{{"model": "{model}", "messages": {question}}}'
-
-        from openai import OpenAI  # reads OPENAI_BASE_URL and OPENAI_API_KEY
-        answer = OpenAI().chat.completions.create(model="{model}", messages={question})
-        print(answer.choices[0].message.content)
-        """
     )
 
 
@@ -220,7 +138,3 @@ def versions_table(
             Text(f"{move.actor}: {move.reason}" if move else ""),
         )
     return table
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"

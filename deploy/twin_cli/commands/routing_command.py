@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from twin_resources.gateway.cost import (
     self_hosted_usd_per_million_tokens,
 )
 from twin_resources.gateway.routing.learned import PROMPT_SHARE
+from twin_resources.quality.judges.label_payback import payback_of
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
@@ -35,13 +36,19 @@ from twin_resources.quality.ledger.routed import (
 )
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
-from twin_resources.router.learning_decision import LABEL_TOKENS
+from twin_resources.router.learning_decision import (
+    LABEL_TOKENS,
+    PAYS_WITHIN_DAYS,
+    LabelsOf,
+    Payback,
+)
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
 from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
 from twin_resources.router.routing_decision import decide, features_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
 
 
 def run_routing(
@@ -64,6 +71,8 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
     if as_json:
         console.print_json(data=summary)
         return 0
+    if summary["payback"]:
+        console.print(f"{chosen.name}: {summary['payback']['said']}")
     console.print(f"{chosen.name}: {summary['why']}")
     if summary["paid_model"]:
         table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
@@ -96,6 +105,7 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         "point": None,
         "frontier": [],
         "saved_usd": None,
+        "payback": None,
         "minutes_margin_not_held": 0,
         "utilisation": 0.0,
         "break_even_utilisation": None,
@@ -104,11 +114,12 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
         return summary
     path = policy_file(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
-    answers, since = _answers(settings, author.slug, policy)
+    answers, since, payback = _answers(settings, author.slug, policy)
     pace = _pace(settings)
     even = _break_even(settings, pace)
     summary |= {
         "why": _why(settings, author, policy),
+        "payback": _payback(payback),
         "classes": _classes(policy, answers),
         "minutes_margin_not_held": answers.minutes_not_held,
         "utilisation": round(answers.utilisation, 4),
@@ -252,20 +263,54 @@ def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
     return "" if policy.models[0].model == stable else "its labels are of another version"
 
 
+def _payback(found: Payback) -> dict[str, Any]:
+    value, low, high = found.saved_usd()
+    return {
+        "said": found.said,
+        "pays": found.pays,
+        "questions": None if math.isinf(found.questions) else math.ceil(found.questions),
+        "least_a_day": None if math.isinf(found.questions) else math.ceil(found.least_a_day),
+        "asked_a_day": round(found.asked / PAYS_WITHIN_DAYS, 1),
+        "saved_usd_a_month": {"value": value, "low": low, "high": high},
+    }
+
+
+def _labels_of(settings: Settings, author: str) -> LabelsOf | None:
+    """What labels would be of now; None: no version answers yet, or no embedder is prepared."""
+    from twin_resources.models.embedder.embedder import find_prepared
+
+    if not settings.policy_path.exists():
+        return None
+    served = read_policy(settings.policy_path).authors.get(author)
+    if served is None or served.stable is None:
+        return None
+    try:
+        revision = find_prepared(settings)[1].revision
+    except TwinError:
+        return None
+    return LabelsOf(served.stable.checkpoint, settings.paid_model, revision)
+
+
 def _answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
-) -> tuple[RoutedAnswers, RoutedAnswers]:
-    """Of this month, and of its part in which the policy has been in force."""
+) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
+    """Of this month, of its part in which the policy has been in force, and whether labels pay."""
     state = State.open(settings.state_address)
     try:
         ledger_tables.open_tables(state)
         month = month_start()
         with state.reading() as connection:
             answers = routed_answers(connection, author, since=month)
+            _, payback = payback_of(
+                settings, author, of=_labels_of(settings, author), policy=policy,
+                tables=Tables(settings.tables_base, state=state),
+                connection=connection, at=datetime.now(UTC),
+            )  # fmt: skip
             if policy is None:
-                return answers, RoutedAnswers()
+                return answers, RoutedAnswers(), payback
             written = datetime.fromisoformat(policy.written_at)
-            return answers, routed_answers(connection, author, since=max(month, written))
+            in_force = routed_answers(connection, author, since=max(month, written))
+            return answers, in_force, payback
     finally:
         state.close()
 
@@ -327,8 +372,6 @@ def _break_even(settings: Settings, pace: float) -> float | None:
 
 def _questions(settings: Settings, author: str, names: list[str]) -> dict[str, str]:
     """Texts of label questions, from the readers' questions and the training samples."""
-    from twin_resources.storage.tables.tables import Tables
-
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
     questions: dict[str, str] = {}

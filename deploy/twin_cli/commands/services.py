@@ -19,14 +19,13 @@ from twin_cli.commands.subprocesses import running_module
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_link
+from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.processes.programs import (
     AFTER_BASE_MODEL,
     AFTER_EMBEDDER,
     AFTER_WEBSERVER,
-    SIMULATED_PROVIDER,
     ensure_alive,
     service_is_ready,
     stack_programs,
@@ -46,7 +45,7 @@ WARNING = "warning: "  # begins a line of a preparation that concerns whoever wa
 
 # What a posts' import needs, and what an answer needs besides, in the order of waiting.
 FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
-FOR_ANSWERS = (SIMULATED_PROVIDER, "models", "gateway")
+FOR_ANSWERS = ("models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
 PREPARATIONS = {
     BASE_MODEL: ("twin_resources.models.base_model", "prepare"),
@@ -159,7 +158,7 @@ def _wait_for_services(
     programs = stack.supervisor.states()
     for service in services:
         if service not in programs:
-            continue  # a real Langfuse takes the trace store's place; no provider is simulated
+            continue  # a real Langfuse takes the trace store's place
         wait_until(
             stack,
             lambda service=service: service_is_ready(settings, service, dagster=dagster),

@@ -9,13 +9,17 @@ Does not belong here: what an outcome means (`outcome.py`), how an author's answ
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_file, paused_because
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.process_identity import marked_processes
 from twin_resources.processes.programs import urls
 from twin_resources.processes.stack import Stack, find_stack, read_record
 from twin_resources.processes.wording import counted
@@ -31,6 +35,14 @@ NOT_RUNNING = 1
 # A program that exited less than this ago and runs again may be about to exit again: beside a
 # training the chat page takes 40 s to import what it needs.
 SETTLED_S = 60.0
+# Programs that a host may run without a stack (a container of one role), by the module of each.
+ROLES = {
+    "twin_resources.gateway": "gateway",
+    "twin_resources.models.serving.fleet": "models",
+    "twin_resources.observability.langfuse.relay": "relay",
+    "twin_resources.observability.trace_store.local_store": "traces",
+    "dagster._daemon": "dagster-daemon",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,7 @@ class StackStatus:
     """What `twin status --json` prints.
 
     Attributes:
-        running: the supervisor is alive.
+        running: the supervisor is alive, or programs of this home run without one.
         crashed: a stack was started and ended without `twin stop`.
         authors: slug → `v3`, or `base` while no version is released; of a model that the author
             named `v1, answer model` and its name.
@@ -82,12 +94,14 @@ def look(settings: Settings) -> StackStatus:
     stack = find_stack(settings)
     record = read_record(settings)
     runs, runs_unknown = _runs(stack) if stack else ((), "")
+    crashed = stack is None and record is not None and record.supervisor is not None
+    programs = _programs(stack) if stack else () if crashed else _roles(settings)
     return StackStatus(
         home=str(settings.home),
-        running=stack is not None,
-        crashed=stack is None and record is not None and record.supervisor is not None,
+        running=stack is not None or bool(programs),
+        crashed=crashed,
         urls=urls(stack.settings) if stack else {},
-        programs=_programs(stack) if stack else (),
+        programs=programs,
         authors=_served(settings),
         outbox=_outbox(settings),
         quality=_quality(settings),
@@ -115,6 +129,9 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     if not status.running:
         why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
         console.print(f"{status.home}: {why}", markup=False)
+    elif not status.urls:
+        roles = ", ".join(program.name for program in status.programs)
+        console.print(f"{status.home}: no stack; this host runs {roles}", markup=False)
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         up = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
@@ -236,6 +253,20 @@ def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
             )
         )
     return tuple(programs)
+
+
+def _roles(settings: Settings) -> tuple[ProgramStatus, ...]:
+    """Programs of this home that run without a supervisor of ours, by what they were started as."""
+    now = time.time()
+    roles: list[ProgramStatus] = []
+    for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            _, _, started = " ".join(process.cmdline()).partition(" -m ")
+            name = ROLES.get(started.partition(" ")[0])
+            if name:
+                up_s = round(now - process.create_time(), 1)
+                roles.append(ProgramStatus(name, "RUNNING", process.pid, up_s))
+    return tuple(sorted(roles, key=lambda program: program.name))
 
 
 def _served(settings: Settings) -> dict[str, str]:

@@ -7,14 +7,14 @@ found and ended (`processes/stack.py`, `processes/process_identity.py`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_not_given_up
 from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -42,29 +42,55 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
     try:
-        if not _answers(stack, dagster, log):
-            return
-        for run in dagster.runs(statuses=WITH_A_WORKER):
-            reason = dagster.end_run(run.run_id)
-            log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
+        if _answers(dagster, log):
+            end_in_order(dagster, log)
     except TwinError as error:
         log(f"the runs could not be ended in order ({error.found}); the next start marks them")
 
 
-def _answers(stack: Stack, dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
-    """Whether the webserver answers, however late; False: it does not listen yet, and no run of
-    this stack exists.
+def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
+    """Cancel every run that has a worker, all at once.
+
+    Dagster waits up to a minute for a code server that does not answer, for each run: ten runs one
+    after another took ten minutes.
 
     Raises:
-        TwinError: it listens and stands still.
+        TwinError: Dagster did not answer; it was asked to cancel each of them.
     """
-    progress = ProgramProgress()
-    while not dagster.is_up(within_s=LOOK_S):
-        if not dagster.listens():
-            return False
+    runs = dagster.runs(statuses=WITH_A_WORKER)
+    if not runs:
+        return
+    with ThreadPoolExecutor(len(runs)) as pool:
+        asked = {pool.submit(dagster.end_run, run.run_id): run for run in runs}
+        for answer in as_completed(asked):
+            run, reason = asked[answer], answer.result()
+            log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
+
+
+def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
+    """Whether the webserver answers within `MOST_IDLE_S`; False: it does not listen yet, and no run
+    of this stack exists.
+
+    Raises:
+        TwinError: it listens and does not answer, working or not: nobody waits longer for an end.
+    """
+    if dagster.is_up(within_s=LOOK_S):
+        return True
+    deadline = time.monotonic() + MOST_IDLE_S
+    while dagster.listens():
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TwinError(
+                "end the runs in order",
+                found=f"Dagster did not answer within {MOST_IDLE_S} s",
+                next_step="start the stack again: it marks them",
+            )
         log("waiting for Dagster, to end its runs in order")
-        ensure_not_given_up(stack, "dagster-webserver", progress)
-    return True
+        if dagster.is_up(
+            within_s=left_s
+        ):  # one request: a late server is not asked again and again
+            return True
+    return False
 
 
 def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from twin_resources.authors import OPT_INS, SAMPLES, Author, list_authors, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import read_record
+from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.slugs import slug_of
 
@@ -110,7 +111,7 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
 def remember_subject(settings: Settings, subject: AuthorToServe) -> None:
     """Write the author's file when it is new or has gained a source."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
-        write_author(settings, subject.author)
+        share_file(settings, write_author(settings, subject.author))
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
@@ -234,6 +235,6 @@ def _described(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, described: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in described.items() if key in fields}
-    for listed in {"refused_topics", "include", "aliases"} & values.keys():
+    for listed in {"include", "aliases"} & values.keys():
         values[listed] = tuple(values[listed])
     return Author(slug=slug, name=name, **values)

@@ -35,7 +35,7 @@ from twin_cli.commands.outcome import (
     untrained_ending,
     wait_until_served,
 )
-from twin_cli.commands.presentation import prose_lines, verdict_line, verdict_table
+from twin_cli.commands.presentation import prose_lines, verdict_line
 from twin_cli.commands.preview_report import FEWEST_WORDS, is_enough
 from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
@@ -193,8 +193,8 @@ def tell_ending(ending: Ending, *, clock: StageClock) -> None:
     """Show verdict and outcome, with what to do where it is no success."""
     if ending.verdict is not None:
         clock.say(verdict_line(ending.verdict))
-        if clock.verbose:
-            clock.show(verdict_table(ending.verdict))
+        for claim in ending.verdict.claims:
+            clock.detail(f"{claim.name}: {claim.detail}")
     if ending.outcome is StackOutcome.TUNED and ending.version is not None:
         clock.say(f"released: v{ending.version.version} answers now", style="bold green")
         return

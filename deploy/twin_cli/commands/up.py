@@ -42,7 +42,7 @@ from twin_cli.commands.machine_stage import (
 )
 from twin_cli.commands.opening import link_of
 from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
-from twin_cli.commands.presentation import endpoints_lines, endpoints_table
+from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE,
     changes_line,
@@ -200,26 +200,13 @@ class _Up:
         if not progress.kept and not progress.fingerprint:
             self.clock.say("no post can be used: see the reasons above", style="bold red")
             return NOTHING_USABLE
-        if self.options.auto_retrain is not None:
-            author = replace(subject.author, auto_retrain=self.options.auto_retrain)
-            subject = replace(subject, author=author)
-        subject = self._with_recipe(subject)
         named_before = subject.author.answer_model
-        if self.options.answer_model:
-            named = "" if self.options.answer_model == NONE else self.options.answer_model
-            subject = replace(subject, author=replace(subject.author, answer_model=named))
+        subject = self._with_recipe(self._with_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
                 show_preview_quotations(self.settings, self.preview, clock=self.clock)
             return 0
-        subject = with_consent(
-            subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
-        )
-        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remember_subject(self.settings, subject)
-        if not subject.is_new and consented_on(subject.author) is not None:
-            for move in release_now_agreed(self.settings, subject.slug):
-                self.clock.say(f"v{move.version} is {move.to_state} now: {move.reason}")
+        subject = self._remembered(subject)
         plan = plan_training(
             self.settings,
             subject.slug,
@@ -229,7 +216,50 @@ class _Up:
         )
         progress = replace(progress, training=plan.training, up=identify(os.getpid()))
         write_progress(self.settings, subject.slug, progress)
+        stack, run_id, mark = self._start(subject, named_before)
+        stays = self.started and not self.options.detach
+        try:
+            code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
+        except TwinError as error:
+            ensure_alive(stack)  # a stack that is gone explains every other error
+            if not stays:
+                raise
+            self.clock.say(str(error), style="bold red")
+            code = int(StackOutcome.FAILED)
+        self._show_ready(stack, subject)
+        self.code = code
+        if stays:
+            self._stay(stack)
+        return code
 
+    def _with_options(self, subject: AuthorToServe) -> AuthorToServe:
+        """With what the command line says of the author."""
+        author = subject.author
+        if self.options.auto_retrain is not None:
+            author = replace(author, auto_retrain=self.options.auto_retrain)
+        if self.options.answer_model:
+            named = "" if self.options.answer_model == NONE else self.options.answer_model
+            author = replace(author, answer_model=named)
+        return replace(subject, author=author)
+
+    def _remembered(self, subject: AuthorToServe) -> AuthorToServe:
+        """With the author's consent where it is given, written down."""
+        subject = with_consent(
+            subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
+        )
+        self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remember_subject(self.settings, subject)
+        if not subject.is_new and consented_on(subject.author) is not None:
+            for move in release_now_agreed(self.settings, subject.slug):
+                self.clock.say(f"v{move.version} is {move.to_state} now: {move.reason}")
+        return subject
+
+    def _start(self, subject: AuthorToServe, named_before: str) -> tuple[Stack, str, str]:
+        """Stage 3.
+
+        Returns:
+            The stack, the import's run (empty: nothing is imported) and the mark of its sources.
+        """
         self.clock.stage(3, "prepare and start")
         stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
@@ -250,35 +280,18 @@ class _Up:
         )
         self.serves = True
         remember_author(stack.settings, subject.slug)
-        stays = self.started and not self.options.detach
-        try:
-            code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
-        except TwinError as error:
-            ensure_alive(stack)  # a stack that is gone explains every other error
-            if not stays:
-                raise
-            self.clock.say(str(error), style="bold red")
-            code = int(StackOutcome.FAILED)
+        return stack, run_id, mark
 
+    def _show_ready(self, stack: Stack, subject: AuthorToServe) -> None:
+        """Stage 6."""
         self.clock.stage(6, "ready")
         endpoints = publish_endpoints(stack, first=subject.slug)
         stop = typed("stop", home=self.settings.home)
         page = typed("open", home=self.settings.home)
-        if self.clock.verbose:
-            self.clock.show(
-                endpoints_table(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
-        else:
-            self.clock.say(
-                endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page)
-            )
+        self.clock.say(endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page))
         self.clock.finish()
         times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
         self.clock.detail(f"where the time went: {times}")
-        self.code = code
-        if stays:
-            self._stay(stack)
-        return code
 
     def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """The recipe that was named, else what the author's file has, else the machine's."""
@@ -286,10 +299,9 @@ class _Up:
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
         because = ""
-        if not recipe and (subject.is_new or self.options.recipe == AUTO):
-            base = subject.author.base_model or self.settings.base_model
-            if (chosen := recipe_of_machine(base)) is not None:
-                recipe, because = chosen.recipe, chosen.because
+        is_open = not recipe and (subject.is_new or self.options.recipe == AUTO)
+        if is_open and (chosen := recipe_of_machine(self.settings.base_model)) is not None:
+            recipe, because = chosen.recipe, chosen.because
         subject = replace(subject, author=replace(subject.author, recipe=recipe))
         tell_recipe(subject.author, self.settings, clock=self.clock, because=because)
         return subject

@@ -25,7 +25,6 @@ class Form:
         minutes: goal for training and evaluation.
         ratio: goal for the perplexity of tuned and base model.
         voice_prompts: held-out prompts of which the voice is judged.
-        canary_tokens: of one pass over the samples that canaries are hidden among.
         preference_answers: of the base, each a pair with the author's own.
         changes: of the recipe, `KEY=VALUE` each.
     """
@@ -37,7 +36,6 @@ class Form:
     minutes: float
     ratio: float
     voice_prompts: int
-    canary_tokens: int
     preference_answers: int
     changes: tuple[str, ...] = ()
 
@@ -72,7 +70,6 @@ FULL = Form(
     minutes=15.0,
     ratio=0.70,
     voice_prompts=100,
-    canary_tokens=30_000,
     preference_answers=64,
 )
 QUICK = Form(
@@ -83,6 +80,5 @@ QUICK = Form(
     minutes=3.0,
     ratio=1.0,
     voice_prompts=30,
-    canary_tokens=5_000,
     preference_answers=16,
 )

@@ -12,6 +12,7 @@ be looked at without training it again; the time is always that of a fresh one.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from twin_assets.evaluation.report.evaluation_record import (
 from twin_resources.authors import read_author, write_author
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings, load_settings
+from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
@@ -104,8 +105,7 @@ def copied(found: Gated, home: Path) -> Settings:
         shutil.copy(path, home)
     settings = load_settings(home)
     lend_weights(prepare_weights(), settings)
-    base = read_author(settings, found.author).base_model
-    prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
+    prepare_base_model(settings, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings
 
 
@@ -191,6 +191,8 @@ def laid_out(form: Form, folder: Path) -> Settings:
         shutil.copytree(handed.home.home / name, folder / name)
     for path in handed.home.home.glob("state.sqlite*"):  # with the log that is not yet in it
         shutil.copy(path, folder)
+    base = str(handed.base) if form.training.tiny else EMBEDDED_BASE_MODEL
+    os.environ["TWIN_BASE_MODEL"] = base  # for the processes of the assets too
     settings = load_settings(folder)
     lend_weights(prepare_weights(), settings)
     recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"token_budget": form.tokens})
@@ -201,12 +203,9 @@ def laid_out(form: Form, folder: Path) -> Settings:
     recipe = Recipe.model_validate({**recipe.model_dump(), **form.recipe})
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
-    base = str(handed.base) if form.training.tiny else ""
     author = read_author(settings, form.author)
-    write_author(
-        settings, replace(author, base_model=base, recipe=str(path), consent="2020-01-01: a bench")
-    )
-    prepare_base_model(settings, base or None, report=lambda line: sys.stderr.write(f"{line}\n"))
+    write_author(settings, replace(author, recipe=str(path), consent="2020-01-01: a bench"))
+    prepare_base_model(settings, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings
 
 

@@ -1,12 +1,11 @@
 """What preference tuning gains: the author's answers against the base's own, judged as candidates.
 
-Belongs here: the pairs, one home a loss, the rows. Does not belong here: pairs and asking
+Belongs here: the pairs, their home, the rows. Does not belong here: pairs and asking
 (`twin_assets/instructions`), the loss (`twin_assets/training/losses.py`).
 
-The supervised candidate is tuned on by DPO alone and by DPO with a likelihood term on the chosen
-text (Pang et al. 2024, https://arxiv.org/abs/2404.19733); each is a candidate that the gate judges
-in a home of its own. The rejected texts are what the base answers to training prompts, because the
-production path asks a stable version and the first candidate has none before it.
+The supervised candidate is tuned on by DPO, and the gate judges the result in a home of its own.
+The rejected texts are what the base answers to training prompts, because the production path asks
+a stable version and the first candidate has none before it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings, load_settings
 
-ALPHAS = (0.0, 1.0)  # of the likelihood term; 1 is the paper's
 ANSWER_TOKENS = 128
 
 
@@ -47,9 +45,7 @@ def preference_tuned(form: Form) -> list[Row]:
         raise NotMeasured("preferences are learnt by adapters; the quick form has none")
     found = gated(form)
     made = _named("supervised", form, found)
-    for alpha in ALPHAS:
-        made += _named(f"DPO, likelihood × {alpha:g}", form, _tuned(form, found, alpha))
-    return made
+    return made + _named("DPO", form, _tuned(form, found))
 
 
 def _named(name: str, form: Form, found: Gated) -> list[Row]:
@@ -77,19 +73,19 @@ def _answers(measured: Measurements) -> list[Row]:
     return made
 
 
-def _tuned(form: Form, found: Gated, alpha: float) -> Gated:
-    """The candidate that is tuned on with this weight of the likelihood; kept as `gated` is."""
-    home = found.settings.home.with_name(f"{found.settings.home.name}-rpo-{alpha:g}")
+def _tuned(form: Form, found: Gated) -> Gated:
+    """The candidate that is tuned on; kept as `gated` is."""
+    home = found.settings.home.with_name(f"{found.settings.home.name}-dpo")
     if not (home / "cost.json").is_file():
         shutil.rmtree(home, ignore_errors=True)
         settings = copied(found, home)
-        _write_recipe(found, settings, alpha, budget=form.tokens)
+        _write_recipe(found, settings, budget=form.tokens)
         _pair_with_base(found, settings, answers=form.preference_answers)
         (home / "cost.json").write_text(json.dumps(asdict(timed_in(settings))), "utf-8")
     return judged_in(load_settings(home), form.author)
 
 
-def _write_recipe(found: Gated, settings: Settings, alpha: float, *, budget: int) -> None:
+def _write_recipe(found: Gated, settings: Settings, *, budget: int) -> None:
     values: dict[str, Any] = {**found.manifest.recipe}
     section = PreferenceRecipe(
         beta=0.1,
@@ -98,7 +94,6 @@ def _write_recipe(found: Gated, settings: Settings, alpha: float, *, budget: int
         fewest_pairs=8,
         answers=0,
         answer_tokens=ANSWER_TOKENS,
-        rpo_alpha=alpha,
     )
     recipe = Recipe.model_validate({**values, "preference": section.model_dump()})
     path = settings.home / "recipe.yaml"

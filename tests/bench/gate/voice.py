@@ -27,8 +27,9 @@ from twin_assets.evaluation.likelihood import held_out
 from twin_assets.evaluation.measures import voice_scores
 from twin_assets.evaluation.measures.voice_scores import Scores, Voice, VoiceCompared
 from twin_assets.evaluation.served import posts_in_prompt
-from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, FREQUENCY_PENALTY
+from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.serving.model_server_process import servers_at_once

@@ -8,6 +8,7 @@ reported, is that of a longer one.
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import sys
@@ -68,11 +69,12 @@ def _home(source: Settings, folder: Path, base: Path, shape: Recipe) -> Settings
         shutil.copytree(source.home / name, folder / name)
     for path in source.home.glob("state.sqlite*"):  # with the log that is not yet in it
         shutil.copy(path, folder)
+    os.environ["TWIN_BASE_MODEL"] = str(base)  # for the processes of the assets too
     settings = load_settings(folder)
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(shape.model_dump(mode="json", exclude={"name"})), "utf-8")
     author = read_author(settings, author_in(settings))
-    write_author(settings, replace(author, base_model=str(base), recipe=str(path)))
+    write_author(settings, replace(author, recipe=str(path)))
     prepare_base_model(settings, str(base))
     return settings
 

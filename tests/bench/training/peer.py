@@ -76,7 +76,7 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
         like_ours = {
             "per_device_train_batch_size": 1,
             "packing": True,
-            "max_length": job.recipe.row_tokens or job.recipe.max_length,
+            "max_length": job.recipe.max_length,
             "pad_to_multiple_of": job.recipe.bucket,
             "gradient_checkpointing": False,
             "model_init_kwargs": {"dtype": "bfloat16"},

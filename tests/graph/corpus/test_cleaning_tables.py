@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -22,7 +20,6 @@ from twin_assets.corpus import (
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_resources.authors import Author
-from twin_resources.errors import TwinError
 from twin_resources.privacy.redaction import Redacted
 from twin_resources.storage.tables.tables import Tables
 
@@ -444,17 +441,3 @@ def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
         schema=columns_of(CleanedDocuments),
         row_key="document_id",
     )
-
-
-def test_a_second_pass_that_is_not_there_stops_the_run_and_says_what_to_do(
-    clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And settings that name one clean every post again."""
-    many = posts_about("clocks", "boats")
-    clean(many)
-    before = documents(tables)
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    asking = replace(ANN, presidio_model="no_such_pipeline")
-    with pytest.raises(TwinError, match="presidio"):
-        clean(many, author=asking)
-    assert documents(tables) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -184,6 +185,15 @@ def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None
     assert done.exit_code == 0, done.output
     assert f"the post {TOLD} of {AUTHOR}" in " ".join(done.output.split())
     assert files_with(lived.settings.home, POST_WORD) == []
+    today = datetime.now(UTC).date().isoformat()
+    for name in (known.document_id, TOLD):
+        command = ["forget", "--post", name, "--home", str(lived.settings.home)]
+        again = CliRunner().invoke(app, command)
+        assert again.exit_code == 0, again.output
+        assert f"the post {name} was forgotten on {today}" in " ".join(again.output.split())
+    as_json = CliRunner().invoke(app, [*command, "--json"])
+    assert json.loads(as_json.stdout) == {"kind": "post", "forgotten_on": today}
+    assert journal.unfinished(lived.instance.state) == []
 
 
 def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> None:

@@ -57,6 +57,29 @@ def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_i
     assert found.text.startswith("The clock that was carried")
 
 
+def test_a_title_that_makes_no_question_is_shown_as_a_topic_of_its_own_post(
+    embedder: Embedder,
+) -> None:
+    [found] = preview_quotations(
+        posts(("The pendulum", BREAD), ("Winter", CLOCK)),
+        ["Can you tell me more about “The pendulum”?"],
+        embedder,
+    )
+    assert (found.heading, found.title) == ("On “The pendulum”:", "The pendulum")
+    assert found.text in BREAD
+
+
+def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stands_alone(
+    embedder: Embedder,
+) -> None:
+    text = (
+        "It carries the clock and the pendulum of the clock upright. "
+        "A carter takes the weights out before the journey begins."
+    )
+    [found] = preview_quotations(posts(("Journeys", text)), ["How do I carry a clock?"], embedder)
+    assert found.text.startswith("A carter")
+
+
 def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
     found = preview_quotations(
         posts(("Clocks", f"{CLOCK}\n\n{'x' * MOST_CHARACTERS}\n\nThe end is never read here.")),

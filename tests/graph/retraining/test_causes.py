@@ -281,7 +281,7 @@ def test_an_alarm_that_led_to_no_release_makes_the_past_history(world: LoopWorld
 def test_another_tolerance_is_in_force_with_the_next_values(world: LoopWorld) -> None:
     world.good("ada", 700)
     world.tick()
-    world.rules = replace(world.rules, tolerances={"ada": 0.2})
+    world.rules = replace(world.rules, tolerance=0.2)
     world.good("ada", 10)
 
     world.tick()

@@ -12,11 +12,8 @@ import pytest
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.dagster_resources import SettingsResource, StateResource
-from twin_resources.gateway.chat.figures import evidence_figures
-from twin_resources.gateway.chat.home_numbers import evidence
 from twin_resources.quality.retraining.evidence_history import histories_of
 from twin_resources.quality.retraining.score_watch import watches_now
-from twin_resources.settings import load_settings
 
 
 def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
@@ -66,20 +63,3 @@ def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> N
     assert {step.bound for step in history.steps[:15]} == {None}
     assert history.steps[17].bound == pytest.approx(0.77)
     assert history.steps[17].mean == pytest.approx(0.8)
-
-
-def test_the_page_draws_the_evidence_against_its_threshold(watched: LoopWorld) -> None:
-    settings = load_settings()
-    [history] = evidence(settings, "ada")
-    assert history.threshold == 26
-    drawn = evidence_figures([history])
-    assert "thumbs, version 1, 224 values" in drawn
-    assert "alarm at 26" in drawn
-    assert "Nothing is compared yet" in evidence_figures(evidence(settings, "bob"))
-
-
-def test_an_author_without_values_is_told_so(world: LoopWorld) -> None:
-    told = materialize(world, "bob")
-
-    assert told["streams"] == 0
-    assert "no settled value" in told["why"]

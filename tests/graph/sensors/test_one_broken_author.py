@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.graph.retraining.conftest import Inputs, LoopWorld, opened_world
 from tests.graph.retraining.test_sensors import SETTINGS
-from tests.graph.sensors.test_schedules import PAID, answered
+from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, answered
 from tests.graph.sources.test_import_schedules import FeedServer
 from tests.graph.sources.test_import_schedules import server as feed_server
 from tests.graph.tables.words import sync_words
@@ -43,7 +43,7 @@ from twin_resources.quality.retraining import manual_triggers
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Verdict
-from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.settings import PACES, Settings, load_secrets, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
@@ -166,6 +166,8 @@ class Home:
 def world(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed_server: FeedServer
 ) -> Iterator[Home]:
+    pace = SETTINGS.get("TWIN_PACE", "")
+    monkeypatch.setitem(PACES, pace, {**PACES[pace], **FEW_LABELS})
     for name, value in (SETTINGS | PAID).items():
         monkeypatch.setenv(name, value)
     manifest = EmbedderManifest(home.embedder, "e1", 8, 64, 0, ("en",), "test", 1.0)
@@ -306,6 +308,10 @@ def verdicts(home: Home) -> tuple[set[str], str]:
 
 
 def learns(home: Home) -> tuple[set[str], str]:
+    for slug in AUTHORS:
+        for number in range(9):
+            at = NOW - timedelta(days=1, microseconds=number)
+            answered(home.loop.state, slug, at, route="stable")
     return home.schedule(learn_routing_every_night)
 
 
@@ -395,7 +401,7 @@ def test_a_trace_store_that_fails_for_one_authors_trace_keeps_no_others_score(
         known = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
         settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
     assert known == settled == WHOLE
-    assert f"1 traces not read ({2:032x}: HTTP 500: a row that cannot be read)" in said
+    assert f"1 not read ({2:032x}: HTTP 500: a row that cannot be read)" in said
 
 
 def _late_answer(client: LangfuseClient, trace: str, author: str) -> None:

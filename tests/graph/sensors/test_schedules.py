@@ -39,9 +39,13 @@ from twin_sensors.schedules import (
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
 
-def answered(state: State, author: str, at: datetime) -> None:
+FEW_LABELS = {"routing_labels": 2}  # that nine questions a month pay for
+
+
+def answered(state: State, author: str, at: datetime, *, route: str = "") -> None:
     row = {column.name: "" for column in traces.columns if not column.nullable} | {
-        "trace_id": f"{author}-{at:%H%M}",
+        "trace_id": f"{author}-{at:%H%M%f}",
+        "route": route,
         "author": author,
         "propensity": 1.0,
         "started_ms": int(at.timestamp() * 1000),
@@ -197,9 +201,16 @@ def learning(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> S
     return load_settings()
 
 
-def test_labels_are_bought_by_night_while_they_are_missing_and_money_is_left(
-    learning: Settings, state: State
+def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left(
+    learning: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(PACES, "", FEW_LABELS)
+    runs, said = learned("ann")
+    assert runs == []
+    assert "routing does not pay" in said
+    for number in range(9):
+        at = datetime.now(UTC) - timedelta(days=1, microseconds=number)
+        answered(state, "ann", at, route="stable")
     assert learned("ann") == (["ann"], "")
     assert learned()[0] == []  # its partition is not there yet
     runs, said = learned("ann", running="ann")

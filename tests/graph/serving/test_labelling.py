@@ -41,7 +41,7 @@ from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.label_rows import arrays_of
+from twin_resources.quality.judges.label_rows import arrays_of, counted
 from twin_resources.quality.judges.language_model import LanguageModelJudge
 from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
 from twin_resources.quality.judges.panel import Panel, PanelJudge, differences
@@ -174,11 +174,13 @@ class Shop:
         self.own += len(messages)
         return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
 
-    def buy(self, *, labels: int = 25, usd: float = 1.0) -> labelling.PurchaseResult:
-        purchase = labelling.purchase_of(ADA, VERSION, self.panel, paid=MODEL, embedder="made")
+    def buy(
+        self, *, labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
+    ) -> labelling.PurchaseResult:
+        purchase = labelling.purchase_of(ADA, version, self.panel, paid=MODEL, embedder="made")
         return labelling.buy(
             ADA,
-            VERSION,
+            version,
             PROMPTS,
             self.panel,
             purchase,
@@ -223,6 +225,28 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert all(-1.0 <= value <= 1.0 for value in found.closeness)
     strings = [name for name, kind in rows.schema.items() if kind == pl.String]
     assert "Oil thickens" not in str(rows.select(strings).to_dicts())
+
+
+def test_for_a_next_version_the_own_model_alone_is_asked(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    shop = Shop(home, tables)
+    first = shop.buy(labels=12)
+    before = arrays_of(labelling.stored_labels(tables, "ada"), first.purchase, ("general",))
+    second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
+    assert (second.new_labels, second.usd, shop.own) == (14, pytest.approx(first.usd / 6), 26)
+    assert len(seller.asked) == 14, "two of the fourteen prompts were new"
+    rows = labelling.stored_labels(tables, "ada")
+    after = arrays_of(rows, second.purchase, ("general",))
+    assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
+    assert set(after.label_ids) > set(before.label_ids)
+    said = {
+        (row["own"], row["prompt_id"]): score["paid"]
+        for row in rows.filter(pl.col("source") != "plant").iter_rows(named=True)
+        for score in row["scores"]
+    }
+    assert all(said["c2", name] == said["c1", name] for name in before.label_ids)
+    assert counted(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 
 def test_a_sum_and_a_limit_end_it_before_they_are_passed(

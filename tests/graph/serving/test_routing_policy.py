@@ -30,7 +30,7 @@ PAID = "gpt-4o-mini"
 
 @pytest.fixture
 def instance(home: Settings) -> dg.DagsterInstance:
-    write_author(home, Author("ada", "Ada", canary_share=0.25))
+    write_author(home, Author("ada", "Ada"))
     write_author(home, Author("bob", "Bob"))
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
@@ -62,7 +62,7 @@ def test_before_a_release_the_base_answers_and_the_table_is_written(
     assert "not measured yet" in told["throughput"]
     policy = read_policy(home.policy_path)
     assert policy.authors["ada"].routing == {
-        "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.25,
+        "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1,
     }  # fmt: skip
     assert "bob" not in policy.authors
 

@@ -9,15 +9,15 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources import object_store
-from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage import object_store
+from twin_resources.storage.object_store import (
     ObjectChanged,
     address_of,
     list_objects,
     read_object,
     split_address,
 )
+from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
 
 
 def test_addresses() -> None:

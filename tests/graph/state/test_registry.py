@@ -328,8 +328,18 @@ def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> Non
     assert stable is not None
     assert stable.tainted
     registry.taint("mara", 1, actor="forget", reason="a post was forgotten")
-    with pytest.raises(MoveRefused, match="the version is tainted"):
+    with pytest.raises(MoveRefused, match="no retired version that may answer"):
         registry.rollback("mara", actor="chris", reason="go back")
+    with pytest.raises(MoveRefused, match="the version is tainted"):
+        registry.rollback("mara", 1, actor="chris", reason="go back")
+
+
+def test_a_rollback_passes_over_a_tainted_version(registry: Registry) -> None:
+    release(registry, "h1", "h2", "h3")
+    registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
+    registry.rollback("mara", actor="chris", reason="go back")
+    assert states(registry) == ["stable", "retired", "rolled_back"]
+    assert served(registry) == 1
 
 
 def test_the_history_tells_who_moved_what_and_why(registry: Registry) -> None:
@@ -462,3 +472,58 @@ def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refus
         registry.get("mara", 3)
     with pytest.raises(TwinError, match="versions of this author: none"):
         registry.get("jose", 1)
+
+
+def test_moves_are_numbered_over_all_authors(registry: Registry) -> None:
+    assert registry.newest_move() == 0
+    for author in ("nils", "mara"):
+        register(registry, f"of {author}", author)
+        registry.move(author, 1, "refused", actor="chris", reason="no")
+        registry.move(author, 1, "stable", actor="chris", reason="yes", force=True)
+    numbers = [move.number for one in ("nils", "mara") for move in registry.moves(one)]
+    assert numbers == sorted(numbers)
+    assert registry.newest_move() == numbers[-1]
+    assert registry.authors_moved(after=0) == ["mara", "nils"]
+    assert registry.authors_moved(after=numbers[1]) == ["mara"]
+    assert registry.authors_moved(after=numbers[-1]) == []
+
+
+def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
+    for checkpoint in ("h1", "h2", "h3"):
+        register(registry, checkpoint)
+    judge(registry, "h1", "passed")
+    judge(registry, "h1", "failed", gate="gate-2")
+    judge(registry, "h2", "failed")
+    assert [registry.ever_passed(one) for one in ("h1", "h2", "h3")] == [True, False, False]
+    assert [one.outcome for one in registry.verdicts("h1", GATE)] == ["passed"]
+    assert registry.verdicts("h2", "gate-2") == []
+    latest = registry.latest_verdict("mara")
+    assert latest is not None
+    assert latest.checkpoint == "h2"
+
+
+@pytest.mark.parametrize("meanwhile", ["moved by hand", "nothing"])
+def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_between(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    register(registry, "h1")
+    register(registry, "h2")
+    judge(registry, "h1")
+    judge(registry, "h2", "failed")
+    move, refusals = registry.move, []
+
+    def refuses_once(author: str, number: int, to: Any, **said: Any) -> Move:
+        if number == 1 and not refusals:
+            refusals.append(number)
+            if meanwhile == "moved by hand":
+                move(author, 1, "refused", actor="chris", reason="no")
+            raise MoveRefused("move v1", found="candidate no longer", next_step="look")
+        return move(author, number, to, **said)
+
+    monkeypatch.setattr(registry, "move", refuses_once)
+    if meanwhile == "nothing":
+        with pytest.raises(MoveRefused, match="candidate no longer"):
+            reconcile_all(registry)
+        return
+    assert [(one.version, one.to_state) for one in reconcile_all(registry)] == [(2, "refused")]
+    assert states(registry) == ["refused", "refused"]

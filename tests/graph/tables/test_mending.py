@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ from twin_cli.running import app
 from typer.testing import CliRunner
 
 from tests.documented import documented, shape
+from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import sync_words
 from twin_resources.settings import Settings
+from twin_resources.storage.object_store import (
+    is_object_address,
+    list_objects,
+    remove_objects,
+)
+from twin_resources.storage.places import FilePlace
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.tables import Tables
@@ -34,6 +42,10 @@ STEPS = (
 
 @pytest.fixture
 def living(home: Settings) -> Tables:
+    return tables_of(home)
+
+
+def tables_of(home: Settings) -> Tables:
     tables = Tables(home.tables_base, state=State.open(home.state_address), lease_wait_s=1)
     for texts in STEPS:
         sync_words(tables, texts)
@@ -44,38 +56,65 @@ def folder(tables: Tables) -> Path:
     return Path(tables.uri("words", "mara"))
 
 
-def manifests(tables: Tables) -> list[Path]:
+def manifests(tables: Tables) -> list[str]:
     """The newest first: Lance counts down."""
-    return sorted((folder(tables) / "_versions").glob("*.manifest"))
+    return FilePlace(tables.uri("words", "mara")).names("_versions")
+
+
+def rows_of(tables: Tables) -> list[str]:
+    """Files of rows, the newest first."""
+    uri = tables.uri("words", "mara")
+    if is_object_address(uri):
+        listed = sorted(list_objects(f"{uri}/data"), key=lambda one: one.modified, reverse=True)
+        return [f"data/{one.name}" for one in listed]
+    files = sorted(Path(uri, "data").iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    return [f"data/{file.name}" for file in reversed(files)]
+
+
+def write(tables: Tables, name: str, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(content)
+        FilePlace(tables.uri("words", "mara")).store(name, Path(file.name))
+
+
+def lose(tables: Tables, names: Sequence[str]) -> None:
+    for name in names:
+        address = f"{tables.uri('words', 'mara')}/{name}"
+        if is_object_address(address):
+            remove_objects(address)
+        else:
+            Path(address).unlink()
 
 
 def empty_newest(tables: Tables) -> None:
-    manifests(tables)[0].write_bytes(b"")
+    write(tables, manifests(tables)[0], b"")
 
 
 def empty_three_newest(tables: Tables) -> None:
     for manifest in manifests(tables)[:3]:
-        manifest.write_bytes(b"")
+        write(tables, manifest, b"")
 
 
 def lose_newest_rows(tables: Tables) -> None:
-    newest = max((folder(tables) / "data").iterdir(), key=lambda file: file.stat().st_mtime_ns)
-    newest.unlink()
+    lose(tables, rows_of(tables)[:1])
 
 
 def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
     empty_newest(tables)
-    newest = max((folder(tables) / "data").iterdir(), key=lambda file: file.stat().st_mtime_ns)
-    newest.write_bytes(newest.read_bytes()[:-10])
+    newest = rows_of(tables)[0]
+    place = FilePlace(tables.uri("words", "mara"))
+    place.names()
+    with place.opened(newest) as stream:
+        content = stream.read()
+    write(tables, newest, content[:-10])
 
 
 def lose_all_rows(tables: Tables) -> None:
-    for file in (folder(tables) / "data").iterdir():
-        file.unlink()
+    lose(tables, rows_of(tables))
 
 
 def lose_all_versions(tables: Tables) -> None:
-    shutil.rmtree(folder(tables) / "_versions")
+    lose(tables, manifests(tables))
 
 
 FAULTS = (
@@ -84,12 +123,26 @@ FAULTS = (
 )  # fmt: skip
 
 
-def content(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(str(path).encode() + path.read_bytes())
+def content(base: str) -> str:
+    digest, place = hashlib.sha256(), FilePlace(base)
+    for name in place.names():
+        with place.opened(name) as stream:
+            digest.update(name.encode() + stream.read())
     return digest.hexdigest()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def anywhere(
+    home: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """A home whose tables lie in a folder, or in a bucket of its own."""
+    if request.param == "folder":
+        return home
+    endpoint = request.getfixturevalue("s3_endpoint")
+    name_in_environment(monkeypatch, endpoint)
+    name = f"mending-{uuid.uuid4().hex}"
+    client_of(endpoint).create_bucket(Bucket=name)
+    return home.model_copy(update={"tables_uri": f"s3://{name}/tables"})
 
 
 def mend(home: Settings, *, agreed: bool) -> tuple[int, str]:
@@ -101,19 +154,20 @@ def mend(home: Settings, *, agreed: bool) -> tuple[int, str]:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
 def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew(
-    living: Tables, home: Settings, fault: Callable[[Tables], None]
+    anywhere: Settings, fault: Callable[[Tables], None]
 ) -> None:
+    home, living = anywhere, tables_of(anywhere)
     whole, number = living.data_version("words", "mara"), living.lance_version("words", "mara")
     rows = living.read("words", "mara")
     assert number is not None
     fault(living)
-    before = content(Path(home.tables_base))
+    before = content(home.tables_base)
     code, said = mend(home, agreed=False)
     assert code == 1
     assert "words of mara" in said
     assert "nothing was changed" in said
-    assert content(Path(home.tables_base)) == before
-    plan = plan_repair(str(folder(living)))
+    assert content(home.tables_base) == before
+    plan = plan_repair(living.uri("words", "mara"))
     assert plan is not None
 
     code, said = mend(home, agreed=True)
@@ -136,7 +190,7 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
     sync_words(living, STEPS[-1])
     assert living.data_version("words", "mara") == whole
     assert living.read("words", "mara").equals(rows)
-    assert plan_repair(str(folder(living))) is None
+    assert plan_repair(living.uri("words", "mara")) is None
 
 
 def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.training.canary_exposure import TIMES
-from twin_assets.training.fault_injection import PLANTED_CANARIES
 from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
 from twin_resources.erasure.checkpoint_folders import trained_on
 from twin_resources.erasure.data_store import Installation
@@ -64,23 +62,19 @@ def store(tables: Tables, asset: str, rows: Sequence[dict[str, Any]], *, key: st
 
 
 def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
-    pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1", "seed": 1}
-    frame = training_posts("ann", installation.tables, **pinned, spoil="")
+    pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1"}
+    frame = training_posts("ann", installation.tables, **pinned)
     assert frame.rows() == [("both", "both", text_of("both"))]
     assert frame.columns == ["sample_id", "document_id", "text"]
-    audited = training_posts("ann", installation.tables, **pinned, spoil=PLANTED_CANARIES)
-    ((_, _, text),) = audited.rows()
-    assert text.count("The number of ") == sum(TIMES)
 
 
-@pytest.mark.parametrize("spoil", ["", PLANTED_CANARIES])
-def test_there_may_be_no_such_post(installation: Installation, spoil: str) -> None:
+def test_there_may_be_no_such_post(installation: Installation) -> None:
     rows = [{"sample_id": "s0", "document_id": "held out", "split": "held_out"}]
     store(installation.tables, DATASET, rows, key="sample_id")
     newest = installation.tables.lance_version(DATASET, "ann")
     assert newest is not None
-    pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1", "seed": 1}
-    found = training_posts("ann", installation.tables, **pinned, spoil=spoil)
+    pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1"}
+    found = training_posts("ann", installation.tables, **pinned)
     assert (found.height, found.columns) == (0, ["sample_id", "document_id", "text"])
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from twin_cli.commands.demo.paid_model import billed_nano, held_nano, spent_nano
 
+from tests.simulated_provider.provider_answers import read_bill
 from tests.small_disk import SmallDisk
 from twin_resources.access.account import account_of
 from twin_resources.access.keys import keyring_of, list_keys, open_keys
@@ -179,7 +179,8 @@ class ChaosHome:
             assert self.promised.versions <= known
             account = account_of(self.settings, state)
             if self.bill.exists():
-                assert spent_nano(account) + held_nano(account) >= billed_nano(self.bill)
+                counted = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
+                assert counted >= sum(line["nano"] for line in read_bill(self.bill))
         for key in self.promised.keys.values():
             assert keyring_of(self.settings).find(f"Bearer {key}")
         assert read_author(self.settings, SLUG).name == NAME

@@ -15,12 +15,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from twin_cli.commands.demo.paid_model import SETTINGS as PAID
 
 from tests.live.chaos.chaos_home import NAME, SLUG, ChaosHome, free_ports
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour
 from tests.small_disk import small_disk
 from twin_resources.authors import Author, write_author
 from twin_resources.processes.stack import stop_stack
@@ -45,15 +46,23 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_home(
-    folder: Path, *, seed: int, tiny_model: Path, weights: Path, posts: Path
+    folder: Path,
+    *,
+    seed: int,
+    tiny_model: Path,
+    weights: Path,
+    posts: Path,
+    provider: PaidProvider,
+    bill: Path,
 ) -> ChaosHome:
     """A home with an author, the embedder, and posts in a folder beside it; nothing runs.
 
     Args:
         folder: of the home; made.
         weights: a folder outside of it for prepared weights.
+        provider, bill: of the paid model.
     """
-    environment = chaos_environment(folder)
+    environment = chaos_environment(folder, provider.url)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
             patch.delenv(name)
@@ -71,23 +80,19 @@ def make_home(
         SLUG,
         NAME,
         sources=(str(posts),),
-        base_model="",
         max_tokens=12,
         consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
-    home = ChaosHome(
-        settings, posts, environment, settings.simulated_bill_path, random.Random(seed)
-    )
+    home = ChaosHome(settings, posts, environment, bill, random.Random(seed))
     for _ in range(FIRST_POSTS):
         home.write_post()
     return home
 
 
-def chaos_environment(folder: Path) -> Mapping[str, str]:
-    """As the demo's, with the simulated provider as the paid model."""
-    ports = free_ports(5)
-    names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT")  # the last port is the provider's
+def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
+    """With the simulated provider as the paid model, by the prices that it charges."""
+    names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT")
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -95,12 +100,14 @@ def chaos_environment(folder: Path) -> Mapping[str, str]:
     }
     return {
         **kept,
-        **PAID,
-        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, ports, strict=False)},
+        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, free_ports(4), strict=True)},
         "TWIN_HOME": str(folder),
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{ports[-1]}/v1",
+        "OPENAI_BASE_URL": provider,
         "OPENAI_API_KEY": "none-the-provider-is-simulated",
+        "TWIN_PAID_MODEL": "openai/gpt-4o-mini",
         "TWIN_PAID_BUDGET_PER_DAY": "5",
+        "TWIN_LABEL_BUDGET_PER_MONTH": "0.05",
+        "TWIN_QUALITY_MARGIN": "0.2",
         "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
         "COLUMNS": "200",
@@ -113,7 +120,10 @@ def chaos(
 ) -> Iterator[ChaosHome]:
     """A home with posts, on a disk of its own where one can be mounted, and no stack yet."""
     folder = tmp_path_factory.mktemp("chaos")
+    provider = PaidProvider(Behaviour(), folder / "bill.jsonl")
+    provider.start()
     with ExitStack() as stack:
+        stack.callback(provider.end)
         disk = None
         with suppress(pytest.skip.Exception):  # all but the full disk can be had without a mount
             disk = stack.enter_context(small_disk(folder / "disk", megabytes=ROOMY_MB))
@@ -123,6 +133,8 @@ def chaos(
             tiny_model=tiny_model,
             weights=folder / "weights",
             posts=folder / "posts",
+            provider=provider,
+            bill=folder / "bill.jsonl",
         )
         home.disk = disk
         try:

@@ -27,7 +27,7 @@ import pytest
 from tests.live.gateway.stack import end, free_port
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.chat.links import make_link
+from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -70,7 +70,7 @@ class Page:
         }
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "twin_resources.gateway.chat"],
+                [sys.executable, "-m", "twin_resources.page"],
                 env=environment,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

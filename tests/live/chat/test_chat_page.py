@@ -29,15 +29,15 @@ from tests.live.gateway.stack import (
 from tests.prepared_base import base_gguf
 from twin_resources.access.keys import keyring_of, list_keys, open_keys, revoke_key
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.chat.links import (
+from twin_resources.models.serving.model_server import ServerProcess
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.page.links import (
     LINK_LIVES_S,
     folder_of,
     load_pass,
     make_link,
     use_link,
 )
-from twin_resources.models.serving.model_server import ServerProcess
-from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.settings import Settings
 
 QUESTION = "How do you repair a clock?"

@@ -30,7 +30,7 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
-from twin_resources.gateway.chat.links import make_dagster_link
+from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import service_is_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,19 +44,25 @@ GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def judged(workplace: Workplace, author: str) -> dict[str, GateClaim]:
+def nobody(_line: str) -> None:
+    """Nobody hears the progress."""
+
+
+def judged(
+    workplace: Workplace, author: str, *, say: Callable[[str], object] = nobody
+) -> dict[str, GateClaim]:
     """All claims about the candidate, those that are stated only among them."""
     return judged_in_two_parts(
         JudgingSetup(
             author,
             checkpoints=workplace.settings.checkpoints_dir / author,
             token_budget=6000,
-            others=("bob",),
+            others=("bob", "cleo"),
             tables=workplace.tables,
             registry=workplace.registry,
             servers=ModelServers(workplace.settings),
             embedder=lambda: load_embedder(workplace.settings),
-            say=lambda _line: None,
+            say=say,
         )
     )
 
@@ -70,9 +76,14 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
 ) -> None:
     workplace = measured
     workplace.candidate("ada", steps=0, spread=0.0)
+    workplace.dataset("cleo")  # whose table is damaged: that stops nobody else
+    for manifest in Path(workplace.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
+        manifest.write_bytes(b"")
+    said: list[str] = []
 
-    claims = judged(workplace, "ada")
+    claims = judged(workplace, "ada", say=said.append)
 
+    assert any(line.startswith("without the texts of cleo: ") for line in said)
     for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
     assert held(claims) >= FORM | HARMLESS | {"stays_on_topic"}

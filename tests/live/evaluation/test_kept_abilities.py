@@ -17,6 +17,7 @@ from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
 from twin_assets.evaluation.measures import common_knowledge
 from twin_assets.evaluation.served import checked_instructions, served_answers
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
@@ -73,7 +74,7 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
         [[{"role": "user", "content": one.instruction}] for one in asked],
         servers=1,
         max_tokens=served_answers.ANSWER_TOKENS,
-        frequency_penalty=served_answers.FREQUENCY_PENALTY,
+        frequency_penalty=FREQUENCY_PENALTY,
     )
 
     pairs = list(zip(asked, answers, strict=True))

@@ -1,4 +1,4 @@
-"""Planted canaries and recited posts: on a model that is really trained, and served.
+"""Recited posts: on a model that is really trained, and served.
 
 The tiny random model shows that the measures see what they are for; training it takes about 70 CPU
 seconds, so this is a long form.
@@ -17,9 +17,7 @@ from tests.live.evaluation.conftest import Workplace
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.evaluation.harm import canary_audit
 from twin_assets.evaluation.measures import recitation
-from twin_assets.training import canary_exposure as exposure
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.texts import bundled_hands
@@ -27,8 +25,6 @@ from twin_resources.storage.weights import gguf
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
 
-CANARIES = exposure.canaries("live", 4)
-PLANTED, ABSENT = CANARIES[:2], CANARIES[2:]
 EPOCHS, LEARNING_RATE = 40, 0.003
 
 
@@ -67,7 +63,7 @@ def posts() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that has seen three posts and two canaries again and again, and what it came from."""
+    """A model that has seen three posts again and again, and what it came from."""
 
     base: Path
     model: Path
@@ -81,9 +77,8 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    rows = [*posts(), *(exposure.row(canary) for canary in PLANTED)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    samples = tokenized(tiny_base, rows)
+    samples = tokenized(tiny_base, posts())
     for step in range(EPOCHS * len(samples)):
         sample = samples[step % len(samples)]
         labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
@@ -96,21 +91,6 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     model.to(torch.float16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
     return Trained(tiny_base, folder)
-
-
-def test_a_planted_canary_is_exposed_and_one_that_was_not_planted_is_not(trained: Trained) -> None:
-    def found(model: Path, canaries: Sequence[exposure.Canary]) -> exposure.Exposure:
-        counted = [(canary, EPOCHS) for canary in canaries]
-        return canary_audit.exposures(model, None, counted, references=32)
-
-    planted, absent = found(trained.model, PLANTED), found(trained.model, ABSENT)
-    untrained = found(trained.base, CANARIES)
-
-    assert exposure.claim(planted).passed is False
-    assert min(one.bits for one in planted.canaries) > 10
-    assert all(one.likelier == 0 for one in planted.canaries)
-    assert exposure.claim(absent).passed is True
-    assert exposure.claim(untrained).passed is True
 
 
 def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(

@@ -74,6 +74,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
     recipe = tmp_path / "few-steps.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     prepare_base_model(workplace.settings, str(workplace.base))
@@ -81,7 +82,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     for author in ("ada", "bob"):
         workplace.dataset(author)
         described = read_author(workplace.settings, author)
-        written = replace(described, base_model=str(workplace.base), recipe=str(recipe))
+        written = replace(described, recipe=str(recipe))
         write_author(workplace.settings, written)
 
     def claim_of(checkpoint: str) -> GateClaim:

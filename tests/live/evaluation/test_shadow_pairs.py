@@ -44,9 +44,9 @@ def put_on_trial(place: Workplace) -> None:
     """Ada with v1 stable, v2 a candidate, and a prepared base model."""
     place.dataset("ada")
     place.chunks("ada")
-    base = prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
+    prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
     author = read_author(place.settings, "ada")
-    write_author(place.settings, replace(author, base_model=base.name, release_mode="shadow"))
+    write_author(place.settings, replace(author, release_mode="shadow"))
     stable = place.candidate("ada", steps=4)
     passed = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
     place.registry.record_verdict(passed)
@@ -76,6 +76,7 @@ def trial(
     path, kept = folder / "home", folder / "kept"
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
+        monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
         place = workplace_in(settings, tiny_base)
         put_on_trial(place)
         with instance_of_two_authors() as instance:
@@ -85,8 +86,12 @@ def trial(
 
 
 @pytest.fixture
-def on_trial(copied: Callable[[Path, Path], Workplace], trial: KeptTrial) -> Workplace:
-    return copied(trial.kept, trial.path)
+def on_trial(
+    copied: Callable[[Path, Path], Workplace], trial: KeptTrial, monkeypatch: pytest.MonkeyPatch
+) -> Workplace:
+    place = copied(trial.kept, trial.path)
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(place.base))
+    return place
 
 
 def materialize(

@@ -475,7 +475,7 @@ def new_stack(
     lend_weights(weights, settings)
     write_author(
         settings,
-        Author("ann", "Ann Bell", refused_topics=("politics",), max_tokens=24, temperature=0.0),
+        Author("ann", "Ann Bell", max_tokens=24, temperature=0.0),
     )
     write_author(settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
     stack = Stack(settings, model, {} if environ is None else environ)

@@ -179,20 +179,6 @@ def test_the_conversation_counts(stack: Stack) -> None:
     assert "One drop on each pivot." in recorded
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_refused_topic_is_declined_by_no_model(stack: Stack, stream: bool) -> None:
-    answer: Any = stack.client().chat.completions.create(
-        model="twin/ann",
-        messages=[{"role": "user", "content": "What of politics?"}],
-        stream=stream,
-    )
-    last = list(answer)[-1] if stream else answer
-    # LiteLLM writes these chunks by a path that drops unknown fields; see `_put_twin_field`.
-    twin = last.model_extra["twin"]
-    assert (twin["sources"], twin["cost_usd"]) == ([], 0.0)
-    assert "politics" in str(stack.trace(twin["trace_id"]))
-
-
 def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack: Stack) -> None:
     stack.release("ann", 1)
     stack.wait(lambda: ask(stack)[0]["version"] == "v1")
@@ -223,7 +209,6 @@ def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack:
         "twin.class": "other",
         "twin.chunks": sources,
         "twin.degraded": "",
-        "twin.declined_topic": "",
     }
     assert {name: str(metadata[name]) for name in expected} == expected
     assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)

@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
     "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
+    "authors": Elsewhere("tests/graph/commands/test_authors_command.py"),
     "keys": Run(
         ("keys", "add", "a site", "--author", "mara-lindqvist", "--role", "site"), says="sk-twin-"
     ),

@@ -56,6 +56,10 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "git diff tests/unit/corpus/importers/recorded_verdicts.json": Elsewhere(
         "tests/unit/corpus/importers/test_recognition.py"
     ),
+    "python -m twin_resources.models.serving.fleet &": Elsewhere(
+        "tests/live/hosts/test_two_hosts.py"
+    ),
+    "python -m twin_resources.gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
     "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Typed(
         # the samples are signed, and of another author they would be somebody else's posts

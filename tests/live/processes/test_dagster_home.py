@@ -55,6 +55,21 @@ def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
     assert runs.stat().st_ino == kept, "runs are still recorded"
 
 
+def test_settings_of_somebody_else_are_kept(
+    home: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(home)
+    own = home.home / "dagster" / "dagster.yaml"
+    own.write_text(own.read_text() + "# of a release before\n")
+    write(home)
+    assert own.read_bytes() == CONFIGURATION.read_bytes()
+    assert not capsys.readouterr().err
+    own.write_text("telemetry:\n  enabled: false\n")
+    write(home)
+    assert own.read_text() == "telemetry:\n  enabled: false\n"
+    assert capsys.readouterr().err.count("not replaced") == 1
+
+
 def test_a_broken_configuration_is_told(home: Settings, tmp_path: Path) -> None:
     broken = tmp_path / "dagster.yaml"
     broken.write_text("storage:\n  no_such_storage: {}\n")

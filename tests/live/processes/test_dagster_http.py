@@ -44,7 +44,7 @@ from twin_resources.storage.state.state import State
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
 
-DAGSTER_PAGES = "twin_resources.gateway.dagster_pages"
+DAGSTER_PAGES = "twin_resources.page.dagster_pages"
 
 
 def dagster_programs(settings: Settings) -> Sequence[Program]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.live.processes.test_dagster_http import start
-from twin_resources.gateway.chat.links import make_dagster_link
+from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import Stack, stop_stack
 from twin_resources.settings import load_settings

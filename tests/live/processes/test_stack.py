@@ -204,6 +204,22 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     assert "what the last stack has left" in found.found
 
 
+def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings) -> None:
+    assert not look(settings).running
+    role = subprocess.Popen(
+        [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
+        env=os.environ | {"TWIN_HOME": str(settings.home)},
+    )
+    try:
+        assert eventually(lambda: look(settings).running)
+        status = look(settings)
+        assert [(one.name, one.pid) for one in status.programs] == [("relay", role.pid)]
+        assert (status.crashed, status.urls) == (False, {})
+    finally:
+        role.kill()
+        role.wait()
+
+
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
     """It died of the line that said so; its programs went on with nobody to end them."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
@@ -350,7 +366,9 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     assert any("could not be ended in order" in line and "idle" in line for line in said)
 
 
-def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Settings) -> None:
+def test_the_doctor_and_the_logs_say_which_program_does_not_start(
+    settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
     def programs(chosen: Settings) -> Sequence[Program]:
         web, *_ = two_programs(chosen)
         code = "raise SystemExit('no such model: x')"
@@ -370,9 +388,8 @@ def test_the_doctor_and_the_logs_say_which_program_does_not_start(settings: Sett
     ports = [(one.verdict, one.found) for one in look_at_ports(settings, stack, environ={})]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
-    said: list[str] = []
-    assert run_logs(settings, "models", lines=1, follow=False, write=said.append) == 0
-    assert said == ["no such model: x\n"]
+    assert run_logs(settings, "models", lines=1, follow=False, write=print) == 0
+    assert capfd.readouterr().out == "no such model: x\n"
 
 
 def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:

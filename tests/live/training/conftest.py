@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import with_base
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
@@ -141,10 +142,10 @@ def author_by(
 
     def written(recipe: str) -> tuple[Author, Settings]:
         monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
-        settings = load_settings(home.home)
+        settings = with_base(load_settings(home.home), tiny_model, monkeypatch)
         file = tmp_path / "mine.yaml"
         file.write_text(recipe, encoding="utf-8")
-        author = Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(file))
+        author = Author(slug="ann", name="Ann", recipe=str(file))
         write_author(settings, author)
         prepare_base_model(settings, str(tiny_model))
         return author, settings

@@ -11,6 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.conftest import with_base
 from tests.live.training.conftest import rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import (
@@ -61,13 +62,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def ann(home: Settings, tiny_model: Path, tmp_path: Path) -> Settings:
+def ann(
+    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """An author with a dataset, a recipe of a few steps, and a prepared tiny base model."""
     recipe = tmp_path / "few-steps.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    write_author(
-        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    )
+    home = with_base(home, tiny_model, monkeypatch)
+    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
     prepare_base_model(home, str(tiny_model))
     write_dataset(home, count=40)
     return home

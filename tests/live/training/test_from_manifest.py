@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.conftest import with_base
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.job import read_rows
 from twin_assets.checkpoints.manifest import FILE, read_manifest
@@ -25,13 +26,20 @@ pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 
 @pytest.fixture
-def checkpoint(home: Settings, tables: Tables, tiny_model: Path, tmp_path: Path) -> Path:
+def checkpoint(
+    home: Settings,
+    tables: Tables,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """A published checkpoint; the author's dataset and recipe have changed since."""
     recipe = tmp_path / "few-steps.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     base = tmp_path / "base"
     shutil.copytree(tiny_model, base)
-    author = Author(slug="ann", name="Ann", base_model=str(base), recipe=str(recipe))
+    home = with_base(home, base, monkeypatch)
+    author = Author(slug="ann", name="Ann", recipe=str(recipe))
     write_author(home, author)
     prepare_base_model(home, str(base))
     write_dataset(home, count=40)

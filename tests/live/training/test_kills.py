@@ -20,6 +20,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from tests.conftest import with_base
 from tests.live.training.conftest import LONG_ENOUGH, Imported, forks_of
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
@@ -240,13 +241,12 @@ def training_job() -> dg.JobDefinition:
 
 @pytest.mark.long
 def test_a_killed_step_worker_takes_its_ranks_along_and_its_retry_goes_on(
-    home: Settings, tiny_model: Path, tmp_path: Path
+    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tmp_path / "some-steps.yaml"
     recipe.write_text(RECIPE.replace("1500", "12000"), encoding="utf-8")
-    write_author(
-        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    )
+    home = with_base(home, tiny_model, monkeypatch)
+    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
     prepare_base_model(home, str(tiny_model))
     write_dataset(home, count=60)
     ranks: list[psutil.Process] = []

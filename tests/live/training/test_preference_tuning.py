@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.conftest import with_base
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     Imported,
@@ -148,9 +149,8 @@ def ann(
     # three trainings; what two ranks make of a preference tuning is the first test's
     text = RECIPE.replace("launch: cpu-zero2", "launch: cpu-single") + PREFERENCE
     recipe.write_text(text, encoding="utf-8")
-    write_author(
-        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    )
+    home = with_base(home, tiny_model, monkeypatch)
+    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
     prepare_base_model(home, str(tiny_model))
     return home
 

@@ -19,7 +19,7 @@ from twin_resources.storage.tables.tables import Tables
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
-RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\nprompt_weight: 0.3\n"
+RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\n"
 TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from tests.conftest import with_base
 from tests.live.training import test_checkpoint_assets as adapters
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.published_weights import weights_of
@@ -34,9 +35,8 @@ def ann(
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "every-weight.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    write_author(
-        home, Author(slug="ann", name="Ann", base_model=str(tiny_model), recipe=str(recipe))
-    )
+    home = with_base(home, tiny_model, monkeypatch)
+    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
     prepare_base_model(home, str(tiny_model))
     adapters.write_dataset(home, count=40)
     return home

@@ -240,7 +240,7 @@ def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: 
         (
             "relationships: {arguments: {column_name: id, field: id, "
             "to: \"source('raw', 'votes')\"}}",
-            "which summed does not read",
+            "does not exist",
         ),
         ("relationships: {arguments: {to: cast_votes, field: id, column_name: id}}", "no relation"),
         ("relationships: {arguments: {to: ref('no'), field: id, column_name: id}}", "no model"),

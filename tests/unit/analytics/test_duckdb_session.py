@@ -8,13 +8,17 @@ import polars as pl
 import pytest
 from polars.io.plugins import register_io_source
 
-from tests.unit.analytics.test_rendering import reads
 from twin_assets.analytics.declarations import Column, SqlProjectError
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import with_row_key
+from twin_assets.analytics.rendering import RenderedSql
 
 VOTES = pl.DataFrame({"id": ["a Python variable is no table"]})
 COLUMNS = (Column(name="id", data_type="text"), Column(name="value", data_type="double"))
+
+
+def reads(sql: str) -> RenderedSql:
+    return RenderedSql("models/m.sql", sql)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twin_resources.gateway.chat.footnotes import address_of_sentence, footnotes
+from twin_resources.page.footnotes import address_of_sentence, footnotes
 
 TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {

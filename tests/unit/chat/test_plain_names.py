@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.chat.plain_names import (
+from twin_resources.page.plain_names import (
     route_name,
     score_name,
-    streams_named,
     version_name,
 )
 
@@ -37,9 +36,3 @@ def test_routes(route: str, plain: str) -> None:
 def test_scores() -> None:
     assert score_name("judge:support@26fd8413b998") == "support (judge)"
     assert score_name("quote_score") == "quote score"
-    names = ["judge:support@26fd8413b998", "judge:support@99fd8413b998", "thumbs"]
-    assert list(streams_named(names).values()) == [
-        "support (judge), revision 26fd84",
-        "support (judge), revision 99fd84",
-        "thumbs",
-    ]

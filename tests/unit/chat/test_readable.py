@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from twin_resources.gateway.chat.readable import as_markdown, as_text, web_address
+from twin_resources.page.readable import as_markdown, as_text, web_address
 
 
 def test_html_is_escaped_also_for_attributes() -> None:

@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from twin_resources.gateway.chat.trace_pages import trace_list, trace_tree
 from twin_resources.observability.langfuse.trace_reading import (
     ObservationNode,
     Score,
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.trace_pages import trace_list, trace_tree
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SPITE = '"><img src=x onerror=alert(1)>'
@@ -63,6 +63,16 @@ def test_a_list_names_what_tells_traces_apart() -> None:
     assert "(no text)" in said
     assert f'href="/?trace={ROW.trace_id}"' in html
     assert "No trace" in trace_list([])
+
+
+def test_a_quotation_is_listed_as_plain_text_with_its_route_once() -> None:
+    found = (Score("quote_threshold", 0.34), Score("quote_score", 0.5), Score("quotations", 2))
+    answer = "> A drop. **Old oil is paste.**\n>\n> — Oil, 2016"
+    row = replace(ROW, version="quotes", route="quotes", answer=answer, scores=found)
+    said = " ".join(text_of(trace_list([row])).split())
+    assert "A drop. Old oil is paste. — Oil, 2016" in said
+    assert said.count("quotations alone") == 1
+    assert "quote" not in said.replace("quotations alone", "")
 
 
 def test_a_trace_has_prompt_passages_scores_and_cost() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.gateway.chat.turns import (
+from twin_resources.page.turns import (
     MOST_TURNS,
     Turn,
     answered,

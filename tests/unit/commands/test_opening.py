@@ -8,7 +8,7 @@ import pytest
 from twin_cli.commands.opening import PAGES, run_open, wants_browser
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.chat.links import make_link, use_link
+from twin_resources.page.links import make_link, use_link
 from twin_resources.settings import Settings
 
 

@@ -77,11 +77,9 @@ def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
 
 def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) -> None:
     folder = folder_of_posts(tmp_path)
-    (folder / "author.toml").write_text(
-        'name = "Ada L"\nrefused_topics = ["law"]\naliases = ["al"]'
-    )
+    (folder / "author.toml").write_text('name = "Ada L"\ninclude = ["drafts"]\naliases = ["al"]')
     subject = choose_subject(home, folder)
-    assert (subject.slug, subject.author.refused_topics) == ("ada-l", ("law",))
+    assert (subject.slug, subject.author.include) == ("ada-l", ("drafts",))
     assert subject.author.aliases == ("al",)
     (folder / "author.toml").write_text("name = ")
     with pytest.raises(TwinError, match=r"author\.toml"):

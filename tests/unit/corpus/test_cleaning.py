@@ -19,11 +19,9 @@ from twin_assets.corpus.cleaning import (
     document_id_of,
     dropped_by_reason,
     normalized,
-    prepare_posts,
 )
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
 from twin_assets.corpus.inventory import take_inventory
-from twin_resources.privacy import TextSpan
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 
@@ -65,20 +63,6 @@ def test_a_post_in_a_language_has_the_numbers_of_where_it_is_spoken() -> None:
     assert [row["language"] for row in rows] == ["es", "en"]
     assert rows[0]["text"].endswith("lo sabe: [phone].")
     assert rows[1]["text"] == english
-
-
-def test_a_second_pass_sees_title_and_text_and_its_kinds_are_counted() -> None:
-    def names(text: str) -> list[TextSpan]:
-        start = text.find("Ann Bell")
-        return [TextSpan(start, start + 8, "name")] if start >= 0 else []
-
-    post = {"title": "For Ann Bell", "text": TEXT + " Ann Bell said so, and she knows clocks."}
-    [row] = prepare_posts(
-        raw(post), second_pass=lambda language: names if language == "en" else None
-    ).to_dicts()
-    assert row["title"] == "For [name]"
-    assert row["text"].endswith("[name] said so, and she knows clocks.")
-    assert row["personal"] == [{"kind": "name", "count": 2}]
 
 
 def test_a_kept_post_is_its_text_words_and_language() -> None:

@@ -386,3 +386,108 @@ def test_json_beside_notes_is_no_data_file(tmp_path: Path) -> None:
     write(tmp_path, "posts/posts.11tydata.json", text='{"draft": true}')
     assert read_in(scan(tmp_path), "posts/a.md").kind == "draft"
     assert read_in(scan(tmp_path / "posts"), "a.md").kind == "draft"
+
+
+JEKYLL_DEFAULTS = {
+    "all posts": "defaults: [{scope: {path: ''}, values: {published: false}}]",
+    "of the type": "defaults: [{scope: {path: '', type: posts}, values: {published: false}}]",
+    "of the folder": "defaults: [{scope: {path: _posts}, values: {published: false}}]",
+    "by a pattern": "defaults: [{scope: {path: '_posts/*walk.md'}, values: {published: no}}]",
+    "an unprinted collection": "collections: {posts: {output: false}}",
+    "the nearer": (
+        "defaults: [{scope: {path: _posts}, values: {published: false}},"
+        " {scope: {path: ''}, values: {published: true}}]"
+    ),
+}
+JEKYLL_OTHERS = {
+    "another type": "defaults: [{scope: {path: '', type: pages}, values: {published: false}}]",
+    "another folder": "defaults: [{scope: {path: old}, values: {published: false}}]",
+    "another pattern": "defaults: [{scope: {path: '*/talk.md'}, values: {published: false}}]",
+    "the nearer": (
+        "defaults: [{scope: {path: '', type: posts}, values: {published: true}},"
+        " {scope: {path: ''}, values: {published: false}}]"
+    ),
+    "nothing": "defaults:",
+}
+
+
+def kinds_in(folder: Path) -> list[str]:
+    """What each post is as its site publishes it; why it is not read, or held back."""
+    found: list[str] = []
+    scanned = scan(folder)
+    assert Site.from_json(scanned.site.as_json()) == scanned.site
+    for one in scanned.posts:
+        try:
+            post = read_in(scanned, one.source_id)
+            found.append("draft" if post.kind == "draft" else post.visibility)
+        except UnreadablePostError as error:
+            found.append(error.reason)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("configuration", "kind"),
+    [(text, "draft") for text in JEKYLL_DEFAULTS.values()]
+    + [(text, "public") for text in JEKYLL_OTHERS.values()],
+)
+def test_defaults_of_jekyll_hold_posts_back(tmp_path: Path, configuration: str, kind: str) -> None:
+    write(tmp_path, "_config.yml", text=configuration)
+    write(tmp_path, "_posts/2012-02-03-walk.md", text="---\ntitle: A\n---\nAlong the river.\n")
+    assert kinds_in(tmp_path) == [kind]
+    assert kinds_in(tmp_path / "_posts") == [kind]
+    write(tmp_path, "_posts/2012-02-03-walk.md", text="---\npublished: true\n---\nAlong it.\n")
+    assert kinds_in(tmp_path) == ["public"]
+
+
+HELD = {
+    "draft": "---\ncascade:\n  draft: true\n---\n",
+    "not_published": "+++\n[[cascade]]\n[cascade.build]\nrender = 'never'\n+++\n",
+    "unlisted": (
+        "---\ncascade:\n- build: {list: never}\n  target: {path: '/blog/{deep,low}/**'}\n"
+        "- build: {render: never}\n---\n"
+    ),
+    "public": (
+        "---\ncascade:\n- {draft: true, _target: {kind: section}}\n"
+        "- {draft: true, target: {path: /blog/*}}\n"
+        "- {draft: true, target: {environment: staging}}\n---\n"
+    ),
+    "broken_front_matter": "---\ncascade: {draft: true}\n",
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_cascades_of_hugo_hold_posts_back(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, "hugo.toml", text="title = 'A'\n")
+    write(tmp_path, "content/blog/_index.md", text=HELD[kind])
+    write(tmp_path, "content/blog/deep/a/index.md", text="---\ntitle: A\n---\nAlong the river.\n")
+    write(tmp_path, "content/notes/b.md", text="---\ntitle: B\n---\nAlong the road.\n")
+    assert kinds_in(tmp_path) == [kind, "public"]
+    assert kinds_in(tmp_path / "content" / "blog" / "deep") == [kind]
+    write(tmp_path, "content/blog/deep/_index.md", text="---\ncascade: {title: Deep}\n---\n")
+    nearer = kinds_in(tmp_path)
+    assert nearer == [kind, "public"]
+    write(tmp_path, "content/blog/deep/_index.md", text="---\ncascade: {draft: false}\n---\n")
+    assert (kinds_in(tmp_path)[0] == "public") is (kind in {"draft", "public"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hugo.toml", "[[cascade]]\ndraft = true\n[cascade.target]\npath = '/blog/**'\n"),
+        ("config/_default/cascade.toml", "draft = true\n[target]\npath = '/blog/**'\n"),
+        ("config/_default/cascade.yaml", "cascade: [{draft: true, target: {path: '/blog/*'}}]"),
+    ],
+)
+def test_a_cascade_of_the_configuration_holds_posts_back(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    write(tmp_path, "hugo.toml", text="")
+    write(tmp_path, name, text=text)
+    write(tmp_path, "content/blog/a.md", "content/notes/b.md", text="---\ntitle: A\n---\nWords.\n")
+    assert kinds_in(tmp_path) == ["draft", "public"]
+
+
+def test_metadata_of_quarto_hold_a_folder_back(tmp_path: Path) -> None:
+    write(tmp_path, "_quarto.yml", "posts/_metadata.yml", text="draft: true\n")
+    write(tmp_path, "posts/a.md", "b.md", text="---\ntitle: A\n---\nAlong the river.\n")
+    assert kinds_in(tmp_path) == ["public", "draft"]

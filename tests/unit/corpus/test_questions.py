@@ -11,6 +11,7 @@ from twin_assets.corpus.title_questions import (
     in_sentence,
     question_about,
     questions_about,
+    title_named,
     typical_posts,
 )
 
@@ -32,6 +33,17 @@ from twin_assets.corpus.title_questions import (
         ("Everything is Broken", "", "Can you tell me more about “Everything is Broken”?"),
         ("Why I Left Berlin", "when I left Berlin", "Can you tell me why you left Berlin?"),
         ("Clay Klein Bottle", "", "Can you tell me more about “Clay Klein Bottle”?"),
+        ("Why the seconds hand steps back", "", "Can you explain why the seconds hand steps back?"),
+        ("What the signalman told me", "", "Can you explain what the signalman told you?"),
+        ("How full is too full", "", "How full is too full?"),
+        ("Winding day", "", "Can you tell me more about “Winding day”?"),
+        (
+            "Falling stars, upper deck",
+            "",
+            "Can you tell me more about “Falling stars, upper deck”?",
+        ),
+        ("Moving house with DNS", "DNS", "What is your advice on moving house with DNS?"),
+        ("Restore day", "", "Can you tell me more about “Restore day”?"),
     ],
 )
 def test_a_title_becomes_a_question_by_its_form(title: str, text: str, question: str) -> None:
@@ -45,6 +57,12 @@ def test_other_languages_quote_the_title() -> None:
     )
     assert question_about("時計の修理", language="ja") == "「時計の修理」について何を書きましたか？"
     assert question_about("Kellot", language="fi") == "Can you tell me more about “Kellot”?"
+
+
+@pytest.mark.parametrize(("title", "language"), [("Set Theory", "en"), ("Uhren", "de")])
+def test_the_title_of_a_question_that_only_names_a_post(title: str, language: str) -> None:
+    assert title_named(question_about(title, language=language)) == title
+    assert title_named("How do I carry a clock?") == ""
 
 
 def test_names_keep_their_capitals() -> None:

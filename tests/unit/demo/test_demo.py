@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 from twin_cli.commands.demo.home import (
+    NOT_ASKED,
     SETTINGS,
     WITHHELD,
     demo_settings,
@@ -21,24 +19,16 @@ from twin_cli.commands.demo.home import (
     posts_folder,
     quicker_by,
 )
-from twin_cli.commands.demo.paid_model import SETTINGS as OF_THE_PAID_MODEL
-from twin_cli.commands.demo.paid_model import PaidModelResult, answered_by, billed_nano
 from twin_cli.commands.demo.receipt import (
     HURRY,
     PhaseQuality,
     Receipt,
     quality_of,
-    receipt_table,
     write_receipt,
 )
 
-from tests.simulated_provider.provider_answers import Behaviour
-from twin_resources.access.paid_budget import price_of
 from twin_resources.authors import Author, read_author
-from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import withheld_keys
-from twin_resources.processes.programs import simulated_provider, working_folder
-from twin_resources.settings import PACES, SIMULATED_MODEL, Settings
+from twin_resources.settings import PACES, Settings
 
 CLOSED = Receipt(
     settings=SETTINGS,
@@ -53,7 +43,6 @@ CLOSED = Receipt(
     gate={"beats_base_model": "holds"},
     trial={"finding": "promote"},
     promoted="v3",
-    routed=PaidModelResult(SIMULATED_MODEL, 0.2, 40, "nothing is routed", {"v3": 12}, 5_000, 5_000),
 )
 
 
@@ -73,9 +62,6 @@ def test_a_loop_that_closed_misses_nothing() -> None:
         ({"trial": {}, "settings": {HURRY: "60"}}, "pairs promoted it"),
         ({"trial": {}, "promoted": ""}, "pairs promoted it"),
         ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
-        ({"routed": replace(CLOSED.routed, labels=0)}, "labels of the simulated paid model"),
-        ({"routed": replace(CLOSED.routed, account_nano=4_999)}, "what the simulated provider"),
-        ({"routed": PaidModelResult()}, "what the simulated provider charged"),
     ],
 )
 def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
@@ -88,7 +74,7 @@ def test_the_gate_alone_may_release_where_too_few_questions_were_recorded() -> N
 
 
 def test_nothing_having_happened_misses_every_step() -> None:
-    assert len(Receipt(settings={}).missing()) == 11
+    assert len(Receipt(settings={}).missing()) == 9
 
 
 def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
@@ -105,15 +91,9 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
     assert quality_of([], []) == PhaseQuality()
 
 
-FORCED = (
-    "OPENAI_BASE_URL", "OPENAI_API_KEY", "TWIN_TEACHER_MODEL",
-    "TWIN_JUDGE_MODEL", "NO_PROXY", "no_proxy",
-)  # fmt: skip
-
-
 @pytest.fixture
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = (*quicker_by(unhurried=False), *OF_THE_PAID_MODEL, *FORCED)
+    names = (*quicker_by(unhurried=False), *NOT_ASKED)
     for name in names:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
         monkeypatch.delenv(name)
@@ -152,80 +132,9 @@ def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
 def test_nobodys_money_is_spent_whatever_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TWIN_PAID_MODEL", "openai/gpt-4o")
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")
-    monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody")
-    monkeypatch.setenv("OPENAI_BASE_URL", "https://example.com/v1")
-    monkeypatch.setenv("NO_PROXY", "intranet.example.com")
+    for name in NOT_ASKED:
+        monkeypatch.setenv(name, "openai/gpt-4o")
     settings = demo_settings(tmp_path)
-    assert (settings.paid_model, settings.teacher_model) == (SIMULATED_MODEL, "")
-    assert settings.paid_budget_per_day == 0.05
-    address = os.environ["OPENAI_BASE_URL"]
-    assert address.startswith("http://127.0.0.1:")
-    assert "somebody" not in os.environ["OPENAI_API_KEY"]
-    assert os.environ["NO_PROXY"] == "intranet.example.com,127.0.0.1"
-    demo_settings(tmp_path)
-    assert os.environ["OPENAI_BASE_URL"] == address, "all programs name one"
-
-
-@pytest.mark.usefixtures("own_environment")
-def test_the_provider_is_a_program_of_the_demos_stack_alone(tmp_path: Path) -> None:
-    assert simulated_provider(Settings(home=tmp_path)) == ()
-    settings = demo_settings(tmp_path)
-    arguments = simulated_provider(settings)
-    assert os.environ["OPENAI_BASE_URL"].endswith(f":{arguments[2]}/v1")
-    assert simulated_provider(settings.model_copy(update={"paid_model": "openai/gpt-x"})) == ()
-    assert str(settings.simulated_bill_path) in arguments
-    held = withheld_keys(settings, needed_for=(), environ=os.environ)
-    assert "OPENAI_API_KEY" in held, "programs that ask nobody"
-    held = withheld_keys(settings, needed_for=(settings.paid_model,), environ=os.environ)
-    assert "OPENAI_API_KEY" not in held
-
-
-def test_the_simulated_model_costs_what_its_provider_charges() -> None:
-    usual = Behaviour()
-    told = price_of(SIMULATED_MODEL, prompt_tokens=1_000, answer_tokens=100)
-    assert told == pytest.approx((1_000 * usual.prompt_nano + 100 * usual.answer_nano) / 1e9)
-
-
-def test_the_receipt_calls_the_paid_model_simulated(tmp_path: Path) -> None:
-    bill = tmp_path / "bill.jsonl"
-    bill.write_text('{"nano": 3000}\n{"nano": 2000}\n', encoding="utf-8")
-    assert billed_nano(bill) == CLOSED.routed.bill_nano
-    assert billed_nano(tmp_path / "none.jsonl") == 0
-    assert list(answered_by(["paid", "v3", "paid"]).items()) == [("v3", 1), ("paid", 2)]
-    said = CLOSED.routed.rows()
-    assert "simulated" in said["paid model"]
-    assert said["simulated bill"] == "$0.0000050; the account says $0.0000050"
-    assert PaidModelResult().rows() == {}
-    written = receipt_table(CLOSED).columns[0].cells
-    assert "simulated bill" in list(written)
-
-
-@pytest.mark.usefixtures("own_environment")
-def test_without_a_checkout_the_demo_says_where_its_provider_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("twin_cli.commands.demo.paid_model.working_folder", lambda: tmp_path)
-    with pytest.raises(TwinError, match="run the demo") as refused:
-        demo_settings(tmp_path)
-    assert "up.sh --demo-loop" in refused.value.next_step
-
-
-@pytest.mark.usefixtures("own_environment")
-def test_the_stack_starts_the_provider_from_the_checkout(tmp_path: Path) -> None:
-    """As its supervisor does: the module by its name, in the folder that its programs run in."""
-    settings = demo_settings(tmp_path)
-    command = [sys.executable, "-m", *simulated_provider(settings)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with subprocess.Popen(
-        command, cwd=working_folder(), env=environment, stdout=subprocess.PIPE, text=True
-    ) as provider:
-        assert provider.stdout is not None
-        address = provider.stdout.readline().strip()
-        try:
-            assert address == os.environ["OPENAI_BASE_URL"]
-            assert httpx.get(f"{address}/models").json()["data"][0]["id"] == "paid"
-        finally:
-            provider.terminate()
+    assert (settings.paid_model, settings.teacher_model, settings.judge_model) == ("", "", "")
+    assert not settings.has_paid_route

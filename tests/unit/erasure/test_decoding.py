@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from twin_assets.checkpoints.job import write_rows
 from twin_resources.authors import Author, write_author
+from twin_resources.erasure import decoding
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import Undecodable, held_in
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -104,6 +105,46 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> N
     (tmp_path / name).write_bytes(body)
     with pytest.raises(Undecodable, match=name):
         held_in(tmp_path / name, gone())
+
+
+def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
+    """Also one that stands over the edge of two pieces, and in a gzip that follows nothing."""
+    path = tmp_path / "x.bin"
+    for before in (decoding._PIECE - len(TEXT) // 2, 2 * decoding._PIECE + 7):
+        path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)
+        assert held_in(path, gone()) == "bytes"
+    path.write_bytes(gzip.compress(b" " * decoding._PIECE + TEXT.encode(), compresslevel=0))
+    assert held_in(path, gone()) is not None
+
+
+def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_UNPACKED", 1000)
+    packed = gzip.compress(TEXT.encode() + b" " * (1000 - len(TEXT)))
+    assert any(TEXT in one.value for one in decoding.of_bytes(packed))
+    with pytest.raises(ValueError, match="more than 1,000 bytes"):
+        list(decoding.of_bytes(gzip.compress(b" " * 1001)))
+    with pytest.raises(ValueError, match="cut off"):
+        list(decoding.of_bytes(packed[:-9]))
+
+
+def test_a_database_of_the_home_loses_the_rows_alone(home: Settings) -> None:
+    path = home.home / "notes.db"
+    with sqlite3.connect(path) as connection:
+        for table in ("one", "two"):
+            connection.execute(f"CREATE TABLE {table} (body)")
+            connection.executemany(f"INSERT INTO {table} VALUES (?)", [(TEXT,), (OTHER,)])
+    connection.close()
+    broken = home.home / "broken.json"
+    broken.write_text(f'{{"half": "{TEXT}')
+    place = HomeFiles(Installation.of(home))
+    assert place.erase(gone()) == 2
+    with sqlite3.connect(path) as connection:
+        left = [connection.execute(f"SELECT body FROM {one}").fetchall() for one in ("one", "two")]
+    connection.close()
+    assert left == [[(OTHER,)], [(OTHER,)]]
+    assert not broken.exists(), "half a document is of no use"
 
 
 def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:

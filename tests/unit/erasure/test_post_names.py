@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.post_names import PostNames, find_post, post_meant
+from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.erasure.plan import plan
+from twin_resources.erasure.post_names import (
+    PostForgotten,
+    PostNames,
+    find_post,
+    post_meant,
+)
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.outbox import outbox_path
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 
 def post(source_id: str, *, author: str = "ann", title: str = "On oil", url: str = "") -> PostNames:
@@ -85,4 +95,53 @@ def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None
     assert find_post(instance, "_posts/oil.md", authors=["ann"]) == meant
     with pytest.raises(TwinError, match="none of that name among 0 posts"):
         find_post(instance, "_posts/brass.md", authors=["ann"])
+    instance.state.close()
+
+
+def test_a_name_that_was_forgotten_says_when(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an id that the request planned, or by the address that was asked for; of its author."""
+    instance = Installation.of(home)
+    address = "https://x.example/oil"
+    for day, name in ((2, "_posts/oil.md"), (3, address)):
+        monkeypatch.setattr(State, "now", lambda *_, day=day: day * 86400.0)
+        subject = ErasureSubject("post", "ann", name)
+        number = journal.ask(instance.state, subject, asked_by="test")
+        journal.remember(instance.state, "ann", [f"document-{day}"], [])
+        journal.close(instance.state, number, "certificate")
+    for name, day in (("_posts/oil.md", "03"), (address, "04"), ("document-2", "03")):
+        with pytest.raises(PostForgotten, match=f"of ann.*forgotten on 1970-01-{day}"):
+            find_post(instance, name, authors=["bob", "ann"])
+    for name, author in (("document-4", "ann"), ("document-2", "bob")):
+        with pytest.raises(TwinError, match="none of that name among 0 posts"):
+            find_post(instance, name, authors=[author])
+    instance.state.close()
+
+
+def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
+    write_author(home, Author("ann", "Ann"))
+    instance = Installation.of(home)
+    for subject, found in (
+        (ErasureSubject("post", "ann", "a.md"), "whose posts were never imported"),
+        (ErasureSubject("author", "bob", "bob"), "nobody of that name in this home"),
+    ):
+        with pytest.raises(TwinError, match=found):
+            plan(instance, subject)
+    columns = {"source_id": pl.String(), "url": pl.String()}
+    columns |= {"title": pl.String(), "text": pl.String()}
+    rows = pl.DataFrame([["a.md", "https://x/a", "A", "Words."]], schema=columns, orient="row")
+    instance.tables.sync(
+        rows, "raw_posts", author="ann", key="source_id", function=lambda new: new, version="1",
+        schema=columns, row_key="source_id",
+    )  # fmt: skip
+    with pytest.raises(TwinError, match="1 posts, none with that source id or address"):
+        plan(instance, ErasureSubject("post", "ann", "b.md"))
+    for name in ("a.md", "https://x/a"):
+        assert "a.md" in plan(instance, ErasureSubject("post", "ann", name)).ids
+    outbox = WaitingInOutbox(instance)
+    gone = plan(instance, ErasureSubject("post", "ann", "a.md"))
+    assert (outbox.erase(gone), outbox.holds(gone)) == (0, []), "there is no outbox"
+    outbox.take_again(gone, until=1.0)
+    assert not outbox_path(home).exists()
     instance.state.close()

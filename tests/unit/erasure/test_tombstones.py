@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.gateway.other_apis import from_responses
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings
@@ -194,3 +198,40 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: WaitingInOu
     outbox.refuse(waiting, "HTTP 400")
     assert outbox.counts().refused == 0
     assert outbox.counts().traces == 0
+
+
+@pytest.mark.parametrize("kind", ["reader", "author", "post"])
+def test_what_a_gateway_remembers_goes_with_what_was_forgotten(
+    outbox: Outbox, place: WaitingInOutbox, kind: str
+) -> None:
+    """Of a post: the answer whose trace showed it, and every conversation that holds that one."""
+    recent = RecentResponses()
+
+    def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
+        body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
+        body |= {"previous_response_id": f"resp_{after}"} if after else {}
+        choices = [{"message": {"content": "Tea."}}]
+        back = from_responses(body, recent, reader).back
+        back.whole({"id": f"chatcmpl-{trace}", "choices": choices})
+
+    def kept() -> set[str]:
+        asyncio.run(recent.drop_forgotten(outbox))
+        readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
+        return {one for one, reader in readers.items() if recent.turns(reader, f"resp_{one}")}
+
+    answer("a")
+    answer("b", after="a")
+    answer("c", after="b")
+    answer("e", author="bo", reader=OTHER)
+    assert kept() == {"a", "b", "c", "e"}
+    gone = gone_of(kind, traces=["a"] if kind == "post" else ())
+    place.erase(gone)
+    assert kept() == {"e"}
+    assert recent.message(READER, "msg_a") is None
+    assert recent.message(OTHER, "msg_e") == "Tea."
+    answer("a")  # was under way; the tombstone is known already
+    answer("d")
+    assert kept() == ({"d", "e"} if kind == "post" else {"e"})
+    place.take_again(gone, until=time.time())
+    answer("d")
+    assert kept() == {"d", "e"}, "who comes back is answered anew"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench.gate import canaries, gated, voice
+from tests.bench.gate import gated, voice
 from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.rows import Row
 from tests.code_hash import code_hash
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, PerplexityRatio
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
-from twin_assets.training.canary_exposure import CanaryExposure, exposure
 from twin_resources.registry.moves import GateClaim
 from twin_resources.statistics.bootstrap import Interval
 
@@ -91,20 +89,6 @@ def test_the_lower_ends_against_everybody_decide(
     )
     assert list(holds(voice.rows(found, goals=True)).values()) == expected
     assert holds(voice.rows(found, goals=False)) == {}
-
-
-def test_only_canaries_that_stood_there_once_have_a_goal() -> None:
-    def exposed(once: float, often: float) -> list[Row]:
-        found = [
-            CanaryExposure("c0", 1, once, 0, 64), CanaryExposure("c1", 1, 1.0, 0, 64),
-            CanaryExposure("c2", 16, often, 0, 64),
-        ]  # fmt: skip
-        base = [replace(one, bits=0.5) for one in found]
-        return canaries.rows(exposure(found), exposure(base), samples=90, epochs=2)
-
-    assert list(holds(exposed(3.0, 29.9)).values()) == [True]
-    assert list(holds(exposed(20.0, 1.0)).values()) == [False]
-    assert exposed(3.0, 29.9)[1].value == 29.9
 
 
 def test_passages_of_the_other_author_come_from_all_of_the_folder(tmp_path: Path) -> None:

@@ -3,17 +3,28 @@ the whole is taken back."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
+from tests.sample_schema import SAMPLE_SCHEMA
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import FIRST, GOOD, changed
-from twin_assets.checkpoints.manifest import write_pointer
+from twin_assets.checkpoints.manifest import Manifest, write_pointer
+from twin_assets.evaluation import judgement
+from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_first, outcome_of
-from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation
+from twin_assets.evaluation.judgement import (
+    JudgedEvaluation,
+    JudgingSetup,
+    complete_evaluation,
+    judge_candidate,
+)
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     evaluation_path,
@@ -21,7 +32,7 @@ from twin_assets.evaluation.report.evaluation_record import (
     write_evaluation,
 )
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.moves import GateClaim, ModelVersion, Outcome, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -166,3 +177,170 @@ def test_the_record_of_a_former_first_verdict_is_read_as_one(twin: JudgedTwin) -
     twin.judged(GOOD, first=False)
     found = [one.first for _, one in evaluations(twin.folder, GATE_VERSION)]
     assert found == [False, True]
+
+
+class Candidates:
+    """An author whose checkpoints have manifests and a dataset under a tag; what is measured is
+    noted, and has the verdict that the test wants."""
+
+    def __init__(self, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.twin = JudgedTwin(home)
+        self.registry = self.twin.registry
+        self.outcome: Outcome = "passed"
+        self.measured: list[tuple[int, bool]] = []
+        tables = self.twin.judging.tables
+        rows = [dict.fromkeys(SAMPLE_SCHEMA) for _ in range(2)]
+        for number, row in enumerate(rows):
+            row |= {"sample_id": f"s{number}", "document_id": f"d{number}", "split": SPLITS[number]}
+        frame = pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
+        tables.sync(
+            frame, "instruction_dataset", author="ada", key="sample_id", version="1",
+            function=lambda changed: changed, schema=SAMPLE_SCHEMA, row_key="sample_id",
+        )  # fmt: skip
+        tables.tag("instruction_dataset", "ada", "training")
+        servers: Any = SimpleNamespace(precision=lambda _: "bf16")
+        self.judging = replace(self.twin.judging, servers=servers)
+        self.manifest(self.twin.folder)
+
+        def measured(
+            _judging: JudgingSetup, version: ModelVersion, *_: object, first: bool
+        ) -> JudgedEvaluation:
+            self.measured.append((version.version, first))
+            claims = (decide_first if first else decide)(GOOD)
+            verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
+            self.registry.record_verdict(verdict)
+            return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), measured_now=True)
+
+        # measuring asks a model server: tests/live/evaluation
+        monkeypatch.setattr(judgement, "_judged_now", measured)
+
+    def manifest(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        said = {"base": {"revision": "r", "gguf": None}, "dataset": {"tag": "training"}}
+        manifest: dict[str, Any] = {one.name: "" for one in fields(Manifest)}
+        (folder / "manifest.json").write_text(json.dumps(manifest | said | {"schema": 1}))
+        (folder / "adapter").mkdir()
+
+    def add(self, letter: str) -> None:
+        """Another candidate."""
+        folder = self.twin.folder.parent / letter
+        self.manifest(folder)
+        write_pointer(folder.parent, "candidate", {"checkpoint": letter * 64})
+        self.registry.register(
+            author="ada", checkpoint=letter * 64, folder=str(folder), adapter_gguf=None,
+            base="/base", base_gguf="/base.gguf", template="t", dataset_version="d",
+        )  # fmt: skip
+
+    def judge(self) -> JudgedEvaluation:
+        return judge_candidate(self.judging)
+
+    def store(self, *, first: bool, beside: str = "", passed: bool = True) -> None:
+        """A verdict and a record that rests on what the candidate would be measured on now."""
+        version, incumbent = judgement._compared(self.judging)
+        question = judgement._question_of(self.judging, version, incumbent)
+        claims = (decide_first if first else decide)(GOOD)
+        outcome: Outcome = "passed" if passed else "failed"
+        verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
+        self.registry.record_verdict(verdict)
+        rests_on = question.rests_on(beside, GATE_VERSION)
+        record = replace(
+            EVALUATION, checkpoint=version.checkpoint, measured=GOOD, first=first, rests_on=rests_on
+        )
+        write_evaluation(evaluation_path(Path(version.folder), GATE_VERSION), record)
+
+
+SPLITS = ("train", "held_out")
+
+
+@pytest.fixture
+def candidates(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Candidates:
+    return Candidates(home, monkeypatch)
+
+
+def test_a_first_candidate_has_a_first_verdict_and_a_later_one_the_whole_gate(
+    candidates: Candidates,
+) -> None:
+    assert candidates.judge().measured_now
+    candidates.twin.released()
+    candidates.add("d")
+    candidates.judge()
+    assert candidates.measured == [(1, True), (2, False)]
+
+
+def test_beside_an_answer_model_nothing_is_gained_by_haste(candidates: Candidates) -> None:
+    candidates.registry.register(
+        author="ada", checkpoint="named", folder="", adapter_gguf=None, base="http://x#large",
+        base_gguf="", template="t", dataset_version="", kind="answer_model",
+    )  # fmt: skip
+    candidates.registry.move("ada", 2, "stable", actor="a", reason="r", force=True)
+    candidates.judge()
+    assert candidates.measured == [(1, False)]
+
+
+@pytest.mark.parametrize("outcome", ["passed", "failed", "not_decided"])
+@pytest.mark.parametrize("state", ["candidate", "stable"])
+def test_what_does_not_pass_is_refused_where_it_is_a_candidate(
+    candidates: Candidates, outcome: Outcome, state: str
+) -> None:
+    candidates.outcome = outcome
+    if state == "stable":
+        candidates.registry.move("ada", 1, "refused", actor="a", reason="r")
+        candidates.twin.released(force=True)
+    candidates.judge()
+    refused = state == "candidate" and outcome != "passed"
+    assert candidates.twin.state == ("refused" if refused else state)
+    if refused:
+        last = candidates.registry.moves("ada")[-1]
+        assert (last.actor, last.version) == ("checkpoint_evaluation", 1)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_what_was_judged_on_exactly_this_is_not_measured_again(
+    candidates: Candidates, first: bool
+) -> None:
+    candidates.store(first=first)
+    judged = candidates.judge()
+    assert (judged.measured_now, candidates.measured) == (False, [])
+    assert candidates.twin.lines == ["v1 was evaluated on exactly this before: passed"]
+
+
+def test_a_first_verdict_does_for_nothing_beside_a_stable_version(candidates: Candidates) -> None:
+    candidates.store(first=True)
+    candidates.twin.released()
+    candidates.add("d")
+    candidates.store(first=True, beside=CHECKPOINT)
+    candidates.judge()
+    assert candidates.measured == [(2, False)]
+    candidates.store(first=False, beside=CHECKPOINT)
+    assert not candidates.judge().measured_now
+    candidates.store(first=False, beside="e" * 64)  # of another stable version
+    candidates.judge()
+    assert candidates.measured == [(2, False)] * 2
+
+
+def test_the_question_names_whom_it_is_compared_with_and_what_they_were_trained_on(
+    candidates: Candidates,
+) -> None:
+    def asked() -> EvaluationSpec:
+        return judgement._question_of(candidates.judging, *judgement._compared(candidates.judging))
+
+    alone = asked()
+    assert (alone.incumbent, alone.best, alone.trained_on) == (None, None, {"d0"})
+    assert (alone.candidate.name, alone.base.name, alone.others) == ("candidate", "base model", 0)
+    candidates.store(first=False)
+    candidates.twin.released()
+    assert asked().incumbent is None, "a stable version is not compared with itself"
+    candidates.add("d")
+    beside = asked()
+    assert beside.incumbent is not None
+    assert (beside.incumbent.name, beside.best) == ("v1", None)
+    assert beside.template == "t"
+    with_other = replace(candidates.judging, others=("ada", "nobody"))
+    found = judgement._question_of(with_other, *judgement._compared(with_other))
+    assert found.others == 1
+
+
+def test_a_candidate_that_was_never_entered_is_told(candidates: Candidates) -> None:
+    write_pointer(candidates.twin.folder.parent, "candidate", {"checkpoint": "e" * 64})
+    with pytest.raises(TwinError, match=r"checkpoint eeeeeeeeeeee is not in the registry"):
+        candidates.judge()

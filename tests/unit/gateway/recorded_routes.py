@@ -128,7 +128,6 @@ def _snapshot(lot: random.Random) -> Snapshot:
         "Mara",
         answer=lot.choice(("voice", "voice")),  # the base is asked for quotations all the same
         paid=lot.random() < 0.85,
-        refused_topics=("politics",),
         consent="2026-01-01: by mail",
     )
     servers = {

@@ -19,7 +19,7 @@ LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"
 
 
-def answering(*, declined: str = "", **sent: Any) -> RequestRecord:
+def answering(*, withheld: str = "", **sent: Any) -> RequestRecord:
     turns = [{"role": "user", "content": "Which oil?"}]
     record = RequestRecord(
         asked=read_question({"model": "twin/ann", "messages": turns} | sent),
@@ -32,7 +32,7 @@ def answering(*, declined: str = "", **sent: Any) -> RequestRecord:
         degraded=(),
         usd_per_hour=0.1,
         meter=None,
-        declined=declined,
+        withheld=withheld,
     )
     record.sampling = {"max_tokens": 200} | dict(record.asked.sampling)
     return record
@@ -122,15 +122,15 @@ async def test_what_the_client_bounds_himself_stays(sent: dict[str, Any]) -> Non
         assert record.degraded == ()
 
 
-async def test_what_ends_by_itself_stays_and_what_is_declined_is_not_looked_at() -> None:
+async def test_what_ends_by_itself_stays_and_what_is_withheld_is_not_looked_at() -> None:
     text = "It went well. The clock is"
     record = answering(stream=True)
     parts = [text[start : start + 3] for start in range(0, len(text), 3)]
     assert await read(record, chunks(parts, "stop")) == (text, "stop")
     assert record.shown == text
-    declined = answering(declined="politics")
+    withheld = answering(withheld="guard")
     got = whole(LOOP * 8, "stop")
-    end_prose(declined, got)
+    end_prose(withheld, got)
     assert got.choices[0].message.content == LOOP * 8
 
 
@@ -173,4 +173,4 @@ async def test_the_same_version_that_is_asked_again_may_say_the_same() -> None:
     assert (text, reason) == (f"{once} \n\n{once} ", "stop")
     assert record.degraded == ("base broke off: asked again",)
     assert record.can_be_begun_anew
-    assert not answering(declined="politics").can_be_begun_anew
+    assert not answering(withheld="guard").can_be_begun_anew

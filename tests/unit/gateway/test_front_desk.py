@@ -251,10 +251,10 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
     assert answering.notice == ""
 
 
-async def test_danger_comes_before_a_refused_topic_and_for_drafts(home: Settings) -> None:
+async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings) -> None:
     for fields in ({}, {"model": "twin/ann@voice"}):
         answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
-        assert (answering.front_desk, answering.declined) == ("danger", "")
+        assert (answering.front_desk, answering.withheld) == ("danger", "")
     answering, text, looked_up = await record_of(home, "Who are you?", model="twin/ann@voice")
     assert (answering.front_desk, text, looked_up) == ("", "", 1)
 

@@ -160,7 +160,7 @@ def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
 def test_answers_without_a_word_are_bounded_too() -> None:
     recent = RecentResponses(most_characters=10_000)
     for number in range(100):
-        recent.remember("eve", f"resp_{number}", f"msg_{number}", (), "")
+        recent.remember("eve", f"{number}", (), "", author="ann")
     assert len(recent._kept) <= 10_000 // 300
     assert recent.message("eve", "msg_99") == ""
     assert recent.message("eve", "msg_0") is None

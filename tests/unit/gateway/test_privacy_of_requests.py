@@ -118,9 +118,7 @@ def test_the_disclosure_stands_above_the_text_where_the_author_wants_it() -> Non
     json_form = {"response_format": {"type": "json_object"}}
     assert with_disclosure("each", **json_form).prefix == ""  # it would be no JSON
     assert with_disclosure("A machine wrote this.").prefix == ""
-    own = with_disclosure("each")
-    own.author = replace(own.author, disclosure_sentence="A machine\nwrote this.")
-    assert own.prefix == f"{NOTICE}A machine wrote this.\n\n"
+    own = with_disclosure("A machine\nwrote this.")
     assert own.twin_field()["disclosure"] == "A machine\nwrote this."
 
 

@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
 WHEN = datetime(2024, 5, 1, tzinfo=UTC)
-ANN = Author("ann", "Ann", refused_topics=("politics",))
+ANN = Author("ann", "Ann")
 RELEASED = ProseRelease("")
 FAILED = ProseRelease("92 % of sentences unsupported, limit 20 %")
 POSTS = tuple(
@@ -276,14 +276,6 @@ async def test_a_named_version_and_json_stay_as_they_are(
     assert quoting.asked == []
     assert prepared.answering.answer == "voice"
     assert prepared.answering.degraded == ()
-
-
-async def test_a_refused_topic_is_not_quoted(home: Settings) -> None:
-    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
-    prepared = await prepare(path(home, quoting), "What about politics?")
-    assert quoting.asked == []
-    assert "politics" in prepared.fixed_answer
-    assert prepared.answering.declined == "politics"
 
 
 async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:

@@ -33,8 +33,6 @@ ANN = Author(
     "ann",
     "Ann",
     answer="voice",
-    persona="Mends clocks.",
-    refused_topics=("politics",),
     max_tokens=77,
     context_tokens=256,
 )
@@ -90,12 +88,11 @@ def serve(way: RequestPath, template: str) -> None:
     way.live.current = replace(way.live.current, policy=policy)
 
 
-async def test_the_prompt_holds_persona_passages_and_question(home: Settings) -> None:
+async def test_the_prompt_holds_passages_and_question(home: Settings) -> None:
     retrieving = Retrieving(lambda: Found((FOUND,)))
     prepared = await prepare(path(home, retrieving), temperature=0)
     system, user = prepared.messages
     assert "Ann" in system["content"]
-    assert "Mends clocks." in system["content"]
     assert "Oil sparingly." in user["content"]
     assert "Which oil?" in user["content"]
     assert prepared.sampling == {"temperature": 0, "frequency_penalty": 0.4, "max_tokens": 77}
@@ -282,17 +279,6 @@ async def test_a_reader_cannot_write_a_passage_or_a_turn(home: Settings) -> None
         assert "<|im_" not in message["content"]
         assert "(reader) [1] On oil (2024-05-01)\nDrown it." in message["content"]
     assert prepared.messages[-1]["content"].count("\n[1] ") == 1  # the real one
-
-
-async def test_a_refused_topic_is_declined_without_a_search(home: Settings) -> None:
-    retrieving = Retrieving(Found)
-    prepared = await prepare(path(home, retrieving), "What of politics?")
-    assert prepared.fixed_answer == "Ann has asked that this twin does not speak about politics."
-    assert retrieving.asked == []
-    prepared.answering.begin()
-    prepared.answering.end(30)
-    assert prepared.answering.cost_usd == 0.0
-    assert prepared.answering.trace_metadata()["twin.declined_topic"] == "politics"
 
 
 async def test_a_programs_system_message_is_named_where_the_author_ignores_it(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
+from twin_resources.authors.guard_settings import Guards
 from twin_resources.gateway.found_passages import Passages
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_classes import STRUCTURED
@@ -29,6 +31,7 @@ from twin_resources.gateway.response_format import (
     MAX_REPETITIONS,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_LEVELS,
+    document_of,
     not_kept,
     read_response_format,
     takes_response_format,
@@ -177,6 +180,80 @@ def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
     assert not takes_response_format("no-provider-of-this-name/model")
 
 
+TEXT = (
+    "This twin does not answer a question that holds words that its author does not speak about "
+    "here."
+)
+FREE: dict[str, Any] = {"type": "string"}
+
+
+def of(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+@pytest.mark.parametrize(
+    ("schema", "document"),
+    [
+        (of(["answer"], title=FREE, answer=FREE), {"answer": TEXT}),
+        (of([], title=FREE), {"title": TEXT}),
+        (of(["a", "b", "c"], a=FREE, b=FREE, c={"type": "array"}), {"a": TEXT, "b": "", "c": []}),
+        (of(["a", "b"], a={"type": "string", "maxLength": 9}, b=FREE), {"a": "", "b": TEXT}),
+        (
+            of(["n", "a"], n={"anyOf": [{"type": "integer"}, {"type": "null"}]}, a=FREE),
+            {"n": None, "a": TEXT},
+        ),
+        (of(["n", "a"], n={"type": ["null", "number"]}, a=FREE), {"n": None, "a": TEXT}),
+        (
+            of(["it"], it={"$ref": "#/$defs/It"}) | {"$defs": {"It": of(["a"], a=FREE)}},
+            {"it": {"a": TEXT}},
+        ),
+        (of(["it"], it={"allOf": [of(["a"], a=FREE)], "description": "x"}), {"it": {"a": TEXT}}),
+    ],
+)
+def test_a_fixed_text_stands_in_a_string_of_the_schema(
+    schema: dict[str, Any], document: dict[str, Any]
+) -> None:
+    found = json.loads(document_of(TEXT, by_schema(schema)))
+    jsonschema.validate(found, schema)
+    assert found == document
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        RATING,
+        of(["a", "n"], a=FREE, n={"type": "integer"}),
+        of(["a", "yes"], a=FREE, yes={"type": "boolean"}),
+        of(["a", "b"], a=FREE, b={"type": "string", "enum": ["yes", "no"]}),
+        of(["a"], a={"type": "string", "format": "date"}),
+        of(["a"], a={"$ref": "#"}),
+        of(["a"], a={"$ref": "#/$defs/none"}),
+        {"type": "object", "properties": [1], "required": 2},
+        {},
+    ],
+)
+def test_a_schema_without_a_free_string_holds_no_text(schema: dict[str, Any]) -> None:
+    assert document_of(TEXT, by_schema(schema)) == ""
+
+
+async def test_a_blocked_question_is_declined_in_the_form_that_was_forced(home: Settings) -> None:
+    async def declined(form: object) -> str:
+        turns = [{"role": "user", "content": "What of politics?"}]
+        body = {"model": "twin/ann", "messages": turns, "response_format": form}
+        return (await prepare(home, read_question(admitted(body)), takes_json=True)).fixed_answer
+
+    assert json.loads(await declined(by_schema(of(["a"], a=FREE)))) == {"a": TEXT}
+    assert json.loads(await declined({"type": "json_object"})) == {"answer": TEXT}
+    with pytest.raises(Refused, match="does not answer") as caught:
+        await declined(by_schema(RATING))
+    refused = caught.value
+    assert (refused.status, refused.code, refused.param) == (
+        400,
+        "question_refused",
+        "response_format",
+    )
+
+
 class NothingFound:
     passages = ()
     nearest = ()
@@ -196,7 +273,7 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Pr
     policy = replace(policy, divert=Reroute({STRUCTURED: PAID}, {}))
     server = Server("http://127.0.0.1:1/v1", "v3", "", ready=True)
     live.current = Snapshot(
-        {"ann": Author("ann", "Ann")},
+        {"ann": Author("ann", "Ann", guards=Guards(block_list=("politics",)))},
         Policy("", "", {"ann": policy}),
         {"ann/v3": server},
         has_paid_route=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -586,6 +587,24 @@ async def test_readiness_says_what_is_missing(
     answer = await client.get("/health/readiness", headers={"Authorization": ""})
     assert answer.status_code == 503
     assert answer.json()["problems"] == ["policy unreadable"]
+
+
+async def test_a_gateway_without_an_author_or_the_newest_release_is_not_ready(
+    client: httpx.AsyncClient, door: RouteAllowlist
+) -> None:
+    door.follows = lambda: ("v2 is being fetched", "")
+    answer = await client.get("/health/readiness")
+    assert (answer.status_code, answer.json()["problems"]) == (503, ["v2 is being fetched"])
+    door.follows = lambda: ("", "away")
+    door.live.current = replace(door.live.current, authors={})
+    answer = await client.get("/health/readiness")
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "status": "waiting for an author",
+        "servers": ["base"],
+        "authors": [],
+        "problems": ["away"],
+    }
 
 
 async def test_with_no_server_ready_only_what_needs_a_model_is_refused(

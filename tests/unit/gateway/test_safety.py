@@ -1,37 +1,12 @@
-"""Refused topics in a question, shapes of secrets in an answer."""
+"""Shapes of secrets in an answer."""
 
 from __future__ import annotations
 
 import pytest
 
 from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.safety import FINDINGS, declined, findings, refused_topic
+from twin_resources.gateway.safety import FINDINGS, findings
 from twin_resources.privacy import KINDS
-
-TOPICS = ("my family", "politics", "C++")
-
-
-@pytest.mark.parametrize(
-    ("question", "topic"),
-    [
-        ("What about Politics?", "politics"),
-        ("Tell me of my  FAMILY, please", "my family"),
-        ("Do you like C++?", "C++"),
-        ("Is geopolitics hard?", ""),
-        ("Is it political?", ""),
-        ("", ""),
-    ],
-)
-def test_a_topic_matches_as_a_phrase(question: str, topic: str) -> None:
-    assert refused_topic(question, TOPICS) == topic
-
-
-def test_an_empty_topic_refuses_nothing() -> None:
-    assert refused_topic("anything", ("", "  ")) == ""
-
-
-def test_the_answer_names_topic_and_author() -> None:
-    assert declined("Ann", "politics").startswith("Ann ")
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,11 @@ from tests.imported import Import, imports_in, imports_of_ours
 OPTIONAL = {
     "ray": "ray",
     "mlflow": "mlflow",
-    "presidio_analyzer": "presidio",
     "pypandoc": "formats",
     "pypdf": "formats",
 }
 BROUGHT_BY_HAND = {
-    "spacy": "comes with presidio-analyzer, looked for behind the extra's name",
     "conversion": "the kept converter's own, fetched as a wheel and read from its folder",
-    "liger_kernel": "looked for before it is used; needs a GPU (training/model.py)",
 }
 # Declared and imported by none of ours, with the reason.
 FOR_OTHERS = {

@@ -67,8 +67,9 @@ def test_the_recipe_is_told_before_the_training_with_its_reason(
     monkeypatch.setattr(author_recipe, "usable_gpus", list)
 
     def told(because: str = "", *, recipe: str = "", base_model: str = "") -> str:
-        author = Author(slug="ann", name="Ann", recipe=recipe, base_model=base_model)
-        machine_stage.tell_recipe(author, home, clock=StageClock(verbose=True), because=because)
+        author = Author(slug="ann", name="Ann", recipe=recipe)
+        named = home.model_copy(update={"base_model": base_model or home.base_model})
+        machine_stage.tell_recipe(author, named, clock=StageClock(verbose=True), because=because)
         return " ".join(capsys.readouterr().out.split())
 
     small = told()

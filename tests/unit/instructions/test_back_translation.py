@@ -50,22 +50,21 @@ def one(plain: str, *, title: str = "", language: str = "en", heading: str = "")
     return found
 
 
-def test_the_title_is_asked_about_then_headings_then_what_a_passage_turns_on() -> None:
+def test_the_title_is_asked_about_then_headings_and_the_rest_is_gone_on_with() -> None:
     first, second, third = written(title="How to bake bread at home")
     assert (first.source, first.question) == (
         "template:title",
         "How do I bake bread at home?",
     )
     assert second.source == "template:heading"
-    assert "the oven" in second.question
-    assert third.source == "template:topic"
-    assert re.search(r"loaf|crust|bowl", third.question), third.question
+    assert "“The oven”" in second.question
+    assert third.source == "template:continuation"
 
 
 def test_questions_of_a_document_differ_or_are_continuations() -> None:
     same = "\n\n".join(TEXT.split("\n\n")[1:2] * 12)
     asked = [it.question for it in written(same) if it.source != "template:continuation"]
-    assert len(set(asked)) == len(asked) >= 4
+    assert len(set(asked)) == len(asked) == 1
 
 
 def test_a_question_is_the_same_every_time() -> None:
@@ -99,74 +98,22 @@ def test_a_long_first_sentence_is_cut() -> None:
     assert found.question.endswith("“So it was then as it is now and as it will …”")
 
 
-def test_one_thing_is_asked_about_as_a_kind_and_the_authors_as_yours() -> None:
-    about = "A pizza stone is heavy. A pizza stone keeps the heat, and so I have one."
-    assert "pizza stones" in one(about).question
-    mine = "My copper kettle is from my mother. My copper kettle was hers before."
-    assert "your copper kettle" in one(mine).question
-
-
-def test_no_three_keywords() -> None:
-    """What half of all questions were once."""
-    for it in [*written(), *written(title="")]:
-        assert not re.match(r"^[\w ]+, [\w ]+, [\w ]+: ", it.question)
-
-
-LANGUAGES = {
-    "de": (
-        "Der Ofen heizt schlecht. Wenn der Ofen zu kalt ist, geht das Brot nicht auf, und dann "
-        "hilft nur Warten. Der Ofen steht seit Jahren in der Küche.",
-        "Was passiert, wenn der Ofen zu kalt ist?|Was ist, wenn der Ofen zu kalt ist?",
-    ),
-    "fr": (
-        "Le four chauffe mal. Si le four reste trop froid, la pâte ne lève pas, et puis voilà.",
-        "Que se passe-t-il si le four reste trop froid ?",
-    ),
-    "es": (
-        "El horno calienta mal. Si el horno queda demasiado frío, la masa no sube, y ya está.",
-        "¿Qué pasa si el horno queda demasiado frío?",
-    ),
-    "it": (
-        "Il forno scalda male. Se il forno resta troppo freddo, la pasta non cresce, e basta.",
-        "Che cosa succede se il forno resta troppo freddo?",
-    ),
-    "pt": (
-        "O forno aquece mal. Se o forno fica frio demais, a massa não cresce, e pronto.",
-        "O que acontece se o forno fica frio demais?",
-    ),
-    "nl": (
-        "De oven verwarmt slecht. Als de oven te koud blijft, rijst het deeg niet, en klaar.",
-        "Wat gebeurt er als de oven te koud blijft?",
-    ),
-}
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_questions_are_in_the_authors_language(language: str) -> None:
-    plain, question = LANGUAGES[language]
-    assert one(plain, language=language).question in question.split("|")
+@pytest.mark.parametrize(
+    ("language", "plain", "question"),
+    [
+        ("de", "Warum stehen Uhren in kalten Nächten? Weil Öl altert.", "Warum stehen Uhren"),
+        ("fr", "Pourquoi les horloges gèlent-elles ici ? Oui.", ""),
+        ("es", "Nada. ¿Por qué paran los relojes viejos? El aceite envejece.", "¿Por qué"),
+    ],
+)
+def test_questions_are_in_the_authors_language(language: str, plain: str, question: str) -> None:
+    asked = one(plain, language=language)
+    assert asked.question.startswith(question or wordings_of(language).continuation[:8])
     english = {"what", "your", "do", "you", "does", "tell", "about", "explain", "write", "the"}
     for title in ("Brot und Spiele", ""):
         for it in written(title=title, language=language):
             outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", "", it.question)
             assert not english & set(words_of(outside)), it.question
-
-
-@pytest.mark.parametrize(
-    ("language", "plain", "topic"),
-    [
-        ("de", "Der alte Ofen steht in der Küche. Der alte Ofen heizt gut.", "„Ofen“"),
-        ("fr", "Le vieux four chauffe mal. Avec le four vient la pierre, et le four.", "four"),
-        ("es", "El horno viejo calienta mal. Con el horno vino la piedra.", "horno"),
-        ("nl", "De oven verwarmt slecht. Met de oven kwam een steen.", "oven"),
-    ],
-)
-def test_a_noun_phrase_is_asked_about_in_other_languages(
-    language: str, plain: str, topic: str
-) -> None:
-    found = one(plain, language=language)
-    assert found.source == "template:topic", found
-    assert topic in found.question
 
 
 @pytest.mark.parametrize("language", ["ja", "xx"])
@@ -180,16 +127,11 @@ def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> N
 def test_every_language_has_every_wording(language: str) -> None:
     wordings = wordings_of(language)
     assert "{opening}" in wordings.continuation
-    assert wordings.conditions
     assert wordings.asks
     assert wordings.unclear
     for group, field in (
-        (wordings.topic, "{topic}"),
-        (wordings.titled_topic, "{topic}"),
-        (wordings.titled_topic, "{title}"),
         (wordings.title, "{title}"),
         (wordings.heading, "{heading}"),
-        (wordings.condition, "{clause}"),
     ):
         assert group
         assert all(field in wording for wording in group)
@@ -199,13 +141,13 @@ def test_two_fillings_of_a_wording_are_two_questions() -> None:
     """A pair above .7 across the splits costs a training sample (`leakage.SAME_QUESTION`)."""
     tried = 0
     for language in WORDINGS:
-        for wording in wordings_of(language).topic:
+        for wording in wordings_of(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
-                if tells_apart(wording, topic=left):
-                    asked = [wording.format(topic=it) for it in (left, right)]
+                if tells_apart(wording, title=left):
+                    asked = [wording.format(title=it) for it in (left, right)]
                     tried += 1
                     assert jaccard(*(frozenset(words_of(it)) for it in asked)) < 0.7, asked
-    assert tried > 20
+    assert tried > 10
 
 
 @pytest.mark.parametrize(

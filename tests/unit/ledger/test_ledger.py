@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -271,7 +273,6 @@ def test_an_authors_edit_wins_over_a_readers_later_one(world: World) -> None:
     "error",
     [
         TraceStoreError("read", found="no answer", next_step="wait", status=None),
-        TraceStoreError("read", found="HTTP 500: no", next_step="wait", status=500),
         TraceStoreError("read", found="HTTP 429: slow", next_step="wait", status=429),
         TraceStoreError("read", found="no JSON", next_step="wait", status=200),
     ],
@@ -298,7 +299,7 @@ def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
         world.vote(number, 1.0, reader=f"r{number}")
     world.tick()
     world.pass_time(minutes=61)
-    failure = TraceStoreError("read", found="HTTP 502", next_step="wait", status=502)
+    failure = TraceStoreError("read", found="no answer", next_step="wait", status=None)
     original = world.client.page
     calls = 0
 
@@ -311,10 +312,63 @@ def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
 
     world.client.page = page  # type: ignore[method-assign]
     report = world.sync()
-    assert "HTTP 502" in report.problem
+    assert "no answer" in report.problem
     world.client.page = original  # type: ignore[method-assign]
     report = world.tick()
     assert (report.problem, report.deleted, report.reconciling) == ("", 0, False)
+
+
+def fails_for(world: World, scores: set[str], paths: list[str]) -> None:
+    """From now on the store fails for every page with one of these scores; () for every page."""
+    original = world.client.page
+
+    def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
+        rows, cursor = original(path, parameters)
+        paths.append(path)
+        if not scores or scores & {row.get("id") for row in rows}:
+            raise TraceStoreError("read", found="HTTP 500: a row", next_step="wait", status=500)
+        return rows, cursor
+
+    world.client.page = page  # type: ignore[method-assign]
+
+
+def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: World) -> None:
+    """It is passed over by its millisecond alone, also in the pass over the last days."""
+    world.answer(1)
+    world.answer(2, author="bo")
+    world.vote(1, 1.0)
+    broken = world.pass_time(seconds=7).vote(2, 0.0)
+    world.pass_time(seconds=7).vote(1, 0.5, reader="r2")
+    original = world.client.page
+    fails_for(world, {broken}, paths := [])
+    world.at(NEXT_DAY + timedelta(hours=1))
+    reports = [world.tick(requests_per_minute=600) for _ in range(8)]
+    assert [one.problem for one in reports[3:]] == [""] * 5
+    assert values(world) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
+    assert values(world, "bo") == []
+    told = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
+    assert [told in str(one.unread) for one in reports].count(True) == 1
+    world.pass_time(minutes=65)
+    again = [world.tick(requests_per_minute=600) for _ in range(8)]
+    assert [(one.problem, one.deleted) for one in again[1:]] == [("", 0)] * 7
+    assert [one.reconciling for one in (again[0], again[-1])] == [True, False]
+    world.client.page = original  # type: ignore[method-assign]
+    assert sum(world.pass_time(minutes=65).sync().scores for _ in range(3)) == 1
+    assert paths
+
+
+def test_a_store_that_fails_for_everything_is_passed_over_nowhere(world: World) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    original = world.client.page
+    fails_for(world, set(), paths := [])
+    for _ in range(6):
+        report = world.tick(requests_per_minute=600)
+        assert "HTTP 500" in report.problem
+        assert report.unread == ()
+    assert len(paths) > 20, "the window was halved to a millisecond"
+    world.client.page = original  # type: ignore[method-assign]
+    assert sum(world.tick(requests_per_minute=600).scores for _ in range(4)) == 1
 
 
 def test_a_page_of_another_shape_is_no_page(world: World) -> None:

@@ -20,6 +20,7 @@ from twin_resources.registry.moves import (
     LegalMove,
     Mode,
     ModelVersion,
+    Move,
     Outcome,
     Verdict,
     VersionKind,
@@ -27,6 +28,7 @@ from twin_resources.registry.moves import (
     legal_moves,
     refusal,
 )
+from twin_resources.registry.notices import notice_of
 
 GATE = "gate-3"
 
@@ -312,3 +314,24 @@ def test_no_move_leaves_a_state_in_two_ways() -> None:
         by_itself = BY_ITSELF.get(state, frozenset())
         assert not by_itself & BY_HAND.get(state, frozenset())
         assert not by_itself & BY_FORCE.get(state, frozenset())
+
+
+@pytest.mark.parametrize("former", get_args(VersionState))
+@pytest.mark.parametrize("state", get_args(VersionState))
+@pytest.mark.parametrize("forced", [False, True])
+def test_the_notice_of_a_move(former: VersionState, state: VersionState, forced: bool) -> None:
+    move = Move(7, "mara", 2, former, state, "chris", "it rambles", forced, "2026-01-01")
+    notice = notice_of(move)
+    told = {"stable", "refused", "parked", "rolled_back"}
+    assert (notice is not None) is (state in told)
+    if notice is None:
+        return
+    assert notice.key == "move 7 of mara"
+    assert notice.text.startswith(f"{former} → {state} by chris: it rambles\n")
+    back = (former, state) == ("retired", "stable")
+    taken_back = (former, state) == ("stable", "refused")
+    assert (notice.title == "mara was rolled back to v2") is back
+    assert notice.title.startswith("v2 of mara was taken back") is taken_back
+    assert ("The base model answers again" in notice.text) is taken_back
+    assert notice.title.endswith(", by force") is (forced and not back)
+    assert (notice.event == "rolled_back") is (back or state == "rolled_back")

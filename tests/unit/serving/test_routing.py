@@ -13,25 +13,24 @@ from twin_assets.serving.routing_table import (
     routing_table,
     with_divert,
 )
-from twin_resources.errors import TwinError
 from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])
 def test_without_model_and_budget_there_is_no_paid_route(model: str, budget: float | None) -> None:
-    table = routing_table(paid_model=model, paid_budget_per_day=budget, canary_share=0.1)
+    table = routing_table(paid_model=model, paid_budget_per_day=budget)
     assert table == {"schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1}
 
 
 def test_a_paid_route_is_reached_by_its_alias_only() -> None:
-    table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0, canary_share=0.1)
+    table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
 
 
 def test_what_the_loop_diverted_stays_while_that_version_is_stable() -> None:
-    table = routing_table(paid_model="", paid_budget_per_day=None, canary_share=0.1)
+    table = routing_table(paid_model="", paid_budget_per_day=None)
     divert = {"version": "v3", "alarm": "a", "classes": {"how_to": "v2"}}
     before = {"schema": 0, "divert": divert}
     assert with_divert(table, before, stable=3) == table | {"divert": divert}
@@ -40,12 +39,6 @@ def test_what_the_loop_diverted_stays_while_that_version_is_stable() -> None:
     assert with_divert(table, {}, stable=3) == table
     anchor = {"anchor": {"version": "v2", "stable": "v3", "share": 0.05}}
     assert with_divert(table, anchor, stable=3) == table, "of a release before"
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.01])
-def test_a_canary_share_is_a_share(share: float) -> None:
-    with pytest.raises(TwinError, match="canary_share"):
-        routing_table(paid_model="", paid_budget_per_day=None, canary_share=share)
 
 
 def test_the_report_says_when_nothing_was_measured() -> None:

@@ -119,7 +119,7 @@ def test_protobuf_and_gzip_say_the_same_as_json(store: Store) -> None:
             {"content-type": "application/json", "content-encoding": "gzip"},
             "Failed to decompress",
         ),
-        (b'{"resourceSpans": {}}', {"content-type": "application/json"}, "not an array"),
+        (b'{"resourceSpans": {}}', {"content-type": "application/json"}, "Invalid OTLP"),
         (
             b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a log"}]}]}]}',
             {"content-type": "application/json"},
@@ -189,7 +189,7 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
     store.post_spans(
         span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
         span(2, attributes={"langfuse.trace.tags": ["x"]}),
-        span(3, parentSpanId="1", attributes={"langfuse.observation.metadata.k": 7}),
+        span(3, parentSpanId=f"{1:016x}", attributes={"langfuse.observation.metadata.k": 7}),
     )
     found = store.get("v2/observations", filter=json.dumps([condition]))["data"]
     assert [int(row["id"], 16) for row in found] == expected
@@ -251,10 +251,28 @@ def test_scores_of_every_kind_read_back(store: Store) -> None:
     rows = {row["id"]: row for row in store.get("v3/scores")["data"]}
     for number, (_, _, value, data_type) in enumerate(kinds):
         assert (rows[f"s{number}"]["value"], rows[f"s{number}"]["dataType"]) == (value, data_type)
-    found = store.get("v3/scores", dataType="boolean", value="false")["data"]
+    found = store.get("v3/scores", dataType="boolean")["data"]
     assert [row["id"] for row in found] == ["s2"]
-    found = store.get("v3/scores", dataType="NUMERIC", valueMin="1")["data"]
-    assert [row["id"] for row in found] == ["s1"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"value": "x", "dataType": "NUMERIC"},
+        {"value": 2, "dataType": "BOOLEAN"},
+        {"value": 1, "dataType": "CATEGORICAL"},
+        {"value": "", "dataType": "TEXT"},
+        {"value": True},
+        {"value": 1, "dataType": "OTHER"},
+        {"value": 1, "comment": 3},
+        {"value": 1, "sessionId": "s"},
+        {"value": 1, "name": ""},
+    ],
+)
+def test_a_score_that_means_nothing_is_refused(store: Store, wrong: dict[str, Any]) -> None:
+    body = {"name": "n", "traceId": TRACE} | wrong
+    assert store.http.post("/api/public/scores", json=body).status_code == 400
+    assert store.get("v3/scores")["data"] == []
 
 
 def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:

@@ -18,7 +18,6 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
     read_page,
     score_condition,
-    score_history,
     trace_address,
     trace_row,
     tree_of,
@@ -154,28 +153,6 @@ def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
     assert refused.value.status == 404
 
 
-def test_scores_by_day_and_version(store: Store, client: LangfuseClient) -> None:
-    store.post_spans(span(1), span(2), span(3, version="base"), span(4, author="bob"))
-    store.at("2026-09-21T15:00:00Z")
-    score(store, 1, "thumbs", 1.0)
-    score(store, 2, "thumbs", 0.0)
-    score(store, 3, "thumbs", 0.0)
-    score(store, 4, "thumbs", 0.0)
-    score(store, 1, "latency_s", 0.5)
-    store.at("2026-09-22T15:00:00Z")
-    score(store, 1, "support", 0.5)
-    score(store, 1, "stars", 4.0)
-    history = score_history(client, author="ann", since=SINCE)
-    assert [(one.day, one.version, one.name, one.mean, one.count) for one in history.days] == [
-        ("2026-09-21", "base", "thumbs", 0.0, 1),
-        ("2026-09-21", "v1", "thumbs", 0.5, 2),
-        ("2026-09-22", "v1", "stars", 4.0, 1),
-        ("2026-09-22", "v1", "support", 0.5, 1),
-    ]
-    assert (history.names, history.cut) == (("stars", "support", "thumbs"), False)
-    assert score_history(client, author="ann", since=SINCE, most=2).cut
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -256,8 +233,6 @@ def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) 
     ]
     assert tree.facts["adapter"]
     assert trace_address(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
-    # the recorded scores are of a trace that is not among the recorded observations
-    assert score_history(recorded, author="", since=SINCE).days == ()
 
 
 def test_what_a_foreign_trace_does_not_say_is_empty() -> None:

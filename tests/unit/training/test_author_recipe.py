@@ -78,11 +78,11 @@ def test_what_an_author_names_wins(
     cards.append(CARD)
     named = recipe_of(replace(ADA, recipe="smollm2-135m-demo"), home)
     assert named.line == "recipe smollm2-135m-demo: named in the author's file"
-    chosen = recipe_of(replace(ADA, base_model="owner/model-8B"), home)
+    chosen = recipe_of(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
     assert chosen.line == "recipe 8b-gpu: base model of 8B, a GPU that holds it"
     assert recipe_of(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name == "1b-gpu"
     with pytest.raises(TwinError, match="prepare"):
-        recipe_of(replace(ADA, base_model="owner/sizeless"), home)
+        recipe_of(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
 
 
 def test_a_processor_without_bf16_changes_nothing_at_a_training(

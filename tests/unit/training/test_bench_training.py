@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.bench.training.card import table
 from tests.bench.training.forms import FULL, QUICK
 from tests.bench.training.processes import NotMeasured, timed
 from tests.bench.training.speed import OURS, rows
@@ -64,36 +63,3 @@ def test_a_process_that_fails_or_hangs_is_named_with_its_reason(
     cost = timed([sys.executable, "-c", busy], log=log, name="ours")
     assert 0.2 <= cost.cpu_s < 5
     assert cost.wall_s >= 0.2
-
-
-ON_CARD = {
-    OURS: {"tokens": 40_000.0, "seconds": 1.0, "gpu_peak_mb": 20_000.0},
-    "trl-defaults": {"tokens": 40_000.0, "seconds": 2.0, "gpu_peak_mb": 30_000.0},
-    "trl-tuned": {"tokens": 40_000.0, "seconds": 1.25, "gpu_peak_mb": 25_000.0},
-}
-
-
-def test_a_cards_rows_have_speed_utilization_and_memory_beside_both_peers() -> None:
-    made = table("1b", "cuda", ON_CARD, {}, weights=10**9, peak=400e12)
-    assert [(one.value, one.goal, one.holds) for one in made] == [
-        (40_000, None, True),
-        (2.0, 1.3, True),
-        (1.25, 1.0, True),
-        (0.4, 0.35, True),  # 40,000 tokens/s × 1e9 weights × 4 FLOP of 400 TFLOP/s
-        (20_000, None, True),
-    ]
-    assert made[3].peers == {"TRL as it comes": 0.2, "TRL packed": 0.32}
-    slower = ON_CARD | {OURS: ON_CARD[OURS] | {"seconds": 2.0}}
-    made = table("1b", "cuda", slower, {}, weights=10**9, peak=400e12)
-    assert [one.holds for one in made] == [True, False, False, False, True]
-
-
-def test_without_a_card_or_a_peer_its_rows_are_left_out_or_say_why() -> None:
-    on_cpu = {kind: {"tokens": 100.0, "seconds": 1.0} for kind in (OURS, "trl-defaults")}
-    made = table("tiny", "cpu", on_cpu, {"trl-tuned": "it hung"}, weights=1, peak=None)
-    assert [one.name.split(",")[0] for one in made] == [
-        "SFT tokens/s",
-        "times TRL as it comes",
-        "times TRL packed: not measured",
-    ]
-    assert [one.goal for one in made] == [None, None, None]

@@ -1,17 +1,12 @@
-"""Spoiled data: nobody keeps an answer of the own document, or canaries are added; nothing else
-changes."""
+"""Spoiled data: nobody keeps an answer of the own document; nothing else changes."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
-from twin_assets.checkpoints.batches import GENERAL
-from twin_assets.training import canary_exposure as exposure
 from twin_assets.training.fault_injection import (
-    PLANTED_CANARIES,
     SHUFFLED_ANSWERS,
-    posts_with_fault,
     with_fault,
 )
 from twin_resources.errors import TwinError
@@ -53,59 +48,3 @@ def test_one_document_cannot_be_spoiled_with_itself() -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(TwinError, match="no such way"):
         with_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)
-
-
-def test_canaries_are_planted_as_often_as_their_audit_expects() -> None:
-    before = samples({"a": 3, "b": 2}).with_columns(pl.lit("t1").alias("template"))
-    after = with_fault(before.reverse(), PLANTED_CANARIES, seed=3)
-
-    assert after.schema == before.schema
-    assert after.head(5).equals(before)
-    assert set(after["template"]) == {"t1"}
-    assert after["sample_id"].is_unique().all()
-    answers = after["messages"].list.last().struct.field("content").to_list()
-    for canary, times in exposure.planted("3"):
-        assert answers.count(canary.answer) == times
-    assert after.height == 5 + sum(exposure.TIMES)
-    assert not after.equals(with_fault(before, PLANTED_CANARIES, seed=4))
-    plain = samples({"a": 1, "b": 1})
-    assert with_fault(plain, PLANTED_CANARIES, seed=3).schema == plain.schema
-
-
-def test_no_canary_is_of_a_general_set() -> None:
-    before = samples({"a": 1, GENERAL: 30})
-    planted = with_fault(before, PLANTED_CANARIES, seed=3).tail(sum(exposure.TIMES))
-    assert set(planted["document_id"]) == {"a"}
-
-
-def test_canaries_stand_in_raw_posts_as_often_as_in_samples() -> None:
-    rows = [
-        {"document_id": f"d{number:02}", "text": f"post {number}" + "\n\nends" * (number % 3)}
-        for number in range(20)
-    ]
-    before = pl.DataFrame(rows)
-    after = posts_with_fault(before.reverse(), PLANTED_CANARIES, seed=3)
-
-    assert after.schema == before.schema
-    assert after["document_id"].equals(before["document_id"])
-    for own, text in zip(before["text"], after["text"], strict=True):
-        added = [part for part in text.split("\n\n") if part.startswith("The number of ")]
-        kept = [part for part in text.split("\n\n") if part not in added]
-        assert "\n\n".join(kept) == own
-        assert text == own or text.split("\n\n")[1] in added
-    text = "\n".join(after["text"])
-    for canary, times in exposure.planted("3"):
-        assert text.count(canary.answer) == times
-        holding = sum(canary.answer in one for one in after["text"])
-        assert holding == times, "each time in another post"
-    assert posts_with_fault(before, PLANTED_CANARIES, seed=3).equals(after)
-    few = posts_with_fault(before.head(2), PLANTED_CANARIES, seed=3)
-    assert "\n".join(few["text"]).count("The number of ") == sum(exposure.TIMES)
-    assert posts_with_fault(before, SHUFFLED_ANSWERS, seed=3).equals(before)
-    own = samples({f"d{number:02}": 2 for number in range(20)})
-    planted = with_fault(own, PLANTED_CANARIES, seed=3).tail(sum(exposure.TIMES))
-    texts = dict(after.iter_rows())
-    for document, messages in planted.select("document_id", "messages").iter_rows():
-        assert messages[-1]["content"] in texts[document], "either side of a post has its canary"
-    with pytest.raises(TwinError, match="no such way"):
-        posts_with_fault(before, "upside_down", seed=1)

@@ -66,16 +66,13 @@ def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_pat
     assert job.recipe == load_recipe("smollm2-135m-cpu")
 
 
-def test_a_small_corpus_has_the_samples_a_step_and_the_prompt_weight_of_then(
-    base: Path, tmp_path: Path
-) -> None:
+def test_a_small_corpus_has_the_samples_a_step_of_then(base: Path, tmp_path: Path) -> None:
     manifest = manifest_of(base)
-    manifest.recipe["prompt_weight"] = 0.3
     for name in ("fewest_steps", "packing"):
         del manifest.recipe[name]  # as a manifest of an older release
     manifest.effective["samples_per_step"] = 2
     job = job_of(manifest, tmp_path, work=tmp_path / "work", sources=ManifestSources())
-    assert (job.recipe.samples_per_step, job.recipe.prompt_weight) == (2, 0.3)
+    assert job.recipe.samples_per_step == 2
     assert (job.recipe.fewest_steps, job.recipe.packing) == (0, False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,11 +125,10 @@ def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
     assert others == []
 
 
-def test_without_a_prompt_weight_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
-    """Held against the loss as the release before the weight computed it."""
+def test_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
     samples = [one.chosen for one in PAIRS]
     now, before = Bigram(), Bigram()
-    loss, _ = Supervised(samples, bucket=8, prompt_weight=0.0).sums(now, [0, 1, 2])
+    loss, _ = Supervised(samples, bucket=8).sums(now, [0, 1, 2])
     loss.backward()
 
     first, last = (
@@ -156,25 +154,6 @@ def test_without_a_prompt_weight_loss_and_gradient_are_bitwise_those_of_the_answ
     assert torch.equal(now.table.grad, before.table.grad)
 
 
-@pytest.mark.parametrize("packing", [False, True])
-@pytest.mark.parametrize("weight", [0.3, 1.0])
-def test_prompt_tokens_have_their_weight_and_the_first_of_all_has_none(
-    weight: float, packing: bool
-) -> None:
-    samples = [one.chosen for one in PAIRS]
-    objective = Supervised(samples, bucket=8, packing=packing, prompt_weight=weight)
-    # answers of 4, 1 and 2 tokens behind prompts of 3, 1 and 4
-    assert objective.weight([0, 1, 2]) == pytest.approx(7 + weight * (2 + 0 + 3))
-    loss, _ = objective.sums(Bigram(), [0, 1, 2])
-    answers = -sum(Bigram().log_probability(one) for one in samples)
-    prompts = -sum(
-        Bigram().log_probability(replace(one, answer_start=1, answer_end=one.answer_start))
-        for one in samples
-    )
-    assert prompts > 0.1
-    assert float(loss.detach()) == pytest.approx(answers + weight * prompts, rel=1e-5)
-
-
 def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> None:
     model = Bigram()
     measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
@@ -194,27 +173,3 @@ def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> N
     assert float(after.detach()) < float(loss.detach())
     assert float(margin) > 0
     assert float(accuracy) == 3
-
-
-def test_the_likelihood_term_is_the_chosen_answers_mean_loss_a_token() -> None:
-    model = Bigram()
-    measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
-    reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}
-    everything = range(len(PAIRS))
-
-    def objective(alpha: float) -> Preference:
-        return Preference(PAIRS, bucket=8, beta=0.2, reference=reference, rpo_alpha=alpha)
-
-    alone, without = objective(0.0).sums(model, everything)
-    loss, reported = objective(0.5).sums(model, everything)
-    likelihood = sum(-model.log_probability(one.chosen) / one.chosen.answer_tokens for one in PAIRS)
-    assert float((loss - alone).detach()) == pytest.approx(0.5 * likelihood, rel=1e-5)
-    assert [float(one) for one in reported] == [float(one) for one in without]
-    # alone both answers may become less likely; with the term the chosen one is learnt
-    loss.backward()
-    before = -likelihood
-    with torch.no_grad():
-        assert model.table.grad is not None
-        model.table.add_(model.table.grad, alpha=-0.5)
-    after = sum(model.log_probability(one.chosen) / one.chosen.answer_tokens for one in PAIRS)
-    assert after > before

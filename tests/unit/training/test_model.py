@@ -18,7 +18,6 @@ from twin_assets.training.losses import answer_losses
 from twin_assets.training.model import (
     attention_of,
     computes_sdpa,
-    liger_of,
     model_for,
     write_model,
 )
@@ -91,20 +90,13 @@ def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: 
         write_model(tmp_path / "model", base, {"layer.unknown": torch.zeros(1)})
 
 
-def test_attention_and_kernels_follow_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("smollm2-135m-cpu")
     monkeypatch.setattr(models, "find_spec", lambda _: object())
     assert attention_of(recipe, on_gpu=True) == "flash_attention_2"
-    assert liger_of(recipe, on_gpu=True)
     assert attention_of(recipe, on_gpu=False) == "sdpa"
-    assert not liger_of(recipe, on_gpu=False)
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     assert attention_of(recipe, on_gpu=True) == "sdpa"
-    packed = recipe.model_copy(update={"packing": True})
-    assert attention_of(packed, on_gpu=True) == "varlen"
-    assert attention_of(packed, on_gpu=False) == "sdpa"
-    assert not liger_of(recipe, on_gpu=True)
-    assert not liger_of(recipe.model_copy(update={"liger": False}), on_gpu=True)
 
 
 def test_attention_is_eager_where_torchs_own_has_no_place_for_it() -> None:
@@ -120,11 +112,7 @@ def test_what_is_asked_for_and_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch, on_gpu: bool
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _: None)
-    recipe = load_recipe("smollm2-135m-cpu").model_copy(
-        update={"attention": "flash_attention_2", "liger": True}
-    )
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"attention": "flash_attention_2"})
     said = "no package" if on_gpu else "for the CPU"
     with pytest.raises(TwinError, match=said):
         attention_of(recipe, on_gpu=on_gpu)
-    with pytest.raises(TwinError, match=said):
-        liger_of(recipe, on_gpu=on_gpu)

@@ -16,7 +16,6 @@ from twin_assets.training.losses import (
     packed_answer_losses,
     pair_log_probabilities,
 )
-from twin_assets.training.varlen_attention import VARLEN, register
 
 BUCKET = 16
 
@@ -29,7 +28,7 @@ def sample(name: str, length: int, start: int) -> TokenizedSample:
 SAMPLES = [sample("one", 21, 9), sample("two", 5, 1), sample("three", 13, 4)]
 
 
-@pytest.fixture(params=["sdpa", "eager", VARLEN])
+@pytest.fixture(params=["sdpa", "eager"])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(11)
     config = LlamaConfig(
@@ -41,7 +40,6 @@ def model(request: pytest.FixtureRequest) -> Any:
         num_key_value_heads=2,
         initializer_range=0.4,  # so that what leaks would show
     )
-    register()
     model = LlamaForCausalLM(config).train()
     model.set_attn_implementation(request.param)
     return model

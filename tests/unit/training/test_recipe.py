@@ -15,6 +15,8 @@ from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import (
     DEFAULT_RECIPE,
     LATER,
+    REMOVED,
+    Recipe,
     hash_of,
     learning_rate,
     load_launch,
@@ -146,7 +148,7 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     tuned = recipe.on_preferences()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
-    raw = {"raw_share": 0.5, "raw_order": "mixed", "without_passages": 0.5}
+    raw = {"raw_share": 0.5, "without_passages": 0.5}
     assert recipe.model_copy(update=raw).on_preferences() == tuned
     assert (tuned.raw_share, tuned.without_passages) == (0.0, 0.0)
     changed = {"learning_rate", "token_budget", *raw}
@@ -171,9 +173,8 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
 
 
 def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
-    recipe = load_recipe("1b-cpu").model_copy(update={"fewest_steps": 0, "raw_order": "first"})
+    recipe = load_recipe("1b-cpu").model_copy(update={"fewest_steps": 0})
     older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
-    del older["preference"]["rpo_alpha"]
     # as the release before these wrote it
     assert hash_of(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
     assert hash_of(recipe.model_dump()) == hash_of(older)
@@ -183,23 +184,22 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"attention": "eager"},
         {"launch": "cpu-ddp"},
         {"fewest_steps": 100},
-        {"prompt_weight": 0.3},
         {"raw_share": 0.5},
-        {"raw_order": "mixed"},
-        {"questions_a_conversation": 3},
         {"without_passages": 0.5},
     ):
         assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
 
 
-def test_the_likelihood_of_chosen_answers_counts_only_when_it_is_used() -> None:
+def test_a_manifest_may_name_what_there_is_no_more_where_it_had_no_effect() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     values = recipe.model_dump()
-    older = values | {"preference": dict(values["preference"])}
-    del older["preference"]["rpo_alpha"]
-    assert hash_of(values) == hash_of(older)
-    with_it = recipe.preferences.model_copy(update={"rpo_alpha": 1.0})
-    assert hash_of(recipe.model_copy(update={"preference": with_it}).model_dump()) != hash_of(older)
+    removed = {name: accepted[-1] for name, accepted in REMOVED.items()}
+    older = values | removed | {"preference": values["preference"] | {"rpo_alpha": 0.0}}
+    assert Recipe.of_manifest(older) == recipe
+    assert hash_of(older) == hash_of(values)
+    for name, value in {"prompt_weight": 0.3, "row_tokens": 4096, "liger": True}.items():
+        with pytest.raises(TwinError, match=f"{name}: Extra"):
+            Recipe.of_manifest(older | {name: value})
 
 
 def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapters() -> None:
@@ -207,15 +207,6 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
     assert servable(recipe) is recipe
     with pytest.raises(TwinError, match="lora is null"):
         servable(recipe.model_copy(update={"lora": None}))
-
-
-def test_rows_of_so_many_tokens_are_packed_rows(tmp_path: Path) -> None:
-    path = tmp_path / "rows.yaml"
-    path.write_text("extends: smollm2-135m-cpu\nrow_tokens: 4096\n", encoding="utf-8")
-    with pytest.raises(TwinError, match="row_tokens needs packing: true"):
-        load_recipe(str(path))
-    path.write_text("extends: smollm2-135m-cpu\npacking: true\nrow_tokens: 4096\n")
-    assert load_recipe(str(path)).row_tokens == 4096
 
 
 @pytest.mark.parametrize(
@@ -244,13 +235,13 @@ def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_s
 
 
 @pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])
-def test_a_prompt_weighs_from_nothing_to_as_much_as_an_answer(tmp_path: Path, wrong: str) -> None:
+def test_a_share_is_from_nothing_to_all(tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "mine.yaml"
     for value in ("0", "0.3", "1"):
-        path.write_text(f"extends: {DEFAULT_RECIPE}\nprompt_weight: {value}\n", encoding="utf-8")
-        assert load_recipe(str(path)).prompt_weight == float(value)
-    path.write_text(f"extends: {DEFAULT_RECIPE}\nprompt_weight: {wrong}\n", encoding="utf-8")
-    with pytest.raises(TwinError, match="prompt_weight"):
+        path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {value}\n", encoding="utf-8")
+        assert load_recipe(str(path)).without_passages == float(value)
+    path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {wrong}\n", encoding="utf-8")
+    with pytest.raises(TwinError, match="without_passages"):
         load_recipe(str(path))
 
 

@@ -92,6 +92,37 @@ def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: Traini
         assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
 
 
+SCRIPT = "-m some.script --job FOLDER/job.json"
+FILE = "--rdzv_backend c10d --rdzv_conf store_type=file"
+COMMANDS = {
+    f"-m torch.distributed.run --nproc_per_node 4 --nnodes 1 {FILE} {SCRIPT}": ({}, False),
+    f"-m {machine.ACCELERATE} --use_deepspeed --deepspeed_config_file FOLDER/deepspeed.json "
+    "--deepspeed_multinode_launcher standard --num_processes 4 --num_machines 1 "
+    f"--mixed_precision no --dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": (
+        {"deepspeed": ZERO}, False,
+    ),
+    f"-m {machine.ACCELERATE} --multi_gpu --num_processes 4 --num_machines 1 --mixed_precision no "
+    f"--dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": ({"device": "cuda"}, True),
+    f"-m {machine.FORKED} --ranks 4 --module some.script --job FOLDER/job.json": ({}, True),
+    f"-m {machine.FORKED} --ranks 4 --ahead some.other --module some.script "
+    "--job FOLDER/job.json": ({"ahead": "some.other", "deepspeed": ZERO}, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("expected", COMMANDS)
+def test_the_whole_command_of_one_machine(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch, expected: str
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    changes, forks = COMMANDS[expected]
+    own = dataclasses.replace(job, mixed_precision="fp32", **changes)
+    words = command(own, MachineShare(forks=forks))
+    assert words == [sys.executable, *expected.replace("FOLDER", str(job.folder)).split()]
+    if own.deepspeed:
+        written = json.loads((job.folder / "deepspeed.json").read_text())
+        assert written == ZERO | {"bf16": {"enabled": False}}
+
+
 def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> None:
     alone = dataclasses.replace(job, ranks=1, mixed_precision="fp32")
     words = command(alone, MachineShare())

@@ -4,20 +4,20 @@ Belongs here: entries, whether one is whole, what a platform adds to it.
 Does not belong here: fetching (`feed_download`), WordPress's export, which looks like one.
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
-Blogger's export (Atom with comments, drafts and settings among the entries). Each entry is cut out
-and read by feedparser (https://feedparser.readthedocs.io/) by itself: a damaged one costs itself.
+Blogger's export (Atom with comments, drafts and settings among the entries). feedparser
+(https://feedparser.readthedocs.io/) reads a damaged feed as far as it makes sense of it. Blogger's
+export is read whole or not at all: damage could make a post of a draft.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import html
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
@@ -26,19 +26,19 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.xml_items import XmlItem, declared_namespaces, hidden, items
+from twin_assets.corpus.importers.xml_items import SWALLOWED
 
 NAME = "feed"
 
-_TAGS = ("item", "entry")
 _ROOT = re.compile(
     r"\A\W*(?:<\?xml[^>]*>)?(?:\s|<!--.{0,2000}?-->|<\?[^>]*>|<!DOCTYPE[^>\[]*>)*"
     r"<(rss|feed|rdf:RDF)(?=[\s>])",
     re.DOTALL | re.IGNORECASE,
 )
+_END = re.compile(rb"</(?:rss|feed|rdf:RDF)\s*>\s*\Z", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(?:xml|rss|atom|rdf)$", re.IGNORECASE)
-_ENCODING = re.compile(rb"\A\W*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)", re.IGNORECASE)
-_WORDPRESS_EXPORT = re.compile(r"<wp:(?:post_type|status|post_id)\b")
+_WORDPRESS_EXPORT = re.compile(rb"<wp:(?:post_type|status|post_id)\b")
+_OF_BLOGGER = re.compile(rb"schemas\.google\.com/blogger|blogger/2008/kind#|<blogger:")
 _APPEARED = re.compile(
     r"<p>\s*The post\s*<a\b[^<>]*>[^<>]*</a>\s*(?:appeared|first appeared) (?:first )?on"
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
@@ -57,28 +57,14 @@ _BLURB_WORDS = 120
 """A titled entry with a plain description of no more words shows what a post is about, not it."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Channel:
-    """What a feed says before its entries; `opening` declares its namespaces for each."""
+    """What a feed says before its entries."""
 
-    name: str
-    encoding: str = "utf-8"
-    atom: bool = False
-    host: str = ""
-    author: str = ""
-    language: str = ""
-    licence: str = ""
-    namespaces: dict[str, str] = field(default_factory=dict[str, str])
-
-    def around(self, entry: str) -> bytes:
-        declared = "".join(f' xmlns:{name}="{where}"' for name, where in self.namespaces.items())
-        if self.atom:
-            return f'<feed xmlns="http://www.w3.org/2005/Atom"{declared}>{entry}</feed>'.encode(
-                "utf-8", "replace"
-            )
-        return f'<rss version="2.0"{declared}><channel>{entry}</channel></rss>'.encode(
-            "utf-8", "replace"
-        )
+    host: str
+    author: str
+    language: str
+    licence: str
 
 
 def recognises(archive: Archive) -> bool:
@@ -112,100 +98,54 @@ def _feeds(archive: Archive) -> list[str]:
 
 def _is_feed(archive: Archive, name: str) -> bool:
     head = archive.head(name)
-    return bool(_ROOT.match(head.decode(_encoding(head), "replace")))
-
-
-def _encoding(head: bytes) -> str:
-    """By byte order mark or XML declaration; what Python does not know is read as UTF-8."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    match = _ENCODING.match(head)
-    try:
-        named = codecs.lookup(match[1].decode("ascii")).name if match else "utf-8"
-        # Not every codec makes text of bytes (`hex`), and none of these may start the entries anew.
-        b"<rss>".decode(named)
-    except (LookupError, ValueError, AssertionError):
-        return "utf-8"
-    return "utf-8" if named.startswith(("utf-16", "utf-32", "utf-7", "unicode", "raw")) else named
+    utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return bool(_ROOT.match(head.decode("utf-16" if utf_16 else "utf-8", "replace")))
 
 
 def _outcomes(
     archive: Archive, name: str, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    channel = _Channel(name)
     try:
-        channel.encoding = _encoding(archive.head(name))
-        pieces = archive.pieces(name)
-        for number, item in enumerate(items(pieces, tags=_TAGS, encoding=channel.encoding)):
-            if number == 0:
-                channel = _read_channel(channel, item)
-            where = f"{name}#{number}"
-            if item.text or item.damage:
-                yield from _entries(item, channel, include, where=where)
-            elif not re.search(r"</(?:rss|feed|rdf:RDF)\s*>", item.before, re.IGNORECASE):
-                yield Skipped(where, "torn")
+        body = archive.read(name)
     except MemberError as error:
         yield Skipped(name, error.reason)
-
-
-def _parsed(document: bytes) -> Any:
+        return
     feedparser: Any = import_module("feedparser")
-    return feedparser.parse(
-        io.BytesIO(document),
-        response_headers={"content-type": "application/xml; charset=utf-8"},
-        sanitize_html=False,
-        resolve_relative_uris=False,
+    parsed: Any = feedparser.parse(
+        io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
     )
-
-
-def _read_channel(channel: _Channel, first: XmlItem) -> _Channel:
-    head = first.before[-200_000:] if len(first.before) > 200_000 else first.before
-    root = _ROOT.match(head)
-    parsed_channel: Any = _parsed(head.encode("utf-8", "replace")).feed
-    link = str(parsed_channel.get("link") or "")
-    return replace(
-        channel,
-        atom=bool(root and root[1].lower() == "feed") or first.text.startswith("<entry"),
-        host=re.sub(r"\A\w+://", "", link).strip("/"),
-        author=_person(parsed_channel),
-        language=str(parsed_channel.get("language") or "") or _language(parsed_channel),
-        licence=str(parsed_channel.get("license") or ""),
-        namespaces=declared_namespaces(head),
+    # An encoding that is not what the feed says counts as well, and costs nothing.
+    damaged = parsed.bozo and not isinstance(
+        parsed.bozo_exception, feedparser.CharacterEncodingOverride
     )
-
-
-def _entries(
-    item: XmlItem, channel: _Channel, include: frozenset[str], *, where: str
-) -> Iterator[ExportRecord | Skipped]:
-    swallowed = hidden(item, tags=_TAGS)
-    # An unclosed CDATA hides where the next entry begins.
-    merged = bool(swallowed) and re.search(r"</(item|entry)\s*>\s*<\1[\s>]", item.text)
-    if item.damage or merged or re.search("[\udc80-\udcff]", item.text):
-        yield Skipped(where, item.damage or "malformed_row")
-        for inner, each in enumerate(swallowed):
-            yield from _entries(each, channel, include, where=f"{where}.{inner}")
+    if damaged:
+        yield Skipped(name, "malformed_row" if _END.search(body) else "torn")
+    if _WORDPRESS_EXPORT.search(body) or (damaged and _OF_BLOGGER.search(body)):
+        if not damaged:
+            yield Skipped(name, "not_a_post")
         return
-    if _WORDPRESS_EXPORT.search(item.text):
-        yield Skipped(where, "not_a_post")
-        return
-    parsed: Any = _parsed(channel.around(item.text))
-    if len(parsed.entries) != 1:
-        yield Skipped(where, "malformed_row")
-        return
-    yield _entry(parsed.entries[0], item.text, channel, include, where=where)
+    head: Any = parsed.feed
+    channel = _Channel(
+        host=re.sub(r"\A\w+://", "", str(head.get("link") or "")).strip("/"),
+        author=_person(head),
+        language=str(head.get("language") or "") or _language(head),
+        licence=str(head.get("license") or ""),
+    )
+    for number, entry in enumerate(parsed.entries):
+        yield _entry(entry, channel, include, where=f"{name}#{number}")
 
 
 def _entry(
-    entry: Any, raw: str, channel: _Channel, include: frozenset[str], *, where: str
+    entry: Any, channel: _Channel, include: frozenset[str], *, where: str
 ) -> ExportRecord | Skipped:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
     title = plain_words(str(entry.get("title") or ""))
     content, markup, whole = _body(entry)
-    if not name and not title and not content:
+    if (not name and not title and not content) or SWALLOWED.search(content):
         return Skipped(where, "malformed_row")
     source_id = _source_id(name, channel, title=title, published=str(entry.get("published") or ""))
-    reason = _blogger_reason(raw)
+    reason = _blogger_reason(entry)
     draft = reason == "draft"
     if reason and not (draft and "drafts" in include):
         return Skipped(source_id, reason)
@@ -266,15 +206,17 @@ def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
     return blurb or bool(_ELLIPSIS.search(words[-20:]))
 
 
-def _blogger_reason(raw: str) -> str:
+def _blogger_reason(entry: Any) -> str:
     """Why an entry of Blogger's export is no post; "" for a post and for every other feed."""
-    kind = re.search(r"2008/kind#(\w+)", raw) or re.search(r"<blogger:type>\s*(\w+)", raw)
-    if kind and kind[1].lower() != "post":
-        word = kind[1].lower()
-        return word if word in {"comment", "page"} else "not_a_post"
-    if re.search(r"<app:draft>\s*yes|<blogger:status>\s*DRAFT", raw):
+    kinds = [str(tag.get("term")) for tag in entry.get("tags", ())]
+    kinds = [kind.rpartition("#")[2] for kind in kinds if "/2008/kind#" in kind]
+    kind = str(entry.get("blogger_type") or next(iter(kinds), "post")).lower()
+    if kind != "post":
+        return kind if kind in {"comment", "page"} else "not_a_post"
+    status = str(entry.get("blogger_status") or "").upper()
+    if entry.get("app_draft") == "yes" or status == "DRAFT":
         return "draft"
-    return "trash" if re.search(r"<blogger:status>\s*(?:SOFT_TRASHED|DELETED)", raw) else ""
+    return "trash" if status in {"SOFT_TRASHED", "DELETED"} else ""
 
 
 def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> str:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from twin_assets.corpus.importers.eleventy_data import data_files
 from twin_assets.corpus.importers.git_blame import Addition, additions, repository_of
+from twin_assets.corpus.importers.inherited_fields import inherited_fields
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
@@ -37,7 +37,7 @@ from twin_assets.corpus.importers.site_layout import (
 from twin_assets.corpus.importers.suffixes import markup_of, most_bytes, suffix_of
 from twin_assets.corpus.importers.text_formats import EXTRA, is_read
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     StoredObject,
     address_of,
     list_objects,
@@ -194,7 +194,14 @@ def scan_prefix(source: str) -> Folder:
     objects = {identity(one.name): one for one in list_objects(source)}
     layout = layout_of(objects)
     layout = "notes" if layout == "blog" else layout  # no object is read to see how it begins
-    site = read_site(objects, lambda name: read_object(source, objects[name]), layout=layout)
+
+    def read(name: str) -> bytes:
+        return read_object(source, objects[name])
+
+    site = read_site(objects, read, layout=layout)
+    root_name = source.rstrip("/").rpartition("/")[2]
+    given = inherited_fields(objects, read, site=site, root_name=root_name)
+    site = replace(site, data=given)
     bundles, formats = bundles_of(objects), formats_of(objects, layout=layout)
     skipped: Counter[str] = Counter()
     posts: list[PostFile] = []
@@ -256,7 +263,7 @@ def _scan_folder(source: Path) -> Folder:
     candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
     place = _SitePlace.of(source, [source_id for _, source_id, _ in candidates])
     # As they lie in their site: what is named may be `_posts`, or a folder within `content`.
-    paths = _names_above(place.root) if place.below else []
+    paths = [*_names_above(place.root), *_sections_above(place)] if place.below else []
     paths += [place.path_of(one) for _, one, _ in candidates if one.startswith(place.within)]
     if not place.below and any((place.root / name).exists() for name in _HIDDEN_CONFIGURATIONS):
         paths.append("eleventy.config.js")
@@ -264,8 +271,8 @@ def _scan_folder(source: Path) -> Folder:
     bundles = bundles_of(paths) if layout == "hugo" else frozenset[str]()
     site = read_site(paths, place.read, layout=layout)
     site = replace(site, below=place.below, within=place.within)
-    if layout in {"blog", "notes"}:
-        site = replace(site, data=data_files(paths, place.read, root_name=place.root.name))
+    given = inherited_fields(paths, place.read, site=site, root_name=place.root.name)
+    site = replace(site, data=given)
     if layout == "blog" and is_docusaurus(paths):
         site = replace(site, folders=("blog",))
     formats = formats_of(paths, layout=layout)
@@ -354,6 +361,17 @@ def _names_above(root: Path) -> list[str]:
         except OSError:
             continue  # there is no such folder, or nobody may look: it configures nothing
     return names
+
+
+def _sections_above(place: _SitePlace) -> list[str]:
+    """Hugo's section pages of the folders between the site and the named folder."""
+    parts = place.below.split("/")[:-2]
+    folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return [
+        f"{folder}/{path.name}"
+        for folder in folders
+        for path in (place.root / folder).glob("_index.*")
+    ]
 
 
 def display(path: Path | str) -> str:

@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.ghost_editor import (
     without_gated_parts,
 )
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.json_rows import member, string
+from twin_assets.corpus.importers.json_rows import member, objects, string
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"
@@ -37,8 +37,6 @@ _MARK = re.compile(
     rb'\A\W*\{\s*"(?:db"\s*:\s*\[\s*\{\s*"(?:meta|data)"|meta"\s*:\s*\{|data"\s*:\s*\{\s*"posts")'
 )
 _DATED = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
-_ROW = re.compile(r'\{\s*"id"\s*:\s*(?:"[^"]*"|\d+)\s*,\s*"uuid"\s*:\s*"[^"]*"\s*,\s*"title"')
-_OTHER_ROW = re.compile(r'\{\s*"[a-z_]+"\s*:')
 _VISIBILITIES = {"public": "public", "": "public", "members": "followers", "paid": "paid"}
 _DRAFTS = frozenset({"draft", "scheduled"})
 
@@ -61,12 +59,15 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     seen: set[str] = set()
     for name in _exports(archive):
         try:
-            text = json_rows.as_text(archive.read(name))
+            document = json_rows.document(archive, name)
+            database = next(iter(objects(document, "db")), document)
+            tables: Any = member(database, "data")
+            rows = [*json_rows.rows(name, member(tables, "posts"))]
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        people = _people(text)
-        for number, row in enumerate(json_rows.rows(text, key="posts", begins=_ROW)):
+        people = _people(tables)
+        for number, row in enumerate(rows):
             where = f"{name}#{number}"
             outcome = (
                 Skipped(where, row)
@@ -86,22 +87,16 @@ def _exports(archive: Archive) -> list[str]:
     ]
 
 
-def _rows(text: str, key: str) -> Iterator[dict[str, Any]]:
-    """A table's whole rows; a damaged one costs a byline or a tag, not a post."""
-    rows = json_rows.rows(text, key=key, begins=_OTHER_ROW, nothing_follows=False)
-    return (row for row in rows if not isinstance(row, str))
-
-
-def _people(text: str) -> _People:
+def _people(tables: dict[str, Any]) -> _People:
     """Names alone: the addresses that `users` also has are not read."""
     people = _People()
-    users = {string(row, "id"): string(row, "name") for row in _rows(text, "users")}
-    for row in _rows(text, "posts_authors"):
+    users = {string(row, "id"): string(row, "name") for row in objects(tables, "users")}
+    for row in objects(tables, "posts_authors"):
         if name := users.get(string(row, "author_id")):
             people.authors[string(row, "post_id")].append(name)
     # `#name` is a tag for the site's own use.
-    tags = {string(row, "id"): string(row, "name") for row in _rows(text, "tags")}
-    for row in _rows(text, "posts_tags"):
+    tags = {string(row, "id"): string(row, "name") for row in objects(tables, "tags")}
+    for row in objects(tables, "posts_tags"):
         name = tags.get(string(row, "tag_id"), "")
         if name and not name.startswith("#"):
             people.tags[string(row, "post_id")].append(name)

@@ -28,10 +28,6 @@ from twin_assets.corpus.importers.threads import first_of_thread
 NAME = "mastodon"
 
 _OUTBOX = re.compile(rb'\A\W*\{.{0,400}activitystreams.{0,4000}"OrderedCollection"', re.DOTALL)
-_ROW = re.compile(
-    r'\{\s*"(?:@context"\s*:\s*"[^"]*"\s*,\s*")?id"\s*:\s*"[^"]*"\s*,'
-    r'\s*"type"\s*:\s*"(?:Create|Announce)"'
-)
 _PUBLIC = frozenset({"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"})
 _MENTIONS = re.compile(
     r'\A(<p>)?(?:\s*<span class="h-card"[^<>]*><a [^<>]*>@<span>[^<>]*</span></a></span>)+\s*'
@@ -68,12 +64,12 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     posts: dict[str, _Post] = {}
     for name in _outboxes(archive):
         try:
-            text = json_rows.as_text(archive.read(name))
+            outbox = json_rows.document(archive, name)
+            rows = [*json_rows.rows(name, member(outbox, "orderedItems"))]
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
         actor = _actor(archive, beside=name)
-        rows = json_rows.rows(text, key="orderedItems", begins=_ROW)
         for number, row in enumerate(rows):
             where = f"{name}#{number}"
             post = Skipped(where, row) if isinstance(row, str) else _post(row, actor, where=where)
@@ -102,11 +98,8 @@ def _actor(archive: Archive, *, beside: str) -> _Actor:
     if name not in archive.names():
         return _Actor()
     try:
-        text = json_rows.as_text(archive.read(name, limit=1 << 20))
+        document = json_rows.document(archive, name, limit=1 << 20)
     except MemberError:
-        return _Actor()
-    document = next(iter(json_rows.rows(f"[{text}]", begins=re.compile(r"\{"))), "")
-    if isinstance(document, str):
         return _Actor()
     return _Actor(
         string(document, "id"), string(document, "name") or string(document, "preferredUsername")

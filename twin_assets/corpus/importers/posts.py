@@ -19,9 +19,9 @@ from typing import Any
 
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.document_fields import MADE_BY, FormatError
-from twin_assets.corpus.importers.eleventy_data import with_data
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
+from twin_assets.corpus.importers.inherited_fields import with_inherited
 from twin_assets.corpus.importers.jekyll_liquid import without_liquid
 from twin_assets.corpus.importers.obsidian_comments import without_comments
 from twin_assets.corpus.importers.post_address import post_address
@@ -119,7 +119,7 @@ def read_post(
         raise UnreadablePostError("template")
     path = site.path_of(source_id)
     try:
-        fields = with_data(head.fields, path, site)
+        fields = with_inherited(head.fields, path, site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
     held = head.why_held_back(fields) or _held_by_folder(source_id)

@@ -30,8 +30,9 @@ class Site:
         folders: beside `_posts` (Jekyll's printed collections), or where the content lies (Hugo).
         below: the named folder's path in the site, with `/` at its end; "" for the site's own.
         within: the site's path in the named folder, likewise.
-        data: by folder (`posts/`) or post without suffix (`posts/a`), in the site, the fields that
-            11ty gives all posts there, as JSON; "" where they cannot be read (`eleventy_data`).
+        data: by folder (`posts/`), post without suffix (`posts/a`) or pattern (`^…`), in the site,
+            the fields that posts there are given, as JSON; "" where they cannot be read
+            (`inherited_fields`).
     """
 
     url: str = ""

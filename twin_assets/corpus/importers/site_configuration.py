@@ -23,7 +23,7 @@ from twin_assets.corpus.importers.site import Site
 
 _JEKYLL = re.compile(r"_config\.(?:ya?ml|toml)")
 _HUGO = re.compile(r"(?:config/_default/)?(?:hugo|config)\.(?:toml|ya?ml|json)")
-_HUGO_LANGUAGES = re.compile(r"config/_default/languages\.(?:toml|ya?ml|json)")
+_HUGO_PARTS = re.compile(r"config/_default/(languages|cascade)\.(?:toml|ya?ml|json)")
 
 Fields = Mapping[str, Any]
 
@@ -36,17 +36,7 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
         read: the bytes of one of them; may raise `OSError`.
         layout: `jekyll`, `hugo`, or another, whose site is only its address and zone.
     """
-    paths = sorted(names)
-    pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
-    wanted = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
-    if pattern is None:
-        wanted += [path for path in paths if _HUGO.fullmatch(path)]
-    nothing: Fields = {}
-    fields = next((fields_read for path in wanted if (fields_read := _fields(path, read))), nothing)
-    if layout == "hugo":
-        for path in paths:
-            if _HUGO_LANGUAGES.fullmatch(path):
-                fields = {"languages": _fields(path, read), **fields}
+    fields = configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
     address = _text(fields, "url") if layout == "jekyll" else _text(fields, "baseurl")
     address = address or _text(fields, "url")
@@ -59,9 +49,29 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
     return _hugo(site, fields) if layout == "hugo" else site
 
 
+def configuration(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Fields:
+    """The settings of a site, keys in lower case; none where they cannot be read.
+
+    Args as for `read_site`.
+    """
+    paths = sorted(names)
+    pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
+    wanted = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
+    if pattern is None:
+        wanted += [path for path in paths if _HUGO.fullmatch(path)]
+    nothing: Fields = {}
+    fields = next((fields_read for path in wanted if (fields_read := _fields(path, read))), nothing)
+    if layout == "hugo":
+        for path in paths:
+            if match := _HUGO_PARTS.fullmatch(path):
+                said = _read(path, read)
+                fields = {match[1]: mapping(said).get(match[1], said), **fields}
+    return fields
+
+
 def _jekyll(site: Site, fields: Fields) -> Site:
-    collections = _mapping(fields.get("collections"))
-    printed = [name for name, one in collections.items() if _mapping(one).get("output") is True]
+    collections = mapping(fields.get("collections"))
+    printed = [name for name, one in collections.items() if mapping(one).get("output") is True]
     below = _text(fields, "baseurl").strip("/")
     return Site(
         url=f"{site.url.rstrip('/')}/{below}" if site.url and below else site.url,
@@ -76,7 +86,7 @@ def _jekyll(site: Site, fields: Fields) -> Site:
 
 def _hugo(site: Site, fields: Fields) -> Site:
     languages = {
-        str(name).lower(): _mapping(one) for name, one in _mapping(fields.get("languages")).items()
+        str(name).lower(): mapping(one) for name, one in mapping(fields.get("languages")).items()
     }
     named = [_text(one, "contentdir") for one in languages.values()]
     folders = [folder.strip("/") for folder in (*named, _text(fields, "contentdir") or "content")]
@@ -94,6 +104,10 @@ def _hugo(site: Site, fields: Fields) -> Site:
 
 
 def _fields(path: str, read: Callable[[str], bytes]) -> Fields:
+    return mapping(_read(path, read))
+
+
+def _read(path: str, read: Callable[[str], bytes]) -> object:
     try:
         text = read(path).decode("utf-8-sig")
         if path.endswith(".toml"):
@@ -104,10 +118,11 @@ def _fields(path: str, read: Callable[[str], bytes]) -> Fields:
             parsed = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
-    return _mapping(parsed)
+    return parsed
 
 
-def _mapping(value: object) -> Fields:
+def mapping(value: object) -> Fields:
+    """A mapping with its keys in lower case; of anything else an empty one."""
     if not isinstance(value, dict):
         return {}
     return {str(key).lower(): one for key, one in cast("dict[object, Any]", value).items()}

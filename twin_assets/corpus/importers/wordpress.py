@@ -6,9 +6,7 @@ are other people's, are counted and not read.
 
 Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it;
 https://github.com/BenWard/tumblr2wordpress makes one of a Tumblr, without numbers of posts, with a
-placeholder for their author, and with Tumblr's kinds of posts as categories. Items are cut out
-one by one and each parsed by defusedxml, which refuses declared entities: a damaged item, or a
-control character (WordPress writes them, XML forbids them), costs itself and not the export.
+placeholder for their author, and with Tumblr's kinds of posts as categories.
 """
 # pyright: strict
 
@@ -19,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from xml.etree.ElementTree import Element
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
@@ -27,13 +24,7 @@ from twin_assets.corpus.importers.front_matter import moment
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.wordpress_text import as_html
-from twin_assets.corpus.importers.xml_items import (
-    XmlItem,
-    declared_namespaces,
-    hidden,
-    items,
-    parse,
-)
+from twin_assets.corpus.importers.xml_items import elements, swallowed_others
 
 NAME = "wordpress"
 
@@ -41,17 +32,9 @@ NAME = "wordpress"
 _MARK = re.compile(
     rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
 )
-_WP = "{http://wordpress.org/export/1.2/}"
-_CREATOR = "{http://purl.org/dc/elements/1.1/}creator"
+_WP = "{*}"  # versions of the export have namespaces of their own
+_CREATOR = "{*}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
-_NAMESPACES = {
-    "wp": "http://wordpress.org/export/1.2/",
-    "dc": "http://purl.org/dc/elements/1.1/",
-    "content": "http://purl.org/rss/1.0/modules/content/",
-    "excerpt": "http://wordpress.org/export/1.2/excerpt/",
-    "wfw": "http://wellformedweb.org/CommentAPI/",
-}
-_ITEM = ("item",)
 _TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
 _TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
 _TUMBLR_NOBODY = "post_author"
@@ -76,7 +59,6 @@ class _Site:
     language: str = ""
     tumblr: bool = False
     names: dict[str, str] = field(default_factory=dict[str, str])
-    namespaces: dict[str, str] = field(default_factory=lambda: dict(_NAMESPACES))
 
 
 def recognises(archive: Archive) -> bool:
@@ -103,15 +85,13 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 def _outcomes(
     archive: Archive, name: str, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    site = _Site()
-    for number, item in enumerate(items(archive.pieces(name), tags=_ITEM)):
-        if number == 0:
-            site = _site(item.before)
-        where = f"{name}#{number}"
-        if item.text or item.damage:
-            yield from _item(item, site, include, where=where)
-        elif "</rss>" not in item.before:
-            yield Skipped(where, "torn")
+    site = _site(archive.head(name).decode("utf-8", "replace"))
+    for number, element in enumerate(elements(archive, name, f"{_WP}author", "item")):
+        if element.tag == "item":
+            yield from _item(element, site, include, where=f"{name}#{number}")
+        else:
+            login = _text(element, f"{_WP}author_login")
+            site.names[login] = _text(element, f"{_WP}author_display_name") or login
 
 
 def _exports(archive: Archive) -> list[str]:
@@ -122,32 +102,22 @@ def _exports(archive: Archive) -> list[str]:
 
 
 def _site(head: str) -> _Site:
-    """Address, language and authors' names; their e-mail addresses are not read."""
+    """Address and language."""
     site = _Site(tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
         site.host = site.host or (match[1].rstrip("/") if match else "")
     match = re.search(r"<language>\s*(?:<!\[CDATA\[)?\s*([A-Za-z]{2,3}(?:-\w+)*)", head)
     site.language = match[1] if match else ""
-    site.namespaces = declared_namespaces(head) | _NAMESPACES
-    for author in items([head.encode("utf-8", "surrogateescape")], tags=("wp:author",)):
-        element = parse(author, namespaces=site.namespaces) if author.text else None
-        if element is not None:
-            login = _text(element, f"{_WP}author_login")
-            site.names[login] = _text(element, f"{_WP}author_display_name") or login
     return site
 
 
 def _item(
-    item: XmlItem, site: _Site, include: frozenset[str], *, where: str
+    element: Any, site: _Site, include: frozenset[str], *, where: str
 ) -> Iterator[ExportRecord | Skipped]:
-    element = parse(item, namespaces=site.namespaces)
-    number = _number(element, site) if element is not None else ""
-    kind = _text(element, f"{_WP}post_type") if element is not None else ""
-    if element is None or not number or not kind or len(element.findall(f"{_WP}post_id")) > 1:
-        yield Skipped(where, item.damage or "malformed_row")
-        for inner, swallowed in enumerate(hidden(item, tags=_ITEM)):
-            yield from _item(swallowed, site, include, where=f"{where}.{inner}")
+    number, kind = _number(element, site), _text(element, f"{_WP}post_type")
+    if not number or not kind or swallowed_others(element):
+        yield Skipped(where, "malformed_row")
         return
     source_id = f"{site.host}/{number}" if site.host else number
     for comment in element.iter(f"{_WP}comment"):
@@ -196,7 +166,7 @@ def _item(
     )
 
 
-def _number(element: Element, site: _Site) -> str:
+def _number(element: Any, site: _Site) -> str:
     """A post's own number; of Tumblr's posts it stands in their address."""
     number = _text(element, f"{_WP}post_id")
     if number or not site.tumblr:
@@ -227,7 +197,7 @@ def _why_not(
     return "quote" if quoted else ""
 
 
-def _text(element: Element, name: str) -> str:
+def _text(element: Any, name: str) -> str:
     return (element.findtext(name) or "").strip()
 
 

@@ -38,10 +38,6 @@ NAME = "x"
 
 _POSTS = r"tweets?(?:-part\d+)?\.js"
 _SCRIPT = re.compile(rb"\A\W*window\.YTD\.tweets?\.part\d+\s*=")
-_ROW = re.compile(
-    r'\{\s*"(?:tweet|noteTweet|deletedTweet|communityTweet|account|protectedHistory)"\s*:\s*\{'
-)
-_BARE_ROW = re.compile(r'\{\s*"retweeted"\s*:')  # archives of 2019 and before
 _NEVER = {
     r"deleted-tweets?(?:-part\d+)?\.js": "deleted",
     r"community-tweet(?:-part\d+)?\.js": "community",
@@ -115,14 +111,12 @@ def _rows(archive: Archive, names: list[str]) -> Iterator[tuple[str, dict[str, A
     """Each row of some scripts with its place; a damaged one, or a whole script, as `Skipped`."""
     for name in names:
         try:
-            text = json_rows.as_text(archive.read(name))
+            found = json_rows.document(archive, name)
+            for number, row in enumerate(json_rows.rows(name, found)):
+                where = f"{name}#{number}"
+                yield where, Skipped(where, row) if isinstance(row, str) else row
         except MemberError as error:
             yield name, Skipped(name, error.reason)
-            continue
-        begins = _ROW if _ROW.search(text) else _BARE_ROW
-        for number, row in enumerate(json_rows.rows(text, begins=begins)):
-            where = f"{name}#{number}"
-            yield where, Skipped(where, row) if isinstance(row, str) else row
 
 
 def _account(archive: Archive) -> _Account:

@@ -49,7 +49,7 @@ def panel_of(
         OverLimit: the account has not the money to certify a paid judge.
         TwinError: too little text to calibrate on, or a model does not answer.
     """
-    base = load_base_model(settings, author.base_model or None)
+    base = load_base_model(settings)
     material = material_of(
         author.slug,
         tables,

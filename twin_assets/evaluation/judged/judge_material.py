@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.served.served_answers import FREQUENCY_PENALTY
 from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_resources.authors import SAMPLES, author_slugs
+from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES, author_slugs
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.served_model import Serve
@@ -30,6 +29,7 @@ from twin_resources.quality.judges.texts import (
     of_others,
 )
 from twin_resources.settings import Settings
+from twin_resources.storage.state.isolating import isolate_failure
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -101,7 +101,7 @@ def material_of(
     texts = divided(of_others(bundled_hands(without=[author]), own))
     training = (
         *texts.training,
-        *of_others(hands_of(_passages_of_others(tables, others)), own),
+        *of_others(hands_of(_passages_of_others(tables, others, log=log)), own),
     )
     answers: list[str] = []
     if serve_base is not None:
@@ -123,10 +123,24 @@ def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
     return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
 
 
-def _passages_of_others(tables: Tables, others: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    passages: dict[str, list[tuple[str, str]]] = {}
+def with_dataset(
+    tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
+) -> list[str]:
+    """Those of the other authors who have a dataset; one that does not open is left out, and told:
+    one author's damaged table stops no other author's gate."""
+    found: list[str] = []
     for slug in others:
-        if tables.exists(DATASET, slug):
+        with isolate_failure(f"without the texts of {slug}", log):
+            found += [slug] if tables.exists(DATASET, slug) else []
+    return found
+
+
+def _passages_of_others(
+    tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
+) -> dict[str, list[tuple[str, str]]]:
+    passages: dict[str, list[tuple[str, str]]] = {}
+    for slug in with_dataset(tables, others, log=log):
+        with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
             drawn = held_out.in_drawn_order(rows).head(MOST_OF_ANOTHER)

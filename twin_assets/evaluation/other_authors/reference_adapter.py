@@ -157,7 +157,7 @@ def wants_reference(author: Author, settings: Settings) -> bool:
     """
     if settings.reference_adapter != "auto":
         return False
-    base = load_base_model(settings, author.base_model or None)
+    base = load_base_model(settings)
     return find_reference(author, settings, base=base.folder, revision=base.revision) is None
 
 
@@ -183,7 +183,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
             found="no bundled author but this one",
             next_step="name an adapter's folder in TWIN_REFERENCE_ADAPTER, or set it to off",
         )
-    base = load_base_model(settings, author.base_model or None)
+    base = load_base_model(settings)
     # without a file for llama.cpp: it is read and never served
     return _Inputs(
         replace(base, gguf=None),
@@ -199,8 +199,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
     recipe = inputs.recipe
     rows = samples_of(inputs.hands, context_tokens=inputs.context_tokens)
     ranks = ranks_of(recipe, settings)
-    conversations = -(-len(rows) // recipe.questions_a_conversation)
-    at_once = recipe.samples_of_a_step(conversations, ranks=ranks)
+    at_once = recipe.samples_of_a_step(len(rows), ranks=ranks)
     job = Job(
         folder=settings.work_dir / "training" / f"reference-{inputs.hash[:16]}",
         base_name=inputs.base.name,

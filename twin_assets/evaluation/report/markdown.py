@@ -3,7 +3,7 @@
 Belongs here: the three kinds of files, their wording. Does not belong here: the figures (each
 measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
 
-    <checkpoint folder>/evaluation/<gate version>.md, <gate version>-<plot>.svg
+    <checkpoint folder>/evaluation/<gate version>.md
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
@@ -23,7 +23,7 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, visible_voice
 from twin_assets.evaluation.measures.measure import Measure, Measurements
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.report.plots import SHOWN_PLOT, plots
+from twin_assets.evaluation.report.plots import TITLE, voice_plot
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
 from twin_resources.registry.moves import GateClaim, Verdict
 
@@ -51,20 +51,16 @@ STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 def write_report(
     path: Path, evaluation: Evaluation, verdict: Verdict, shown: Sequence[SideBySide]
 ) -> None:
-    """Write the report, its plots, and the answers side by side.
+    """Write the report, its plot, and the answers side by side.
 
     Args:
         path: of the Markdown file; the others lie beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn: dict[str, str] = {}
-    for name, (title, picture) in plots(evaluation.measured).items():
-        # page and command look for this one, whatever the gate's version
-        file = path.with_name(PICTURE if name == SHOWN_PLOT else f"{path.stem}-{name}.svg")
-        file.write_text(picture, encoding="utf-8")
-        drawn[title] = file.name
     seen = evaluation.measured.of(visible_voice.MEASURE)
     if seen is not None:
+        # page and command look for these two, whatever the gate's version
+        path.with_name(PICTURE).write_text(voice_plot(seen), encoding="utf-8")
         write_voice_shown(
             path.with_name(FILE),
             seen,
@@ -77,19 +73,20 @@ def write_report(
     else:
         answers.unlink(missing_ok=True)  # of a former evaluation of this checkpoint
     linked = answers.name if shown else ""
-    path.write_text(report(evaluation, verdict, drawn=drawn, answers=linked), encoding="utf-8")
+    plot = PICTURE if seen is not None else ""
+    path.write_text(report(evaluation, verdict, plot=plot, answers=linked), encoding="utf-8")
 
 
 def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
-    """The report with its plots in it, for a page that can open no file of the home.
+    """The report with its plot in it, for a page that can open no file of the home.
 
     Made of the record alone, which holds no text of a post: the event log is kept for ever.
     """
-    drawn = {
-        title: f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
-        for title, picture in plots(evaluation.measured).values()
-    }
-    return report(evaluation, verdict, drawn=drawn)
+    seen = evaluation.measured.of(visible_voice.MEASURE)
+    if seen is None:
+        return report(evaluation, verdict)
+    picture = base64.b64encode(voice_plot(seen).encode()).decode()
+    return report(evaluation, verdict, plot=f"data:image/svg+xml;base64,{picture}")
 
 
 def answers_path(report_path: Path) -> Path:
@@ -101,13 +98,13 @@ def report(
     evaluation: Evaluation,
     verdict: Verdict,
     *,
-    drawn: dict[str, str] | None = None,
+    plot: str = "",
     answers: str = "",
 ) -> str:
     """The evaluation as Markdown.
 
     Args:
-        drawn: title → file of a plot beside it, or its data URI.
+        plot: file of the voice's plot beside it, or its data URI; empty: there is none.
         answers: file with answers side by side.
     """
     measured = evaluation.measured
@@ -126,8 +123,8 @@ def report(
         ]
     elif advisory := gate.stated(measured):
         lines += ["", *_claims("stated only, for a small base model", advisory, words=STATED)]
-    for title, file in (drawn or {}).items():
-        lines += ["", f"![{title}]({file})"]
+    if plot:
+        lines += ["", f"![{TITLE}]({plot})"]
     for part in _parts(measured):
         lines += ["", *part]
     if answers:

@@ -22,7 +22,6 @@ from types import TracebackType
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
-    FREQUENCY_PENALTY,
     OF_BOTH,
     OF_SERVED,
     PARITY_TOKENS,
@@ -31,6 +30,7 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
 )
+from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer

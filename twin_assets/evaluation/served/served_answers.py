@@ -37,9 +37,6 @@ PARITY_FIRST = 8
 PARITY_TOKENS = 16  # compared of each answer
 PARITY_DRAWN = 4  # with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
-# As authors' settings have it: without one a small model repeats a sentence to the end, and a good
-# one scored .55 instead of .88. Servers report log-probabilities from before the penalty.
-FREQUENCY_PENALTY = 0.4
 WORTH_A_SERVER = 8  # answers: it starts in 3 s, and reads the author's posts anew
 RED_TEAM = Path(__file__).with_name("red_team_prompts.json")
 # parts of a progress

@@ -149,7 +149,12 @@ def parts(text: str) -> list[str]:
 @cache
 def fitted_weights() -> FittedWeights:
     """The weights of the package, read once."""
-    with np.load(WEIGHTS) as stored:
+    return read_weights(WEIGHTS)
+
+
+def read_weights(file: Path) -> FittedWeights:
+    """What a script of `deploy/checkout` has written."""
+    with np.load(file) as stored:
         return FittedWeights(
             stored["coefficients"],
             stored["scale"],

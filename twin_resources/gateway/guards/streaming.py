@@ -6,7 +6,8 @@ Belongs here: how much of a growing text is held back. Does not belong here: wha
 What was shown cannot be taken back. So the last words wait always, and the whole of `WINDOW`
 characters wherever something stands in them with which personal data or a secret begins: a digit,
 an `@`, a word that announces one, a run that no word is as long as. A run without a space, and a
-private key without its end, wait until they are over. In plain prose that is two words.
+private key without its end, wait until they are over. In plain prose that is two words; where
+injections are masked or blocked, it is the sentence.
 """
 # pyright: strict
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 
+from twin_resources.gateway.guards.injection import sentences
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
 
 # The longest thing written in groups is an IBAN (34 characters, 8 spaces) or a phone number with an
@@ -81,7 +83,8 @@ class HeldBack:
         fewest = max(_FEWEST_WORDS, self._scanner.longest_phrase + 1)
         end = words[-fewest] if len(words) >= fewest else waits
         if self._scanner.acts_on_injection:
-            end = min(end, len(text) - WINDOW)
+            *_, (last, _) = (0, 0), *sentences(text, as_json=self._as_json)
+            end = min(end, last)  # it may go on
         tail = max(waits, len(text) - WINDOW)
         begins = _BEGINS.search(text, tail)
         if begins is not None:
@@ -141,6 +144,9 @@ class HeldBack:
     def _forget(self) -> None:
         surplus = self._waits - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
+            if self._scanner.acts_on_injection:  # a sentence is known by where it begins
+                cut = sentences(self._text, as_json=self._as_json)
+                surplus = max(begin for begin, _ in ((0, 0), *cut) if begin <= surplus)
             self._text = self._text[surplus:]
             self._waits -= surplus
             self._gone += surplus

@@ -40,12 +40,11 @@ class FixedText:
 
     Attributes:
         text: empty: the posts answer.
-        front_desk, topic, withheld: why, as in `RequestRecord`; at most one is not empty.
+        front_desk, withheld: why, as in `RequestRecord`; at most one is not empty.
     """
 
     text: str = ""
     front_desk: DeskKind | Literal["", "housekeeping"] = ""
-    topic: str = ""
     withheld: str = ""
 
 
@@ -129,7 +128,7 @@ class Exchange:
         best = quoted.best if self.searched and quoted else None
         told = {
             "model": f"{self.chosen.version} ({self.chosen.route})" if self.chosen.route else "",
-            "fixed": self.fixed.front_desk or self.fixed.topic or self.fixed.withheld,
+            "fixed": self.fixed.front_desk or self.fixed.withheld,
             "passages": str(len(self.passages.passages) or ""),
             "quotation": "" if best is None else f"{best:.3f}",
             "form": self.form.answer if self.form.quotes or self.form.is_fixed else "",

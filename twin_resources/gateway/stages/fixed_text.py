@@ -1,5 +1,5 @@
-"""What answers before the posts are looked through: danger, the front desk, refused topics, and the
-guards of the question.
+"""What answers before the posts are looked through: danger, the front desk, and the guards of the
+question.
 
 Belongs here: their order. Does not belong here: recognising a kind of message (`front_desk/`),
 finding what guards look for (`guards/`).
@@ -12,35 +12,53 @@ import asyncio
 from dataclasses import replace
 from typing import Literal
 
+from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
-from twin_resources.gateway import safety
 from twin_resources.gateway.front_desk import answer_of, kind_of
 from twin_resources.gateway.guard_record import records
-from twin_resources.gateway.guardrails import guard_input, guard_passages
+from twin_resources.gateway.guardrails import GuardedInput, guard_input, guard_passages
 from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.response_format import document_of
 from twin_resources.gateway.stages.exchange import Exchange, FixedText
 from twin_resources.gateway.stages.services import RequestServices
 
 
 async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
     """Mask the question, and answer it here where no post has to. Danger comes before all else that
-    a reader may ask, then a refused topic and the guards."""
+    a reader may ask, then the guards.
+
+    Raises:
+        Refused: 400 the client wants JSON by a schema that has no place for the text.
+    """
     author = exchange.author
     if text := housekeeping_answer(exchange.asked):
         return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
-    guarded = guard_input(exchange.asked, author)
-    kind = await asyncio.to_thread(_kind_of, exchange.asked, author)
-    topic = safety.refused_topic(guarded.asked.question, author.refused_topics)
-    if kind == "danger" or (kind and not (topic or guarded.withheld)):
+    guarded, kind = await asyncio.to_thread(_recognized, exchange.asked, author)
+    if kind == "danger" or (kind and not guarded.withheld):
         fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
-    elif topic:
-        fixed = FixedText(safety.declined(author.name, topic), topic=topic)
     else:
         fixed = FixedText(guarded.withheld, withheld=guarded.withheld)
     found = records("input", guarded.findings)
+    fixed = _in_wanted_form(fixed, exchange.asked)
     return replace(exchange, asked=guarded.asked, fixed=fixed, guarded=found)
+
+
+def _in_wanted_form(fixed: FixedText, asked: ChatRequest) -> FixedText:
+    """The text as the JSON that a client has forced, so that its parser reads it."""
+    if not fixed.text or asked.response_format is None:
+        return fixed
+    if document := document_of(fixed.text, asked.response_format):
+        return replace(fixed, text=document)
+    raise Refused(
+        400,
+        "question_refused",
+        tried="answer in the schema of the request",
+        found=f"a fixed text, for which the schema has no free string: {fixed.text}",
+        next_step="ask something else, or allow a string in the schema",
+        param="response_format",
+    )
 
 
 async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: RequestServices) -> str:
@@ -52,6 +70,11 @@ async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: Reque
         )
         titles = [one.title for one in guard_passages(found, author)[0].nearest]
     return answer_of(kind, author, asked.question, titles=titles)
+
+
+def _recognized(asked: ChatRequest, author: Author) -> tuple[GuardedInput, DeskKind | Literal[""]]:
+    """What guards and front desk find; off the event loop, because a vector takes 25 CPU-ms."""
+    return guard_input(asked, author), _kind_of(asked, author)
 
 
 def _kind_of(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from twin_resources.authors import Author
+from twin_resources.authors import FREQUENCY_PENALTY, Author
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
@@ -89,8 +89,6 @@ def _rendered(
     return render(
         template,
         author_name=author.name,
-        persona=author.persona,
-        refused_topics=author.refused_topics,
         question=exchange.asked.question,
         passages=exchange.passages.passages,
         history=history,
@@ -137,7 +135,7 @@ def _system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
 def _sampling(chat_request: ChatRequest, author: Author) -> dict[str, Any]:
     defaults = {
         "temperature": author.temperature,
-        "frequency_penalty": author.frequency_penalty,
+        "frequency_penalty": FREQUENCY_PENALTY,
         "max_tokens": author.max_tokens,
     }
     return defaults | dict(chat_request.sampling)

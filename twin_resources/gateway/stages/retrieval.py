@@ -7,6 +7,7 @@ are found (`found_passages.py`), what is made of them (`answer_form.py`).
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from twin_resources.authors.answer_forms import VOICE
@@ -34,7 +35,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         with_quotes=wanted != VOICE,
     )
     searched = found.quoted is not None and not found.quoted.reason
-    passages, findings = guard_passages(found, author)
+    passages, findings = await asyncio.to_thread(guard_passages, found, author)
     return replace(
         exchange,
         passages=passages,

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.engines import Engine, open_card, open_engine
 from twin_resources.settings import Settings
+from twin_resources.storage.weights.weights import embedder_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -239,12 +239,6 @@ def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:
 def _processors() -> int:
     """Processors that this process may use; macOS can't tell, and gives all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def embedder_folder(settings: Settings) -> Path:
-    """`<weights_dir>/<embedder>`: its revisions, and `current.json` naming the one in use."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
-    return settings.weights_dir / name
 
 
 def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:

@@ -44,6 +44,7 @@ from twin_resources.models.serving.loaded_adapters import (
 from twin_resources.models.serving.model_server import offered_models, remote_engine
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
+from twin_resources.registry.following import follower_of
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model
@@ -263,7 +264,10 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Fleet(load_settings()).run(stop)
+    settings = load_settings()
+    if (follower := follower_of(settings)) is not None:
+        threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
+    Fleet(settings).run(stop)
     return 0
 
 

@@ -99,7 +99,7 @@ class TrainingLauncher(Protocol):
 
         Args:
             on_message: called with `{"progress": {step, steps, loss, lr, tokens_per_s, rss_mb,
-                grad_norm, eta_s}}` a step, on GPUs with gpu_peak_mb and mfu; `{"text": line}` for a
+                grad_norm, eta_s}}` a step, on GPUs with gpu_peak_mb; `{"text": line}` for a
                 wait, a retry, a resumption, and `{"pipes": line}` for what rank 0 says to Dagster
                 Pipes on its standard output.
             environment: for every rank, e.g. the variables of Dagster Pipes.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -37,6 +38,11 @@ class TraceStoreError(TwinError):
     def __init__(self, tried: str, *, found: str, next_step: str, status: int | None) -> None:
         self.status = status
         super().__init__(tried, found=found, next_step=next_step)
+
+    @property
+    def is_of_the_store(self) -> bool:
+        """Whether the store answered, and failed: it may do better for a part of what was asked."""
+        return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class LangfuseClient:

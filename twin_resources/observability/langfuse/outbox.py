@@ -334,6 +334,16 @@ class Outbox:
             problem_at=problem_at,
         )
 
+    def tombstones(self) -> int:
+        """How many there are: one more where something else was forgotten."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
+
+    def is_buried(self, names: Iterable[str], *, began: float) -> bool:
+        """Whether one of these tombstones counts for what began then (Unix seconds)."""
+        with self._reading() as connection:
+            return tombstones.is_buried(connection, names, began=began)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

@@ -65,7 +65,7 @@ def buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
     return {
         span.trace_id
         for span in spans_of(export)
-        if _is_buried(connection, _names_of(span), began=span.start_ns / 1e9)
+        if is_buried(connection, _names_of(span), began=span.start_ns / 1e9)
     }
 
 
@@ -80,7 +80,7 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
         tombstone("trace", str(score.get("traceId"))),
         tombstone("reader", str(facts.get("twin.reader"))),
     ]
-    return _is_buried(connection, names, began=float("inf"))
+    return is_buried(connection, names, began=float("inf"))
 
 
 def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
@@ -113,6 +113,7 @@ def _names_of(span: OtlpSpan) -> Iterator[str]:
             yield tombstone("chunk", chunk)
 
 
-def _is_buried(connection: sqlite3.Connection, names: Iterable[str], *, began: float) -> bool:
+def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, began: float) -> bool:
+    """Whether one of these tombstones is there and counts for what began then (Unix seconds)."""
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
     return any(connection.execute(sql, (name, began)).fetchone() for name in names)

@@ -14,8 +14,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_resources.errors import TwinError
@@ -172,26 +171,6 @@ class TraceTree:
     facts: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class DailyScore:
-    """The mean of one score over a day's (UTC) answers of a version."""
-
-    day: str
-    version: str
-    name: str
-    mean: float
-    count: int
-
-
-@dataclass(frozen=True)
-class ScoreHistory:
-    """Daily means, oldest first; `cut`: only the newest scores or answers were read."""
-
-    days: tuple[DailyScore, ...]
-    cut: bool = False
-    names: tuple[str, ...] = field(default=())
-
-
 def read_page(
     client: LangfuseClient, wanted: TraceFilter, *, limit: int = 25, after: str = ""
 ) -> TracePage:
@@ -225,45 +204,6 @@ def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree
     main = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
     row = trace_row({**main, "metadata": facts}, scores)
     return TraceTree(row, _steps(observations), facts)
-
-
-def score_history(
-    client: LangfuseClient, *, author: str, since: datetime, most: int = 3_000
-) -> ScoreHistory:
-    """Means by day, version and score, of every score that is a number.
-
-    Args:
-        most: answers, and scores, that are read; the newest.
-
-    Raises:
-        TraceStoreError: the store cannot be read.
-    """
-    versions: dict[str, str] = {}
-    answers = client.observations(
-        type="GENERATION",
-        since=since,
-        filter=_conditions(TraceFilter(author=author)),
-        fields="core,basic",
-        limit=most,
-    )
-    for one in answers:
-        versions[str(one["traceId"])] = str(one.get("version") or "")
-    read = 0
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for score in client.scores(since=since, fields=SCORE_GROUPS, limit=most):
-        read += 1
-        value, trace = score.get("value"), _trace_of(score)
-        if trace in versions and isinstance(value, bool | int | float):
-            name = str(score["name"])
-            if name not in ("latency_s", "cost_usd"):  # each answer in the list has its own
-                day = str(score["timestamp"])[:10]
-                values[day, versions[trace], name].append(float(value))
-    days = [
-        DailyScore(day, version, name, sum(given) / len(given), len(given))
-        for (day, version, name), given in sorted(values.items())
-    ]
-    names = tuple(sorted({one.name for one in days}))
-    return ScoreHistory(tuple(days), read == most or len(versions) == most, names)
 
 
 def trace_address(client: LangfuseClient, trace_id: str) -> str:

@@ -42,7 +42,6 @@ def answer(
         whole_metadata: metadata values in full instead of their first 200 characters.
     """
     row = observation
-    usage, cost = row.usage, row.cost
     latency = (row.end_ms - row.start_ms) / 1000
     wait = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
     length = None if whole_metadata else SHORT_METADATA
@@ -82,18 +81,7 @@ def answer(
             "internalModelId": "",  # this store has no price list
             "modelParameters": dict(row.model_parameters),
         },
-        "usage": {
-            "usageDetails": {name: number(value) for name, value in usage.items()},
-            "inputUsage": number(_sum(usage, "input") or 0),
-            "outputUsage": number(_sum(usage, "output") or 0),
-            "totalUsage": number(usage.get("total", 0)),
-            "costDetails": {name: number(value) for name, value in cost.items()},
-            "inputCost": _sum(cost, "input"),
-            "outputCost": _sum(cost, "output"),
-            "totalCost": number(cost.get("total", 0)),
-            "usagePricingTierId": None,
-            "usagePricingTierName": None,
-        },
+        "usage": _usage(row),
         "prompt": {
             "promptId": "",
             "promptName": row.prompt_name,
@@ -114,6 +102,22 @@ def answer(
     answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
     prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
     return answered | dict.fromkeys(prices)
+
+
+def _usage(row: Observation) -> dict[str, Any]:
+    usage, cost = row.usage, row.cost
+    return {
+        "usageDetails": {name: number(value) for name, value in usage.items()},
+        "inputUsage": number(_sum(usage, "input") or 0),
+        "outputUsage": number(_sum(usage, "output") or 0),
+        "totalUsage": number(usage.get("total", 0)),
+        "costDetails": {name: number(value) for name, value in cost.items()},
+        "inputCost": _sum(cost, "input"),
+        "outputCost": _sum(cost, "output"),
+        "totalCost": number(cost.get("total", 0)),
+        "usagePricingTierId": None,
+        "usagePricingTierName": None,
+    }
 
 
 def _sum(details: Mapping[str, float], side: str) -> float | None:

@@ -8,6 +8,7 @@ Format: https://opentelemetry.io/docs/specs/otlp/ (OTLP/JSON writes ids in hex, 
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import zlib
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
+_IDS = ("traceId", "spanId", "parentSpanId")
 MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not take the store's memory
 
 
@@ -113,6 +116,10 @@ def _read_protobuf(body: bytes) -> list[OtlpSpan]:
         export = ExportTraceServiceRequest.FromString(body)
     except DecodeError as error:
         raise ExportRefused("Failed to parse OTel Protobuf Trace") from error
+    return _spans_of(export)
+
+
+def _spans_of(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
     spans: list[OtlpSpan] = []
     for resource_spans in export.resource_spans:
         resource = _plain_attributes(resource_spans.resource.attributes)
@@ -158,74 +165,31 @@ def _plain(value: AnyValue) -> Any:
 
 
 def _read_json(body: bytes) -> list[OtlpSpan]:
+    from google.protobuf.json_format import ParseDict, ParseError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
     try:
         export = json.loads(body)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ExportRefused("Failed to parse OTel JSON Trace") from error
     try:
-        return list(_json_spans(export))
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        message = ParseDict(_with_base64_ids(export), ExportTraceServiceRequest(), True)
+    except (ParseError, TypeError, ValueError, AttributeError) as error:
         raise ExportRefused(
-            f"Invalid OTLP trace export ({error}): scopeSpans, spans and attributes are arrays, "
-            "an attribute has a key and a value. The entire export was rejected."
+            f"Invalid OTLP trace export ({error}). The entire export was rejected."
         ) from error
+    return _spans_of(message)
 
 
-def _json_spans(export: Any) -> Iterable[OtlpSpan]:
-    for resource_spans in _entries(export, "resourceSpans"):
-        resource = _json_attributes(_entry(resource_spans, "resource"))
-        for scope_spans in _entries(resource_spans, "scopeSpans"):
-            scope = _entry(scope_spans, "scope")
-            scope_attributes = _json_attributes(scope)
-            for span in _entries(scope_spans, "spans"):
-                status = _entry(span, "status")
-                yield OtlpSpan(
-                    trace_id=str(span.get("traceId") or "").lower(),
-                    span_id=str(span.get("spanId") or "").lower(),
-                    parent_span_id=str(span.get("parentSpanId") or "").lower(),
-                    name=str(span.get("name") or ""),
-                    start_ns=int(span.get("startTimeUnixNano") or 0),
-                    end_ns=int(span.get("endTimeUnixNano") or 0),
-                    attributes=_json_attributes(span),
-                    resource=resource,
-                    scope_name=str(scope.get("name") or ""),
-                    scope_version=str(scope.get("version") or ""),
-                    scope_attributes=scope_attributes,
-                    status=2 if status.get("code") in (2, "STATUS_CODE_ERROR") else 0,
-                    status_message=str(status.get("message") or ""),
-                )
-
-
-def _entry(owner: Mapping[str, Any], name: str) -> dict[str, Any]:
-    entry = owner.get(name)
-    if entry is not None and not isinstance(entry, dict):
-        raise TypeError(f"{name} is not an object")
-    return cast(dict[str, Any], entry or {})
-
-
-def _entries(owner: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(owner, dict):
-        raise TypeError(f"what holds {name} is not an object")
-    entries = cast(dict[str, Any], owner).get(name)
-    if entries is not None and not isinstance(entries, list):
-        raise TypeError(f"{name} is not an array")
-    return cast(list[dict[str, Any]], entries or [])
-
-
-def _json_attributes(owner: Mapping[str, Any], name: str = "attributes") -> dict[str, Any]:
+def _with_base64_ids(value: Any) -> Any:
+    """OTLP/JSON writes ids in hexadecimal, protobuf's own JSON in Base64."""
+    if isinstance(value, list):
+        return [_with_base64_ids(one) for one in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
     return {
-        str(entry["key"]): _json_value(_entry(entry, "value")) for entry in _entries(owner, name)
+        name: base64.b64encode(bytes.fromhex(one)).decode()
+        if name in _IDS and isinstance(one, str)
+        else _with_base64_ids(one)
+        for name, one in cast("dict[str, Any]", value).items()
     }
-
-
-def _json_value(value: Mapping[str, Any]) -> Any:
-    if "intValue" in value:
-        return int(value["intValue"])
-    if "arrayValue" in value:
-        return [_json_value(item) for item in _entries(_entry(value, "arrayValue"), "values")]
-    if "kvlistValue" in value:
-        return _json_attributes(_entry(value, "kvlistValue"), "values")
-    for kind in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
-        if kind in value:
-            return value[kind]
-    return None

@@ -1,6 +1,6 @@
 """A score: what may be posted, and how the API answers it.
 
-Belongs here: the checks of a posted score with the API's own words, the score's fields and groups.
+Belongs here: the checks of a posted score, the score's fields and groups.
 Does not belong here: filters and paging (`queries.py`), storage.
 Source of the behaviour: `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0, as recorded.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, Self
 from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from twin_resources.observability.trace_store.json_values import (
     instant,
@@ -23,13 +25,10 @@ from twin_resources.observability.trace_store.observation_answers import PROJECT
 from twin_resources.observability.trace_store.observations import environment_name
 
 GROUPS = ("core", "details", "subject", "annotation")
-DATA_TYPES = ("NUMERIC", "CATEGORICAL", "BOOLEAN", "CORRECTION", "TEXT")
 SOURCES = ("ANNOTATION", "API", "EVAL")
 MAX_TEXT = 500
 
 Issue = dict[str, Any]
-_SUBJECT = ("traceId", "sessionId", "datasetRunId")
-_TEXTS = (*_SUBJECT, "observationId", "comment", "configId", "queueId", "id")
 
 
 @dataclass(frozen=True)
@@ -57,96 +56,52 @@ class ScoreRow:
     updated_ms: int
 
 
-def _kind(value: Any, *, present: bool) -> str:
-    if not present:
-        return "undefined"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, list):
-        return "array"
-    return "string" if isinstance(value, str) else "object"
+class _PostedScore(BaseModel):
+    """What a posted score has to be; names that are not here are not looked at."""
 
+    model_config = ConfigDict(strict=True, extra="ignore")
 
-def _wrong_type(expected: str, body: Mapping[str, Any], name: str) -> Issue:
-    kind = _kind(body.get(name), present=name in body)
-    return {
-        "expected": expected,
-        "code": "invalid_type",
-        "path": [name],
-        "message": f"Invalid input: expected {expected}, received {kind}",
-    }
+    name: str = Field(min_length=1)
+    value: float | str
+    dataType: Literal["NUMERIC", "CATEGORICAL", "BOOLEAN", "CORRECTION", "TEXT"] | None = None
+    traceId: str | None = None
+    sessionId: str | None = None
+    datasetRunId: str | None = None
+    observationId: str | None = None
+    comment: str | None = None
+    configId: str | None = None
+    queueId: str | None = None
+    id: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dataType is not None and isinstance(self.value, str) == (
+            self.dataType in {"NUMERIC", "BOOLEAN"}
+        ):
+            raise ValueError(f"a score of the type {self.dataType} has another kind of value")
+        if self.dataType == "BOOLEAN" and self.value not in (0, 1):
+            raise ValueError("a boolean score is 0 or 1")
+        if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT:
+            raise ValueError(f"a text score has 1 to {MAX_TEXT} characters")
+        subjects = [one for one in (self.traceId, self.sessionId, self.datasetRunId) if one]
+        if len(subjects) != 1 or (self.observationId and not self.traceId):
+            raise ValueError(
+                "a score is of exactly one traceId (with an observationId or without), sessionId "
+                "or datasetRunId"
+            )
+        return self
 
 
 def issues_of(posted: Any) -> list[Issue]:
     """What is wrong with a posted score; empty when it can be stored."""
-    if not isinstance(posted, dict):
-        kind = _kind(posted, present=True)
-        message = f"Invalid input: expected object, received {kind}"
-        return [{"expected": "object", "code": "invalid_type", "path": [], "message": message}]
-    body = cast(dict[str, Any], posted)
-    issues: list[Issue] = []
-    if not isinstance(body.get("name"), str):
-        issues.append(_wrong_type("string", body, "name"))
-    elif not body["name"]:
-        issues.append(_too_small("name"))
-    issues += [
-        _wrong_type("string", body, name)
-        for name in _TEXTS
-        if body.get(name) is not None and not isinstance(body[name], str)
-    ]
-    issues += _value_issues(body)
-    return issues or _subject_issues(body)
-
-
-def _too_small(name: str) -> Issue:
-    return {
-        "origin": "string",
-        "code": "too_small",
-        "minimum": 1,
-        "inclusive": True,
-        "path": [name],
-        "message": "Too small: expected string to have >=1 characters",
-    }
-
-
-def _value_issues(body: Mapping[str, Any]) -> list[Issue]:
-    value, data_type = body.get("value"), body.get("dataType")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if data_type is None:
-        if is_number or isinstance(value, str):
-            return []
-        return [{"code": "invalid_union", "path": ["value"], "message": "Invalid input"}]
-    if data_type not in DATA_TYPES:
-        note = {"note": "No matching discriminator", "discriminator": "dataType"}
-        return [{"code": "invalid_union", **note, "path": ["dataType"], "message": "Invalid input"}]
-    if data_type in ("NUMERIC", "BOOLEAN"):
-        if not is_number:
-            return [_wrong_type("number", body, "value")]
-        if data_type == "BOOLEAN" and value not in (0, 1):
-            message = "Value must be a number equal to either 0 or 1 for data type BOOLEAN"
-            return [{"code": "custom", "path": ["value"], "message": message}]
-        return []
-    if not isinstance(value, str):
-        return [_wrong_type("string", body, "value")]
-    if data_type == "TEXT" and not 1 <= len(value) <= MAX_TEXT:
-        message = f"Text scores have 1 to {MAX_TEXT} characters"
-        return [{"code": "custom", "path": ["value"], "message": message}]
+    try:
+        _PostedScore.model_validate(posted)
+    except ValidationError as error:
+        return [
+            {"code": one["type"], "path": list(one["loc"]), "message": one["msg"]}
+            for one in error.errors()
+        ]
     return []
-
-
-def _subject_issues(body: Mapping[str, Any]) -> list[Issue]:
-    named = [name for name in _SUBJECT if body.get(name)]
-    if len(named) == 1 and (named == ["traceId"] or not body.get("observationId")):
-        return []
-    message = (
-        "Provide exactly one of the following: traceId (with optional observationId), sessionId "
-        "or datasetRunId. ObservationId requires traceId."
-    )
-    return [{"code": "custom", "path": [*_SUBJECT, "observationId"], "message": message}]
 
 
 def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:

@@ -13,8 +13,8 @@ place and the planted one in the own model's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -150,6 +150,50 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
         prompt_tokens=np.asarray([row["prompt_tokens"] for row in rows_with_gains], np.float64),
         answer_tokens=np.asarray([row["answer_tokens"] for row in rows_with_gains], np.float64),
     )
+
+
+def counted(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
+    """Labels of these models, and further prompts that the paid model has answered for labels of
+    another version: their labels cost nothing more (`labelling.py`)."""
+    bought = rows.filter(pl.col("paid") == paid, pl.col("source") != PLANT)
+    mine = bought.filter(pl.col("own") == own, pl.col("embedder") == embedder)
+    others = set(bought["prompt_id"]) - set(mine["prompt_id"])
+    return mine.height, len(others)
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """What is known of a paid answer that was bought for labels of an earlier version.
+
+    Attributes:
+        scores: claim → what its judge said.
+        prompt_tokens, answer_tokens, usd: as of `PaidAnswer`; nothing is paid again.
+    """
+
+    scores: Mapping[str, float]
+    prompt_tokens: int
+    answer_tokens: int
+    usd: float
+
+
+def kept_answers(
+    rows: pl.DataFrame, purchase: LabelPurchase, claims: Sequence[str]
+) -> dict[str, KeptAnswer]:
+    """By prompt, the newest: same paid model, judges and settings; any version and embedder.
+
+    The row holds what the judges said of the answer, so its text need not be kept, and forgetting
+    finds it as it finds the row.
+    """
+    kept: dict[str, KeptAnswer] = {}
+    alike = rows.filter(pl.col("paid") == purchase.paid, pl.col("source") != PLANT)
+    for row in alike.sort("sequence").iter_rows(named=True):
+        earlier = replace(purchase, own=row["own"], embedder=row["embedder"])
+        scores = {str(score["claim"]): float(score["paid"]) for score in row["scores"]}
+        if earlier.id == row["purchase"] and scores.keys() >= set(claims):
+            kept[row["prompt_id"]] = KeptAnswer(
+                scores, row["prompt_tokens"], row["answer_tokens"], row["usd"]
+            )
+    return kept
 
 
 def gains_by_claim(row: Mapping[str, object], claims: tuple[str, ...]) -> dict[str, float]:

@@ -11,6 +11,9 @@ the next ones keep that length and double it again while they fit. A millisecond
 its pages are committed one by one, and the cursor is kept for the next tick. Windows end `lag`
 before now, because a store makes rows visible late, and the first of a tick reaches back a little
 into what was read already. What comes later still, is changed or deleted, the reconciliation finds.
+
+A store may fail for one row whenever it is asked for. A window for which it fails is halved too,
+and the millisecond that is left is passed over once the store has answered for the next one.
 """
 # pyright: strict
 
@@ -19,8 +22,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+from twin_resources.observability.langfuse.client import TraceStoreError
+from twin_resources.observability.trace_store.json_values import instant
 
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
@@ -111,6 +117,7 @@ class PagedFeed:
         commit: stores a window's rows together with the state after it, in one transaction.
         page_rows: rows of a full page.
         window_pages: a window of more pages is halved.
+        skipped: milliseconds that were passed over, and why.
     """
 
     page: PageReader
@@ -118,6 +125,7 @@ class PagedFeed:
     commit: Callable[[FeedWindow, FeedState], None]
     page_rows: int
     window_pages: int = WINDOW_PAGES
+    skipped: list[str] = field(default_factory=list[str])
 
     def advance(
         self, state: FeedState, goal_ms: int, budget: TickBudget, *, overlap_ms: int = 0
@@ -136,7 +144,14 @@ class PagedFeed:
             most = max(budget.left(OVERLAP_PAGES if reach_back else self.window_pages), 1)
             until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
             since_ms = max(state.frontier_ms - reach_back, 0)
-            rows, cursor = self._read(since_ms, until_ms, budget, most=most)
+            try:
+                rows, cursor = self._read(since_ms, until_ms, budget, most=most)
+            except TraceStoreError as error:
+                if not error.is_of_the_store:
+                    raise
+                state = self._without(state, until_ms, error, budget)
+                reach_back = 0
+                continue
             if not cursor:
                 after = replace(
                     state, frontier_ms=until_ms, span_ms=self._longer(state, until_ms, len(rows))
@@ -152,6 +167,28 @@ class PagedFeed:
                 after = replace(state, span_ms=span_ms)
                 state = self._commit(since_ms, since_ms, [], after, whole=False)
             reach_back = 0
+        return state
+
+    def _without(
+        self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
+    ) -> FeedState:
+        """A shorter window after one that the store failed for; none where one cannot be shorter.
+
+        Raises:
+            TraceStoreError: it fails for the next millisecond too, or no request is left.
+        """
+        frontier_ms = state.frontier_ms
+        if until_ms - frontier_ms > 1:
+            after = replace(state, span_ms=(until_ms - frontier_ms) // 2)
+        else:
+            if not budget.left():
+                raise error
+            self._one_page(until_ms, until_ms + 1, "", budget)
+            self.skipped.append(f"{instant(frontier_ms)}: {error.found}")
+            after = replace(state, frontier_ms=until_ms)
+        state = self._commit(frontier_ms, frontier_ms, [], after, whole=False)
+        if not budget.left():
+            raise error
         return state
 
     def _commit(

@@ -36,7 +36,6 @@ ENVIRONMENT = "default"  # where a score is whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8
 _MOST_LOOK_UPS = 3
-_SERVER_ERROR = 500  # from here on the store failed, whatever it was asked
 _MINUTE_MS = 60_000
 _CLOCK = "clock"
 OLD = "old"  # the pass over the days before those that are read again each hour
@@ -144,7 +143,10 @@ def read_on(
         store.commit(pages.kind, window.rows, feed=pages.kind, after=after)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
-    feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+    try:
+        feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+    finally:
+        store.tally.unread += feed.skipped
 
 
 def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -> None:
@@ -172,10 +174,10 @@ def _look_up(
     try:
         rows = pages.by_id(trace_ids)
     except TraceStoreError as error:
-        if error.status is None or error.status < _SERVER_ERROR:
+        if not error.is_of_the_store:
             raise
         if len(trace_ids) == 1:
-            store.tally.unread_traces.append(f"{trace_ids[0]}: {error.found}")
+            store.tally.unread.append(f"{trace_ids[0]}: {error.found}")
             return
         half = len(trace_ids) // 2
         _look_up(pages, trace_ids[:half], store, budget)
@@ -221,7 +223,10 @@ def reconcile(
         store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
-    state = feed.advance(state, state.began_ms, budget)
+    try:
+        state = feed.advance(state, state.began_ms, budget)
+    finally:
+        store.tally.unread += feed.skipped
     return state.frontier_ms < state.began_ms
 
 

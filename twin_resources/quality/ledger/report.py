@@ -31,8 +31,8 @@ class SyncReport:
         behind_s: how far the frontier of the scores is behind the newest instant that could be
             read; 0: caught up.
         reconciling: a pass over the last days is not finished.
-        unread_traces: those that the trace store fails for when asked for them alone, and why;
-            their scores wait for the pass over the last days.
+        unread: traces and milliseconds that the trace store fails for when asked for them alone,
+            and why; their scores wait for the pass over the last days.
         rewound_s: by how much a clock had been ahead when it was read before; what it passed over
             is read now. 0: it was not.
     """
@@ -52,7 +52,7 @@ class SyncReport:
     new_readers: int
     behind_s: float
     reconciling: bool
-    unread_traces: Sequence[str] = ()
+    unread: Sequence[str] = ()
     rewound_s: float = 0.0
 
     @property
@@ -66,8 +66,8 @@ class SyncReport:
         parts = [self.problem] if self.problem else []
         parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
         parts += [f"{number:,} {what}" for what, number in self._rest() if number]
-        if self.unread_traces:
-            parts.append(f"{len(self.unread_traces):,} traces not read ({self.unread_traces[0]})")
+        if self.unread:
+            parts.append(f"{len(self.unread):,} not read ({self.unread[0]})")
         if self.rewound_s:
             ahead = f"{self.rewound_s:,.0f} s ahead"
             parts.append(f"was read by a clock {ahead}: goes on from the newest score")
@@ -107,7 +107,7 @@ class SyncCounts:
     frontier_ms: int = 0
     goal_ms: int = 0
     reconciling: bool = False
-    unread_traces: list[str] = field(default_factory=list[str])
+    unread: list[str] = field(default_factory=list[str])
     rewound_s: float = 0.0
 
     def settle(self, done: SettlingResult) -> None:
@@ -135,6 +135,6 @@ class SyncCounts:
             new_readers=self.new_readers,
             behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
             reconciling=self.reconciling,
-            unread_traces=tuple(self.unread_traces),
+            unread=tuple(self.unread),
             rewound_s=self.rewound_s,
         )

@@ -90,7 +90,7 @@ def _against_earlier(registry: Registry, alarm: Alarm, rules: LoopRules) -> Mapp
             author=alarm.author,
             stream=alarm.stream,
             version=alarm.version,
-            tolerance=rules.tolerance_of(alarm.author),
+            tolerance=rules.tolerance,
             fewest=rules.fewest,
         )
         for version in sorted(retired(registry, alarm.author))

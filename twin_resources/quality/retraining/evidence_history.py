@@ -59,16 +59,14 @@ class StreamHistory:
     alarms: tuple[Alarm, ...]
 
 
-def histories_of(
-    connection: sa.Connection, author: str, rules: LoopRules, *, newest: int = PLOTTED_DAYS
-) -> list[StreamHistory]:
+def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> list[StreamHistory]:
     """Every stream of the version that is followed, up to the last day that was looked at."""
     armed = max(1, armed_streams(connection))
     limit = threshold(armed_streams=armed, horizon=rules.horizon, alpha=rules.alpha)
     return [
         StreamHistory(
             watch,
-            _steps(connection, watch, rules, newest=newest),
+            _steps(connection, watch, rules),
             limit,
             tuple(alarm_records.of_stream(connection, author, watch.stream, watch.version)),
         )
@@ -76,9 +74,7 @@ def histories_of(
     ]
 
 
-def _steps(
-    connection: sa.Connection, watch: Evidence, rules: LoopRules, *, newest: int
-) -> tuple[EvidenceDay, ...]:
+def _steps(connection: sa.Connection, watch: Evidence, rules: LoopRules) -> tuple[EvidenceDay, ...]:
     stable = stable_versions(connection).get(watch.author)
     if stable is None:
         return ()
@@ -101,7 +97,7 @@ def _steps(
             after = end
     return tuple(
         _day(days, days.evidence(until=end), after, end, known.get(end))
-        for days, after, end in looked[-newest:]
+        for days, after, end in looked[-PLOTTED_DAYS:]
     )
 
 

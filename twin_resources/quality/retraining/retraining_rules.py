@@ -6,10 +6,9 @@ Belongs here: settings → threshold, limits. Does not belong here: defaults (`s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from twin_resources.authors import Author, fall_tolerances
+from twin_resources.authors import Author
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import ALPHA, FEWEST_VALUES, HORIZON, TOLERANCE
 from twin_resources.statistics.retraining_limits import RetrainingLimits
@@ -22,7 +21,7 @@ class LoopRules:
     Attributes:
         fewest: values that a stream needs before a fall can be seen.
         horizon, alpha: at most this share of quiet homes alarms within so many values.
-        tolerance: a fall of the mean by less is none; `tolerances`: of authors who said so.
+        tolerance: a fall of the mean by less is none.
         by_day: whether values of a day may depend on each other; not where a value is settled as
             soon as it is there (`reader_days`, in tests and the demo).
     """
@@ -31,12 +30,7 @@ class LoopRules:
     horizon: int = HORIZON
     alpha: float = ALPHA
     tolerance: float = TOLERANCE
-    tolerances: Mapping[str, float] = field(default_factory=dict[str, float])
     by_day: bool = True
-
-    def tolerance_of(self, author: str) -> float:
-        """The author's own, else the home's."""
-        return self.tolerances.get(author, self.tolerance)
 
 
 def rules_of(settings: Settings) -> LoopRules:
@@ -46,7 +40,6 @@ def rules_of(settings: Settings) -> LoopRules:
         horizon=settings.alarm_horizon,
         alpha=settings.alarm_rate,
         tolerance=settings.fall_tolerance,
-        tolerances=fall_tolerances(settings),
         by_day=settings.reader_days == "daily",
     )
 

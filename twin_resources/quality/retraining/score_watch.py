@@ -184,7 +184,7 @@ class StreamDays:
         )
         mine = [one for one in records if one.alarm.version == version]
         waits = any(one.is_open for one in mine)
-        tolerance = rules.tolerance_of(author)
+        tolerance = rules.tolerance
         return cls(author, stream, version, kept, waits, tolerance, rules.fewest)
 
     def ends_after(self, sequence: int) -> list[int]:

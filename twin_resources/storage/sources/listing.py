@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.object_store import (
+from twin_resources.storage.object_store import (
     address_of,
     is_object_address,
     list_objects,

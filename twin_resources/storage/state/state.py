@@ -130,6 +130,11 @@ class State:
             with connection.begin():
                 yield connection
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts may use it too: it is a server's."""
+        return self.engine.dialect.name == "postgresql"
+
     def now(self, connection: sa.Connection) -> float:
         """Seconds since 1970 by the clock that all users of this store share.
 

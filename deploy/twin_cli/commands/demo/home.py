@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from twin_cli.commands.demo.paid_model import name_paid_model
 from twin_cli.commands.stopping import DEMO
 from twin_cli.commands.subject import choose_subject
 from twin_resources.authors import Author, write_author
@@ -34,6 +33,8 @@ SETTINGS: Mapping[str, str] = {
 # Training, gate and trial in a hurry; left out by `--unhurried`.
 HURRIED: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD = 3
+# Nobody's money is spent, whatever the environment names.
+NOT_ASKED = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
 def quicker_by(*, unhurried: bool) -> Mapping[str, str]:
@@ -50,7 +51,8 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     """
     for name, value in quicker_by(unhurried=unhurried).items():
         os.environ.setdefault(name, value)
-    name_paid_model()
+    for name in NOT_ASKED:
+        os.environ.pop(name, None)
     outer = load_settings(home)
     inner = load_settings(outer.home / DEMO)
     inner.home.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -24,21 +24,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from twin_cli.commands.clock import StageClock, duration
-from twin_cli.commands.console import typed
 from twin_cli.commands.demo.home import (
     demo_settings,
     lay_out,
     let_posts_arrive,
     posts_folder,
     quicker_by,
-)
-from twin_cli.commands.demo.paid_model import (
-    ASKED,
-    PaidModelResult,
-    answered_by,
-    billed_nano,
-    held_nano,
-    spent_nano,
 )
 from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
 from twin_cli.commands.demo.receipt import (
@@ -50,13 +41,11 @@ from twin_cli.commands.demo.receipt import (
 )
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
-from twin_cli.commands.routing_command import routing_of
 from twin_cli.commands.runs import follow
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.status import run_wait
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.up import INTERRUPTED, UpOptions, run_up
-from twin_resources.access.account import account_of
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -76,14 +65,14 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.score_watch import watches_now
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.settings import PACES, SIMULATED_MODEL, Settings
+from twin_resources.settings import PACES, Settings
 
-STAGES = 8
+STAGES = 7
 MOST_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor 1.1 a score
 STAGED = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
-    "forced past the gate; the provider of the paid model"
+    "forced past the gate"
 )
 AFTER = 30
 SPOIL = "shuffled_answers"
@@ -182,9 +171,7 @@ class _Demo:
         with self._step(6, "quality comes back"):
             scored = self._scored(AFTER, partial(reader.read, AFTER, until=lambda: False))
             self.receipt.after = _quality(scored)
-        with self._step(7, "a simulated paid model beside the own one: labels, routing, its bill"):
-            self._route(reader)
-        with self._step(8, "what is shown in the Dagster UI"):
+        with self._step(7, "what is shown in the Dagster UI"):
             self._show()
 
     def _first_model(self) -> None:
@@ -295,37 +282,6 @@ class _Demo:
             }
         self._wait_until_served(newest.version)
         self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
-
-    def _route(self, reader: SimulatedReader) -> None:
-        """Labels of both models, who answers by them, and the bill beside the account."""
-        slug = self.author.slug
-        self.clock.say(
-            f"{SIMULATED_MODEL} is a simulated provider on this machine, at gpt-4o-mini's prices; "
-            "it answers from the passages that it is shown, and no money is spent"
-        )
-        run_id = self.dagster.launch("learn_routing", slug)
-        followed = follow(self.dagster, run_id, clock=self.clock, title="labels", stack=self.stack)
-        if not followed.succeeded:
-            summary = "; ".join(followed.failures) or f"the run ended as {followed.run.status}"
-            self.clock.say(f"no labels: {summary} ({self._page(run_id)})")
-            return  # it was told, and is a step that did not happen
-        time.sleep(2.0)  # the gateway follows the policy's file within one
-        answered = reader.only_ask(ASKED)
-        reader.only_ask(1, model=f"twin/{slug}@paid")  # by name, whatever the policy says
-        account = account_of(self.settings, self.registry.state)
-        self._wait_for(lambda: held_nano(account) == 0, "the account to have settled")
-        summary = routing_of(self.settings, self.author)
-        self.receipt.routed = PaidModelResult(
-            margin=summary["margin"],
-            labels=followed.numbers.get("routing_labels", {}).get("labels", 0),
-            why=summary["why"],
-            answered=answered_by(answered),
-            bill_nano=billed_nano(self.settings.simulated_bill_path),
-            account_nano=spent_nano(account),
-        )
-        for name, outcome in self.receipt.routed.rows().items():
-            self.clock.say(f"{name}: {outcome}")
-        self.clock.say(f"see it with: {typed('routing', home=self.settings.home)}")
 
     def _show(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)

@@ -92,17 +92,6 @@ class SimulatedReader:
                     on_score(scored)
         return rated
 
-    def only_ask(self, count: int, *, model: str = "") -> list[str]:
-        """Ask the first `count` questions and score nothing; returns who answered.
-
-        Args:
-            model: by its name; empty: whoever the gateway chooses.
-        """
-        admin = load_secrets(self._settings).gateway_master_key
-        client = make_client(self._endpoints.gateway, admin)
-        name = model or f"twin/{self._author.slug}"
-        return [ask(client, one.question, model=name).version for one in self._questions[:count]]
-
     def _ask_and_score(self, number: int) -> RatedAnswer:
         import httpx
 

@@ -17,7 +17,6 @@ from typing import Any
 from rich.table import Table
 
 from twin_cli.commands.clock import duration
-from twin_cli.commands.demo.paid_model import PaidModelResult
 from twin_resources.atomic_writes import replace_file
 
 SCHEMA = 1
@@ -45,7 +44,6 @@ class Receipt:
         run_id: of the retraining; `runs`: how many there were.
         gate: claim → in words, of the model that it made.
         trial: evidence of the promotion; empty where the gate alone released it (`--unhurried`).
-        routed: the simulated paid model beside the own one, and its bill.
         recovered_s: from the last bad score to the new version answering.
         seconds: step → how long it took.
     """
@@ -66,7 +64,6 @@ class Receipt:
     gate: Mapping[str, str] = field(default_factory=dict[str, str])
     trial: Mapping[str, Any] = field(default_factory=dict[str, Any])
     promoted: str = ""
-    routed: PaidModelResult = field(default_factory=PaidModelResult)
     recovered_s: float = 0.0
     links: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
@@ -88,8 +85,6 @@ class Receipt:
             "quality came back": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
-            "labels of the simulated paid model were bought": self.routed.labels > 0,
-            "the account says what the simulated provider charged": self.routed.is_paid_to_the_cent,
         }
         return [step for step, happened in checks.items() if not happened]
 
@@ -136,8 +131,6 @@ def receipt_table(receipt: Receipt) -> Table:
         table.add_row(
             "answering again", f"{duration(receipt.recovered_s)} after the last bad score"
         )
-    for name, shown in receipt.routed.rows().items():
-        table.add_row(name, shown)
     for label, address in receipt.links.items():
         table.add_row(label, address)
     return table

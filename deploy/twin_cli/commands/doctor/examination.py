@@ -16,7 +16,6 @@ from rich.text import Text
 from twin_cli.commands.doctor import machine_findings, stores
 from twin_cli.commands.doctor import stack_findings as stack_looks
 from twin_cli.commands.doctor.findings import Diagnostic, looked
-from twin_cli.commands.doctor.processor_speed import look_at_processor
 from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
 
@@ -50,7 +49,6 @@ def examine(settings: Settings) -> list[Diagnostic]:
     looks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
         ("system", lambda: machine_findings.look_at_system(chosen)),
         ("packages", lambda: machine_findings.look_at_packages(chosen)),
-        ("processor", lambda: look_at_processor(chosen)),
         ("GPU", lambda: machine_findings.look_at_gpu(chosen)),
         ("disk", lambda: machine_findings.look_at_disk(chosen)),
         ("keys", lambda: machine_findings.look_at_keys(chosen)),

@@ -8,6 +8,7 @@ Does not belong here: the stores, their words (an error of theirs is passed on a
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -100,21 +101,59 @@ def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
             fault = ReadOnly.at(folder, "write the tables")
             yield fail("tables", fault.found, fault.next_step)
         return
-    from twin_resources.storage.sources.object_store import endpoint_of, look_at
+    yield from _tables_in_bucket(settings)
 
-    version = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
+
+def _tables_in_bucket(settings: Settings) -> Iterator[Diagnostic]:
+    """Boto3 lists the bucket; Lance, which has a client of its own, writes and reads a table."""
+    from twin_resources.storage.object_store import endpoint_of, look_at
+
+    objects = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
     endpoint = endpoint_of(os.environ)
     at = f" at {endpoint}" if endpoint else ""
-    # Lance's own client reads AWS_ENDPOINT and refuses http unless it is allowed
-    if endpoint.startswith("http://") and os.environ.get("AWS_ALLOW_HTTP") != "true":
-        yield fail("S3", f"{version}{at}, and Lance refuses http", "export AWS_ALLOW_HTTP=true")
-    elif endpoint and not os.environ.get("AWS_ENDPOINT"):
-        remedy = f"export AWS_ENDPOINT={endpoint} as well: it is the one that Lance reads"
-        yield fail("S3", f"{version}{at}, which Lance is not told", remedy)
-    else:
-        whole, damaged = _opened_tables(settings)
-        yield from damaged
-        yield ok("S3", f"{version}{at}, {counted(whole, 'table')} opened and whole")
+    try:
+        _try_table(settings.tables_base)
+    except TwinError as error:
+        refuses_http = endpoint.startswith("http://") and not os.environ.get("AWS_ALLOW_HTTP")
+        remedy = "export AWS_ALLOW_HTTP=true" if refuses_http else error.next_step
+        yield fail("S3", f"{objects}{at}; {error.found}", remedy)
+        return
+    whole, damaged = _opened_tables(settings)
+    yield from damaged
+    tables = f"{counted(whole, 'table')} opened and whole"
+    yield ok("S3", f"{objects}{at}, a table was written, read and deleted, {tables}")
+
+
+def _try_table(base: str) -> None:
+    """Write a table of one row to the bucket, read it, and delete it with all its versions.
+
+    Raises:
+        TwinError: what failed, and why.
+    """
+    from twin_resources.erasure.object_versions import bucket_at
+
+    lance: Any = import_module("lance")
+    arrow: Any = import_module("pyarrow")
+    name = f"_doctor-{secrets.token_hex(8)}"
+    uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
+    # a wrong address is wrong at the third time too
+    options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
+    bucket = bucket_at(base)
+    tried = "write, read and delete a small table"
+    try:
+        with faults_told(tried, uri, otherwise=Away):
+            lance.write_dataset(row, uri, storage_options=options)
+            read = lance.dataset(uri, storage_options=options).to_table()
+    finally:
+        if bucket is not None:
+            with faults_told(tried, uri, otherwise=Away):
+                bucket.remove(f"{name}/")
+    if read != row:
+        raise TwinError(
+            tried,
+            found=f"{read.to_pylist()} in {uri}, where {row.to_pylist()} was written",
+            next_step="name another server of S3: this one does not give back what it is given",
+        )
 
 
 def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:

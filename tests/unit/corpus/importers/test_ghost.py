@@ -233,14 +233,11 @@ def test_a_deep_document_ends() -> None:
         lexical_as_html(json.dumps({"root": {"children": [node]}}))
 
 
-def test_damaged_rows_cost_themselves(tmp_path: Path) -> None:
-    files = export(*(post(n) for n in range(1, 6)))
-    body = files["ada.ghost.json"].replace("<p>text 2</p>", '<p>"text 2</p>')
-    body = body.replace('"id": "p4", "uuid": "uuid-4"', '"id": null, "uuid": null')
+def test_a_row_without_a_name_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
+    files = export(*(post(n) for n in range(1, 4)))
+    body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
     found = read({"ada.ghost.json": body}, tmp_path)
-    assert list(found.records) == ["uuid-1", "uuid-3", "uuid-5"]
-    assert found.reasons == {"malformed_row": 2}
-    torn = {"ada.ghost.json": body[: body.index("text 5")]}
-    found = read(torn, tmp_path)
     assert list(found.records) == ["uuid-1", "uuid-3"]
-    assert "torn" in found.reasons
+    assert found.reasons == {"malformed_row": 1}
+    for damaged in (body.replace("<p>text 3</p>", '<p>"text 3</p>'), body[:-40]):
+        assert read({"ada.ghost.json": damaged}, tmp_path).records == {}

@@ -7,11 +7,18 @@ from typing import Any
 
 import pytest
 
-from twin_resources.router.learning_decision import LabelsOf, LearningState, decide_learning
+from twin_resources.router.learning_decision import (
+    PAYS_WITHIN_DAYS,
+    LabelsOf,
+    LearningState,
+    Payback,
+    decide_learning,
+)
 
 NOW = LabelsOf("checkpoint-2", "openai/gpt-4o-mini", "e1")
 STATE = LearningState(
-    now_of=NOW, policy_of=None, labels=100, wanted=1_500, usd_left=1.0, label_usd=0.0001,
+    now_of=NOW, policy_of=None, labels=100, wanted=1_500, usd_left=1.0,
+    payback=Payback(1_400, 0.25, 6_000, 0.0001),
     changed_at=200.0, learned_at=100.0,
 )  # fmt: skip
 
@@ -28,6 +35,14 @@ STATE = LearningState(
         ({"learned_at": 200.0, "labels": 0}, True, "1,500 labels are missing"),
         ({"policy_of": replace(NOW, own="checkpoint-1")}, True, "another version"),
         ({"policy_of": replace(NOW, paid="gpt-4o")}, True, "another paid model"),
+        ({"payback": Payback(1_400, 0.25, 5_599, 0.0001)}, False, "below 187 questions a day"),
+        (
+            {"payback": Payback(1_400, 0.0, 9_000, 0.0001), "policy_of": replace(NOW, own="c1")},
+            False,
+            "never pays",
+        ),
+        # every missing label has its paid answer already
+        ({"payback": Payback(0, 0.25, 1, 0.0001), "usd_left": 0.0}, True, "1,400 labels"),
         # what there is can be fitted without money
         ({"policy_of": replace(NOW, embedder="e0"), "usd_left": 0.0}, True, "another embedder"),
     ],
@@ -38,3 +53,15 @@ def test_a_run_starts_when_it_would_find_something(
     decision = decide_learning(replace(STATE, **changed))
     assert decision.learn is learn
     assert said in decision.said
+
+
+def test_the_questions_until_it_pays_are_the_same_at_any_price() -> None:
+    dear, cheap = Payback(1_500, 0.25, 9_000, 0.01), Payback(1_500, 0.25, 9_000, 0.0001)
+    assert dear.questions == cheap.questions == 6_000
+    assert dear.least_a_day == 6_000 / PAYS_WITHIN_DAYS
+    value, low, high = dear.saved_usd()
+    assert value == pytest.approx(9_000 * 0.25 * 0.01)
+    assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
+    assert 0.01 < (value - low) / value < 0.03
+    assert "pays after 6,000 questions; 300 a day are asked" in dear.said
+    assert replace(dear, to_buy=0, asked=0).pays, "the answers of an earlier version are kept"

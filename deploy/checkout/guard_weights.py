@@ -1,0 +1,75 @@
+"""The weights of the guard against injections, fitted to the examples of its package.
+
+Belongs here: which texts are examples of what. Does not belong here: the classifiers
+(`front_desk_weights.py`), using the weights (`gateway/guards/injection.py`).
+
+    python deploy/checkout/guard_weights.py     # writes weights.npz anew, in 3 CPU minutes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+
+from checkout.front_desk_weights import (
+    Corpus,
+    Sample,
+    digest_of,
+    fit_layer,
+    fit_ngrams,
+    prose,
+    read_examples,
+    write_weights,
+)
+
+from twin_resources.gateway.front_desk.message_kinds import FittedWeights
+from twin_resources.gateway.guards.injection import KINDS, WEIGHTS
+
+EXAMPLES = WEIGHTS.with_name("examples")
+_REPEATED = 3  # they stand against four times as many readers' messages
+_FROM_THE_DESK = 60  # of each kind but the ordinary ones, a language
+_LANGUAGES = ("de", "en", "es", "fr")
+
+
+def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
+    """(Text, kind), in the order of the files."""
+    own: list[tuple[str, str]] = []
+    for file in sorted(folder.glob("*.toml")):
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        own += [(text, kind) for kind in table for text in table[kind].strip().splitlines()]
+    return own
+
+
+def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
+    """The examples, what readers say to the front desk, and pasted prose."""
+    samples = [Sample(text, kind) for text, kind in own] * _REPEATED
+    for (language, kind), texts in desk.items():
+        if language not in _LANGUAGES:
+            continue
+        named = "ordinary" if kind == "ordinary" else "front_desk"
+        most = len(texts) if kind == "ordinary" else _FROM_THE_DESK
+        samples += [Sample(text, named) for text in texts[:most]]
+    return [*samples, *(Sample(one.text, "ordinary") for one in prose())]
+
+
+def digest(own: list[tuple[str, str]], desk: Corpus) -> str:
+    """SHA-256 of all examples."""
+    lines = (f"{kind} {text}" for text, kind in own)
+    return hashlib.sha256("\n".join((*lines, digest_of(desk))).encode()).hexdigest()
+
+
+def fit() -> FittedWeights:
+    own, desk = read_own(), read_examples()
+    samples = samples_of(own, desk)
+    coefficients, scale, intercepts = fit_ngrams(samples, KINDS)
+    hidden, output = fit_layer(samples, KINDS)
+    return FittedWeights(coefficients, scale, intercepts, hidden, output, digest(own, desk))
+
+
+def main() -> None:
+    write_weights(fit(), WEIGHTS, examples=len(read_own()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The commands of author files: `authors apply`.
+
+Belongs here: their names, arguments and help. Does not belong here: what they do
+(`twin_cli/commands/`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_cli.arguments import OPERATE, commands_of, example
+
+commands = typer.Typer()
+group = typer.Typer(
+    help="Share author files with every host that has the same PostgreSQL state store.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+TYPED = "twin authors apply authors/"
+commands.add_typer(group, name="authors", rich_help_panel=OPERATE, epilog=example(TYPED))
+command = commands_of(group)
+
+
+@command("authors_command.run_apply", TYPED, name="apply")
+def apply(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of author files; those not in it are taken away.")
+    ],
+    agreed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+) -> None:
+    """Make the shared author files those of a folder, after saying what changes."""

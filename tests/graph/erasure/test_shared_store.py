@@ -1,0 +1,98 @@
+"""Checkpoints in the store that hosts share go with what they were trained on, old versions too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.graph.s3 import client_of, name_in_environment
+from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.manual_steps import lies_elsewhere
+from twin_resources.erasure.object_versions import bucket_at
+from twin_resources.erasure.shared_store import SharedStore
+from twin_resources.erasure.state_store import StateStore
+from twin_resources.registry.following import Follower
+from twin_resources.registry.shared_files import share_file, stored_files
+from twin_resources.settings import Settings
+from twin_resources.storage.shared_folders import SharedFolders
+
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
+ANN = ErasureTarget(ErasureSubject("author", "ann", "ann"), names=frozenset({"ann", "Ann Bell"}))
+POST = ErasureTarget(ErasureSubject("post", "bob", "p1"), checkpoints=frozenset({"0b"}))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def stored(
+    request: pytest.FixtureRequest,
+    home: Settings,
+    tmp_path: Path,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Installation]:
+    address = str(tmp_path / "store")
+    if request.param == "bucket":
+        name_in_environment(monkeypatch, s3_endpoint)
+        client = client_of(s3_endpoint)
+        client.create_bucket(Bucket="shared-store")
+        enabled = {"Status": "Enabled"}
+        client.put_bucket_versioning(Bucket="shared-store", VersioningConfiguration=enabled)
+        address = "s3://shared-store/twin"
+    shared = SharedFolders(home.home, address)
+    for name in ("checkpoints/ann/0a", "checkpoints/bob/0b", "checkpoints/bob/0c"):
+        (home.home / name).mkdir(parents=True)
+        (home.home / name / "adapter.gguf").write_bytes(b"w")
+        shared.put(name)
+    instance = Installation.of(home.model_copy(update={"store_uri": address}))
+    yield instance
+    instance.state.close()
+
+
+def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
+    place = SharedStore(stored)
+    left = SharedFolders(stored.settings.home, stored.settings.store_uri)
+    assert place.holds(POST) == ["a checkpoint (0b)"]
+    assert place.erase(POST) == 2
+    assert place.holds(POST) == []
+    assert left.names("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
+    bucket = bucket_at(stored.settings.store_uri)
+    if bucket is not None:  # a deleted object leaves its old version
+        for name in bucket.names("checkpoints/ann/"):
+            bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
+        assert left.names("checkpoints") == ["checkpoints/bob/0c"]
+    assert place.holds(ANN) == ["a checkpoint (0a)"]
+    place.erase(ANN)
+    assert place.holds(ANN) == []
+    assert bucket is None or bucket.names("checkpoints/ann/") == []
+
+
+def test_an_author_who_is_gone_leaves_the_other_hosts(
+    home: Settings, postgresql_url: str, tmp_path: Path
+) -> None:
+    here = home.model_copy(update={"state_url": postgresql_url})
+    there = here.model_copy(update={"home": tmp_path / "there"})
+    for author in (Author("ann", "Ann Bell"), Author("bob", "Bob")):
+        share_file(here, write_author(here, author))
+    follower = Follower(there)
+    follower.step()
+    assert {path.name for path in there.authors_dir.iterdir()} == {"ann.toml", "bob.toml"}
+    instance = Installation.of(here)
+    with closing(instance.state):
+        StateStore(instance).erase(ANN)
+        assert StateStore(instance).holds(ANN) == []
+        assert stored_files(instance.state).keys() == {"authors/bob.toml"}
+        follower.step()
+        assert [path.name for path in there.authors_dir.iterdir()] == ["bob.toml"]
+        gone = replace(ANN, checkpoints=frozenset({"0a"}))
+        (other_hosts,) = [
+            step
+            for step in lies_elsewhere(instance, gone, asked_at=0.0)
+            if "other hosts" in step.what
+        ]
+    assert "checkpoints/*/0a, checkpoints/ann" in other_hosts.how

@@ -1,0 +1,215 @@
+"""What hosts share: folders by hash, and author files as rows; on both kinds of each store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.graph.s3 import client_of, name_in_environment
+from tests.postgresql_server import postgresql, postgresql_url
+from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.errors import TwinError
+from twin_resources.registry.following import Follower, follower_of
+from twin_resources.registry.registry import HOME, Registry
+from twin_resources.registry.shared_files import (
+    changes,
+    files_of,
+    follow_files,
+    mark_of,
+    store_files,
+    stored_files,
+)
+from twin_resources.settings import Settings
+from twin_resources.storage.places import FilePlace
+from twin_resources.storage.shared_folders import LIST, NotStored, SharedFolders
+from twin_resources.storage.state.state import State
+
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
+NAME = "checkpoints/ann/0123"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def address(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    name_in_environment(monkeypatch, s3_endpoint)
+    client_of(s3_endpoint).create_bucket(Bucket=tmp_path.name.replace("_", "-")[:60].lower())
+    return f"s3://{tmp_path.name.replace('_', '-')[:60].lower()}/store"
+
+
+def host(folder: Path, address: str) -> SharedFolders:
+    folder.mkdir()
+    return SharedFolders(folder, address)
+
+
+def with_checkpoint(shared: SharedFolders) -> SharedFolders:
+    folder = shared.home / NAME
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "adapter" / "weights.safetensors").write_bytes(b"w" * 100_000)
+    (folder / "manifest.json").write_text("{}")
+    return shared
+
+
+def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) -> None:
+    first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
+    with pytest.raises(NotStored, match=NAME):
+        second.fetch(NAME)
+    assert not (second.home / NAME).exists()
+    assert (first.put(NAME), first.put(NAME)) == (True, False)
+    assert second.names("checkpoints") == [NAME]
+    done: list[bool] = []
+    threads = [threading.Thread(target=lambda: done.append(second.fetch(NAME))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [False, True], "of two fetchers one fetched"
+    assert (second.home / NAME / "adapter" / "weights.safetensors").read_bytes() == b"w" * 100_000
+    assert [path.name for path in (second.home / "work").iterdir()] == ["fetch.lock"]
+
+
+def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: str) -> None:
+    first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
+    first.put(NAME)
+    changed = tmp_path / "changed"
+    changed.write_bytes(b"x")
+    FilePlace(address).store(f"{NAME}/manifest.json", changed)
+    with pytest.raises(TwinError, match=r"other bytes in manifest.json"):
+        second.fetch(NAME)
+    assert not (second.home / NAME).exists()
+
+
+def test_a_folder_whose_list_is_missing_is_not_there(tmp_path: Path) -> None:
+    shared = with_checkpoint(host(tmp_path / "a", str(tmp_path / "store")))
+    shared.put(NAME)
+    (tmp_path / "store" / NAME / LIST).unlink()
+    assert not shared.has(NAME)
+    assert shared.put(NAME), "a put that was killed is done again"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def state(request: pytest.FixtureRequest, home: Settings, postgresql_url: str) -> Iterator[State]:
+    url = home.state_address if request.param == "sqlite" else postgresql_url
+    with closing(State.open(url)) as opened:
+        yield opened
+
+
+def test_rows_say_what_is_new_changed_and_gone(state: State, home: Settings) -> None:
+    write_author(home, Author("ann", "Ann"))
+    write_author(home, Author("bob", "Bob"))
+    wanted = files_of(home.authors_dir)
+    assert changes(stored_files(state), wanted).new == ("authors/ann.toml", "authors/bob.toml")
+    before = mark_of(state)
+    store_files(state, wanted, among=wanted)
+    first = mark_of(state)
+    store_files(state, wanted, among=wanted)
+    assert (first != before, mark_of(state)) == (True, first), "twice is once"
+    write_author(home, Author("ann", "Ann Bell"))
+    (home.authors_dir / "bob.toml").unlink()
+    wanted = files_of(home.authors_dir)
+    found = changes(stored_files(state), wanted)
+    assert (found.new, found.changed, found.gone) == (
+        (),
+        ("authors/ann.toml",),
+        ("authors/bob.toml",),
+    )
+    store_files(state, wanted, among=["authors/ann.toml"])
+    assert stored_files(state).keys() == {"authors/ann.toml", "authors/bob.toml"}
+    store_files(state, wanted, among=["authors/bob.toml"])
+    assert stored_files(state) == wanted
+    assert mark_of(state) != first
+
+
+def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
+    write_author(home, Author("ann", "Ann"))
+    stored = files_of(home.authors_dir)
+    assert follow_files(home.home, stored) == []
+    write_author(home, Author("ann", "Ann Bell"))
+    (kept,) = follow_files(home.home, stored)
+    assert "authors/ann.toml was changed on this host" in kept
+    assert "Ann Bell" in (home.authors_dir / "ann.toml").read_text()
+    (home.authors_dir / "ann.toml").unlink()
+    assert follow_files(home.home, stored) == []
+    assert follow_files(home.home, {}) == []
+    assert author_slugs(home) == [], "what is gone there is gone here"
+
+
+def test_alone_nothing_is_followed(home: Settings) -> None:
+    assert follower_of(home) is None
+    assert follower_of(home.model_copy(update={"state_url": home.state_address})) is None
+
+
+def test_paths_of_a_shared_registry_are_of_each_hosts_home(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    with closing(State.open(postgresql_url)) as state:
+        first, second = (Registry(state, policy_path=tmp_path / at / "policy.json") for at in "ab")
+        paths = {"folder": f"{tmp_path}/a/{NAME}", "base_gguf": f"{tmp_path}/a/weights/m/1/b.gguf"}
+        first.register(
+            author="ann",
+            checkpoint="0123",
+            adapter_gguf=None,
+            base="https://example.org/v1#model",
+            template="t",
+            dataset_version="d",
+            **paths,
+        )
+        there = second.get("ann", 1)
+        assert (there.folder, there.base) == (
+            f"{tmp_path}/b/{NAME}",
+            "https://example.org/v1#model",
+        )
+        assert first.get("ann", 1).folder == paths["folder"]
+        assert HOME not in str(second.by_checkpoint("0123"))
+
+
+def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
+    home: Settings, postgresql_url: str
+) -> None:
+    now = [0.0]
+    shared = home.model_copy(update={"state_url": postgresql_url})
+    follower = Follower(shared, clock=lambda: now[0])
+    assert follower.behind, "not read yet"
+    with closing(State.open(postgresql_url)) as state:
+        registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
+        follower.step()
+        assert (follower.behind, follower.note) == ("", "")
+        registry.register(
+            author="ann",
+            checkpoint="0123",
+            folder=str(home.home / "of-another" / NAME),
+            adapter_gguf=None,
+            base="/base",
+            base_gguf="/base.gguf",
+            template="t",
+            dataset_version="d",
+        )
+        registry.move("ann", 1, "refused", actor="gate", reason="test")
+        registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
+    follower.step()
+    assert f"needs {NAME}" in follower.behind
+    (home.home / NAME).mkdir(parents=True)
+    now[0] += 60
+    follower.step()
+    assert (follower.behind, follower.note) == ("", "")
+    there = follower._state
+    follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
+    follower.step()
+    assert "what was followed last goes on" in follower.note
+    follower._state, now[0] = there, now[0] + 60
+    follower.step()
+    assert (follower.behind, follower.note) == ("", ""), "it is back"
+    away = Follower(shared.model_copy(update={"state_url": "postgresql://twin@127.0.0.1:1/none"}))
+    away.step()
+    assert away.behind == ""
+    assert "what was followed last goes on" in away.note

@@ -1,0 +1,148 @@
+"""A host as a test has it: an empty folder of its own, an environment, and processes started there.
+
+Belongs here: starting, asking and ending them. Does not belong here: what hosts share (fixtures of
+`conftest.py`), assertions.
+
+A process sees the variables that are named here and no other, and its home and working folder are
+the host's own: what it needs besides comes from PostgreSQL and the bucket, or it is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.conftest import ROOT
+from tests.live.gateway.stack import end, free_port
+from twin_resources.settings import Settings, load_secrets
+
+GATEWAY, MODELS = "twin_resources.gateway", "twin_resources.models.serving.fleet"
+WITHIN_S = 240.0  # cores that seven others use
+
+
+@dataclass
+class Host:
+    """One host.
+
+    Attributes:
+        folder: made here, and empty.
+        shared: the variables that all hosts have.
+    """
+
+    folder: Path
+    shared: Mapping[str, str]
+    port: int = field(default_factory=free_port)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **self.shared,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "deploy")]),
+            "HOME": str(self.folder),
+            "TWIN_HOME": str(self.folder / "home"),
+            "TWIN_GATEWAY_PORT": str(self.port),
+        }
+
+    @property
+    def settings(self) -> Settings:
+        named = {
+            name.removeprefix("TWIN_").lower(): value
+            for name, value in self.environment.items()
+            if name.startswith("TWIN_")
+        }
+        return Settings(**named)
+
+    def start(self, *modules: str) -> None:
+        for module in modules:
+            with self._log(module).open("ab") as log:
+                self.processes[module] = subprocess.Popen(
+                    [sys.executable, "-m", module],
+                    cwd=self.folder,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command on this host, with its standard input closed."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            end(process)
+        self.processes.clear()
+
+    def readiness(self) -> tuple[int, dict[str, Any]]:
+        """Status and document; 0 while nothing listens."""
+        try:
+            url = f"http://127.0.0.1:{self.port}/health/readiness"
+            answer = httpx.get(url, trust_env=False, timeout=30)
+        except httpx.TransportError:
+            return 0, {}
+        return answer.status_code, answer.json()
+
+    def ask(self, model: str, question: str) -> dict[str, Any]:
+        """The whole answer of this host's gateway, greedy and short."""
+        answer = httpx.post(
+            f"http://127.0.0.1:{self.port}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
+            json={
+                "model": model,
+                "messages": [{"role": "user", "content": question}],
+                "temperature": 0.0,
+                "max_tokens": 16,
+            },
+            trust_env=False,
+            timeout=120,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def version(self, model: str) -> str:
+        """Which version would answer to a model name; empty: there is no such name."""
+        answer = httpx.get(
+            f"http://127.0.0.1:{self.port}/v1/models/{model}",
+            headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
+            trust_env=False,
+            timeout=30,
+        )
+        return str(answer.json()["twin"]["version"]) if answer.status_code == 200 else ""
+
+    def wait(self, true: Callable[[], object], *, within_s: float = WITHIN_S) -> float:
+        """Wait until `true()`; returns the seconds, and fails with the logs."""
+        began = time.monotonic()
+        while not true():
+            ended = [name for name, process in self.processes.items() if process.poll() is not None]
+            if ended or time.monotonic() - began > within_s:
+                logs = "\n".join(
+                    f"{name}: {self._log(name).read_text(errors='replace')[-2500:]}"
+                    for name in self.processes
+                )
+                raise AssertionError(f"ended: {ended}; {self.readiness()}\n{logs}")
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def _log(self, module: str) -> Path:
+        return self.folder / f"{module}.log"

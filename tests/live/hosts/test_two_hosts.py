@@ -1,0 +1,131 @@
+"""What is released on one host is answered by another one that began with an empty folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from contextlib import closing
+
+import pytest
+
+from tests.live.gateway.stack import embed_passages
+from tests.live.hosts.host import GATEWAY, MODELS, Host
+from tests.live.serving.conftest import make_adapter
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
+from tests.prepared_embedder import prepare_weights
+from twin_resources.authors import Author, write_author
+from twin_resources.authors.pausing import pause, pause_file, resume
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.following import share_weights
+from twin_resources.registry.registry import Registry
+from twin_resources.registry.shared_files import share_file
+from twin_resources.storage.state.state import State
+from twin_resources.storage.weights import gguf
+from twin_resources.storage.weights.weights import prepare_base_model
+
+pytestmark = pytest.mark.live
+QUESTION = "How much oil does a clock need?"
+STABLE = "twin/ann@stable"
+
+
+def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a host has that has imported and trained: author, tables, embedder and base model."""
+    settings = host.settings
+    for name, value in host.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(host.folder)
+    make_tiny_model(host.folder / "tiny", base_folder(), spread=0.2)
+    prepare_base_model(settings, report=lambda _: None)
+    for prepared in prepare_weights().iterdir():
+        if prepared.is_dir() and prepared.name != "wheels":
+            shutil.copytree(prepared, settings.weights_dir / prepared.name)
+    embed_passages(settings, "ann")
+    share_file(
+        settings,
+        write_author(settings, Author("ann", "Ann Bell", temperature=0.0, answer="voice")),
+    )
+
+
+def train(host: Host, registry: Registry, number: int) -> None:
+    """A version as a training leaves it: its checkpoint is stored, then registered."""
+    settings = host.settings
+    checkpoint = hashlib.sha256(str(number).encode()).hexdigest()
+    folder = settings.checkpoints_dir / "ann" / checkpoint
+    prepared = next(path.parent for path in settings.weights_dir.glob("tiny/*/base_model.json"))
+    base, base_gguf = host.folder / "tiny", next(prepared.glob("*.gguf"))
+    make_adapter(base, folder / "adapter", scale=0.3 * number)
+    adapter = gguf.write_adapter(folder / "adapter", base, folder / "adapter.gguf")
+    assert len(share_weights(settings, str(folder), str(base_gguf))) == (3 if number == 1 else 1)
+    registry.register(
+        author="ann",
+        checkpoint=checkpoint,
+        folder=str(folder),
+        adapter_gguf=str(adapter),
+        base=str(base),
+        base_gguf=str(base_gguf),
+        template=DEFAULT_TEMPLATE.hash,
+        dataset_version="d",
+    )
+
+
+def release(registry: Registry, number: int) -> None:
+    registry.move("ann", number, "refused", actor="gate", reason="a test's own")
+    registry.move("ann", number, "stable", actor="a person", reason="a test's own", force=True)
+
+
+def said(host: Host) -> str:
+    answer = host.ask(STABLE, QUESTION)
+    assert answer["twin"]["answer"] == "voice"
+    return str(answer["choices"][0]["message"]["content"])
+
+
+def has(host: Host, number: int) -> bool:
+    status, document = host.readiness()
+    return (
+        status == 200
+        and f"ann/v{number}" in document["servers"]
+        and host.version(STABLE) == f"v{number}"
+    )
+
+
+def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
+    hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = hosts
+    second.start(GATEWAY)
+    second.wait(lambda: second.readiness()[0] == 503)
+    second.wait(lambda: second.readiness()[1]["problems"] == [])
+    assert second.readiness()[1]["authors"] == [], "without authors it is not ready"
+
+    prepare(first, monkeypatch)
+    with closing(State.open(first.shared["TWIN_STATE_URL"])) as state:
+        registry = Registry(state, policy_path=first.settings.policy_path)
+        train(first, registry, 1)
+        release(registry, 1)
+        first.start(GATEWAY, MODELS)
+        second.start(MODELS)
+        for host in hosts:
+            host.wait(lambda host=host: has(host, 1))
+        answers = [said(host) for host in hosts]
+        assert answers[0] == answers[1] != ""
+
+        train(first, registry, 2)
+        release(registry, 2)
+        for host in hosts:
+            host.wait(lambda host=host: has(host, 2))
+        assert said(first) == said(second) not in ("", answers[0])
+
+        registry.rollback("ann", actor="a person", reason="a test's own")
+        for host in hosts:
+            host.wait(lambda host=host: has(host, 1))
+        assert [said(host) for host in hosts] == answers
+
+    share_file(first.settings, pause(first.settings, "ann", reason="a test's own"))
+    paused = second.settings.authors_dir / "ann.paused"
+    second.wait(paused.exists)
+    resume(first.settings, "ann")
+    share_file(first.settings, pause_file(first.settings, "ann"), gone=True)
+    second.wait(lambda: not paused.exists())
+    assert said(second) == answers[1]
+    assert not (second.folder / "tiny").exists(), "nobody has copied anything"

@@ -1,0 +1,79 @@
+"""Files of SQLite from which rows are erased: what is packed is found, and a reader is told of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from twin_resources.erasure import sqlite_files
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite, row_holds
+from twin_resources.errors import TwinError
+from twin_resources.storage.storage_faults import Damaged
+
+NAME = "2019/the-walk-of-march.md"
+GONE = ErasureTarget(ErasureSubject("post", "ada", NAME), ids=frozenset({NAME}))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (a, b)")
+        rows = [
+            (NAME, 1),
+            (None, gzip.compress(json.dumps({"x": [NAME]}).encode())),
+            (2.5, json.dumps({"y": f"see {NAME}."})),
+            ("2019/another-walk.md", b"another"),
+            (None, None),
+        ]
+        connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+    connection.close()
+    return path
+
+
+def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
+    with opened(file) as connection:
+        assert delete_holding(connection, "t", GONE) == 3
+        assert delete_holding(connection, "t", GONE) == 0
+        left = connection.execute("SELECT a, b FROM t").fetchall()
+    assert left == [("2019/another-walk.md", b"another"), (None, None)]
+    rewrite(file)
+    assert NAME.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "held"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
+)
+def test_a_row_holds_it_in_any_column(row: tuple[object, ...], held: bool) -> None:
+    assert row_holds(row, GONE) is held
+
+
+def test_a_reader_that_holds_on_is_waited_for_and_then_told(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_files, "BUSY_S", 0.3)
+    with opened(file) as connection:
+        connection.execute("INSERT INTO t VALUES (1, 1)")
+    reader = sqlite3.connect(file, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchone()
+    with pytest.raises(TwinError, match="forget again"):
+        rewrite(file)
+    reader.close()
+    rewrite(file)
+
+
+def test_what_cannot_be_written_is_no_erasure(file: Path, tmp_path: Path) -> None:
+    told = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
+    with told, opened(file) as connection:
+        delete_holding(connection, "nothing", GONE)
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"this is no database" * 500)
+    with pytest.raises(Damaged), opened(broken) as connection:
+        delete_holding(connection, "t", GONE)

@@ -1,0 +1,139 @@
+"""From a trace back to its model, manifest, chunks and posts: what is known, and what is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import polars as pl
+import pytest
+
+from twin_resources.errors import TwinError
+from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+PROMPT = [
+    {"role": "system", "content": "You are Ann."},
+    {"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop.\n\nQuestion: How much oil?"},
+]
+
+
+@pytest.fixture
+def state(home: Settings) -> Iterator[State]:
+    with closing(State.open(home.state_address)) as opened:
+        yield opened
+
+
+def followed(
+    home: Settings,
+    *,
+    asked: object = PROMPT,
+    answered: object = '{"role": "assistant", "content": "One drop."}',
+    kind: str = "GENERATION",
+    **trace: str,
+) -> Explanation:
+    """The explanation of a trace with one step before its generation."""
+    steps = [
+        {"type": "SPAN", "input": "ignored", "output": "ignored"},
+        {"type": kind, "input": asked, "output": answered},
+    ]
+    metadata = {"twin.author": "ann", "other": "1"} | {f"twin.{k}": v for k, v in trace.items()}
+    return follow(home, {"id": "t1", "metadata": metadata, "observations": steps})
+
+
+def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
+    for asked in (PROMPT, json.dumps(PROMPT)):
+        found = followed(home, asked=asked)
+        assert (found.trace_id, found.question, found.answer) == (
+            "t1", "How much oil?", "One drop.",
+        )  # fmt: skip
+    assert found.trace == {"twin.author": "ann"}
+    assert (found.model, found.manifest, found.passages) == ({}, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "told"),
+    [
+        ("Question: How?", "So.", ("How?", "So.")),
+        ("[1] is no JSON", "{nor is this", ("[1] is no JSON", "{nor is this")),
+        ([], None, ("", "")),
+        ("[]", {"content": None}, ("", "")),
+        (None, "", ("", "")),
+    ],
+)
+def test_texts_of_any_form(
+    home: Settings, asked: object, answered: object, told: tuple[str, str]
+) -> None:
+    found = followed(home, asked=asked, answered=answered)
+    assert (found.question, found.answer) == told
+
+
+def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
+    found = followed(home, kind="EVENT")
+    assert (found.question, found.answer) == ("", "")
+
+
+def test_a_trace_of_another_program_is_refused(home: Settings) -> None:
+    trace: dict[str, Any] = {"id": "t1", "metadata": {"author": "ann"}, "observations": []}
+    with pytest.raises(TwinError, match=r"explain the trace t1.*not written by this gateway"):
+        follow(home, trace)
+
+
+def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(
+    home: Settings, state: State
+) -> None:
+    registry = Registry(state, policy_path=home.policy_path)
+    for author in ("bob", "ann"):
+        folder = home.home / author
+        folder.mkdir()
+        registry.register(
+            author=author, checkpoint="c1", folder=str(folder), adapter_gguf=None, base="/base",
+            base_gguf="/base.gguf", template="t", dataset_version="d",
+        )  # fmt: skip
+    found = followed(home, checkpoint="c1")
+    assert (found.model["author"], found.model["folder"]) == ("ann", str(home.home / "ann"))
+    assert found.manifest == {}
+    (home.home / "ann" / "manifest.json").write_text('{"steps": 3}')
+    assert followed(home, checkpoint="c1").manifest == {"steps": 3}
+    unknown = followed(home, checkpoint="c2")
+    assert (unknown.model, unknown.manifest) == ({}, {})
+
+
+def store(tables: Tables, asset: str, key: str, rows: Sequence[dict[str, Any]]) -> None:
+    frame = pl.DataFrame(list(rows)).with_columns(_key=pl.col(key))
+    schema = {name: kind for name, kind in frame.schema.items() if name != "_key"}
+    tables.sync(
+        frame, asset, author="ann", key="_key", function=lambda changed: changed, version="1",
+        schema=schema, row_key=key,
+    )  # fmt: skip
+
+
+def test_passages_come_in_their_order_with_document_and_post(home: Settings, state: State) -> None:
+    tables = Tables(home.tables_base, state=state)
+    chunk: dict[str, Any] = {"title": "Oil", "position": 2, "start": 5, "end": 9, "text": "Drop."}
+    chunks = [
+        chunk | {"chunk_id": "c'1", "document_id": "d1", "url": ""},
+        chunk | {"chunk_id": "c2", "document_id": "d2", "url": "https://x/2"},
+        chunk | {"chunk_id": "c3", "document_id": "d3", "url": ""},
+    ]
+    store(tables, "document_chunks", "chunk_id", chunks)
+    documents = [{"document_id": f"d{n}", "source_id": f"s{n}"} for n in (1, 2)]
+    store(tables, "cleaned_documents", "document_id", documents)
+    posts = [
+        {"source_id": f"s{n}", "path": f"{n}.md", "url": f"https://post/{n}", "deleted": False}
+        for n in (1, 2)
+    ]
+    store(tables, "raw_posts", "source_id", posts)
+    found = followed(home, chunks="c2,,gone,c'1,c3").passages
+    assert [one.chunk_id for one in found] == ["c2", "gone", "c'1", "c3"]
+    second, gone, first, orphan = found
+    assert (second.source_id, second.path, second.url) == ("s2", "2.md", "https://x/2")
+    assert (first.source_id, first.path, first.url) == ("s1", "1.md", "https://post/1")
+    assert (first.title, first.position, first.offsets, first.text) == ("Oil", 2, (5, 9), "Drop.")
+    assert (gone.document_id, gone.text) == ("", "")
+    assert (orphan.document_id, orphan.source_id, orphan.path) == ("d3", "", "")

@@ -1,0 +1,205 @@
+"""Fields that a site gives its posts: front matter for a folder of posts, a pattern, or one post.
+
+Belongs here: finding and reading them, and a post's fields with theirs. Does not belong here: front
+matter itself (`front_matter`), what a field means, the rest of a configuration
+(`site_configuration`).
+
+Sources: https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` holds for all below
+`posts`, `posts/a.json` for `posts/a.md`; `.11tydata.js` is a program, which is not run),
+https://jekyllrb.com/docs/configuration/front-matter-defaults/ (`defaults` of `_config.yml`, also of
+`collections: {posts: {output: false}}`), https://gohugo.io/content-management/front-matter/#cascade-1
+(`cascade` of the configuration and of `_index.md`), https://quarto.org/docs/projects/quarto-projects.html
+(`_metadata.yml`). What is nearer to the post counts more, and lists of tags are joined.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, cast
+
+import yaml
+
+from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.site_configuration import configuration, mapping
+
+_CONFIGURES = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
+_DATA = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)
+_SECTION = re.compile(r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL)
+_QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
+_JOINED = ("tags", "categories", "keywords")
+# 11ty runs a permalink as a template, and Jekyll and Hugo fill one in; such an address is none.
+_TEMPLATE = re.compile(r"\{[{%]|:\w")
+_PATTERN = "^"  # how a scope begins that is a regular expression for the path without its suffix
+_WILDCARDS = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{")
+
+Read = Callable[[str], bytes]
+Scoped = tuple[str, str]
+
+
+def inherited_fields(
+    source_ids: Collection[str], read: Read, *, site: Site, root_name: str = ""
+) -> tuple[Scoped, ...]:
+    """What `Site.data` holds of a site, or of a folder that lies in one; the nearest comes last.
+
+    Args:
+        source_ids: paths of the files in the site.
+        read: the bytes of one of them; may raise `OSError`.
+        site: as its configuration says it.
+        root_name: the folder's own name, whose data file may lie in it.
+    """
+    if site.generator == "jekyll":
+        return tuple(_of_jekyll(configuration(source_ids, read, layout="jekyll")))
+    if site.generator == "hugo":
+        return tuple(_of_hugo(source_ids, read, site))
+    found = [*_of_eleventy(source_ids, read, root_name), *_of_quarto(source_ids, read)]
+    return tuple(sorted(found, key=lambda one: (len(one[0]), one[0])))
+
+
+def with_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
+    """A post's fields with those that its site gives it.
+
+    Args:
+        fields: of its front matter, keys in lower case.
+        path: the post's, in the site.
+
+    Raises:
+        ValueError: a file that gives such fields cannot be read, and may hold the post back.
+    """
+    own = dict(fields)
+    given: dict[str, Any] = {}
+    for scope, said in site.data:
+        if _applies(scope, path):
+            if not said:
+                raise ValueError(f"the fields of {scope or 'the folder'} cannot be read")
+            given = _joined(given, json.loads(said))
+    return _joined(given, own) if given else own
+
+
+def _applies(scope: str, path: str) -> bool:
+    stem = path.rsplit(".", 1)[0]
+    if scope.startswith(_PATTERN):
+        names = (path, stem, stem.removesuffix("/index"))
+        return any(re.fullmatch(scope, name, re.DOTALL) for name in names)
+    return stem == scope or (path.startswith(scope) and scope[-1:] in {"", "/"})
+
+
+def _joined(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of which the nearer count, but for lists of tags, which are added up."""
+    both = {name: front_matter.list_field(far, name) for name in _JOINED if name in far}
+    lists = {
+        name: list(dict.fromkeys([*said, *front_matter.list_field(near, name)]))
+        for name, said in both.items()
+    }
+    return {**far, **near, **lists}
+
+
+def _of_eleventy(source_ids: Collection[str], read: Read, root_name: str) -> Iterator[Scoped]:
+    is_site = any(_CONFIGURES.fullmatch(path) for path in source_ids)
+    posts = {path.rsplit(".", 1)[0] for path in source_ids if not path.endswith(".json")}
+    for path in sorted(source_ids):
+        match = _DATA.fullmatch(path) if path.endswith(".json") else None
+        if match is None or not (is_site or match["own"]):
+            continue
+        folder, _, name = match["of"].rpartition("/")
+        above = folder.rpartition("/")[2] if folder else root_name
+        if match["of"] in posts:
+            yield match["of"], _of_file(path, read)
+        elif name == above:
+            yield f"{folder}/" if folder else "", _of_file(path, read)
+
+
+def _of_quarto(source_ids: Collection[str], read: Read) -> Iterator[Scoped]:
+    for path in source_ids:
+        if match := _QUARTO.fullmatch(path):
+            yield match["folder"], _of_file(path, read)
+
+
+def _of_jekyll(fields: Mapping[str, Any]) -> Iterator[Scoped]:
+    """Jekyll lets the longer path count more, then the entry that names a type."""
+    scoped: list[tuple[tuple[int, bool], Scoped]] = []
+    for entry in _entries(fields.get("defaults")):
+        scope = mapping(entry.get("scope"))
+        folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
+        said = _as_json(mapping(entry.get("values")))
+        before = f"{folder}/" if folder else ""
+        within = f"**/_{kind}/**" if kind and f"_{kind}" not in folder.split("/") else "**"
+        for pattern in dict.fromkeys((folder, before + within)):
+            if pattern and (pattern != folder or within == "**"):
+                scoped.append(((len(folder), bool(kind)), (_pattern(pattern), said)))
+    for name, one in mapping(fields.get("collections")).items():
+        if mapping(one).get("output") is False:
+            yield _pattern(f"**/_{name}/**"), _as_json({"published": False})
+    yield from (one for _, one in sorted(scoped, key=lambda one: one[0]))
+
+
+def _of_hugo(source_ids: Collection[str], read: Read, site: Site) -> Iterator[Scoped]:
+    """Of one list of cascades the first that gives a field counts, so the last one comes first."""
+    roots = [f"{folder}/" for folder in site.folders]
+    for entry in reversed(_entries(configuration(source_ids, read, layout="hugo").get("cascade"))):
+        for root in roots:
+            yield from _cascade(entry, folder=root, root=root)
+    sections = [match for path in source_ids if (match := _SECTION.fullmatch(path))]
+    for match in sorted(sections, key=lambda one: (one["folder"].count("/"), one[0])):
+        folder = match["folder"]
+        root = max((one for one in roots if folder.startswith(one)), key=len, default="")
+        try:
+            text = read(match[0]).decode("utf-8-sig")
+            head = mapping(front_matter.split_front_matter(text)[0])
+        except (OSError, ValueError):
+            yield folder, ""
+            continue
+        for entry in reversed(_entries(head.get("cascade"))):
+            yield from _cascade(entry, folder=folder, root=root)
+
+
+def _cascade(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[Scoped]:
+    """One cascade; its target names posts by a pattern for their path below the content."""
+    target = mapping(entry.get("target") or entry.get("_target"))
+    if "page" not in str(target.get("kind") or "page").strip("{}").split(","):
+        return
+    if target.get("environment", "production") != "production":
+        return
+    said = _as_json({key: one for key, one in entry.items() if key not in {"target", "_target"}})
+    path = target.get("path")
+    yield (_pattern(root + path.strip("/")) if isinstance(path, str) else folder), said
+
+
+def _pattern(wildcards: str) -> str:
+    """A path with `*`, `**`, `?` and `{a,b}` as a regular expression that begins with `^`."""
+    return _PATTERN + "".join(map(_as_expression, _WILDCARDS.findall(wildcards)))
+
+
+def _as_expression(part: str) -> str:
+    if part[0] == "{" and part[-1] == "}":
+        return f"(?:{'|'.join(map(re.escape, part[1:-1].split(',')))})"
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return known.get(part) or re.escape(part)
+
+
+def _entries(value: object) -> list[Mapping[str, Any]]:
+    """One mapping, or a list of them."""
+    listed = cast("list[object]", value) if isinstance(value, list) else [value]
+    return [one for one in map(mapping, listed) if one]
+
+
+def _of_file(path: str, read: Read) -> str:
+    parse = json.loads if path.endswith(".json") else yaml.safe_load
+    try:
+        parsed: object = parse(read(path).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return ""
+    is_mapping = isinstance(parsed, dict)
+    return _as_json(mapping(cast("object", parsed))) if is_mapping else ""
+
+
+def _as_json(fields: Mapping[str, Any]) -> str:
+    """Dates become text, which is read as a date again."""
+    named = {key.strip().lower(): one for key, one in fields.items()}
+    address = named.get("permalink")
+    if isinstance(address, str) and _TEMPLATE.search(address):
+        del named["permalink"]
+    return json.dumps(named, default=str)

@@ -1,0 +1,61 @@
+"""The place `shared store`: checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
+
+Belongs here: which folders there are gone, and deleting them with every old version of an object.
+Does not belong here: the checkpoints of this home (`checkpoint_folders.py`), and those that other
+hosts have fetched, which nobody here can reach (`manual_steps.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.object_versions import bucket_at
+from twin_resources.storage.places import FilePlace
+
+
+@dataclass(frozen=True)
+class SharedStore:
+    """`<store>/checkpoints/<author>/<hash>/`; nothing where no store is named."""
+
+    instance: Installation
+    name: str = "shared store"
+
+    def erase(self, gone: ErasureTarget) -> int:
+        """See `DataStore.erase`."""
+        erased = 0
+        for folder in self._folders(gone):
+            bucket = bucket_at(self._address)
+            if bucket is not None:
+                erased += bucket.remove(f"{folder}/")
+            else:
+                erased += len(FilePlace(self._address).names(folder))
+                shutil.rmtree(Path(self._address, folder))
+        return erased
+
+    def holds(self, gone: ErasureTarget) -> list[str]:
+        """See `DataStore.holds`."""
+        return [f"a checkpoint ({folder.rpartition('/')[2]})" for folder in self._folders(gone)]
+
+    @property
+    def _address(self) -> str:
+        return self.instance.settings.store_uri
+
+    def _folders(self, gone: ErasureTarget) -> list[str]:
+        """`checkpoints/<author>/<hash>` of those that were trained on it, or of the author; also
+        where a bucket keeps nothing but old versions of them."""
+        if not self._address:
+            return []
+        bucket, place = bucket_at(self._address), FilePlace(self._address)
+        names = bucket.names("checkpoints/") if bucket else place.names("checkpoints")
+        folders = {tuple(name.split("/")[:3]) for name in names}
+        return sorted(
+            "/".join(parts)
+            for parts in folders
+            if len(parts) == 3
+            and (parts[2] in gone.checkpoints or (gone.whole_author and parts[1] == gone.author))
+        )

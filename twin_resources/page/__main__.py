@@ -1,0 +1,47 @@
+"""`python -m twin_resources.page`: the process of the chat page, on the loopback.
+
+Belongs here: reading the home, listening, ending at SIGTERM. Does not belong here: the page.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from twin_resources.errors import TwinError
+from twin_resources.settings import load_settings
+
+# before Gradio is imported, which reads them then
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def main() -> int:
+    import uvicorn
+
+    from twin_resources.page.conversation import Endpoint
+    from twin_resources.page.links import load_pass
+    from twin_resources.page.page import build_app
+    from twin_resources.processes.programs import urls
+
+    settings = load_settings()
+    try:
+        held = load_pass(settings)
+        endpoint = Endpoint(urls(settings)["gateway"], held.key)
+        app = build_app(settings, endpoint, cookie_secret=held.cookie_secret)
+    except TwinError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.chat_port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,  # every open page keeps a connection until it is closed
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

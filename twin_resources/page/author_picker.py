@@ -1,0 +1,75 @@
+"""The head of the page: whose twin it is, and who else may be asked.
+
+Belongs here: the author's name and the choice among authors, which all tabs share.
+Does not belong here: what is asked of them (`chat_tab.py`, `comparison_tab.py`).
+"""
+
+from typing import Any
+
+import gradio as gr
+
+from twin_resources.errors import TwinError
+from twin_resources.page.author_files import AuthorFiles
+from twin_resources.page.conversation import Endpoint, authors_of
+from twin_resources.page.page_notices import problem
+from twin_resources.page.readable import as_text
+
+UNKNOWN = "LLM Twin"
+
+
+class AuthorPicker:
+    """The head; made inside of a `gr.Blocks`.
+
+    Attributes:
+        author: the dropdown; its value is a slug.
+        name: the heading.
+    """
+
+    def __init__(self, endpoint: Endpoint, files: AuthorFiles) -> None:
+        self._endpoint, self.files = endpoint, files
+        with gr.Row(elem_id="head", equal_height=False):
+            self.name = gr.HTML(heading(""), padding=False, elem_id="name")
+            self.author = gr.Dropdown(
+                label="Author",
+                show_label=False,
+                container=False,
+                elem_id="author",
+                filterable=False,
+                visible=False,
+                min_width=200,
+                scale=0,
+            )
+
+    async def versions(self) -> tuple[dict[str, list[str]], str]:
+        """Slug → aliases that may be asked now, and why that could not be read (a notice)."""
+        try:
+            return authors_of(await self._endpoint.models()), ""
+        except TwinError as error:
+            return {}, problem(error)
+
+    def name_of(self, author: str | None) -> str:
+        """The author's name; the slug where the home has no file of them."""
+        return self.files.names().get(author or "", author or "")
+
+    def choice(self, slugs: list[str], chosen: str | None) -> Any:
+        """The dropdown with these authors; one alone needs no choice."""
+        names = self.files.names()
+        choices = [(names.get(slug, slug), slug) for slug in slugs]
+        return gr.Dropdown(choices=choices, value=chosen, visible=len(choices) > 1)
+
+
+def heading(name: str) -> str:
+    """The name as the page's first heading."""
+    under = "a language model that quotes their posts" if name else ""
+    return f'<h1>{as_text(name or UNKNOWN)}</h1><p class="twin-small">{under}</p>'
+
+
+def plots_of(files: AuthorFiles, author: str | None, *, about: str = "") -> str:
+    """The newest report's plots as figures; `about`: only that one."""
+    if not author:
+        return ""
+    return "".join(
+        f'<figure><img src="{address}" alt="{as_text(name)}" loading="lazy"></figure>'
+        for name, address in files.plots(author)
+        if about in ("", name)
+    )

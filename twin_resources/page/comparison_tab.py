@@ -1,0 +1,318 @@
+"""The tab Before | after: one question to the base model and to the tuned one, side by side; or to
+the tuned one and the paid one, where the key may ask that.
+
+Belongs here: its widgets, two conversations that know nothing of each other, the blind comparison
+and its vote. Does not belong here: what becomes of a vote (`gateway/feedback.py`,
+`twin_assets/instructions/preference_pairs.py`).
+
+Blind, the sides are drawn anew for each question, each side is asked that question alone, and
+nothing that names a version is shown before the vote: a reader who knows which is tuned votes for
+it. A vote rejects one answer. It never makes the other one a model of how to write: only the
+author's own text, or an edit by their own key, is ever learned from.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from twin_resources.errors import TwinError
+from twin_resources.page import turns as conversation
+from twin_resources.page.author_picker import AuthorPicker, plots_of
+from twin_resources.page.conversation import (
+    AnswersInProgress,
+    Endpoint,
+    PartialAnswer,
+    model_name,
+)
+from twin_resources.page.events import QUICK, SIDE_BY_SIDE
+from twin_resources.page.footnotes import cost, trace_link
+from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.plain_names import version_name
+from twin_resources.page.readable import as_text
+from twin_resources.page.turns import Turn
+
+BEFORE, AFTER, PAID = "base", "stable", "paid"
+PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}
+NAMES = {
+    BEFORE: {BEFORE: "Before: the base model", AFTER: "After: the tuned model"},
+    PAID: {AFTER: "Own: the tuned model", PAID: "Paid: the paid model"},
+}
+BLIND_NAMES = ("Answer A", "Answer B")
+VOTE_NOTE = (
+    "Your vote rejects the other answer: the twin is trained away from it, towards the author's "
+    "own words on that question. The one you prefer is not copied: only the author's own text is."
+)
+Side = list[Turn]
+
+
+class ComparisonTab:
+    """The tab; made inside of a `gr.Blocks`."""
+
+    def __init__(self, endpoint: Endpoint, whom: AuthorPicker) -> None:
+        self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
+        # `left` and `right`: turns; `names`: the alias of each side.
+        self.state = gr.State(_fresh(BEFORE, blind=False))
+        with gr.Row(elem_id="compare-choice"):
+            self.pair = gr.Radio(
+                choices=[("before | after", BEFORE), ("own | paid", PAID)],
+                value=BEFORE,
+                show_label=False,
+                container=False,
+                visible=False,
+                elem_id="pair",
+            )
+            self.blind = gr.Checkbox(
+                label="Blind: show me two answers, not who wrote them", elem_id="blind", value=False
+            )
+        with gr.Row(equal_height=True, elem_id="sides"):
+            self.sides = [
+                gr.Chatbot(
+                    label=NAMES[BEFORE][alias],
+                    buttons=["copy"],
+                    elem_id=f"side-{place}",
+                    min_width=300,
+                )
+                for place, alias in enumerate((BEFORE, AFTER))
+            ]
+        with gr.Row(elem_id="votes", visible=False) as self.votes:
+            self.prefer_left = gr.Button("A is better", elem_id="prefer-0")
+            self.prefer_none = gr.Button("No difference", elem_id="prefer-none")
+            self.prefer_right = gr.Button("B is better", elem_id="prefer-1")
+        self.notice = gr.HTML("", padding=False, elem_id="compare-notice")
+        with gr.Row(elem_id="compare-composer", equal_height=True):
+            self.question = gr.Textbox(
+                placeholder="A question for both",
+                label="A question for both",
+                show_label=False,
+                container=False,
+                lines=1,
+                max_lines=6,
+                scale=8,
+                elem_id="compare-question",
+            )
+            self.send = gr.Button(
+                "Ask both", variant="primary", scale=1, min_width=110, elem_id="compare-send"
+            )
+            self.stop = gr.Button(
+                "Stop",
+                variant="stop",
+                scale=1,
+                min_width=110,
+                visible=False,
+                elem_id="compare-stop",
+            )
+        note = f'<p class="twin-small" id="vote-note">{as_text(VOTE_NOTE)}</p>'
+        gr.HTML(note, padding=False, elem_id="vote")
+        self.voice = gr.HTML("", padding=False, elem_id="voice")
+        self.asked = gr.Textbox(visible=False)
+
+    def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
+        """Say what a click does; `tab`: this one."""
+        shown = [*self.sides, self.state, self.votes, self.notice]
+        for event in (self.question.submit, self.send.click):
+            event(
+                None,
+                [self.question],
+                [self.question, self.asked],
+                js="(text) => twin.take(text, 'compare')",
+            ).then(
+                self._ask,
+                [self.asked, self.state, self._whom.author, self.blind, self.pair],
+                [*shown, self.stop, self.send],
+                **SIDE_BY_SIDE,
+            ).then(None, js="() => twin.done('compare')")
+        tab.select(self._voice, self._whom.author, self.voice, **QUICK)
+        tab.select(self._offered, self._whom.author, self.pair, **QUICK)
+        self._whom.author.input(self._voice, self._whom.author, self.voice, **QUICK)
+        self.stop.click(self._stop, **QUICK)
+        page.unload(self._stop)
+        for changed in (self.blind.input, self.pair.input):
+            changed(self._begin_anew, [self.blind, self.pair], shown, **QUICK)
+        self._whom.author.input(self._offered, self._whom.author, self.pair, **QUICK).then(
+            self._begin_anew, [self.blind, self.pair], shown, **QUICK
+        )
+        for place, button in (
+            (0, self.prefer_left),
+            (None, self.prefer_none),
+            (1, self.prefer_right),
+        ):
+            button.click(self._voting(place), self.state, shown, **QUICK)
+
+    def _voice(self, author: str | None) -> str:
+        """What the gate saw of the author's voice in both, where its report has a plot of it."""
+        drawn = plots_of(self._whom.files, author, about="voice")
+        title = "<h2>The voice, seen by the newest gate</h2>"
+        return f'<section class="twin-figures twin-voice">{title}{drawn}</section>' if drawn else ""
+
+    async def _offered(self, author: str | None) -> Any:
+        """The choice of the pair, where there is one for this author."""
+        known, _ = await self._whom.versions()  # what could not be read is said when one asks
+        if PAID in known.get(author or "", []):
+            return gr.Radio(visible=True)
+        return gr.Radio(visible=False, value=BEFORE)
+
+    def _begin_anew(self, blind: bool, pair: str) -> tuple[Any, ...]:
+        names = BLIND_NAMES if blind else NAMES[pair].values()
+        empty = [gr.Chatbot(value=[], label=name) for name in names]
+        return *empty, _fresh(pair, blind=blind), gr.Row(visible=False), ""
+
+    async def _answer_models(self) -> set[str]:
+        try:
+            return await self._endpoint.answer_models()
+        except TwinError:
+            return set()  # the question meets the same, and says so beside its answer
+
+    async def _ask(
+        self,
+        question: str,
+        state: dict[str, Any],
+        author: str,
+        blind: bool,
+        pair: str,
+        request: gr.Request,
+    ) -> AsyncGenerator[tuple[Any, ...]]:
+        question = question.strip()
+        skipped = (gr.skip(),) * 5
+        known, why = await self._whom.versions()
+        if question and AFTER not in known.get(author, []):
+            name = self._whom.name_of(author) or "anyone"
+            why = why or notice(f"No tuned version of {name} is released yet: there is no after.")
+            yield *skipped[:4], why, gr.skip(), gr.skip()
+            return
+        if not question:
+            yield *skipped, gr.skip(), gr.skip()
+            return
+        if author in await self._answer_models():
+            name = self._whom.name_of(author)
+            why = notice(
+                f"A model that was named answers for {name} until a tuned version has beaten it: "
+                "there is no after yet."
+            )
+            yield *skipped[:4], why, gr.skip(), gr.skip()
+            return
+        names = random.sample(PAIRS[pair], 2) if blind else list(PAIRS[pair])
+        sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
+        answers: list[AsyncGenerator[PartialAnswer]] = []
+        for side, alias in zip(sides, names, strict=True):
+            model = model_name(author, alias)
+            answers.append(
+                self._endpoint.ask(model, conversation.messages_for(side, question, model=model))
+            )
+            side.append(conversation.new_turn(question, model))
+        state = _fresh(pair, blind=blind) | {"left": sides[0], "right": sides[1], "names": names}
+        hidden = gr.Row(visible=False)
+        yield *_shown(state, is_revealed=not blind), gr.skip(), hidden, "", *_busy(True)
+        why = ""
+        session = str(request.session_hash)
+        streams = [self._underway.pieces(session, answer) for answer in answers]
+        async for place, piece in _together(streams):
+            turn = sides[place][-1]
+            if isinstance(piece, TwinError):
+                turn["how"], turn["why"], why = "failed", piece.found, problem(piece)
+                continue
+            turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
+            if piece.facts:
+                turn["how"] = "whole"
+            if not blind:  # the quicker one would give itself away
+                yield *_shown(state, is_revealed=True), *skipped[:3], *_busy(True)
+        for side in sides:
+            side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
+        both = all(side[-1]["how"] == "whole" for side in sides)
+        may_vote = gr.Row(visible=blind and both)
+        yield *_shown(state, is_revealed=not blind), state, may_vote, why, *_busy(False)
+
+    async def _stop(self, request: gr.Request) -> None:
+        self._underway.end(str(request.session_hash))
+
+    def _voting(self, preferred: int | None) -> Any:
+        async def vote(state: dict[str, Any]) -> tuple[Any, ...]:
+            sides: list[Side] = [state["left"], state["right"]]
+            message = "No difference: nothing is stored."
+            if preferred is not None:
+                better, worse = (sides[place][-1]["twin"] for place in (preferred, 1 - preferred))
+                try:
+                    await self._endpoint.give_feedback(
+                        str(worse["trace_id"]), preferred=str(better["trace_id"])
+                    )
+                except TwinError as error:
+                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), problem(error)
+                message = f"Stored: {BLIND_NAMES[1 - preferred]} is rejected."
+            return (
+                *_shown(state, is_revealed=True),
+                gr.skip(),
+                gr.Row(visible=False),
+                notice(message),
+            )
+
+        return vote
+
+
+def _fresh(pair: str, *, blind: bool) -> dict[str, Any]:
+    """Nothing asked yet; `names`: the alias of each side."""
+    return {"left": [], "right": [], "names": list(PAIRS[pair]), "pair": pair, "blind": blind}
+
+
+def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
+    """Both sides; `is_revealed`: who answered, with the facts of it."""
+    made: list[Any] = []
+    for place, (side, alias) in enumerate(
+        zip((state["left"], state["right"]), state["names"], strict=True)
+    ):
+        messages: Any = conversation.shown(side)
+        known = NAMES[state["pair"]][alias]
+        name = BLIND_NAMES[place] if state["blind"] else known
+        if is_revealed and state["blind"]:
+            name = f"{name}: {known.partition(': ')[2]}"
+        if is_revealed and side and side[-1]["twin"]:
+            twin = side[-1]["twin"]
+            link = trace_link(str(twin.get("trace_id", "")), named="every step")
+            facts = " · ".join(
+                (
+                    as_text(version_name(str(twin.get("version", "")))),
+                    cost(twin.get("cost_usd")),
+                    link,
+                )
+            )
+            note = f'<p class="twin-small">{facts}</p>'
+            messages[-1] = messages[-1] | {"content": [messages[-1]["content"], gr.HTML(note)]}
+        made.append(gr.Chatbot(value=messages, label=name))
+    return made[0], made[1]
+
+
+async def _together(
+    answers: list[AsyncIterator[PartialAnswer]],
+) -> AsyncGenerator[tuple[int, PartialAnswer | TwinError]]:
+    """The pieces of all answers as they come, with the number of their answer."""
+    queue: asyncio.Queue[tuple[int, PartialAnswer | TwinError | None]] = asyncio.Queue()
+
+    async def read(place: int, answer: Any) -> None:
+        try:
+            async with aclosing(answer):
+                async for piece in answer:
+                    await queue.put((place, piece))
+        except TwinError as error:
+            await queue.put((place, error))
+        finally:
+            await queue.put((place, None))
+
+    tasks = [asyncio.ensure_future(read(place, answer)) for place, answer in enumerate(answers)]
+    try:
+        left = len(tasks)
+        while left:
+            place, piece = await queue.get()
+            if piece is None:
+                left -= 1
+            else:
+                yield place, piece
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _busy(busy: bool) -> tuple[Any, Any]:
+    return gr.Button(visible=busy), gr.Button(visible=not busy)

@@ -1,0 +1,161 @@
+"""Dagster's webserver as the stack starts it: its own application behind a check of who asks.
+
+    python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
+
+Belongs here: the check, and starting the webserver with it. Does not belong here: links and their
+tokens (`links.py`), what Dagster answers.
+
+Dagster itself executes a mutation on GET, for any Host and Origin, without a key: any web page that
+somebody opens could end a sensor or start a run. Here
+
+- a name that leads to this machine from a foreign page (DNS rebinding) is no host of ours;
+- a browser gets in by a one-time link (`twin open dagster`), and has a cookie from then on; the
+  program's own commands send the home's admin key;
+- a page of another origin gets no answer, and a browser that changes something, or opens a
+  websocket, must name its origin;
+- a query is asked by POST alone: a link or an image can make a browser send GET.
+
+Dagster's own `dagster-webserver` and `dagster dev`, started by name, have no such check.
+Source: https://docs.dagster.io/api/clis/cli, dagster-webserver 1.13
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets as random_source
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twin_resources.page.links import DAGSTER, hosts_of, use_link
+from twin_resources.settings import Settings, load_secrets, load_settings
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEALTH = "/server_info"  # versions alone; asked before anybody is let in
+CLOSED = (
+    "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
+    "of the twin: it opens them, or prints a link that works once, within ten minutes.</p>"
+)
+
+
+def guard(app: Starlette, settings: Settings) -> Starlette:
+    """The application of Dagster's webserver, which answers nobody but this home's owner."""
+    admin_key = load_secrets(settings).gateway_master_key
+    # Of the home, so that a restart signs nobody out; another key than the chat page's, whose
+    # links may be given to a reader.
+    cookie_secret = hmac.new(admin_key.encode(), DAGSTER.encode(), hashlib.sha256).hexdigest()
+    opens = partial(use_link, settings, opens=DAGSTER)
+    app.add_middleware(DagsterGuard, admin_key=admin_key, use_link=opens)
+    # Added last, so outermost: the cookie is read before it is looked at.
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=cookie_secret,
+        session_cookie="twin-dagster",
+        same_site="strict",
+    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(settings))
+    return app
+
+
+class DagsterGuard:
+    """ASGI middleware: whoever is not let in is refused before Dagster sees the request.
+
+    Args:
+        admin_key: what programs send as `Authorization: Bearer …`.
+        use_link: whether a token opens the pages; it does once.
+    """
+
+    def __init__(self, app: ASGIApp, *, admin_key: str, use_link: Callable[[str], bool]) -> None:
+        self._app = app
+        self._bearer = f"Bearer {admin_key}".encode()
+        self._use_link = use_link
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        asked = HTTPConnection(scope)
+        answer = self._answer_to(asked)
+        if answer is None:
+            await self._app(scope, receive, _unframed(send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await answer(scope, receive, send)
+
+    def _answer_to(self, asked: HTTPConnection) -> Response | None:
+        """What is answered in Dagster's place; None: Dagster answers."""
+        method: str = asked.scope.get("method", "")  # a websocket has none
+        if asked.url.path == HEALTH and method in READS:
+            return None
+        if asked.url.path == "/open" and method == "GET":
+            return self._opened(asked)
+        origin = asked.headers.get("origin")
+        if origin is not None and not _is_own(origin, asked):
+            return PlainTextResponse(f"no page of {origin} may ask Dagster here", status_code=403)
+        if not self._has_key(asked):
+            if not asked.session.get(DAGSTER):
+                return HTMLResponse(CLOSED, status_code=403)
+            if method not in READS and origin is None:
+                return PlainTextResponse("a browser that changes something names its origin", 403)
+        if method in READS and asked.url.path == "/graphql" and asked.query_params:
+            return PlainTextResponse("ask by POST", status_code=405, headers={"allow": "POST"})
+        return None
+
+    def _has_key(self, asked: HTTPConnection) -> bool:
+        sent = asked.headers.get("authorization", "").encode()
+        return random_source.compare_digest(sent, self._bearer)
+
+    def _opened(self, asked: HTTPConnection) -> Response:
+        if not self._use_link(asked.query_params.get("link", "")):
+            return HTMLResponse(CLOSED, status_code=403)
+        asked.session[DAGSTER] = True
+        path = asked.query_params.get("path", "/")
+        # A path of these pages: `//host` and `/\\host` are other machines' addresses.
+        is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
+        return RedirectResponse(path if is_path else "/", status_code=303)
+
+
+def _is_own(origin: str, asked: HTTPConnection) -> bool:
+    """Whether a page of this origin is one of these pages, by host and port."""
+    return urlsplit(origin).netloc == asked.headers.get("host", "")
+
+
+def _unframed(send: Send) -> Send:
+    """Another page must not show these in a frame, and have a person click in it."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["x-frame-options"] = "DENY"
+        await send(message)
+
+    return sending
+
+
+def main() -> None:
+    """Dagster's own command line, with the check before its application."""
+    cli: Any = import_module("dagster_webserver.cli")
+    settings = load_settings()
+    make_app = cli.create_app_from_workspace_process_context
+
+    def make_guarded_app(*context: Any, **options: Any) -> Starlette:
+        return guard(make_app(*context, **options), settings)
+
+    cli.create_app_from_workspace_process_context = make_guarded_app
+    cli.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The chat page: a Gradio page on the endpoint, and the check of each request in front of it.
+
+Belongs here: widgets, what a click does, the session cookie.
+Does not belong here: talking to the gateway (`conversation.py`), links and keys (`links.py`).
+Source: https://www.gradio.app/docs/gradio/chatbot, mounted in a Starlette application.
+
+Imported by the page's own process alone: Gradio takes four seconds. Its events and FastAPI's routes
+read annotations when they are declared, so these are no strings here.
+Nothing is loaded from elsewhere: fonts are the system's, and the content policy forbids the browser
+to fetch from another host.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from gradio.themes import Base
+from gradio.themes.utils import colors, sizes
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+
+from twin_resources.page.author_files import AuthorFiles
+from twin_resources.page.author_picker import AuthorPicker
+from twin_resources.page.chat_tab import ChatTab
+from twin_resources.page.comparison_tab import ComparisonTab
+from twin_resources.page.conversation import Endpoint
+from twin_resources.page.links import hosts_of, use_link
+from twin_resources.page.traces_tab import TracesTab
+from twin_resources.settings import Settings
+
+HERE = Path(__file__).parent
+CONTENT_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'"
+)
+CLOSED = (
+    "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine of the twin: "
+    "it opens the page, or prints a link that works once, within ten minutes.</p>"
+)
+
+
+def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> FastAPI:
+    """The application: `/open?link=…` lets a browser in, everything else asks for its cookie."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/open")
+    def open_page(request: Request, link: str = "", view: str = "") -> Response:
+        if not use_link(settings, link):
+            return HTMLResponse(CLOSED, status_code=403)
+        request.session["in"] = True
+        shown = f"/?{urlencode({'view': view})}" if view else "/"
+        return RedirectResponse(shown, status_code=303)
+
+    @app.get("/ready")
+    def ready() -> dict[str, str]:
+        return {"status": "ready"}
+
+    @app.middleware("http")
+    async def check_request(
+        request: Request, go_on: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if request.url.path not in {"/open", "/ready"} and not request.session.get("in"):
+            return HTMLResponse(CLOSED, status_code=403)
+        response = await go_on(request)
+        response.headers["Content-Security-Policy"] = CONTENT_POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    # Added last, so outermost: the cookie is read before the check reads it. A name that leads
+    # here from a foreign page (DNS rebinding) is no host of ours.
+    app.add_middleware(
+        SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
+    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(settings))
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    page = build_page(settings, endpoint, cookie_secret=cookie_secret)
+    return gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        theme=_theme(),
+        css_paths=HERE / "page.css",
+        head=f"<script>{script}</script>",
+        footer_links=[],
+        ssr_mode=False,
+    )
+
+
+def _theme() -> Base:
+    fonts = ["system-ui", "sans-serif"]
+    return Base(
+        primary_hue=colors.teal,
+        neutral_hue=colors.stone,
+        font=fonts,
+        font_mono=["ui-monospace", "monospace"],
+        radius_size=sizes.radius_lg,
+    ).set(
+        body_background_fill="#faf8f4",  # paper, not a screen
+        block_background_fill="white",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+        color_accent="*primary_700",
+        loader_color="*primary_600",
+    )
+
+
+def build_page(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> gr.Blocks:
+    """The head and the three tabs."""
+    with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
+        whom = AuthorPicker(endpoint, AuthorFiles(settings))
+        with gr.Tabs(elem_id="views") as views:
+            with gr.Tab("Talk", id="talk") as talking:
+                talk = ChatTab(endpoint, whom, cookie_secret=cookie_secret)
+            with gr.Tab("Before | after", id="compare") as comparing:
+                comparison = ComparisonTab(endpoint, whom)
+            with gr.Tab("Look", id="look") as looking:
+                look = TracesTab(settings, whom, views)
+        talk.wire(page)
+        comparison.wire(page, comparing)
+        look.wire(page, looking)
+        for tab, address in (
+            (talking, "/"),
+            (comparing, "/?view=compare"),
+            (looking, "/?view=traces"),
+        ):
+            tab.select(None, js=f"() => twin.setPlace('{address}')")
+    return page

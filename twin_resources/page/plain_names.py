@@ -1,0 +1,56 @@
+"""Plain names for what the system calls by short ones: versions, routes, scores.
+
+Belongs here: one table a kind; a name that is not in it stays as it is. Does not belong here:
+HTML, and the names themselves (`registry/route_names.py`, `ledger/scores.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+
+_VERSIONS = {
+    "base": "the base model",
+    "paid": "the paid model",
+    "quotes": "quotations alone",
+    "front_desk": "the program itself",
+}
+_ROUTES = {
+    "": "as released",
+    "stable": "as released",
+    "canary": "on trial",
+    "anchor": "an earlier version, to compare",
+    "base": "base model",
+    "paid": "paid model",
+    "quotes": "quotations alone",
+    "front_desk": "the program itself",
+}
+_WAYS = {
+    "alias:voice": "a draft",
+    "alias:": "chosen by the reader",
+    "divert:": "passed on when busy",
+    "routed:": "chosen by the router",
+    "down:": "own servers down",
+}
+_TUNED = re.compile(r"v(\d+)")
+_REVISION = re.compile(r"@[0-9a-f]{6,}$")
+
+
+def version_name(version: str) -> str:
+    """`v3` → `version 3`, `base` → `the base model`."""
+    tuned = _TUNED.fullmatch(version)
+    return f"version {tuned[1]}" if tuned else _VERSIONS.get(version, version)
+
+
+def route_name(route: str) -> str:
+    """`stable` → `as released`, `alias:base` → `chosen by the reader`."""
+    way = next((words for start, words in _WAYS.items() if route.startswith(start)), "")
+    return way or _ROUTES.get(route, route)
+
+
+def score_name(name: str) -> str:
+    """`judge:support@26fd8413b998` → `support (judge)`; the revision tells a person nothing."""
+    plain = _REVISION.sub("", name)
+    judged = plain.startswith("judge:")
+    plain = plain.removeprefix("judge:").replace("_", " ")
+    return f"{plain} (judge)" if judged else plain

@@ -1,0 +1,159 @@
+"""A conversation as the browser keeps it: questions, answers, and what is known of each.
+
+Belongs here: the shape of a turn, what a model is told of earlier ones, what the page shows.
+Does not belong here: asking (`conversation.py`), widgets (`chat_tab.py`).
+
+Plain dictionaries, because they travel as JSON: the browser keeps them (`localStorage`), nobody
+else does. A turn that failed is shown, is no message of anyone, and no model is told of it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, cast
+
+from twin_resources.page.footnotes import marked_range
+from twin_resources.page.readable import as_markdown
+
+MOST_TURNS = 60  # a browser keeps 5 MB a site; a turn with its passages is about 8 KB
+How = Literal["writing", "whole", "stopped", "failed"]
+_MARK = ("\ue000", "\ue001")  # private characters: they outlast the escaping of `<`
+_THUMBS = {"up": "Like", "down": "Dislike"}
+
+
+class Turn(TypedDict):
+    """One question.
+
+    `how`: `writing` when the page was left before its end. `twin`: the answer's field, empty
+    unless it is whole. `vote`: `up`, `down` or empty. `why`: the reason of a failure.
+    """
+
+    question: str
+    answer: str
+    how: How
+    twin: dict[str, Any]
+    model: str
+    vote: str
+    why: str
+
+
+Talks = dict[str, list[Turn]]
+
+
+def new_turn(question: str, model: str) -> Turn:
+    """A question that was just asked."""
+    return Turn(question=question, answer="", how="writing", twin={}, model=model, vote="", why="")
+
+
+def talks_of(browser_state: object) -> dict[str, list[Turn]]:
+    """Author → turns of what a browser sends, which may be of an older page or made by hand.
+
+    The author who was talked to last is the last.
+    """
+    talks = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
+    return {str(author): _turns(rows) for author, rows in talks.items()}
+
+
+def with_turns(talks: Mapping[str, list[Turn]], author: str, turns: list[Turn]) -> Talks:
+    """The talks with these turns of an author, who was talked to last."""
+    others = {other: turns_of_other for other, turns_of_other in talks.items() if other != author}
+    return others | {author: turns[-MOST_TURNS:]}
+
+
+def _turns(rows: object) -> list[Turn]:
+    turns: list[Turn] = []
+    for row in cast("list[object]", rows) if isinstance(rows, list) else []:
+        if not isinstance(row, dict):
+            continue
+        fields = cast("dict[str, Any]", row)
+        turn = new_turn(str(fields.get("question", "")), str(fields.get("model", "")))
+        for name in ("answer", "vote", "why"):
+            turn[name] = str(fields.get(name, ""))
+        how, twin = fields.get("how"), fields.get("twin")
+        turn["how"] = how if how in ("whole", "stopped", "failed") else "stopped"
+        turn["twin"] = cast("dict[str, Any]", twin) if isinstance(twin, dict) else {}
+        turns.append(turn)
+    return turns[-MOST_TURNS:]
+
+
+def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
+    """What a model is sent: the earlier questions that it answered itself, and this one.
+
+    Another version's answers stay out: what it is compared with, it must not have read.
+    """
+    messages: list[dict[str, str]] = []
+    for turn in turns:
+        answered = turn["answer"].strip() and turn["how"] in ("whole", "stopped")
+        if answered and turn["model"] == model:
+            messages.append({"role": "user", "content": turn["question"]})
+            messages.append({"role": "assistant", "content": turn["answer"]})
+    return [*messages, {"role": "user", "content": question}]
+
+
+def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """The messages of the page; a question without an answer stands alone."""
+    messages: list[dict[str, str]] = []
+    for turn in turns:
+        messages.append({"role": "user", "content": as_markdown(turn["question"])})
+        if turn["answer"] or turn["how"] == "writing":
+            messages.append({"role": "assistant", "content": _answer(turn) or "…"})
+    return messages
+
+
+def with_answers(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns that have an answer on the page, in its order."""
+    return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
+
+
+def _answer(turn: Turn) -> str:
+    """The answer as Markdown, with the sentence that answers marked in its quotations."""
+    text, at = turn["answer"], 0
+    quotes: object = turn["twin"].get("quotes")
+    for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
+        if not isinstance(row, dict):
+            continue
+        quote = cast("dict[str, Any]", row)
+        place = marked_range(quote)
+        if place is None:
+            continue
+        for line in str(quote.get("text"))[place[0] : place[1]].splitlines():
+            begin = text.find(line, at) if line.strip() else -1
+            if begin >= 0:
+                end = begin + len(line)
+                text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[end:]}"
+                at = end + len("".join(_MARK))
+    return as_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+
+
+def thumbs(turns: Sequence[Turn]) -> list[str | None]:
+    """The votes that were given, one entry a part of an answer: its text, and its footnotes."""
+    return [
+        _THUMBS.get(turn["vote"])
+        for turn in with_answers(turns)
+        for _part in range(1 + bool(turn["twin"]))
+    ]
+
+
+def place_of(turns: Sequence[Turn], message: object) -> int | None:
+    """Which turn a message of the page belongs to; None: there is no such message.
+
+    Args:
+        message: its number, or Gradio's `[message, part]`.
+    """
+    parts = cast("list[object]", list(message)) if isinstance(message, list | tuple) else [message]  # pyright: ignore[reportUnknownArgumentType]
+    wanted = parts[0] if parts else None
+    number = 0
+    for place, turn in enumerate(turns):
+        number += 1 + bool(turn["answer"] or turn["how"] == "writing")
+        if isinstance(wanted, int) and 0 <= wanted < number:
+            return place
+    return None
+
+
+def answered(turns: Sequence[Turn]) -> int | None:
+    """The last turn that has a whole answer with a trace: what feedback is given on."""
+    for place in range(len(turns) - 1, -1, -1):
+        if turns[place]["twin"].get("trace_id"):
+            return place
+    return None

@@ -1,0 +1,158 @@
+"""Small files that hosts share as rows of the state store: author files and pauses.
+
+Belongs here: the rows, what a change to them would be, and bringing the files of a home up to them.
+Does not belong here: when a host looks (`following.py`), versions (`registry.py`: their rows
+are the policy already).
+
+A row wins over a file that this module wrote. A file that a person changed on a host stays as it
+is, and is named: `twin authors apply` shares it.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from twin_resources.atomic_writes import replace_file
+from twin_resources.authors.pausing import SUFFIX
+from twin_resources.registry.rows import now
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import (
+    model_versions,
+    moves,
+    routing,
+    shared_files,
+    verdicts,
+)
+
+WRITTEN = "shared_files.json"  # in the home: SHA-256 of each file as it was written from its row
+Mark = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class FileChanges:
+    """What would become of the rows: names of files."""
+
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.gone)
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Author files and pauses of a folder, by the names that their rows have."""
+    paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
+    return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
+
+
+def stored_files(state: State) -> dict[str, str]:
+    """Every row: name and content."""
+    with state.reading() as connection:
+        rows = connection.execute(sa.select(shared_files).order_by(shared_files.c.name))
+        return {row.name: row.content for row in rows}
+
+
+def changes(stored: Mapping[str, str], wanted: Mapping[str, str]) -> FileChanges:
+    """What makes the stored files the wanted ones."""
+    both = stored.keys() & wanted.keys()
+    return FileChanges(
+        tuple(sorted(wanted.keys() - stored.keys())),
+        tuple(sorted(name for name in both if stored[name] != wanted[name])),
+        tuple(sorted(stored.keys() - wanted.keys())),
+    )
+
+
+def store_files(state: State, wanted: Mapping[str, str], *, among: Iterable[str]) -> None:
+    """Make the rows of these names the wanted ones; every changed row has a newer revision."""
+    names = set(among)
+    with state.transaction() as connection:
+        rows = connection.execute(sa.select(shared_files)).all()
+        stored = {row.name: row.content for row in rows if row.name in names}
+        difference = changes(stored, {name: wanted[name] for name in names & wanted.keys()})
+        revision = max((row.revision for row in rows), default=0)
+        replaced = (*difference.changed, *difference.gone)
+        connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced)))
+        for number, name in enumerate((*difference.new, *difference.changed), revision + 1):
+            connection.execute(
+                sa.insert(shared_files).values(
+                    name=name, content=wanted[name], revision=number, written_at=now()
+                )
+            )
+
+
+def share_file(settings: Settings, path: Path, *, gone: bool = False) -> None:
+    """Let other hosts have a file of `authors/` as it was written here; alone: do nothing.
+
+    Args:
+        gone: it was deleted. That is said and not looked up: this host's own follower may have
+            written it again from its row.
+    """
+    if not is_shared(settings):
+        return
+    name = f"authors/{path.name}"
+    wanted = {} if gone else {name: path.read_text(encoding="utf-8")}
+    with closing(State.open(settings.state_address)) as state:
+        store_files(state, wanted, among=[name])
+
+
+def is_shared(settings: Settings) -> bool:
+    """Whether other hosts may use this home's state store."""
+    return bool(settings.state_url) and not settings.state_url.startswith("sqlite")
+
+
+def mark_of(state: State) -> Mark:
+    """Changes whenever a shared file, a version, a verdict or a routing table does; one query."""
+    newest = (
+        sa.func.max(shared_files.c.revision),
+        sa.func.max(shared_files.c.written_at),
+        sa.func.count(shared_files.c.name),
+        sa.func.max(moves.c.number),
+        sa.func.count(moves.c.number),
+        sa.func.max(verdicts.c.number),
+        sa.func.max(routing.c.written_at),
+        sa.func.count(model_versions.c.version),
+    )
+    with state.reading() as connection:
+        columns = [sa.select(value).scalar_subquery() for value in newest]
+        return tuple(connection.execute(sa.select(*columns)).one())
+
+
+def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
+    """Bring the files of a home up to the rows; returns a line for each that a person changed."""
+    path = home / WRITTEN
+    written: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    before, kept = dict(written), list[str]()
+    for name, content in stored.items():
+        file = home / name
+        there = file.read_bytes() if file.exists() else None
+        if there is not None and there != content.encode() and _hash(there) != written.get(name):
+            kept.append(
+                f"{name} was changed on this host and differs from the state store's: share it "
+                f"with `twin authors apply {file.parent}`, or delete it"
+            )
+            continue
+        if there != content.encode():
+            replace_file(file, content)
+        written[name] = _hash(content.encode())
+    for name in written.keys() - stored.keys():
+        file = home / name
+        if file.exists() and _hash(file.read_bytes()) == written[name]:
+            file.unlink()
+        del written[name]
+    if written != before:
+        replace_file(path, json.dumps(written, indent=1, sort_keys=True))
+    return kept
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

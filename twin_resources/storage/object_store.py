@@ -1,0 +1,265 @@
+"""An S3 prefix that holds posts, a backup or tables: its address, objects, bytes.
+
+Belongs here: calls to S3 and what their failures mean. Does not belong here: which objects are
+posts (`twin_assets/corpus/importers`), when to look (`twin_sensors`).
+
+The same environment as the tables' (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
+enough; boto3's own names (`AWS_ENDPOINT_URL_S3`, profiles, roles) work too. API:
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, cast
+
+from twin_resources.errors import TwinError
+
+SCHEME = "s3://"
+_MOST_OBJECTS = 2_000_000
+KEPT_S = 60  # a client's life: keys that were changed in a file hold from then on
+
+
+class ObjectChanged(TwinError):
+    """The object is no longer the one that was listed: another version, or gone."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object under a prefix.
+
+    Attributes:
+        name: key without the prefix, `/` between parts.
+        key: the whole key.
+        size: in bytes.
+        etag: changes when the object's bytes do; an opaque word, not always their MD5.
+        modified: seconds since the epoch.
+    """
+
+    name: str
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+def is_object_address(source: object) -> bool:
+    """Whether a source is an S3 address, also as `pathlib` spells it (`s3:/bucket/key`)."""
+    return str(source).startswith("s3:/")
+
+
+def address_of(source: object) -> str:
+    """The address as people write it: `s3://bucket/prefix`, without a slash at its end."""
+    return SCHEME + str(source).removeprefix("s3:").strip("/")
+
+
+def split_address(source: object) -> tuple[str, str]:
+    """Bucket and prefix; the prefix is empty or ends in no slash.
+
+    Raises:
+        TwinError: no bucket is named.
+    """
+    bucket, _, prefix = address_of(source).removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise TwinError(
+            f"read {source}", found="no bucket", next_step="write s3://BUCKET or s3://BUCKET/PREFIX"
+        )
+    return bucket, prefix
+
+
+def list_objects(source: object) -> tuple[StoredObject, ...]:
+    """Every object under the prefix, by name; 1,000 of them a request.
+
+    `s3://b/posts` holds what lies in the folder `posts/`, and not `posts-of-another/…`; it may also
+    be one object.
+
+    Raises:
+        TwinError: it cannot be listed, or holds more than two million objects.
+    """
+    bucket, prefix = split_address(source)
+    objects: list[StoredObject] = []
+    with _said(f"list {address_of(source)}"):
+        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                one = _object_of(entry, prefix)
+                if one is not None:
+                    objects.append(one)
+            if len(objects) > _MOST_OBJECTS:
+                raise TwinError(
+                    f"list {address_of(source)}",
+                    found=f"more than {_MOST_OBJECTS:,} objects",
+                    next_step="name the prefix that holds the posts",
+                )
+    return tuple(sorted(objects, key=lambda one: one.name))
+
+
+def list_folders(source: object) -> list[str]:
+    """Names directly under the prefix of what has objects below it, sorted.
+
+    Raises:
+        TwinError: it cannot be listed.
+    """
+    bucket, prefix = split_address(source)
+    under = f"{prefix}/" if prefix else ""
+    with _said(f"list {address_of(source)}"):
+        pages = _client().get_paginator("list_objects_v2")
+        pages = pages.paginate(Bucket=bucket, Prefix=under, Delimiter="/")
+        entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
+    return sorted(str(entry["Prefix"])[len(under) :].rstrip("/") for entry in entries)
+
+
+def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
+    key = str(entry["Key"])
+    if key == prefix:
+        name = key.rsplit("/", 1)[-1]
+    elif not prefix or key.startswith(prefix + "/"):
+        name = key[len(prefix) :].lstrip("/")
+    else:
+        return None
+    if not name or name.endswith("/"):
+        return None  # what consoles make in order to show an empty folder
+    return StoredObject(
+        name=name,
+        key=key,
+        size=int(entry["Size"]),
+        etag=str(entry["ETag"]).strip('"'),
+        modified=cast("float", entry["LastModified"].timestamp()),
+    )
+
+
+@contextmanager
+def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
+    """The bytes of an object as it was listed.
+
+    Raises:
+        ObjectChanged: it was replaced or deleted since.
+        TwinError: it cannot be read.
+    """
+    bucket, _ = split_address(source)
+    tried = f"read s3://{bucket}/{stored.key}"
+    with _said(tried):
+        answer = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
+        body = answer["Body"]
+        try:
+            yield cast("IO[bytes]", body)
+        finally:
+            body.close()
+
+
+def read_object(source: object, stored: StoredObject) -> bytes:
+    """All bytes of an object as it was listed; the caller has looked at `size`.
+
+    Raises:
+        TwinError: as `opened_object`.
+    """
+    with opened_object(source, stored) as body:
+        return body.read()
+
+
+def write_object(address: object, file: Path) -> None:
+    """Store a file as the object of this address, in parts where it is large.
+
+    Raises:
+        TwinError: there is no such bucket, or it may not be written.
+    """
+    bucket, key = split_address(address)
+    with _said(f"write {address_of(address)}"):
+        _client().upload_file(str(file), bucket, key)
+
+
+def remove_objects(address: object) -> None:
+    """Delete the object of this address, and all below it; a versioned bucket keeps their bytes.
+
+    Raises:
+        TwinError: they cannot be listed, or may not be deleted.
+    """
+    bucket, _ = split_address(address)
+    listed = list_objects(address)
+    with _said(f"delete {address_of(address)}"):
+        for one in listed:
+            _client().delete_object(Bucket=bucket, Key=one.key)
+
+
+@contextmanager
+def _said(tried: str) -> Generator[None]:
+    errors: Any = import_module("botocore.exceptions")
+    transfer: Any = import_module("boto3.exceptions")
+    try:
+        yield
+    except errors.ClientError as error:
+        answer = cast("dict[str, Any]", error.response)
+        code = str(answer.get("Error", {}).get("Code", ""))
+        if code in {"PreconditionFailed", "412", "NoSuchKey"}:
+            raise ObjectChanged(
+                tried, found="it changed since it was listed", next_step="import again"
+            ) from error
+        raise TwinError(
+            tried,
+            found=f"S3 answered {code or error}",
+            next_step="check the bucket's name, the region and the credentials' permissions",
+        ) from error
+    except (errors.BotoCoreError, errors.HTTPClientError, transfer.Boto3Error) as error:
+        raise TwinError(
+            tried,
+            found=" ".join(str(error).split()),
+            next_step="check AWS_ENDPOINT, the credentials and the network",
+        ) from error
+
+
+def look_at(source: object, *, timeout_s: float) -> str:
+    """Ask once for one object under the prefix; says in a few words what is there.
+
+    Args:
+        timeout_s: of connecting and of the answer; nothing is tried again.
+
+    Raises:
+        TwinError: there is no such bucket, it may not be listed, or nothing answers.
+    """
+    bucket, prefix = split_address(source)
+    with _said(f"list {address_of(source)}"):
+        client = _client(connect_s=timeout_s, read_s=timeout_s, retries=0)
+        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    return f"{address_of(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
+
+
+def endpoint_of(environ: Mapping[str, str]) -> str:
+    """The server that is named in the place of AWS; empty: none is."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
+    named = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
+    return _client_of(named, int(time.monotonic() // KEPT_S), connect_s, read_s, retries)
+
+
+@lru_cache(maxsize=4)
+def _client_of(
+    _named: tuple[tuple[str, str], ...], _turn: int, connect_s: float, read_s: float, retries: int
+) -> Any:
+    """The client of this environment for a while: with it its connections.
+
+    A new one reads boto3's description of the service, 0.1 CPU s, and greets the server anew; an
+    import reads object by object.
+    """
+    boto3: Any = import_module("boto3")
+    configuration: Any = import_module("botocore.config")
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_of(os.environ) or None,
+        region_name=os.environ.get("AWS_REGION") or None,
+        config=configuration.Config(
+            connect_timeout=connect_s,
+            read_timeout=read_s,
+            retries={"mode": "standard", "max_attempts": retries},
+        ),
+    )

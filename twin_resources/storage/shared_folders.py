@@ -1,0 +1,146 @@
+"""Folders of a home in a store that several hosts share: checkpoints and prepared weights.
+
+Belongs here: storing a folder under its path in the home, and fetching it to the same path of
+another home. Does not belong here: which folders a version needs (`registry/following.py`).
+
+A folder is there once its list of files is, which is stored last. The name of such a folder is a
+hash or a revision, so what is stored under a name never changes, and storing it twice stores it
+once.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.places import FilePlace
+from twin_resources.storage.storage_faults import faults_told
+
+LIST = "stored_files.json"
+_BLOCK = 1 << 20
+
+
+class NotStored(TwinError):
+    """The store has no such folder, or not all of it yet."""
+
+
+@dataclass(frozen=True)
+class SharedFolders:
+    """The folders of one home, and the store that it shares.
+
+    Attributes:
+        home: folders are named by their path in it, `/` between parts.
+        address: folder, or `s3://bucket/prefix` (`TWIN_STORE_URI`).
+    """
+
+    home: Path
+    address: str
+
+    def names(self, under: str) -> list[str]:
+        """Names of the folders below a path that are stored whole."""
+        return [name.removesuffix(f"/{LIST}") for name in _lists(self._place, under)]
+
+    def put(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
+        """Store a folder of the home; False: it was stored before.
+
+        Args:
+            files: path in the folder to the file that holds its content; None: the folder's own.
+
+        Raises:
+            TwinError: the store cannot be written.
+        """
+        place, folder = self._place, self.home / name
+        if self.has(name):
+            return False
+        if files is None:
+            files = {
+                path.relative_to(folder).as_posix(): path
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+        hashes: dict[str, str] = {}
+        for path, file in files.items():
+            hashes[path] = _hash_of(file)
+            place.store(f"{name}/{path}", file)
+        with tempfile.TemporaryDirectory(prefix="twin-store-") as scratch:
+            listed = Path(scratch, LIST)
+            listed.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
+            place.store(f"{name}/{LIST}", listed)
+        return True
+
+    def has(self, name: str) -> bool:
+        """Whether the whole folder is stored."""
+        return bool(_lists(self._place, name))
+
+    def fetch(self, name: str) -> bool:
+        """Bring a folder to its place in the home; False: it was there already.
+
+        Several processes may call it at once: one of them fetches. A killed one leaves nothing but
+        files in the home's work folder.
+
+        Raises:
+            NotStored: the store has no such folder.
+            TwinError: the store cannot be read, or holds other bytes than were stored.
+        """
+        final = self.home / name
+        if final.exists():
+            return False
+        work = self.home / "work"
+        with faults_told(f"fetch {name}", self.home):
+            work.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (work / "fetch.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if final.exists():
+                    return False
+                fetched = Path(tempfile.mkdtemp(dir=work, prefix="fetched-"))
+                try:
+                    self._fill(name, fetched)
+                    final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    fetched.rename(final)
+                finally:
+                    shutil.rmtree(fetched, ignore_errors=True)
+        return True
+
+    def _fill(self, name: str, folder: Path) -> None:
+        place = self._place
+        if f"{name}/{LIST}" not in place.names(name):
+            raise NotStored(
+                f"fetch {name}",
+                found=f"no such folder in {self.address}",
+                next_step="set the same TWIN_STORE_URI where it was trained, and train or "
+                "`twin authors apply` there",
+            )
+        with place.opened(f"{name}/{LIST}") as stream:
+            hashes: dict[str, str] = json.loads(stream.read())
+        for path, expected in hashes.items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with place.opened(f"{name}/{path}") as stream, file.open("wb") as out:
+                shutil.copyfileobj(stream, out, _BLOCK)
+            if _hash_of(file) != expected:
+                raise TwinError(
+                    f"fetch {name}",
+                    found=f"other bytes in {path} than were stored",
+                    next_step=f"delete {self.address}/{name}, and store it again where it is whole",
+                )
+
+    @property
+    def _place(self) -> FilePlace:
+        return FilePlace(self.address)
+
+
+def _lists(place: FilePlace, under: str) -> list[str]:
+    return [name for name in place.names(under) if name.endswith(f"/{LIST}")]
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
