@@ -30,8 +30,8 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 
 _NOW_CONSTANT = (
-    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES BASELINE_VALUES_LATER EVALUATION_QUESTIONS "
-    "EVALUATION_TOKENS GENERAL_SHARE KEPT_ANSWERS MARGIN PROMPT_CACHE_MIB READER_DAYS "
+    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
+    "EVALUATION_TOKENS GENERAL_SHARE MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
@@ -39,6 +39,10 @@ REMOVED: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
         "no judge is asked before a training",
+        **dict.fromkeys(
+            ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
+            "unset it: what answers are held to follows the last weeks by itself",
+        ),
         "TWIN_ANCHOR_SHARE": "unset it: no reader is answered by an earlier version to compare; "
         "the trial of a new version compares",
         "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
@@ -67,11 +71,9 @@ class Constants(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
 
-    baseline_values: int = Field(default=100, ge=1)  # settled values that certify a baseline first
-    # Settled values at which it is raised last; between: 200, 500, 1,000, 2,000 and 4,000.
-    baseline_values_later: int = 8_000
+    baseline_values: int = Field(default=100, ge=1)  # settled values before a fall can be seen
     alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
-    alarm_rate: float = 0.05  # α: its probability, as far as the assumption holds
+    alarm_rate: float = 0.05  # α: the share of quiet homes that raise one
     reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
     # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
     trial_prompts: int = 300
@@ -94,9 +96,6 @@ class Constants(BaseSettings):
     # accelerate's launcher starts them, and each imports for itself
     train_forks: bool = True
     general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
-    # Answers that a judge behind somebody else's name (a language model) scores anew each day, so
-    # that its own moves are seen: such a judge is set aside. 0: none, and nothing is paid for it.
-    kept_answers: int = Field(default=40, ge=0, le=1_000)
 
 
 CONSTANTS = frozenset(Constants.model_fields)
@@ -104,7 +103,6 @@ CONSTANTS = frozenset(Constants.model_fields)
 # or two has to happen in minutes there.
 _DEMO = {
     "baseline_values": 150,
-    "baseline_values_later": 150,  # one batch: all of delta is its own
     "alarm_horizon": 1_000,
     "reader_days": "at_once",
 }

@@ -1,4 +1,4 @@
-"""The sensor `quality_dropped`: an alarm of the e-detector starts at most one retraining.
+"""The sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
 
 Belongs here: the shell between Dagster and `loop.quality.tick`.
 Does not belong here: reading, deciding, storing (`twin_resources/quality/retraining`).

@@ -1,4 +1,4 @@
-"""The picture of a stream: what readers or a judge said, what it is held to, and the e-value.
+"""The picture of a stream: what readers or a judge said, what it is held to, and the evidence.
 
 Belongs here: drawing. Does not belong here: computing
 (`twin_resources/quality/retraining/evidence_history.py`).
@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twin_resources.quality.retraining.evidence_history import StreamHistory
 
-RUNNING_MEAN = 50
-
 
 def draw(history: StreamHistory) -> bytes:
-    """A PNG of about 30 KB: above, values (running mean) and their baseline; below, the e-value
+    """A PNG of about 30 KB: above, the mean of each day and what it is held to; below, the evidence
     against its threshold on a log scale; alarms as vertical lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -27,16 +25,16 @@ def draw(history: StreamHistory) -> bytes:
     at = [step.sequence for step in steps]
     figure = Figure(figsize=(7.2, 4.4), dpi=80, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(at, _running_mean([step.value for step in steps]), label="running mean of 50")
+    above.plot(at, [step.mean for step in steps], label="mean of a day")
     bounds = [float("nan") if step.bound is None else step.bound for step in steps]
-    above.plot(at, bounds, linestyle="--", label="baseline m of the value's class")
+    above.plot(at, bounds, linestyle="--", label="held to")
     above.set_ylim(-0.02, 1.02)
     above.set_ylabel("value")
-    below.plot(at, [max(step.e_value, 0.01) for step in steps], label="e-value")
-    below.axhline(history.threshold, linestyle="--", color="tab:red", label="threshold C")
+    below.plot(at, [max(step.e_value, 0.01) for step in steps], label="likelihood ratio")
+    below.axhline(history.threshold, linestyle="--", color="tab:red", label="threshold")
     below.set_yscale("log")
-    below.set_ylabel("e-value")
-    below.set_xlabel("settled value (sequence number)")
+    below.set_ylabel("likelihood ratio")
+    below.set_xlabel("last value of the day (sequence number)")
     for step in steps:
         if step.alarm is not None:
             for part in (above, below):
@@ -53,14 +51,3 @@ def draw(history: StreamHistory) -> bytes:
 def inline(png: bytes, *, title: str) -> str:
     """The picture as Markdown that holds it."""
     return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
-
-
-def _running_mean(values: list[float]) -> list[float]:
-    means: list[float] = []
-    total = 0.0
-    for index, value in enumerate(values):
-        total += value
-        if index >= RUNNING_MEAN:
-            total -= values[index - RUNNING_MEAN]
-        means.append(total / min(index + 1, RUNNING_MEAN))
-    return means

@@ -62,9 +62,9 @@ def metadata_of(
             name: dg.MetadataValue.md(evidence_plot.inline(png, title=watch.stream)),
             f"{name}_file": dg.MetadataValue.path(str(path)),
             f"{name}_values": watch.seen,
-            f"{name}_e_value": watch.detector.e_value,
+            f"{name}_e_value": watch.e_value,
             f"{name}_threshold": history.threshold,
-            f"{name}_baseline": dict(watch.baseline.bounds) if watch.baseline else "none: arming",
+            f"{name}_baseline": dict(watch.held_to) or "none: arming",
         }
     return metadata
 

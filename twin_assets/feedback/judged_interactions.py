@@ -7,8 +7,7 @@ Scores are queued on disk under ids made of judge, revision and trace, so a repe
 itself; the table notes which traces have been judged by which judge. Certifying the judges costs
 25 CPU seconds and 60 answers of the base model, so it waits until there is an answer to judge: a
 stable version and a new trace in the sample. A judge of a new revision thus begins with the next
-answer, and then scores the earlier ones again. Judges that may move score their kept answers in the
-same run, the first of a day, with what the new answers leave of their money (`kept_judging.py`).
+answer, and then scores the earlier ones again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +20,7 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
-from twin_assets.feedback import judging_traces, kept_judging
-from twin_assets.feedback.kept_judging import RecordedAnswers
+from twin_assets.feedback import judging_traces
 from twin_assets.table_assets import left_as_it_was, materialized, table_asset
 from twin_resources.access.spending_limits import OverLimit
 from twin_resources.authors import Author, read_author
@@ -90,12 +88,7 @@ def judged_interactions(
     with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
     done = _note(tables, author.slug, sample.known, rows, names)
-    judged = tables.read(TABLE, author.slug)
-    recorded = RecordedAnswers(sample.interactions, judged, passages)
-    most = settings.kept_answers
-    kept = kept_judging.judge_anew(registry, author.slug, panel, recorded, most=most)
     counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
-    counts |= {"kept_answers": kept}
     return materialized(done, {**counts, **author_panel.told(panel)})
 
 

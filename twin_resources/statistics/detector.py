@@ -1,126 +1,159 @@
-"""The e-detector: has the quality of answers dropped below its certified baseline?
+"""The detector: has the mean of a stream fallen, and since which day?
 
-Belongs here: the state of one stream, the fold over blocks of its values, the alarm and its
-threshold.
-Does not belong here: where the baseline comes from (`baseline.py`), what an alarm leads to
-(`retraining.py`), storage.
-Sources: Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential change
-detection", NEJSDS 2024, https://arxiv.org/abs/2203.03532; bets after Waudby-Smith and Ramdas
-(`bets.py`).
+Belongs here: day sums, the comparison of the days since a possible fall with those before it, the
+evidence and its threshold, what an alarm records.
+Does not belong here: reading the sums (`quality/retraining/score_watch.py`), what an alarm leads to
+(`retraining.py`).
+Sources: the generalized likelihood ratio for a change of the mean at an unknown time, Siegmund and
+Venkatraman, Annals of Statistics 23 (1995); variance between groups by moments, DerSimonian and
+Laird, Controlled Clinical Trials 7 (1986); t as a normal deviate, Wallace, Annals of Mathematical
+Statistics 30 (1959).
 
-For a block's mean x ∈ [0, 1] of a class with baseline m, and bets k = 1…8,
+A day is the unit, because all its values share a server, a debate, a mood. For each split of the
+days into B (before) and A (since), with r_d the mean over day d of a value less its class's mean
+in B,
 
-    L_k = 1 + λ_k·(m − x), λ_k = .9·r_k/(1 − m)        M_k ← L_k·(M_k + 1), M_k = 0 at the start
-    E = ½·mean_k M_k + ½·mean_c mean_k M_k^c           alarm when E ≥ C = H·N/α
+    w_d = 1/(σ²/n_d + τ²)      r_A = Σ_A w·r / Σ_A w      r_B alike
+    z = (r_B − r_A − tolerance) / √(f·(1/Σ_A w + 1/Σ_B w))
+    E = max over splits of exp(z²/2)                            alarm when E ≥ C·N
 
-with M over the blocks of all classes and M^c over those of class c alone, which a fall of that one
-class does not have to outweigh the others in. As long as E[x | past, class] ≥ m, E[L_k | past] ≤ 1.
-So E[M_t | past] ≤ M_{t−1} + 1, for each M^c too and hence for E (a mean of e-detectors is one), and
-E_t + (H − t) is a nonnegative supermartingale that starts at H: by Ville's inequality E reaches C
-within H blocks, of which H values make no more, with probability at most H/C = α/N. N armed
-streams: α for the fleet. The +1 opens a new bet at every block, so that a drop is found wherever
-it begins.
+σ² is the variance within days, τ² that between days of B (.03² to .1²), so that a day of 3,000
+values tells no more than a few of 100. f, from 1 to 4, is how much more whole weeks of B vary than
+their days let expect: moods last longer than a day. z is made normal from t of B's days. Classes
+are compared each with itself, because a change in what is asked is none in how it is answered; half
+of E's allowance is for a fall of one class alone.
 
-C bounds M between alarms (.1 ≤ M_k < 8·C before the last factor, which is at most 1 + .9·99), so
-it can be kept as it is, without logs: a fold then is sums and products alone, which IEEE 754
-rounds alike everywhere; another machine recomputes the same bits, hence the same alarm.
+A without its worst day must be below the tolerance still: one bad day is no fall. B reaches back 60
+days, or as far as 1,000 values, and A 45 days or 500 values. So what is held
+against the answers follows them slowly, and a season is followed.
+
+C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): it stands for at most
+5 % of quiet homes in 5,000 values.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from twin_resources.statistics.bets import BETS, FRACTIONS, STAKE
-from twin_resources.statistics.blocks import DayBlock
+import numpy as np
+from numpy.typing import NDArray
+
 from twin_resources.statistics.values import ImpossibleValue
 
-NO_WEALTH = (0.0,) * BETS
 HORIZON = 5_000
 ALPHA = 0.05
+TOLERANCE = 0.03  # a fall of the mean by less is not worth a training
+FEWEST_VALUES = 100  # before a fall, and of `FEWEST_DAYS` days: two weekends
+FEWEST_DAYS = 14
+FEWEST_OF_A_CLASS = 60  # before a fall; of rarer classes nothing is compared
+FEWEST_SINCE, FEWEST_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
+BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
+SINCE_DAYS, SINCE_VALUES = 45, 500
+LEAST_BETWEEN = 0.03**2  # τ²: no home's days are alike
+MOST_BETWEEN, MOST_WEEKLY = 0.1**2, 4.0  # or one outage in B would hide the next fall
+LEAST_WITHIN = 0.05**2
+ONE_STREAM = 130.0
+Numbers = NDArray[np.float64]
 
 
 def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """C = H·N/α: 100,000 for one armed stream, H = 5,000 and α = .05 for the whole fleet."""
+    """C·N: 130 for one armed stream, 5,000 values and 5 % of quiet homes.
+
+    Raises:
+        ImpossibleValue: no stream, no horizon, or a probability that is none.
+    """
     if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
         raise ImpossibleValue(
             "set the threshold of the detectors",
             found=f"{armed_streams} armed streams, horizon {horizon}, alpha {alpha}",
             next_step="count at least the stream itself; horizon ≥ 1, alpha between 0 and 1",
         )
-    return horizon * armed_streams / alpha
+    return ONE_STREAM * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
 @dataclass(frozen=True)
-class Detector:
-    """The state of one stream of one version: 8 numbers, 8 for each class, and where they stand.
+class DaySum:
+    """The values of one version and class on one day.
 
     Attributes:
-        wealth: M_k, one a bet; all 0 after a start or an alarm.
-        last_sequence: of the newest value consumed; a value up to it changes nothing.
-        bets: values bet on since the last restart.
-        since: sequence of the first of them; 0 while there is none.
-        alarms: raised so far; the next one has this number plus 1.
-        classes: prompt class → M_k^c; a class that is not here has all 0.
-        of_classes: how many classes have a baseline, over which the mean is taken.
+        day: days since the epoch, or any number that rises.
+        total, squares: Σx and Σx² of its values, each in [0, 1].
+        first, last: the lowest and highest sequence number.
+        settled_ms: when they were settled; what joins a day later is a sum of its own.
     """
 
-    wealth: tuple[float, ...] = NO_WEALTH
-    last_sequence: int = 0
-    bets: int = 0
+    day: int
+    version: str
+    prompt_class: str
+    count: int
+    total: float
+    squares: float
+    first: int
+    last: int
+    settled_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A class whose mean since the fall is below its mean before, less the tolerance."""
+
+    prompt_class: str
+    mean: float
+    baseline: float
+    values: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the days of one stream of one version say.
+
+    Attributes:
+        seen, days: values of this version, and on how many days; of days before a fall that
+            another version answered, `compared` counts as well.
+        compared: values in B of the split with the most evidence; 0 while arming.
+        held_to: prompt class → mean of B less the tolerance; empty while arming.
+        e_value: E; 0 while arming.
+        since, last: sequence numbers of the first and last value of A.
+        values: in A.
+        falls: the classes that fell, deepest first; `before`: the day with which A begins.
+    """
+
+    author: str
+    stream: str
+    version: str
+    seen: int = 0
+    days: int = 0
+    compared: int = 0
+    held_to: Mapping[str, float] = field(default_factory=dict[str, float])
+    e_value: float = 0.0
     since: int = 0
-    alarms: int = 0
-    classes: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    of_classes: int = 1
+    last: int = 0
+    values: int = 0
+    falls: tuple[Fall, ...] = ()
+    before: int = 0
 
     @property
-    def e_value(self) -> float:
-        """E, compared with the threshold."""
-        of_each = 0.0
-        for name in sorted(self.classes):
-            of_each = of_each + mean_wealth(self.classes[name])
-        return 0.5 * mean_wealth(self.wealth) + 0.5 * (of_each / self.of_classes)
+    def armed(self) -> bool:
+        """Whether a fall would be seen; N of the threshold counts these."""
+        return bool(self.held_to)
 
     def to_json(self) -> str:
-        """One line; `from_json` gives the same bits back (floats are written exactly)."""
-        return json.dumps(vars(self), allow_nan=False)
+        """One line; `from_json` gives an equal value back."""
+        return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Detector:
-        """The state that `to_json` wrote.
-
-        Raises:
-            ImpossibleValue: not 8 nonnegative numbers, of all or of a class.
-        """
-        return cls.from_values(json.loads(text))
-
-    @classmethod
-    def from_values(cls, stored: Mapping[str, Any]) -> Detector:
-        """The state from the parsed JSON; releases that bet on single values knew no classes."""
-        try:
-            counts = {name: stored[name] for name in ("last_sequence", "bets", "since", "alarms")}
-            counts["of_classes"] = stored.get("of_classes", 1)
-            if not all(isinstance(count, int) for count in counts.values()):
-                raise TypeError(f"a count is no whole number: {counts}")
-            classes = {name: _wealth(of) for name, of in stored.get("classes", {}).items()}
-            return cls(wealth=_wealth(stored["wealth"]), classes=classes, **counts)
-        except (TypeError, ValueError, KeyError) as error:
-            raise ImpossibleValue(
-                "read the state of a detector",
-                found=f"{stored} ({error})",
-                next_step="delete the row; the ledger gives the same state again",
-            ) from error
-
-
-def _wealth(stored: Sequence[Any]) -> tuple[float, ...]:
-    """The 8 numbers of a stored row, written as floats."""
-    if len(stored) != BETS or not all(isinstance(one, float) and one >= 0.0 for one in stored):
-        raise ValueError(f"not {BETS} nonnegative numbers: {stored}")
-    return tuple(stored)
+    def from_json(cls, text: str) -> Evidence | None:
+        """What `to_json` wrote; None: a release with another detector did."""
+        stored: dict[str, Any] = json.loads(text)
+        if "held_to" not in stored:
+            return None
+        falls = tuple(Fall(**one) for one in stored.pop("falls"))
+        return cls(**stored, falls=falls)
 
 
 @dataclass(frozen=True)
@@ -130,9 +163,8 @@ class Alarm:
     Attributes:
         number: 1 for the first of this stream and version.
         sequence: of the last value of the day that raised it.
-        e_value, threshold: E, and C.
-        bets: values bet on since the last restart.
-        since: sequence of the first of them.
+        e_value, threshold: E, and C·N.
+        bets: values since the fall began. `since`: sequence number of the first of them.
     """
 
     author: str
@@ -145,81 +177,249 @@ class Alarm:
     bets: int
     since: int
 
+    @property
+    def words(self) -> str:
+        """`thumbs: alarm 1, likelihood ratio 5,400 of 130, 61 values since the fall began`."""
+        return (
+            f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} of "
+            f"{self.threshold:,.0f}, {self.bets:,} values since the fall began"
+        )
 
-def mean_wealth(wealth: tuple[float, ...]) -> float:
-    """mean_k M_k, added from left to right (`sum` compensates from Python 3.12 on: other bits)."""
-    total = wealth[0]
-    for item in wealth[1:]:
-        total = total + item
-    return total / BETS
+
+@dataclass(frozen=True)
+class _Days:
+    """Sums of each day (rows) and class (columns): count, Σx, Σx²; of B, and of A."""
+
+    before: tuple[Numbers, Numbers, Numbers]
+    since: tuple[Numbers, Numbers, Numbers]
+
+    @classmethod
+    def of(
+        cls, sums: Sequence[DaySum], days: Sequence[int], names: Sequence[str], version: str
+    ) -> _Days:
+        rows = {day: row for row, day in enumerate(days)}
+        columns = {name: column for column, name in enumerate(names)}
+        at = [rows[one.day] for one in sums], [columns[one.prompt_class] for one in sums]
+        facts = np.array([(one.count, one.total, one.squares) for one in sums])
+        own = np.array([one.version == version for one in sums], dtype=np.float64)
+        tables = np.zeros((6, len(days), len(names)))
+        for place in range(3):
+            np.add.at(tables[place], at, facts[:, place])
+            np.add.at(tables[3 + place], at, facts[:, place] * own)
+        return cls(tuple(tables[:3]), tuple(tables[3:]))  # type: ignore[arg-type]
+
+    def of_class(self, column: int) -> _Days:
+        part = slice(column, column + 1)
+        before, since = ([table[:, part] for table in of] for of in (self.before, self.since))
+        return _Days(tuple(before), tuple(since))  # type: ignore[arg-type]
 
 
-@lru_cache(maxsize=4096)
-def stakes(baseline: float) -> tuple[float, ...]:
-    """λ_k = .9·r_k/(1 − m), one a bet.
+def evidence_of(
+    sums: Sequence[DaySum],
+    *,
+    author: str,
+    stream: str,
+    version: str,
+    tolerance: float = TOLERANCE,
+    fewest: int = FEWEST_VALUES,
+) -> Evidence:
+    """The evidence that a version's answers have become worse, at the end of the last day.
 
     Args:
-        baseline: m in [0, .99] (`baseline.py` caps it; at 1 nothing could be staked).
+        sums: of one stream, of this version and of those that it is compared with. What must not
+            be compared with (history, a fall that was mended) is not among them.
+        tolerance: a fall by less is none.
+        fewest: values that B needs.
     """
-    return tuple(STAKE * fraction / (1.0 - baseline) for fraction in FRACTIONS)
-
-
-def grown(wealth: tuple[float, ...], baseline: float, value: float) -> tuple[float, ...]:
-    """M_k after one more bet: L_k·(M_k + 1)."""
-    gap = baseline - value
-    return tuple(
-        [
-            (1.0 + stake * gap) * (before + 1.0)
-            for stake, before in zip(stakes(baseline), wealth, strict=True)
+    mine = [one for one in sums if one.version == version]
+    seen, days = sum(one.count for one in mine), len({one.day for one in mine})
+    last = max((one.last for one in mine), default=0)
+    blank = Evidence(author, stream, version, seen, days, last=last)
+    if not mine:
+        return blank
+    sums, dates = _recent(sums)
+    names = sorted({one.prompt_class for one in sums})
+    table = _Days.of(sums, dates, names, version)
+    splits, starts = _splits(table)
+    if not len(splits):
+        return blank
+    found = [_deviates(table, splits, starts, dates, tolerance, fewest)]
+    if len(names) > 1:
+        found += [
+            _deviates(table.of_class(column), splits, starts, dates, tolerance, FEWEST_OF_A_CLASS)
+            for column in range(len(names))
         ]
+    tested = sum(bool(np.isfinite(one).any()) for one in found[1:])
+    logs = [np.where(one > 0, one * one / 2.0, np.where(np.isfinite(one), 0.0, -np.inf))
+            for one in found]  # fmt: skip
+    shares = [1.0, *[1.0] * (len(logs) - 1)] if tested < 2 else [2.0, *[2.0 * tested] * len(names)]
+    logs = [log - math.log(share) for log, share in zip(logs, shares, strict=True)]
+    which, at = np.unravel_index(int(np.argmax(logs)), (len(logs), len(splits)))
+    return _stated(blank, sums, dates, splits[at], starts[at], float(logs[which][at]),
+                   [names[which - 1]] if which else names, tolerance, fewest)  # fmt: skip
+
+
+def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
+    """The sums of the days that A and B can reach back to, and these days."""
+    counts: dict[int, int] = {}
+    for one in sums:
+        counts[one.day] = counts.get(one.day, 0) + one.count
+    days = sorted(counts)
+    values, first = 0, len(days)
+    while first and (
+        len(days) - first < SINCE_DAYS + BEFORE_DAYS or values < SINCE_VALUES + BEFORE_VALUES
+    ):
+        first -= 1
+        values += counts[days[first]]
+    days = days[first:]
+    return [one for one in sums if one.day >= days[0]], days
+
+
+def _splits(table: _Days) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows with which A may begin, and those with which B begins then."""
+    since, before = (of[0].sum(axis=1) for of in (table.since, table.before))
+    rows = len(since)
+    left = since[::-1].cumsum()[::-1]  # values from a row on
+    within = (np.arange(rows) >= rows - SINCE_DAYS) | (left <= SINCE_VALUES)
+    days = (since > 0)[::-1].cumsum()[::-1]
+    enough = (left >= FEWEST_SINCE) & (days >= FEWEST_DAYS_SINCE)
+    splits = np.flatnonzero(within & enough & (since > 0) & (np.arange(rows) >= FEWEST_DAYS))
+    total = np.concatenate([[0.0], before.cumsum()])
+    by_values = np.searchsorted(total, total[splits] - BEFORE_VALUES, side="right") - 1
+    return splits, np.maximum(0, np.minimum(splits - BEFORE_DAYS, by_values))
+
+
+def _deviates(
+    table: _Days,
+    splits: NDArray[np.intp],
+    starts: NDArray[np.intp],
+    dates: Sequence[int],
+    tolerance: float,
+    fewest: int,
+) -> Numbers:
+    """z of each split; −∞ where B has too few values or days."""
+    row = np.arange(len(dates))
+    is_before = (row >= starts[:, None]) & (row < splits[:, None])
+    is_since = row >= splits[:, None]
+    count, total, squares = table.before
+    of_class = is_before @ count
+    large = of_class >= min(FEWEST_OF_A_CLASS, fewest)
+    means = np.divide(is_before @ total, of_class, out=np.zeros_like(of_class), where=large)
+    spread = np.where(large, is_before @ squares - of_class * means**2, 0.0).sum(axis=1)
+    values = np.where(large, of_class, 0.0).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        within = np.maximum(spread / values, LEAST_WITHIN)[:, None]
+        n, r = _residuals(table.before, large, means)
+        n = n * is_before
+        days = (n > 0).sum(axis=1)
+        excess = (n * r * r / within).sum(axis=1) - (days - 1)
+        pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
+        between = excess * within[:, 0] / pairs
+        between = np.clip(between, LEAST_BETWEEN, MOST_BETWEEN)[:, None]
+        weights = np.where(n > 0, 1.0 / (within / n + between), 0.0)
+        mean_before = (weights * r).sum(axis=1) / weights.sum(axis=1)
+        weekly = _weekly(weights, r - mean_before[:, None], dates)
+        m, q = _residuals(table.since, large, means)
+        m = m * is_since
+        now = _variance_since(table.since, large, means, m, q, is_since)
+        weights_now = np.where(m > 0, 1.0 / (np.maximum(within, now) / m + between), 0.0)
+        below = weights_now * (mean_before[:, None] - q)
+        mean_now = mean_before - below.sum(axis=1) / weights_now.sum(axis=1)
+        worst = below.argmax(axis=1)[:, None]
+        rest = below.sum(axis=1) - np.take_along_axis(below, worst, axis=1)[:, 0]
+        of_rest = weights_now.sum(axis=1) - np.take_along_axis(weights_now, worst, axis=1)[:, 0]
+        variance = weekly * (1.0 / weights.sum(axis=1) + 1.0 / weights_now.sum(axis=1))
+        t: Numbers = (mean_before - mean_now - tolerance) / np.sqrt(variance)
+        t = np.where(rest > tolerance * of_rest, t, np.minimum(t, 0.0))
+        free = np.maximum(days - 1, 1)
+        z = np.sqrt(free * np.log1p(t * t / free)) * (8 * free + 1) / (8 * free + 3)
+    enough = (values >= fewest) & (days >= FEWEST_DAYS)
+    enough &= (m.sum(axis=1) >= FEWEST_SINCE) & ((m > 0).sum(axis=1) >= FEWEST_DAYS_SINCE)
+    return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
+
+
+def _residuals(
+    of: tuple[Numbers, Numbers, Numbers], large: NDArray[np.bool_], means: Numbers
+) -> tuple[Numbers, Numbers]:
+    """n_d and r_d of each split (rows) and day (columns)."""
+    count, total, _ = of
+    n = np.asarray(large, dtype=np.float64) @ count.T
+    sums = np.asarray(large, dtype=np.float64) @ total.T - (large * means) @ count.T
+    return n, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
+
+
+def _variance_since(
+    of: tuple[Numbers, Numbers, Numbers],
+    large: NDArray[np.bool_],
+    means: Numbers,
+    m: Numbers,
+    q: Numbers,
+    is_since: NDArray[np.bool_],
+) -> Numbers:
+    """Variance of the values of A about their own mean: thumbs of a lower mean scatter more."""
+    count, total, squares = (is_since @ table for table in of)
+    spread = np.where(large, squares - 2.0 * means * total + count * means**2, 0.0).sum(axis=1)
+    values = np.maximum(m.sum(axis=1), 1.0)
+    mean = (m * q).sum(axis=1) / values
+    return np.maximum(spread / values - mean**2, 0.0)[:, None]
+
+
+def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
+    """f: the variance of weighted sums of seven days against what their days let expect."""
+    weeks = np.asarray(dates) // 7
+    member = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
+    weight = weights @ member
+    sums = (weights * r) @ member
+    ratio = np.divide(sums**2, weight, out=np.zeros_like(weight), where=weight > 0).sum(axis=1)
+    number = (weight > 0).sum(axis=1)
+    return np.where(number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MOST_WEEKLY), 1.0)
+
+
+def _stated(
+    blank: Evidence,
+    sums: Sequence[DaySum],
+    dates: Sequence[int],
+    split: int,
+    start: int,
+    log: float,
+    tested: Collection[str],
+    tolerance: float,
+    fewest: int,
+) -> Evidence:
+    """The evidence of one split in words and figures."""
+    if not math.isfinite(log):
+        return blank
+    before = [one for one in sums if dates[start] <= one.day < dates[split]]
+    since = [one for one in sums if one.day >= dates[split] and one.version == blank.version]
+    held: dict[str, float] = {}
+    falls: list[Fall] = []
+    for name in sorted({one.prompt_class for one in before}):
+        known, mean = _mean(before, name)
+        if known < min(FEWEST_OF_A_CLASS, fewest):
+            continue
+        held[name] = mean - tolerance
+        values, now = _mean(since, name)
+        if values and now < held[name] and name in tested:
+            falls.append(Fall(name, now, held[name], values))
+    mine = [one for one in since if one.prompt_class in tested]
+    return Evidence(
+        blank.author,
+        blank.stream,
+        blank.version,
+        blank.seen,
+        blank.days,
+        compared=sum(one.count for one in before),
+        held_to=held,
+        e_value=math.exp(min(log, 700.0)),
+        since=min(one.first for one in mine),
+        last=blank.last,
+        values=sum(one.count for one in mine),
+        falls=tuple(sorted(falls, key=lambda one: (one.mean - one.baseline, one.prompt_class))),
+        before=dates[split],
     )
 
 
-def fold(
-    state: Detector, block: DayBlock, bounds: Mapping[str, float], *, threshold: float
-) -> tuple[Detector, Alarm | None]:
-    """The state after one more block, and the alarm if this block raised one.
-
-    Args:
-        bounds: prompt class → m, fixed before the block was seen. A class that is not there is
-            consumed: nothing is bet, wealth stays.
-        threshold: C, from `threshold`.
-
-    A replay (a sequence already consumed) gives the same state back. An alarm restarts the
-    detector. Cost: about 6 microseconds.
-    """
-    last = block.last
-    if last.sequence <= state.last_sequence:
-        return state, None
-    baseline = bounds.get(last.prompt_class)
-    if baseline is None:
-        return replace(state, last_sequence=last.sequence), None
-    after = Detector(
-        wealth=grown(state.wealth, baseline, block.value),
-        last_sequence=last.sequence,
-        bets=state.bets + block.size,
-        since=state.since or block.first,
-        alarms=state.alarms,
-        classes={
-            **state.classes,
-            last.prompt_class: grown(
-                state.classes.get(last.prompt_class, NO_WEALTH), baseline, block.value
-            ),
-        },
-        of_classes=max(1, len(bounds)),
-    )
-    e_value = after.e_value
-    if e_value < threshold:
-        return after, None
-    alarm = Alarm(
-        author=last.author,
-        stream=last.stream,
-        version=last.version,
-        number=state.alarms + 1,
-        sequence=last.sequence,
-        e_value=e_value,
-        threshold=threshold,
-        bets=after.bets,
-        since=after.since,
-    )
-    return Detector(last_sequence=last.sequence, alarms=alarm.number), alarm
+def _mean(sums: Sequence[DaySum], name: str) -> tuple[int, float]:
+    mine = [one for one in sums if one.prompt_class == name]
+    count = sum(one.count for one in mine)
+    return count, math.fsum(one.total for one in mine) / count if count else 0.0

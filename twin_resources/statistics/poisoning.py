@@ -1,10 +1,10 @@
 """What keeps a few readers, or one day, from deciding for all: caps on settling, a look at alarms.
 
-Belongs here: each reader's share of what is settled, and who carries the evidence of an alarm.
+Belongs here: each reader's share of what is settled, that of new readers, and whether those who
+voted before a fall have seen it.
 Does not belong here: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
 reading who came when (`retraining/diagnosing.py`), reporting.
-Method: who is admitted depends on who came when, never on the value: the next value's mean given
-the past is what it was, so that the guarantee of `detector.py` stands.
+Method: who is admitted depends on who came when, never on the value, so no mean is moved by it.
 """
 # pyright: strict
 
@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from twin_resources.statistics.bets import FRACTIONS, factor
-from twin_resources.statistics.values import SettledValue
-
 CAP = 0.05  # of an author's values of a month, once there are 20 readers
 FEW_TO_CAP = 20
 DAY_WEIGHT, FEWEST_OF_A_DAY = 3.0, 10
+NEW_READER_DAYS, NEW_READERS_SHARE = 14, 0.1
 FEW_READERS = 3
-MOST_EVIDENCE = 0.5
+FEWEST_RETURNING, MOST_OF_A_FALL = 10, 0.5
+SURE = 1.64  # standard errors
+LEAST_VARIANCE = 0.01
 
 
 def most_allowed(total: int, *, readers: int) -> int:
@@ -64,90 +64,61 @@ def most_of_a_day(earlier: Sequence[int]) -> int | None:
     return max(FEWEST_OF_A_DAY, round(DAY_WEIGHT * median(earlier))) if earlier else None
 
 
-@dataclass(frozen=True)
-class EvidenceShares:
-    """Who carries the evidence of an alarm.
+def most_new(known: int, usual: float) -> int:
+    """How many values of one day may be of readers who were first seen in the last
+    `NEW_READER_DAYS` days: a tenth of that day, or of the usual one; one at least.
 
-    Attributes:
-        share: of all evidence, by the (up to) three heaviest readers, in [0, 1].
-        readers: those readers, heaviest first.
-        of: distinct readers with a value among the evidence.
-        others: log growth of the same bet over the values of all others; above 0: they fell, too.
-        of_values: share of the values since the drop that are those readers', in [0, 1].
-        usual: share of the values before it; None: there are none.
-    """
-
-    share: float
-    readers: tuple[str, ...]
-    of: int
-    others: float = 0.0
-    of_values: float = 0.0
-    usual: float | None = None
-
-    @property
-    def by_few(self) -> bool:
-        """Whether three readers carry more than half, and either nobody else's values fell or they
-        used to be fewer by half: a person looks, nothing is trained.
-
-        The share alone said so of every fall of up to eight readers, since three of five have more
-        than half of the values. Without those three, the rest of a fall that all saw is one still:
-        of 87 alarms after falls of .1 to .4 that five readers saw it holds back 23 (the share alone
-        87), of 60 after one or three of the five had turned 57.
-        """
-        came = self.usual is not None and self.usual < self.of_values / 2.0
-        alone = self.others <= 0.0 and len(self.readers) < self.of
-        return self.share > MOST_EVIDENCE and (came or alone)
-
-
-def carried_by(
-    values: Sequence[SettledValue],
-    readers: Mapping[int, str],
-    bounds: Mapping[str, float],
-    *,
-    before: Sequence[SettledValue] = (),
-) -> EvidenceShares:
-    """Which readers carry the evidence of an alarm.
+    A new identity costs nothing, so however many there are they weigh no more.
 
     Args:
-        values: bet on since the drop began (`diagnosis.since_the_drop`), the alarm's own included.
-        readers: sequence → hashed reader; judged traces have none and count one by one.
-        bounds: prompt class → m.
-        before: of the same stream and version, before the drop.
-
-    The evidence of a reader is the log growth of the best bet over that reader's values, where it
-    is positive.
+        known: values of that day of all other readers.
+        usual: reader-days on the median day of the last four weeks, whether settled or not.
     """
-    bets = [value for value in values if value.prompt_class in bounds]
-    growth = _best_growth(bets, bounds)
-    who = [readers.get(value.sequence, f"trace {value.sequence}") for value in bets]
-    counts = Counter(who)
-    by_reader = dict.fromkeys(counts, 0.0)
-    for gain, name in zip(growth, who, strict=True):
-        by_reader[name] += gain
-    positive = Counter({reader: gain for reader, gain in by_reader.items() if gain > 0.0})
-    total = math.fsum(positive.values())
-    heaviest = positive.most_common(FEW_READERS)
-    share = math.fsum(gain for _, gain in heaviest) / total if total > 0.0 else 0.0
-    named = tuple(reader for reader, _ in heaviest)
-    others = math.fsum(gain for reader, gain in by_reader.items() if reader not in named)
-    usual = sum(readers.get(value.sequence) in named for value in before)
-    return EvidenceShares(
-        min(1.0, share),
-        named,
-        len(by_reader),
-        others,
-        of_values=sum(counts[reader] for reader in named) / max(1, counts.total()),
-        usual=usual / len(before) if before else None,
+    return max(1, math.ceil(NEW_READERS_SHARE * max(known, usual)))
+
+
+@dataclass(frozen=True)
+class ReaderTotals:
+    """One reader's values before a fall and since: how many, and their sum."""
+
+    count_before: float
+    total_before: float
+    count_since: float
+    total_since: float
+
+    @property
+    def lost(self) -> float:
+        """What its values since the fall are below its own mean before it, added up."""
+        return self.count_since * (self.total_before / self.count_before) - self.total_since
+
+
+def not_seen_by_others(readers: Mapping[str, ReaderTotals]) -> str:
+    """Why an alarm is for a person to look at; empty: those who voted before have seen the fall.
+
+    The readers who voted before the fall are compared with themselves, without the three who fell
+    most (a third of them, where they are fewer than nine). Where fewer than `FEWEST_RETURNING`
+    values are theirs, nobody can tell, and three readers must not have most of the fall.
+    """
+    returning = {name: one for name, one in readers.items() if one.count_before and one.count_since}
+    most = sorted(returning, key=lambda name: returning[name].lost, reverse=True)
+    left_out = most[: min(FEW_READERS, len(most) // 3)]
+    rest = [one for name, one in returning.items() if name not in left_out]
+    values = math.fsum(one.count_since for one in rest)
+    if values < FEWEST_RETURNING:
+        counts = sorted((one.count_since for one in readers.values()), reverse=True)
+        share = math.fsum(counts[:FEW_READERS]) / max(1.0, math.fsum(counts))
+        few = f"{FEW_READERS} readers have {share:.0%} of the values of the fall"
+        return few if share > MOST_OF_A_FALL else ""
+    mean = math.fsum(one.total_before for one in rest) / math.fsum(one.count_before for one in rest)
+    lost = math.fsum(one.lost for one in rest)
+    # each reader against its own mean, which its values before it are known by as well
+    variance = max(LEAST_VARIANCE, mean * (1.0 - mean)) * math.fsum(
+        one.count_since * (1.0 + one.count_since / one.count_before) for one in rest
     )
-
-
-def _best_growth(bets: Sequence[SettledValue], bounds: Mapping[str, float]) -> list[float]:
-    """Log growth of the best bet, by value."""
-    by_fraction = [
-        [
-            math.log(factor(1.0 - value.value, 1.0 - bounds[value.prompt_class], fraction))
-            for value in bets
-        ]
-        for fraction in FRACTIONS
-    ]
-    return max(by_fraction, key=math.fsum)
+    if lost >= SURE * math.sqrt(variance):
+        return ""
+    return (
+        f"of {len(readers):,} readers {len(returning):,} voted before the fall, and without "
+        f"{len(left_out)} of them they say what they said ({lost / values:+.2f} on average, "
+        f"{values:,.0f} values)"
+    )

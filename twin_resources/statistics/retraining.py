@@ -13,25 +13,27 @@ budget, automatic retraining off) stays open, and the next tick decides it again
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from twin_resources.statistics.baseline import FEWEST_DAYS, arming
-from twin_resources.statistics.common_cause import needed_authors
-from twin_resources.statistics.detector import Alarm
-from twin_resources.statistics.diagnosis import Fall
-from twin_resources.statistics.poisoning import EvidenceShares
+from twin_resources.statistics.detector import Alarm, Fall
 from twin_resources.statistics.retraining_limits import (
+    DAY,
     PRIORITY,
     RetrainingLimits,
     Usage,
+    date,
     held_back_by,
 )
 
 Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
-SHARED_WITHIN_SECONDS = 3_600.0
+FEWEST_AUTHORS, SHARED_BY = 3, 0.1
+TOGETHER_S = 2 * DAY
+INCIDENT_DAYS = 14.0  # that the alarms of an incident wait
 ATTEMPTS = 3
 
 
@@ -92,12 +94,12 @@ class AlarmContext:
         learnt_before: who was trained on `now_there_is` already, in words (`v4, parked`), whatever
             became of it; empty: nobody was.
         last: None: no alarm of this author has started one.
-        incident: the fall that authors share and that this alarm belongs to, in words; empty: none.
-        alarmed_authors: authors with an alarm within the hour, this one included.
+        raised_at: when the alarm was, seconds since the epoch.
+        alarmed_authors: authors with an alarm within two days of it, this one included.
         armed_authors: authors with an armed stream.
         cause_outside: of `diagnosis.cause_outside_the_weights`.
-        falls: of `diagnosis.fallen_classes`.
-        carried: of `poisoning.carried_by`; None for judged traces.
+        falls: classes that fell.
+        few_readers: of `poisoning.not_seen_by_others`.
     """
 
     author: str
@@ -115,9 +117,9 @@ class AlarmContext:
     armed_authors: int = 1
     cause_outside: str | None = None
     falls: Sequence[Fall] = ()
-    carried: EvidenceShares | None = None
+    few_readers: str = ""
     learnt_before: str = ""
-    incident: str = ""
+    raised_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class RetrainingDecision:
         tags: evidence, on the run or with the recorded alarm.
         message: the tick's own words.
         closes_alarm: whether the alarm is settled by it.
-        divert: classes to answer by the paid model within budget, or else by the best certified
-            version; only when there is nothing to learn from.
+        divert: the fallen classes are answered by the paid model within budget, or else by the best
+            earlier version; only when there is nothing to learn from.
     """
 
     kind: Kind
@@ -138,7 +140,7 @@ class RetrainingDecision:
     run_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     closes_alarm: bool = False
-    divert: tuple[str, ...] = ()
+    divert: bool = False
 
 
 def run_key(alarm: Alarm) -> str:
@@ -165,12 +167,8 @@ def disarmed(last: LastRetraining | None, now_there_is: TrainingFingerprint) -> 
 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
-    """Whether alarms within an hour share a cause: of at least three authors, and of a tenth.
-
-    What all values say together is seen earlier, and by more (`common_cause.py`); this one is for a
-    cause that some authors share and most do not, such as one of several base models.
-    """
-    return alarmed_authors >= needed_authors(armed_authors)
+    """Whether alarms within two days share a cause: of at least three authors, and of a tenth."""
+    return alarmed_authors >= max(FEWEST_AUTHORS, math.ceil(SHARED_BY * armed_authors))
 
 
 def decide(situation: AlarmContext) -> RetrainingDecision:
@@ -189,13 +187,9 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
 def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> RetrainingDecision:
     """The first rule that applies; what forbids comes before what waits."""
     tags = evidence_tags(alarm, situation.falls)
-    message = f"{alarm.stream}: alarm {alarm.number}, e-value {alarm.e_value:,.0f} of " + (
-        f"{alarm.threshold:,.0f} after {alarm.bets:,} values"
-    )
+    message = alarm.words
 
-    def closed(
-        kind: Kind, why: str, cause: str, *, divert: tuple[str, ...] = ()
-    ) -> RetrainingDecision:
+    def closed(kind: Kind, why: str, cause: str, *, divert: bool = False) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
             f"{message}; {why}",
@@ -209,27 +203,32 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if situation.usage.in_flight:
         why = f"recorded with run {situation.usage.in_flight}, which is in flight"
         return closed("held_back", why, "in_flight")
-    if shared := _shared_cause(situation):
-        cause, why = shared
-        return closed("incident", why, cause)
-    fallen = tuple(fall.prompt_class for fall in situation.falls)
+    if is_incident(situation.alarmed_authors, situation.armed_authors):
+        until = situation.raised_at + INCIDENT_DAYS * DAY
+        if situation.now < until:
+            why = (
+                f"{situation.alarmed_authors} of {situation.armed_authors} authors within two "
+                f"days: one incident (judge, base model or provider), waits until {date(until)}"
+            )
+            tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
+            return RetrainingDecision("incident", f"{message}; {why}", tags=tags)
     if elsewhere := _not_the_model(situation):
         cause, why = elsewhere
         return closed("held_back", why, cause)
     if off:
-        return closed("nothing_to_learn", off, "disarmed", divert=fallen)
+        return closed("nothing_to_learn", off, "disarmed", divert=True)
     if situation.stable_learnt == situation.now_there_is:
         why = (
             "nothing to learn from: dataset and recipe are those of the stable version, and the "
             "same data gives the same weights"
         )
-        return closed("nothing_to_learn", why, "same_data", divert=fallen)
+        return closed("nothing_to_learn", why, "same_data", divert=True)
     if situation.learnt_before:
         why = (
             f"nothing to learn from: {situation.learnt_before}, was trained on this dataset and "
             "recipe already, and the same data gives the same weights"
         )
-        return closed("nothing_to_learn", why, "learnt_before", divert=fallen)
+        return closed("nothing_to_learn", why, "learnt_before", divert=True)
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
@@ -254,44 +253,20 @@ def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
         decision,
         kind="rolled_back",
         run_key="",
-        message=f"{found}; rolled back to {to}, which was certified for more",
+        message=f"{found}; rolled back to {to}, which readers liked better",
         tags={**decision.tags, "twin/decision": "rolled_back"},
-        divert=(),
+        divert=False,
     )
-
-
-def _shared_cause(situation: AlarmContext) -> tuple[str, str] | None:
-    """Cause and reason where several authors fell together."""
-    if situation.incident:
-        return "common_cause", situation.incident
-    if is_incident(situation.alarmed_authors, situation.armed_authors):
-        why = (
-            f"{situation.alarmed_authors} of {situation.armed_authors} authors within an hour: one "
-            "incident (judge, base model or provider), no retraining"
-        )
-        return "shared_cause", why
-    return None
 
 
 def _not_the_model(situation: AlarmContext) -> tuple[str, str] | None:
     """Cause and reason where no training would mend it."""
-    if readers := _by_some_readers(situation.carried):
-        cause, why = readers
-        return cause, f"{why}: a person looks, nothing is trained"
+    if situation.few_readers:
+        why = f"{situation.few_readers}: a person looks, nothing is trained"
+        return "few_readers", why
     if situation.cause_outside:
         why = f"not the weights: {situation.cause_outside}; nothing is trained"
         return "outside_the_weights", why
-    return None
-
-
-def _by_some_readers(carried: EvidenceShares | None) -> tuple[str, str] | None:
-    """Cause and reason where a few readers made the whole alarm."""
-    if carried is not None and carried.by_few:
-        why = (
-            f"{len(carried.readers)} of {carried.of} readers carry {carried.share:.0%} of the "
-            "evidence, and the others' values did not fall, or those readers have just come"
-        )
-        return "few_readers", why
     return None
 
 
@@ -318,8 +293,8 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
 
 
 def progress(stream: StreamProgress) -> str:
-    """One stream in the words of a quiet tick: `thumbs: e-value 12 of 100,000`."""
+    """One stream in the words of a quiet tick: `thumbs: likelihood ratio 12 of 130`."""
     if not stream.armed:
         told = arming(stream.seen, stream.needed, per_day=stream.per_day, days=stream.days)
         return f"{stream.stream}: {told}"
-    return f"{stream.stream}: e-value {stream.e_value:,.0f} of {stream.threshold:,.0f}"
+    return f"{stream.stream}: likelihood ratio {stream.e_value:,.0f} of {stream.threshold:,.0f}"

@@ -110,11 +110,15 @@ def next_by_alarm(usage: Usage) -> float:
 def backed_off(usage: Usage, until: float) -> str:
     """Why an alarm starts no training before `until`."""
     many = "the last training" if usage.in_vain == 1 else f"the last {usage.in_vain} trainings"
-    day = datetime.fromtimestamp(until, UTC).date().isoformat()
     return (
-        f"{many} by alarm led to no release: the next may start on {day}; `twin retrain --reason "
-        "TEXT` starts one now"
+        f"{many} by alarm led to no release: the next may start on {date(until)}; `twin retrain "
+        "--reason TEXT` starts one now"
     )
+
+
+def date(moment: float) -> str:
+    """`2026-11-26`, UTC, of seconds since the epoch."""
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
 
 
 def first_cause(causes: Iterable[Cause]) -> Cause | None:

@@ -19,15 +19,13 @@ from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
     daily_aggregates,
-    judge_reference_set,
     score_watch,
 )
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import arming
-from twin_resources.statistics.detector import threshold
-from twin_resources.statistics.watch import Watch
+from twin_resources.statistics.detector import Evidence, threshold
 from twin_resources.storage.state.state import State
 
 
@@ -58,7 +56,6 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
                     for one in watches.get(slug, [])
                 ]
                 lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
-                lines += judge_reference_set.lines_of(connection, slug, now=now)
                 if line := waiting_line(connection, slug, now=now):
                     lines.append(line)
                 if lines:
@@ -69,9 +66,9 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
 
 
 def evidence_line(
-    connection: sa.Connection, watch: Watch, rules: LoopRules, *, armed: int, now: float
+    connection: sa.Connection, watch: Evidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
-    """`thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 100,000`.
+    """`thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
 
     Args:
         armed: streams of the home that are bet on.
@@ -80,16 +77,14 @@ def evidence_line(
     today = int(now * 1000) // DAY_MS
     rate = daily_aggregates.per_day(connection, watch.author, stream=watch.stream, today=today)
     parts = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
-    if watch.baseline is None or not watch.armed:
-        needed = rules.batches.after(watch.seen)
-        parts.append(arming(watch.seen, needed, per_day=rate, days=watch.days))
+    if not watch.armed:
+        parts.append(arming(watch.seen, rules.fewest, per_day=rate, days=watch.days))
         return f"{watch.stream}: {'; '.join(parts)}"
     limit = threshold(armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha)
     held = ", ".join(
-        f"{name or 'all'} {bound:.2f}".replace(" 0.", " .")
-        for name, bound in watch.baseline.bounds.items()
+        f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )
-    evidence = f"evidence of a fall {watch.detector.e_value:,.0f} of {limit:,.0f}"
+    evidence = f"evidence of a fall {watch.e_value:,.0f} of {limit:,.0f}"
     parts += [f"{watch.seen:,} values", f"held to {held}", evidence]
     return f"{watch.stream}: {'; '.join(parts)}"
 

@@ -12,12 +12,16 @@ __all__ = ["Form", "Row", "Rows", "row"]
 
 @dataclass(frozen=True)
 class Form:
-    """`--quick` scales the number of streams down; a row says so in its name."""
+    """`--quick` scales the number of homes down; a row says so in its name. `seed`:
+    printed; `homes`: of each row, in place of the form's; `rates`: votes a day."""
 
     quick: bool
+    seed: int = 39
+    homes: int | None = None
+    rates: tuple[int, ...] = (3, 30, 300)
 
     def streams(self, full: int, *, quick: int) -> int:
-        return quick if self.quick else full
+        return self.homes or (quick if self.quick else full)
 
 
 Rows = Callable[[Form], list[Row]]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.bench.retraining.streams import DecidedAlarm, Followed, followed
+from tests.bench.retraining.streams import followed
 from twin_resources.quality.ledger.scores import JUDGE
+from twin_resources.statistics.detector import Evidence
 from twin_resources.statistics.values import SettledValue
 
 COLUMNS = ("stream", "author", "version", "class", "reader", "day", "value", "kind")
@@ -20,8 +21,8 @@ FOLDED = ("vote", "judge")
 
 
 def told(file: Path) -> list[str]:
-    """A line a stream and a line an alarm; all streams of the file are one home, whose alpha and
-    delta they share.
+    """A line a stream and a line an alarm; all streams of the file are one home, which raises the
+    threshold.
 
     Raises:
         ColumnNotFoundError: one of `COLUMNS` is not there.
@@ -60,32 +61,19 @@ def _streams(rows: pl.DataFrame) -> list[list[SettledValue]]:
 
 def _stream_lines(ledger: Sequence[SettledValue], *, fleet: int) -> Iterator[str]:
     done, one = followed(ledger, fleet=fleet), ledger[0]
+    held = ", ".join(f"{name} {bound:.3f}" for name, bound in done.evidence.held_to.items())
     yield (
-        f"{one.author} {one.stream} {one.version}: {len(ledger):,} values, {_held(done)}, "
-        f"{len(done.alarms)} alarms"
+        f"{one.author} {one.stream} {one.version}: {len(ledger):,} values, "
+        f"{f'held to {held}' if held else 'not armed'}, {len(done.alarms)} alarms"
     )
     for number, alarm in enumerate(done.alarms, start=1):
         yield f"  alarm {number} {_alarm(alarm, ledger)}"
 
 
-def _held(done: Followed) -> str:
-    held = done.watch.baseline
-    if held is None or not held.bounds:
-        return "not armed"
-    bounds = ", ".join(f"{name} {bound:.3f}" for name, bound in held.bounds.items())
-    bets = "each value a bet" if held.blocks is None else f"{held.blocks} bets a class and day"
-    return f"held to {bounds} from {held.certified_from:,} values, {bets}"
-
-
-def _alarm(one: DecidedAlarm, ledger: Sequence[SettledValue]) -> str:
-    alarm = one.alarm
+def _alarm(one: Evidence, ledger: Sequence[SettledValue]) -> str:
     falls = ", ".join(
         f"{fall.prompt_class} {fall.mean:.2f} < {fall.baseline:.2f} ({fall.values})"
         for fall in one.falls
     )
-    number = next(index for index, of in enumerate(ledger, 1) if of.sequence == alarm.sequence)
-    by = one.decision.tags.get("twin/decided_by", "")
-    return (
-        f"at value {number:,}, day {ledger[number - 1].day}: "
-        f"{falls or 'no class'}; {one.decision.kind}{f' ({by})' if by else ''}"
-    )
+    number = next(index for index, of in enumerate(ledger, 1) if of.sequence == one.last)
+    return f"at value {number:,}, day {ledger[number - 1].day}: {falls or 'no class'}"

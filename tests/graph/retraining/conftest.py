@@ -27,14 +27,13 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.statistics.retraining_limits import RetrainingLimits
-from twin_resources.statistics.watch import Batches
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
 # All of a test happens on one day: each value stands for itself.
-SMALL = LoopRules(Batches({150: 0.5, 600: 0.5}), horizon=1_000, by_day=False)
+SMALL = LoopRules(150, horizon=1_000, by_day=False)
 
 
 class EmptyPages:

@@ -15,13 +15,15 @@ from twin_resources.storage.state.state_tables import retrainings
 
 
 def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> int:
-    """Bad answers and new posts each day, until an alarm starts a training; how many days.
+    """A fall and new posts each day, until an alarm starts a training; how many days.
 
     Args:
         became: of its candidate; None: the gate refused it.
     """
     stable = world.registry.stable("ada")
     assert stable is not None
+    # After an alarm it is compared anew, and with 1,000 values at most.
+    world.good("ada", 1_000, version=f"v{stable.version}")
     for day in range(1, 200):
         world.bad("ada", 20, version=f"v{stable.version}")
         world.inputs.datasets["ada"] = f"posts of {world.now.timestamp():.0f}"
@@ -46,14 +48,12 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
 def test_each_training_in_vain_doubles_the_wait(
     world: LoopWorld, became: VersionState | None
 ) -> None:
-    world.good("ada", 200)
     first, *later = [train_at_the_next_alarm(world, became) for _ in range(4)]
     assert first == 1
     assert later == [7, 14, 28]
 
 
 def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
-    world.good("ada", 200)
     assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(3)] == [1, 7, 14]
     assert train_at_the_next_alarm(world, "stable") == 28, "in vain it would make the next wait 56"
     world.tick(days=31)  # later than a month after a release it is trained, not rolled back
@@ -61,7 +61,6 @@ def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
 
 
 def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> None:
-    world.good("ada", 200)
     train_at_the_next_alarm(world, "rolled_back")
     now = world.now.timestamp()
     day = (world.now + timedelta(days=7)).date().isoformat()
@@ -71,6 +70,7 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
         assert f"the next may start on {day}" in line
         assert waiting_line(connection, "ada", now=now + 8 * 86_400.0) == ""
 
+    world.good("ada", 1_000)
     world.bad("ada", 60)
     world.inputs.datasets["ada"] = "still newer posts"
     held = world.tick(days=1)
@@ -81,7 +81,6 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
 
 
 def test_a_wait_from_a_clock_that_was_ahead_begins_when_it_is_right(world: LoopWorld) -> None:
-    world.good("ada", 200)
     train_at_the_next_alarm(world, "rolled_back")
     with world.state.transaction() as connection:
         connection.execute(

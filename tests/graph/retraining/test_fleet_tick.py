@@ -38,7 +38,7 @@ def test_two_hundred_authors_are_one_tick(world: LoopWorld) -> None:
     quiet = world.tick()
     idle = time.process_time() - began
     assert {name for name in busy.messages if name.startswith("author-")} == set(names)
-    assert quiet.messages["author-000"].count("e-value") == 2
+    assert quiet.messages["author-000"].count("likelihood ratio") == 2
     assert busy.launches == quiet.launches == ()
     print(f"a tick for 200 authors: {cost:.2f} CPU s with news, {idle:.2f} without")  # noqa: T201
     assert cost <= 5.0

@@ -138,6 +138,12 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
     assert record.decision == "train"
 
 
+def falls_again(world: LoopWorld) -> None:
+    """After an alarm it is compared anew, and with 1,000 values at most."""
+    world.good("ada", 1_000)
+    world.bad("ada", 40)
+
+
 def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> None:
     keys: list[str] = []
     for _ in range(8):
@@ -148,7 +154,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
     assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
     assert "disarmed: the last retraining failed 3 times" in alarmed.tick().messages["ada"]
-    alarmed.bad("ada", 40)
+    falls_again(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
     with alarmed.state.reading() as connection:
         *later, first = alarm_records.of_author(connection, "ada")
@@ -157,19 +163,19 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     }
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
-    alarmed.bad("ada", 40)
+    falls_again(alarmed)
     [launch] = alarmed.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later) + 2}"
 
 
-def test_a_fall_after_a_refused_retraining_is_told_each_day(alarmed: LoopWorld) -> None:
-    """From .55 to .15 for 120 days without a word: bets had stopped with the refusal."""
+def test_a_fall_after_a_refused_retraining_is_told_each_time(alarmed: LoopWorld) -> None:
+    """A further fall: the detector had stopped with the refusal."""
     [run_id] = alarmed.queue(alarmed.tick().launches)
     alarmed.judge("ada", "ada-2", "failed")
     alarmed.fail(run_id)
     alarmed.tick()
     for _ in range(3):
-        alarmed.bad("ada", 60)
+        falls_again(alarmed)
         assert alarmed.tick(days=1).launches == ()
 
     told = queued_notices(alarmed.state, author="ada")
@@ -198,9 +204,9 @@ def test_a_refused_retraining_disarms_and_says_so_every_tick(alarmed: LoopWorld)
     said = [alarmed.tick().messages["ada"] for _ in range(3)]
 
     off = "disarmed: the gate refused the last retraining, and the dataset is the same"
-    assert all(one.startswith(f"{off}; thumbs: e-value") for one in said)
+    assert all(one.startswith(f"{off}; thumbs: ") for one in said)
     alarmed.inputs.datasets["ada"] = "posts-3"
-    assert alarmed.tick().messages["ada"].startswith("thumbs: e-value")
+    assert alarmed.tick().messages["ada"].startswith("thumbs: ")
 
 
 def test_a_run_that_a_person_cancels_is_not_started_again(alarmed: LoopWorld) -> None:
@@ -301,7 +307,7 @@ def test_what_a_person_materializes_is_in_flight_and_counts(alarmed: LoopWorld) 
 
     alarmed.fail(run_id)
     alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
-    alarmed.bad("ada", 40)
+    falls_again(alarmed)
     held = alarmed.tick(seconds=60)
     assert held.launches == ()
     assert "cooldown" in held.messages["ada"]

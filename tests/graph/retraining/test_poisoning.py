@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.unit.ledger.conftest import World
 from tests.unit.ledger.conftest import world as trace_world
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.quality.ledger.ledger_tables import scores
+from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.settling import settle
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.quality import LoopTick, tick
+from twin_resources.storage.state.state import State
 
 __all__ = ["trace_world"]
 FAST = LedgerRules(requests=200, requests_per_minute=100_000)
@@ -30,30 +37,69 @@ def step(both: tuple[LoopWorld, World], **time: float) -> LoopTick:
     return tick(loop, now=traces.now)
 
 
-def test_three_of_fifty_readers_with_a_hundred_votes_each_start_nothing(
-    both: tuple[LoopWorld, World],
-) -> None:
-    loops, traces = both
-    loops.good("ada", 200, day=int(traces.now.timestamp()) // 86_400 - 40)
-    number = 0
-    done: list[LoopTick] = []
-    for day in range(10):
-        for reader in range(50):
-            votes = 10 if reader < 3 else 1
-            for vote in range(votes):
-                number += 1
-                traces.answer(number, author="ada")
-                good = (reader + day + vote) % 5 != 2
-                value = 0.0 if reader < 3 else float(good)
-                traces.vote(number, value, reader=f"reader {reader}")
-        done.append(step(both, days=1))
-    done.append(step(both, days=1))
+def vote_days(
+    state: State, days: int, votes: Callable[[int], list[tuple[str, float]]], *, begin: int = 0
+) -> int:
+    """Let readers vote for so many days, and settle each day; the values that were settled."""
+    settled = 0
+    with state.transaction() as connection:
+        for day in range(begin, begin + days):
+            rows = [
+                dict.fromkeys(("trace_id", "text", "role", "reason"), "")
+                | {"id": f"{day}-{number}", "author": "ada", "version": "v1", "name": "thumbs"}
+                | {"prompt_class": "short", "kind": "vote", "value": value, "reader": reader}
+                | {"allowed_authors": "*", "simulated": False, "stream": "thumbs", "day": day}
+                | dict.fromkeys(("given_ms", "timestamp_ms", "updated_ms"), day * DAY_MS + number)
+                | {"status": "open", "sequence": None}
+                for number, (reader, value) in enumerate(votes(day))
+            ]
+            connection.execute(sa.insert(scores), rows)
+            done = settle(
+                connection, frontier_ms=(day + 1) * DAY_MS, closing="daily",
+                now_ms=(day + 1) * DAY_MS,
+            )  # fmt: skip
+            settled += done.settled["ada"]
+    return settled
+
+
+def regulars(day: int) -> list[tuple[str, float]]:
+    """Thirty of forty readers a day, of mean .8."""
+    draw = random.Random(day)
+    return [(f"r{one}", float(draw.random() < 0.8)) for one in draw.sample(range(40), 30)]
+
+
+@pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
+def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days: int) -> None:
+    """Before, 12 keys trained 33 to 37 homes of 40, and 60 to 300 keys on one day as many."""
+    world.rules = replace(world.rules, by_day=True)
+    with_new_posts(world)
+
+    def attacked(day: int) -> list[tuple[str, float]]:
+        return [*((f"key {one}", 0.0) for one in range(keys)), *regulars(day)]
+
+    vote_days(world.state, 40, regulars)
+    assert vote_days(world.state, days, attacked, begin=40) >= 30 * days
+    vote_days(world.state, 10, regulars, begin=40 + days)
+
+    done = [world.tick(days=1) for _ in range(3)]
 
     assert all(one.launches == () for one in done)
-    with loops.state.reading() as connection:
+    with world.state.reading() as connection:
         found = alarm_records.of_author(connection, "ada")
-    assert [record.decision for record in found] == []
-    assert loops.runs() == []
+    assert {one.decided_by for one in found} <= {"few_readers"}
+
+
+def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
+    world.rules = replace(world.rules, by_day=True)
+    with_new_posts(world)
+    vote_days(world.state, 40, regulars)
+
+    def lower(day: int) -> list[tuple[str, float]]:
+        return [(name, value * (number % 3 > 0)) for number, (name, value) in
+                enumerate(regulars(day))]  # fmt: skip
+
+    vote_days(world.state, 12, lower, begin=40)
+    assert [one.author for one in world.tick(days=1).launches] == ["ada"]
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
@@ -85,5 +131,5 @@ def test_an_alarm_that_few_readers_carry_is_for_a_person(world: LoopWorld) -> No
     done = world.tick()
 
     assert done.launches == ()
-    assert "3 of 5 readers carry" in done.messages["ada"]
+    assert "3 readers have 60% of the values of the fall" in done.messages["ada"]
     assert "a person looks, nothing is trained" in done.messages["ada"]

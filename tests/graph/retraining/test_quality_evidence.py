@@ -14,7 +14,6 @@ from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.quality.retraining.evidence_history import histories_of
 from twin_resources.quality.retraining.score_watch import watches_now
-from twin_resources.statistics.watch import Batches
 
 
 def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
@@ -32,10 +31,10 @@ def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
 @pytest.fixture
 def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
     monkeypatch.setenv("TWIN_PACE", "demo")
-    world.rules = replace(world.rules, batches=Batches({150: 1.0}))
+    world.limits = replace(world.limits, automatic=False)  # its alarm waits
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 24)
-    world.queue(world.tick().launches)
+    world.tick()
     world.tick()
     return world
 
@@ -44,13 +43,13 @@ def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
     told = materialize(watched, "ada")
 
     assert told["thumbs_values"] == 224
-    assert told["thumbs_threshold"] == 4_000
+    assert told["thumbs_threshold"] == 26
     assert 0.6 < told["thumbs_baseline"]["short"] < 0.8
     assert told["thumbs"].startswith("![thumbs](data:image/png;base64,")
     assert Path(told["thumbs_file"]).read_bytes().startswith(b"\x89PNG")
     assert len(told["thumbs"]) < 100_000
     [alarm] = [record.data for record in told["alarms"].records]
-    assert (alarm["decision"], alarm["run_key"]) == ("train", "quality:ada:v1:thumbs:1")
+    assert (alarm["decision"], alarm["run_key"]) == ("held_back", "")
     assert materialize(watched, "ada")["data_version"] == told["data_version"]
 
 
@@ -59,7 +58,8 @@ def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> N
         [history] = histories_of(connection, "ada", watched.rules)
         [watch] = watches_now(connection)["ada"]
 
-    assert history.steps[-1].e_value == watch.detector.e_value
-    assert len(history.steps) == 224
+    assert history.steps[-1].e_value == watch.e_value
     assert [step.alarm for step in history.steps if step.alarm] == [1]
-    assert {step.bound for step in history.steps[:150]} == {None}
+    assert {step.bound for step in history.steps[:15]} == {None}
+    assert history.steps[17].bound == pytest.approx(0.77)
+    assert history.steps[17].mean == pytest.approx(0.8)

@@ -25,17 +25,17 @@ def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:
     done = world.tick()
 
     assert done.launches == ()
-    assert done.messages["ada"].startswith("thumbs: arming 37/150, about 3 days at your rate")
+    assert done.messages["ada"].startswith("thumbs: arming 37/150 values, 4/14 days")
     assert done.messages["bob"] == "no scores yet"
 
 
-def test_an_armed_stream_says_its_e_value(world: LoopWorld) -> None:
+def test_an_armed_stream_says_its_evidence(world: LoopWorld) -> None:
     world.good("ada", 200)
 
     done = world.tick()
 
-    assert done.messages["ada"].startswith("thumbs: e-value ")
-    assert done.messages["ada"].endswith(" of 20,000")
+    assert done.messages["ada"].startswith("thumbs: likelihood ratio ")
+    assert done.messages["ada"].endswith(" of 26")
 
 
 def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
@@ -50,12 +50,12 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert launch.run_key == "quality:ada:v1:thumbs:1"
     assert launch.author == "ada"
     assert launch.tags["twin/cause"] == "quality"
-    assert float(launch.tags["twin/e_value"]) >= float(launch.tags["twin/threshold"]) == 40_000
+    assert float(launch.tags["twin/e_value"]) >= float(launch.tags["twin/threshold"]) == 52
     assert launch.tags["dagster/priority"] == "20"
     assert launch.tags["twin/dataset"] == "posts-2"
-    assert launch.tags["twin/fallen_classes"].startswith("short 0.19 < 0.73 ")
+    assert launch.tags["twin/fallen_classes"].startswith("short 0.20 < 0.77 ")
     assert "one retraining starts" in done.messages["ada"]
-    assert "e-value" in done.messages["bob"]
+    assert "likelihood ratio" in done.messages["bob"]
     assert queued_notices(world.state, author="ada")[0].event == "alarm"
     world.queue(done.launches)
     assert [world.tick().launches for _ in range(5)] == [()] * 5
@@ -68,7 +68,8 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 60)
     [run_id] = world.queue(world.tick().launches)
-    world.bad("ada", 60)
+    world.good("ada", 400)  # what it is compared with is said anew
+    world.bad("ada", 80)
 
     later = [world.tick() for _ in range(4)]
 
@@ -133,7 +134,8 @@ def test_what_a_version_was_trained_on_is_not_trained_on_again(
     assert notice.text.count(";") >= 2
     assert "Three things would help: new posts, or edited answers" in notice.text
     world.inputs.datasets["ada"] = "posts-3"
-    world.bad("ada", 60)
+    world.good("ada", 400)
+    world.bad("ada", 80)
     assert len(world.tick().launches) == 1, "something new to learn from"
 
 

@@ -87,7 +87,7 @@ def test_the_sensor_says_numbers_and_asks_for_one_run(served: LoopWorld) -> None
     served.good("ada", 200)
     quiet = evaluate(served, quality_dropped)
     assert not quiet.run_requests
-    assert quiet.skip_reason.skip_message.startswith("ada: thumbs: e-value")
+    assert quiet.skip_reason.skip_message.startswith("ada: thumbs: likelihood ratio")
     assert json.loads(quiet.cursor) == {"ada": 200}
     served.bad("ada", 24)
 

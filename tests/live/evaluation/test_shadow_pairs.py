@@ -9,21 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
-import sqlalchemy as sa
 
 from tests.conftest import fresh_home
 from tests.live.evaluation.conftest import Workplace, keep, workplace_in
 from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
 from tests.prepared_embedder import lend_weights
-from tests.queued_notices import queued_notices
-from tests.unit.judges.rating_server import serving
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
@@ -35,11 +32,7 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.pairs import PLANT
 from twin_resources.quality.ledger.interactions_frame import columns
-from twin_resources.quality.retraining import judge_reference_set
 from twin_resources.registry.moves import Verdict
-from twin_resources.statistics.judge_drift import FEWEST_DAYS, FIRST_SCORES
-from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import kept_scores
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
@@ -221,60 +214,6 @@ def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
     queued = _queued(outbox_path(on_trial.settings))
     assert set(queued) == {f"{name}:t{n}" for name in judges for n in range(3)}
     assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
-
-
-class Provider:
-    """Rates by what a prompt shows: an answer that is one of its passages is the author's own."""
-
-    recorded = 4
-
-    def __call__(self, prompt: str) -> str:
-        _, _, after = prompt.partition("<passages>\n")
-        passages, _, after = after.partition("\n</passages>")
-        answer = after.partition("<answer>\n")[2].partition("\n</answer>")[0]
-        if answer == ANSWER:
-            return f'{{"rating": {self.recorded}}}'
-        return f'{{"rating": {5 if answer in passages.split(chr(10) * 2) else 1}}}'
-
-
-def test_a_language_model_scores_kept_answers_anew_and_is_set_aside_once_it_moved(
-    on_trial: Workplace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Certified on its plants over HTTP; the days between are written as the asset writes them."""
-    first, clock, provider = datetime(2026, 5, 1, tzinfo=UTC), [0], Provider()
-    days = FIRST_SCORES + FEWEST_DAYS
-
-    def now(_state: State, _connection: sa.Connection) -> float:
-        return (first + timedelta(days=clock[0], hours=9)).timestamp()
-
-    monkeypatch.setattr(State, "now", now)
-    monkeypatch.setenv("TWIN_JUDGE_MODEL", "openai/judge")
-    with serving(provider, monkeypatch) as server:
-        server.whole = True
-        record(on_trial, [first] * 50)
-        told = materialize(judged_interactions, instance)
-        [name] = [one for one in told["judges"] if one.startswith("judge:general@")]
-        judge = name.removeprefix("judge:")
-        assert told["kept_answers"] == [f"{judge}: 40 of 40 kept answers judged anew"]
-        assert told["judged_now"] == 50
-        record(on_trial, [first] * 51)
-        assert materialize(judged_interactions, instance)["kept_answers"] == []
-        with on_trial.registry.state.transaction() as connection:
-            rows = connection.execute(sa.select(kept_scores)).all()
-            scores = {row.trace_id: row.score for row in rows}
-            assert set(scores.values()) == {0.75}
-            for day in range(rows[0].day + 1, rows[0].day + days):
-                judge_reference_set.store(connection, "ada", judge, scores, today=day, at=0.0)
-        provider.recorded, clock[0] = 2, days
-        record(on_trial, [first] * 52)
-        told = materialize(judged_interactions, instance)
-
-    [line] = told["kept_answers"]
-    assert "which has moved and is set aside: it gives 0.500 ± " in line
-    assert told["judged_now"] == 1, "a kept answer enters no stream"
-    messages = queued_notices(on_trial.registry.state, author="ada")
-    [notice] = [one for one in messages if one.event == "judge_changed"]
-    assert notice.title == f"The judge {judge} of ada has moved"
 
 
 def record(workplace: Workplace, moments: list[datetime]) -> None:

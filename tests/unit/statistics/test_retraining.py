@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from twin_resources.statistics.detector import Alarm
-from twin_resources.statistics.diagnosis import Fall
-from twin_resources.statistics.poisoning import EvidenceShares
+from twin_resources.statistics.detector import Alarm, Fall
 from twin_resources.statistics.retraining import (
     AlarmContext,
     LastRetraining,
@@ -60,7 +58,8 @@ def test_a_quiet_tick_says_its_numbers() -> None:
     quiet = on(alarm=None)
     assert (quiet.kind, quiet.run_key, quiet.closes_alarm) == ("quiet", "", False)
     assert quiet.message == (
-        "thumbs: arming 37/500, about 14 months at your rate; judge:rule@1: e-value 12 of 100,000"
+        "thumbs: arming 37/500, about 14 months at your rate; judge:rule@1: likelihood ratio 12 of "
+        "100,000"
     )
     assert on(alarm=None, streams=()).message == "no scores yet"
     assert on(version=None).message == "no stable version: nothing to watch"
@@ -77,7 +76,8 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
     assert (started.kind, started.closes_alarm) == ("train", True)
     assert started.run_key == run_key(ALARM) == "quality:mara:v3:thumbs:2"
     assert started.message == (
-        "thumbs: alarm 2, e-value 123,457 of 100,000 after 84 values; one retraining starts"
+        "thumbs: alarm 2, likelihood ratio 123,457 of 100,000, 84 values since the fall began; "
+        "one retraining starts"
     )
     assert started.tags == {
         "twin/cause": "quality",
@@ -111,19 +111,12 @@ def test_an_alarm_of_an_earlier_version_is_over() -> None:
 
 
 def test_a_shared_alarm_is_one_incident() -> None:
-    shared = on(alarmed_authors=3, armed_authors=20)
-    assert (shared.kind, shared.closes_alarm) == ("incident", True)
-    assert "3 of 20 authors within an hour" in shared.message
-
-
-def test_an_alarm_that_an_incident_covers_is_closed_by_it() -> None:
-    """Two alarms in one midnight were an incident in any fleet up to 19; one of 200 never."""
-    covered = on(incident="incident 4: values of 180 of 200 authors together", falls=FALLS)
-    assert (covered.kind, covered.closes_alarm, covered.run_key) == ("incident", True, "")
-    assert covered.divert == (), "nothing is routed elsewhere for a fall that all share"
-    assert covered.tags["twin/decided_by"] == "common_cause"
-    assert covered.message.endswith("; incident 4: values of 180 of 200 authors together")
-    assert on(incident="incident 4", version="v4").tags["twin/decided_by"] == "superseded"
+    """It waits two weeks, and is decided then like any other."""
+    shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY)
+    assert (shared.kind, shared.closes_alarm) == ("incident", False)
+    assert "3 of 20 authors within two days" in shared.message
+    assert "waits until 1972-09-28" in shared.message
+    assert on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY).kind == "train"
 
 
 @pytest.mark.parametrize(
@@ -170,9 +163,9 @@ def test_disarmed_until_the_dataset_changes(
             True,
             "disarmed",
         )
-        assert on(last=last, falls=FALLS).divert == ("fact",), "it is rerouted and told"
-        few = on(last=last, falls=FALLS, carried=EvidenceShares(0.94, ("a", "b", "c"), 50))
-        assert (few.kind, few.divert) == ("held_back", ()), "few readers reroute nothing"
+        assert on(last=last, falls=FALLS).divert, "it is rerouted and told"
+        few = on(last=last, falls=FALLS, few_readers="three of fifty")
+        assert (few.kind, few.divert) == ("held_back", False), "few readers reroute nothing"
     else:
         assert on(last=last).kind == "train"
 
@@ -180,7 +173,7 @@ def test_disarmed_until_the_dataset_changes(
 def test_nothing_new_is_nothing_to_learn_from() -> None:
     same = on(now_there_is=OLD, falls=FALLS)
     assert (same.kind, same.closes_alarm, same.run_key) == ("nothing_to_learn", True, "")
-    assert same.divert == ("fact",)
+    assert same.divert
     assert "nothing to learn from" in same.message
     assert on(now_there_is=TrainingFingerprint("data 1", "recipe 2")).kind == "train"
     assert on(stable_learnt=None).kind == "train"
@@ -191,7 +184,7 @@ def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
     again = on(learnt_before="v4, rolled back", falls=FALLS)
     assert (again.kind, again.closes_alarm, again.run_key) == ("nothing_to_learn", True, "")
     assert again.tags["twin/decided_by"] == "learnt_before"
-    assert again.divert == ("fact",)
+    assert again.divert
     assert "v4, rolled back, was trained on this dataset and recipe already" in again.message
 
 
@@ -202,13 +195,9 @@ def test_a_cause_outside_the_weights_is_named_instead_of_trained_on() -> None:
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:
-    few = on(carried=EvidenceShares(0.94, ("a", "b", "c"), 50))
+    few = on(few_readers="of 50 readers 40 say what they said")
     assert (few.kind, few.closes_alarm) == ("held_back", True)
-    assert "3 of 50 readers carry 94% of the evidence" in few.message
-    assert on(carried=EvidenceShares(0.3, ("a", "b", "c"), 50)).kind == "train"
-    seen_by_all = EvidenceShares(0.75, ("a", "b", "c"), 5, others=2.3)
-    assert on(carried=seen_by_all).kind == "train"
-    assert on(carried=EvidenceShares(1.0, ("a", "b", "c"), 3)).kind == "train"
+    assert "say what they said: a person looks" in few.message
 
 
 def test_what_only_waits_stays_open() -> None:

@@ -88,8 +88,6 @@ class JudgeKind(Generic[JudgeT]):
         make: the judge of an author, calibrated once and kept; None: nobody asked for it. Raises
             `JudgeMissing`.
         tables: that keep its calibration; what erases an author's text erases them.
-        may_move: whether its scores can change under the same revision, because somebody else's
-            service gives them; such a one scores kept answers anew each day.
     """
 
     claim: str
@@ -97,4 +95,3 @@ class JudgeKind(Generic[JudgeT]):
     role: JudgeRole
     make: Callable[[JudgeMaterial, JudgeNeeds], JudgeT | None]
     tables: tuple[str, ...] = ()
-    may_move: bool = False

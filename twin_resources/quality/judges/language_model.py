@@ -120,4 +120,4 @@ def general_judge(_material: JudgeMaterial, needs: JudgeNeeds) -> LanguageModelJ
 
 # Alone: it is certified on every kind of planted answers. A provider may change what stands behind
 # a name.
-GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge, may_move=True)
+GENERAL = JudgeKind("general", KINDS, "decides alone", general_judge)

@@ -97,13 +97,11 @@ class PanelJudge:
 
     Attributes:
         plants: those of its claim, for the checks in later batches.
-        may_move: see `JudgeKind`.
     """
 
     judge: Judge
     certificate: JudgeCertificate
     plants: tuple[NegativeProbe, ...] = field(repr=False)
-    may_move: bool = False
 
     @property
     def certified(self) -> bool:
@@ -249,6 +247,6 @@ def _certified(
     tasks = {member[1].claim: task(*member) for member in members}
     known = stored.once(tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks)
     return tuple(
-        PanelJudge(judge, JudgeCertificate(**known[kind.claim]), shown, kind.may_move)
+        PanelJudge(judge, JudgeCertificate(**known[kind.claim]), shown)
         for judge, kind, shown in members
     )

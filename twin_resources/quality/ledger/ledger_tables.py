@@ -47,8 +47,8 @@ traces = sa.Table(
 
 # `status`: open (waits to be settled), settled, beside (its reader's day was settled by other
 # answers of that day), late (its day was closed), capped (too much of one reader), beyond (more
-# than three usual days on one), kept (an edit
-# or a comparison), bad (with `reason`), deleted. Only open ones ever become a bet, and each at most
+# than three usual days on one), new (a new reader, above a tenth of a day), kept (an edit or a
+# comparison), bad (with `reason`), deleted. Only open ones ever become a bet, and each at most
 # once.
 scores = sa.Table(
     "ledger_scores",

@@ -27,6 +27,7 @@ class SyncReport:
         settled: new values, by author.
         capped: reader-days held back because of the reader's share, by (author, reader).
         beyond_day: those of a day with more than three usual days have.
+        new_readers: those of new readers above a tenth of a day.
         behind_s: how far the frontier of the scores is behind the newest instant that could be
             read; 0: caught up.
         reconciling: a pass over the last days is not finished.
@@ -48,6 +49,7 @@ class SyncReport:
     settled: Mapping[str, int]
     capped: Mapping[tuple[str, str], int]
     beyond_day: int
+    new_readers: int
     behind_s: float
     reconciling: bool
     unread: Sequence[str] = ()
@@ -82,6 +84,7 @@ class SyncReport:
             (f"that never count ({bad})", sum(self.bad.values())),
             ("reader-days above their share", sum(self.capped.values())),
             ("above three usual days", self.beyond_day),
+            ("of new readers above a tenth of a day", self.new_readers),
         ]
 
 
@@ -100,6 +103,7 @@ class SyncCounts:
     settled: Counter[str] = field(default_factory=Counter[str])
     capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     beyond_day: int = 0
+    new_readers: int = 0
     frontier_ms: int = 0
     goal_ms: int = 0
     reconciling: bool = False
@@ -111,6 +115,7 @@ class SyncCounts:
         self.settled.update(done.settled)
         self.capped.update(done.capped)
         self.beyond_day += done.beyond_day.total()
+        self.new_readers += done.new_readers.total()
 
     def report(self, *, seconds: float) -> SyncReport:
         """The report of these counts."""
@@ -127,6 +132,7 @@ class SyncCounts:
             settled={author: count for author, count in self.settled.items() if count},
             capped=dict(self.capped),
             beyond_day=self.beyond_day,
+            new_readers=self.new_readers,
             behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
             reconciling=self.reconciling,
             unread=tuple(self.unread),

@@ -14,8 +14,9 @@ is of it, and can be bet on as one. The sequence number of an author is given ou
 that settles.
 
 No reader settles above its share of an author's values of the last `CAP_DAYS` days
-(`statistics/poisoning.admitted`), and no day more than three usual ones (`most_of_a_day`). Whose
-day is settled depends on who scored and when, never on the value, so no bet is biased by it.
+(`statistics/poisoning.admitted`), no day more than three usual ones (`most_of_a_day`), and readers
+who were first seen within two weeks no more than a tenth of a day (`most_new`), once an author's
+stream is two weeks old. Whose day is settled depends on who scored and when, never on the value.
 """
 # pyright: strict
 
@@ -25,13 +26,19 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.statistics.poisoning import admitted, most_of_a_day
+from twin_resources.statistics.poisoning import (
+    NEW_READER_DAYS,
+    admitted,
+    most_new,
+    most_of_a_day,
+)
 
 CAP_DAYS = 30
 DAY_SIZES = 28
@@ -47,11 +54,13 @@ class SettlingResult:
         settled: values that got a sequence number, by author.
         capped: reader-days that were held back, by (author, reader).
         beyond_day: reader-days above three times a usual day, by author.
+        new_readers: reader-days of new readers above a tenth of a day, by author.
     """
 
     settled: Counter[str] = field(default_factory=Counter[str])
     capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     beyond_day: Counter[str] = field(default_factory=Counter[str])
+    new_readers: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass(frozen=True)
@@ -183,10 +192,14 @@ def _settle_days(
     reader_days: list[ReaderDay] = []
     capped: list[ReaderDay] = []
     overflowing: list[ReaderDay] = []
+    too_new: list[ReaderDay] = []
+    seen = _NewReaders.of(connection, author, stream) if closing == "daily" else None
     for of_day in (coming[day] for day in sorted(coming)):
-        settles = admitted([one.reader for one in of_day], counted)
-        reader_days += [one for one, does in zip(of_day, settles, strict=True) if does]
-        held = [one for one, does in zip(of_day, settles, strict=True) if not does]
+        known, held = (of_day, []) if seen is None else seen.split(of_day)
+        too_new += held
+        settles = admitted([one.reader for one in known], counted)
+        reader_days += [one for one, does in zip(known, settles, strict=True) if does]
+        held = [one for one, does in zip(known, settles, strict=True) if not does]
         capped += held
         if closing == "daily":
             late = _beyond_the_day(reader_days, of_day[0].day, sizes)
@@ -219,7 +232,67 @@ def _settle_days(
     _mark(connection, held, "capped")
     beyond = [(score, None) for one in overflowing for score in (*one.used, *one.beside)]
     _mark(connection, beyond, "beyond")
+    held = [(score, None) for one in too_new for score in (*one.used, *one.beside)]
+    _mark(connection, held, "new")
+    done.new_readers[author] += len(too_new)
     done.settled[author] += len(reader_days)
+
+
+@dataclass(frozen=True)
+class _NewReaders:
+    """When an author's readers were first seen, and how many reader-days each day has had.
+
+    Attributes:
+        first: reader → the first day on which it asked or voted, days since the epoch.
+        began: the first day of the stream's own votes.
+        sizes: day → reader-days with a vote, whatever became of them.
+    """
+
+    first: Mapping[str, int]
+    began: int
+    sizes: Mapping[int, int]
+
+    @classmethod
+    def of(cls, connection: sa.Connection, author: str, stream: str) -> _NewReaders:
+        scores, settled, traces = (
+            ledger_tables.scores, ledger_tables.settled, ledger_tables.traces
+        )  # fmt: skip
+        voted = (scores.c.author == author) & (scores.c.stream == stream)
+        counted = (settled.c.author == author) & (settled.c.stream == stream)
+        first: dict[str, int] = {}
+        for query in (
+            sa.select(traces.c.reader, sa.func.min(traces.c.started_ms) / DAY_MS)
+            .where(traces.c.author == author)
+            .group_by(traces.c.reader),
+            sa.select(scores.c.reader, sa.func.min(scores.c.day))
+            .where(voted)
+            .group_by(scores.c.reader),
+            sa.select(settled.c.unit, sa.func.min(settled.c.day))
+            .where(counted)
+            .group_by(settled.c.unit),
+        ):
+            for reader, day in connection.execute(query).tuples():
+                first[str(reader)] = min(int(day), first.get(str(reader), int(day)))
+        sizes = connection.execute(
+            sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
+            .where(voted)
+            .group_by(scores.c.day)
+        ).tuples()
+        began = connection.execute(sa.select(sa.func.min(settled.c.day)).where(counted)).scalar()
+        days = {int(day): int(count) for day, count in sizes}
+        return cls(first, min(days, default=0) if began is None else int(began), days)
+
+    def split(self, of_day: Sequence[ReaderDay]) -> tuple[list[ReaderDay], list[ReaderDay]]:
+        """The reader-days of one day that may settle, and those of new readers that may not."""
+        day = of_day[0].day
+        since = day - NEW_READER_DAYS
+        if since < self.began:  # who would be an old reader of a young author?
+            return list(of_day), []
+        new = [one for one in of_day if self.first.get(one.reader, day) > since]
+        earlier = [size for at, size in self.sizes.items() if day - DAY_SIZES <= at < day]
+        most = most_new(len(of_day) - len(new), median(earlier) if earlier else 0.0)
+        held = new[most:]
+        return [one for one in of_day if one not in held], held
 
 
 def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: dict[int, int]) -> list[ReaderDay]:

@@ -20,7 +20,7 @@ from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm
-from twin_resources.statistics.retraining import SHARED_WITHIN_SECONDS, RetrainingDecision
+from twin_resources.statistics.retraining import TOGETHER_S, RetrainingDecision
 from twin_resources.storage.state.state_tables import alarms
 
 DAY_S = 86_400.0
@@ -53,23 +53,12 @@ class AlarmRecord:
     decided_at: float | None = None
 
 
-def record(connection: sa.Connection, alarm: Alarm, *, at: float, quietly: bool = False) -> None:
+def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
     """Store an alarm that was just raised, and tell people: once a day for a stream and version.
-
-    While an earlier one of the same stream and version waits for its decision, this one is recorded
-    as closed: it is the same drop.
 
     Args:
         at: seconds since the epoch.
-        quietly: an incident covers it, and people are told of that (`incidents.tell`).
     """
-    waits = connection.execute(
-        sa.select(alarms.c.number).where(_stream(alarm), alarms.c.status == "open")
-    ).first()
-    message = (
-        f"e-value {alarm.e_value:,.0f} of {alarm.threshold:,.0f} after {alarm.bets:,} values "
-        f"({alarm.stream}, {alarm.version})"
-    )
     connection.execute(
         sa.insert(alarms).values(
             author=alarm.author,
@@ -78,26 +67,23 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float, quietly: bool 
             number=alarm.number,
             evidence=asdict(alarm),
             raised_at=at,
-            status="open" if waits is None else "closed",
-            decision="" if waits is None else "held_back",
-            decided_by="" if waits is None else "open_alarm",
-            message="" if waits is None else f"{message}; alarm {waits.number} is still open",
+            status="open",
+            decision="",
+            decided_by="",
+            message="",
             tags={},
             run_key="",
-            decided_at=None if waits is None else at,
+            decided_at=None,
         )
     )
-    if quietly:
-        return
-    key = f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY_S)}"
     announce(
         connection,
         Notice(
-            key=key,
+            key=f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY_S)}",
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{message}. What follows from it, or what it waits for, is in the messages "
+            text=f"{alarm.words}. What follows from it, or what it waits for, is in the messages "
             "of the sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),
@@ -129,6 +115,13 @@ def of_author(connection: sa.Connection, author: str, *, limit: int = 100) -> li
     return [_record_of(dict(row)) for row in rows]
 
 
+def of_author_stream(connection: sa.Connection, author: str, stream: str) -> list[AlarmRecord]:
+    """Alarms of one stream of an author, whatever version it was of, oldest first."""
+    mine = (alarms.c.author == author) & (alarms.c.stream == stream)
+    rows = connection.execute(sa.select(alarms).where(mine)).mappings()
+    return sorted((_record_of(dict(row)) for row in rows), key=lambda one: one.alarm.sequence)
+
+
 def of_stream(connection: sa.Connection, author: str, stream: str, version: str) -> list[Alarm]:
     """Alarms of one watch, by number."""
     rows = connection.execute(
@@ -139,14 +132,15 @@ def of_stream(connection: sa.Connection, author: str, stream: str, version: str)
     return [Alarm(**row.evidence) for row in rows]
 
 
-def authors_within_the_hour(connection: sa.Connection, *, now: float) -> list[str]:
-    """Authors with an alarm in the last hour; a clock that was set back counts the later ones."""
-    rows = connection.execute(
-        sa.select(alarms.c.author)
-        .where(alarms.c.raised_at >= now - SHARED_WITHIN_SECONDS)
-        .distinct()
-    )
-    return sorted(str(row.author) for row in rows)
+def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
+    """Authors with an alarm within two days of this one.
+
+    Args:
+        at: when it was raised, seconds since the epoch.
+    """
+    near = alarms.c.raised_at.between(at - TOGETHER_S, at + TOGETHER_S)
+    found = connection.execute(sa.select(alarms.c.author).where(near).distinct()).scalars()
+    return sorted(str(one) for one in found)
 
 
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
@@ -155,6 +149,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     reason = sa.case(
         (scores.c.status == "capped", "reader above its share"),
         (scores.c.status == "beyond", "of a day with more than three usual days have"),
+        (scores.c.status == "new", "of readers of the last two weeks, above a tenth of a day"),
         (scores.c.status == "late", "late: its reader's day was settled"),
         (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
         else_=scores.c.reason,
@@ -164,7 +159,7 @@ def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
         sa.select(reason, sa.func.count())
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
         .where(
-            scores.c.status.in_(("bad", "capped", "late", "beyond")),
+            scores.c.status.in_(("bad", "capped", "late", "beyond", "new")),
             sa.or_(scores.c.author == author, traces.c.author == author),
         )
         .group_by(reason)

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from statistics import median
 
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import scores, sequences, settled, traces
 from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.statistics.detector import DaySum
 from twin_resources.statistics.diagnosis import Conditions
-from twin_resources.statistics.values import SettledValue
+from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
+SUMMED_DAYS = 730
+TOGETHER = 10  # values that stand for a day where each is settled by itself
 _TRACES = 5_000
-_COLUMNS = ("sequence", "author", "stream", "version", "prompt_class", "value", "day", "unit")
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
@@ -34,41 +37,95 @@ def last_sequence_of(connection: sa.Connection, author: str) -> int:
     return int(last.scalar() or 0)
 
 
-def of_version(
-    connection: sa.Connection,
-    author: str,
-    *,
-    version: str,
-    after: int = 0,
-    until: int | None = None,
-    stream: str | None = None,
-    settled_before_ms: int | None = None,
-    limit: int,
-    newest: bool = False,
-    by_day: bool = True,
-) -> list[SettledValue]:
-    """Values of one version in the order of settling.
+def streams_of(connection: sa.Connection, author: str, version: str) -> set[str]:
+    """Streams in which a version has a settled value."""
+    mine = (settled.c.author == author) & (settled.c.version == version)
+    return set(connection.execute(sa.select(settled.c.stream).where(mine).distinct()).scalars())
+
+
+def day_sums(
+    connection: sa.Connection, author: str, *, stream: str, after: int = 0, by_day: bool = True
+) -> list[DaySum]:
+    """Sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
 
     Args:
-        after, until: sequence numbers above, and up to and with.
-        stream: None: all of them.
-        settled_before_ms: only those settled before this instant.
-        limit: the most; of more, the oldest, or the `newest`.
-        by_day: False: each value stands for itself (`LoopRules.by_day`).
+        after: sequence numbers above.
+        by_day: False: `TOGETHER` values in a row are a day (`LoopRules.by_day`).
     """
-    query = sa.select(*(settled.c[name] for name in _COLUMNS)).where(
-        settled.c.author == author, settled.c.version == version, settled.c.sequence > after
+    mine = (
+        (settled.c.author == author) & (settled.c.stream == stream) & (settled.c.sequence > after)
     )
-    if until is not None:
-        query = query.where(settled.c.sequence <= until)
-    if stream is not None:
-        query = query.where(settled.c.stream == stream)
-    if settled_before_ms is not None:
-        query = query.where(settled.c.settled_ms < settled_before_ms)
-    order = settled.c.sequence.desc() if newest else settled.c.sequence
-    rows = connection.execute(query.order_by(order).limit(limit)).all()
-    found = [SettledValue(*row) for row in (reversed(rows) if newest else rows)]
-    return found if by_day else [replace(value, day=None) for value in found]
+    if not by_day:
+        return _sums_in_a_row(connection, mine)
+    newest = connection.execute(sa.select(sa.func.max(settled.c.day)).where(mine)).scalar() or 0
+    key = (settled.c.day, settled.c.version, settled.c.prompt_class)
+    value = settled.c.value
+    rows = connection.execute(
+        sa.select(
+            *key,
+            sa.func.count(),
+            sa.func.sum(value),
+            sa.func.sum(value * value),
+            sa.func.min(settled.c.sequence),
+            sa.func.max(settled.c.sequence),
+            settled.c.settled_ms,
+        )
+        .where(mine, settled.c.day > newest - SUMMED_DAYS)
+        .group_by(*key, settled.c.settled_ms)
+        .order_by(settled.c.day, sa.func.min(settled.c.sequence))
+    )
+    return [DaySum(*row) for row in rows]
+
+
+def _sums_in_a_row(connection: sa.Connection, mine: sa.ColumnElement[bool]) -> list[DaySum]:
+    query = sa.select(
+        settled.c.version, settled.c.prompt_class, settled.c.value, settled.c.sequence
+    ).where(mine)
+    found: dict[tuple[int, str, str], DaySum] = {}
+    rows = connection.execute(query.order_by(settled.c.sequence)).tuples()
+    for place, (version, name, value, sequence) in enumerate(rows):
+        key = (place // TOGETHER, str(version), str(name))
+        now = DaySum(*key, 1, float(value), float(value) ** 2, int(sequence), int(sequence))
+        if (known := found.get(key)) is not None:
+            now = replace(
+                known,
+                count=known.count + 1,
+                total=known.total + now.total,
+                squares=known.squares + now.squares,
+                last=now.last,
+            )
+        found[key] = now
+    return list(found.values())
+
+
+def reader_totals(
+    connection: sa.Connection, author: str, *, stream: str, since: int, until: int, days: int
+) -> dict[str, ReaderTotals]:
+    """Reader → what it said in the `days` before a fall, and from the fall on.
+
+    Args:
+        since, until: sequence numbers of the first and last value of the fall.
+    """
+    began = day_of(connection, author, since)
+    late = settled.c.sequence >= since
+    value = settled.c.value
+    rows = connection.execute(
+        sa.select(
+            settled.c.unit,
+            sa.func.sum(sa.case((late, 0), else_=1)),
+            sa.func.sum(sa.case((late, 0.0), else_=value)),
+            sa.func.sum(sa.case((late, 1), else_=0)),
+            sa.func.sum(sa.case((late, value), else_=0.0)),
+        )
+        .where(
+            settled.c.author == author,
+            settled.c.stream == stream,
+            settled.c.sequence <= until,
+            settled.c.day >= began - days,
+        )
+        .group_by(settled.c.unit)
+    )
+    return {str(reader): ReaderTotals(*(float(one) for one in rest)) for reader, *rest in rows}
 
 
 def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
@@ -127,7 +184,13 @@ def conditions(
         since_ms, until_ms: start of the answers, ≥ and <; at most the newest 5,000 are read.
     """
     rows = connection.execute(
-        sa.select(traces.c.chunks, traces.c.degraded, traces.c.template, traces.c.server)
+        sa.select(
+            traces.c.chunks,
+            traces.c.degraded,
+            traces.c.template,
+            traces.c.server,
+            traces.c.latency_s,
+        )
         .where(
             traces.c.author == author,
             traces.c.version == version,
@@ -141,10 +204,11 @@ def conditions(
         return None
     templates = Counter(str(row.template) for row in rows)
     servers = Counter(str(row.server) for row in rows if row.server)
+    seconds = [float(row.latency_s) for row in rows if row.latency_s is not None]
     return Conditions(
         retrieval_hit_rate=sum(bool(row.chunks) for row in rows) / len(rows),
         degraded_share=sum(bool(row.degraded) for row in rows) / len(rows),
+        latency_s=median(seconds) if seconds else None,
         template=templates.most_common(1)[0][0],
-        base="",  # a version names its base: it cannot change under it
         server=servers.most_common(1)[0][0] if servers else "",
     )

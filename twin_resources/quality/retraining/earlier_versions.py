@@ -1,79 +1,49 @@
-"""Versions that answered before: what they were certified for, and going back to one of them.
+"""Versions that answered before: what their readers said, and going back to one of them.
 
-Belongs here: reading their bounds, the registry's move. Does not belong here: which one is surely
-better (`statistics/version_choice.py`), routing single classes (`rerouting.py`), a person's
-`twin rollback` (`twin_sensors/rolling_back.py`).
+Belongs here: comparing a fall with an earlier version's own days, the registry's move. Does not
+belong here: the comparison itself (`statistics/detector.py`), routing single classes
+(`rerouting.py`), a person's `twin rollback` (`twin_sensors/rolling_back.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import sqlalchemy as sa
+from dataclasses import replace
 
 from twin_resources.quality.retraining import daily_aggregates
+from twin_resources.quality.retraining.retraining_rules import LoopRules
+from twin_resources.quality.retraining.score_watch import history_until
 from twin_resources.registry.checks import MoveRefused
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.detector import Alarm, DaySum, Evidence, Fall, evidence_of
 from twin_resources.statistics.retraining import run_key
-from twin_resources.statistics.version_choice import better_version
-from twin_resources.statistics.watch import Watch
-from twin_resources.storage.state.state_tables import watches
 
 ACTOR = "sensor quality_dropped"
-MOST_VALUES = 20_000
 
 
-def go_back(registry: Registry, alarm: Alarm, fallen: Sequence[str], *, by_day: bool = True) -> str:
+def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: LoopRules) -> str:
     """Make the earlier version that is surely better answer again.
 
-    A version that was left this way is rolled back and no longer one to go back to, so that two
-    never take turns.
-
-    Args:
-        fallen: classes that fell.
-        by_day: of `LoopRules`.
+    Surely: its own days against those of the fall would have raised the same alarm, and each class
+    that fell is among what fell below it. A version that was left this way is rolled back and no
+    longer one to go back to, so that two never take turns.
 
     Returns:
         Its name; empty: none is surely better, or another version answers by now.
     """
-    watch = _watch_of(registry, alarm)
-    if watch is None or watch.baseline is None:
-        return ""
-    certified = {
-        name: bounds
-        for name, bounds in certified_bounds(registry, alarm.author, alarm.stream).items()
-        if name in retired(registry, alarm.author)
+    names = {fall.prompt_class for fall in falls}
+    better = {
+        version: min(found.held_to[name] for name in names)
+        for version, found in _against_earlier(registry, alarm, rules).items()
+        if found.e_value >= alarm.threshold and names <= {one.prompt_class for one in found.falls}
     }
-    if not certified:
-        return ""
-    with registry.state.reading() as connection:
-        values = daily_aggregates.of_version(
-            connection,
-            alarm.author,
-            version=alarm.version,
-            stream=alarm.stream,
-            after=alarm.since - 1,
-            until=alarm.sequence,
-            limit=MOST_VALUES,
-            newest=True,
-            by_day=by_day,
-        )
-    chosen = better_version(
-        certified,
-        values,
-        fallen,
-        own=watch.baseline.certified,
-        tolerance=watch.tolerance,
-        threshold=alarm.threshold,
-        blocks=watch.baseline.blocks,
-    )
-    if not chosen:
+    chosen = max(better, key=lambda version: (better[version], version), default="")
+    if not chosen or not names:
         return ""
     reason = (
-        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(fallen)}, and what {chosen} was "
-        "certified for is above it"
+        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below what readers "
+        f"said of {chosen}"
     )
     try:
         registry.move(
@@ -89,15 +59,50 @@ def go_back(registry: Registry, alarm: Alarm, fallen: Sequence[str], *, by_day: 
     return chosen
 
 
-def certified_bounds(
-    registry: Registry, author: str, stream: str
-) -> dict[str, Mapping[str, float]]:
-    """Version → prompt class → lower bound of the mean of its own values in one stream."""
-    of_stream = (watches.c.author == author) & (watches.c.stream == stream)
+def best_of_class(registry: Registry, alarm: Alarm, fall: Fall, rules: LoopRules) -> str:
+    """The retired version whose own days in one class are best, where they are above the fall by
+    more than the tolerance; empty: none is."""
+    found = {
+        version: of.held_to[fall.prompt_class]
+        for version, of in _against_earlier(registry, alarm, rules).items()
+        if of.held_to.get(fall.prompt_class, 0.0) > fall.mean
+    }
+    return max(found, key=lambda version: (found[version], version), default="")
+
+
+def _against_earlier(registry: Registry, alarm: Alarm, rules: LoopRules) -> Mapping[str, Evidence]:
+    """Retired version → evidence that the days of the fall are worse than its own."""
     with registry.state.reading() as connection:
-        texts = connection.execute(sa.select(watches.c.watch).where(of_stream)).scalars().all()
-    held = [Watch.from_json(text) for text in texts]
-    return {one.version: one.baseline.certified for one in held if one.baseline is not None}
+        sums = daily_aggregates.day_sums(
+            connection,
+            alarm.author,
+            stream=alarm.stream,
+            after=history_until(connection, alarm.author, alarm.stream),
+            by_day=rules.by_day,
+        )
+    fallen = [
+        one for one in sums if one.version == alarm.version
+        if alarm.since <= one.first and one.last <= alarm.sequence
+    ]  # fmt: skip
+    return {
+        version: evidence_of(
+            [*_just_before(fallen, [one for one in sums if one.version == version]), *fallen],
+            author=alarm.author,
+            stream=alarm.stream,
+            version=alarm.version,
+            tolerance=rules.tolerance,
+            fewest=rules.fewest,
+        )
+        for version in sorted(retired(registry, alarm.author))
+    }
+
+
+def _just_before(fallen: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[DaySum]:
+    """The days of another version as if the fall had followed them."""
+    if not fallen or not earlier:
+        return []
+    moved = min(one.day for one in fallen) - 1 - max(one.day for one in earlier)
+    return [replace(one, day=one.day + moved) for one in earlier]
 
 
 def retired(registry: Registry, author: str) -> set[str]:
@@ -112,14 +117,3 @@ def retired(registry: Registry, author: str) -> set[str]:
 def number_of(name: str) -> int:
     """3 of `v3`."""
     return int(name.removeprefix("v"))
-
-
-def _watch_of(registry: Registry, alarm: Alarm) -> Watch | None:
-    mine = (
-        (watches.c.author == alarm.author)
-        & (watches.c.stream == alarm.stream)
-        & (watches.c.version == alarm.version)
-    )
-    with registry.state.reading() as connection:
-        text = connection.execute(sa.select(watches.c.watch).where(mine)).scalar()
-    return None if text is None else Watch.from_json(text)

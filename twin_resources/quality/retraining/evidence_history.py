@@ -1,27 +1,45 @@
-"""A stream's past as its detector saw it, for a plot: values, baseline, e-value, alarms.
+"""A stream's past as its detector saw it, for a plot: means, what they are held to, alarms.
 
-Belongs here: folding it again from the ledger. Does not belong here: drawing
-(`twin_assets/feedback`), the state that decides (`score_watch.py`).
+Belongs here: looking at each day again. Does not belong here: drawing (`twin_assets/feedback`), the
+evidence that decides (`score_watch.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from twin_resources.quality.retraining import alarm_records, daily_aggregates
+from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import armed_streams, watches_now
-from twin_resources.statistics import watch as watching
-from twin_resources.statistics.blocks import days_of
-from twin_resources.statistics.detector import Alarm, Detector, threshold
-from twin_resources.statistics.watch import DetectorStep, Watch
+from twin_resources.quality.retraining.score_watch import (
+    StreamDays,
+    armed_streams,
+    stable_versions,
+    watches_now,
+)
+from twin_resources.statistics.detector import Alarm, Evidence, threshold
 
-PLOTTED = 5_000
-_MOST = 1_000_000  # values of a stream and version; what is older than these is not plotted
+PLOTTED_DAYS = 90
+
+
+@dataclass(frozen=True)
+class EvidenceDay:
+    """One day of a stream.
+
+    Attributes:
+        sequence: of its last value.
+        mean: of its values; `bound`: what they are held to, weighted by class; None: arming.
+        e_value: at its end. `alarm`: the number of the one that it raised.
+    """
+
+    sequence: int
+    mean: float
+    bound: float | None
+    e_value: float
+    alarm: int | None
 
 
 @dataclass(frozen=True)
@@ -29,20 +47,20 @@ class StreamHistory:
     """One stream of the stable version.
 
     Attributes:
-        watch: as it stands.
-        steps: of the newest values, at most 5,000, oldest first.
-        threshold: C now; an alarm carries the one that it was raised with.
+        watch: its evidence as it stands.
+        steps: its newest days, at most 90, oldest first.
+        threshold: C·N now; an alarm carries the one that it was raised with.
         alarms: all of this stream and version, by number.
     """
 
-    watch: Watch
-    steps: tuple[DetectorStep, ...]
+    watch: Evidence
+    steps: tuple[EvidenceDay, ...]
     threshold: float
     alarms: tuple[Alarm, ...]
 
 
 def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> list[StreamHistory]:
-    """Every stream of the version that is followed, up to the last value that was folded."""
+    """Every stream of the version that is followed, up to the last day that was looked at."""
     armed = max(1, armed_streams(connection))
     limit = threshold(armed_streams=armed, horizon=rules.horizon, alpha=rules.alpha)
     return [
@@ -56,48 +74,42 @@ def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> li
     ]
 
 
-def _steps(connection: sa.Connection, held: Watch, rules: LoopRules) -> tuple[DetectorStep, ...]:
-    """Fold the stream again; alarms restart the detector where they are recorded."""
-    watch = watching.start(
-        author=held.author,
-        stream=held.stream,
-        version=held.version,
-        floor=held.floor,
-        certifies=held.certifies,
-        after=held.after,
-        tolerance=held.tolerance,
+def _steps(connection: sa.Connection, watch: Evidence, rules: LoopRules) -> tuple[EvidenceDay, ...]:
+    stable = stable_versions(connection).get(watch.author)
+    if stable is None:
+        return ()
+    alarms = alarm_records.of_stream(connection, watch.author, watch.stream, watch.version)
+    # Each stretch between two alarms as it was compared then: an alarm makes what was before it
+    # history.
+    stretches = [
+        StreamDays.of(connection, stable, watch.stream, rules, before=alarm.number)
+        for alarm in alarms
+    ]
+    stretches.append(StreamDays.of(connection, stable, watch.stream, rules))
+    known = {alarm.sequence: alarm.number for alarm in alarms}
+    looked: list[tuple[StreamDays, int, int]] = []
+    after = 0
+    for days, until in zip(stretches, [*known, watch.last], strict=True):
+        for end in days.ends_after(after):
+            if end > until:
+                break
+            looked.append((days, after, end))
+            after = end
+    return tuple(
+        _day(days, days.evidence(until=end), after, end, known.get(end))
+        for days, after, end in looked[-PLOTTED_DAYS:]
     )
-    values = daily_aggregates.of_version(
-        connection,
-        held.author,
-        version=held.version,
-        stream=held.stream,
-        after=held.after,
-        until=held.detector.last_sequence,
-        limit=_MOST,
-        by_day=rules.by_day,
-    )
-    recorded = {
-        alarm.sequence: alarm.number
-        for alarm in alarm_records.of_stream(connection, held.author, held.stream, held.version)
-    }
-    steps_read: deque[DetectorStep] = deque(maxlen=PLOTTED)
-    for piece in days_of(values):
-        day = piece
-        while day:
-            end = next(
-                (at + 1 for at, value in enumerate(day) if value.sequence in recorded), len(day)
-            )
-            due = len(watch.fleet)  # each certification again with the delta that it had
-            fleet = held.fleet[due] if due < len(held.fleet) else 1
-            watch, steps = watching.steps(
-                watch, day[:end], first=values, batches=rules.batches, fleet=fleet
-            )
-            number = recorded.get(day[end - 1].sequence)
-            if number is not None:
-                steps[-1] = replace(steps[-1], alarm=number)
-                restarted = Detector(last_sequence=day[end - 1].sequence, alarms=number)
-                watch = replace(watch, detector=restarted)
-            steps_read.extend(steps)
-            day = day[end:]
-    return tuple(steps_read)
+
+
+def _day(
+    days: StreamDays, evidence: Evidence, after: int, end: int, alarm: int | None
+) -> EvidenceDay:
+    mine = [one for one in days.sums if after < one.last <= end and one.version == evidence.version]
+    count = sum(one.count for one in mine)
+    held = [one for one in mine if one.prompt_class in evidence.held_to]
+    bound = None
+    if held:
+        total = math.fsum(one.count * evidence.held_to[one.prompt_class] for one in held)
+        bound = total / sum(one.count for one in held)
+    mean = math.fsum(one.total for one in mine) / count
+    return EvidenceDay(end, mean, bound, evidence.e_value, alarm)

@@ -26,7 +26,6 @@ from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
     alarm_records,
     daily_aggregates,
-    incidents,
     launching,
     retrainings,
     score_watch,
@@ -34,14 +33,13 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
-from twin_resources.quality.retraining.incidents import Incident
 from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, threshold
+from twin_resources.statistics.detector import Alarm, Evidence, Fall, threshold
 from twin_resources.statistics.retraining import (
     AlarmContext,
     LastRetraining,
@@ -52,7 +50,6 @@ from twin_resources.statistics.retraining import (
     rolled_back,
 )
 from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits, Usage
-from twin_resources.statistics.watch import Watch
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -147,44 +144,38 @@ class _Deciding:
     notes: list[str] = field(default_factory=list[str])
     sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
-    incident: Incident | None = None
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
             self.stable = score_watch.stable_versions(connection)
             self.last = retrainings.last_by_alarm(connection)
-            self._has_news = score_watch.has_news(connection, self.loop.rules)
+            self._has_news = score_watch.has_news(connection)
 
     def follow_all(self) -> None:
         """Fold every author's new values, all authors before any decision: alarms that share a
         cause are then seen together. Whatever a setting or a refused retraining forbids, a fall is
         found and told; they decide about runs alone."""
-        news, left = False, 0
+        left = 0
         for author, stable in self.stable.items():
             if not self._has_news(stable):
                 continue
             if self._is_over:
                 left += 1
                 continue
-            news = True
             with isolate_failure(author, self.notes.append):
                 done = score_watch.follow(self.loop.state, stable, self.loop.rules, now=self.at)
                 if done.more:
-                    self.notes.append(f"{author}: {done.values:,} values followed, more wait")
+                    self.notes.append(f"{author}: {done.days:,} days looked at, more wait")
         if left:
             self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
-        if news and (seen := incidents.look(self.loop.state, self.loop.rules, now=self.at)):
-            self.notes.append(seen)
 
     def decide_all(self) -> None:
         """Decide what is open, and say the numbers of everybody."""
         with self.loop.state.reading() as connection:
             watches = score_watch.watches_now(connection)
             alarms = alarm_records.open_alarms(connection)
-            alarmed = alarm_records.authors_within_the_hour(connection, now=self.at)
             armed = score_watch.armed_streams(connection)
             self.sequences = daily_aggregates.last_sequences(connection)
-            self.incident = incidents.covering(connection, now=self.at)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         left = 0
         for author in sorted({*self.stable, *alarms}, key=lambda one: (one not in alarms, one)):
@@ -196,11 +187,11 @@ class _Deciding:
             held, record = watches.get(author, []), alarms.get(author)
             tell = partial(self.messages.__setitem__, author)
             with isolate_failure("nothing decided", tell):
+                alarmed = self._alarmed_with(record)
                 situation = replace(
                     self._situation(author, held, record, armed),
                     alarmed_authors=len(alarmed),
                     armed_authors=max(1, armed_authors),
-                    incident="" if self.incident is None else self.incident.message,
                 )
                 decision = decide(situation)
                 self.messages[author] = decision.message
@@ -209,12 +200,18 @@ class _Deciding:
         if left:
             self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
 
+    def _alarmed_with(self, record: AlarmRecord | None) -> list[str]:
+        if record is None:
+            return []
+        with self.loop.state.reading() as connection:
+            return alarm_records.alarmed_together(connection, at=record.raised_at)
+
     @property
     def _is_over(self) -> bool:
         return self.loop.clock() >= self.ends
 
     def _situation(
-        self, author: str, held: list[Watch], record: AlarmRecord | None, armed: int
+        self, author: str, held: list[Evidence], record: AlarmRecord | None, armed: int
     ) -> AlarmContext:
         stable = self.stable.get(author)
         last = self.last.get(author)
@@ -222,7 +219,9 @@ class _Deciding:
         nothing = TrainingFingerprint("", "")
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
-            diagnosis = Diagnosis() if record is None else self._diagnosis(connection, record, held)
+            diagnosis = Diagnosis()
+            if record is not None:
+                diagnosis = diagnose(connection, record.alarm, now_ms=int(self.at * 1000))
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
@@ -241,8 +240,9 @@ class _Deciding:
             now=self.at,
             last=last,
             cause_outside=diagnosis.cause_outside,
-            falls=diagnosis.falls,
-            carried=diagnosis.carried,
+            falls=() if record is None else _falls_of(record, held),
+            few_readers=diagnosis.few_readers,
+            raised_at=0.0 if record is None else record.raised_at,
         )
 
     def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
@@ -257,18 +257,8 @@ class _Deciding:
             run_key = retrainings.trained_on(connection, author, learnt)
         return f"a version that is gone, of {run_key}" if run_key else ""
 
-    def _diagnosis(
-        self, connection: sa.Connection, record: AlarmRecord, held: list[Watch]
-    ) -> Diagnosis:
-        alarm = record.alarm
-        for watch in held:
-            if watch.stream == alarm.stream and watch.version == alarm.version and watch.baseline:
-                bounds = watch.baseline.bounds
-                return diagnose(connection, alarm, bounds, now_ms=int(self.at * 1000))
-        return Diagnosis()
-
-    def _progress(self, connection: sa.Connection, watch: Watch, armed: int) -> StreamProgress:
-        rules, batches = self.loop.rules, self.loop.rules.batches
+    def _progress(self, connection: sa.Connection, watch: Evidence, armed: int) -> StreamProgress:
+        rules = self.loop.rules
         rate = None
         if not watch.armed:
             today = int(self.at * 1000) // DAY_MS
@@ -280,9 +270,9 @@ class _Deciding:
             armed=watch.armed,
             seen=watch.seen,
             days=watch.days,
-            needed=batches.after(watch.seen),
+            needed=rules.fewest,
             per_day=rate,
-            e_value=watch.detector.e_value,
+            e_value=watch.e_value,
             threshold=threshold(
                 armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha
             ),
@@ -299,18 +289,19 @@ class _Deciding:
         alarm, author = record.alarm, record.alarm.author
         if decision.kind == "quiet" or _says_the_same(record, decision):
             return
-        fallen = tuple(fall.prompt_class for fall in situation.falls)
+        falls = situation.falls
         lately = decision.kind == "train" and self._released_lately(author)
         back = ""
         if lately or decision.kind == "nothing_to_learn":
-            back = self._went_back(alarm, fallen)
+            back = self._went_back(alarm, falls)
         if back:
             decision = rolled_back(decision, to=back)
         elif decision.kind == "nothing_to_learn":
             places = divert(
                 self.loop.registry,
                 alarm,
-                decision.divert,
+                falls,
+                self.loop.rules,
                 paid_gains=self.loop.paid_gains(author),
             )
             decision = replace(decision, message=f"{decision.message}; {_routed(places)}")
@@ -329,11 +320,7 @@ class _Deciding:
                     at=self.at,
                 ):
                     raise _Overtaken
-                if decision.kind == "incident" and self.incident is not None:
-                    incidents.tell(connection, self.incident, now=self.at)
-                elif notice := _notice(
-                    author, record, decision, alarmed, before=before, at=self.at
-                ):
+                if notice := _notice(author, record, decision, alarmed, before=before, at=self.at):
                     announce(connection, notice, at=self.at)
         except _Overtaken:
             self.messages[author] = "a retraining of this author has just been decided: waits"
@@ -353,13 +340,12 @@ class _Deciding:
         ]
         return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
 
-    def _went_back(self, alarm: Alarm, fallen: Sequence[str]) -> str:
+    def _went_back(self, alarm: Alarm, falls: Sequence[Fall]) -> str:
         """The earlier version that answers again, where runs may start by themselves; empty: it is
         for a person to say."""
         if not self.loop.limits(alarm.author).automatic:
             return ""
-        by_day = self.loop.rules.by_day
-        return go_back(self.loop.registry, alarm, fallen, by_day=by_day)
+        return go_back(self.loop.registry, alarm, falls, self.loop.rules)
 
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""
@@ -370,6 +356,15 @@ class _Deciding:
 
 class _Overtaken(Exception):
     """Another cause began a retraining of this author since the situation was read."""
+
+
+def _falls_of(record: AlarmRecord, held: Sequence[Evidence]) -> tuple[Fall, ...]:
+    """The classes that fell, as the stream stands while its alarm waits."""
+    alarm = record.alarm
+    return next(
+        (one.falls for one in held if (one.stream, one.version) == (alarm.stream, alarm.version)),
+        (),
+    )
 
 
 def _may_disarm(last: LastRetraining | None) -> bool:
@@ -430,11 +425,12 @@ def _notice(
     if decision.kind == "incident":
         shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
         return Notice(
-            f"incident:{int(at // 3600)}",
+            f"incident:{int(record.raised_at // (2 * DAY_S))}",
             "incident",
             author,
-            f"Quality of {len(alarmed)} authors fell within an hour",
-            f"{decision.message}. Authors: {shown}.",
+            f"Quality of {len(alarmed)} authors fell within two days",
+            f"{decision.message}. Look at what they share: the judge, the base model, the server, "
+            f"the page. To stay with it: `twin lower-floor --reason TEXT`. Authors: {shown}.",
         )
     if decision.kind == "held_back" and "budget reached" in decision.message:
         return Notice(

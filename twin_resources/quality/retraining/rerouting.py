@@ -15,10 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.retraining.earlier_versions import certified_bounds, retired
+from twin_resources.quality.retraining.earlier_versions import best_of_class
+from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_file, read_routing_policy
-from twin_resources.statistics.detector import Alarm
+from twin_resources.statistics.detector import Alarm, Fall
 from twin_resources.statistics.retraining import run_key
 
 if TYPE_CHECKING:
@@ -29,12 +30,17 @@ PAID = "paid"
 
 
 def divert(
-    registry: Registry, alarm: Alarm, classes: Sequence[str], *, paid_gains: Collection[str]
+    registry: Registry,
+    alarm: Alarm,
+    falls: Sequence[Fall],
+    rules: LoopRules,
+    *,
+    paid_gains: Collection[str],
 ) -> Mapping[str, str]:
     """Route the fallen classes of an alarm elsewhere; twice is once.
 
     To the paid model within its budget where labels say that it does better, else to the retired
-    version that was certified highest for the class, if it is above the fallen one's bound.
+    version whose own days were best in that class, if they were better than the fall.
 
     Args:
         paid_gains: `classes_paid_gains`.
@@ -43,9 +49,13 @@ def divert(
         Prompt class → `paid` or the version; classes that have nowhere to go are left out.
     """
     places = {
-        name: place
-        for name in classes
-        if (place := PAID if name in paid_gains else _best_version(registry, alarm, name))
+        fall.prompt_class: place
+        for fall in falls
+        if (
+            place := PAID
+            if fall.prompt_class in paid_gains
+            else best_of_class(registry, alarm, fall, rules)
+        )
     }
     if places:
         registry.change_routing(alarm.author, lambda table: _with_divert(table, alarm, places))
@@ -77,16 +87,3 @@ def _with_divert(
     before: dict[str, str] = standing["classes"] if same else {}
     entry = {"version": alarm.version, "alarm": run_key(alarm), "classes": {**before, **places}}
     return {**table, "divert": entry}
-
-
-def _best_version(registry: Registry, alarm: Alarm, prompt_class: str) -> str:
-    """The retired version with the highest certified m of this class; empty: none is above."""
-    candidates = retired(registry, alarm.author)
-    certified = {
-        version: bounds.get(prompt_class, 0.0)
-        for version, bounds in certified_bounds(registry, alarm.author, alarm.stream).items()
-    }
-    mine = certified.get(alarm.version, 0.0)
-    above = {name: certified.get(name, 0.0) for name in candidates}
-    best = max(above, key=lambda name: (above[name], name), default="")
-    return best if best and above[best] > mine else ""

@@ -1,42 +1,42 @@
-"""Following an author's settled values: watch, alarm and notice, in one transaction.
+"""Following an author's settled values: day sums, evidence, alarm and notice, in one transaction.
 
-Belongs here: reading new values, folding them, storing what follows; floors of earlier versions.
-Does not belong here: the fold itself (`statistics/watch.py`), what an alarm leads to
+Belongs here: which days are compared, storing the evidence and the alarm; lowering the floor.
+Does not belong here: the evidence itself (`statistics/detector.py`), what an alarm leads to
 (`statistics/retraining.py`).
-Method: deploy/docs/architecture.md, The loop.
 
-All that is decided follows from the settled values and from the alarms that stand in the store. The
-rows of this module are what was computed from them so far: a row that is lost is computed again,
-and an alarm that is recorded restarts the detector where it did, without being raised again. So a
-watch of a release with other rules, or of another tolerance, is computed again, too; values after
-its last alarm are then judged by the rules of today.
+Everything follows from the settled values and from the alarms that stand in the store: whatever the
+ticks are, the same values give the same alarms. The rows of `watches` are what was computed last;
+one that is lost, or of a release with another detector, is computed again.
+
+Compared with are the days of every version of the author that a gate has released. Left out are
+
+- what a person made history (`twin lower-floor`);
+- what an earlier version said since the fall that it left by;
+- of the version that answers, everything up to its last alarm. Where that alarm led to no release,
+  gate or trial found nothing better than this version, so it is held to what is said from then on.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import cached_property
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import upsert
-from twin_resources.quality.retraining import alarm_records, daily_aggregates, incidents
+from twin_resources.quality.retraining import alarm_records, daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.statistics import baseline as baselines
-from twin_resources.statistics import watch as watching
-from twin_resources.statistics.baseline import Baseline
-from twin_resources.statistics.blocks import blocks_of, days_of
-from twin_resources.statistics.common_cause import DayBets, added, day_bets
-from twin_resources.statistics.detector import Alarm, Detector, threshold
-from twin_resources.statistics.values import SettledValue
-from twin_resources.statistics.watch import Watch
+from twin_resources.statistics.detector import (
+    FEWEST_DAYS,
+    Alarm,
+    DaySum,
+    Evidence,
+    evidence_of,
+    threshold,
+)
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
     followed,
@@ -46,7 +46,7 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
-AT_ONCE = 10_000  # values of an author that one call folds: about .3 CPU seconds
+DAYS_AT_ONCE = 400  # of an author that one call looks at: a few CPU seconds
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ class FoldResult:
 
     Attributes:
         alarms: raised by this call; at most one a stream.
-        values: folded.
-        more: whether there are values left for the next call.
+        days: looked at; `more`: whether there are days left for the next call.
     """
 
     alarms: tuple[Alarm, ...]
-    values: int
+    days: int
     more: bool
 
 
@@ -75,49 +74,199 @@ def follow(
     rules: LoopRules,
     *,
     now: float,
-    limit: int = AT_ONCE,
+    limit: int = DAYS_AT_ONCE,
 ) -> FoldResult:
-    """Fold what has been settled since the last call, up to the next alarm of each stream.
+    """Look at each day that was settled since the last call, up to the next alarm of each stream.
 
     Args:
-        stable: the author's stable version; values of others are passed over.
+        stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
-        limit: of values.
+        limit: of days.
     """
     author, version = stable.author, name_of(stable)
     with state.transaction() as connection:
-        read_to, streams = _followed(connection, author, version, rules)
-        held = _watches(connection, author, version, rules)
-        if set(streams) - set(held):  # rows were lost: from the start; known values change nothing
-            read_to = 0
+        mark = connection.execute(sa.select(followed).where(followed.c.author == author)).first()
+        read_to, done = 0 if mark is None else int(mark.read_to), 0
+        held = watches_now(connection).get(author, []) if mark is not None else []
+        if mark is None or mark.version != version:  # only what answers is watched
+            mine = watches.c.author == author
+            connection.execute(sa.update(watches).where(mine).values(armed=False))
+            held = []
         last = daily_aggregates.last_sequence_of(connection, author)
-        values, read_to = _whole_days(
-            connection, stable, rules, after=read_to, last=last, limit=limit
-        )
         alarms: list[Alarm] = []
-        for stream in sorted({value.stream for value in values} | set(held)):
-            before = held.get(stream) or _started(connection, stable, stream, rules)
-            mine = [value for value in values if value.stream == stream]
-            fold = _Fold(connection, before, rules)
-            after = fold.over(mine)
-            for bets, newest in fold.days.values():
-                incidents.record_day(connection, stream, version, bets, read_to=newest)
-            if fold.alarm is not None:
-                alarms.append(fold.alarm)
-                covered = incidents.covering(connection, now=now) is not None
-                alarm_records.record(connection, fold.alarm, at=now, quietly=covered)
-                read_to = min(read_to, fold.alarm.sequence)
-            if after is not before or stream not in held:
-                _store(connection, after)
-            held[stream] = after
-        marks = {"author": author, "version": version, "read_to": read_to}
-        upsert(connection, followed, [{**marks, "streams": sorted(held)}])
-    return FoldResult(tuple(alarms), len(values), read_to < last)
+        streams = {one.stream for one in held}
+        streams |= daily_aggregates.streams_of(connection, author, version)
+        reached = last
+        for stream in sorted(streams):
+            days = StreamDays.of(connection, stable, stream, rules)
+            news = days.ends_after(read_to)
+            if len(news) > limit:
+                news = news[:limit]
+                reached = min(reached, news[-1])
+            evidence = days.evidence(until=last)
+            for end in news:
+                done += 1
+                evidence = days.evidence(until=end)
+                limit_now = _threshold(connection, evidence, rules)
+                if evidence.e_value >= limit_now and not days.waits:
+                    alarms.append(_alarm(connection, evidence, limit_now, at=now))
+                    reached = min(reached, end)
+                    break
+            _store(connection, evidence)
+        upsert(
+            connection,
+            followed,
+            [
+                {
+                    "author": author,
+                    "version": version,
+                    "read_to": reached,
+                    "streams": sorted(streams),
+                }
+            ],
+        )
+    return FoldResult(tuple(alarms), done, reached < last)
 
 
-def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
-    """Author → watches of the version that is followed, by stream; without those of a release with
-    other rules, which the next tick computes again."""
+@dataclass(frozen=True)
+class StreamDays:
+    """The days of one stream that the version that answers is compared by.
+
+    Attributes:
+        sums: of this version and of those before it.
+        waits: an alarm of this version and stream waits for its decision; none is raised beside it.
+    """
+
+    author: str
+    stream: str
+    version: str
+    sums: tuple[DaySum, ...]
+    waits: bool
+    tolerance: float
+    fewest: int
+
+    @classmethod
+    def of(
+        cls,
+        connection: sa.Connection,
+        stable: ModelVersion,
+        stream: str,
+        rules: LoopRules,
+        *,
+        before: int | None = None,
+    ) -> StreamDays:
+        """The days as they are compared now; `before`: as before the alarm of this number."""
+        author, version = stable.author, name_of(stable)
+        after = history_until(connection, author, stream)
+        sums = daily_aggregates.day_sums(
+            connection, author, stream=stream, after=after, by_day=rules.by_day
+        )
+        allowed = {version, *_released(connection, author)}
+        records = alarm_records.of_author_stream(connection, author, stream)
+        begin, fallen = 0, dict[str, int]()
+        for one in records:
+            alarm = one.alarm
+            if alarm.version not in allowed:
+                continue
+            if alarm.version == version and (one.is_open or alarm.number >= (before or math.inf)):
+                continue
+            later = [of for of in sums if of.version == alarm.version and of.first > alarm.sequence]
+            if alarm.version == version or _certifies(later, rules):
+                begin = max(begin, alarm.sequence)
+            else:
+                fallen[alarm.version] = alarm.since
+        kept = tuple(
+            one
+            for one in sums
+            if one.version in allowed
+            and one.first > begin
+            and one.first < fallen.get(one.version, one.first + 1)
+        )
+        mine = [one for one in records if one.alarm.version == version]
+        waits = any(one.is_open for one in mine)
+        tolerance = rules.tolerance
+        return cls(author, stream, version, kept, waits, tolerance, rules.fewest)
+
+    def ends_after(self, sequence: int) -> list[int]:
+        """The last sequence number of each day of this version that ends above one, in order."""
+        ends: dict[tuple[int, int], int] = {}
+        for one in self.sums:
+            if one.version == self.version and one.last > sequence:
+                day = one.settled_ms, one.day
+                ends[day] = max(one.last, ends.get(day, 0))
+        return sorted(ends.values())
+
+    def evidence(self, *, until: int) -> Evidence:
+        """What the days up to this sequence number say."""
+        return evidence_of(
+            [one for one in self.sums if one.last <= until],
+            author=self.author,
+            stream=self.stream,
+            version=self.version,
+            tolerance=self.tolerance,
+            fewest=self.fewest,
+        )
+
+
+def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
+    """Whether these days are enough to be compared with."""
+    days = {one.day for one in sums}
+    return len(days) >= FEWEST_DAYS and sum(one.count for one in sums) >= rules.fewest
+
+
+def _threshold(connection: sa.Connection, evidence: Evidence, rules: LoopRules) -> float:
+    """C·N with this stream and the armed ones beside it."""
+    mine = (
+        (watches.c.author == evidence.author)
+        & (watches.c.stream == evidence.stream)
+        & (watches.c.version == evidence.version)
+    )
+    counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed, sa.not_(mine))
+    others = int(connection.execute(counted).scalar_one())
+    return threshold(armed_streams=others + 1, horizon=rules.horizon, alpha=rules.alpha)
+
+
+def _alarm(connection: sa.Connection, evidence: Evidence, limit: float, *, at: float) -> Alarm:
+    """The recorded alarm of this evidence."""
+    earlier = alarm_records.of_stream(
+        connection, evidence.author, evidence.stream, evidence.version
+    )
+    alarm = Alarm(
+        author=evidence.author,
+        stream=evidence.stream,
+        version=evidence.version,
+        number=max((one.number for one in earlier), default=0) + 1,
+        sequence=evidence.last,
+        e_value=evidence.e_value,
+        threshold=limit,
+        bets=evidence.values,
+        since=evidence.since,
+    )
+    alarm_records.record(connection, alarm, at=at)
+    return alarm
+
+
+def _released(connection: sa.Connection, author: str) -> set[str]:
+    """Versions of an author that have answered and that nobody forced past the gate."""
+    rows = connection.execute(
+        sa.select(moves.c.version)
+        .join(
+            model_versions,
+            (model_versions.c.author == moves.c.author)
+            & (model_versions.c.version == moves.c.version),
+        )
+        .where(
+            moves.c.author == author,
+            moves.c.to_state == "stable",
+            model_versions.c.forced.is_(False),
+        )
+    ).scalars()
+    return {f"v{number}" for number in rows}
+
+
+def watches_now(connection: sa.Connection) -> dict[str, list[Evidence]]:
+    """Author → evidence of the version that is followed, by stream; without that of a release with
+    another detector, which the next tick computes again."""
     of_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
     )
@@ -126,21 +275,19 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Watch]]:
         .join(followed, of_followed)
         .order_by(watches.c.author, watches.c.stream)
     )
-    by_author: dict[str, list[Watch]] = {}
+    by_author: dict[str, list[Evidence]] = {}
     for author, text in rows:
-        watch = Watch.from_json(text)
-        if watch.rules == watching.RULES:
-            by_author.setdefault(str(author), []).append(watch)
+        if (evidence := Evidence.from_json(text)) is not None:
+            by_author.setdefault(str(author), []).append(evidence)
     return by_author
 
 
-def has_news(connection: sa.Connection, rules: LoopRules) -> Callable[[ModelVersion], bool]:
-    """Whether `follow` has anything to do for a stable version; four queries for a whole fleet."""
+def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+    """Whether `follow` has anything to do for a stable version; three queries for a whole fleet."""
     last = daily_aggregates.last_sequences(connection)
     marks = {str(row.author): row for row in connection.execute(sa.select(followed))}
     there = {
-        author: {watch.stream for watch in held if _is_current(watch, rules)}
-        for author, held in watches_now(connection).items()
+        author: {one.stream for one in held} for author, held in watches_now(connection).items()
     }
 
     def has_score(stable: ModelVersion) -> bool:
@@ -208,230 +355,6 @@ def armed_streams(connection: sa.Connection) -> int:
     return int(connection.execute(counted).scalar_one())
 
 
-@dataclass
-class _Fold:
-    """Folds values of one stream over its watch, in a transaction that is open.
-
-    Attributes:
-        days: day of the home → what was bet on it, and its newest value.
-    """
-
-    connection: sa.Connection
-    before: Watch
-    rules: LoopRules
-    alarm: Alarm | None = None
-    days: dict[int, tuple[DayBets, int]] = field(default_factory=dict[int, tuple[DayBets, int]])
-
-    def over(self, values: Sequence[SettledValue]) -> Watch:
-        """The watch after the values, up to the first day with a new alarm, then in `alarm`."""
-        watch = self.before
-        new = [value for value in values if value.sequence > watch.detector.last_sequence]
-        due = watching.batch_due(watch, len(new), batches=self.rules.batches)
-        first = self._first(due) if due else ()
-        recorded = deque(
-            alarm
-            for alarm in alarm_records.of_stream(
-                self.connection, watch.author, watch.stream, watch.version
-            )
-            if alarm.number > watch.detector.alarms
-        )
-        days = deque(days_of(new))
-        while days and self.alarm is None:
-            day = days.popleft()
-            while recorded and recorded[0].sequence < day[0].sequence:
-                # At a value that lies before these: only its number is to be kept.
-                alarms = recorded.popleft().number
-                watch = replace(watch, detector=replace(watch.detector, alarms=alarms))
-            known = recorded[0] if recorded else None
-            if known is not None and known.sequence < day[-1].sequence:
-                # Raised within a day, by a release that bet on each value: it ended there.
-                end = bisect_right([value.sequence for value in day], known.sequence)
-                days.appendleft(day[end:])
-                day = day[:end]
-            self._say_of_the_home(watch, day)
-            watch, self.alarm = watching.advance(
-                watch,
-                day,
-                first=first,
-                threshold=math.inf if recorded else self._threshold,
-                batches=self.rules.batches,
-                fleet=self._others + 1,
-            )
-            if known is not None and day[-1].sequence == known.sequence:
-                restarted = Detector(last_sequence=known.sequence, alarms=known.number)
-                watch = replace(watch, detector=restarted)
-        return watch
-
-    def _say_of_the_home(self, watch: Watch, day: Sequence[SettledValue]) -> None:
-        """What these values say about their day of the home, each against the bound before it."""
-        new = [value for value in day if value.sequence > self._in_days]
-        if watch.baseline is None or not new:
-            return
-        blocks = blocks_of(new, most=watch.baseline.blocks)
-        number = self._day_number(new[-1])
-        bets = day_bets(watch.author, number, blocks, watch.home_bounds)
-        if bets is not None:
-            known = self.days.get(number)
-            bets = bets if known is None else added(known[0], bets)
-            self.days[number] = (bets, new[-1].sequence)
-
-    @cached_property
-    def _in_days(self) -> int:
-        watch = self.before
-        return incidents.read_to(self.connection, watch.author, watch.stream, watch.version)
-
-    def _day_number(self, value: SettledValue) -> int:
-        """The day of a value; where each stands for itself, as the ledger has it."""
-        if value.day is not None:
-            return value.day
-        return daily_aggregates.day_of(self.connection, value.author, value.sequence)
-
-    @property
-    def _threshold(self) -> float:
-        rules = self.rules
-        return threshold(armed_streams=self._others + 1, horizon=rules.horizon, alpha=rules.alpha)
-
-    @cached_property
-    def _others(self) -> int:
-        """Armed streams of the home beside this one."""
-        watch = self.before
-        counted = (
-            sa.select(sa.func.count())
-            .select_from(watches)
-            .where(
-                watches.c.armed,
-                sa.not_(
-                    (watches.c.author == watch.author)
-                    & (watches.c.stream == watch.stream)
-                    & (watches.c.version == watch.version)
-                ),
-            )
-        )
-        return int(self.connection.execute(counted).scalar_one())
-
-    def _first(self, count: int) -> list[SettledValue]:
-        return daily_aggregates.of_version(
-            self.connection,
-            self.before.author,
-            version=self.before.version,
-            stream=self.before.stream,
-            after=self.before.after,
-            limit=count,
-            by_day=self.rules.by_day,
-        )
-
-
-def _whole_days(
-    connection: sa.Connection,
-    stable: ModelVersion,
-    rules: LoopRules,
-    *,
-    after: int,
-    last: int,
-    limit: int,
-) -> tuple[list[SettledValue], int]:
-    """New values of the stable version, and up to which number they are all.
-
-    A day is settled in one transaction. Where the limit cuts one, it is left for the next call; one
-    that is larger than the limit is read whole.
-    """
-    if after >= last:
-        return [], last
-    values = daily_aggregates.of_version(
-        connection,
-        stable.author,
-        version=name_of(stable),
-        after=after,
-        limit=limit,
-        by_day=rules.by_day,
-    )
-    if len(values) < limit:
-        return values, last
-    cut = values[-1].day
-    if cut is None:
-        return values, values[-1].sequence
-    whole = list(values)
-    while whole and whole[-1].day == cut:
-        whole.pop()
-    if not whole:
-        return _whole_days(connection, stable, rules, after=after, last=last, limit=2 * limit)
-    return whole, whole[-1].sequence
-
-
-def _followed(
-    connection: sa.Connection, author: str, version: str, rules: LoopRules
-) -> tuple[int, list[str]]:
-    """How far this version was followed; another one's watches are bet on no longer."""
-    row = connection.execute(sa.select(followed).where(followed.c.author == author)).one_or_none()
-    if row is not None and row.version == version:
-        return int(row.read_to), list[str](row.streams)
-    others = (watches.c.author == author) & (watches.c.version != version)
-    connection.execute(sa.update(watches).where(others).values(armed=False))
-    for watch in _watches(connection, author, version, rules).values():
-        _store(connection, watch)  # a version that is back is armed as it was
-    return 0, []
-
-
-def _is_current(watch: Watch, rules: LoopRules) -> bool:
-    """Whether a stored watch goes on; else it is made anew from the settled values.
-
-    Not one of a release with other rules, of another tolerance, or one that a release left unarmed
-    for ever (a forced version without a floor).
-    """
-    return (
-        watch.rules == watching.RULES
-        and watch.tolerance == rules.tolerance
-        and (watch.certifies or bool(watch.floor))
-    )
-
-
-def _watches(
-    connection: sa.Connection, author: str, version: str, rules: LoopRules
-) -> dict[str, Watch]:
-    """The stored watches of a version that go on."""
-    rows = connection.execute(
-        sa.select(watches.c.stream, watches.c.watch).where(
-            watches.c.author == author, watches.c.version == version
-        )
-    )
-    by_stream = {str(stream): Watch.from_json(text) for stream, text in rows}
-    return {stream: watch for stream, watch in by_stream.items() if _is_current(watch, rules)}
-
-
-def _store(connection: sa.Connection, watch: Watch) -> None:
-    key = {"author": watch.author, "stream": watch.stream, "version": watch.version}
-    upsert(connection, watches, [{**key, "watch": watch.to_json(), "armed": watch.armed}])
-
-
-def _started(
-    connection: sa.Connection, stable: ModelVersion, stream: str, rules: LoopRules
-) -> Watch:
-    """The watch before its first value, held to what earlier versions were certified for."""
-    entered = _first_stable(connection, stable.author)
-    mine_ms = entered.get(stable.version)
-    after = history_until(connection, stable.author, stream)
-    earlier = [
-        baseline
-        for number, at_ms in entered.items()
-        if mine_ms is not None and number != stable.version and at_ms < mine_ms
-        if (baseline := _certified(connection, stable, number, stream, after, mine_ms, rules))
-    ]
-    tolerance = rules.tolerance
-    floor = baselines.floor_of(earlier, tolerance=tolerance)
-    return watching.start(
-        author=stable.author,
-        stream=stream,
-        version=name_of(stable),
-        floor=floor,
-        # A forced version is held to what was certified before it, and never to itself. Where there
-        # is nothing, as for an author's first, its own values are all that a fall can be seen by;
-        # they are no floor for a later one (`_certified`).
-        certifies=not stable.forced or not floor,
-        after=after,
-        tolerance=tolerance,
-    )
-
-
 def history_until(connection: sa.Connection, author: str, stream: str) -> int:
     """The sequence number at which the floor of a stream was lowered last; 0: it never was."""
     newest = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
@@ -440,46 +363,6 @@ def history_until(connection: sa.Connection, author: str, stream: str) -> int:
     return int(connection.execute(newest).scalar() or 0)
 
 
-def _first_stable(connection: sa.Connection, author: str) -> dict[int, int]:
-    """Version → when it became stable first, Unix milliseconds."""
-    rows = connection.execute(
-        sa.select(moves.c.version, sa.func.min(moves.c.moved_at))
-        .where(moves.c.author == author, moves.c.to_state == "stable")
-        .group_by(moves.c.version)
-    )
-    return {
-        int(version): int(datetime.fromisoformat(str(at)).timestamp() * 1000)
-        for version, at in rows
-    }
-
-
-def _certified(
-    connection: sa.Connection,
-    stable: ModelVersion,
-    number: int,
-    stream: str,
-    after: int,
-    before_ms: int,
-    rules: LoopRules,
-) -> Baseline | None:
-    """An earlier version's own baseline, from the values that were settled before an instant.
-
-    Not from its watch: that one stands wherever the last tick before the move came to.
-    """
-    forced = sa.select(model_versions.c.forced).where(
-        model_versions.c.author == stable.author, model_versions.c.version == number
-    )
-    if connection.execute(forced).scalar():
-        return None
-    batches = rules.batches
-    values = daily_aggregates.of_version(
-        connection,
-        stable.author,
-        version=f"v{number}",
-        stream=stream,
-        after=after,
-        settled_before_ms=before_ms,
-        limit=max(batches.shares),
-        by_day=rules.by_day,
-    )
-    return watching.certified_by(values, batches=batches)
+def _store(connection: sa.Connection, evidence: Evidence) -> None:
+    key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
+    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.armed}])

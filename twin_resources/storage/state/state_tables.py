@@ -1,7 +1,7 @@
 """The tables of the state store, and the number that says which code may read them.
 
 Belongs here: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
-moves, trials, and of the loop: watches, alarms, kept answers, retrainings, notices.
+moves, trials, and of the loop: watches, alarms, retrainings, notices.
 Does not belong here: queries (each stands beside its meaning: `state.py`, `lease.py`,
 `registry/registry.py`) and anything that is a Lance table.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -43,15 +43,6 @@ def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
     """An alarm: of a version in an author's stream, numbered."""
     number = sa.Column("number", sa.Integer, primary_key=True)
     return [*_key("author", "stream", "version"), number]
-
-
-def _sums() -> list[sa.Column[int] | sa.Column[float]]:
-    """How many values, Σx and Σx²."""
-    return [
-        sa.Column("count", sa.Integer, nullable=False),
-        sa.Column("total", sa.Double, nullable=False),
-        sa.Column("squares", sa.Double, nullable=False),
-    ]
 
 
 schema_number = sa.Table(
@@ -194,7 +185,8 @@ followed = sa.Table(
     sa.Column("streams", sa.JSON, nullable=False),
 )
 
-# `watch` is `evidence.watch.Watch`; `armed`: bet on now, counted in every threshold of the fleet.
+# `watch` is `statistics.detector.Evidence`; `armed`: a fall would be seen; these are counted in
+# every threshold of the home.
 watches = sa.Table(
     "watches",
     metadata,
@@ -219,39 +211,8 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
-# What one stream says about one day of the home (`statistics.common_cause.DayBets`), of the newest
-# days; `read_to`: the sequence number up to which its values are in it.
-fleet_days = sa.Table(
-    "fleet_days",
-    metadata,
-    *_key("author", "stream", "version"),
-    sa.Column("day", sa.Integer, primary_key=True),
-    sa.Column("read_to", sa.BigInteger, nullable=False),
-    sa.Column("logs", sa.JSON, nullable=False),
-    sa.Column("blocks", sa.Integer, nullable=False),
-    sa.Column("total", sa.Double, nullable=False),
-    sa.Column("squares", sa.Double, nullable=False),
-    sa.Index("fleet_days_by_day", "day"),
-)
-
-# A fall that authors share. `last_day`: of the home, up to which it is known to go on; `last_at`:
-# when that was seen, seconds since the epoch.
-incidents = sa.Table(
-    "incidents",
-    metadata,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("since_day", sa.Integer, nullable=False),
-    sa.Column("last_day", sa.Integer, nullable=False),
-    sa.Column("began_at", sa.Double, nullable=False),
-    sa.Column("last_at", sa.Double, nullable=False),
-    sa.Column("e_value", sa.Double, nullable=False),
-    sa.Column("authors", sa.Integer, nullable=False),
-    sa.Column("fallen", sa.JSON, nullable=False),
-    sa.Column("design_effect", sa.Double, nullable=False),
-)
-
-# A person has lowered the floor, or a judge has moved: an author's values up to
-# `after_sequence` are history, neither bet on nor what later ones are held to. `stream`: of this
+# A person has lowered the floor: an author's values up to
+# `after_sequence` are history, neither compared nor what later ones are held to. `stream`: of this
 # one alone; empty: of all.
 lowered_floors = sa.Table(
     "lowered_floors",
@@ -263,36 +224,6 @@ lowered_floors = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-)
-
-# Answers that a judge scores anew each day (`judge_reference_set.py`), by reference: their texts
-# stand in the ledger, and what erases or outlives a trace there erases it here. Days since the
-# epoch, UTC.
-kept_answers = sa.Table(
-    "kept_answers",
-    metadata,
-    *_key("author", "judge"),
-    sa.Column("trace_id", sa.String(64), primary_key=True),
-    sa.Column("kept_since", sa.Integer, nullable=False),
-)
-
-kept_scores = sa.Table(
-    "kept_scores",
-    metadata,
-    *_key("author", "judge"),
-    sa.Column("trace_id", sa.String(64), primary_key=True),
-    sa.Column("day", sa.Integer, primary_key=True),
-    sa.Column("score", sa.Double, nullable=False),
-)
-
-# A day of a judge against its first scores (`statistics.judge_moves.KeptDay`); names no answer.
-kept_days = sa.Table(
-    "kept_days",
-    metadata,
-    *_key("author", "judge"),
-    sa.Column("day", sa.Integer, primary_key=True),
-    *_sums(),
-    sa.Column("logs", sa.JSON, nullable=False),
 )
 
 # Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
