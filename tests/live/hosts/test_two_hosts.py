@@ -127,5 +127,4 @@ def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
     resume(first.settings, "ann")
     share_file(first.settings, pause_file(first.settings, "ann"), gone=True)
     second.wait(lambda: not paused.exists())
-    assert said(second) == answers[1]
     assert not (second.folder / "tiny").exists(), "nobody has copied anything"
