@@ -3,7 +3,7 @@
 Belongs here: which texts are examples of what. Does not belong here: the classifiers
 (`front_desk_weights.py`), using the weights (`gateway/guards/injection.py`).
 
-    python deploy/checkout/guard_weights.py     # writes weights.npz anew, in 3 CPU minutes
+    cd deploy && python -m checkout.guard_weights     # writes weights.npz anew, in 3 CPU minutes
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ AREAS = {
         "graph/training/test_training_posts.py",
     ),
     "detector": (
-        "twin_resources/statistics/{detector,watch}.py",
-        "unit/statistics/test_{detector,watch,false_alarms}.py",
+        "twin_resources/statistics/detector.py",
+        "unit/statistics/test_detector.py",
     ),
 }
 """What decides. The gate's measuring, forked ranks and Ray need a model server, a training or a

@@ -1,7 +1,7 @@
 """The tab Look: traces, what became of them, and what they cost; one trace as a click.
 
 Belongs here: its widgets and what a click does. Does not belong here: reading traces
-(`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`figures.py`,
+(`langfuse/trace_reading.py`), following one to its posts (`explanation.py`), HTML (`spending.py`,
 `trace_pages.py`).
 
 The same is read from the embedded store and from a real Langfuse, over their common API. `/?trace=`

@@ -2,7 +2,7 @@
 
 Belongs here: following the ids of a trace through registry, manifest and tables. Does not belong
 here: how each store is read (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
-showing it (`commands/answer_history.py`, `chat/trace_pages.py`).
+showing it (`commands/answer_history.py`, `page/trace_pages.py`).
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Fall:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StreamEvidence:
     """What the days of one stream of one version say.
 
     Attributes:
@@ -147,7 +147,7 @@ class Evidence:
         return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Evidence | None:
+    def from_json(cls, text: str) -> StreamEvidence | None:
         """What `to_json` wrote; None: a release with another detector did."""
         stored: dict[str, Any] = json.loads(text)
         if "held_to" not in stored:
@@ -222,7 +222,7 @@ def evidence_of(
     version: str,
     tolerance: float = TOLERANCE,
     fewest: int = FEWEST_VALUES,
-) -> Evidence:
+) -> StreamEvidence:
     """The evidence that a version's answers have become worse, at the end of the last day.
 
     Args:
@@ -234,7 +234,7 @@ def evidence_of(
     mine = [one for one in sums if one.version == version]
     seen, days = sum(one.count for one in mine), len({one.day for one in mine})
     last = max((one.last for one in mine), default=0)
-    blank = Evidence(author, stream, version, seen, days, last=last)
+    blank = StreamEvidence(author, stream, version, seen, days, last=last)
     if not mine:
         return blank
     sums, dates = _recent(sums)
@@ -376,7 +376,7 @@ def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
 
 
 def _stated(
-    blank: Evidence,
+    blank: StreamEvidence,
     sums: Sequence[DaySum],
     dates: Sequence[int],
     split: int,
@@ -385,7 +385,7 @@ def _stated(
     tested: Collection[str],
     tolerance: float,
     fewest: int,
-) -> Evidence:
+) -> StreamEvidence:
     """The evidence of one split in words and figures."""
     if not math.isfinite(log):
         return blank
@@ -402,7 +402,7 @@ def _stated(
         if values and now < held[name] and name in tested:
             falls.append(Fall(name, now, held[name], values))
     mine = [one for one in since if one.prompt_class in tested]
-    return Evidence(
+    return StreamEvidence(
         blank.author,
         blank.stream,
         blank.version,

@@ -25,7 +25,7 @@ from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import arming
-from twin_resources.statistics.detector import Evidence, threshold
+from twin_resources.statistics.detector import StreamEvidence, threshold
 from twin_resources.storage.state.state import State
 
 
@@ -66,7 +66,7 @@ def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]
 
 
 def evidence_line(
-    connection: sa.Connection, watch: Evidence, rules: LoopRules, *, armed: int, now: float
+    connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
     """`thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
 

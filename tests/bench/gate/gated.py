@@ -2,7 +2,7 @@
 
 Belongs here: the home in which that is done, copies of it, the rows of its time and of what the
 gate measured. Does not belong here: the dataset (`training/material.py`), further measures of the
-same candidate (`voice.py`, `canaries.py`), other candidates beside it (`broken.py`,
+same candidate (`voice.py`), other candidates beside it (`broken.py`,
 `preferences.py`), a training that is read and not judged (`likelihood.py`).
 
 A home is kept in `build/` until training or evaluation change, so that the voice of a candidate can

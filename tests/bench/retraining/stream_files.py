@@ -13,7 +13,7 @@ import polars as pl
 
 from tests.bench.retraining.streams import followed
 from twin_resources.quality.ledger.scores import JUDGE
-from twin_resources.statistics.detector import Evidence
+from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.values import SettledValue
 
 COLUMNS = ("stream", "author", "version", "class", "reader", "day", "value", "kind")
@@ -70,7 +70,7 @@ def _stream_lines(ledger: Sequence[SettledValue], *, fleet: int) -> Iterator[str
         yield f"  alarm {number} {_alarm(alarm, ledger)}"
 
 
-def _alarm(one: Evidence, ledger: Sequence[SettledValue]) -> str:
+def _alarm(one: StreamEvidence, ledger: Sequence[SettledValue]) -> str:
     falls = ", ".join(
         f"{fall.prompt_class} {fall.mean:.2f} < {fall.baseline:.2f} ({fall.values})"
         for fall in one.falls

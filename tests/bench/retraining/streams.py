@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_resources.statistics.detector import DaySum, Evidence, evidence_of, threshold
+from twin_resources.statistics.detector import DaySum, StreamEvidence, evidence_of, threshold
 from twin_resources.statistics.values import SettledValue
 
 
@@ -16,8 +16,8 @@ from twin_resources.statistics.values import SettledValue
 class Followed:
     """What became of a stream: the evidence of each alarm, and what there is at the end."""
 
-    alarms: tuple[Evidence, ...]
-    evidence: Evidence
+    alarms: tuple[StreamEvidence, ...]
+    evidence: StreamEvidence
 
 
 def followed(ledger: Sequence[SettledValue], *, fleet: int = 1) -> Followed:
@@ -27,9 +27,9 @@ def followed(ledger: Sequence[SettledValue], *, fleet: int = 1) -> Followed:
         fleet: N armed streams, by which the threshold rises.
     """
     sums: list[DaySum] = []
-    alarms: list[Evidence] = []
+    alarms: list[StreamEvidence] = []
     one = ledger[0]
-    found = Evidence(one.author, one.stream, one.version)
+    found = StreamEvidence(one.author, one.stream, one.version)
     for day in sorted({value.day or 0 for value in ledger}):
         sums += _sums([value for value in ledger if (value.day or 0) == day])
         found = evidence_of(sums, author=one.author, stream=one.stream, version=one.version)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.statistics.detector import DaySum, Evidence, evidence_of, threshold
+from twin_resources.statistics.detector import DaySum, StreamEvidence, evidence_of, threshold
 from twin_resources.statistics.poisoning import most_of_a_day
 from twin_resources.statistics.retraining_limits import DAY, Usage, next_by_alarm
 
@@ -174,7 +174,7 @@ def lived(counts: Counts, goods: Counts, *, only_first: bool = False) -> Life:
     return life
 
 
-def evidence(sums: list[DaySum]) -> Evidence:
+def evidence(sums: list[DaySum]) -> StreamEvidence:
     return evidence_of(sums, author="mara", stream="thumbs", version="v1")
 
 

@@ -19,7 +19,7 @@ from twin_resources.quality.retraining.manual_triggers import (
 )
 from twin_resources.quality.retraining.score_watch import lower_floor, watches_now
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
-from twin_resources.statistics.detector import Evidence
+from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.storage.state.state_tables import watches
 
@@ -209,7 +209,7 @@ def test_a_forced_first_version_is_watched_and_is_no_standard(world: LoopWorld) 
     assert not evidence_of(world, "cleo").armed
 
 
-def evidence_of(world: LoopWorld, author: str = "ada") -> Evidence:
+def evidence_of(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     with world.state.reading() as connection:
         [found] = watches_now(connection)[author]
     return found

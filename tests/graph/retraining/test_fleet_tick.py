@@ -29,6 +29,7 @@ def test_two_hundred_authors_are_one_tick(world: LoopWorld) -> None:
     world.tick()
     for name in names:
         world.good(name, 20)
+        world.settle(name, [0.8] * 20, stream="judge:topic@1")
     began = time.process_time()
 
     busy = world.tick()

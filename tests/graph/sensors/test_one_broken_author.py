@@ -243,8 +243,9 @@ def falls(home: Home) -> tuple[set[str], str]:
         home.loop.bad(slug, 24)
         more, said = home.sensor(quality_dropped)
         asked |= more
-        with home.loop.state.transaction() as connection:  # within one hour they are an incident
-            connection.execute(sa.update(alarms).values(raised_at=alarms.c.raised_at - 7200))
+        with home.loop.state.transaction() as connection:  # within two days they are an incident
+            earlier = alarms.c.raised_at - 3 * 86_400
+            connection.execute(sa.update(alarms).values(raised_at=earlier))
     return asked, said
 
 

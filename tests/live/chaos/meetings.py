@@ -65,6 +65,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "demo-loop": "a home of its own, half an hour: tests/live/whole/test_demo_loop.py",
     "export": "writes into a folder that it makes; tests/live/training/test_exports.py",
     "check": "runs tests, in no home",
+    "authors": "needs a state store of several hosts; tests/live/hosts",
     **dict.fromkeys(
         ("status", "traces", "explain", "versions", "doctor", "routing", "open", "logs"),
         "writes nothing",

@@ -90,12 +90,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         lend_weights(prepare_weights(), settings)
         tiny = str(make_tiny_model(work / "tiny", base_folder(), vocabulary=FEW_TOKENS))
         prepare_base_model(settings, tiny)
+        settings = settings.model_copy(update={"base_model": tiny})
+        patch.setenv("TWIN_BASE_MODEL", tiny)
         author = Author(
             SLUG,
             "Tomas Okafor",
             sources=(str(SAMPLE),),
             recipe=str(recipe),
-            base_model=tiny,
             consent="2020-01-01: the test's own author",
         )
         write_author(settings, author)

@@ -77,7 +77,6 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
         Author(
             AUTHOR,
             "Mara Lindqvist",
-            base_model=BASE,
             max_tokens=MAX_TOKENS,
             temperature=0.0,
             answer="voice",  # its stable version is forced, and nothing here can be quoted

@@ -30,7 +30,7 @@ from rich.console import Console
 from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 
-from tests.live.gateway.clock_home import AUTHOR, about_clocks, prepare_home, small_talk
+from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
 from tests.live.gateway.many_clients import many_clients
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, free_port, new_stack, slow_tokens
@@ -84,6 +84,7 @@ def market(
     )
     provider.start()
     environ = {
+        "TWIN_BASE_MODEL": BASE,
         "TWIN_PAID_MODEL": MODEL,
         "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET),
         "TWIN_BUDGET_PER_DAY": str(BUDGET),

@@ -62,6 +62,7 @@ def test_every_command_is_there() -> None:
     listed = re.findall(r"^\W*\s([a-z][a-z-]*)  +\S", twin("--help").stdout, re.MULTILINE)
     assert sorted(listed) == [
         "ask",
+        "authors",
         "backup",
         "batch",
         "chat",

@@ -144,7 +144,7 @@ def test_an_answer_that_begins_with_a_key_shows_none_of_it() -> None:
 
 
 def sentences(text: str) -> list[str]:
-    return [text[begin:end] for begin, end in find_injections(text)]
+    return [text[begin:end] for begin, end in find_injections(text, "input")]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_an_instruction_is_its_whole_sentence_and_no_other(text: str, found: lis
 
 def test_a_sentence_without_an_end_is_looked_at_in_parts() -> None:
     text = "x" * 2 * LONGEST_SENTENCE + f" {IGNORE} " + "y" * 2 * LONGEST_SENTENCE
-    [(begin, end)] = find_injections(text)
+    [(begin, end)] = find_injections(text, "input")
     assert end - begin == LONGEST_SENTENCE
     assert begin % LONGEST_SENTENCE == 0
     assert IGNORE in text[begin:end]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bench.retraining.worlds import WORLDS, World, lived
-from twin_resources.statistics.detector import DaySum, Evidence, evidence_of, threshold
+from twin_resources.statistics.detector import DaySum, StreamEvidence, evidence_of, threshold
 from twin_resources.statistics.values import ImpossibleValue
 
 C = threshold(armed_streams=1)
@@ -28,7 +28,7 @@ def days(*stretches: tuple[int, float], per_day: int = 30, version: str = "v1", 
     return found
 
 
-def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> Evidence:
+def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> StreamEvidence:
     return evidence_of(sums, author="mara", stream="thumbs", version=version, **facts)  # type: ignore[arg-type]
 
 
@@ -100,8 +100,8 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
     ]
     found = of(sums)
     assert found.e_value >= 0.0
-    assert Evidence.from_json(found.to_json()) == found
-    assert Evidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
+    assert StreamEvidence.from_json(found.to_json()) == found
+    assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
 
 def test_the_threshold_grows_with_the_fleet_and_says_what_is_no_fleet() -> None:

@@ -2,7 +2,7 @@
 
 Belongs here: what a recited span is, which answers are looked through, when enough answers were
 given, the claim.
-Does not belong here: asking the model (`served_model.py`), planted strings (`canary_exposure.py`).
+Does not belong here: asking the model (`served_model.py`).
 
 A span that also stands in the prompt does not count: quoting a retrieved passage is what the prompt
 asks for, reciting a training text that is not in front of the model is memorisation. Nor does it

@@ -14,19 +14,21 @@ https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/23
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
+from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights, read_weights
 from twin_resources.gateway.front_desk.message_vectors import vector_of
 from twin_resources.prompt.control_marks import FAMILIES
 
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
-# Chosen on the tuned half of tests/bench/guards/strangers.
-INJECTION_FROM = 0.4
+# By place. A passage with a finding is not shown, so the author's own words have to be surer.
+# Chosen on public technical posts and on the tuned half of tests/bench/guards/strangers.
+INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.6, "passages": 0.9, "answer": 0.6}
 # Outside of these the n-grams are sure, and no vector is computed (25 CPU-ms).
 _UNSURE_FROM, _SURE_FROM = 0.1, 0.9
 LONGEST_SENTENCE = 300  # characters; a longer one is looked at in parts
@@ -44,16 +46,20 @@ _LIKELY: dict[bytes, float] = {}
 _MOST_LIKELIHOODS = 8192
 
 
-def find_injections(text: str, *, as_json: bool = False) -> list[tuple[int, int]]:
+def find_injections(
+    text: str, place: GuardPlace, *, as_json: bool = False
+) -> list[tuple[int, int]]:
     """(begin, end) of each sentence that speaks to the model or holds a control token of one.
 
     Args:
+        place: where the text stands (`INJECTION_FROM`).
         as_json: a sentence ends where a string of the document does.
     """
     found: list[tuple[int, int]] = []
+    least = INJECTION_FROM[place]
     for begin, end in sentences(text, as_json=as_json):
         sentence = text[begin:end]
-        if FAMILIES.escaped(sentence) != sentence or _likelihood(sentence) >= INJECTION_FROM:
+        if FAMILIES.escaped(sentence) != sentence or _likelihood(sentence) >= least:
             found.append((begin, end))
     return found
 

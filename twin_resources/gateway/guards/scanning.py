@@ -122,7 +122,7 @@ class Scanner:
         if wanted("injection"):
             findings += [
                 self._finding(begin, end, "injection", "injection")
-                for begin, end in find_injections(text, as_json=as_json)
+                for begin, end in find_injections(text, self.place, as_json=as_json)
             ]
         return sorted(findings)
 

@@ -2,7 +2,7 @@
 
 Belongs here: what is asked of a trace store for that, over the public API that the embedded store
 and a real Langfuse share, and the rows that come of it. Does not belong here: HTTP (`client.py`),
-showing them (`chat/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
+showing them (`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
 API: https://api.reference.langfuse.com; a score's value cannot be filtered there together with the
 version of its trace, so with a filter on a score the scores are read first.
 """

@@ -16,7 +16,7 @@ from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import history_until
 from twin_resources.registry.checks import MoveRefused
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, DaySum, Evidence, Fall, evidence_of
+from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, evidence_of
 from twin_resources.statistics.retraining import run_key
 
 ACTOR = "sensor quality_dropped"
@@ -70,7 +70,9 @@ def best_of_class(registry: Registry, alarm: Alarm, fall: Fall, rules: LoopRules
     return max(found, key=lambda version: (found[version], version), default="")
 
 
-def _against_earlier(registry: Registry, alarm: Alarm, rules: LoopRules) -> Mapping[str, Evidence]:
+def _against_earlier(
+    registry: Registry, alarm: Alarm, rules: LoopRules
+) -> Mapping[str, StreamEvidence]:
     """Retired version → evidence that the days of the fall are worse than its own."""
     with registry.state.reading() as connection:
         sums = daily_aggregates.day_sums(

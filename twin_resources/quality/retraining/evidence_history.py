@@ -20,7 +20,7 @@ from twin_resources.quality.retraining.score_watch import (
     stable_versions,
     watches_now,
 )
-from twin_resources.statistics.detector import Alarm, Evidence, threshold
+from twin_resources.statistics.detector import Alarm, StreamEvidence, threshold
 
 PLOTTED_DAYS = 90
 
@@ -53,7 +53,7 @@ class StreamHistory:
         alarms: all of this stream and version, by number.
     """
 
-    watch: Evidence
+    watch: StreamEvidence
     steps: tuple[EvidenceDay, ...]
     threshold: float
     alarms: tuple[Alarm, ...]
@@ -74,7 +74,9 @@ def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> li
     ]
 
 
-def _steps(connection: sa.Connection, watch: Evidence, rules: LoopRules) -> tuple[EvidenceDay, ...]:
+def _steps(
+    connection: sa.Connection, watch: StreamEvidence, rules: LoopRules
+) -> tuple[EvidenceDay, ...]:
     stable = stable_versions(connection).get(watch.author)
     if stable is None:
         return ()
@@ -102,7 +104,7 @@ def _steps(connection: sa.Connection, watch: Evidence, rules: LoopRules) -> tupl
 
 
 def _day(
-    days: StreamDays, evidence: Evidence, after: int, end: int, alarm: int | None
+    days: StreamDays, evidence: StreamEvidence, after: int, end: int, alarm: int | None
 ) -> EvidenceDay:
     mine = [one for one in days.sums if after < one.last <= end and one.version == evidence.version]
     count = sum(one.count for one in mine)

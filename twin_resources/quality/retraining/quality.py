@@ -39,7 +39,7 @@ from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, Ru
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, Evidence, Fall, threshold
+from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence, threshold
 from twin_resources.statistics.retraining import (
     AlarmContext,
     LastRetraining,
@@ -211,7 +211,7 @@ class _Deciding:
         return self.loop.clock() >= self.ends
 
     def _situation(
-        self, author: str, held: list[Evidence], record: AlarmRecord | None, armed: int
+        self, author: str, held: list[StreamEvidence], record: AlarmRecord | None, armed: int
     ) -> AlarmContext:
         stable = self.stable.get(author)
         last = self.last.get(author)
@@ -257,7 +257,9 @@ class _Deciding:
             run_key = retrainings.trained_on(connection, author, learnt)
         return f"a version that is gone, of {run_key}" if run_key else ""
 
-    def _progress(self, connection: sa.Connection, watch: Evidence, armed: int) -> StreamProgress:
+    def _progress(
+        self, connection: sa.Connection, watch: StreamEvidence, armed: int
+    ) -> StreamProgress:
         rules = self.loop.rules
         rate = None
         if not watch.armed:
@@ -358,7 +360,7 @@ class _Overtaken(Exception):
     """Another cause began a retraining of this author since the situation was read."""
 
 
-def _falls_of(record: AlarmRecord, held: Sequence[Evidence]) -> tuple[Fall, ...]:
+def _falls_of(record: AlarmRecord, held: Sequence[StreamEvidence]) -> tuple[Fall, ...]:
     """The classes that fell, as the stream stands while its alarm waits."""
     alarm = record.alarm
     return next(

@@ -33,7 +33,7 @@ from twin_resources.statistics.detector import (
     FEWEST_DAYS,
     Alarm,
     DaySum,
-    Evidence,
+    StreamEvidence,
     evidence_of,
     threshold,
 )
@@ -196,7 +196,7 @@ class StreamDays:
                 ends[day] = max(one.last, ends.get(day, 0))
         return sorted(ends.values())
 
-    def evidence(self, *, until: int) -> Evidence:
+    def evidence(self, *, until: int) -> StreamEvidence:
         """What the days up to this sequence number say."""
         return evidence_of(
             [one for one in self.sums if one.last <= until],
@@ -214,7 +214,7 @@ def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
     return len(days) >= FEWEST_DAYS and sum(one.count for one in sums) >= rules.fewest
 
 
-def _threshold(connection: sa.Connection, evidence: Evidence, rules: LoopRules) -> float:
+def _threshold(connection: sa.Connection, evidence: StreamEvidence, rules: LoopRules) -> float:
     """C·N with this stream and the armed ones beside it."""
     mine = (
         (watches.c.author == evidence.author)
@@ -226,7 +226,9 @@ def _threshold(connection: sa.Connection, evidence: Evidence, rules: LoopRules) 
     return threshold(armed_streams=others + 1, horizon=rules.horizon, alpha=rules.alpha)
 
 
-def _alarm(connection: sa.Connection, evidence: Evidence, limit: float, *, at: float) -> Alarm:
+def _alarm(
+    connection: sa.Connection, evidence: StreamEvidence, limit: float, *, at: float
+) -> Alarm:
     """The recorded alarm of this evidence."""
     earlier = alarm_records.of_stream(
         connection, evidence.author, evidence.stream, evidence.version
@@ -264,7 +266,7 @@ def _released(connection: sa.Connection, author: str) -> set[str]:
     return {f"v{number}" for number in rows}
 
 
-def watches_now(connection: sa.Connection) -> dict[str, list[Evidence]]:
+def watches_now(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
     """Author → evidence of the version that is followed, by stream; without that of a release with
     another detector, which the next tick computes again."""
     of_followed = (watches.c.author == followed.c.author) & (
@@ -275,9 +277,9 @@ def watches_now(connection: sa.Connection) -> dict[str, list[Evidence]]:
         .join(followed, of_followed)
         .order_by(watches.c.author, watches.c.stream)
     )
-    by_author: dict[str, list[Evidence]] = {}
+    by_author: dict[str, list[StreamEvidence]] = {}
     for author, text in rows:
-        if (evidence := Evidence.from_json(text)) is not None:
+        if (evidence := StreamEvidence.from_json(text)) is not None:
             by_author.setdefault(str(author), []).append(evidence)
     return by_author
 
@@ -363,6 +365,6 @@ def history_until(connection: sa.Connection, author: str, stream: str) -> int:
     return int(connection.execute(newest).scalar() or 0)
 
 
-def _store(connection: sa.Connection, evidence: Evidence) -> None:
+def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
     key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
     upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.armed}])

@@ -185,7 +185,7 @@ followed = sa.Table(
     sa.Column("streams", sa.JSON, nullable=False),
 )
 
-# `watch` is `statistics.detector.Evidence`; `armed`: a fall would be seen; these are counted in
+# `watch` is `statistics.detector.StreamEvidence`; `armed`: a fall would be seen; these count in
 # every threshold of the home.
 watches = sa.Table(
     "watches",
