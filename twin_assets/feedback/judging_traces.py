@@ -7,8 +7,9 @@ Does not belong here: the judges (`twin_resources/quality/judges`), sending (`la
 The sample is random so that judged traces stand for all: a hash of the trace id is drawn against
 the rate, whatever the answer, so that a second run draws the same ones. Right after a promotion the
 first 500 answers of the new version are all judged, because its first baselines are certified on
-them (`statistics/detector.py`). They are counted over a version's life: answers are kept for 90 days; counted among those, every answer of an old version would sooner or
-later be among its first 500, two months after it was given.
+them (`statistics/detector.py`). They are counted over a version's life. Answers are kept for 90
+days; counted among those, every answer of an old version would sooner or later be among its first
+500, two months after it was given.
 """
 # pyright: strict
 
