@@ -1,5 +1,5 @@
 """A home of the commit before the packages moved into wings (ad6f105) opens, and nothing in it is
-made anew.
+made anew. Its author file has a setting that is gone, and says so first.
 
 `former_home.tar.xz` was made by that commit's code: the beginnings of twelve posts of
 `tests/graph/instructions/made_up_posts.py` and one that is too short, imported into
@@ -33,6 +33,7 @@ from twin_assets.definitions import defs
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import read_author
 from twin_resources.dagster_runs import LOCATION
+from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.queries import observation_query, score_query
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.processes.dagster_home import write_dagster_home
@@ -56,6 +57,12 @@ def former(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("authors/ada.toml", "policy.json", "dagster/workspace.yaml"):
         path = home.home / name
         path.write_text(path.read_text(encoding="utf-8").replace(LAY_AT, here), encoding="utf-8")
+    # what a person does whom the next command tells that a setting is gone
+    author = home.authors_dir / "ada.toml"
+    with pytest.raises(TwinError, match="persona, which this release does not have"):
+        read_author(home, "ada")
+    kept = [line for line in author.read_text().splitlines() if not line.startswith("persona")]
+    author.write_text("\n".join(kept), encoding="utf-8")
     for path in [home.home / "state.sqlite", *(home.home / "dagster").rglob("*.db")]:
         move_in_database(path, here)
     monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
