@@ -228,7 +228,7 @@ def slow_page(
     end(made.process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # in one process a second driver cannot begin before it ends
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
