@@ -55,6 +55,7 @@ REMOVED: Mapping[str, str] = MappingProxyType(
         ),
         "TWIN_RETRAIN_HOURS_A_MONTH": "unset it: TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
         "trainings, and 40 hours a month are the most",
+        "TWIN_RETRAIN_COOLDOWN_DAYS": "unset it: a day lies between two trainings of an author",
         "TWIN_RETRAIN_NEW_PAIRS": "unset it: 200 pairs are worth a training; "
         "TWIN_RETRAIN_NEW_POSTS says how many posts are",
         "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
@@ -90,6 +91,7 @@ class Constants(BaseSettings):
     # nothing else computes, and wait in a busy loop beside a training.
     serving_threads: int = Field(default=0, ge=0)
     routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
+    retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
     retrain_new_pairs: int = 200  # preference pairs since then, worth another one
     # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
@@ -104,6 +106,7 @@ CONSTANTS = frozenset(Constants.model_fields)
 _DEMO = {
     "baseline_values": 150,
     "alarm_horizon": 1_000,
+    "retrain_cooldown_days": 0.0,
     "reader_days": "at_once",
 }
 _HURRIED = {
@@ -209,7 +212,6 @@ class Settings(Constants):
     score_environments: str = "default"
     # Whether alarms and growth start a training by themselves; a fall is told either way.
     auto_retrain: bool = False
-    retrain_cooldown_days: float = 1.0  # between two trainings of an author
     retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
     # By how much quality may fall before it matters: the loop is told of no less.

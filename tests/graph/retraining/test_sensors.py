@@ -33,7 +33,6 @@ KEY = "quality:ada:v1:thumbs:1"
 SETTINGS = {
     "TWIN_PACE": "demo",  # all of a test happens on one day
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
 }
 DAGSTER_YAML = """
 telemetry: {enabled: false}

@@ -27,7 +27,6 @@ CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of 
 SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_COOLDOWN_DAYS": "0",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
 }
 # Training, gate and trial in a hurry; left out by `--unhurried`.
