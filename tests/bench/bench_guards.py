@@ -6,7 +6,8 @@ Planted: 80 texts with personal data, 60 with secrets, 60 injections, in English
 half of each was never tuned on, and the goals are held against that half. Each is looked through
 whole and as a stream in pieces of 1 to 12 characters. `--quick` takes every fourth text. Messages
 of a stranger, in four languages, are looked through by half too; of the half `held` no text is
-printed.
+printed. Of public technical posts, drawn by a seed, the sentences are counted that would be taken
+for injections: in a passage each costs the reader that passage.
 """
 
 from __future__ import annotations
@@ -14,21 +15,26 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
 from tests.bench.rows import Row, tell
-from twin_resources.authors.guard_settings import Guards, read_guards
+from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
 from twin_resources.gateway.guards import HeldBack, Scanner
+from twin_resources.gateway.guards.injection import find_injections, sentences
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
+POSTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "posts"
+_NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
 LEAST_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
@@ -99,6 +105,8 @@ def figures(*, every: int = 1) -> list[Row]:
         for text in wrongly if half == "tuned" else ():
             sys.stderr.write(f"touched: {text}\n")
     rows += strangers(every=every)
+    if POSTS.is_dir():
+        rows += technical_posts(POSTS, seed=20261126, most=300 // every)
     rows.append(Row("a question looked through", _microseconds(), "µs CPU"))
     rows.append(Row("held back of plain prose, median", _held_back(), "chars"))
     return rows
@@ -128,6 +136,28 @@ def strangers(*, every: int = 1) -> list[Row]:
                 holds = goal is None or (value <= goal if kind == "benign" else value >= goal)
                 rows.append(Row(name, value, "share", goal, holds))
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
+
+
+def technical_posts(folder: Path, *, seed: int, most: int = 300) -> list[Row]:
+    """What is taken for an injection in the prose of Markdown posts, without heads and code.
+
+    Args:
+        folder: of the posts; files are drawn from it by `seed`, `most` of them.
+    """
+    files = sorted(folder.rglob("*.md"))
+    drawn = random.Random(seed).sample(files, min(most, len(files)))
+    said: list[str] = []
+    for file in drawn:
+        text = _NO_PROSE.sub("", file.read_text(encoding="utf-8", errors="replace"))
+        parts = [text[begin:end] for begin, end in islice(sentences(text), 12)]
+        said += [part for part in parts if len(part.split()) > 1]
+    rows: list[Row] = []
+    goals: dict[GuardPlace, float] = {"input": 0.02, "passages": 0.005}
+    for place, goal in goals.items():
+        share = statistics.fmean(bool(find_injections(one, place)) for one in said)
+        name = f"of {len(said)} sentences of technical posts, seed {seed}, {place}"
+        rows.append(Row(name, share, "share", goal, share <= goal))
+    return rows
 
 
 def _touched(text: str, language: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.bench.bench_guards import strangers
+from tests.bench.bench_guards import strangers, technical_posts
 from tests.bench.guards.planted import benign, planted
 from tests.unit.gateway.test_answer_ending import answering, chunks, whole
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
@@ -95,6 +96,12 @@ def test_the_shipped_weights_are_of_the_examples_and_hold_on_the_tuned_half() ->
     rows = {row.name: row.value for row in strangers(every=2)}
     assert rows["stranger's injection, tuned"] >= 0.85
     assert rows["stranger's injection, tuned, worst language"] >= 0.75
+
+
+def test_technical_prose_is_not_taken_for_injections(shared_posts: Path) -> None:
+    """A passage with a finding is not shown: of five sentences none may be one by chance."""
+    rows = technical_posts(shared_posts, seed=7, most=120)
+    assert [row.name for row in rows if not row.holds] == []
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.sampled_from([KEY, MAIL, "plain"]))
