@@ -36,7 +36,9 @@ def false_trainings(form: Form) -> list[Row]:
             peers = {
                 "in a year, mean": float(np.mean(year)),
                 "in a year, most": max(year),
-                "CUSUM of a fixed limit alarms, %": 100.0 * sum(p is not None and p < until for p in peer) / homes,
+                "CUSUM, fixed limit, %": 100.0
+                * sum(p is not None and p < until for p in peer)
+                / homes,
             }
             name = f"{rate} a day, {world.name} ({homes} homes): train in {VALUES:,} values"
             rows.append(row(name, early, "%", at_most=10.0 if world.has_goal else None,
