@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tests.registered import register_version
 from tests.unit.gateway.routing.labelled import PAID, drawn, fitted_policy
 from twin_resources.authors import Author
 from twin_resources.quality.retraining.rerouting import classes_paid_gains
@@ -20,9 +21,7 @@ def test_only_a_class_whose_lower_bound_is_above_zero(home: Settings) -> None:
     settings = home.model_copy(update={"paid_model": PAID.model, "paid_budget_per_day": 1.0})
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     values: dict[str, Any] = {"folder": "", "adapter_gguf": None, "base": "", "base_gguf": ""}
-    registry.register(
-        author="mara", checkpoint="checkpoint", template="t", dataset_version="d", **values
-    )
+    register_version(registry, "mara", "checkpoint", **values)
     registry.move("mara", 1, "refused", actor="test", reason="to force it")
     registry.move("mara", 1, "stable", actor="test", reason="by hand", force=True)
     assert classes_paid_gains(settings, MARA, registry) == frozenset()
