@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
@@ -53,6 +54,7 @@ def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
             archive.read("c.html", limit=2)
     with open_archive(packed) as again:
         assert again.digest() == digest
+    assert packed not in {Path(one.path) for one in psutil.Process().open_files()}
 
 
 def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:
@@ -205,6 +207,14 @@ def test_a_tar_that_breaks_off_is_no_shorter_tar(tmp_path: Path) -> None:
         (tmp_path / "cut.tar").write_bytes(whole[:cut])
         with pytest.raises(TwinError):
             open_archive(tmp_path / "cut.tar")
+    empty = whole[:5120] + tarfile.TarInfo("last.csv").tobuf() + bytes(1024)
+    (tmp_path / "cut.tar").write_bytes(empty)
+    with open_archive(tmp_path / "cut.tar") as archive:
+        assert archive.names() == ("0.csv", "1.csv", "last.csv")
+    # a broken header, and what follows it is the end already
+    (tmp_path / "cut.tar").write_bytes(empty[:5130] + b"?" + empty[5131:])
+    with pytest.raises(TwinError, match="breaks off"):
+        open_archive(tmp_path / "cut.tar")
     gzipped = gzip.compress(whole)
     (tmp_path / "cut.tgz").write_bytes(gzipped[: len(gzipped) // 2])
     with pytest.raises(TwinError):
