@@ -254,14 +254,14 @@ def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     body = BODY | {"model": "twin/bob@voice"}
     try:
         pause(stack.settings, "bob", reason="a mistake")
-        stack.wait(lambda: stack.post(body).status_code == 503, seconds=10)
+        stack.wait(lambda: stack.post(body).status_code == 503)
         refused = stack.post(body | {"stream": True}).json()["error"]
         assert refused["code"] == "author_paused"
         assert "a mistake" in refused["message"]
         assert stack.post(BODY).status_code == 200  # others answer on
     finally:
         resume(stack.settings, "bob")
-    stack.wait(lambda: stack.post(body).status_code == 200, seconds=10)
+    stack.wait(lambda: stack.post(body).status_code == 200)
 
 
 def test_an_author_without_posts_has_drafts_of_the_base_alone(stack: Stack) -> None:
@@ -414,7 +414,7 @@ def test_a_reader_who_leaves_disturbs_nobody(stack: Stack) -> None:
 
 def test_throughput_is_measured_for_the_routing_policy(stack: Stack) -> None:
     path = stack.settings.home / "gateway" / "throughput.json"
-    stack.wait(path.exists, seconds=15)
+    stack.wait(path.exists)
     base = json.loads(path.read_text(encoding="utf-8"))["servers"]["base"]
     assert base["requests"] > 0
     assert base["tokens_per_second"] > 0

@@ -23,9 +23,9 @@ import httpx
 import openai
 import pytest
 
+from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
-    free_port,
     new_stack,
     requests_of,
     slow_tokens,
@@ -97,7 +97,7 @@ class Money:
 
     def settled(self) -> int:
         """What the account holds once nothing is under way."""
-        self.stack.wait(lambda: self._account().spent().reserved_usd == 0, seconds=20)
+        self.stack.wait(lambda: self._account().spent().reserved_usd == 0)
         return self._spent() - self.spent_before
 
     def use_up(self) -> None:
@@ -422,7 +422,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> Non
 
         with ThreadPoolExecutor(24) as pool:
             work = [pool.submit(ask, number) for number in range(24)]
-            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0, seconds=30)
+            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0)
             other.worker().send_signal(signal.SIGKILL)
             found = [one.result() for one in work]
     finally:
@@ -441,7 +441,7 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: 
     paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
     streamed = BODY | {"model": "twin/ann", "stream": True}
     # the gateway follows the policy within a second, and nothing here says when it has
-    paid.wait(lambda: '"route":"divert:paid"' in paid.post(streamed).text, seconds=20)
+    paid.wait(lambda: '"route":"divert:paid"' in paid.post(streamed).text)
     money.settled()
     money.use_up()
     before = requests_of(paid.models["base"])
