@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import stat
@@ -79,6 +80,9 @@ def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
     assert digest() == before
     (tmp_path / "a.csv").write_text("eno")
     assert digest() != before
+    tar = as_tar({"a.csv": "one"}, tmp_path / "a.tar")
+    with open_archive(tar) as archive:
+        assert archive.digest() == hashlib.sha256(tar.read_bytes()).hexdigest()
 
 
 BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
@@ -114,12 +118,15 @@ def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> Non
         link = zipfile.ZipInfo("link.csv")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         made.writestr(link, "/etc/passwd")
+        device = zipfile.ZipInfo("device.csv")
+        device.external_attr = (stat.S_IFCHR | 0o666) << 16
+        made.writestr(device, "")
         made.writestr("good.csv", "y")
         made.writestr("locked.csv", "z")
         made.getinfo("locked.csv").flag_bits |= 1
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.names() == ("good.csv",)
-        assert archive.refused == {"link": 1, "encrypted": 1}
+        assert archive.refused == {"link": 1, "special_file": 1, "encrypted": 1}
 
 
 def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
