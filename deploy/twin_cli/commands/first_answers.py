@@ -44,10 +44,12 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     from twin_resources.models.embedder.embedder import load_embedder
 
     # the endpoint is asked the first ones, and says more
-    questions = preview.questions[FIRST:] or preview.questions
+    questions = preview.accepted.questions[FIRST:] or preview.accepted.questions
     if not questions:
         return
-    found = preview_quotations(preview.posts, questions, load_embedder(settings, on_card=False))
+    found = preview_quotations(
+        preview.accepted.posts, questions, load_embedder(settings, on_card=False)
+    )
     lines = [f"{one.heading}\n{passage(one.text, longest=MOST_SHOWN)}" for one in found]
     if lines:
         clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))

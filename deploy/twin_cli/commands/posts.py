@@ -92,8 +92,8 @@ def run_import(
             progress,
             fingerprint=mark,
             kept=preview.kept,
-            words=preview.words,
-            questions=progress.questions or tuple(preview.questions),
+            words=preview.accepted.words,
+            questions=progress.questions or tuple(preview.accepted.questions),
         ),
     )
     publish_endpoints(stack, first=subject.slug)

@@ -41,11 +41,9 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import (
     AuthorPolicy,
     Policy,
-    Reroute,
     ServedVersion,
     write_policy,
 )
-from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -184,24 +182,22 @@ class Stack:
         version: int,
         *,
         template: str = DEFAULT_TEMPLATE.hash,
-        diverted: Mapping[str, str] | None = None,
+        canary: int | None = None,
     ) -> None:
         """Write a policy in which that version is stable, and its prose released.
 
         Args:
-            diverted: prompt class to `paid` or a version as `v1`.
+            canary: a version on trial to which every question goes.
         """
 
         def served(number: int) -> ServedVersion:
             checkpoint, prose = f"checkpoint-{number}", ProseRelease("")
             return ServedVersion(number, checkpoint, template, "", None, "", "", prose)
 
-        places = diverted or {}
-        older = {name: served(int(name[1:])) for name in places.values() if name != PAID}
         entry = AuthorPolicy(
             stable=served(version),
-            weights={"stable": 1.0},
-            divert=Reroute(places, older) if places else None,
+            canary=None if canary is None else served(canary),
+            weights={"stable": 1.0} if canary is None else {"stable": 0.0, "canary": 1.0},
         )
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
