@@ -81,6 +81,15 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
         bool,
         typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies."),
     ] = False,
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            "--gateways",
+            min=1,
+            max=64,
+            help="Processes that answer behind the endpoint, 350 MB each; remembered.",
+        ),
+    ] = None,
     gateway_port: Port = None,
     dagster_port: Port = None,
     traces_port: Port = None,
@@ -116,6 +125,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             train=train,
             retrain=retrain,
             auto_retrain=auto_retrain,
+            gateways=gateways,
             ports={name: port for name, port in ports.items() if port is not None},
             home=home,
         )
