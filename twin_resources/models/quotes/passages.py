@@ -125,7 +125,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         begin, stop = first, last
         while _fits(blocks, begin, stop + 1):
             stop += 1
-        while stop > last and text[blocks[stop].end - 1] == ":":
+        while stop > last and text[blocks[stop].end - 1] in ":,":
             stop -= 1  # what it announces has no room
         while _fits(blocks, begin - 1, stop):
             begin -= 1
