@@ -99,7 +99,11 @@ def stack_programs(
             "dagster-daemon", "dagster._daemon", "run", "-w", workspace, calls=offline, stop_s=12
         ),
         program("models", "twin_resources.models.serving.fleet"),
-        program("gateway", "twin_resources.gateway", calls=paid),
+        program(
+            "gateway",
+            *("twin_resources.gateway", "--processes", str(settings.gateways)),
+            calls=paid,
+        ),
         program("chat", "twin_resources.page"),
     ]
     if not settings.has_real_langfuse:

@@ -140,7 +140,7 @@ def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
 
 
 def _ensure_same_models(settings: Settings, stack: Stack) -> None:
-    for name in ("base_model", "embedder"):
+    for name in ("base_model", "embedder", "gateways"):
         wanted, running = getattr(settings, name), getattr(stack.record, name)
         if wanted != running:
             raise TwinError(
