@@ -45,6 +45,7 @@ def test_a_missing_key_says_where_to_find_one(home: Settings, authorization: str
     error = refused(keys.keyring_of(home), authorization)
     assert (error.status, error.code) == (401, "missing_key")
     assert "endpoints.json" in error.next_step
+    assert error.found == ("no bearer key" if authorization else "no key")
 
 
 @pytest.mark.parametrize("sent", ["sk-wrong", "sk-é", "x" * 100_000])
