@@ -26,70 +26,77 @@ from twin_cli.arguments import (
 
 commands = typer.Typer()
 
+Posts = Annotated[
+    Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
+]
+NewAuthor = Annotated[str, typer.Option("--author", help='Whose posts they are: "First Last".')]
+AnswerModel = Annotated[
+    str,
+    typer.Option(
+        "--answer-model",
+        help="A larger model that answers until a tuned one wins: folder, GGUF file, "
+        "Hugging Face id or https://…/v1; remembered; none removes it.",
+    ),
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        help="Training recipe: a name or a .yaml path; remembered; auto chooses by base model "
+        "and device.",
+    ),
+]
+AutoRetrain = Annotated[
+    bool | None,
+    typer.Option(
+        "--auto-retrain/--no-auto-retrain",
+        help="Let falling scores or new posts start a training; remembered.",
+    ),
+]
+BaseModel = Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")]
+Embedder = Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")]
+Consent = Annotated[
+    bool, typer.Option("--consent", help="The author has agreed; today's date is noted.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at the first answers.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
+Train = Annotated[bool, typer.Option("--train/--no-train", help="Train once.")]
+Retrain = Annotated[bool, typer.Option("--retrain", help="Train even though a version exists.")]
+Gateways = Annotated[
+    int | None,
+    typer.Option(
+        "--gateways",
+        min=1,
+        max=64,
+        help="Processes that answer behind the endpoint, 350 MB each; remembered.",
+    ),
+]
+DemoLoop = Annotated[
+    bool, typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies.")
+]
+
 
 @commands.command(
     rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
 )
 def up(  # noqa: PLR0913, PLR0917 - one parameter an option
-    path: Annotated[
-        Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
-    ] = None,
-    author: Annotated[
-        str,
-        typer.Option("--author", help='Whose posts they are: "First Last".'),
-    ] = "",
+    path: Posts = None,
+    author: NewAuthor = "",
     include: Include = None,
-    base_model: Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")] = "",
-    embedder: Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")] = "",
-    answer_model: Annotated[
-        str,
-        typer.Option(
-            "--answer-model",
-            help="A larger model that answers until a tuned one wins: folder, GGUF file, "
-            "Hugging Face id or https://…/v1; remembered; none removes it.",
-        ),
-    ] = "",
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe",
-            help="Training recipe: a name or a .yaml path; remembered; auto chooses by base "
-            "model and device.",
-        ),
-    ] = "",
-    consent: Annotated[
-        bool,
-        typer.Option("--consent", help="The author has agreed; today's date is noted."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Return at the first answers.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Print every step and measurement.")
-    ] = False,
-    train: Annotated[bool, typer.Option("--train/--no-train", help="Train once.")] = True,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Train even though a version exists.")
-    ] = False,
-    auto_retrain: Annotated[
-        bool | None,
-        typer.Option(
-            "--auto-retrain/--no-auto-retrain",
-            help="Let falling scores or new posts start a training; remembered.",
-        ),
-    ] = None,
-    demo_loop: Annotated[
-        bool,
-        typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies."),
-    ] = False,
-    gateways: Annotated[
-        int | None,
-        typer.Option(
-            "--gateways",
-            min=1,
-            max=64,
-            help="Processes that answer behind the endpoint, 350 MB each; remembered.",
-        ),
-    ] = None,
+    base_model: BaseModel = "",
+    embedder: Embedder = "",
+    answer_model: AnswerModel = "",
+    recipe: RecipeName = "",
+    consent: Consent = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    verbose: Verbose = False,
+    train: Train = True,
+    retrain: Retrain = False,
+    auto_retrain: AutoRetrain = None,
+    demo_loop: DemoLoop = False,
+    gateways: Gateways = None,
     gateway_port: Port = None,
     dagster_port: Port = None,
     traces_port: Port = None,

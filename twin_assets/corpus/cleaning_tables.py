@@ -18,7 +18,7 @@ lookup saves).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,15 +74,12 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         TableMissing: `raw_posts` was never materialized.
     """
     slug, names = author.slug, names_of(author)
-    prepared = tables.sync(
+    update = _Update(tables, slug)
+    prepared = update.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
-        author=slug,
-        key="source_id",
-        function=lambda rows: validated(cleaning.prepare_posts(rows), PreparedPosts),
-        version=cleaning.CLEANING_VERSION,
-        schema=columns_of(PreparedPosts),
-        row_key="document_id",
+        lambda rows: validated(cleaning.prepare_posts(rows), PreparedPosts),
+        columns_of(PreparedPosts),
     )
     narrow = tables.read(PREPARED, slug, columns=NARROW_COLUMNS)
     candidates = repeating(narrow, names=names)
@@ -103,64 +100,88 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"]
     )
     verdicts = decide(narrow, candidates, similar_rows, names=names)
-
-    def rows_of(part: pl.DataFrame) -> pl.DataFrame:
-        columns = list(columns_of(PreparedPosts))
-        ids = part["source_id"]
-        return cleaning.document_rows(
-            part, read_by_id(tables, PREPARED, slug, "source_id", ids, columns)
-        )
-
-    def measure(part: pl.DataFrame) -> pl.DataFrame:
-        rows = rows_of(part)
-        accepted, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
-        posts = read_by_id(tables, "raw_posts", slug, "source_id", accepted, columns)
-        return document_claims.measure(rows, posts)
-
-    measured = tables.sync(
+    measured = update.sync(
         verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
         MEASURED,
-        author=slug,
-        key="source_id",
-        function=measure,
+        update.measure,
+        columns_of(DocumentClaims),
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
-        schema=columns_of(DocumentClaims),
-        row_key="document_id",
     )
-
-    def texts_of(document_ids: Sequence[str]) -> dict[str, str]:
-        wanted = narrow.filter(pl.col("document_id").is_in(document_ids))
-        rows = rows_of(verdicts.join(wanted, on="source_id", how="semi"))
-        return dict(rows.select("document_id", "text").iter_rows())
-
-    claims = document_claims.all_claims(tables.read(MEASURED, slug), names, texts_of)
-    judged = verdicts.join(
-        cleaning.claims_broken(narrow, claims), on="source_id", how="left", maintain_order="left"
-    ).with_columns(pl.col("breaks").fill_null(pl.lit([], dtype=pl.List(pl.String))))
-    cleaned = tables.sync(
+    judged = update.with_broken_claims(verdicts, narrow, names)
+    cleaned = update.sync(
         judged,
         CLEANED,
-        author=slug,
-        key="source_id",
-        function=lambda part: contracts.good_rows(
-            rows_of(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+        lambda part: contracts.good_rows(
+            update.documents(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
         ),
-        version=cleaning.CLEANING_VERSION,
-        schema=columns_of(CleanedDocuments),
-        row_key="document_id",
+        columns_of(CleanedDocuments),
     )
-    there = tables.read(CLEANED, slug, columns=["source_id"])
-    quarantined = tables.sync(
-        judged.join(there, on="source_id", how="anti"),
+    quarantined = update.sync(
+        judged.join(tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"),
         QUARANTINE,
-        author=slug,
-        key="source_id",
-        function=lambda part: cleaning.rows_put_aside(rows_of(part), part),
-        version=cleaning.CLEANING_VERSION,
-        schema=contracts.quarantine_columns(CleanedDocuments),
-        row_key="document_id",
+        lambda part: cleaning.rows_put_aside(update.documents(part), part),
+        contracts.quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared, similar, measured, cleaned, quarantined)
+
+
+@dataclass(frozen=True)
+class _Update:
+    """The tables of one author that have a row or none for each post."""
+
+    tables: Tables
+    slug: str
+
+    def sync(
+        self,
+        upstream: pl.DataFrame | Upstream,
+        into: str,
+        function: Callable[[pl.DataFrame], pl.DataFrame],
+        schema: Mapping[str, pl.DataType],
+        *,
+        version: str = cleaning.CLEANING_VERSION,
+    ) -> SyncResult:
+        return self.tables.sync(
+            upstream,
+            into,
+            author=self.slug,
+            key="source_id",
+            function=function,
+            version=version,
+            schema=schema,
+            row_key="document_id",
+        )
+
+    def documents(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `cleaned_documents` for these verdicts."""
+        columns, ids = list(columns_of(PreparedPosts)), verdicts["source_id"]
+        posts = read_by_id(self.tables, PREPARED, self.slug, "source_id", ids, columns)
+        return cleaning.document_rows(verdicts, posts)
+
+    def measure(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+        rows = self.documents(verdicts)
+        accepted, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
+        posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", accepted, columns)
+        return document_claims.measure(rows, posts)
+
+    def with_broken_claims(
+        self, verdicts: pl.DataFrame, narrow: pl.DataFrame, names: Sequence[str]
+    ) -> pl.DataFrame:
+        """The verdicts with the claims that each document breaks (`breaks`)."""
+
+        def texts_of(document_ids: Sequence[str]) -> dict[str, str]:
+            wanted = narrow.filter(pl.col("document_id").is_in(document_ids))
+            rows = self.documents(verdicts.join(wanted, on="source_id", how="semi"))
+            return dict(rows.select("document_id", "text").iter_rows())
+
+        measured = self.tables.read(MEASURED, self.slug)
+        claims = document_claims.all_claims(measured, names, texts_of)
+        return verdicts.join(
+            cleaning.claims_broken(narrow, claims),
+            on="source_id",
+            how="left",
+            maintain_order="left",
+        ).with_columns(pl.col("breaks").fill_null(pl.lit([], dtype=pl.List(pl.String))))
 
 
 class _Stored:

@@ -165,37 +165,7 @@ def decide(
         candidates: from `repeating`.
         similar: from `near_duplicates.similar_bodies`, of all candidates.
     """
-    only = similar.filter(pl.col("words") < FEWEST_WORDS).select("document_id")
-    gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
-    alive = _alive(prepared, names)
-    # Those with a candidate's body go its way.
-    representative = (
-        alive.select("document_id", "content_hash")
-        .join(
-            alive.join(candidates, on="document_id", how="semi").select(
-                "content_hash", pl.col("document_id").alias("oldest")
-            ),
-            on="content_hash",
-        )
-        .join(gone, left_on="oldest", right_on="document_id", how="left")
-        .join(only.with_columns(only=True), left_on="oldest", right_on="document_id", how="left")
-    )
-    oldest = pl.col("document_id") == pl.col("oldest")
-    verdicts = representative.select(
-        "document_id",
-        pl.when(pl.col("only").is_not_null())
-        .then(pl.lit("only_boilerplate"))
-        .when(pl.col("richer").is_not_null())
-        .then(pl.lit("near_duplicate"))
-        .when(~oldest)
-        .then(pl.lit("duplicate"))
-        .otherwise(pl.lit(""))
-        .alias("verdict"),
-        pl.when(pl.col("only").is_not_null() | (oldest & pl.col("richer").is_null()))
-        .then(pl.lit(""))
-        .otherwise(pl.coalesce("richer", "oldest"))
-        .alias("duplicate_of"),
-    )
+    verdicts = _copies_of(prepared, candidates, similar, names=names)
     copies = (
         verdicts.filter(pl.col("duplicate_of") != "")
         .join(prepared.select("document_id", "url"), on="document_id")
@@ -229,6 +199,47 @@ def decide(
         )
         .select(VERDICT_SCHEMA.keys())
         .sort("source_id")
+    )
+
+
+def _copies_of(
+    prepared: pl.DataFrame,
+    candidates: pl.DataFrame,
+    similar: pl.DataFrame,
+    *,
+    names: Sequence[str],
+) -> pl.DataFrame:
+    """`document_id`, `verdict` by comparison alone, `duplicate_of`: of posts not yet dropped."""
+    only = similar.filter(pl.col("words") < FEWEST_WORDS).select("document_id")
+    gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
+    alive = _alive(prepared, names)
+    # Those with a candidate's body go its way.
+    representative = (
+        alive.select("document_id", "content_hash")
+        .join(
+            alive.join(candidates, on="document_id", how="semi").select(
+                "content_hash", pl.col("document_id").alias("oldest")
+            ),
+            on="content_hash",
+        )
+        .join(gone, left_on="oldest", right_on="document_id", how="left")
+        .join(only.with_columns(only=True), left_on="oldest", right_on="document_id", how="left")
+    )
+    oldest = pl.col("document_id") == pl.col("oldest")
+    return representative.select(
+        "document_id",
+        pl.when(pl.col("only").is_not_null())
+        .then(pl.lit("only_boilerplate"))
+        .when(pl.col("richer").is_not_null())
+        .then(pl.lit("near_duplicate"))
+        .when(~oldest)
+        .then(pl.lit("duplicate"))
+        .otherwise(pl.lit(""))
+        .alias("verdict"),
+        pl.when(pl.col("only").is_not_null() | (oldest & pl.col("richer").is_null()))
+        .then(pl.lit(""))
+        .otherwise(pl.coalesce("richer", "oldest"))
+        .alias("duplicate_of"),
     )
 
 

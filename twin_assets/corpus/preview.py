@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, im
 from twin_assets.corpus.contracts import RULES
 from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
 from twin_assets.corpus.importers.text_formats import EXTRA
-from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import cure_of
 from twin_assets.corpus.title_questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
@@ -45,6 +45,47 @@ _FEW = 0.02
 
 
 @dataclass(frozen=True)
+class AcceptedPosts:
+    """The posts that are kept, as far as a preview tells of them.
+
+    Attributes:
+        dates: first and last, ISO 8601; empty when none has a date.
+        dated: posts with a date.
+        languages: ISO 639-1 code → posts; `und` where it cannot be told.
+        titles: three of the author's typical posts.
+        questions: what a reader could ask about them; then as many about other posts.
+        posts: those posts, columns of `cleaned_documents`; not part of the JSON.
+    """
+
+    dates: list[str]
+    dated: int
+    words: int
+    languages: dict[str, int]
+    titles: list[str]
+    questions: list[str]
+    posts: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, accepted: pl.DataFrame) -> AcceptedPosts:
+        """Of the kept rows of `cleaned_documents`."""
+        dates = accepted["published_at"].drop_nulls().sort()
+        questions = [
+            question
+            for count in (ASKED, 2 * ASKED)
+            for question in questions_about(accepted, count=count)
+        ]
+        return cls(
+            dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
+            dated=dates.len(),
+            words=int(accepted["words"].sum()),
+            languages=_counted(accepted["language"]),
+            titles=typical_posts(accepted)["title"].to_list(),
+            questions=list(dict.fromkeys(questions))[: 2 * ASKED],
+            posts=_asked_about(accepted),
+        )
+
+
+@dataclass(frozen=True)
 class Preview:
     """What was found; `found == kept + sum(dropped.values())`.
 
@@ -59,14 +100,8 @@ class Preview:
         skipped: reason → files that are no posts and are not counted in `found`.
         unread: files that hold text and are not read as posts: of another format, or pages that a
             site's layout keeps apart. More than the posts that are read: `mostly_unread`.
-        dates: first and last of the kept posts, ISO 8601; empty when none has a date.
-        dated: kept posts with a date.
-        words: of the kept posts.
-        languages: ISO 639-1 code → kept posts; `und` where it cannot be told.
+        accepted: what the kept posts are.
         bylines: name → posts that carry it.
-        titles: three of the author's typical posts.
-        questions: what a reader could ask about them; then as many about other posts.
-        posts: those posts, columns of `cleaned_documents`; not part of the JSON.
         warnings: sentences for the person who runs this.
         failed: sources that could not be read, and why; their posts are not in the counts, unless
             an earlier import has stored them.
@@ -81,13 +116,8 @@ class Preview:
     kept: int
     dropped: dict[str, int]
     skipped: dict[str, int]
-    dates: list[str]
-    dated: int
-    words: int
-    languages: dict[str, int]
+    accepted: AcceptedPosts
     bylines: dict[str, int]
-    titles: list[str]
-    questions: list[str]
     warnings: list[str]
     failed: list[str]
     changes: dict[str, int] | None
@@ -97,11 +127,11 @@ class Preview:
     unread: int = 0
     mostly_unread: bool = False
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
-    posts: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints: everything but the posts themselves."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "posts"}
+        values = vars(self) | vars(self.accepted)
+        return {name: value for name, value in values.items() if name not in {"accepted", "posts"}}
 
 
 def preview(
@@ -126,35 +156,17 @@ def preview(
     """
     known = next((one for one in list_authors(settings) if author and one.name == author), None)
     slug = known.slug if known else slug_of(author) if author else ""
-    with (
-        _stored_tables(settings, slug) as tables,
-        TemporaryDirectory(prefix="twin-preview-") as scratch,
-    ):
-        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-        forgotten = imported_sources.forgotten(tables, slug) if tables else None
-        inventory = take_inventory(
-            sources,
-            include=sorted({*include, *(known.include if known else ())}),
-            scratch=Path(scratch),
-        )
-        frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
-        raw = importing.read_rows(
-            frame.filter(~pl.col("deleted")),
-            inventory,
-            earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
-            forgotten=forgotten,
-        )
+    opted = sorted({*include, *(known.include if known else ())})
+    inventory, raw, changes = _read(sources, settings, slug, include=opted)
     names_given = [author, *(known.aliases if known else ()), *aliases]
     names = [name for name in dict.fromkeys(names_given) if name] if author else []
     cleaned, aside = cleaning.parted_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
-    accepted = cleaned.filter("kept")
+    accepted = AcceptedPosts.of(cleaned.filter("kept"))
+    kept = int(cleaned["kept"].sum())
     left_out = inventory.excluded()
     not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
     not_read += raw.filter(pl.col("problem") == "template").height
     read = raw.filter(pl.col("problem") == "").height
-    dates = accepted["published_at"].drop_nulls().sort()
-    languages = _counted(accepted["language"])
-    bylines = _counted(raw.filter(pl.col("author") != "")["author"])
     signed = pl.concat([part.select("source_id", "source", "byline") for part in (cleaned, aside)])
     aside = aside.select("source_id", dropped_because="breaks_" + pl.col(RULES).list.first())
     dropped = _summed(
@@ -164,7 +176,7 @@ def preview(
         author=author,
         layouts=inventory.layouts,
         found=cleaned.height + aside.height + sum(left_out.values()),
-        kept=accepted.height,
+        kept=kept,
         dropped=dropped,
         named=_named(cleaned) | _named(aside.with_columns(kept=False)),
         cures={reason: cure for reason in dropped if (cure := cure_of(reason))},
@@ -172,32 +184,42 @@ def preview(
         skipped=inventory.skipped,
         unread=not_read,
         mostly_unread=not_read > read,
-        dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
-        dated=dates.len(),
-        words=int(accepted["words"].sum()),
-        languages=languages,
-        bylines=bylines,
-        titles=typical_posts(accepted)["title"].to_list(),
-        questions=list(
-            dict.fromkeys(
-                question
-                for count in (ASKED, 2 * ASKED)
-                for question in questions_about(accepted, count=count)
-            )
-        )[: 2 * ASKED],
+        accepted=accepted,
+        bylines=_counted(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
-            *_language_warnings(languages, settings),
+            *_language_warnings(accepted.languages, settings),
             *_byline_warnings(cleaned, signed, names, slug=slug),
             *_unsure(inventory.remarks),
             *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
-            *_quarantine_warnings(accepted.height, aside.height, settings),
-            *([] if accepted.height else ["no post can be used: see the reasons above"]),
+            *_quarantine_warnings(kept, aside.height, settings),
+            *([] if kept else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(one) for one in inventory.failed],
-        changes=importing.changes(frame, stored).counts() if stored is not None else None,
+        changes=changes,
         unclaimed=_by_name(cleaning_verdicts.unclaimed(signed, names)),
-        posts=_asked_about(accepted),
     )
+
+
+def _read(
+    sources: Sequence[str | Path], settings: Settings, slug: str, *, include: Sequence[str]
+) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
+    """What the sources hold, the rows of `raw_posts`, and what changed since the stored import."""
+    with (
+        _stored_tables(settings, slug) as tables,
+        TemporaryDirectory(prefix="twin-preview-") as scratch,
+    ):
+        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
+        forgotten = imported_sources.forgotten(tables, slug) if tables else None
+        inventory = take_inventory(sources, include=include, scratch=Path(scratch))
+        frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
+        raw = importing.read_rows(
+            frame.filter(~pl.col("deleted")),
+            inventory,
+            earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
+            forgotten=forgotten,
+        )
+    changes = importing.changes(frame, stored).counts() if stored is not None else None
+    return inventory, raw, changes
 
 
 def _asked_about(accepted: pl.DataFrame) -> pl.DataFrame:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.similar_keys import shingles, words_of
@@ -201,71 +201,91 @@ class Teacher:
             return None
 
     def _ask(self, one: TeacherPrompt) -> TeacherReply:
+        content = request_for(one, language=self._language)
+        reply, again = TeacherReply(), True
+        while again and reply.tries < TRIES and self.broken is None:
+            reply, again = self._try(reply, content, passage=one.passage)
+        if reply.outcome == FAILED and reply.tries:
+            self._count_failure(reply.reason)
+        if reply.outcome == UNUSABLE:
+            self._count_useless()
+        return reply
+
+    def _try(
+        self, before: TeacherReply, content: str, *, passage: str
+    ) -> tuple[TeacherReply, bool]:
+        """What stands after one more request, and whether another may follow."""
+        from openai import APITimeoutError, OpenAIError
+
+        bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
+        try:
+            reserved = None if self.budget is None else self.budget.reserve(bound)
+        except OverLimit:
+            return replace(before, outcome=OVER_BUDGET, reason="a limit of the account"), False
+        tries, cost = before.tries + 1, 0.0
+        try:
+            reply = self._complete(content, tries=tries)
+        except OpenAIError as error:  # every LiteLLM error is one
+            # who was too late with an answer may well charge for it
+            cost = bound if isinstance(error, APITimeoutError) else 0.0
+            failed = replace(
+                before, outcome=FAILED, reason=type(error).__name__, tries=tries,
+                usd=before.usd + cost,
+            )  # fmt: skip
+            return failed, self._again_after(error, tries=tries)
+        else:
+            used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
+            # a server that does not say what it used is taken to have used all
+            cost = (self._price(*used) or 0.0) if any(used) else bound
+            question = usable_question(_said(reply), passage=passage)
+            with self._lock:
+                self._failures = 0
+                self._useless = 0 if question else self._useless
+            written = replace(
+                before,
+                question=question,
+                outcome=WRITTEN if question else UNUSABLE,
+                tries=tries,
+                prompt_tokens=before.prompt_tokens + used[0],
+                answer_tokens=before.answer_tokens + used[1],
+                usd=before.usd + cost,
+                reason="" if question else "no usable question",
+            )
+            return written, not question
+        finally:
+            if self.budget is not None and reserved is not None:
+                self.budget.settle(reserved, cost)
+
+    def _complete(self, content: str, *, tries: int) -> Any:
         import litellm
-        from openai import APITimeoutError, BadRequestError, OpenAIError
 
         from twin_resources.access.paid_budget import provider_completion
 
         litellm.suppress_debug_info = True
-        complete = provider_completion()
-        content = request_for(one, language=self._language)
-        bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
-        outcome, reason, tries, usd, prompt_tokens, answer_tokens = FAILED, "", 0, 0.0, 0, 0
-        while tries < TRIES and self.broken is None:
-            try:
-                reserved = None if self.budget is None else self.budget.reserve(bound)
-            except OverLimit:
-                outcome, reason = OVER_BUDGET, "a limit of the account"
-                break
-            tries += 1
-            cost = 0.0
-            try:
-                reply = complete(
-                    model=self.model,
-                    messages=[{"role": "user", "content": content}],
-                    # the same request twice would give the same unusable answer
-                    temperature=0.0 if tries == 1 else 0.7,
-                    max_tokens=_ANSWER_TOKENS,
-                    num_retries=0,
-                    max_retries=0,
-                    timeout=self._timeout_s,
-                    drop_params=True,  # some models have no temperature
-                )
-            except OpenAIError as error:  # every LiteLLM error is one
-                # who was too late with an answer may well charge for it
-                cost = bound if isinstance(error, APITimeoutError) else 0.0
-                outcome, reason = FAILED, type(error).__name__
-                if self._is_final(error):
-                    self._give_up(error)
-                elif isinstance(error, BadRequestError):  # this passage; again would be the same
-                    break
-                elif tries < TRIES:
-                    time.sleep(pause_s(error, tries=tries, first_s=self._first_pause_s))
-                continue
-            else:
-                used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
-                prompt_tokens, answer_tokens = prompt_tokens + used[0], answer_tokens + used[1]
-                # a server that does not say what it used is taken to have used all
-                cost = (self._price(*used) or 0.0) if any(used) else bound
-                with self._lock:
-                    self._failures = 0
-                question = usable_question(_said(reply), passage=one.passage)
-                if question:
-                    with self._lock:
-                        self._useless = 0
-                    return TeacherReply(
-                        question, WRITTEN, tries, prompt_tokens, answer_tokens, usd + cost
-                    )
-                outcome, reason = UNUSABLE, "no usable question"
-            finally:
-                usd += cost
-                if self.budget is not None and reserved is not None:
-                    self.budget.settle(reserved, cost)
-        if outcome == FAILED and tries:
-            self._count_failure(reason)
-        if outcome == UNUSABLE:
-            self._count_useless()
-        return TeacherReply("", outcome, tries, prompt_tokens, answer_tokens, usd, reason)
+        return provider_completion()(
+            model=self.model,
+            messages=[{"role": "user", "content": content}],
+            # the same request twice would give the same unusable answer
+            temperature=0.0 if tries == 1 else 0.7,
+            max_tokens=_ANSWER_TOKENS,
+            num_retries=0,
+            max_retries=0,
+            timeout=self._timeout_s,
+            drop_params=True,  # some models have no temperature
+        )
+
+    def _again_after(self, error: Exception, *, tries: int) -> bool:
+        """Whether a request that failed so is worth another, after the pause that it takes."""
+        from openai import BadRequestError
+
+        if self._is_final(error):
+            self._give_up(error)
+            return False
+        if isinstance(error, BadRequestError):  # this passage; again would be the same
+            return False
+        if tries < TRIES:
+            time.sleep(pause_s(error, tries=tries, first_s=self._first_pause_s))
+        return True
 
     def _is_final(self, error: Exception) -> bool:
         from openai import AuthenticationError, NotFoundError, PermissionDeniedError

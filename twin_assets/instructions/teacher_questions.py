@@ -82,17 +82,7 @@ def update_questions(
         nonlocal requests
         if teacher.broken is not None:
             raise teacher.broken
-        answers = dict(
-            tables.read(
-                DRAFTS,
-                author,
-                columns=["sample_id", "answer"],
-                where=is_one_of("sample_id", rows["sample_id"].to_list()),
-            ).iter_rows()
-        )
-        replies = teacher.ask(
-            [TeacherPrompt(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
-        )
+        replies = teacher.ask(_prompts(tables, author, rows))
         now.extend(reply.usd for reply in replies)
         requests += sum(reply.tries for reply in replies)
         written = sum(reply.outcome == WRITTEN for reply in replies)
@@ -132,6 +122,14 @@ def update_questions(
         answer_tokens=int(stored["answer_tokens"].sum()),
         budget_left=None if left is None else round(left, 6),
     )
+
+
+def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPrompt]:
+    """A prompt a row: its title and the answer that the draft holds."""
+    ids = rows["sample_id"].to_list()
+    where, columns = is_one_of("sample_id", ids), ["sample_id", "answer"]
+    answers = dict(tables.read(DRAFTS, author, columns=columns, where=where).iter_rows())
+    return [TeacherPrompt(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
 
 
 def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:

@@ -135,12 +135,11 @@ def buy(
     before, usd, stopped = count, 0.0, ""
     while not stopped:
         batch = waiting[: min(BATCH, most_labels - count)]
-        dearest = sum(work.most_usd(prompt) for prompt in batch)
         if count >= most_labels:
             stopped = f"{count} labels, as many as were asked for"
         elif not batch:
             stopped = "every prompt has been used"
-        elif usd + dearest > most_usd:
+        elif usd + sum(work.most_usd(prompt) for prompt in batch) > most_usd:
             stopped = f"the sum of ${most_usd:g} allows no further batch"
         elif lost := lost_claims(stored, purchase, panel, margin=margin):
             stopped = f"the judge of {', '.join(lost)} no longer tells plants apart"
@@ -152,29 +151,9 @@ def buy(
         answers = work.answers(batch)
         if len(answers) < len(batch):
             stopped = "a limit of the account is used up"
-        rows = work.rows(
-            [prompt for prompt in batch if prompt.prompt_id in answers],
-            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=label_rows.planted_in(stored, purchase.id),
-        )
         if not answers:
             break
-        rows_to_buy = pl.concat(
-            [
-                stored.select(list(label_rows.ASKED)),
-                pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
-            ]
-        )
-        tables.sync(
-            rows_to_buy,
-            TABLE,
-            author=author.slug,
-            key="label_id",
-            function=lambda new, answers=answers: work.score(new, answers),
-            version="1",  # what decides a label is in the purchase: old rows are never bought again
-            schema=label_rows.COLUMNS,
-            row_key="label_id",
-        )
+        work.store([one for one in batch if one.prompt_id in answers], answers, stored, tables)
         stored = stored_labels(tables, author.slug)
         _, count = _of(stored, purchase)
         usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
@@ -284,6 +263,35 @@ class _Work:
             prompt.prompt_id: (own_answer, answer)
             for (prompt, answer), own_answer in zip(bought, own, strict=True)
         }
+
+    def store(
+        self,
+        batch: Sequence[ShadowPrompt],
+        answers: Mapping[str, tuple[str, Paid]],
+        stored: pl.DataFrame,
+        tables: Tables,
+    ) -> None:
+        """Commit a batch's labels."""
+        rows = self.rows(
+            batch,
+            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            planted=label_rows.planted_in(stored, self._purchase.id),
+        )
+        tables.sync(
+            pl.concat(
+                [
+                    stored.select(list(label_rows.ASKED)),
+                    pl.DataFrame(rows, schema=dict(label_rows.ASKED)),
+                ]
+            ),
+            TABLE,
+            author=self._author.slug,
+            key="label_id",
+            function=lambda new: self.score(new, answers),
+            version="1",  # what decides a label is in the purchase: old rows are never bought again
+            schema=label_rows.COLUMNS,
+            row_key="label_id",
+        )
 
     def rows(
         self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]

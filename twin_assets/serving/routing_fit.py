@@ -83,8 +83,7 @@ def refit(
         TwinError: a margin or a price that cannot be worked with.
     """
     models = tuple(models)
-    before = standing
-    withdrawn = ""
+    before, withdrawn = standing, ""
     if standing is not None:
         withdrawn = _lapsed(standing, models, embedder, judges, margin)
         if not withdrawn and adoption.fallen(_against_paid(standing, labels), margin=margin):
@@ -99,18 +98,16 @@ def refit(
     features = rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
     fitted = fit(features, labels.gains, folds_of(labels.groups))
     order = steps(labels.gains, fitted.cross_fitted, [model.usd for model in models], margin=margin)
-    spread = float(labels.gains[:, -1].std(ddof=1))
-    decided = adoption.adopt(order, labels=len(labels), spread=spread, margin=margin)
-    if standing is not None and decided.step is not None:
-        against = _against(standing, labels, fitted.cross_fitted, models, order)
-        decided = adoption.adopt(
-            order, labels=len(labels), spread=spread, margin=margin, against_standing=against
-        )
-        if decided.adopted and decided.step is not None and _is_dearer(decided.step, standing):
-            why = "the policy in force leaves more to the own model, and stands"
-            decided = replace(decided, adopted=False, reason=why)
+    decided = _decision(labels, standing, order, fitted.cross_fitted, models, margin=margin)
     if not decided.adopted or decided.step is None:
         return FitOutcome(standing, decided, order, withdrawn)
+    if (
+        before is not None
+        and not withdrawn
+        and before.label_ids == labels.label_ids
+        and len(before.usd)
+    ):
+        return FitOutcome(before, decided, order)  # nothing was learnt: the file stays as it is
     fresh = RoutingPolicy(
         author=author,
         models=models,
@@ -129,14 +126,31 @@ def refit(
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         usd=labels.usd,
     )
-    if (
-        before is not None
-        and not withdrawn
-        and before.label_ids == fresh.label_ids
-        and len(before.usd)
-    ):
-        return FitOutcome(before, decided, order)  # nothing was learnt: the file stays as it is
     return FitOutcome(fresh, decided, order, withdrawn)
+
+
+def _decision(
+    labels: LabelArrays,
+    standing: RoutingPolicy | None,
+    order: tuple[PriceStep, ...],
+    cross_fitted: Floats,
+    models: Sequence[PricedModel],
+    *,
+    margin: float,
+) -> AdoptionDecision:
+    """Which step is adopted, if any, by the labels and against the policy in force."""
+    spread = float(labels.gains[:, -1].std(ddof=1))
+    decided = adoption.adopt(order, labels=len(labels), spread=spread, margin=margin)
+    if standing is None or decided.step is None:
+        return decided
+    against = _against(standing, labels, cross_fitted, models, order)
+    decided = adoption.adopt(
+        order, labels=len(labels), spread=spread, margin=margin, against_standing=against
+    )
+    if decided.adopted and decided.step is not None and _is_dearer(decided.step, standing):
+        why = "the policy in force leaves more to the own model, and stands"
+        return replace(decided, adopted=False, reason=why)
+    return decided
 
 
 def _lapsed(

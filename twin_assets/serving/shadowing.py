@@ -103,14 +103,7 @@ def replay(
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
     """
     started = time.monotonic()
-    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
-    trial = JudgedComparison(
-        candidate=versions.candidate.checkpoint,
-        incumbent=versions.incumbent.checkpoint,
-        anchor=versions.anchor.checkpoint if versions.anchor else "",
-        judges=tuple(identity(member.judge) for member in panel.members),
-        answers=digest(SHADOW_VERSION, sampling, author.name, "", ()),
-    )
+    trial = _trial(author, versions, panel)
     work = _Work(author, versions, by_id(prompts), panel, trial, serve)
     stored = _stored(tables, author.slug)
     trial_margin = margin_against(versions.incumbent, margin)
@@ -135,28 +128,10 @@ def replay(
     ):
         batch = waiting[: min(BATCH, most_pairs - new_pairs)]
         waiting = waiting[len(batch) :]
-        rows = work.rows(
-            batch,
-            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=pairs.planted_before(stored, trial.id),
-        )
-        rows_to_score = pl.concat(
-            [stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]
-        )
-        tables.sync(
-            rows_to_score,
-            TABLE,
-            author=author.slug,
-            key="pair_id",
-            function=work.score,
-            version="1",  # what decides an answer is in the trial: old rows cannot be made again
-            schema=pairs.COLUMNS,
-            row_key="pair_id",
-        )
+        new_plants += work.store(batch, stored, tables)
+        new_pairs += len(batch)
         stored = _stored(tables, author.slug)
         evidence = evidence_now()
-        new_pairs += len(batch)
-        new_plants += len(rows) - len(batch)
         log(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
@@ -168,6 +143,18 @@ def replay(
         seconds=time.monotonic() - started,
         data_version=tables.data_version(TABLE, author.slug) or "",
         means=_means(stored, trial.id),
+    )
+
+
+def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
+    """What is compared: versions, judges and how the answers are sampled."""
+    sampling = [FREQUENCY_PENALTY, min(MOST_TOKENS, author.max_tokens)]
+    return JudgedComparison(
+        candidate=versions.candidate.checkpoint,
+        incumbent=versions.incumbent.checkpoint,
+        anchor=versions.anchor.checkpoint if versions.anchor else "",
+        judges=tuple(identity(member.judge) for member in panel.members),
+        answers=digest(SHADOW_VERSION, sampling, author.name, "", ()),
     )
 
 
@@ -241,6 +228,25 @@ class _Work:
             if member.certified
             for one in member.plants
         }
+
+    def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
+        """Commit a batch's answers and scores; returns the plants among them."""
+        rows = self.rows(
+            batch,
+            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            planted=pairs.planted_before(stored, self._trial.id),
+        )
+        tables.sync(
+            pl.concat([stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]),
+            TABLE,
+            author=self._author.slug,
+            key="pair_id",
+            function=self.score,
+            version="1",  # what decides an answer is in the trial: old rows cannot be made again
+            schema=pairs.COLUMNS,
+            row_key="pair_id",
+        )
+        return len(rows) - len(batch)
 
     def rows(
         self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]

@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from twin_assets.checkpoints.job import (
     write_json,
     write_result,
 )
-from twin_assets.checkpoints.recipe import Recipe, learning_rate
+from twin_assets.checkpoints.recipe import learning_rate
 from twin_assets.checkpoints.samples import (
     RAW_BLOCK,
     TokenizedSample,
@@ -68,7 +69,13 @@ from twin_assets.training.ranks import (
     stop_without_owner,
     write_failure,
 )
-from twin_assets.training.resolved_config import effective, expected, fused_of, require_as_expected
+from twin_assets.training.resolved_config import (
+    Values,
+    effective,
+    expected,
+    fused_of,
+    require_as_expected,
+)
 from twin_assets.training.sharded_loading import narrow_added, zero3_of
 from twin_assets.training.training_state import (
     PARTIAL,
@@ -90,86 +97,15 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     Raises:
         TwinError: what a retry cannot mend: too few samples, a loss that is not a number.
     """
-    recipe = job.recipe
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(job.recipe.seed)
     supervised, left_out = _read_samples(job)
     blocks, too_short = _read_posts(job)
     plan = _plan(job, supervised, blocks, left_out, report)
-    samples: Sequence[Plannable] = [*supervised, *blocks]
-    model, named = model_for(
-        job,
-        bf16=accelerator.mixed_precision == "bf16",
-        masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
-        zero3=zero3_of(accelerator),
-        report=report,
-    )
-    state = last_complete(job.state)
-    position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
-    start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
-    if state is not None:
-        load_weights(named, state[0])
-        position = state[1]
-        position["resumed_at"].append(position["step"])
-        report(f"resuming after step {position['step']} of {len(plan.steps)}")
-    model, optimizer = _prepared(accelerator, model, named, job)
-    share = share_of(plan.steps[0], recipe, accelerator)
-    running = effective(accelerator, model, optimizer, plan, job, share)
-    require_as_expected(running, expected(job, accelerator.unwrap_model(model)), recipe=recipe.name)
-    if state is not None:
-        load_optimizer(accelerator, named, optimizer, state[0], step=position["step"])
-    elif start:
-        set_master_weights(named, start)
-    objective = _objective(job, samples, plan, model, accelerator, report)
-    watched = _watched(job, plan)
-
-    steps = len(plan.steps)
-    # Of this attempt, from step to step, with what is saved and measured between two: what a former
-    # attempt took tells nothing of this one.
-    durations: list[float] = []
-    looked_at = held_out_curve.measured_after(steps) if watched else frozenset[int]()
-
-    def look() -> None:
-        """Add a point to the held-out curve, unless it is there: a resumed training has it."""
-        step, curve = position["step"], position.setdefault("held_out", [])
-        if step in looked_at and all(point["step"] != step for point in curve):
-            loss = held_out_curve.mean_loss(
-                accelerator, model, watched, recipe.bucket, stop_without_owner
-            )
-            curve.append({"step": step, "loss": round(loss, 5)})
-
-    look()
-    stepped = time.perf_counter()
-    for step in range(position["step"], steps):
-        started = time.perf_counter()
-        rate = learning_rate(recipe, step, steps=steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        means, norm = _step(accelerator, model, optimizer, objective, plan, step, recipe)
-        seconds = time.perf_counter() - started
-        tokens = sum(samples[index].length for index in plan.steps[step])
-        position["step"] = step + 1
-        position["seconds"] += seconds
-        durations.append(time.perf_counter() - stepped)
-        stepped = time.perf_counter()
-        position["history"].append(
-            {
-                "step": step + 1,
-                **{name: round(value, 5) for name, value in means.items()},
-                "lr": rate,
-                "grad_norm": round(norm, 5),
-                "tokens_per_s": round(tokens / seconds, 1),
-            }
-        )
-        machine = {"rss_mb": rss_mb(accelerator)}
-        if (on_card := gpu_peak_mb(accelerator)) is not None:
-            machine["gpu_peak_mb"] = on_card
-        _report_progress(report, position, steps, machine, durations)
-        look()
-        if (step + 1) % recipe.checkpoint_every_steps == 0 and step + 1 < steps:
-            save_state(accelerator, named, optimizer, job.state, position)
-
+    attempt = _Attempt.prepared(job, [*supervised, *blocks], plan, report, accelerator)
+    attempt.run()
+    position = attempt.position
     result = TrainingResult(
-        steps=steps,
+        steps=len(plan.steps),
         tokens=plan.tokens,
         epochs=plan.epochs,
         samples=len(supervised),
@@ -180,15 +116,175 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         precision="bf16" if accelerator.mixed_precision == "bf16" else "fp32",
         resumed_at=position["resumed_at"],
         history=position["history"],
-        effective=running,
+        effective=attempt.running,
         held_out=position.get("held_out", []),
         gpu_peak_mb=gpu_peak_mb(accelerator),
         raw=_raw(job, plan, blocks, too_short),
     )
-    weights = master_weights(named, keep=accelerator.is_main_process)
+    weights = master_weights(attempt.named, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
-        _write_output(job, accelerator.unwrap_model(model), weights, result)
+        _write_output(job, accelerator.unwrap_model(attempt.model), weights, result)
     accelerator.wait_for_everyone()
+
+
+@dataclass
+class _Attempt:
+    """A model on its way through the steps of a plan.
+
+    Attributes:
+        named: the trained parameters.
+        running: what really runs (`resolved_config.effective`).
+        position: step, seconds and history; saved with the weights.
+        watched: samples of the held-out curve.
+    """
+
+    job: Job
+    samples: Sequence[Plannable]
+    plan: BatchPlan
+    report: Report
+    accelerator: Accelerator
+    model: Any
+    named: list[tuple[str, torch.nn.Parameter]]
+    optimizer: Any
+    running: Values
+    position: dict[str, Any]
+    objective: Objective
+    watched: list[TokenizedSample]
+
+    @classmethod
+    def prepared(
+        cls,
+        job: Job,
+        samples: Sequence[Plannable],
+        plan: BatchPlan,
+        report: Report,
+        accelerator: Accelerator,
+    ) -> _Attempt:
+        """At the last complete checkpoint of the job, else at its beginning."""
+        model, named = model_for(
+            job,
+            bf16=accelerator.mixed_precision == "bf16",
+            masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
+            zero3=zero3_of(accelerator),
+            report=report,
+        )
+        state = last_complete(job.state)
+        position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
+        start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
+        if state is not None:
+            load_weights(named, state[0])
+            position = state[1]
+            position["resumed_at"].append(position["step"])
+            report(f"resuming after step {position['step']} of {len(plan.steps)}")
+        model, optimizer = _prepared(accelerator, model, named, job)
+        share = share_of(plan.steps[0], job.recipe, accelerator)
+        running = effective(accelerator, model, optimizer, plan, job, share)
+        wanted = expected(job, accelerator.unwrap_model(model))
+        require_as_expected(running, wanted, recipe=job.recipe.name)
+        if state is not None:
+            load_optimizer(accelerator, named, optimizer, state[0], step=position["step"])
+        elif start:
+            set_master_weights(named, start)
+        return cls(
+            job, samples, plan, report, accelerator, model, named, optimizer, running, position,
+            _objective(job, samples, plan, model, accelerator, report),
+            _watched(job, plan),
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Do the steps that are left, and save the state on the way."""
+        steps, every = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
+        # Of this attempt, from step to step, with what is saved and measured between two: what a
+        # former attempt took tells nothing of this one.
+        durations: list[float] = []
+        self._measure_held_out()
+        stepped = time.perf_counter()
+        for step in range(self.position["step"], steps):
+            self._advance(step)
+            durations.append(time.perf_counter() - stepped)
+            stepped = time.perf_counter()
+            machine = {"rss_mb": rss_mb(self.accelerator)}
+            if (on_card := gpu_peak_mb(self.accelerator)) is not None:
+                machine["gpu_peak_mb"] = on_card
+            _report_progress(self.report, self.position, steps, machine, durations)
+            self._measure_held_out()
+            if (step + 1) % every == 0 and step + 1 < steps:
+                save_state(
+                    self.accelerator, self.named, self.optimizer, self.job.state, self.position
+                )
+
+    def _measure_held_out(self) -> None:
+        """Add a point to the held-out curve, unless it is there: a resumed training has it."""
+        step, curve = self.position["step"], self.position.setdefault("held_out", [])
+        due = self.watched and step in held_out_curve.measured_after(len(self.plan.steps))
+        if due and all(point["step"] != step for point in curve):
+            bucket = self.job.recipe.bucket
+            loss = held_out_curve.mean_loss(
+                self.accelerator, self.model, self.watched, bucket, stop_without_owner
+            )
+            curve.append({"step": step, "loss": round(loss, 5)})
+
+    def _advance(self, step: int) -> None:
+        """One step, and what it took and gave, written into the position."""
+        started = time.perf_counter()
+        rate = learning_rate(self.job.recipe, step, steps=len(self.plan.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        means, norm = self._step(step)
+        seconds = time.perf_counter() - started
+        tokens = sum(self.samples[index].length for index in self.plan.steps[step])
+        self.position["step"] = step + 1
+        self.position["seconds"] += seconds
+        self.position["history"].append(
+            {
+                "step": step + 1,
+                **{name: round(value, 5) for name, value in means.items()},
+                "lr": rate,
+                "grad_norm": round(norm, 5),
+                "tokens_per_s": round(tokens / seconds, 1),
+            }
+        )
+
+    def _step(self, step: int) -> tuple[dict[str, float], float]:
+        """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
+        accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
+        ranks = accelerator.num_processes
+        chosen = self.plan.steps[step]
+        batches = share_of(chosen, recipe, accelerator)
+        divisor = accumulate_over(accelerator, len(batches))
+        weight = objective.weight(chosen)
+        total = torch.zeros(2 + len(objective.names), device=accelerator.device)
+        losses: list[torch.Tensor] = []  # looked at behind the last: a look waits for the GPU
+        norm: Any = 0.0
+        for batch in batches:
+            stop_without_owner()
+            with accelerator.accumulate(self.model):
+                loss, others = objective.sums(self.model, batch)
+                losses.append(loss.detach())
+                total[:-1] += torch.stack([loss.detach(), *others])
+                # ranks and micro-batches are averaged later; each token (or pair) weighs the same
+                accelerator.backward(loss * (ranks * divisor / weight))
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(
+                        self.model.parameters(), recipe.max_grad_norm
+                    )
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        norm = float(norm if norm is not None else 0.0)
+        numbers: list[bool] = torch.stack(losses).isfinite().tolist()
+        broken = [  # samples of this rank whose loss is not a number
+            objective.samples[index].sample_id
+            for batch, is_number in zip(batches, numbers, strict=True)
+            if not is_number
+            for index in batch
+        ]
+        total[-1] = bool(broken) or not is_norm(norm)
+        reduced: Any = accelerator.reduce(total, reduction="sum")
+        if reduced[-1].item() > 0:
+            ids = [objective.samples[index].sample_id for index in chosen]
+            stop_at_no_number(step=step + 1, broken=broken, chosen=ids)
+        means = (reduced[:-1] / weight).tolist()
+        return dict(zip(("loss", *objective.names), means, strict=True)), norm
 
 
 def _prepared(
@@ -203,53 +299,6 @@ def _prepared(
     )
     narrow_added(model, accelerator)
     return accelerator.prepare(model, optimizer)
-
-
-def _step(
-    accelerator: Accelerator,
-    model: Any,
-    optimizer: Any,
-    objective: Objective,
-    plan: BatchPlan,
-    step: int,
-    recipe: Recipe,
-) -> tuple[dict[str, float], float]:
-    """One optimizer step; returns means (loss, `objective.names`) and the gradient's norm."""
-    ranks = accelerator.num_processes
-    chosen = plan.steps[step]
-    batches = share_of(chosen, recipe, accelerator)
-    divisor = accumulate_over(accelerator, len(batches))
-    weight = objective.weight(chosen)
-    total = torch.zeros(2 + len(objective.names), device=accelerator.device)
-    losses: list[torch.Tensor] = []  # looked at behind the last: a look waits for the GPU
-    norm: Any = 0.0
-    for batch in batches:
-        stop_without_owner()
-        with accelerator.accumulate(model):
-            loss, others = objective.sums(model, batch)
-            losses.append(loss.detach())
-            total[:-1] += torch.stack([loss.detach(), *others])
-            # ranks and micro-batches are averaged later; each token (or pair) weighs the same
-            accelerator.backward(loss * (ranks * divisor / weight))
-            if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-    norm = float(norm if norm is not None else 0.0)
-    numbers: list[bool] = torch.stack(losses).isfinite().tolist()
-    broken = [  # samples of this rank whose loss is not a number
-        objective.samples[index].sample_id
-        for batch, is_number in zip(batches, numbers, strict=True)
-        if not is_number
-        for index in batch
-    ]
-    total[-1] = bool(broken) or not is_norm(norm)
-    reduced: Any = accelerator.reduce(total, reduction="sum")
-    if reduced[-1].item() > 0:
-        ids = [objective.samples[index].sample_id for index in chosen]
-        stop_at_no_number(step=step + 1, broken=broken, chosen=ids)
-    means = (reduced[:-1] / weight).tolist()
-    return dict(zip(("loss", *objective.names), means, strict=True)), norm
 
 
 def _objective(

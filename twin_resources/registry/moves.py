@@ -8,7 +8,7 @@ Method: architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -251,20 +251,16 @@ def legal_moves(
     must_win = incumbent is not None and incumbent.is_answer_model
     if must_win and mode == "gate":
         mode = "shadow"
-    on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
-    passed: list[ModelVersion] = []
     for item in versions:
-        if item.state != "candidate":
-            continue
-        verdict = verdicts.get(item.checkpoint)
-        if item.tainted:
-            moves.append(LegalMove(item.version, "refused", "trained on something since forgotten"))
-        elif verdict is None or verdict.gate_version != gate_version:
-            continue  # not judged by this gate: it waits, and is not served meanwhile
-        elif item.version in has_passed:
-            passed.append(item)
-        else:
-            moves.append(LegalMove(item.version, "refused", refusal(verdict)))
+        if item.state == "candidate" and (
+            why := _why_refused(item, verdicts.get(item.checkpoint), has_passed, gate_version)
+        ):
+            moves.append(LegalMove(item.version, "refused", why))
+    passed = [
+        item
+        for item in versions
+        if item.state == "candidate" and item.version in has_passed and not item.tainted
+    ]
     if not passed:
         return moves
     newest = max(passed, key=lambda item: item.version)
@@ -280,20 +276,46 @@ def legal_moves(
         shown, why = shown_no_worse(verdicts[newest.checkpoint], incumbent)
         to: VersionState = "stable" if shown else "parked"
         moves.append(LegalMove(newest.version, to, f"passed the gate, {why}", incumbent.version))
-    elif older := [item for item in on_trial if item.version < newest.version]:
-        # It was trained on more. One whose trial has decided is moved by that, above, first.
+    else:
+        against = f" against v{stable}, which answers until it is beaten" if must_win else ""
         decided = {move.version for move in moves}
-        moves += [
+        moves += _to_trial(
+            newest,
+            versions,
+            decided,
+            LegalMove(newest.version, mode, f"passed the gate, on trial as {mode}{against}"),
+        )
+    return moves
+
+
+def _why_refused(
+    item: ModelVersion, verdict: Verdict | None, has_passed: Set[int], gate_version: str
+) -> str:
+    """Why a candidate is refused; empty where it passed, or waits for this gate's verdict."""
+    if item.tainted:
+        return "trained on something since forgotten"
+    if verdict is None or verdict.gate_version != gate_version or item.version in has_passed:
+        return ""
+    return refusal(verdict)
+
+
+def _to_trial(
+    newest: ModelVersion, versions: Sequence[ModelVersion], decided: Set[int], begin: LegalMove
+) -> list[LegalMove]:
+    """The move that begins a trial, or those that end older ones first.
+
+    Args:
+        decided: versions that move already: one whose trial has decided is moved by that, first.
+    """
+    on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
+    # The newest was trained on more.
+    if older := [item for item in on_trial if item.version < newest.version]:
+        return [
             LegalMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
             for item in older
             if item.version not in decided
         ]
-    elif not on_trial:
-        why = f"passed the gate, on trial as {mode}"
-        if must_win:
-            why += f" against v{stable}, which answers until it is beaten"
-        moves.append(LegalMove(newest.version, mode, why))
-    return moves
+    return [] if on_trial else [begin]
 
 
 def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:

@@ -17,7 +17,7 @@ from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, wr
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import passage, quotation_lines
 from twin_cli.commands.questions import ask, make_client
-from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
+from twin_cli.commands.runs import IMPORT, FollowedRun, follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -30,7 +30,6 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-IMPORT = "import_posts"
 QUOTABLE = "quote_calibration"  # the asset from which on a question is quoted
 FIRST = 3  # questions that are answered on the screen
 
@@ -45,10 +44,12 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     from twin_resources.models.embedder.embedder import load_embedder
 
     # the endpoint is asked the first ones, and says more
-    questions = preview.questions[FIRST:] or preview.questions
+    questions = preview.accepted.questions[FIRST:] or preview.accepted.questions
     if not questions:
         return
-    found = preview_quotations(preview.posts, questions, load_embedder(settings, on_card=False))
+    found = preview_quotations(
+        preview.accepted.posts, questions, load_embedder(settings, on_card=False)
+    )
     lines = [f"{one.heading}\n{passage(one.text, longest=MOST_SHOWN)}" for one in found]
     if lines:
         clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))

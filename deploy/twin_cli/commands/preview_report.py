@@ -44,14 +44,12 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     )
 
 
-def too_small(preview: Preview) -> str:
+def too_small(posts: int, words: int) -> str:
     """Why this corpus is not trained on; empty when it is large enough."""
-    posts, words = counted(preview.kept, "usable post"), counted(preview.words, "word")
-    if is_enough(preview.kept, preview.words):
+    if is_enough(posts, words):
         return ""
-    return (
-        f"{posts}, {words}; training needs {FEWEST_WORDS:,} words in {FEWEST_POSTS} posts or more"
-    )
+    found = f"{counted(posts, 'usable post')}, {counted(words, 'word')}"
+    return f"{found}; training needs {FEWEST_WORDS:,} words in {FEWEST_POSTS} posts or more"
 
 
 def is_enough(posts: int, words: int) -> bool:
@@ -66,12 +64,13 @@ def exit_code(preview: Preview) -> int:
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
     """Print what was found, what was dropped and why, and warnings."""
-    dates = " to ".join(date[:10] for date in preview.dates) or "no dates"
-    languages = ", ".join(f"{code} {count}" for code, count in preview.languages.items())
+    accepted = preview.accepted
+    dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
+    languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())
     clock.say(
         f"{preview.author or 'these posts'}: {counted(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{counted(preview.words, 'word')}, {dates}, language {languages or 'unknown'}"
+        f"{counted(accepted.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
         clock.detail(f"converted {counted(count, 'post')} from {encoding} to UTF-8")
@@ -86,7 +85,7 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         clock.detail(f"bylines: {names}")
-    for title in preview.titles:
+    for title in accepted.titles:
         clock.detail(f"  · {title}")
     if preview.changes is not None:
         clock.say(changes_line(preview.changes))

@@ -408,14 +408,14 @@ class _Up:
             asks=at_a_terminal() and not self.options.dry_run,
         )
         progress = read_progress(self.settings, subject.slug)  # with what was answered
-        if why := too_small(preview):
+        if why := too_small(preview.kept, preview.accepted.words):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         self.preview = preview
         progress = replace(
             progress,
             kept=preview.kept,
-            words=preview.words,
-            questions=progress.questions or tuple(preview.questions),
+            words=preview.accepted.words,
+            questions=progress.questions or tuple(preview.accepted.questions),
         )
         return subject, progress
 

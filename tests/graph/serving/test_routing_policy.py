@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from tests.unit.gateway.routing.labelled import drawn
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
@@ -82,16 +83,7 @@ def test_a_measurement_changes_the_metadata_and_not_the_data(
 
 def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance) -> None:
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    version = registry.register(
-        author="ada",
-        checkpoint="c1",
-        folder="/c1",
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    version = register_version(registry, "ada", "c1", folder="/c1")
     before = materialize(instance, "ada")
     registry.move("ada", version.version, "refused", actor="test", reason="to force it")
     registry.move("ada", version.version, "stable", actor="test", reason="by hand", force=True)
@@ -100,51 +92,13 @@ def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance
     assert after["data_version"] != before["data_version"]
 
 
-def test_what_the_loop_diverted_is_kept_and_then_dropped(
-    home: Settings, instance: dg.DagsterInstance
-) -> None:
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    for number in (1, 2, 3):
-        registry.register(
-            author="ada",
-            checkpoint=f"c{number}",
-            folder="",
-            adapter_gguf=None,
-            base="",
-            base_gguf="",
-            template="t",
-            dataset_version="d",
-        )
-        registry.move("ada", number, "refused", actor="test", reason="to force it")
-    for number in (1, 2):
-        registry.move("ada", number, "stable", actor="test", reason="by hand", force=True)
-    divert = {"version": "v2", "alarm": "a", "classes": {"how_to": "v1"}}
-    registry.change_routing("ada", lambda before: {**before, "divert": divert})
-
-    told = materialize(instance, "ada")
-
-    assert told["routing"]["divert"] == divert
-    found = read_policy(home.policy_path).authors["ada"].divert
-    assert found is not None
-    assert found.places == {"how_to": "v1"}
-    assert [*found.versions] == ["v1"]
-    assert materialize(instance, "ada")["data_version"] == told["data_version"]
-    registry.move("ada", 3, "stable", actor="test", reason="by hand", force=True)
-    assert read_policy(home.policy_path).authors["ada"].divert is None
-    assert "divert" not in materialize(instance, "ada")["routing"]
-    assert "divert" not in registry.routing()["ada"]
-
-
 @pytest.fixture
 def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> str:
     """A paid model, and a stable version `c1` of ada."""
     monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    registry.register(
-        author="ada", checkpoint="c1", folder="", adapter_gguf=None, base="", base_gguf="",
-        template="t", dataset_version="d",
-    )  # fmt: skip
+    register_version(registry, "ada", "c1")
     registry.move("ada", 1, "refused", actor="test", reason="to force it")
     registry.move("ada", 1, "stable", actor="test", reason="by hand", force=True)
     return "c1"

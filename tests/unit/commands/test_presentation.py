@@ -25,7 +25,6 @@ from twin_cli.commands.presentation import (
 )
 from twin_cli.commands.preview_report import too_small
 
-from twin_assets.corpus.preview import Preview
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.registry.moves import GateClaim, Verdict
 
@@ -221,30 +220,10 @@ def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
 
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:
-    def preview(kept: int, words: int) -> Preview:
-        return Preview(
-            author="Ada",
-            layouts=["notes"],
-            found=kept,
-            kept=kept,
-            dropped={},
-            skipped={},
-            dates=[],
-            dated=0,
-            words=words,
-            languages={},
-            bylines={},
-            titles=[],
-            questions=[],
-            warnings=[],
-            failed=[],
-            changes=None,
-        )
-
-    assert too_small(preview(6, 31_081)) == "", "six essays: words are what samples are made of"
+    assert too_small(6, 31_081) == "", "six essays: words are what samples are made of"
     needs = "training needs 15,000 words in 2 posts or more"
-    assert too_small(preview(40, 14_999)) == f"40 usable posts, 14,999 words; {needs}"
-    assert too_small(preview(1, 50_000)) == f"1 usable post, 50,000 words; {needs}"
+    assert too_small(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
+    assert too_small(1, 50_000) == f"1 usable post, 50,000 words; {needs}"
 
 
 def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:

@@ -161,10 +161,10 @@ def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
     assert found.dropped == {"too_short": 1, "not_utf8": 1}
     assert found.found == found.kept + sum(found.dropped.values())
     assert found.skipped == {"about the folder (README, LICENSE …)": 1}
-    assert found.dates == ["2001-01-01T00:00:00+00:00", "2003-01-01T00:00:00+00:00"]
-    assert found.languages == {"en": 3}
-    assert set(found.titles) == {"How to mend a clock", "Why do lamps go out?", "Notes"}
-    assert "How do I mend a clock?" in found.questions
+    assert found.accepted.dates == ["2001-01-01T00:00:00+00:00", "2003-01-01T00:00:00+00:00"]
+    assert found.accepted.languages == {"en": 3}
+    assert set(found.accepted.titles) == {"How to mend a clock", "Why do lamps go out?", "Notes"}
+    assert "How do I mend a clock?" in found.accepted.questions
     assert found.warnings == []
     assert found.changes is None
     assert list(home.home.iterdir()) == []  # it wrote nothing
@@ -287,7 +287,7 @@ def test_unusable_input_is_refused_and_says_what_to_do(
 def test_no_post_left_is_said(tmp_path: Path, home: Settings) -> None:
     (tmp_path / "a.md").write_text("Short.")
     found = preview([tmp_path], author="A", settings=home)
-    assert (found.found, found.kept, found.questions) == (1, 0, [])
+    assert (found.found, found.kept, found.accepted.questions) == (1, 0, [])
     assert "no post can be used" in found.warnings[0]
 
 
@@ -311,11 +311,11 @@ def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
 def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> None:
     started = time.process_time()
     found = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
-    assert (found.found, found.kept, found.dated) == (1871, 1871, 0)
+    assert (found.found, found.kept, found.accepted.dated) == (1871, 1871, 0)
     assert found.dropped == {}
-    assert found.words > 240_000
-    assert found.languages == {"en": 1871}
-    assert len(found.questions) == 6
+    assert found.accepted.words > 240_000
+    assert found.accepted.languages == {"en": 1871}
+    assert len(found.accepted.questions) == 6
     assert time.process_time() - started < 10
 
 
@@ -328,8 +328,8 @@ def test_an_export_is_counted_with_dates_and_every_reason(
     assert found.found == KEPT[name] + sum(FOUND[name].values())
     assert found.found == found.kept + sum(found.dropped.values())
     assert found.dropped.items() >= FOUND[name].items()
-    assert found.dates
-    assert found.words > 0
+    assert found.accepted.dates
+    assert found.accepted.words > 0
 
 
 @pytest.mark.parametrize("name", MALFORMED)

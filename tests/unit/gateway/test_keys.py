@@ -84,6 +84,16 @@ def test_a_revoked_key_is_refused_within_a_second(home: Settings, state: State) 
     assert keys.add_key(state, role="reader", authors=["*"], label="all") != made
 
 
+def test_a_flood_of_wrong_keys_does_not_fill_the_memory(home: Settings, state: State) -> None:
+    ring = keys.keyring_of(home)
+    remembered = ring._remembered  # pyright: ignore[reportPrivateUsage]
+    remembered.update({f"wrong {number}": (0.0, None) for number in range(9_999)})
+    refused(ring, "Bearer sk-twin-one")
+    assert len(remembered) == 10_000
+    refused(ring, "Bearer sk-twin-another")
+    assert len(remembered) == 1
+
+
 def test_a_store_that_cannot_be_read_is_no_wrong_key(home: Settings, tmp_path: Path) -> None:
     broken = home.model_copy(update={"state_url": f"sqlite:///{tmp_path}"})
     error = refused(keys.keyring_of(broken), "Bearer sk-anything")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.document_fields import MADE_BY, FormatError
@@ -123,37 +124,18 @@ def read_post(
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
     held = head.why_held_back(fields) or _held_by_folder(source_id)
-    draft = held == "draft"
-    if held and not draft and held not in _SHOWN_TO_SOME:
+    if held and held != "draft" and held not in _SHOWN_TO_SOME:
         raise UnreadablePostError(held)
-    content, converted = _converted(head)
-    if why_held_back(converted) and not held:
-        raise UnreadablePostError(why_held_back(converted))  # seen by the converter alone
-    content = _without_templates(content, fields, markup=markup, site=site)
-    if not content.strip():
-        raise UnreadablePostError("empty")
-    if markup == "text" and not _is_prose(content):
-        raise UnreadablePostError("not_prose")
+    content, converted = _content(head, fields, held=held, site=site)
     fields = {**converted, **fields}
-    name_date, name_title = date_and_title_in_name(site.without_language(path))
     page = head.page
     if markup == "html" and content != head.body:
         page = read_head(content)  # a title of template tags is none
-    language_named = front_matter.text_field(fields, "lang", "language", "locale") or page.language
-    language_named = language_named or site.language_of(source_id.removeprefix(site.within))
-
-    def language() -> str:
-        return language_named or _language_of(content)
-
-    def dated(*values: object) -> PostDate | None:
-        dates = (date_of(value, zone=site.zone, language=language) for value in values if value)
-        return next(filter(None, dates), None)
-
-    created = field_date(fields, CREATED, zone=site.zone, language=language) or dated(
-        page.meta.get("article:published_time"), page.meta.get("date"), name_date
-    )
-    updated = field_date(fields, UPDATED, zone=site.zone, language=language) or dated(
-        page.meta.get("article:modified_time")
+    language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
+    language = language or site.language_of(source_id.removeprefix(site.within))
+    name_date, name_title = date_and_title_in_name(site.without_language(path))
+    created, updated = _dates(
+        fields, page, name_date, zone=site.zone, language=lambda: language or _language_of(content)
     )
     day = created.at if created else None
     not_now = why_not_published(fields, created=day, site=site, now=now or datetime.now(UTC))
@@ -170,20 +152,57 @@ def read_post(
         or name_title,
         text=content,
         markup=markup,
-        kind="draft" if draft else "post" if day else "note",
-        url=_address(fields, page, site)
-        or post_address(fields, source_id=path, created=day, site=site),
+        kind="draft" if held == "draft" else "post" if day else "note",
+        url=_address(fields, page, site, path=path, day=day),
         author=named or meta_author,
         created_at=day,
         updated_at=updated.at if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named else "meta author" if meta_author else "",
-        language=language_named,
+        language=language,
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
-        visibility="private" if draft else held or "public",
+        visibility="private" if held == "draft" else held or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
     )
+
+
+def _dates(
+    fields: dict[str, Any],
+    page: HtmlHead,
+    name_date: object,
+    *,
+    zone: ZoneInfo | None,
+    language: Callable[[], str],
+) -> tuple[PostDate | None, PostDate | None]:
+    """When it was written and changed: by its fields, else its page's, else its file's name."""
+
+    def dated(*values: object) -> PostDate | None:
+        dates = (date_of(value, zone=zone, language=language) for value in values if value)
+        return next(filter(None, dates), None)
+
+    created = field_date(fields, CREATED, zone=zone, language=language) or dated(
+        page.meta.get("article:published_time"), page.meta.get("date"), name_date
+    )
+    updated = field_date(fields, UPDATED, zone=zone, language=language) or dated(
+        page.meta.get("article:modified_time")
+    )
+    return created, updated
+
+
+def _content(
+    head: PostHead, fields: dict[str, Any], *, held: str, site: Site
+) -> tuple[str, dict[str, Any]]:
+    """The body without its generator's layout, and what a converter knows besides."""
+    content, converted = _converted(head)
+    if why_held_back(converted) and not held:
+        raise UnreadablePostError(why_held_back(converted))  # seen by the converter alone
+    content = _without_templates(content, fields, markup=head.markup, site=site)
+    if not content.strip():
+        raise UnreadablePostError("empty")
+    if head.markup == "text" and not _is_prose(content):
+        raise UnreadablePostError("not_prose")
+    return content, converted
 
 
 def _converted(head: PostHead) -> tuple[str, dict[str, Any]]:
@@ -258,12 +277,15 @@ def _plain(inline: str) -> str:
     return " ".join(html.unescape(without_links).split())
 
 
-def _address(fields: dict[str, Any], page: HtmlHead, site: Site) -> str:
-    """The post's public address where the post says one; a path counts when the site has a host."""
+def _address(
+    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
+) -> str:
+    """The post's public address: what the post says, where a path counts when the site has a host;
+    else as its site makes it."""
     named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
     named = named or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", named):
         return named
     if named.startswith("/") and ":" not in named and site.url:
         return site.url.rstrip("/") + named
-    return ""
+    return post_address(fields, source_id=path, created=day, site=site)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twin_resources.observability.trace_store.json_values import instant, number, read_back
-from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
 SHORT_METADATA = (
@@ -44,8 +44,21 @@ def answer(
     row = observation
     latency = (row.end_ms - row.start_ms) / 1000
     wait = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
-    length = None if whole_metadata else SHORT_METADATA
-    fields: dict[str, dict[str, Any]] = {
+    fields = _fields(row, length=None if whole_metadata else SHORT_METADATA)
+    groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
+    answered = {name: value for group in groups_wanted for name, value in fields[group].items()}
+    # asked for by name, a duration of 0 is answered as null; left to the default it is 0 (recorded)
+    named = "metrics" in groups
+    answered["latency"] = number(latency) if latency or not named else None
+    answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
+    prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
+    return answered | dict.fromkeys(prices)
+
+
+def _fields(row: Observation, *, length: int | None) -> dict[str, dict[str, Any]]:
+    """Field group → its fields; `length`: characters of a metadata value, None for all."""
+    trace, generation = row.trace, row.generation
+    return {
         "core": {
             "id": row.id,
             "traceId": row.trace_id,
@@ -61,11 +74,11 @@ def answer(
             "statusMessage": row.status_message,
             "version": row.version,
             "environment": row.environment,
-            "userId": row.user_id,
-            "sessionId": row.session_id,
+            "userId": trace.user_id,
+            "sessionId": trace.session_id,
             "isRootObservation": row.is_root,
             "bookmarked": False,
-            "public": row.public,
+            "public": trace.public,
         },
         "time": {
             "completionStartTime": instant(row.completion_ms),
@@ -77,34 +90,26 @@ def answer(
             "metadata": {name: read_back(text[:length]) for name, text in row.metadata.items()}
         },
         "model": {
-            "model": row.model,
+            "model": generation.model,
             "internalModelId": "",  # this store has no price list
-            "modelParameters": dict(row.model_parameters),
+            "modelParameters": dict(generation.model_parameters),
         },
-        "usage": _usage(row),
+        "usage": _usage(generation),
         "prompt": {
             "promptId": "",
-            "promptName": row.prompt_name,
-            "promptVersion": row.prompt_version,
+            "promptName": generation.prompt_name,
+            "promptVersion": generation.prompt_version,
         },
         "metrics": {},
         "trace_context": {
-            "traceName": row.trace_name or (row.name if row.is_root else "") or None,
-            "release": row.release,
-            "tags": list(row.tags),
+            "traceName": trace.trace_name or (row.name if row.is_root else "") or None,
+            "release": trace.release,
+            "tags": list(trace.tags),
         },
     }
-    groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
-    answered = {name: value for group in groups_wanted for name, value in fields[group].items()}
-    # asked for by name, a duration of 0 is answered as null; left to the default it is 0 (recorded)
-    named = "metrics" in groups
-    answered["latency"] = number(latency) if latency or not named else None
-    answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
-    prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
-    return answered | dict.fromkeys(prices)
 
 
-def _usage(row: Observation) -> dict[str, Any]:
+def _usage(row: GenerationFields) -> dict[str, Any]:
     usage, cost = row.usage, row.cost
     return {
         "usageDetails": {name: number(value) for name, value in usage.items()},

@@ -81,6 +81,30 @@ _TAKEN_PREFIXES = (
 
 
 @dataclass(frozen=True)
+class TraceFields:
+    """What an observation says of its trace."""
+
+    user_id: str
+    session_id: str
+    trace_name: str
+    release: str
+    tags: tuple[str, ...]
+    public: bool
+
+
+@dataclass(frozen=True)
+class GenerationFields:
+    """What it says of a model's call."""
+
+    model: str
+    model_parameters: Mapping[str, Any]
+    usage: Mapping[str, float]
+    cost: Mapping[str, float]
+    prompt_name: str
+    prompt_version: int | None
+
+
+@dataclass(frozen=True)
 class Observation:
     """One row of the store. Instants are Unix milliseconds, absent texts are empty."""
 
@@ -98,19 +122,9 @@ class Observation:
     completion_ms: int | None
     created_ms: int
     updated_ms: int
-    user_id: str
-    session_id: str
-    trace_name: str
-    release: str
-    tags: tuple[str, ...]
-    public: bool
+    trace: TraceFields
     is_app_root: bool
-    model: str
-    model_parameters: Mapping[str, Any]
-    usage: Mapping[str, float]
-    cost: Mapping[str, float]
-    prompt_name: str
-    prompt_version: int | None
+    generation: GenerationFields
     input: str | None
     output: str | None
     metadata: Mapping[str, str]
@@ -126,11 +140,8 @@ def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
     start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
     kind = _type_of(attributes)
-    prompt = kind == "GENERATION"  # only a generation is linked to a prompt
-    release = attributes.get("langfuse.release") or span.resource.get("langfuse.release") or ""
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
     source, output = _input_and_output(attributes)
-    prompt_version = attributes.get("langfuse.observation.prompt.version")
     return Observation(
         trace_id=span.trace_id,
         id=span.span_id,
@@ -149,22 +160,37 @@ def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
         completion_ms=_completion_of(attributes),
         created_ms=now_ms,
         updated_ms=now_ms,
+        trace=_trace_of(attributes, span.resource),
+        is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
+        generation=_generation_of(attributes, kind),
+        input=source,
+        output=output,
+        metadata=_metadata_of(span),
+    )
+
+
+def _trace_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> TraceFields:
+    release = attributes.get("langfuse.release") or resource.get("langfuse.release") or ""
+    return TraceFields(
         user_id=_first_text(attributes, _USER_KEYS),
         session_id=_first_text(attributes, _SESSION_KEYS),
         trace_name=str(attributes.get("langfuse.trace.name") or ""),
         release=str(release),
         tags=_tags_of(attributes.get("langfuse.trace.tags") or attributes.get("langfuse.tags")),
         public=str(attributes.get("langfuse.trace.public")).lower() == "true",
-        is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
+    )
+
+
+def _generation_of(attributes: Mapping[str, Any], kind: str) -> GenerationFields:
+    prompt = kind == "GENERATION"  # only a generation is linked to a prompt
+    prompt_version = attributes.get("langfuse.observation.prompt.version")
+    return GenerationFields(
         model=_first_text(attributes, _MODEL_KEYS),
         model_parameters=_object(attributes.get("langfuse.observation.model.parameters")) or {},
         usage=_usage_of(attributes),
         cost=_cost_of(attributes),
         prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "") if prompt else "",
         prompt_version=int(prompt_version) if prompt and prompt_version else None,
-        input=source,
-        output=output,
-        metadata=_metadata_of(span),
     )
 
 

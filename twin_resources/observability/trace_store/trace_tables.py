@@ -17,7 +17,11 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MOST_IDLE_S
-from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.observability.trace_store.observations import (
+    GenerationFields,
+    Observation,
+    TraceFields,
+)
 from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.private_files import make_private_database
@@ -27,7 +31,11 @@ from twin_resources.storage.storage_faults import faults_told
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
 _FLAGS = {"public", "is_app_root"}
-_OBSERVATION_FIELDS = tuple(field.name for field in fields(Observation))
+_NESTED = {"trace": TraceFields, "generation": GenerationFields}
+_COLUMNS_OF = {name: tuple(field.name for field in fields(kind)) for name, kind in _NESTED.items()}
+_OBSERVATION_FIELDS = tuple(
+    column for field in fields(Observation) for column in _COLUMNS_OF.get(field.name, (field.name,))
+)
 _SCORE_FIELDS = tuple(field.name for field in fields(ScoreRow))
 # a score that is posted again keeps what it was first posted with: when, and on what
 _FIRST_SCORE_FIELDS = {"id", "trace_id", "timestamp_ms", "created_ms", "environment"}
@@ -185,10 +193,12 @@ class TraceTables:
 
 
 def _row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
-    values = (getattr(item, name) for name in names)
+    values = vars(item)
+    for part in _NESTED.keys() & values.keys():
+        values = values | vars(values[part])
     return tuple(
-        json.dumps(value, ensure_ascii=False) if name in _JSON_COLUMNS else value
-        for name, value in zip(names, values, strict=True)
+        json.dumps(values[name], ensure_ascii=False) if name in _JSON_COLUMNS else values[name]
+        for name in names
     )
 
 
@@ -204,4 +214,8 @@ def _observation(row: sqlite3.Row) -> Observation:
     values["tags"] = tuple(values["tags"])
     for name in _FLAGS:
         values[name] = bool(values[name])
-    return Observation(**values)
+    nested = {
+        name: kind(**{column: values.pop(column) for column in _COLUMNS_OF[name]})
+        for name, kind in _NESTED.items()
+    }
+    return Observation(**values, **nested)

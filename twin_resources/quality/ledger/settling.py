@@ -184,29 +184,9 @@ def _settle_days(
     *,
     closing: Closing,
 ) -> None:
-    sizes = _day_sizes(connection, author, stream, before=days[0].day)
-    counted = _recent(connection, author, stream, since_day=days[0].day - CAP_DAYS)
-    coming: dict[int, list[ReaderDay]] = defaultdict(list)
-    for one in days:
-        coming[one.day].append(one)
-    reader_days: list[ReaderDay] = []
-    capped: list[ReaderDay] = []
-    overflowing: list[ReaderDay] = []
-    too_new: list[ReaderDay] = []
-    seen = _NewReaders.of(connection, author, stream) if closing == "daily" else None
-    for of_day in (coming[day] for day in sorted(coming)):
-        known, held = (of_day, []) if seen is None else seen.split(of_day)
-        too_new += held
-        settles = admitted([one.reader for one in known], counted)
-        reader_days += [one for one, does in zip(known, settles, strict=True) if does]
-        held = [one for one, does in zip(known, settles, strict=True) if not does]
-        capped += held
-        if closing == "daily":
-            late = _beyond_the_day(reader_days, of_day[0].day, sizes)
-            overflowing += late
-            done.beyond_day[author] += len(late)
-        done.capped.update((author, one.reader) for one in held)
-    if reader_days:
+    by_status = _by_status(connection, author, stream, days, closing=closing)
+    settled = by_status.pop("settled")
+    if settled:
         values = [
             {
                 "stream": stream,
@@ -217,25 +197,54 @@ def _settle_days(
                 "day": one.day,
                 "settled_ms": now_ms,
             }
-            for one in reader_days
+            for one in settled
         ]
         marks = _number(author, values, _take_sequences(connection, author, len(values)))
         connection.execute(sa.insert(ledger_tables.settled), values)
         used = [
             (score, sequence)
-            for one, (_, sequence) in zip(reader_days, marks, strict=True)
+            for one, (_, sequence) in zip(settled, marks, strict=True)
             for score in one.used
         ]
         _mark(connection, used, "settled")
-    _mark(connection, [(score, None) for one in reader_days for score in one.beside], "beside")
-    held = [(score, None) for one in capped for score in (*one.used, *one.beside)]
-    _mark(connection, held, "capped")
-    beyond = [(score, None) for one in overflowing for score in (*one.used, *one.beside)]
-    _mark(connection, beyond, "beyond")
-    held = [(score, None) for one in too_new for score in (*one.used, *one.beside)]
-    _mark(connection, held, "new")
-    done.new_readers[author] += len(too_new)
-    done.settled[author] += len(reader_days)
+    _mark(connection, [(score, None) for one in settled for score in one.beside], "beside")
+    for status, reader_days in by_status.items():
+        scores = [(score, None) for one in reader_days for score in (*one.used, *one.beside)]
+        _mark(connection, scores, status)
+    done.settled[author] += len(settled)
+    done.capped.update((author, one.reader) for one in by_status["capped"])
+    done.beyond_day[author] += len(by_status["beyond"])
+    done.new_readers[author] += len(by_status["new"])
+
+
+def _by_status(
+    connection: sa.Connection,
+    author: str,
+    stream: str,
+    days: Sequence[ReaderDay],
+    *,
+    closing: Closing,
+) -> dict[str, list[ReaderDay]]:
+    """What becomes of each reader-day: `settled`, `capped`, `beyond` or `new`."""
+    sizes = _day_sizes(connection, author, stream, before=days[0].day)
+    counted = _recent(connection, author, stream, since_day=days[0].day - CAP_DAYS)
+    coming: dict[int, list[ReaderDay]] = defaultdict(list)
+    for one in days:
+        coming[one.day].append(one)
+    settled: list[ReaderDay] = []
+    capped: list[ReaderDay] = []
+    beyond: list[ReaderDay] = []
+    too_new: list[ReaderDay] = []
+    seen = _NewReaders.of(connection, author, stream) if closing == "daily" else None
+    for day in sorted(coming):
+        known, unknown = (coming[day], []) if seen is None else seen.split(coming[day])
+        too_new += unknown
+        settles = admitted([one.reader for one in known], counted)
+        settled += [one for one, does in zip(known, settles, strict=True) if does]
+        capped += [one for one, does in zip(known, settles, strict=True) if not does]
+        if closing == "daily":
+            beyond += _beyond_the_day(settled, day, sizes)
+    return {"settled": settled, "capped": capped, "beyond": beyond, "new": too_new}
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,20 @@ class SyncResult:
     lance_version: int
     bytes_written: int
 
+    @classmethod
+    def of(cls, asset: str, author: str, done: sync.SyncProgress) -> SyncResult:
+        return cls(
+            asset,
+            author,
+            data_version=store.version_of(done.record, done.table.types),
+            rows=done.record.rows,
+            computed=done.computed,
+            written=done.written,
+            deleted=done.deleted,
+            lance_version=done.table.dataset.version,
+            bytes_written=done.bytes_written,
+        )
+
     def metadata(self) -> dict[str, Any]:
         """Numbers for Dagster's materialization; never text of a row."""
         return {
@@ -188,17 +202,7 @@ class Tables:
                 done.bytes_written += tidied
                 # Somebody without the lease may have written in between: then ask the rows.
                 done.record = store.read_record(done.table)
-        return SyncResult(
-            into,
-            author,
-            data_version=store.version_of(done.record, done.table.types),
-            rows=done.record.rows,
-            computed=done.computed,
-            written=done.written,
-            deleted=done.deleted,
-            lance_version=done.table.dataset.version,
-            bytes_written=done.bytes_written,
-        )
+        return SyncResult.of(into, author, done)
 
     def read(
         self,
