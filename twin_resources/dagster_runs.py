@@ -18,6 +18,7 @@ IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
 FOLLOWS = "follows"  # metadata of a check: decided later, by another asset
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
+ENDED_BY_TAG, ERASURE = "twin/ended_by", "forget"  # who canceled a run, and the job that erases
 # In the order of the graph; here, because the command line imports no asset.
 ASSET_GROUPS = (
     "corpus",
@@ -69,6 +70,11 @@ class Run:
     @property
     def will_be_retried(self) -> bool:
         return self.status == "FAILURE" and self.tags.get("dagster/will_retry") == "true"
+
+    @property
+    def was_ended_by_erasure(self) -> bool:
+        """Whether `twin forget` canceled it, because it could have written back what is erased."""
+        return self.status == "CANCELED" and self.tags.get(ENDED_BY_TAG) == ERASURE
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ asks here at every look. Dagster starts no key of a sensor twice, so:
   (a training), the offer is claimed by a compare-and-set on its row and repeated after a grace;
 - a run that failed is tried under another key, which has the attempt in it, since its own is spent;
 - a worker that died is not a failure yet: Dagster starts that run again by itself;
+- a run that `twin forget` ended is tried again like one that failed;
 - a run whose record was deleted, once it was seen, is what a person wanted gone.
 
 A schedule needs none of it: Dagster knows its ticks by their time, and repeats one that died.
@@ -83,8 +84,10 @@ def next_step(
     if not runs:
         return "gone" if was_seen else "offer"
     newest = runs[0]
-    if newest.status != "FAILURE":
-        return "passed" if newest.status == "SUCCESS" else "canceled"
+    if newest.status == "SUCCESS":
+        return "passed"
+    if newest.status == "CANCELED" and not (newest.was_ended_by_erasure and attempt < attempts):
+        return "canceled"
     if attempt >= attempts:
         return "failed"
     return "wait" if retry_after_s and now < _ended(newest) + retry_after_s else "retry"

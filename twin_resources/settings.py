@@ -97,6 +97,9 @@ class Constants(BaseSettings):
     # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
     # accelerate's launcher starts them, and each imports for itself
     train_forks: bool = True
+    # Processes that answer behind the one address; `twin up --gateways` says how many. One answers
+    # some 80 quotations a second of CPU; each takes 350 MB.
+    gateways: int = Field(default=1, ge=1, le=64)
     general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
 
 

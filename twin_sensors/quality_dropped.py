@@ -17,7 +17,6 @@ from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
-from twin_resources.quality.retraining.rerouting import classes_paid_gains
 from twin_resources.quality.retraining.retraining_rules import limits_of, rules_of
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
@@ -66,9 +65,6 @@ def opened(
             runs=DagsterRunRecords(instance),
             rules=rules_of(settings),
             limits=lambda author: limits_of(settings, read_author(settings, author)),
-            paid_gains=lambda author: classes_paid_gains(
-                settings, read_author(settings, author), registry
-            ),
             startable=partial(launchable, instance),
         )
 

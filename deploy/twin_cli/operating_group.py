@@ -72,6 +72,11 @@ def routing(
     """Show which questions go to the paid model, what that saved and what is missing."""
 
 
+@command("why_command.run_why", "twin why mara-lindqvist", json=True)
+def why(author: Annotated[str, typer.Argument(help="Name or slug.")] = "") -> None:
+    """Show what became of an author's votes: 90 days, every decision with its rule, each fate."""
+
+
 @command("logs.run_logs", "twin logs gateway --follow")
 def logs(
     program: Annotated[

@@ -12,10 +12,10 @@ A reader asks, reads to the end and asks again at once. "Behind readers who left
 round four readers ask for 1,500 tokens, twice what the server takes at a time, and leave at their
 first event or after a second. The readers of a round then ask in the same instant, which is the
 worst case. `--full` asks the embedded base model, and repeats both beside a program that multiplies
-matrices on all cores, as a training does; trainings of this project run at the normal priority, and
-it does too. `--quick` asks a made-up model whose server is stopped for .2 s of each .21 s: slow
-without the load. Readers of an author who only quotes ask alone, beside the CPU time that the
-gateway takes a request: its process's alone, so other work on the machine does not count.
+matrices on all cores, as a training does, at a training's priority. `--quick` asks a made-up model
+whose server is stopped for .2 s of each .21 s: slow without the load. Readers of an author who only
+quotes ask alone, beside the CPU time that the gateway takes a request: its process's alone, so
+other work on the machine does not count.
 The author has four short posts: retrieval in a large table costs more
 (`bench_retrieval.py`).
 """
@@ -49,6 +49,7 @@ from tests.live.gateway.stack import (
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from twin_resources.authors import Author, write_author
+from twin_resources.models.training_launcher.machine import give_way
 from twin_resources.observability.langfuse.client import LangfuseClient
 
 QUESTIONS = (
@@ -300,8 +301,9 @@ def _take(line: bytes, seen: Seen, began: float) -> None:
 
 @contextmanager
 def training_beside() -> Iterator[None]:
-    """A process that computes on all cores, as a training does."""
-    process = subprocess.Popen([sys.executable, "-c", BURN])
+    """A process that computes on all cores, as a training does, and gives way as one does."""
+    process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
+    give_way(process.pid)
     try:
         yield
     finally:

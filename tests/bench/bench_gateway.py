@@ -36,11 +36,11 @@ import psutil
 import yaml
 
 from tests.bench.rows import Row, tell
+from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
     embed_passages,
     end,
-    free_port,
     new_stack,
     prepare_weights,
     tokens_of,

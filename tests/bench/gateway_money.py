@@ -31,7 +31,8 @@ import httpx
 import sqlalchemy as sa
 
 from tests.bench.rows import Row, tell
-from tests.live.gateway.stack import Stack, free_port, new_stack, prepare_weights
+from tests.free_ports import free_port
+from tests.live.gateway.stack import Stack, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour

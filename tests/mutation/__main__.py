@@ -27,7 +27,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -72,8 +72,8 @@ def exit_code(copied: Path, tests: list[str], *, limit: float) -> int | None:
     return process.exitcode
 
 
-def touched(kept: Path, workers: int) -> Touched:
-    """What each test touches; tests of files that are as they were are read from `kept`."""
+def touched(kept: Path, workers: int, areas: Collection[str]) -> Touched:
+    """What each test of these areas touches; of unchanged files it is read from `kept`."""
     product = [path for area in AREAS for path in modules_of(area)]
     helpers = [
         one
@@ -84,7 +84,7 @@ def touched(kept: Path, workers: int) -> Touched:
     before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     hashes = {
         str(path.relative_to(ROOT)): hashlib.sha256(rest + path.read_bytes()).hexdigest()
-        for path in sorted({path for area in AREAS for path in tests_of(area)})
+        for path in sorted({path for area in areas for path in tests_of(area)})
     }
     stale = [name for name, one in hashes.items() if before.get(name, {}).get("hash") != one]
     rows: dict[str, Any] = {name: before[name] for name in hashes.keys() - set(stale)}
@@ -95,7 +95,7 @@ def touched(kept: Path, workers: int) -> Touched:
         for row in _traced(stale, workers):
             rows[row["test"].partition("::")[0]]["tests"][row["test"]] = row
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(rows), encoding="utf-8")
+        kept.write_text(json.dumps(before | rows), encoding="utf-8")
     return {test: row for one in rows.values() for test, row in one["tests"].items()}
 
 
@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn = random.Random(options.seed).sample(all_mutants(), options.number)
     drawn = [one for one in drawn if f"{one.path}:{one.line}".startswith(options.only)]
     unseen = equivalents()
-    tests = touched(options.map, options.workers)
+    tests = touched(options.map, options.workers, {one.area for one in drawn})
     sys.stdout.write(f"mutation  {len(drawn)} mutants by seed {options.seed}, {len(tests)} tests\n")
     verdicts: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory() as folder:

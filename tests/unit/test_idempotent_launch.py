@@ -27,6 +27,8 @@ def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
         ([run("STARTED", ended=None)], {"was_seen": True}, "wait"),
         ([run("SUCCESS")], {}, "passed"),
         ([run("CANCELED")], {"attempts": 3}, "canceled"),
+        ([run("CANCELED", twin__ended_by="forget")], {"attempts": 3}, "retry"),
+        ([run("CANCELED", twin__ended_by="forget")], {"attempts": 3, "attempt": 3}, "canceled"),
         ([run("FAILURE")], {}, "failed"),
         ([run("FAILURE")], {"attempts": 3}, "retry"),
         ([run("FAILURE")], {"attempts": 3, "attempt": 3}, "failed"),

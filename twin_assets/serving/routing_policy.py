@@ -37,7 +37,7 @@ def routing_policy(
     """The author's routing table, written into the policy object with the registry's versions.
 
     With a paid model and labels a fitted policy lies beside it, by which the gateway chooses for
-    each question. What the loop has diverted stays in it while the version that fell is stable."""
+    each question."""
     author = context.partition_key
     policy = _own_table(read_author(settings, author), settings, registry)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
@@ -60,11 +60,7 @@ def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy
         paid_model=home.paid_model,
         paid_budget_per_day=home.paid_budget_per_day,
     )
-    stable = models.stable(author.slug)
-    version = stable.version if stable else None
-    return models.change_routing(
-        author.slug, lambda before: routing_table.with_divert(decided, before, stable=version)
-    ).authors[author.slug]
+    return models.set_routing(author.slug, decided).authors[author.slug]
 
 
 def _digest(*parts: Any) -> str:

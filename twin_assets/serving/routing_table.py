@@ -5,8 +5,8 @@ Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gatewa
 same), choosing for one request (`twin_resources/gateway/routing/`), the policy file.
 
 The table says who answers by default: the self-hosted model. A paid one, when it is configured, is
-reached by its alias `@paid`, for the classes that the loop has diverted after an alarm, and for
-questions that a policy fitted from labels sends there (`routing_report.py`).
+reached by its alias `@paid` and for questions that a policy fitted from labels sends there
+(`routing_report.py`).
 """
 # pyright: strict
 
@@ -15,17 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from twin_resources.gateway.cost import (
     Throughput,
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.registry.policy import CANARY_SHARE, live_divert
-
-if TYPE_CHECKING:
-    pass
+from twin_resources.registry.policy import CANARY_SHARE
 
 SCHEMA = 1
 # With two passages a prompt has about 450 tokens and an answer about 120.
@@ -54,19 +51,6 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
             "by": "alias",
         }
     return table
-
-
-def with_divert(
-    table: Mapping[str, Any], before: Mapping[str, Any], *, stable: int | None
-) -> dict[str, Any]:
-    """The table with what the loop diverted (`retraining/rerouting.py`), while that holds.
-
-    Args:
-        before: the table that stands.
-        stable: number of the stable version; the divert of another one is dropped.
-    """
-    divert = live_divert(before, stable)
-    return {**table, "divert": dict(divert)} if divert else {**table}
 
 
 def cost_report(

@@ -25,7 +25,7 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from twin_resources.dagster_runs import IN_PROGRESS
+from twin_resources.dagster_runs import ENDED_BY_TAG, ERASURE, IN_PROGRESS
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -60,6 +60,8 @@ class DagsterRecords:
 
     def end_runs(self, gone: ErasureTarget) -> int:
         """End the runs at work that could write it back, and wait until they have ended.
+
+        Their tag says so: whoever launched one launches it again.
 
         Raises:
             TwinError: one of them does not end.
@@ -166,6 +168,7 @@ class DagsterRecords:
 
     def _cancel(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
+        self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE})  # first: who waits reads it
         if run.status == DagsterRunStatus.QUEUED:
             self.dagster.report_run_canceled(run)
             return

@@ -36,8 +36,9 @@ _NAMED = frozenset(
         "verbosity",
         "prompt_cache_key",
         "prompt_cache_retention",
-        "top_k",
-        "min_p",
+        *("top_k", "top_a", "min_p", "typical_p", "repetition_penalty", "repeat_penalty"),
+        *("thinking", "enable_thinking", "chat_template_kwargs", "include_reasoning"),
+        *("keep_alive", "cache_prompt", "web_search_options"),
     }
 )
 # Taken with these values only, which are what happens anyway: nothing to name. Null always is.

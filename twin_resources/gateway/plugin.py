@@ -49,7 +49,7 @@ from twin_resources.gateway.supported_prose import (
 from twin_resources.registry.route_names import PAID
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
-DIVERTED_TIMEOUT_S = 60.0
+ROUTED_TIMEOUT_S = 60.0
 # About five seconds: the reader has the beginning, and nobody asks again for him.
 RETRIES_OF_BROKEN = 6
 _READ = ALLOWED_KEYS | {ADMITTED_KEY}
@@ -94,7 +94,7 @@ class TwinPlugin(CustomLogger):
         if answering.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
         if answering.fallback is not None:
-            timeout_s = DIVERTED_TIMEOUT_S
+            timeout_s = ROUTED_TIMEOUT_S
             if answering.chosen.route == "canary":
                 timeout_s = self.watch.timeout_s(answering.asked.author)
             elif answering.chosen.is_elsewhere:
@@ -281,8 +281,8 @@ class TwinPlugin(CustomLogger):
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """A canary, or who answers a diverted class, failed before its first token, and the stable
-        version has answered."""
+        """A canary or a routed paid model failed before its first token, and the stable version has
+        answered."""
         answering = self.record(kwargs.get("litellm_call_id"))
         if answering is not None:
             if answering.bought is not None:

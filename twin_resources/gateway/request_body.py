@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from twin_resources.access.refusals import Refused
+from twin_resources.gateway.attached_text import question_in
 from twin_resources.gateway.ignored_parameters import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.response_format import read_response_format
@@ -59,6 +60,7 @@ MAX_BODY_BYTES = 256 * 1024
 SEARCH_TURNS = 2
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
+_LEFT_OUT = "\n…\n"
 MAX_KIND_CHARACTERS = 40  # of a client's word that is repeated to it
 ANSWER_BEGUN = "the answer begun"
 """In `twin.ignored`: a last message of the assistant, which a client wants continued. The question
@@ -116,7 +118,7 @@ class ChatRequest:
 
         A talk can change its subject, and a follow-up may name none.
         """
-        return tuple(dict.fromkeys((self.question[:MAX_SEARCH_CHARACTERS], self.search_text)))
+        return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
 
     @property
     def names_version(self) -> bool:
@@ -324,11 +326,10 @@ def _read_messages(value: object) -> _Conversation:
             turns.append({"role": str(role), "content": content})
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
         raise _bad("messages", found="no question", next_step="send a user message with text")
-    question = turns[-1]["content"]
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        half = MAX_QUESTION_CHARACTERS // 2
-        ignored[f"{len(question) - 2 * half:,} characters of the question"] = None
-        turns[-1]["content"] = f"{question[:half]}\n…\n{question[-half:]}"
+    cut = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
+    if cut > 0:
+        ignored[f"{cut:,} characters of the question"] = None
+        turns[-1]["content"] = _ends_of(turns[-1]["content"])
     return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored))
 
 
@@ -365,7 +366,20 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
 def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
     """The newest turn first: an embedder cuts off at the end, and the question must survive."""
     questions = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return "\n".join(questions[: -SEARCH_TURNS - 1 : -1])[:MAX_SEARCH_CHARACTERS]
+    newest = questions[: -SEARCH_TURNS - 1 : -1]
+    return "\n".join(map(_searched, newest))[:MAX_SEARCH_CHARACTERS]
+
+
+def _searched(message: str) -> str:
+    asked = question_in(_ends_of(message), most=MAX_SEARCH_CHARACTERS)
+    return asked[:MAX_SEARCH_CHARACTERS]
+
+
+def _ends_of(message: str) -> str:
+    """A message up to its limit: of a longer one beginning and end, where people ask."""
+    half = MAX_QUESTION_CHARACTERS // 2
+    fits = len(message) <= 2 * half + len(_LEFT_OUT)
+    return message if fits else f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
 
 
 def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -66,8 +66,8 @@ class CitedSource(NamedPost, Protocol):
 
 @dataclass(frozen=True)
 class Fallback:
-    """The stable version, prepared to answer in the place of a canary, or of who answers a diverted
-    class, when that one fails; or the base model, in the place of an answer model elsewhere.
+    """The stable version, prepared to answer when a canary or a routed paid model fails; or the
+    base model, in the place of an answer model elsewhere.
 
     Attributes:
         messages: rendered with its own template.

@@ -4,13 +4,15 @@ Belongs here: whether a port is free, who has it, and the choice. Does not belon
 (`settings.py`) and the services (`stack.py`).
 
 A port that a person asked for is used or refused; a default that is taken gives way to the next
-free one, so that a second stack, or somebody's Grafana on 3000, stops nobody.
+free one, so that a second stack, or somebody's Grafana on 3000, stops nobody. Two stacks that start
+at once do not choose the same port: each process claims what it chooses.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Collection, Mapping
 
 import psutil
@@ -18,6 +20,7 @@ import psutil
 from twin_resources.errors import TwinError
 
 SEARCHED = 200
+_claims: dict[int, socket.socket] = {}
 
 
 def is_free(host: str, port: int) -> bool:
@@ -31,6 +34,28 @@ def is_free(host: str, port: int) -> bool:
             probe.listen(1)
         except OSError:
             return False
+    return True
+
+
+def claim(port: int) -> bool:
+    """Keep a port from other processes that choose, until this process ends.
+
+    Seconds pass between the choice of a port and the moment when its service listens; a second
+    `twin up` would find it free until then. The claim is a socket in Linux's abstract namespace:
+    a name without a file, which the kernel frees with the process. Elsewhere nothing is claimed.
+
+    Returns:
+        False: another process has claimed it.
+    """
+    if port in _claims or sys.platform != "linux":
+        return True
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        lock.bind(f"\0twin-port-{port}")
+    except OSError:
+        lock.close()
+        return False
+    _claims[port] = lock
     return True
 
 
@@ -53,7 +78,7 @@ def choose_ports(
     requested: Collection[str] = (),
     preferred: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """One free port a service.
+    """One free port a service, claimed by this process unless a person asked for it.
 
     Args:
         wanted: service → port of the settings.
@@ -81,7 +106,7 @@ def choose_ports(
         free = (
             candidate
             for candidate in candidates
-            if candidate not in chosen.values() and is_free(host, candidate)
+            if candidate not in chosen.values() and is_free(host, candidate) and claim(candidate)
         )
         try:
             chosen[service] = next(free)

@@ -212,8 +212,7 @@ def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
 
 
 def _in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
-    diverted = entry.divert.versions.values() if entry.divert else ()
-    return (served for served in (entry.stable, entry.canary, *diverted) if served is not None)
+    return (served for served in (entry.stable, entry.canary) if served is not None)
 
 
 def _names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
@@ -69,19 +69,6 @@ class ServedVersion:
 
 
 @dataclass(frozen=True)
-class Reroute:
-    """Prompt classes that fell, and who answers them in the stable version's place.
-
-    Attributes:
-        places: prompt class to `paid` or to an older version, as `v2`.
-        versions: those of the places that can be served, by name.
-    """
-
-    places: Mapping[str, str]
-    versions: Mapping[str, ServedVersion] = field(default_factory=dict[str, ServedVersion])
-
-
-@dataclass(frozen=True)
 class AuthorPolicy:
     """One author: what is served, with what weight, and the author's routing table.
 
@@ -90,14 +77,12 @@ class AuthorPolicy:
         canary: the version on trial, if one is.
         weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
         routing: what the asset `routing_policy` and the loop wrote.
-        divert: None: no class is diverted, or the version that fell is stable no longer.
     """
 
     stable: ServedVersion | None = None
     canary: ServedVersion | None = None
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     routing: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    divert: Reroute | None = None
 
 
 @dataclass(frozen=True)
@@ -147,42 +132,7 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
     if canary:
         share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
         weights = {"stable": 1.0 - share, "canary": share}
-    standing = live_divert(routing, stable.version if stable else None)
-    divert = _divert(registry, versions, standing)
-    return AuthorPolicy(
-        stable,
-        canary,
-        weights=weights,
-        routing=dict(routing),
-        divert=divert,
-    )
-
-
-def live_divert(routing: Mapping[str, Any], stable: int | None) -> Mapping[str, Any]:
-    """The entry `divert` of a routing table while the version that it names is stable, else empty.
-
-    Args:
-        routing: an author's table; `retraining/rerouting.py` says what the entry looks like.
-        stable: number of the stable version; None: there is none.
-    """
-    standing = cast("Mapping[str, Any]", routing.get("divert") or {})
-    return standing if standing and standing["version"] == f"v{stable}" else {}
-
-
-def _divert(
-    registry: PolicySource, versions: Sequence[ModelVersion], standing: Mapping[str, Any]
-) -> Reroute | None:
-    if not standing:
-        return None
-    # What was refused or rolled back since, or is tainted, is not let in this way.
-    fit = {
-        f"v{item.version}": _served(item, registry)
-        for item in versions
-        if item.state == "retired" and not item.tainted
-    }
-    places = cast("Mapping[str, str]", standing["classes"])
-    named = {name: fit[name] for name in sorted(set(places.values()) & set(fit))}
-    return Reroute(dict(places), named)
+    return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 
 
 def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
@@ -258,15 +208,4 @@ def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
     stable, canary = (
         _read_served(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
     )
-    reroute = entry.get("divert")  # a policy of an earlier release has none
-    divert = None
-    if reroute:
-        versions = {name: _read_served(served) for name, served in reroute["versions"].items()}
-        divert = Reroute(reroute["places"], versions)
-    return AuthorPolicy(
-        stable,
-        canary,
-        weights=entry["weights"],
-        routing=entry["routing"],
-        divert=divert,
-    )
+    return AuthorPolicy(stable, canary, weights=entry["weights"], routing=entry["routing"])

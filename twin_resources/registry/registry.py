@@ -9,10 +9,10 @@ Method: architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -370,19 +370,10 @@ class Registry:
 
     # Policy
 
-    def change_routing(
-        self, author: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    ) -> Policy:
-        """Store what `change` makes of an author's routing table, and write the policy.
-
-        In one transaction: a loop that diverts a class and a run that writes the table anew do not
-        undo each other.
-        """
+    def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
+        """Store an author's routing table, and write the policy."""
         with self.state.transaction() as connection:
-            mine = routing.c.author == author
-            before = connection.execute(sa.select(routing.c.table).where(mine)).scalar()
-            table = change(cast("dict[str, Any]", before or {}))
-            connection.execute(sa.delete(routing).where(mine))
+            connection.execute(sa.delete(routing).where(routing.c.author == author))
             connection.execute(
                 sa.insert(routing).values(author=author, table=dict(table), written_at=rows.now())
             )

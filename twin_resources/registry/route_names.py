@@ -13,7 +13,7 @@ QUOTES = "quotes"
 # Version and route of a text of the program's own (`gateway/front_desk/`): outside the loop.
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias of prose that is shown although it is not released
-DIVERTED = "divert:"  # and the place, in a route
+DIVERTED = "divert:"  # in traces of before 2026-11-26: a class of questions sent elsewhere
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
 CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered anew
 DOWN = "down:"  # and who answers while no server of ours is ready

@@ -3,7 +3,7 @@
 Belongs here: each reader's share of what is settled, that of new readers, and whether those who
 voted before a fall have seen it.
 Does not belong here: settling (`twin_resources/quality/ledger/settling.py`, which asks `admitted`),
-reading who came when (`retraining/diagnosing.py`), reporting.
+reading who came when (`daily_aggregates.py`), reporting.
 Method: who is admitted depends on who came when, never on the value, so no mean is moved by it.
 """
 # pyright: strict

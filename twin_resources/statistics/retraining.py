@@ -97,7 +97,6 @@ class AlarmContext:
         raised_at: when the alarm was, seconds since the epoch.
         alarmed_authors: authors with an alarm within two days of it, this one included.
         armed_authors: authors with an armed stream.
-        cause_outside: of `diagnosis.cause_outside_the_weights`.
         falls: classes that fell.
         few_readers: of `poisoning.not_seen_by_others`.
     """
@@ -115,7 +114,6 @@ class AlarmContext:
     last: LastRetraining | None = None
     alarmed_authors: int = 0
     armed_authors: int = 1
-    cause_outside: str | None = None
     falls: Sequence[Fall] = ()
     few_readers: str = ""
     learnt_before: str = ""
@@ -131,8 +129,6 @@ class RetrainingDecision:
         tags: evidence, on the run or with the recorded alarm.
         message: the tick's own words.
         closes_alarm: whether the alarm is settled by it.
-        divert: the fallen classes are answered by the paid model within budget, or else by the best
-            earlier version; only when there is nothing to learn from.
     """
 
     kind: Kind
@@ -140,7 +136,6 @@ class RetrainingDecision:
     run_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     closes_alarm: bool = False
-    divert: bool = False
 
 
 def run_key(alarm: Alarm) -> str:
@@ -189,13 +184,12 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     tags = evidence_tags(alarm, situation.falls)
     message = alarm.words
 
-    def closed(kind: Kind, why: str, cause: str, *, divert: bool = False) -> RetrainingDecision:
+    def closed(kind: Kind, why: str, cause: str) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
             f"{message}; {why}",
             tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
             closes_alarm=True,
-            divert=divert,
         )
 
     if alarm.version != situation.version:
@@ -212,23 +206,23 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
             )
             tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
             return RetrainingDecision("incident", f"{message}; {why}", tags=tags)
-    if elsewhere := _not_the_model(situation):
-        cause, why = elsewhere
-        return closed("held_back", why, cause)
+    if situation.few_readers:
+        why = f"{situation.few_readers}: a person looks, nothing is trained"
+        return closed("held_back", why, "few_readers")
     if off:
-        return closed("nothing_to_learn", off, "disarmed", divert=True)
+        return closed("nothing_to_learn", off, "disarmed")
     if situation.stable_learnt == situation.now_there_is:
         why = (
             "nothing to learn from: dataset and recipe are those of the stable version, and the "
             "same data gives the same weights"
         )
-        return closed("nothing_to_learn", why, "same_data", divert=True)
+        return closed("nothing_to_learn", why, "same_data")
     if situation.learnt_before:
         why = (
             f"nothing to learn from: {situation.learnt_before}, was trained on this dataset and "
             "recipe already, and the same data gives the same weights"
         )
-        return closed("nothing_to_learn", why, "learnt_before", divert=True)
+        return closed("nothing_to_learn", why, "learnt_before")
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
@@ -255,19 +249,7 @@ def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
         run_key="",
         message=f"{found}; rolled back to {to}, which readers liked better",
         tags={**decision.tags, "twin/decision": "rolled_back"},
-        divert=False,
     )
-
-
-def _not_the_model(situation: AlarmContext) -> tuple[str, str] | None:
-    """Cause and reason where no training would mend it."""
-    if situation.few_readers:
-        why = f"{situation.few_readers}: a person looks, nothing is trained"
-        return "few_readers", why
-    if situation.cause_outside:
-        why = f"not the weights: {situation.cause_outside}; nothing is trained"
-        return "outside_the_weights", why
-    return None
 
 
 def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:

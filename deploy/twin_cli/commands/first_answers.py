@@ -17,12 +17,12 @@ from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, wr
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import passage, quotation_lines
 from twin_cli.commands.questions import ask, make_client
-from twin_cli.commands.runs import FollowedRun, follow, launch_or_join
+from twin_cli.commands.runs import IMPORT, FollowedRun, follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints
-from twin_resources.processes.programs import ensure_alive, urls
+from twin_resources.processes.endpoints import Endpoints, urls
+from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import counted
 from twin_resources.settings import Settings
@@ -30,7 +30,6 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-IMPORT = "import_posts"
 QUOTABLE = "quote_calibration"  # the asset from which on a question is quoted
 FIRST = 3  # questions that are answered on the screen
 

@@ -25,7 +25,7 @@ from twin_cli.commands.author_progress import fingerprint, read_progress, write_
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
-from twin_cli.commands.runs import follow
+from twin_cli.commands.runs import COMMAND, LAUNCHED_BY_TAG, follow
 from twin_cli.commands.services import publish_endpoints, stack_in_use
 from twin_cli.commands.subject import choose_author, choose_subject, remember_subject, with_opt_ins
 from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases
@@ -239,7 +239,7 @@ def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[s
 
 def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
     dagster = DagsterHTTP.of_home(stack.settings)
-    tags = {REQUEST_TAG: str(number), "twin/launched_by": "command"}
+    tags = {REQUEST_TAG: str(number), LAUNCHED_BY_TAG: COMMAND}
     run_id = dagster.launch(JOB, "", tags=tags, config={OP: {"request": number}})
     clock = StageClock(console=console)
     ended = follow(dagster, run_id, clock=clock, title="forgetting", stack=stack)

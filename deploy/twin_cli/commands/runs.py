@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twin_cli.commands.clock import StageBar, StageClock, duration
-from twin_resources.dagster_runs import IN_PROGRESS, Event, Run
+from twin_resources.dagster_runs import ERASURE, IN_PROGRESS, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
@@ -21,6 +21,8 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
 from twin_resources.processes.stack import Stack
 
+IMPORT = "import_posts"
+LAUNCHED_BY_TAG, COMMAND = "twin/launched_by", "command"
 POLL_S = 1.0
 LONGEST_MESSAGE = 90  # characters of a line of the run's log, shown until the next one
 
@@ -117,7 +119,7 @@ def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bo
     running = run_in_flight(dagster, job, author)
     if running is not None:
         return running.run_id, False
-    return dagster.launch(job, author, tags={"twin/launched_by": "command"}), True
+    return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: COMMAND}), True
 
 
 def follow(
@@ -130,7 +132,7 @@ def follow(
     until: str = "",
     before: FollowedRun | None = None,
 ) -> FollowedRun:
-    """Follow a run, and the retry that Dagster puts in its place when its worker dies.
+    """Follow a run, and the one in its place when its worker dies or `twin forget` ends it.
 
     Args:
         before: how far the same run was followed already; what was told then is not told again.
@@ -157,10 +159,9 @@ def follow(
             if until and until in numbers:
                 break
             if run.is_finished and not events:
-                follower = _retry_of(dagster, run, stack=stack)
+                follower = _retry_of(dagster, run, stack=stack, clock=clock)
                 if follower is None:
                     break
-                clock.say(f"the run's worker died; Dagster runs it again as {follower[:8]}")
                 run_id, cursor = follower, None
                 notes.failures.clear()
                 notes.refused.clear()
@@ -260,8 +261,23 @@ def _counted(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def _retry_of(dagster: DagsterHTTP, run: Run, *, stack: Stack | None) -> str | None:
-    """Id of the run that Dagster starts for this one; it is named some seconds after the end."""
+def _retry_of(
+    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
+) -> str | None:
+    """Id of the run in place of this one, said to whoever waits; None: there is none.
+
+    Dagster names its own some seconds after the end. One that `twin forget` ended is launched here,
+    after the erasure. A training that a sensor launched is tried again by the sensor.
+    """
+    is_mine = run.job == IMPORT or run.tags.get(LAUNCHED_BY_TAG) == COMMAND
+    if run.was_ended_by_erasure and is_mine:
+        while dagster.runs(job=ERASURE, statuses=IN_PROGRESS, limit=1):
+            if stack is not None:
+                ensure_alive(stack)
+            time.sleep(POLL_S)
+        follower, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
+        clock.say(f"`twin forget` ended the run; it begins again as {follower[:8]}")
+        return follower
     began, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
         if stack is not None:
@@ -275,4 +291,6 @@ def _retry_of(dagster: DagsterHTTP, run: Run, *, stack: Stack | None) -> str | N
             )
         time.sleep(POLL_S)
         run = dagster.run(run.run_id)
+    if run.retry_run_id:
+        clock.say(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

@@ -25,8 +25,9 @@ import httpx
 import psutil
 
 from tests.bench.retraining.rows import Form, Row, row
+from tests.free_ports import free_port
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
-from tests.live.gateway.stack import Stack, end, free_port
+from tests.live.gateway.stack import Stack, end
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.ledger.report import SyncReport

@@ -25,6 +25,7 @@ from twin_cli.commands.doctor.examination import examine, run_doctor
 from twin_cli.commands.doctor.findings import Diagnostic, looked
 
 from tests.documented import documented, shape
+from tests.free_ports import free_port
 from tests.graph.s3 import KEY, client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.access.account import SpendingAccount
@@ -36,12 +37,6 @@ from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.state.state import State
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -94,6 +94,8 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
 
     assert records.end_runs(gone("post")) == 1
 
+    ended = [run.run_id for run in dagster.get_runs() if run.tags.get("twin/ended_by") == "forget"]
+    assert ended == [waiting]
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == {
         waiting: dg.DagsterRunStatus.CANCELED,

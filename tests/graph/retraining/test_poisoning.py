@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
+from twin_cli.commands.why_command import run_why
 
+from tests.documented import documented, shape
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.unit.ledger.conftest import World
 from tests.unit.ledger.conftest import world as trace_world
@@ -100,6 +105,45 @@ def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
 
     vote_days(world.state, 12, lower, begin=40)
     assert [one.author for one in world.tick(days=1).launches] == ["ada"]
+
+
+def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_cli.commands.why_command.rules_of", lambda _: world.rules)
+    world.rules = replace(world.rules, by_day=True)
+    world.limits = replace(world.limits, automatic=False)
+    begin = int(world.now.timestamp()) // 86_400 - 53
+    vote_days(with_new_posts(world).state, 40, regulars, begin=begin)
+    fallen = vote_days(world.state, 12, lambda day: [(one, 0.0) for one, _ in regulars(day)],
+                       begin=begin + 40)  # fmt: skip
+    world.tick()
+    shown, told = (Console(file=io.StringIO(), width=200) for _ in range(2))
+
+    assert run_why(world.settings, "ada", as_json=False, console=shown) == 0
+    assert run_why(world.settings, "ada", as_json=True, console=told) == 0
+
+    assert isinstance(told.file, io.StringIO)
+    assert isinstance(shown.file, io.StringIO)
+    summary, said = json.loads(told.file.getvalue()), shown.file.getvalue()
+    assert shape(summary) == shape(documented("why"))
+    [stream] = summary["streams"]
+    means = [one["mean"] for one in stream["days"]]
+    assert len(means) == 52
+    assert min(means[:40]) > 0.5
+    assert max(means[40:]) == 0.0
+    assert sum(one["values"] for one in stream["days"]) == sum(
+        count for fate, count in summary["scores"]["thumbs"].items() if fate == "counted"
+    )
+    plot = next(line for line in said.splitlines() if "▁" in line).strip()
+    assert (len(plot), plot[40:], min(plot[:40]) > "▄") == (52, "▁" * 12, True)
+    [decision] = summary["decisions"]
+    assert (decision["decision"], decision["rule"]) == ("held_back", "limits")
+    fates = summary["scores"]["thumbs"]
+    assert sum(fates.values()) == 52 * 30
+    assert fates["counted"] >= fallen
+    for part in ("--auto-retrain", "counted", f"{fates['counted']:,}"):
+        assert part in said
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(

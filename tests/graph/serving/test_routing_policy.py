@@ -92,32 +92,6 @@ def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance
     assert after["data_version"] != before["data_version"]
 
 
-def test_what_the_loop_diverted_is_kept_and_then_dropped(
-    home: Settings, instance: dg.DagsterInstance
-) -> None:
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    for number in (1, 2, 3):
-        register_version(registry, "ada", f"c{number}")
-        registry.move("ada", number, "refused", actor="test", reason="to force it")
-    for number in (1, 2):
-        registry.move("ada", number, "stable", actor="test", reason="by hand", force=True)
-    divert = {"version": "v2", "alarm": "a", "classes": {"how_to": "v1"}}
-    registry.change_routing("ada", lambda before: {**before, "divert": divert})
-
-    told = materialize(instance, "ada")
-
-    assert told["routing"]["divert"] == divert
-    found = read_policy(home.policy_path).authors["ada"].divert
-    assert found is not None
-    assert found.places == {"how_to": "v1"}
-    assert [*found.versions] == ["v1"]
-    assert materialize(instance, "ada")["data_version"] == told["data_version"]
-    registry.move("ada", 3, "stable", actor="test", reason="by hand", force=True)
-    assert read_policy(home.policy_path).authors["ada"].divert is None
-    assert "divert" not in materialize(instance, "ada")["routing"]
-    assert "divert" not in registry.routing()["ada"]
-
-
 @pytest.fixture
 def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> str:
     """A paid model, and a stable version `c1` of ada."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,4 +24,4 @@ def route_many_times(url: str, policy: Path, author: str, times: int) -> None:
     """Store routing tables one after the other; each rewrites the policy."""
     registry = Registry(State.open(url), policy_path=policy)
     for number in range(times):
-        registry.change_routing(author, partial(dict, number=number))
+        registry.set_routing(author, {"number": number})

@@ -62,7 +62,7 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
     with pytest.raises(EmptyStateStore):
         register_version(registry, "new", "c", **PATHS)
     with pytest.raises(EmptyStateStore):
-        registry.change_routing("mara", lambda _: {"canary_share": 0.5})
+        registry.set_routing("mara", {"canary_share": 0.5})
     assert registry.versions("new") == []
     [found] = looked("state", lambda: stores.look_at_state(there))
     assert found.verdict == "fail", "its tables are made now"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -398,17 +397,6 @@ def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_
         "mara": {"number": 29},
         "jose": {"number": 29},
     }
-
-
-def test_changes_of_a_routing_table_at_once_are_all_kept(registry: Registry) -> None:
-    def change(name: str) -> None:
-        registry.change_routing("mara", lambda before: {**before, name: True})
-
-    names = [f"entry {number}" for number in range(12)]
-    with ThreadPoolExecutor(4) as threads:
-        assert len(list(threads.map(change, names))) == len(names)
-    assert registry.routing()["mara"] == dict.fromkeys(names, True)
-    assert read_policy(registry.policy_path).authors["mara"].routing == registry.routing()["mara"]
 
 
 def test_a_lost_policy_file_is_written_anew(registry: Registry) -> None:

@@ -145,6 +145,17 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
     assert author_slugs(home) == [], "what is gone there is gone here"
 
 
+@pytest.mark.parametrize(
+    "name", ["../escaped.toml", "authors/../escaped.toml", "/escaped.toml", "authors/a/b.toml",
+             "authors/keys.json", "policy.json", "authors/"],
+)  # fmt: skip
+def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str) -> None:
+    before = set(home.home.parent.rglob("*"))
+    (kept,) = follow_files(home.home, {name: "x = 1"})
+    assert repr(name) in kept
+    assert set(home.home.parent.rglob("*")) == before
+
+
 def test_alone_nothing_is_followed(home: Settings) -> None:
     assert follower_of(home) is None
     assert follower_of(home.model_copy(update={"state_url": home.state_address})) is None

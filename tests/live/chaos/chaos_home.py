@@ -10,7 +10,6 @@ import json
 import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -217,18 +216,6 @@ class ChaosHome:
 
 def _arguments(process: subprocess.Popen[str]) -> list[Any]:
     return list(process.args) if isinstance(process.args, list) else [process.args]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 @contextmanager

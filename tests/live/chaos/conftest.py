@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.chaos.chaos_home import NAME, SLUG, ChaosHome, free_ports
+from tests.free_ports import free_port
+from tests.live.chaos.chaos_home import NAME, SLUG, ChaosHome
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -100,7 +101,7 @@ def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
     }
     return {
         **kept,
-        **{f"TWIN_{name}_PORT": str(port) for name, port in zip(names, free_ports(4), strict=True)},
+        **{f"TWIN_{name}_PORT": str(free_port()) for name in names},
         "TWIN_HOME": str(folder),
         "OPENAI_BASE_URL": provider,
         "OPENAI_API_KEY": "none-the-provider-is-simulated",

@@ -24,7 +24,8 @@ import httpx
 import polars as pl
 import pytest
 
-from tests.live.gateway.stack import end, free_port
+from tests.free_ports import free_port
+from tests.live.gateway.stack import end
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
@@ -36,7 +37,7 @@ BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 ANSWERS = "#conversation .bot.message:not(.component)"  # their texts
 NOTES = "#conversation .twin-notes"  # below each
 SVG = (
@@ -84,7 +85,7 @@ class Page:
 
 def until_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until something answers there; fails with the log of what should."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + WAIT_MS / 1000
     while True:
         try:
             httpx.get(url, trust_env=False, timeout=5)
@@ -117,7 +118,7 @@ class SlowGateway:
         return [row[what] for row in rows if what in row]
 
     def wait_for(self, what: str, *, count: int) -> list[Any]:
-        until = time.monotonic() + 60
+        until = time.monotonic() + WAIT_MS / 1000
         while len(self.noted(what)) < count:
             assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
             time.sleep(0.1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.chat.conftest import SlowGateway, answered, needs_browser
+from tests.live.chat.conftest import WAIT_MS, SlowGateway, answered, needs_browser
 
 pytestmark = [pytest.mark.live, needs_browser]
 
@@ -67,5 +67,5 @@ def test_the_tabs_change_by_arrows_or_enter(tab: Any) -> None:
             break
         tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
-    tab.locator("#compare-question textarea").wait_for(state="visible", timeout=20_000)
+    tab.locator("#compare-question textarea").wait_for(state="visible", timeout=WAIT_MS)
     assert tab_to(tab, "#compare-question textarea")["seen"]

@@ -97,7 +97,7 @@ def listed(tab: Any) -> list[int]:
 
 
 def wait_for_list(tab: Any, expected: list[int]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + WAIT_MS / 1000
     while (found := listed(tab)) != expected:
         assert time.monotonic() < until, found
         time.sleep(0.1)

@@ -253,7 +253,7 @@ def test_an_answer_is_copied_as_it_was_written(tab: Any) -> None:
     for number, said in enumerate((f"> {QUOTED}", "Write to `<author>` or to <author>")):
         answers = tab.locator("#conversation .message-buttons-left")
         answers.get_by_label("Copy message").nth(number).click()
-        until = time.monotonic() + 20
+        until = time.monotonic() + WAIT_MS / 1000
         while said not in (found := tab.evaluate("navigator.clipboard.readText()")):
             assert time.monotonic() < until, found
             time.sleep(0.1)

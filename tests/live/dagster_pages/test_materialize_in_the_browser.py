@@ -21,8 +21,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.free_ports import free_port
 from tests.live.dagster_sensors import turn_off
-from tests.live.gateway.stack import free_port
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
 from tests.prepared_base import base_folder

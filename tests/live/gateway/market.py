@@ -96,7 +96,7 @@ class Market:
 
     def settled(self) -> int:
         """Nano-dollars of answers and labels, once nothing is under way."""
-        self.stack.wait(lambda: self._held() == 0, seconds=20)
+        self.stack.wait(lambda: self._held() == 0)
         return self.spent()
 
     def spent(self) -> int:
@@ -117,7 +117,7 @@ class Market:
             found = ledger.interactions(AUTHOR)
             return found.height >= count
 
-        self.stack.wait(arrived, seconds=60)
+        self.stack.wait(arrived)
         return found
 
     def traces(self) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ import openai
 import polars as pl
 import psutil
 
+from tests.free_ports import free_port
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibrating
@@ -41,28 +41,20 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import (
     AuthorPolicy,
     Policy,
-    Reroute,
     ServedVersion,
     write_policy,
 )
-from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-START_S = 120.0
+START_S = 300.0  # on cores that others use, too: nothing but a failure waits so long
 PASSAGES = (
     ("On oil", "A clock wants one drop of oil on each pivot, and no more than one drop."),
     ("On brass", "Old brass is cleaned with lemon and patience; polish takes the engraving away."),
     ("On winding", "Wind a clock at the same hour every week and it will keep better time."),
     ("On pendulums", "A longer pendulum swings more slowly: a metre takes about a second a side."),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -190,24 +182,22 @@ class Stack:
         version: int,
         *,
         template: str = DEFAULT_TEMPLATE.hash,
-        diverted: Mapping[str, str] | None = None,
+        canary: int | None = None,
     ) -> None:
         """Write a policy in which that version is stable, and its prose released.
 
         Args:
-            diverted: prompt class to `paid` or a version as `v1`.
+            canary: a version on trial to which every question goes.
         """
 
         def served(number: int) -> ServedVersion:
             checkpoint, prose = f"checkpoint-{number}", ProseRelease("")
             return ServedVersion(number, checkpoint, template, "", None, "", "", prose)
 
-        places = diverted or {}
-        older = {name: served(int(name[1:])) for name in places.values() if name != PAID}
         entry = AuthorPolicy(
             stable=served(version),
-            weights={"stable": 1.0},
-            divert=Reroute(places, older) if places else None,
+            canary=None if canary is None else served(canary),
+            weights={"stable": 1.0} if canary is None else {"stable": 0.0, "canary": 1.0},
         )
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
@@ -229,11 +219,13 @@ class Stack:
 
         self.wait(knows)
 
-    def start_gateway(self) -> float:
+    def start_gateway(self, *, processes: int = 1) -> float:
         """Start it and wait until it is ready; returns the seconds that took."""
         started = time.monotonic()
-        self.gateway = self._start("twin_resources.gateway", "gateway", [])
-        self.wait(lambda: self._answers(self.settings.gateway_port, "/health/readiness"))
+        arguments = ["--processes", str(processes)]
+        self.gateway = self._start("twin_resources.gateway", "gateway", arguments)
+        port = self.settings.gateway_port
+        self.wait(lambda: self._answers(port, "/health/readiness"), seconds=START_S * processes)
         return time.monotonic() - started
 
     def worker(self) -> psutil.Process:

@@ -119,7 +119,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
     """v1 stable and v2 in a canary that half of the readers are drawn to, by the registry."""
     state = State.open(stack.settings.state_address)
     found = Registry(state, policy_path=stack.settings.policy_path)
-    found.change_routing("ann", lambda _: {"canary_share": 0.5})
+    found.set_routing("ann", {"canary_share": 0.5})
     wanted: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
     for number, to in wanted:
         checkpoint = f"checkpoint-{number}"

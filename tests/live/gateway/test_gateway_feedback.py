@@ -58,7 +58,7 @@ def give(stack: Stack, key: str = "", **body: Any) -> httpx.Response:
 
 def scores_of(stack: Stack, trace_id: str, count: int) -> list[dict[str, Any]]:
     with LangfuseClient.from_settings(stack.settings) as client:
-        stack.wait(lambda: len(list(client.scores(trace_id=[trace_id]))) >= count, seconds=30)
+        stack.wait(lambda: len(list(client.scores(trace_id=[trace_id]))) >= count)
         return list(client.scores(trace_id=[trace_id]))
 
 
@@ -178,7 +178,7 @@ def check_votes(stack: Stack, load: Load) -> None:
     assert not lost, f"{len(lost)} of {len(load.acknowledged)} lost"
     assert load.acknowledged.items() <= dict(votes).items()
     assert len(load.acknowledged) > 50
-    stack.wait(lambda: waiting(stack) == 0, seconds=30)
+    stack.wait(lambda: waiting(stack) == 0)
 
 
 def waiting(stack: Stack) -> int:

@@ -21,7 +21,6 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.authors.pausing import pause, resume
 from twin_resources.gateway.config import SPAN_DELAY_MS
-from twin_resources.gateway.prompt_classes import classify
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -130,38 +129,6 @@ def test_without_its_version_an_author_is_quoted_and_the_base_drafts(stack: Stac
     assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
 
 
-def test_a_diverted_class_is_answered_by_the_older_version(stack: Stack) -> None:
-    place = {classify(MESSAGES[0]["content"]): "v1"}
-    stack.release("ann", 2, diverted=place)
-    stack.wait(lambda: twin(stack)["version"] == "v1")
-    told = twin(stack)
-    assert (told["route"], told["degraded"]) == ("divert:v1", "")
-    metadata = stack.trace(told["trace_id"])["metadata"]
-    assert (metadata["twin.route"], str(metadata["twin.propensity"])) == ("divert:v1", "1")
-    assert twin(stack, model="twin/ann@stable")["version"] == "v2"
-    other = [{"role": "user", "content": "Why does a clock need oil?"}]
-    assert twin(stack, messages=other)["route"] == "stable"
-
-    stack.publish(ready=lambda name: name != "ann/v1")
-    stack.wait(lambda: twin(stack)["version"] == "v2")
-    assert twin(stack)["degraded"] == "divert:v1 not ready: answered by stable"
-    stack.publish()
-    stack.wait(lambda: twin(stack)["version"] == "v1")
-
-    stack.models.pop("ann/v1").end()  # still listed: it fails when it is asked
-    try:
-        told = twin(stack)
-        assert told["version"] == "v2"
-        assert told["degraded"].startswith("divert:v1 failed")
-        streamed = stack.post(BODY | {"stream": True})
-        assert streamed.status_code == 200
-        assert "divert:v1 failed" in streamed.text
-    finally:
-        stack.start_model("ann/v1")
-    stack.release("ann", 2)
-    stack.wait(lambda: twin(stack)["route"] == "stable")
-
-
 def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack: Stack) -> None:
     listed = stack.servers["ann/v1"]
     named = ServedVersion(
@@ -197,12 +164,13 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
         stack.start_model("ann/v1")
 
 
-@pytest.mark.parametrize("is_diverted", [True, False])
-def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack, is_diverted: bool) -> None:
+@pytest.mark.parametrize("canary", [1, None])
+def test_an_answer_that_nobody_could_give_leaves_one_trace(
+    stack: Stack, canary: int | None
+) -> None:
     """Of its attempts, here by LiteLLM and by the fallback, none leaves a trace of its own."""
-    place = {classify(MESSAGES[0]["content"]): "v1"} if is_diverted else {}
-    stack.release("ann", 2, diverted=place)
-    stack.wait(lambda: twin(stack)["version"] == ("v1" if is_diverted else "v2"))
+    stack.release("ann", 2, canary=canary)
+    stack.wait(lambda: twin(stack)["version"] == ("v1" if canary else "v2"))
     began = datetime.now(UTC)
     for name in ("ann/v1", "ann/v2"):
         stack.models.pop(name).end()  # still listed: they fail when they are asked
@@ -220,8 +188,8 @@ def test_an_answer_that_nobody_could_give_leaves_one_trace(stack: Stack, is_dive
         [span] = failed()
         metadata = span["metadata"]
         assert (metadata["twin.author"], metadata["twin.version"]) == ("ann", "v2")
-        both = "divert:v1 failed, stable as well"
-        assert metadata["twin.degraded"] == (both if is_diverted else "")
+        both = "canary failed, stable as well"
+        assert metadata["twin.degraded"] == (both if canary else "")
         assert MESSAGES[0]["content"] in json.dumps(span["input"])
         log = (stack.settings.logs_dir / "gateway.log").read_text(encoding="utf-8")
         assert "does not answer (InternalServerError)" in log
@@ -254,14 +222,14 @@ def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     body = BODY | {"model": "twin/bob@voice"}
     try:
         pause(stack.settings, "bob", reason="a mistake")
-        stack.wait(lambda: stack.post(body).status_code == 503, seconds=10)
+        stack.wait(lambda: stack.post(body).status_code == 503)
         refused = stack.post(body | {"stream": True}).json()["error"]
         assert refused["code"] == "author_paused"
         assert "a mistake" in refused["message"]
         assert stack.post(BODY).status_code == 200  # others answer on
     finally:
         resume(stack.settings, "bob")
-    stack.wait(lambda: stack.post(body).status_code == 200, seconds=10)
+    stack.wait(lambda: stack.post(body).status_code == 200)
 
 
 def test_an_author_without_posts_has_drafts_of_the_base_alone(stack: Stack) -> None:
@@ -414,7 +382,7 @@ def test_a_reader_who_leaves_disturbs_nobody(stack: Stack) -> None:
 
 def test_throughput_is_measured_for_the_routing_policy(stack: Stack) -> None:
     path = stack.settings.home / "gateway" / "throughput.json"
-    stack.wait(path.exists, seconds=15)
+    stack.wait(path.exists)
     base = json.loads(path.read_text(encoding="utf-8"))["servers"]["base"]
     assert base["requests"] > 0
     assert base["tokens_per_second"] > 0

@@ -55,12 +55,12 @@ def test_a_reader_who_leaves_ends_the_work_for_a_whole_answer(stack: Stack, path
         socket.create_connection((host, port)) as reader,
     ):
         reader.sendall(head.encode() + raw)
-        stack.wait(lambda: decoded(stack) > before, seconds=20)
+        stack.wait(lambda: decoded(stack) > before)
         reader.close()
         stack.wait(lambda: busy(stack) == 0, seconds=20)
     assert decoded(stack) - before < TOKENS - 100, "the answer was written to its end"
     with LangfuseClient.from_settings(stack.settings) as client:
-        stack.wait(lambda: list(client.observations(since=began)), seconds=20)
+        stack.wait(lambda: list(client.observations(since=began)))
         [span] = client.observations(since=began)
     assert (span["level"], span["statusMessage"]) == ("ERROR", "HTTPException")
     # the machine counts as busy no longer, or every later answer would cost more

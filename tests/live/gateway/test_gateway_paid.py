@@ -23,9 +23,9 @@ import httpx
 import openai
 import pytest
 
+from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
-    free_port,
     new_stack,
     requests_of,
     slow_tokens,
@@ -48,7 +48,6 @@ from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.prompt_classes import classify
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
@@ -97,7 +96,7 @@ class Money:
 
     def settled(self) -> int:
         """What the account holds once nothing is under way."""
-        self.stack.wait(lambda: self._account().spent().reserved_usd == 0, seconds=20)
+        self.stack.wait(lambda: self._account().spent().reserved_usd == 0)
         return self._spent() - self.spent_before
 
     def use_up(self) -> None:
@@ -224,20 +223,6 @@ def test_what_nobody_can_know_counts_in_full(paid: Stack, money: Money) -> None:
     assert paid.post(asking("no usage")).json()["twin"]["cost_usd"] > 0
     settled = money.settled()
     assert money.billed() <= settled <= money.billed() + 2 * 5 * 600
-
-
-def test_a_broken_stream_that_stable_ends_is_paid_for(paid: Stack, money: Money) -> None:
-    question = asking("broken", stream=True, model="twin/ann", max_tokens=20)
-    write_in_voice(paid)
-    paid.start_model("ann/v1")
-    paid.release("ann", 1, diverted={classify(question["messages"][0]["content"]): PAID})
-    paid.wait(lambda: "twin/ann@stable" in [model.id for model in paid.client().models.list()])
-    answer = paid.post(question)
-    assert "broke off: answered anew by stable" in answer.text
-    assert money.settled() == money.billed() > 0
-    refused = paid.post(asking("429", model="twin/ann")).json()["twin"]
-    assert "failed (RateLimitError): answered by stable" in refused["degraded"]
-    assert money.settled() == money.billed()
 
 
 def write_in_voice(paid: Stack) -> None:
@@ -422,7 +407,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> Non
 
         with ThreadPoolExecutor(24) as pool:
             work = [pool.submit(ask, number) for number in range(24)]
-            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0, seconds=30)
+            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0)
             other.worker().send_signal(signal.SIGKILL)
             found = [one.result() for one in work]
     finally:
@@ -438,10 +423,10 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: 
     assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
     write_in_voice(paid)
     paid.unlist("ann/v1")
-    paid.release("ann", 1, diverted={classify(BODY["messages"][0]["content"]): PAID})
+    paid.release("ann", 1)
     streamed = BODY | {"model": "twin/ann", "stream": True}
     # the gateway follows the policy within a second, and nothing here says when it has
-    paid.wait(lambda: '"route":"divert:paid"' in paid.post(streamed).text, seconds=20)
+    paid.wait(lambda: '"route":"down:paid"' in paid.post(streamed).text)
     money.settled()
     money.use_up()
     before = requests_of(paid.models["base"])
@@ -450,9 +435,9 @@ def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: 
     assert "00:00 UTC" in refused.json()["error"]["message"]
     assert int(refused.headers["retry-after"]) > 2
     assert requests_of(paid.models["base"]) == before
-    diverted = paid.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
-    assert diverted["version"] == "base"  # v1 has no server here, and base is asked for a draft
-    assert diverted["degraded"].startswith("divert:paid, budget used up: answered by base")
+    draft = paid.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
+    assert draft["version"] == "base"  # v1 has no server here, and base is asked for a draft
+    assert "paid, budget used up: answered by base" in draft["degraded"]
 
 
 def test_only_the_paid_models_key_reaches_the_proxy(paid: Stack) -> None:

@@ -30,10 +30,11 @@ from rich.console import Console
 from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import routing_of, tried
 
+from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
 from tests.live.gateway.many_clients import many_clients
 from tests.live.gateway.market import TWIN, Form, Market
-from tests.live.gateway.stack import Stack, free_port, new_stack, slow_tokens
+from tests.live.gateway.stack import Stack, new_stack, slow_tokens
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_assets.feedback.interactions import interactions
@@ -157,7 +158,6 @@ def adopted(market: Market, bought: dict[str, Any]) -> dict[str, Any]:
             lambda number=number: (
                 market.ask(about_clocks(900), gateway=number)["route"] != "stable"
             ),
-            seconds=20,
         )
     return told
 

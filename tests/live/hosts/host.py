@@ -21,7 +21,8 @@ from typing import Any
 import httpx
 
 from tests.conftest import ROOT
-from tests.live.gateway.stack import end, free_port
+from tests.free_ports import free_port
+from tests.live.gateway.stack import end
 from twin_resources.settings import Settings, load_secrets
 
 GATEWAY, MODELS = "twin_resources.gateway", "twin_resources.models.serving.fleet"
@@ -98,7 +99,7 @@ class Host:
         """Status and document; 0 while nothing listens."""
         try:
             url = f"http://127.0.0.1:{self.port}/health/readiness"
-            answer = httpx.get(url, trust_env=False, timeout=30)
+            answer = httpx.get(url, trust_env=False, timeout=120)
         except httpx.TransportError:
             return 0, {}
         return answer.status_code, answer.json()
@@ -126,7 +127,7 @@ class Host:
             f"http://127.0.0.1:{self.port}/v1/models/{model}",
             headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
             trust_env=False,
-            timeout=30,
+            timeout=120,
         )
         return str(answer.json()["twin"]["version"]) if answer.status_code == 200 else ""
 

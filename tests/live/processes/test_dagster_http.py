@@ -29,6 +29,9 @@ from tests.conftest import ROOT
 from tests.live.dagster_sensors import turn_off
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.erasure.dagster_records import opened_records
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
@@ -210,6 +213,30 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
     assert "worker died" in said(clock)
+
+
+def test_a_run_that_forgetting_ends_begins_again_after_it(
+    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+) -> None:
+    dagster.add_author("slow")
+    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    wait_for_status(dagster, run_id, ["STARTED"])
+    gone = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
+    with ThreadPoolExecutor(1) as beside:
+        followed = beside.submit(follow, dagster, run_id, clock=clock, title="train", stack=stack)
+        instance = Installation.of(stack.settings)
+        with opened_records(instance) as records:
+            assert records.end_runs(gone) == 1
+        instance.state.close()
+        deadline = time.monotonic() + 120
+        while not (again := [one for one in dagster.runs(author="slow") if not one.is_finished]):
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        wait_for_status(dagster, again[0].run_id, ["STARTED"])
+        dagster.end_run(again[0].run_id)
+        ended = followed.result(timeout=120)
+    assert ended.run.run_id == again[0].run_id != run_id
+    assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in said(clock)
 
 
 def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_flight(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
 from twin_cli.commands.logs import run_logs
 from twin_cli.commands.status import look
 
+from tests.free_ports import free_port
 from tests.small_disk import small_disk
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -58,12 +58,6 @@ ESCAPES = (
 WAITS = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
     home.logs_dir.symlink_to(process_logs)
@@ -83,7 +77,7 @@ def two_programs(settings: Settings) -> Sequence[Program]:
     ]  # fmt: skip
 
 
-def eventually(is_true: Callable[[], bool], *, seconds: float = 60.0) -> bool:
+def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
     deadline = time.monotonic() + seconds
     while not is_true():
         if time.monotonic() > deadline:
@@ -447,7 +441,7 @@ def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
     def given_up() -> bool:
         return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
 
-    assert eventually(given_up, seconds=30)
+    assert eventually(given_up)
     with pytest.raises(TwinError, match="more than one head present"):
         ensure_not_given_up(stack, "dagster-daemon")
 

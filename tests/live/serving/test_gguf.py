@@ -164,7 +164,7 @@ def test_the_server_cuts_text_into_the_same_tokens(
                 url,
                 json={"content": text, "parse_special": True},
                 headers={"Authorization": f"Bearer {server.key}"},
-                timeout=30,
+                timeout=120,
             )
             assert answer.json()["tokens"] == tokenizer.encode(text).ids, post.name
 

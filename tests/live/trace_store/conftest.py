@@ -56,10 +56,10 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not port_file.exists():
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, "the store did not come up in 30 s"
+            assert time.monotonic() < deadline, "the store did not come up in 120 s"
             time.sleep(0.02)
         started.append(Running(f"http://127.0.0.1:{port_file.read_text()}", process, log))
         return started[-1]
@@ -67,7 +67,7 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
     yield start
     for running in started:
         running.process.terminate()
-        assert running.process.wait(timeout=20) in (0, -15, -9)
+        assert running.process.wait(timeout=120) in (0, -15, -9)
 
 
 @pytest.fixture

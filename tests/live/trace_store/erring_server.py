@@ -82,7 +82,7 @@ class ErringServer:
             content=body,
             headers=headers,
             trust_env=False,
-            timeout=20,
+            timeout=120,
         )
 
     def _say(

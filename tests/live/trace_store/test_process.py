@@ -60,7 +60,7 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
         with pytest.raises(TraceStoreError, match="HTTP 400"):
             client.post_score("", 1, trace_id=TRACE)
         running.process.terminate()
-        running.process.wait(timeout=20)
+        running.process.wait(timeout=120)
         for read in (client.scores, client.observations):
             with pytest.raises(TraceStoreError, match="does not answer"):
                 list(read())
@@ -90,7 +90,7 @@ def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
         for number in range(20):
             client.post_score("style", number, trace_id=TRACE, id=f"s{number}")
     os.kill(first.process.pid, signal.SIGKILL)
-    first.process.wait(timeout=20)
+    first.process.wait(timeout=120)
     with start_store().client() as client:
         assert len(list(client.scores())) == 20
 

@@ -71,7 +71,7 @@ def test_scores_by_sdk_and_rest_become_values(
 ) -> None:
     now = datetime.now(UTC)
     keys = (PUBLIC_KEY, SECRET_KEY)
-    with httpx.Client(base_url=running.host, auth=keys, trust_env=False, timeout=30) as http:
+    with httpx.Client(base_url=running.host, auth=keys, trust_env=False, timeout=120) as http:
         spans = [span(number, now - timedelta(minutes=5)) for number in range(len(TRACES))]
         body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
         assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200

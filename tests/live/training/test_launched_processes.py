@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDied, TrainingJob
@@ -53,9 +54,20 @@ def test_the_launcher_hands_the_configuration_to_both_ranks_and_imports_no_deeps
     assert not [name for name in imported if name.partition(".")[0] == "deepspeed"]
 
 
-def test_one_process_that_was_killed_is_told_as_that(home: Settings, tmp_path: Path) -> None:
-    """There is no launcher between that would say it."""
-    (tmp_path / "killed.py").write_text("import os\nos.kill(os.getpid(), 9)\n", encoding="utf-8")
+KILLED = """
+import os, pathlib, subprocess
+pathlib.Path(os.environ["TWIN_TRAINING_RENDEZVOUS"]).touch()
+left = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+pathlib.Path(__file__).with_name("left").write_text(str(left.pid))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_one_process_that_was_killed_is_told_as_that_and_leaves_nothing(
+    home: Settings, tmp_path: Path
+) -> None:
+    """There is no launcher between that would say it, or end what it had started."""
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     job = TrainingJob(name="ann", folder=tmp_path, module="killed", ranks=1, mixed_precision="fp32")
     texts: list[str] = []
 
@@ -69,3 +81,5 @@ def test_one_process_that_was_killed_is_told_as_that(home: Settings, tmp_path: P
     told = "killed by Signal 9 (SIGKILL); when nobody sent it: out of memory"
     assert [text.partition(";")[0] for text in texts] == [told.partition(";")[0]]
     assert caught.value.found.startswith(told)
+    assert not psutil.pid_exists(int((tmp_path / "left").read_text()))
+    assert not list(tmp_path.glob("rendezvous-*"))

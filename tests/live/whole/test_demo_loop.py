@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.gateway.stack import free_port
+from tests.free_ports import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(6000)]
 

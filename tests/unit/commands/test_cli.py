@@ -90,6 +90,7 @@ def test_every_command_is_there() -> None:
         "traces",
         "up",
         "versions",
+        "why",
     ]
 
 

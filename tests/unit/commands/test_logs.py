@@ -70,6 +70,6 @@ def test_a_log_is_followed_into_the_next_one_until_ctrl_c(logged: Settings) -> N
         log.write_text("begun anew\n")
         assert ran.stdout.readline() == "begun anew\n"
         ran.send_signal(signal.SIGINT)
-        out, error = ran.communicate(timeout=30)
+        out, error = ran.communicate(timeout=120)
     assert (ran.returncode, out) == (130, "")
     assert "Traceback" not in error  # `tail` names the file that it goes on with

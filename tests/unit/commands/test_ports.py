@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +12,13 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.processes.ports import choose_ports, is_free
 
+CHOOSES = """
+import sys
+from twin_resources.processes.ports import choose_ports
+print(choose_ports({"gateway": int(sys.argv[1])}, host="127.0.0.1")["gateway"], flush=True)
+if sys.argv[2:]:
+    sys.stdin.readline()
+"""
 HOST = "127.0.0.1"
 
 
@@ -52,3 +61,22 @@ def test_the_port_of_the_last_start_is_kept_while_it_is_free(taken: int) -> None
     assert choose_ports({"traces": 4318}, host=HOST, preferred={"traces": port})["traces"] == port
     chosen = choose_ports({"traces": port}, host=HOST, preferred={"traces": taken})
     assert chosen["traces"] != taken
+
+
+def test_two_processes_that_choose_at_once_get_two_ports() -> None:
+    port = free_port()
+    other = subprocess.run(
+        [sys.executable, "-c", CHOOSES, str(port)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", CHOOSES, str(port), "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        held = int(process.stdout.readline())
+        mine = choose_ports({"gateway": port}, host=HOST)["gateway"]
+        process.communicate("\n")
+    assert int(other.stdout) == held == port  # a process that has ended holds nothing
+    assert mine > held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import stat
@@ -11,6 +12,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
@@ -53,6 +55,7 @@ def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
             archive.read("c.html", limit=2)
     with open_archive(packed) as again:
         assert again.digest() == digest
+    assert packed not in {Path(one.path) for one in psutil.Process().open_files()}
 
 
 def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:
@@ -77,6 +80,9 @@ def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
     assert digest() == before
     (tmp_path / "a.csv").write_text("eno")
     assert digest() != before
+    tar = as_tar({"a.csv": "one"}, tmp_path / "a.tar")
+    with open_archive(tar) as archive:
+        assert archive.digest() == hashlib.sha256(tar.read_bytes()).hexdigest()
 
 
 BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
@@ -112,12 +118,15 @@ def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> Non
         link = zipfile.ZipInfo("link.csv")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         made.writestr(link, "/etc/passwd")
+        device = zipfile.ZipInfo("device.csv")
+        device.external_attr = (stat.S_IFCHR | 0o666) << 16
+        made.writestr(device, "")
         made.writestr("good.csv", "y")
         made.writestr("locked.csv", "z")
         made.getinfo("locked.csv").flag_bits |= 1
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.names() == ("good.csv",)
-        assert archive.refused == {"link": 1, "encrypted": 1}
+        assert archive.refused == {"link": 1, "special_file": 1, "encrypted": 1}
 
 
 def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
@@ -205,6 +214,14 @@ def test_a_tar_that_breaks_off_is_no_shorter_tar(tmp_path: Path) -> None:
         (tmp_path / "cut.tar").write_bytes(whole[:cut])
         with pytest.raises(TwinError):
             open_archive(tmp_path / "cut.tar")
+    empty = whole[:5120] + tarfile.TarInfo("last.csv").tobuf() + bytes(1024)
+    (tmp_path / "cut.tar").write_bytes(empty)
+    with open_archive(tmp_path / "cut.tar") as archive:
+        assert archive.names() == ("0.csv", "1.csv", "last.csv")
+    # a broken header, and what follows it is the end already
+    (tmp_path / "cut.tar").write_bytes(empty[:5130] + b"?" + empty[5131:])
+    with pytest.raises(TwinError, match="breaks off"):
+        open_archive(tmp_path / "cut.tar")
     gzipped = gzip.compress(whole)
     (tmp_path / "cut.tgz").write_bytes(gzipped[: len(gzipped) // 2])
     with pytest.raises(TwinError):

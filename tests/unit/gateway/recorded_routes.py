@@ -37,7 +37,7 @@ from twin_resources.gateway.request_body import ChatRequest, read_question
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.router.pacing import BudgetLeft
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
@@ -155,17 +155,12 @@ def _policy(lot: random.Random) -> Policy | None:
     stable = _served(lot, 3, "checkpoint" if lot.random() < 0.9 else "newer")
     canary = _served(lot, 4, "new") if lot.random() < 0.5 else None
     share = lot.choice((0.1, 0.5, 0.9))
-    divert = None
-    if lot.random() < 0.5:
-        there = {"v2": _served(lot, 2, "older")} if lot.random() < 0.85 else {}
-        divert = Reroute({"explanation": "v2", "how_to": "paid"}, there)
     return Policy(
         authors={
             "mara": AuthorPolicy(
                 stable,
                 canary,
                 weights={"stable": 1.0 - share, "canary": share} if canary else {"stable": 1.0},
-                divert=divert,
             )
         }
     )

@@ -24,7 +24,8 @@ def task(wanted: str, form: str) -> str:
 def answer(question: str, *, model: str = "twin/ann", system: str = "") -> str:
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": question})
-    return housekeeping_answer(read_question({"model": model, "messages": messages}))
+    found = housekeeping_answer(read_question({"model": model, "messages": messages}))
+    return found.text if found else ""
 
 
 @pytest.mark.parametrize(
@@ -54,10 +55,71 @@ def test_a_task_gets_the_json_that_it_asks_for(question: str, expected: dict[str
             "Name this conversation with a short title. Output only the title, without quotes.",
         ),
         (f"Summarize in a 10-word Title. Give the title only. Here is the message: {SAID}", ""),
+        (
+            f'[{{"role":"user","content":"{SAID}"}},{{"role":"assistant","content":"One."}}]',
+            "Summarize the user's conversation into a title within ten words, no punctuation.",
+        ),
+        (SAID, "Write a title based on the first message of a chat. Do not use quotes or colons."),
+        (SAID, "You are a title generator. You output only a thread title."),
     ],
 )
 def test_a_title_is_the_readers_first_words(question: str, system: str) -> None:
     assert answer(question, system=system) == "How much oil does a clock"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Please write a four-word title for our conversation, without quotation marks.",
+        "Suggest a short title for this chat. Reply with the title and nothing else.",
+        "Generate a title of 3 to 7 words for this conversation, omitting punctuation.",
+    ],
+)
+def test_a_title_may_be_asked_for_behind_the_conversation(asked: str) -> None:
+    turns = [{"role": "user", "content": SAID}, {"role": "assistant", "content": "One drop."}]
+    body = {"model": "twin/ann", "messages": [*turns, {"role": "user", "content": asked}]}
+    found = housekeeping_answer(read_question(body))
+    assert found is not None
+    assert found.text == "How much oil does a clock"
+
+
+def test_a_summary_for_the_program_repeats_the_readers_questions() -> None:
+    asked = "Summarize this conversation briefly, to use as a prompt for later context."
+    turns = [{"role": "user", "content": SAID}, {"role": "user", "content": asked}]
+    found = housekeeping_answer(read_question({"model": "twin/ann", "messages": turns}))
+    assert found is not None
+    assert found.text == f"The reader asked: {SAID}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "question", "expected"),
+    [
+        (
+            None,
+            "Write a title for the conversation.\nUser: " + SAID,
+            {"title": "How much oil does"},
+        ),
+        ({"name": {"type": "string"}}, task("", '{ "title": "" }'), {"name": "How much oil does"}),
+        (
+            {"follow_ups": {"type": "array", "items": {"type": "string"}}},
+            task("", '{ "follow_ups": [] }'),
+            {"follow_ups": []},
+        ),
+    ],
+)
+async def test_forced_json_is_json_of_the_schema(
+    home: Settings, schema: dict[str, Any] | None, question: str, expected: dict[str, Any]
+) -> None:
+    form: dict[str, Any] = {"type": "json_object"}
+    if schema is not None:
+        whole = {"type": "object", "properties": schema, "required": list(schema)}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
+    way = path(home, Retrieving(lambda: Found((FOUND,))))
+    prepared = await prepare(way, question, response_format=form)
+    assert prepared.answering.front_desk == HOUSEKEEPING
+    told = json.loads(prepared.fixed_answer)
+    assert told.keys() == expected.keys()
+    assert all(str(told[key]).startswith(str(value)) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(
@@ -68,10 +130,23 @@ def test_a_title_is_the_readers_first_words(question: str, system: str) -> None:
         "Which title would you give a talk about clocks?",
         "### Task: tell me how to oil a clock",
         "Tell me about the conversation you had with the clockmaker.",
+        "What would be a good title for the conversation between Socrates and Phaedrus?",
+        "Which title did you give the talk on clocks, without the subtitle?",
+        "Give me only the title of your newest post.",
+        "Please summarize your posts on oil in 200 words or less.",
+        "Can you name the conversation partner of your post on brass?",
+        '### Task:\nAnswer.\n<context>{"title": "Elm Road"}</context>\nHow is brass cleaned?',
     ],
 )
 def test_a_reader_is_no_program(question: str) -> None:
     assert answer(question) == ""
+
+
+def test_a_site_may_speak_of_titles_in_its_own_instruction() -> None:
+    system = "You answer as the author of a blog with the title Springs, without quotation marks. "
+    more = "Later in this conversation, write a title for the chat where a reader asks for one."
+    assert answer(SAID, system=system) == ""
+    assert answer(SAID, system=system * 4 + more) == ""
 
 
 def test_who_names_a_model_for_it_gets_that_model() -> None:

@@ -179,6 +179,24 @@ def test_what_is_above_a_limit_is_taken_up_to_it_and_named() -> None:
     )
 
 
+DOCUMENT = "The station has four platforms. " * 100
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"Which oil?\n\n{DOCUMENT}",
+        f"{DOCUMENT}\n\nWhich oil?",
+        f"Which oil?\n<files><file name='a'>{DOCUMENT} Where?</file></files>",
+        f"Answer this.\n<context>{DOCUMENT}</context>\n<user_query>Which oil?</user_query>",
+        f"Which oil?\n<context>{DOCUMENT * 3}",
+    ],
+)
+def test_a_question_is_searched_for_without_the_document_around_it(message: str) -> None:
+    asked = ask(messages=[{"role": "user", "content": message}])
+    assert asked.searches == ("Which oil?",)
+
+
 def test_a_conversation_with_other_than_text_goes_on() -> None:
     """A reader who switches to a twin cannot take back what stands in the conversation."""
     picture = {"type": "image_url", "image_url": {"url": "data:"}}

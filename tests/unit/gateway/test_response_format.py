@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -37,7 +36,7 @@ from twin_resources.gateway.response_format import (
     takes_response_format,
 )
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
 
@@ -266,16 +265,15 @@ class NothingFound:
 
 
 async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> PreparedRequest:
-    """By a policy that sends answers in JSON to the paid model."""
+    """While the stable version has no server, so that the paid model answers where it can."""
     live = LiveConfig(home)
     stable = ServedVersion(3, "hash3", "", "", None, "", "")
     policy = AuthorPolicy(stable=stable, weights={"stable": 1.0})
-    policy = replace(policy, divert=Reroute({STRUCTURED: PAID}, {}))
-    server = Server("http://127.0.0.1:1/v1", "v3", "", ready=True)
+    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot(
         {"ann": Author("ann", "Ann", guards=Guards(block_list=("politics",)))},
         Policy("", "", {"ann": policy}),
-        {"ann/v3": server},
+        {"base": server},
         has_paid_route=True,
     )
     opener: Any = NothingFound
@@ -287,15 +285,18 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Pr
 async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> None:
     form = by_schema(RATING)
     answering = (await prepare(home, ask(form), takes_json=True)).answering
-    assert (answering.chosen.route, answering.degraded) == ("divert:paid", ())
+    assert (answering.chosen.route, answering.degraded) == (
+        "down:paid",
+        ("stable not ready: answered by paid",),
+    )
     assert answering.prompt_class == STRUCTURED
 
 
 async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:
     form = by_schema(RATING)
     answering = (await prepare(home, ask(form), takes_json=False)).answering
-    assert answering.chosen.version == "v3"
-    assert answering.degraded == ("divert:paid, no JSON from the paid model: answered by stable",)
+    assert answering.chosen.version == "base"
+    assert answering.degraded[0] == "paid, no JSON from the paid model: answered by base"
     named = "twin/ann@paid"
     with pytest.raises(Refused, match="cannot be asked for JSON") as caught:
         await prepare(home, ask(form, named), takes_json=False)

@@ -37,7 +37,7 @@ def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, A
         text=True,
         cwd=home,
         env=kept | {"TWIN_HOME": str(home)} | variables,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert ran.stderr == ""

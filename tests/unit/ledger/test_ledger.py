@@ -19,9 +19,7 @@ from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.report import SyncCounts
 from twin_resources.quality.ledger.storing import LedgerWriter
 from twin_resources.quality.retraining.alarm_records import not_counted
-from twin_resources.quality.retraining.daily_aggregates import conditions
 from twin_resources.registry.route_names import FRONT_DESK
-from twin_resources.statistics.diagnosis import Conditions, cause_outside_the_weights
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
 
@@ -522,25 +520,6 @@ def test_a_ledger_of_the_future_is_refused(world: World) -> None:
         connection.execute(sa.text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
     with pytest.raises(StateError, match="schema number 9"):
         Ledger(world.state, world.client)
-
-
-def test_a_change_of_the_model_server_is_seen(world: World) -> None:
-    def seen(since: datetime, until: datetime) -> Conditions:
-        since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (since, until))
-        with world.state.reading() as connection:
-            found = conditions(
-                connection, "ann", version="v1", since_ms=since_ms, until_ms=until_ms
-            )
-        assert found is not None
-        return found
-
-    world.answer(1, 2, 3, **{"twin.server": "llama 1"})
-    changed = world.pass_time(hours=1).now
-    world.answer(4, 5, **{"twin.server": "llama 2"})
-    world.tick()
-    before, since = seen(MORNING, changed), seen(changed, changed + timedelta(hours=1))
-    told = cause_outside_the_weights(before, since)
-    assert told == "the model server changed from llama 1 to llama 2"
 
 
 def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:

@@ -8,7 +8,7 @@ from tests.unit.test_answer_model import models_at
 from twin_resources.models.serving.external_server import LOOK_EVERY_S, NamedMember
 from twin_resources.models.serving.fleet import version_key, wanted_versions
 from twin_resources.models.serving.fleet_member import LONGEST_PAUSE_S, WantedServer, retry_pause
-from twin_resources.registry.policy import AuthorPolicy, Policy, Reroute, ServedVersion
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.settings import Settings
 
 
@@ -36,13 +36,6 @@ def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
         "bob/v1": WantedServer("/base.gguf", None),
     }
     assert version_key("ada", 3) == "ada/v3"
-
-
-def test_a_version_that_answers_diverted_classes_is_wanted() -> None:
-    divert = Reroute({"how_to": "v2", "fact": "paid", "opinion": "v2"}, {"v2": version(2)})
-    policy = Policy(authors={"ada": AuthorPolicy(version(3), divert=divert)})
-
-    assert sorted(wanted_versions(policy)) == ["ada/v2", "ada/v3"]
 
 
 def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() -> None:

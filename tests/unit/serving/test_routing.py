@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.serving.routing_table import (
-    cost_report,
-    read_throughput,
-    routing_table,
-    with_divert,
-)
+from twin_assets.serving.routing_table import cost_report, read_throughput, routing_table
 from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
 
@@ -27,18 +22,6 @@ def test_a_paid_route_is_reached_by_its_alias_only() -> None:
     table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
-
-
-def test_what_the_loop_diverted_stays_while_that_version_is_stable() -> None:
-    table = routing_table(paid_model="", paid_budget_per_day=None)
-    divert = {"version": "v3", "alarm": "a", "classes": {"how_to": "v2"}}
-    before = {"schema": 0, "divert": divert}
-    assert with_divert(table, before, stable=3) == table | {"divert": divert}
-    for stable in (4, 2, 33, None):
-        assert with_divert(table, before, stable=stable) == table
-    assert with_divert(table, {}, stable=3) == table
-    anchor = {"anchor": {"version": "v2", "stable": "v3", "share": 0.05}}
-    assert with_divert(table, anchor, stable=3) == table, "of a release before"
 
 
 def test_the_report_says_when_nothing_was_measured() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,7 +49,10 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
 
 
 def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
-    assert not of(days((15, 0.8))).armed, "14 days before the fall, two since"
+    arming = of(days((15, 0.8)))
+    assert not arming.armed, "14 days before the fall, two since"
+    assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
+    assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
     assert of(days((16, 0.8))).armed
     assert of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
     assert not of(days((40, 0.8), per_day=2)).armed, "100 values before it"
@@ -104,11 +110,138 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
 
+def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
+    """E by loops over the module's formulas, and the days that A of the best split may begin with.
+
+    It shares no code with the detector, and none of its constants but by their values.
+    """
+    values = Counter[int]()
+    for one in sums:
+        values[one.day] += one.count
+    dates, reach = sorted(values), 0
+    while reach < len(dates) and (
+        reach < 105 or sum(values[day] for day in dates[-reach:]) < 1_500
+    ):
+        reach += 1
+    dates = dates[-reach:]
+    own = Counter[int]()
+    for one in sums:
+        own[one.day] += one.count * (one.version == version)
+    names = sorted({one.prompt_class for one in sums if one.day in dates})
+    scores: dict[str, list[tuple[float, int]]] = {}
+    for row in range(14, len(dates)):
+        since, left = dates[row:], sum(own[day] for day in dates[row:])
+        if not own[dates[row]] or left < 20 or sum(own[day] > 0 for day in since) < 2:
+            continue
+        if row < len(dates) - 45 and left > 500:
+            continue
+        long_enough = [i for i in range(row) if sum(values[day] for day in dates[i:row]) >= 1_000]
+        start = max(0, min(row - 60, max(long_enough, default=-1)))
+        for name in ["", *names] if len(names) > 1 else [""]:
+            taken = [one for one in sums if name in ("", one.prompt_class)]
+            before = [one for one in taken if dates[start] <= one.day < dates[row]]
+            after = [one for one in taken if one.day >= dates[row] and one.version == version]
+            z = z_of(
+                before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
+            )
+            scores.setdefault(name, []).append((z, dates[row]))
+    tested = sum(any(math.isfinite(z) for z, _ in scores[name]) for name in scores if name)
+    best: list[tuple[float, int]] = []
+    for name, found in scores.items():
+        share = 1.0 if tested < 2 else 2.0 * (tested if name else 1)
+        best += [(math.exp(max(z, 0.0) ** 2 / 2) / share, day) for z, day in found if z > -math.inf]
+    most = max(best, default=(0.0, 0))[0]
+    return most, {day for e, day in best if e == pytest.approx(most)}
+
+
+def z_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
+    """z of one split by loops; −∞: too little to compare."""
+    counts, totals = Counter[str](), Counter[str]()
+    for one in before:
+        counts[one.prompt_class] += one.count
+        totals[one.prompt_class] += one.total  # type: ignore[assignment]
+    means = {name: totals[name] / counts[name] for name in counts if counts[name] >= least}
+
+    def by_day(sums: list[DaySum]) -> dict[int, tuple[int, float]]:
+        found: dict[int, tuple[int, float]] = {}
+        for one in sums:
+            if one.prompt_class in means:
+                n, total = found.get(one.day, (0, 0.0))
+                residual = one.total - one.count * means[one.prompt_class]
+                found[one.day] = n + one.count, total + residual
+        return {day: (n, total / n) for day, (n, total) in found.items()}
+
+    def scatter(sums: list[DaySum]) -> float:
+        return sum(
+            one.squares - 2 * means[one.prompt_class] * one.total
+            + one.count * means[one.prompt_class] ** 2
+            for one in sums if one.prompt_class in means
+        )  # fmt: skip
+
+    b, a = by_day(before), by_day(after)
+    seen, since = sum(n for n, _ in b.values()), sum(n for n, _ in a.values())
+    if seen < fewest or len(b) < 14 or since < 20 or len(a) < 2:
+        return -math.inf
+    within = max(scatter(before) / seen, 0.05**2)
+    excess = sum(n * r * r / within for n, r in b.values()) - (len(b) - 1)
+    between = excess * within / (seen - sum(n * n for n, _ in b.values()) / seen)
+    between = min(max(between, 0.03**2), 0.1**2)
+    w = {day: 1 / (within / n + between) for day, (n, _) in b.items()}
+    mean = sum(w[day] * r for day, (_, r) in b.items()) / sum(w.values())
+    weeks = {day // 7 for day in b}
+    ratio = sum(
+        sum(w[day] * (b[day][1] - mean) for day in b if day // 7 == week) ** 2
+        / sum(w[day] for day in b if day // 7 == week)
+        for week in weeks
+    )  # fmt: skip
+    f = min(max(ratio / (len(weeks) - 1), 1.0), 4.0) if len(weeks) >= 3 else 1.0
+    mean_a = sum(n * q for n, q in a.values()) / since
+    now = max(within, scatter(after) / since - mean_a**2)
+    v = {day: 1 / (now / n + between) for day, (n, _) in a.items()}
+    fallen = mean - sum(v[day] * q for day, (_, q) in a.items()) / sum(v.values())
+    t = (fallen - 0.03) / math.sqrt(f * (1 / sum(w.values()) + 1 / sum(v.values())))
+    worst = max(a, key=lambda day: v[day] * (mean - a[day][1]))
+    rest = [day for day in a if day != worst]
+    if sum(v[day] * (mean - a[day][1]) for day in rest) <= 0.03 * sum(v[day] for day in rest):
+        t = min(t, 0.0)
+    free = len(b) - 1
+    return math.copysign(
+        math.sqrt(free * math.log1p(t * t / free)) * (8 * free + 1) / (8 * free + 3), t
+    )
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
+    """Homes of one to three classes, with idle days, busy days, a new version and a fall."""
+    draw = np.random.default_rng(seed)
+    length, often = int(draw.integers(17, 130)), float(draw.choice([3, 8, 30, 120]))
+    falls_at = int(draw.integers(14, length))
+    new_at = falls_at if seed % 3 == 0 else length
+    sums: list[DaySum] = []
+    for day in range(length):
+        mood = draw.normal(0, 0.06)
+        for name, mean in (("easy", 0.9), ("hard", 0.6), ("long", 0.7))[: 1 + seed % 3]:
+            count = int(draw.poisson(often * draw.choice([0, 0.3, 1, 4], p=[0.2, 0.3, 0.4, 0.1])))
+            if not count:
+                continue
+            fall = draw.choice([0.0, 0.1, 0.3]) * (day >= falls_at) * (name != "long")
+            good = float(draw.binomial(count, np.clip(mean + mood - fall, 0, 1)))
+            version = "v2" if day >= new_at else "v1"
+            sums.append(DaySum(day, version, name, count, good, good, day * 1_000, day * 1_000 + 9))
+    version, fewest = ("v2" if new_at < length else "v1"), (100, 40)[seed % 2]
+    found = evidence_of(sums, author="mara", stream="thumbs", version=version, fewest=fewest)
+    e_value, begins = plainly(sums, version, fewest)
+    assert found.e_value == pytest.approx(e_value, rel=1e-6)
+    if e_value:
+        assert found.before in begins
+
+
 def test_the_threshold_grows_with_the_fleet_and_says_what_is_no_fleet() -> None:
     assert threshold(armed_streams=40) == 40 * C
     assert threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
-    with pytest.raises(ImpossibleValue):
-        threshold(armed_streams=0)
+    for wrong in ({"armed_streams": 0}, {"horizon": 0}, {"alpha": 0.0}, {"alpha": 1.0}):
+        with pytest.raises(ImpossibleValue):
+            threshold(**{"armed_streams": 1, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("world", [one for one in WORLDS if one.has_goal], ids=lambda one: one.name)

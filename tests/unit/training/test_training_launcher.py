@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 import queue
 import stat
@@ -215,6 +216,20 @@ def test_what_a_rank_finds_in_its_environment(
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
         some = dataclasses.replace(own, threads_per_rank=threads, ranks=ranks)
         assert environment_of(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
+
+
+def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
+    (tmp_path / "idle.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
+    job = TrainingJob(name="ann", folder=tmp_path, module="idle", ranks=1, mixed_precision="fp32")
+    paths = {"PYTHONPATH": str(tmp_path)}
+
+    with machine.started(job, MachineShare(), tmp_path / "log", environment=paths) as process:
+        lower = os.getpriority(os.PRIO_PROCESS, process.pid)
+        group = Path(f"/proc/{process.pid}/autogroup")
+        shared = group.read_text("ascii").split()[-1:] if group.exists() else []
+
+    assert lower == min(19, os.getpriority(os.PRIO_PROCESS, 0) + machine.NICENESS)
+    assert shared in ([], [str(lower)])  # some kernels do not share by session
 
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:

@@ -70,9 +70,10 @@ def sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
     begin = 0
     for end, after in (*((one.end(), one[0]) for one in ends.finditer(text)), (len(text), "")):
         last = end - len(after) if after in {"\n", '"'} else end
-        while begin < last and text[begin].isspace():
-            begin += 1
         while begin < last:
+            if text[begin].isspace():  # of a part, too: a stream that is cut here begins behind it
+                begin += 1
+                continue
             yield begin, min(begin + LONGEST_SENTENCE, last)
             begin = min(begin + LONGEST_SENTENCE, last)
         begin = end

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.traffic_split import answering_arm, draw_of
 from twin_resources.gateway.routing.variants import may_pay
@@ -13,8 +12,8 @@ from twin_resources.registry.route_names import BASE, PAID
 
 def base(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """The base model; it says who should have answered and could not."""
-    problem = why_not_rerouted(request, snapshot)  # a reroute to the paid model says so itself
+    problem = ""
     is_down = draw_of(request, snapshot).drawn != BASE
-    if not problem and is_down and may_pay(snapshot, request.asked.author):
+    if is_down and may_pay(snapshot, request.asked.author):
         problem = f"{PAID}, {request.paid_problem}"
     return answering_arm(request, snapshot, BASE, problem=problem)

@@ -93,10 +93,10 @@ class RouteDecision:
         route: the arm that answers (`stable`, `canary`, `anchor`, `base`); `alias:<arm>` (also
             `alias:paid`) when the client named it, so that estimates about the policy leave it out,
             and `alias:voice` of a draft;
-            `divert:paid`, `divert:v2` when the prompt class is diverted; `routed:paid` when the
-            author's routing policy chose it; `down:paid` while the own model's server is down.
+            `routed:paid` when the author's routing policy chose it; `down:paid` while the own
+            model's server is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
-            alias and for what is diverted.
+            alias.
         degraded: why this is not what the policy wanted; empty when it is.
         engine: what computes the answer (`Server`).
         prose: whether its prose may be shown where the client did not name it.

@@ -70,7 +70,7 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
 
 def named(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Who answers for a model name that `models_for` lists, where nothing is diverted or down."""
+    """Who answers for a model name that `models_for` lists, where nothing is down."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid("alias:paid")

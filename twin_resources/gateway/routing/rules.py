@@ -15,16 +15,14 @@ from twin_resources.gateway.routing.learned import learned
 from twin_resources.gateway.routing.model_names import check_reach
 from twin_resources.gateway.routing.paid_fallback import paid_fallback
 from twin_resources.gateway.routing.posts_alone import posts_alone
-from twin_resources.gateway.routing.reroute import reroute
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.stable import stable
 from twin_resources.gateway.routing.traffic_split import draw_of
 from twin_resources.gateway.routing.variants import arm_of, not_ready
-from twin_resources.registry.route_names import BASE, DIVERTED, ROUTED
+from twin_resources.registry.route_names import BASE, ROUTED
 
 RULES: tuple[RoutingRule, ...] = (
     alias,
-    reroute,
     learned,
     canary,
     stable,
@@ -50,9 +48,8 @@ def choose(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
 
 
 def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
-    """Who answers when a drawn canary, or the place of a diverted class, fails: the
-    stable version, if its server is ready; and when an answer model at an address does: the base
-    model.
+    """Who answers when a drawn canary or a routed paid model fails: the stable version, if its
+    server is ready; and when an answer model at an address does: the base model.
 
     None for every other arm, and for a canary that the client named: it asked for that one.
     """
@@ -61,7 +58,7 @@ def fallback_of(snapshot: Snapshot, author: str, chosen: RouteDecision) -> Route
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:
         arm = BASE  # nobody here looks after that server, and it is looked at every 15 s
-    elif chosen.route == "canary" or chosen.route.startswith((DIVERTED, ROUTED)):
+    elif chosen.route == "canary" or chosen.route.startswith(ROUTED):
         arm = "stable"
     else:
         return None

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.traffic_split import answering_arm
 
 
 def stable(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """The stable version; it says who should have answered and could not."""
-    problem = why_not_rerouted(request, snapshot)
-    return answering_arm(request, snapshot, "stable", problem=problem)
+    """The stable version; it says which arm it stands in for."""
+    return answering_arm(request, snapshot, "stable")

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import date
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
-from twin_resources.gateway.routing.reroute import why_not_rerouted
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.variants import arm_of
 from twin_resources.registry.policy import AuthorPolicy
@@ -47,8 +46,7 @@ def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     """Draw for a request; the base model alone where no version is stable."""
     author = request.asked.author
     policy = snapshot.policy_of(author)
-    # A canary's trial knows nothing of a diverted class; it does not learn of it by an accident.
-    weights = {"stable": 1.0} if why_not_rerouted(request, snapshot) else arm_weights(policy)
+    weights = arm_weights(policy)
     versions = _versions(policy)
     drawn = draw(weights, reader=request.key.reader, day=request.day, versions=versions)
     answering = _ready_arm(snapshot, author, drawn)

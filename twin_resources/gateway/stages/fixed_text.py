@@ -9,8 +9,9 @@ finding what guards look for (`guards/`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
@@ -18,9 +19,13 @@ from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.front_desk import answer_of, kind_of
 from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
+from twin_resources.gateway.housekeeping import (
+    HOUSEKEEPING,
+    ProgramAnswer,
+    housekeeping_answer,
+)
 from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.response_format import document_of
+from twin_resources.gateway.response_format import JSON_OBJECT, document_of
 from twin_resources.gateway.stages.exchange import Exchange, FixedText
 from twin_resources.gateway.stages.services import RequestServices
 
@@ -33,7 +38,8 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         Refused: 400 the client wants JSON by a schema that has no place for the text.
     """
     author = exchange.author
-    if text := housekeeping_answer(exchange.asked):
+    if program := housekeeping_answer(exchange.asked):
+        text = _in_programs_form(program, exchange.asked)
         return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
     guarded, kind = await asyncio.to_thread(_recognized, exchange.asked, author)
     if kind == "danger" or (kind and not guarded.withheld):
@@ -41,21 +47,30 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
     else:
         fixed = FixedText(guarded.withheld, withheld=guarded.withheld)
     found = records("input", guarded.findings)
-    fixed = _in_wanted_form(fixed, exchange.asked)
+    if fixed.text and exchange.asked.response_format is not None:
+        fixed = replace(fixed, text=_document(fixed.text, exchange.asked.response_format))
     return replace(exchange, asked=guarded.asked, fixed=fixed, guarded=found)
 
 
-def _in_wanted_form(fixed: FixedText, asked: ChatRequest) -> FixedText:
+def _in_programs_form(program: ProgramAnswer, asked: ChatRequest) -> str:
+    """A program's answer, as JSON where it has forced that; of a list the schema's smallest one."""
+    form = asked.response_format
+    if form is None:
+        return program.text
+    if form["type"] == JSON_OBJECT:
+        return program.document
+    return _document(program.value if isinstance(program.value, str) else "", form)
+
+
+def _document(text: str, form: Mapping[str, Any]) -> str:
     """The text as the JSON that a client has forced, so that its parser reads it."""
-    if not fixed.text or asked.response_format is None:
-        return fixed
-    if document := document_of(fixed.text, asked.response_format):
-        return replace(fixed, text=document)
+    if document := document_of(text, form):
+        return document
     raise Refused(
         400,
         "question_refused",
         tried="answer in the schema of the request",
-        found=f"a fixed text, for which the schema has no free string: {fixed.text}",
+        found=f"a fixed text, for which the schema has no free string: {text}",
         next_step="ask something else, or allow a string in the schema",
         param="response_format",
     )

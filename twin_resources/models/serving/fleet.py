@@ -62,11 +62,9 @@ def version_key(author: str, version: int) -> str:
 
 
 def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
-    """Every author's stable and canary version, the anchor's, and those that answer its diverted
-    classes, by key; none before the first release."""
+    """Every author's stable and canary version, by key; none before the first release."""
     for author, arms in (policy.authors if policy else {}).items():
-        diverted = arms.divert.versions.values() if arms.divert else ()
-        for served in (arms.stable, arms.canary, *diverted):
+        for served in (arms.stable, arms.canary):
             if served is not None:
                 yield version_key(author, served.version), served
 

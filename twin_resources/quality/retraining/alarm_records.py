@@ -26,6 +26,21 @@ from twin_resources.storage.state.state_tables import alarms
 DAY_S = 86_400.0
 NOT_IN_SCORES = "not in [scores]: "  # before the name of a score, as the reason why it is left out
 
+# What became of a score, in words; `ledger_tables.scores` says what each status means.
+_FATE = sa.case(
+    (scores.c.status == "settled", "counted"),
+    (scores.c.status == "beside", "counted in one value with its reader's others of that day"),
+    (scores.c.status == "open", "waits until its day is settled"),
+    (scores.c.status == "kept", "an edit or a comparison, which is no vote"),
+    (scores.c.status == "deleted", "deleted in the trace store"),
+    (scores.c.status == "capped", "reader above its share"),
+    (scores.c.status == "beyond", "of a day with more than three usual days have"),
+    (scores.c.status == "new", "of readers of the last two weeks, above a tenth of a day"),
+    (scores.c.status == "late", "late: its reader's day was settled"),
+    (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
+    else_=scores.c.reason,
+)
+
 
 @dataclass(frozen=True)
 class AlarmRecord:
@@ -146,25 +161,41 @@ def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
     file does not map by their name, those above their reader's share, and those that came late."""
-    reason = sa.case(
-        (scores.c.status == "capped", "reader above its share"),
-        (scores.c.status == "beyond", "of a day with more than three usual days have"),
-        (scores.c.status == "new", "of readers of the last two weeks, above a tenth of a day"),
-        (scores.c.status == "late", "late: its reader's day was settled"),
-        (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
-        else_=scores.c.reason,
-    )
     # A bad score carries no author: its trace does, if it has one.
     rows = connection.execute(
-        sa.select(reason, sa.func.count())
+        sa.select(_FATE, sa.func.count())
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
         .where(
             scores.c.status.in_(("bad", "capped", "late", "beyond", "new")),
             sa.or_(scores.c.author == author, traces.c.author == author),
         )
-        .group_by(reason)
+        .group_by(_FATE)
     )
     return {str(name): int(count) for name, count in rows}
+
+
+def score_fates(
+    connection: sa.Connection, author: str, *, since_ms: int
+) -> dict[str, dict[str, int]]:
+    """Name of a score → what became of an author's scores since an instant → how many.
+
+    Args:
+        since_ms: of the scores' own time, Unix milliseconds.
+    """
+    rows = connection.execute(
+        sa.select(scores.c.name, _FATE, sa.func.count())
+        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
+        .where(
+            sa.or_(scores.c.author == author, traces.c.author == author),
+            scores.c.timestamp_ms >= since_ms,
+        )
+        .group_by(scores.c.name, _FATE)
+        .order_by(scores.c.name, sa.func.count().desc())
+    )
+    found: dict[str, dict[str, int]] = {}
+    for name, fate, count in rows:
+        found.setdefault(str(name), {})[str(fate)] = int(count)
+    return found
 
 
 def decide(

@@ -7,22 +7,17 @@ Does not belong here: writing them (`ledger/`), what is concluded from them (`st
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from statistics import median
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.ledger_tables import scores, sequences, settled, traces
-from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.ledger_tables import sequences, settled
 from twin_resources.statistics.detector import DaySum
-from twin_resources.statistics.diagnosis import Conditions
 from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730
 TOGETHER = 10  # values that stand for a day where each is settled by itself
-_TRACES = 5_000
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
@@ -148,67 +143,3 @@ def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
     """The day of a settled value, days since the epoch, UTC."""
     day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
     return int(connection.execute(day).scalar_one())
-
-
-def answered_at(connection: sa.Connection, author: str, sequence: int) -> int:
-    """When the first answer behind a settled value was given, Unix milliseconds.
-
-    The start of its day when the score is gone (deleted, past retention) or came late.
-    """
-    day_ms = day_of(connection, author, sequence) * DAY_MS
-    # Scores have no index by sequence: those of a day are read, which an alarm may cost.
-    started = connection.execute(
-        sa.select(sa.func.min(traces.c.started_ms))
-        .join(scores, scores.c.trace_id == traces.c.trace_id)
-        .where(
-            scores.c.timestamp_ms >= day_ms,
-            scores.c.timestamp_ms < day_ms + DAY_MS,
-            scores.c.author == author,
-            scores.c.sequence == sequence,
-        )
-    ).scalar()
-    return day_ms if started is None else int(started)
-
-
-def conditions(
-    connection: sa.Connection,
-    author: str,
-    *,
-    version: str,
-    since_ms: int,
-    until_ms: int,
-) -> Conditions | None:
-    """How a version's answers of a time came about; None: none are known.
-
-    Args:
-        since_ms, until_ms: start of the answers, ≥ and <; at most the newest 5,000 are read.
-    """
-    rows = connection.execute(
-        sa.select(
-            traces.c.chunks,
-            traces.c.degraded,
-            traces.c.template,
-            traces.c.server,
-            traces.c.latency_s,
-        )
-        .where(
-            traces.c.author == author,
-            traces.c.version == version,
-            traces.c.started_ms >= since_ms,
-            traces.c.started_ms < until_ms,
-        )
-        .order_by(traces.c.started_ms.desc())
-        .limit(_TRACES)
-    ).all()
-    if not rows:
-        return None
-    templates = Counter(str(row.template) for row in rows)
-    servers = Counter(str(row.server) for row in rows if row.server)
-    seconds = [float(row.latency_s) for row in rows if row.latency_s is not None]
-    return Conditions(
-        retrieval_hit_rate=sum(bool(row.chunks) for row in rows) / len(rows),
-        degraded_share=sum(bool(row.degraded) for row in rows) / len(rows),
-        latency_s=median(seconds) if seconds else None,
-        template=templates.most_common(1)[0][0],
-        server=servers.most_common(1)[0][0] if servers else "",
-    )

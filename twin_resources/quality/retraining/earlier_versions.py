@@ -1,8 +1,8 @@
 """Versions that answered before: what their readers said, and going back to one of them.
 
 Belongs here: comparing a fall with an earlier version's own days, the registry's move. Does not
-belong here: the comparison itself (`statistics/detector.py`), routing single classes
-(`rerouting.py`), a person's `twin rollback` (`twin_sensors/rolling_back.py`).
+belong here: the comparison itself (`statistics/detector.py`), a person's `twin rollback`
+(`twin_sensors/rolling_back.py`).
 """
 # pyright: strict
 
@@ -57,17 +57,6 @@ def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: Loop
     except MoveRefused:  # another release came between: the next tick sees its version
         return ""
     return chosen
-
-
-def best_of_class(registry: Registry, alarm: Alarm, fall: Fall, rules: LoopRules) -> str:
-    """The retired version whose own days in one class are best, where they are above the fall by
-    more than the tolerance; empty: none is."""
-    found = {
-        version: of.held_to[fall.prompt_class]
-        for version, of in _against_earlier(registry, alarm, rules).items()
-        if of.held_to.get(fall.prompt_class, 0.0) > fall.mean
-    }
-    return max(found, key=lambda version: (found[version], version), default="")
 
 
 def _against_earlier(

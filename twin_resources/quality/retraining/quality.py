@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.scores import DAY_MS, JUDGE
 from twin_resources.quality.retraining import (
     alarm_records,
     daily_aggregates,
@@ -31,15 +31,14 @@ from twin_resources.quality.retraining import (
     score_watch,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.diagnosing import Diagnosis, diagnose
 from twin_resources.quality.retraining.earlier_versions import go_back
-from twin_resources.quality.retraining.rerouting import divert
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence, threshold
+from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, Fall, StreamEvidence, threshold
+from twin_resources.statistics.poisoning import not_seen_by_others
 from twin_resources.statistics.retraining import (
     AlarmContext,
     LastRetraining,
@@ -66,7 +65,6 @@ class RetrainingLoop:
 
     Attributes:
         limits: of an author, by slug.
-        paid_gains: classes of an author in which labels say that the paid model does better.
         startable: which launches can be started now.
         clock: seconds, for the tick's own time.
     """
@@ -78,7 +76,6 @@ class RetrainingLoop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
-    paid_gains: Callable[[str], Collection[str]] = lambda _: ()
     startable: launching.Startable = launching.all_startable
     clock: Callable[[], float] = time.monotonic
 
@@ -219,9 +216,7 @@ class _Deciding:
         nothing = TrainingFingerprint("", "")
         with self.loop.state.reading() as connection:
             streams = [self._progress(connection, watch, armed) for watch in held]
-            diagnosis = Diagnosis()
-            if record is not None:
-                diagnosis = diagnose(connection, record.alarm, now_ms=int(self.at * 1000))
+            few_readers = "" if record is None else _few_readers(connection, record.alarm)
             limits = self.loop.limits(author) if record is not None else RetrainingLimits()
         inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
         return AlarmContext(
@@ -232,6 +227,7 @@ class _Deciding:
             alarm=None if record is None else record.alarm,
             now_there_is=inputs_now,
             stable_learnt=self._learnt(stable) if record is not None else None,
+            few_readers=few_readers,
             learnt_before=self._learnt_before(author, inputs_now) if record is not None else "",
             usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at)
             if record is not None
@@ -239,9 +235,7 @@ class _Deciding:
             limits=limits,
             now=self.at,
             last=last,
-            cause_outside=diagnosis.cause_outside,
             falls=() if record is None else _falls_of(record, held),
-            few_readers=diagnosis.few_readers,
             raised_at=0.0 if record is None else record.raised_at,
         )
 
@@ -298,15 +292,6 @@ class _Deciding:
             back = self._went_back(alarm, falls)
         if back:
             decision = rolled_back(decision, to=back)
-        elif decision.kind == "nothing_to_learn":
-            places = divert(
-                self.loop.registry,
-                alarm,
-                falls,
-                self.loop.rules,
-                paid_gains=self.loop.paid_gains(author),
-            )
-            decision = replace(decision, message=f"{decision.message}; {_routed(places)}")
         before = self._answered_before(author)
         try:
             with self.loop.state.transaction() as connection:
@@ -360,6 +345,21 @@ class _Overtaken(Exception):
     """Another cause began a retraining of this author since the situation was read."""
 
 
+def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
+    """Why only a few readers have seen a fall (`not_seen_by_others`); empty for a judge's."""
+    if alarm.stream.startswith(JUDGE):
+        return ""
+    readers = daily_aggregates.reader_totals(
+        connection,
+        alarm.author,
+        stream=alarm.stream,
+        since=alarm.since,
+        until=alarm.sequence,
+        days=BEFORE_DAYS,
+    )
+    return not_seen_by_others(readers)
+
+
 def _falls_of(record: AlarmRecord, held: Sequence[StreamEvidence]) -> tuple[Fall, ...]:
     """The classes that fell, as the stream stands while its alarm waits."""
     alarm = record.alarm
@@ -391,15 +391,9 @@ def _what_helps(before: str) -> tuple[str, str, str]:
     back = f"{before}, which answered before (`twin rollback`)" if before else ""
     return (
         "new posts, or edited answers, to learn from",
-        "another recipe or a larger base model (`recipe`, `base_model` in the author's file)",
+        "another recipe (`recipe` in the author's file) or a larger base model (TWIN_BASE_MODEL)",
         back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
     )
-
-
-def _routed(places: Mapping[str, str]) -> str:
-    if not places:
-        return "no paid model and no better version: the classes stay where they are"
-    return "routed: " + ", ".join(f"{name} to {place}" for name, place in places.items())
 
 
 def _notice(

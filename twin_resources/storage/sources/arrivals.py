@@ -96,7 +96,7 @@ def decide(
         return ArrivalDecision(known, False, "the import's worker died; Dagster starts it again")
     if step == "retry":
         again = replace(known, attempt=known.attempt + 1, at=now)
-        message = f"the import failed; attempt {again.attempt} of {ATTEMPTS}"
+        message = f"the import failed or was ended; attempt {again.attempt} of {ATTEMPTS}"
         return ArrivalDecision(again, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
         step, f"the import failed {known.attempt} times; the next change starts another"

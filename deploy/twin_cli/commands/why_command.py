@@ -1,0 +1,143 @@
+"""`twin why`: what became of an author's votes, and what the loop decided because of them.
+
+Belongs here: the summary, its plot in characters and its tables. Does not belong here: settling
+votes (`quality/ledger`), deciding (`statistics/retraining.py`), a status' lines
+(`author_quality.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from datetime import date as Date
+from typing import Any
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from twin_cli.commands.author_quality import evidence_line
+from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.subject import choose_author
+from twin_resources.authors import Author
+from twin_resources.quality.ledger.ledger_tables import scores
+from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.retraining import alarm_records, daily_aggregates, score_watch
+from twin_resources.quality.retraining.alarm_records import DAY_S
+from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
+from twin_resources.settings import Settings
+from twin_resources.statistics.detector import DaySum
+from twin_resources.statistics.retraining_limits import date
+from twin_resources.storage.state.state import State
+
+PLOTTED_DAYS = 90
+_HEIGHTS = "▁▂▃▄▅▆▇█"
+
+
+def run_why(settings: Settings, author: str, *, as_json: bool, console: Console) -> int:
+    """Print what became of an author's votes; returns the exit code.
+
+    Raises:
+        TwinError: there is no such author, or the state store does not open.
+    """
+    chosen = choose_author(settings, author)
+    state = State.open(settings.state_address)
+    try:
+        with state.reading() as connection:
+            summary = summary_of(connection, chosen, rules_of(settings), now=time.time())
+    finally:
+        state.close()
+    if as_json:
+        console.print_json(data=summary)
+    else:
+        _print(summary, console)
+    return 0
+
+
+def summary_of(
+    connection: sa.Connection, author: Author, rules: LoopRules, *, now: float
+) -> dict[str, Any]:
+    """The object of `--json`.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    if not sa.inspect(connection).has_table(scores.name):
+        return {"author": author.slug, "streams": [], "waits": "", "decisions": [], "scores": {}}
+    armed = score_watch.armed_streams(connection)
+    since_ms = int(now * 1000) - PLOTTED_DAYS * DAY_MS
+    return {
+        "author": author.slug,
+        "streams": [
+            {
+                "stream": watch.stream,
+                "state": evidence_line(connection, watch, rules, armed=armed, now=now),
+                "days": days_of(
+                    daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
+                ),
+            }
+            for watch in score_watch.watches_now(connection).get(author.slug, [])
+        ],
+        "waits": waiting_line(connection, author.slug, now=now),
+        "decisions": [
+            {"raised": date(one.raised_at), "stream": one.alarm.stream,
+             "version": one.alarm.version, "decision": one.decision or "not yet",
+             "rule": one.decided_by, "said": one.message, "run_key": one.run_key}
+            for one in alarm_records.of_author(connection, author.slug)
+        ],
+        "scores": alarm_records.score_fates(connection, author.slug, since_ms=since_ms),
+    }  # fmt: skip
+
+
+def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
+    """Each of the last 90 days that has values, oldest first: date, mean, how many, version."""
+    days: dict[int, list[DaySum]] = {}
+    for one in sums:
+        days.setdefault(one.day, []).append(one)
+    newest = max(days, default=0)
+    return [
+        {
+            "day": datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat(),
+            "mean": math.fsum(one.total for one in parts) / sum(one.count for one in parts),
+            "values": sum(one.count for one in parts),
+            "version": parts[-1].version,
+        }
+        for day, parts in sorted(days.items())
+        if day > newest - PLOTTED_DAYS
+    ]
+
+
+def plot_of(days: Sequence[dict[str, Any]]) -> str:
+    """One character a day: its height is the mean, from 0 to 1; a day without values is a space."""
+    heights: dict[int, str] = {}
+    for one in days:
+        place = round(min(1.0, max(0.0, one["mean"])) * (len(_HEIGHTS) - 1))
+        heights[Date.fromisoformat(one["day"]).toordinal()] = _HEIGHTS[place]
+    return "".join(heights.get(day, " ") for day in range(min(heights), max(heights) + 1))
+
+
+def _print(summary: dict[str, Any], console: Console) -> None:
+    for stream in summary["streams"]:
+        console.print(stream["state"], markup=False)
+        if days := stream["days"]:
+            console.print(f"  {plot_of(days)}", markup=False)
+            console.print(f"  {days[0]['day']} to {days[-1]['day']}, means from 0 to 1")
+    if summary["waits"]:
+        console.print(summary["waits"], markup=False)
+    if decisions := summary["decisions"]:
+        table = Table("fell", "version", "decision", "rule", "why", box=None)
+        for one in decisions:
+            row = (one["raised"], one["version"], one["decision"], one["rule"], one["said"])
+            table.add_row(*(str(cell).replace("_", " ") for cell in row))
+        console.print(table)
+    if summary["scores"]:
+        table = Table("score", "number", "what became of it (90 days)", box=None)
+        for name, fates in summary["scores"].items():
+            for fate, count in fates.items():
+                table.add_row(name, f"{count:,}", fate.replace("_", " "))
+        console.print(table)
+    elif not summary["streams"]:
+        console.print("no vote and no judgement has been read yet")

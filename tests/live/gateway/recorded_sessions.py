@@ -1,0 +1,213 @@
+"""Sessions of twelve chat programs: what each sends over a whole conversation, in its shapes.
+
+Belongs here: the turns of a program by its API, its parameters, its way to attach a document and to
+ask for a title. Does not belong here: what the gateway answers (`test_gateway_sessions.py`).
+
+The shapes are those that the programs' sources build; the words are this project's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OIL, BRASS = "How much oil does a clock need?", "How is old brass cleaned?"
+DOCUMENT = "The station at Elm Road has four platforms and a waiting room. " * 300
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+TITLE_SCHEMA = {
+    "type": "object",
+    "properties": {"title": {"type": "string"}},
+    "required": ["title"],
+    "additionalProperties": False,
+}
+Turn = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program.
+
+    Attributes:
+        name: as its users call it.
+        path: of the API, below `/v1/`.
+        sent: with every question.
+        title: system message and last message of its request for a title, and what goes with it;
+            None: it asks for none.
+        attached: the message in which it puts a document, of question and document.
+    """
+
+    name: str
+    sent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    path: str = "chat/completions"
+    title: tuple[str, str, Mapping[str, Any]] | None = None
+    attached: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
+
+    @property
+    def is_responses(self) -> bool:
+        return self.path == "responses"
+
+    def body(self, turns: list[Turn], **more: Any) -> dict[str, Any]:
+        """The request for the next answer of a conversation."""
+        where = "input" if self.is_responses else "messages"
+        return {"model": "twin/ann", **self.sent, where: turns, **more}
+
+    def said(self, role: str, text: str) -> Turn:
+        """One turn."""
+        if not self.is_responses:
+            return {"role": role, "content": text}
+        kind = "output_text" if role == "assistant" else "input_text"
+        return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+    def pictured(self, text: str) -> Turn:
+        """A reader's turn that holds a picture."""
+        if self.is_responses:
+            part: Any = {"type": "input_image", "image_url": PICTURE, "detail": "auto"}
+            return {"role": "user", "content": [{"type": "input_text", "text": text}, part]}
+        part = {"type": "image_url", "image_url": {"url": PICTURE}}
+        return {"role": "user", "content": [{"type": "text", "text": text}, part]}
+
+    def looked_up(self) -> list[Turn]:
+        """A call of a tool by another model, and its result."""
+        if self.is_responses:
+            called = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
+            return [called, {"type": "function_call_output", "call_id": "c1", "output": "A clock."}]
+        function = {"name": "look", "arguments": "{}"}
+        call = {"id": "c1", "type": "function", "function": function}
+        return [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "A clock."},
+        ]
+
+
+def _tagged(question: str, document: str) -> str:
+    return (
+        "### Task:\nAnswer the query with the context, and cite its sources.\n\n"
+        f'<context>\n<source id="1" name="a.json">{{"title": "{document}"}}</source>\n</context>\n'
+        f"\n<user_query>\n{question}\n</user_query>"
+    )
+
+
+def _in_front(question: str, document: str) -> str:
+    return f"{question}\n\n<files>\n<file name='a.txt'>{document}</file>\n</files>"
+
+
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+_TOOL = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
+}
+_JSON_TITLE = {
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "title", "strict": True, "schema": TITLE_SCHEMA},
+    }
+}
+_TITLE_TOOL = {
+    "tools": [
+        {"type": "function", "function": {"name": "title", "parameters": dict(TITLE_SCHEMA)}}
+    ],
+    "tool_choice": {"type": "function", "function": {"name": "title"}},
+}
+_SHORT = "Write a short title for this conversation. Reply with the title and nothing else."
+PROGRAMS = (
+    Program(
+        "Open WebUI",
+        {**_STREAM, "temperature": 0.3, "reasoning": {"effort": "low"}},
+        title=(
+            "",
+            '### Task:\nName the chat.\n### Output:\nJSON format: { "title": "a title" }\n'
+            f"<chat_history>\nUSER: {OIL}\nASSISTANT: One drop.\n</chat_history>",
+            {"max_completion_tokens": 1000},
+        ),
+        attached=_tagged,
+    ),
+    Program(
+        "LibreChat",
+        {**_STREAM, "n": 1, "user": "665f1c0e9b1d8a0012345678", "tools": [_TOOL]},
+        title=(
+            "",
+            f"Give a title of at most five words for the conversation.\nUser: {OIL}\nAI: One drop.",
+            _JSON_TITLE,
+        ),
+    ),
+    Program(
+        "LobeChat",
+        {**_STREAM, "frequency_penalty": 0, "presence_penalty": 0, "top_p": 1},
+        title=(
+            "Summarize the conversation into a title of ten words. Output only the title.",
+            f"user: {OIL}\nassistant: One drop.",
+            {},
+        ),
+        attached=_in_front,
+    ),
+    Program(
+        "Jan",
+        {"stream": True, "top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1, "cache_prompt": True},
+        title=(
+            "",
+            f"Summarize in a 10-word Title. Give the title only. Here is the message: {OIL}",
+            {},
+        ),
+    ),
+    Program(
+        "NextChat",
+        {**_STREAM, "presence_penalty": 0, "frequency_penalty": 0, "top_p": 1},
+        title=(
+            "",
+            "Please write a title of four words for our conversation, without any lead-in, "
+            "punctuation or quotation marks.",
+            {"stream": False},
+        ),
+    ),
+    Program(
+        "Cherry Studio",
+        {**_STREAM, "enable_thinking": False, "chat_template_kwargs": {"enable_thinking": False}},
+        title=(
+            "Summarize the user's conversation into a title within ten words, no punctuation.",
+            f'[{{"role":"user","content":"{OIL}"}}]',
+            {},
+        ),
+        attached=_in_front,
+    ),
+    Program(
+        "SillyTavern",
+        {"stream": True, "top_k": 0, "top_a": 0, "min_p": 0, "repetition_penalty": 1, "stop": []},
+    ),
+    Program(
+        "Continue",
+        {"stream": True, "max_tokens": 4096, "tools": [_TOOL], "tool_choice": "auto"},
+        title=("", f"{_SHORT} No punctuation.", {"stream": False}),
+        attached=_in_front,
+    ),
+    Program(
+        "AI SDK, chat",
+        dict(_STREAM),
+        title=(
+            "You will write a short title based on the first message of a chat; "
+            "do not use quotes or colons.",
+            OIL,
+            {},
+        ),
+    ),
+    Program(
+        "AI SDK, Responses",
+        {"stream": True, "store": False, "include": ["reasoning.encrypted_content"]},
+        path="responses",
+        title=(
+            "",
+            f"{_SHORT}\nUser: {OIL}",
+            {"text": {"format": {"type": "json_schema", "name": "t", "schema": TITLE_SCHEMA}}},
+        ),
+    ),
+    Program(
+        "LangChain",
+        {"temperature": 0.7, "n": 1, "tools": [_TOOL], "parallel_tool_calls": True},
+        title=("", f"{_SHORT}\nUser: {OIL}", _TITLE_TOOL),
+    ),
+    Program(
+        "openai for Python, Responses",
+        path="responses",
+        title=(_SHORT, OIL, {}),
+    ),
+)
