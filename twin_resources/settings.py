@@ -97,6 +97,9 @@ class Constants(BaseSettings):
     # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
     # accelerate's launcher starts them, and each imports for itself
     train_forks: bool = True
+    # Processes that answer behind the one address; `twin up --gateways` says how many. One answers
+    # some 80 quotations a second of CPU; each takes 350 MB.
+    gateways: int = Field(default=1, ge=1, le=64)
     general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
 
 
@@ -216,8 +219,6 @@ class Settings(Constants):
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
-    mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     # A real Langfuse in place of the embedded trace store, with all three.
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")

@@ -44,7 +44,8 @@ def parser_of(command: str, folder: Path) -> argparse.ArgumentParser:
     """
     shared = {
         target.id: node.value
-        for node in _statements(folder / "arguments.py")
+        for file in ("arguments.py", "stack_group.py")
+        for node in _statements(folder / file)
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)

@@ -63,6 +63,15 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return at the first answ
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
 Train = Annotated[bool, typer.Option("--train/--no-train", help="Train once.")]
 Retrain = Annotated[bool, typer.Option("--retrain", help="Train even though a version exists.")]
+Gateways = Annotated[
+    int | None,
+    typer.Option(
+        "--gateways",
+        min=1,
+        max=64,
+        help="Processes that answer behind the endpoint, 350 MB each; remembered.",
+    ),
+]
 DemoLoop = Annotated[
     bool, typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies.")
 ]
@@ -87,6 +96,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
     retrain: Retrain = False,
     auto_retrain: AutoRetrain = None,
     demo_loop: DemoLoop = False,
+    gateways: Gateways = None,
     gateway_port: Port = None,
     dagster_port: Port = None,
     traces_port: Port = None,
@@ -122,6 +132,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter an option
             train=train,
             retrain=retrain,
             auto_retrain=auto_retrain,
+            gateways=gateways,
             ports={name: port for name, port in ports.items() if port is not None},
             home=home,
         )

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.graph.local_launcher import SIZE
+from tests.registered import register_version
 from twin_assets.definitions import build_defs
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.step_executor import read_step_execution
@@ -40,15 +41,8 @@ def judged(home: Settings) -> Settings:
     """A home in which a candidate has passed the gate."""
     write_author(home, Author("ada", "Ada", consent="2020-01-01: a test's own"))
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    registry.register(
-        author="ada",
-        checkpoint="c1",
-        folder="/checkpoints/c1",
-        adapter_gguf="/checkpoints/c1/adapter.gguf",
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
+    register_version(
+        registry, "ada", "c1", folder="/checkpoints/c1", adapter_gguf="/checkpoints/c1/adapter.gguf"
     )
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 24 against 20")
     registry.record_verdict(Verdict("ada", "c1", GATE_VERSION, "passed", (claim,), "2026-01-01"))

@@ -15,6 +15,7 @@ from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.presentation import versions_table
 from twin_cli.commands.questions import release_text
 
+from tests.registered import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
 from twin_assets.evaluation.measures import sentence_faithfulness
@@ -45,17 +46,7 @@ UNMET = GateClaim(
 def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
     """A version that has passed the gate, with prose that has not."""
     registry = Registry(state, policy_path=home.policy_path)
-    registry.register(
-        author="ann",
-        checkpoint="c1",
-        folder="",
-        adapter_gguf=None,
-        base="",
-        base_gguf="",
-        template=DEFAULT_TEMPLATE.hash,
-        dataset_version="d",
-        actor="test",
-    )
+    register_version(registry, "ann", "c1", template=DEFAULT_TEMPLATE.hash, actor="test")
     verdict = Verdict("ann", "c1", "g", "passed", (UNMET,), "2026-11-25")
     registry.record_verdict(verdict)
     registry.move("ann", 1, "stable", actor="test", reason="passed", gate_version="g")

@@ -5,7 +5,8 @@ Does not belong here: the store's tables (`trace_store/trace_tables.py`), the AP
 (`langfuse/client.py`), the ledger's copy (`state_store.py`).
 
 The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
-A Langfuse takes a deletion (202, "queued") and carries it out in the background
+A Langfuse in the cloud answers 429 beyond its requests a minute: whoever erases waits as long as it
+asks. A Langfuse takes a deletion (202, "queued") and carries it out in the background
 (https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the background:
 what it still answers is told with a deadline and is no failure.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -191,7 +193,9 @@ def trace_store_of(instance: Installation) -> DataStore:
     """The trace store that the settings name."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
-    return LangfuseTraces(instance, LangfuseClient.from_settings(instance.settings))
+    return LangfuseTraces(
+        instance, LangfuseClient.from_settings(instance.settings, wait=time.sleep)
+    )
 
 
 def is_of(seen: SeenObservation, gone: ErasureTarget) -> bool:

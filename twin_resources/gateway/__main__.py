@@ -11,12 +11,14 @@ Granian serves the proxy in 6.5 CPU ms a request where uvicorn takes 9
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import sys
 from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
+from twin_resources.gateway.home_counts import COUNTS_VARIABLE, new_counts
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
@@ -56,12 +58,17 @@ def check_port(host: str, port: int) -> None:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m twin_resources.gateway")
+    parser.add_argument("--processes", type=int, default=1, help="that answer behind the port")
+    processes: int = parser.parse_args().processes
     settings = load_settings()
     clean = gateway_environment(settings, os.environ)
     if set(os.environ) - set(clean):
         # A new program image: what was in the environment is not even in /proc/<pid>/environ any
         # more.
-        os.execve(sys.executable, [sys.executable, "-m", "twin_resources.gateway"], clean)
+        os.execve(
+            sys.executable, [sys.executable, "-m", "twin_resources.gateway", *sys.argv[1:]], clean
+        )
     os.environ.update(clean)
     try:
         trace_store(settings, load_secrets(settings))
@@ -69,11 +76,13 @@ def main() -> int:
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    _serve(settings)
+    if processes > 1:
+        os.environ[COUNTS_VARIABLE] = str(new_counts(settings.home))
+    _serve(settings, processes)
     return 0
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, processes: int) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
@@ -84,7 +93,7 @@ def _serve(settings: Settings) -> None:
         address=settings.host,
         port=settings.gateway_port,
         interface=Interfaces.ASGI,
-        workers=1,
+        workers=processes,
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels.warning,

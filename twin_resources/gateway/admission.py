@@ -1,6 +1,6 @@
 """How many requests may be under way: by key and by model server, beyond it a refusal at once.
 
-Belongs here: the counts of this process and the refusal. Does not belong here: what a key may send
+Belongs here: the counts of this home and the refusal. Does not belong here: what a key may send
 in a minute or spend (`keys.py`), the limit of the machine (the model server's own queue).
 
 A model server answers some requests at a time and lets the others wait without end: a reader who
@@ -12,29 +12,29 @@ key keeps one program from filling the queue that all share.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from twin_resources.access.refusals import Refused
+from twin_resources.gateway.home_counts import HomeCounts
 
 RETRY_AFTER_S = 2
 
 
 @dataclass
 class Admission:
-    """Counts requests of one gateway process.
+    """Counts requests of a home's gateway.
 
     Attributes:
         most_by_key: requests of one key under way.
         most_by_server: requests for one model server under way, answered or waiting.
+        counts: of all its processes.
     """
 
     most_by_key: int
     most_by_server: int
-    _by_key: Counter[str] = field(default_factory=Counter[str])
-    _by_server: Counter[str] = field(default_factory=Counter[str])
+    counts: HomeCounts = field(default_factory=HomeCounts)
 
     @contextmanager
     def of_key(self, reader: str) -> Generator[None]:
@@ -43,7 +43,7 @@ class Admission:
         Raises:
             Refused: 429 the key has as many under way as it may.
         """
-        with self._one(self._by_key, reader, self.most_by_key, "this key"):
+        with self._one(f"key {reader}", self.most_by_key, "this key"):
             yield
 
     @contextmanager
@@ -53,26 +53,29 @@ class Admission:
         Raises:
             Refused: 429 its queue is full.
         """
-        with self._one(
-            self._by_server, server_key, self.most_by_server, f"the model server {server_key!r}"
-        ):
+        whose = f"the model server {server_key!r}"
+        with self._one(f"server {server_key}", self.most_by_server, whose):
             yield
 
     @contextmanager
-    def _one(self, counts: Counter[str], name: str, most: int, whose: str) -> Generator[None]:
-        if counts[name] >= most:
+    def _one(self, name: str, most: int, whose: str) -> Generator[None]:
+        with self.counts.changing() as table:
+            under_way = int(table.get(name, {}).get("under_way", 0))
+            if under_way < most:
+                table[name] = {"under_way": under_way + 1}
+        if under_way >= most:
             raise Refused(
                 429,
                 "too_many_waiting",
                 tried="take the request",
-                found=f"{counts[name]} requests of {whose} under way, as many as there may be",
+                found=f"{under_way} requests of {whose} under way, as many as there may be",
                 next_step=f"ask again in {RETRY_AFTER_S} s, with fewer at a time",
                 retry_after_s=RETRY_AFTER_S,
             )
-        counts[name] += 1
         try:
             yield
         finally:
-            counts[name] -= 1
-            if not counts[name]:
-                del counts[name]  # keys come and go, and a process runs for months
+            with self.counts.changing() as table:
+                table[name]["under_way"] -= 1
+                if not table[name]["under_way"]:
+                    del table[name]  # keys come and go, and a process runs for months

@@ -172,6 +172,7 @@ class Following:
         self.path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
+        self.path.read_meters()  # whichever process writes last, it is what all have measured
         if self.path.meters:
             write_throughput(self.throughput_path, self.path.meters)
 

@@ -11,8 +11,11 @@ cost.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from twin_resources.gateway.home_counts import HomeCounts
 
 
 def self_hosted_usd_per_million_tokens(
@@ -73,6 +76,16 @@ def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) ->
     return tokens * per_million / 1e6
 
 
+_METER = "meter "
+_MEASURED = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
+
+
+def measured_servers(counts: HomeCounts) -> list[str]:
+    """Keys of the servers that any process of the gateway has measured."""
+    with counts.changing() as table:
+        return [name.removeprefix(_METER) for name in table if name.startswith(_METER)]
+
+
 @dataclass
 class Throughput:
     """Tokens per busy second of one model server, measured on the traffic itself.
@@ -84,12 +97,16 @@ class Throughput:
         tokens: prompt and answer tokens of the finished requests.
         requests: finished requests.
         busy_seconds: length of the union of their times in flight.
+        clock: seconds, the same in all processes.
+        name, counts: where the gateway's other processes count for the same server.
     """
 
     tokens: int = 0
     requests: int = 0
     busy_seconds: float = 0.0
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    name: str = ""
+    counts: HomeCounts = field(default_factory=HomeCounts, repr=False, compare=False)
     _in_flight: int = 0
     _busy_since: float = 0.0
 
@@ -99,20 +116,38 @@ class Throughput:
         Args:
             since: when it did, by the clock, where that is told late; no time is counted twice.
         """
-        if self._in_flight == 0:
-            now = self.clock()
-            self._busy_since = now if since is None else min(now, max(since, self._busy_since))
-        self._in_flight += 1
+        with self._of_all_processes():
+            if self._in_flight == 0:
+                now = self.clock()
+                self._busy_since = now if since is None else min(now, max(since, self._busy_since))
+            self._in_flight += 1
 
     def end(self, tokens: int) -> None:
         """A request that had begun is over; `tokens` is 0 when it failed."""
-        now = self.clock()
-        self.busy_seconds += now - self._busy_since
-        self._busy_since = now
-        self._in_flight = max(0, self._in_flight - 1)
-        self.tokens += tokens
-        if tokens:
-            self.requests += 1
+        with self._of_all_processes():
+            now = self.clock()
+            self.busy_seconds += now - self._busy_since
+            self._busy_since = now
+            self._in_flight = max(0, self._in_flight - 1)
+            self.tokens += tokens
+            if tokens:
+                self.requests += 1
+
+    def read(self) -> None:
+        """Take over what other processes have measured since."""
+        with self._of_all_processes():
+            pass
+
+    @contextmanager
+    def _of_all_processes(self) -> Generator[None]:
+        if not self.counts.is_shared:
+            yield
+            return
+        with self.counts.changing() as table:
+            for field_name, value in table.get(f"{_METER}{self.name}", {}).items():
+                setattr(self, field_name, value)
+            yield
+            table[f"{_METER}{self.name}"] = {one: getattr(self, one) for one in _MEASURED}
 
     @property
     def tokens_per_second(self) -> float:

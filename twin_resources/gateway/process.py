@@ -10,6 +10,8 @@ per reference.
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 from twin_resources.access.account import account_of
@@ -22,6 +24,7 @@ from twin_resources.gateway.config_watcher import Following
 from twin_resources.gateway.cost import TokenPrices
 from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.found_passages import passages_of
+from twin_resources.gateway.home_counts import COUNTS_VARIABLE, HomeCounts
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
 from twin_resources.gateway.plugin import TwinPlugin
@@ -99,7 +102,9 @@ keyring = keyring_of(settings)
 live = LiveConfig(settings)
 ask_by_stream(_is_ours)
 budget = _paid_budget()
-path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour)
+counts_path = os.environ.get(COUNTS_VARIABLE)
+counts = HomeCounts(Path(counts_path) if counts_path else None)
+path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour, counts=counts)
 if budget is not None:
     path.paid_problem = budget.problem
     path.paid_model = settings.paid_model
@@ -107,7 +112,7 @@ if budget is not None:
     path.router = QuestionRouter(settings.paid_model, budget.money)
 prices = TokenPrices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
 origins = Origins.read(settings.allowed_origins)
-admission = Admission(settings.requests_per_key, settings.requests_per_server)
+admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)

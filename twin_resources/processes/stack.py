@@ -62,7 +62,8 @@ class StackRecord:
         instance: value of `TWIN_INSTANCE` in every process of it.
         supervisor: supervisord, or None before it runs and after an orderly stop.
         ports: service → port.
-        base_model, embedder: as chosen at the start; the next start keeps them unless told.
+        base_model, embedder, gateways: as chosen at the start; the next start keeps them unless
+            told.
         author: slug that was brought up last.
         stopping: `twin stop` is at work; who waits for the stack need not wait any longer.
     """
@@ -74,6 +75,7 @@ class StackRecord:
     embedder: str
     author: str = ""
     stopping: bool = False
+    gateways: int = 1
     schema: int = SCHEMA
 
 
@@ -202,6 +204,7 @@ def start_stack(
             base_model=settings.base_model,
             embedder=settings.embedder,
             author=former.author if former else "",
+            gateways=settings.gateways,
         )
         settings = _with_record(settings, record)
         _write_record(settings, record)
@@ -258,13 +261,13 @@ def remember_author(settings: Settings, slug: str) -> None:
 
 
 def chosen_settings(settings: Settings) -> Settings:
-    """`settings` with the base model and embedder of the last start, where nobody named another."""
+    """`settings` with models and gateways of the last start, where nobody named another."""
     record = read_record(settings)
     if record is None:
         return settings
     chosen = {
         name: getattr(record, name)
-        for name in ("base_model", "embedder")
+        for name in ("base_model", "embedder", "gateways")
         if name not in settings.model_fields_set
     }
     return settings.model_copy(update=chosen)
@@ -301,8 +304,8 @@ def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
 
 def _with_record(settings: Settings, record: StackRecord) -> Settings:
     ports = {f"{name}_port": port for name, port in record.ports.items()}
-    models = {"base_model": record.base_model, "embedder": record.embedder}
-    return settings.model_copy(update=ports | models)
+    chosen = {name: getattr(record, name) for name in ("base_model", "embedder", "gateways")}
+    return settings.model_copy(update=ports | chosen)
 
 
 def _supervisor(settings: Settings) -> Supervisor:

@@ -128,12 +128,19 @@ def mark_of(state: State) -> Mark:
 
 
 def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
-    """Bring the files of a home up to the rows; returns a line for each that a person changed."""
+    """Bring the files of a home up to the rows.
+
+    Returns:
+        A line for each file that a person changed, and for each row that names another place.
+    """
     path = home / WRITTEN
     written: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     before, kept = dict(written), list[str]()
     for name, content in stored.items():
         file = home / name
+        if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
+            kept.append(f"the state store's row {name!r} is no author's file or pause: left out")
+            continue
         there = file.read_bytes() if file.exists() else None
         if there is not None and there != content.encode() and _hash(there) != written.get(name):
             kept.append(

@@ -21,7 +21,7 @@ from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints, write_endpoints
+from twin_resources.processes.endpoints import Endpoints, urls, write_endpoints
 from twin_resources.processes.programs import (
     AFTER_BASE_MODEL,
     AFTER_EMBEDDER,
@@ -29,7 +29,6 @@ from twin_resources.processes.programs import (
     ensure_alive,
     service_is_ready,
     stack_programs,
-    urls,
     wait_until,
 )
 from twin_resources.processes.stack import (
@@ -140,7 +139,7 @@ def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
 
 
 def _ensure_same_models(settings: Settings, stack: Stack) -> None:
-    for name in ("base_model", "embedder"):
+    for name in ("base_model", "embedder", "gateways"):
         wanted, running = getattr(settings, name), getattr(stack.record, name)
         if wanted != running:
             raise TwinError(

@@ -118,6 +118,7 @@ class UpOptions:
     train: bool = True
     retrain: bool = False
     auto_retrain: bool | None = None  # None: as it was before
+    gateways: int | None = None  # None: as it was before
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     home: Path | None = None
 
@@ -177,6 +178,8 @@ def settings_of(options: UpOptions) -> Settings:
         value = getattr(options, name)
         if value:
             flags[name] = _absolute_if_folder(value)
+    if options.gateways is not None:
+        flags["gateways"] = options.gateways
     return settings.model_copy(update=flags)
 
 

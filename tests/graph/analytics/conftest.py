@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -95,15 +96,8 @@ def registry(home: Settings) -> Registry:
 def history(registry: Registry) -> Registry:
     """Ada's v1 passed and became stable, v2 was refused; each by the registry's own functions."""
     for checkpoint, outcome in (("c1", "passed"), ("c2", "failed")):
-        version = registry.register(
-            author="ada",
-            checkpoint=checkpoint,
-            folder="/c",
-            adapter_gguf=None,
-            base="/base",
-            base_gguf="/base.gguf",
-            template="t1",
-            dataset_version="d" * 64,
+        version = register_version(
+            registry, "ada", checkpoint, folder="/c", dataset_version="d" * 64
         ).version
         claims = (
             GateClaim("perplexity", True, 1.0, 2.0, "lower than the base's"),

@@ -17,6 +17,7 @@ from twin_cli.commands.status import look
 from twin_cli.commands.training import plan_training, tell_ending
 from twin_cli.commands.versions import run_export, run_release, run_versions
 
+from tests.registered import register_version
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -44,14 +45,13 @@ def registry(settings: Settings) -> Registry:
 
 def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
     named = kind == "answer_model"
-    registry.register(
-        author="ada",
-        checkpoint=checkpoint,
+    register_version(
+        registry,
+        "ada",
+        checkpoint,
         folder="" if named else "/c",
-        adapter_gguf=None,
         base=NAME if named else "/b",
         base_gguf="" if named else "/b.gguf",
-        template="t",
         dataset_version="" if named else "d",
         kind="answer_model" if named else "tuned",
     )

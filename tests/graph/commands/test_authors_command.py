@@ -11,6 +11,7 @@ from rich.console import Console
 from twin_cli.commands.authors_command import run_apply
 
 from tests.postgresql_server import postgresql, postgresql_url
+from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause
 from twin_resources.errors import TwinError
@@ -73,15 +74,8 @@ def test_versions_from_before_are_stored_and_named_by_the_home(
     write_author(here, Author("ann", "Ann"))
     with closing(State.open(postgresql_url)) as state:
         before = Registry(state, policy_path=tmp_path / "elsewhere" / "policy.json")
-        before.register(  # as a release did that stored the paths of its host
-            author="ann",
-            checkpoint="0a",
-            folder=str(folder),
-            adapter_gguf=str(folder / "adapter.gguf"),
-            base="/base",
-            base_gguf="/base.gguf",
-            template="t",
-            dataset_version="d",
+        register_version(  # as a release did that stored the paths of its host
+            before, "ann", "0a", folder=str(folder), adapter_gguf=str(folder / "adapter.gguf")
         )
         assert applied(here)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
         assert applied(here)[1] == ["author files: nothing to do"]

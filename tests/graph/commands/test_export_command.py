@@ -12,6 +12,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subprocesses import Finished
 from twin_cli.commands.versions import answer_of, run_export
 
+from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
@@ -25,16 +26,7 @@ def registry(home: Settings) -> Registry:
 
 
 def register(registry: Registry, folder: Path) -> None:
-    registry.register(
-        author="ada",
-        checkpoint=folder.name,
-        folder=str(folder),
-        adapter_gguf=None,
-        base="/b",
-        base_gguf="/b.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    register_version(registry, "ada", folder.name, folder=str(folder))
 
 
 def exported(home: Settings, version: str, into: Path) -> int:

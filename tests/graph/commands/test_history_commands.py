@@ -17,6 +17,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.versions import run_release, run_rollback, run_versions
 
 from tests.documented import documented, shape
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -110,16 +111,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
 
 
 def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
-    registry.register(
-        author="ada",
-        checkpoint=checkpoint,
-        folder=f"/c/{checkpoint}",
-        adapter_gguf=None,
-        base="/b",
-        base_gguf="/b.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    register_version(registry, "ada", checkpoint, folder=f"/c/{checkpoint}")
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
     claims = (claim, *beside_stable(registry, "ada"))
     registry.record_verdict(

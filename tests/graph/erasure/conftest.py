@@ -26,6 +26,7 @@ from starlette.testclient import TestClient
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
 from tests.prepared_embedder import lend_weights
+from tests.registered import register_version
 from twin_assets.checkpoints.job import write_rows
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
@@ -248,14 +249,12 @@ def train(settings: Settings) -> str:
     chosen = rows.select("sample_id", "document_id", "messages").iter_rows(named=True)
     write_rows(samples / "samples.json", chosen)
     registry = instance.registry
-    item = registry.register(
-        author=AUTHOR,
-        checkpoint=checkpoint,
+    item = register_version(
+        registry,
+        AUTHOR,
+        checkpoint,
         folder=str(folder),
         adapter_gguf=str(folder / "adapter.gguf"),
-        base="/b",
-        base_gguf="/b.gguf",
-        template="t",
         dataset_version=str(data),
     )
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "20 against 24")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.registered import register_version
 from twin_resources.erasure.checkpoint_folders import Checkpoints, trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -12,10 +13,9 @@ from twin_resources.settings import Settings
 
 
 def register(instance: Installation, checkpoint: str, kind: VersionKind) -> None:
-    instance.registry.register(
-        author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="Qwen/Large",
-        base_gguf="/l.gguf", template="t", dataset_version="", kind=kind,
-    )  # fmt: skip
+    register_version(
+        instance.registry, "ada", checkpoint, base="Qwen/Large", base_gguf="/l.gguf", kind=kind
+    )
 
 
 def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_does_not(

@@ -20,6 +20,7 @@ import pytest
 from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
+from tests.registered import register_version
 from twin_assets.checkpoints.manifest import read_manifest, write_manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.corpus.corpus_tables import columns_of
@@ -129,13 +130,11 @@ def make_stable(*, dataset: str) -> None:
     manifest.recipe.update(load_recipe(str(recipe)).model_dump())
     write_manifest(folder, manifest)
     registry = shells.RegistryResource().registry()
-    model = registry.register(
-        author="ada",
-        checkpoint=manifest.checkpoint,
+    model = register_version(
+        registry,
+        "ada",
+        manifest.checkpoint,
         folder=str(folder),
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
         template=manifest.template,
         dataset_version=dataset,
     )

@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import judging_traces
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
@@ -63,16 +64,7 @@ def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) ->
 
 def promote(home: Settings) -> None:
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    version = registry.register(
-        author="ann",
-        checkpoint="c1",
-        folder="/c",
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t1",
-        dataset_version="d" * 64,
-    ).version
+    version = register_version(registry, "ann", "c1", folder="/c", dataset_version="d" * 64).version
     passed = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
     registry.record_verdict(passed)
     registry.move(

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from tests.graph.release.releases import AUTHOR
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
@@ -44,16 +45,7 @@ def passed(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
     Args:
         high: upper end of the interval of its ratio to the stable version, where there is one.
     """
-    registry.register(
-        author=AUTHOR,
-        checkpoint=checkpoint,
-        folder=str(Path("/checkpoints") / checkpoint),
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    register_version(registry, AUTHOR, checkpoint, folder=str(Path("/checkpoints") / checkpoint))
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     claims = (claim, *beside_stable(registry, AUTHOR, high=high))
     verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", claims, "2026-01-01")

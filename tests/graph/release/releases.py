@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
@@ -26,16 +27,7 @@ BOTH = ("topic", "voice")
 
 def pass_the_gate(registry: Registry, checkpoint: str) -> int:
     """Register a checkpoint that has passed; returns its version."""
-    item = registry.register(
-        author=AUTHOR,
-        checkpoint=checkpoint,
-        folder=f"/checkpoints/{checkpoint}",
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    item = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     claims = (claim, *beside_stable(registry, AUTHOR))
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", claims, "2026-01-01"))

@@ -17,6 +17,7 @@ from tests.graph.release.releases import (
     settle,
 )
 from tests.queued_notices import queued_notices
+from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import release_mode, trial
 from twin_resources.quality.release.release_mode import Choice
@@ -70,10 +71,9 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
 
 def against_an_answer_model(registry: Registry) -> None:
     """v1 tuned, v2 named and stable, v3 passed the gate and on trial."""
-    registry.register(
-        author="mara", checkpoint="named", folder="", adapter_gguf=None, base="Qwen/Large",
-        base_gguf="/l.gguf", template="t", dataset_version="", kind="answer_model",
-    )  # fmt: skip
+    register_version(
+        registry, "mara", "named", base="Qwen/Large", base_gguf="/l.gguf", kind="answer_model"
+    )
     registry.move("mara", 2, "stable", actor="command:jo", reason="named", force=True)
     pass_the_gate(registry, "h3")
 
@@ -106,10 +106,7 @@ def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_do
 def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_claim(
     registry: Registry,
 ) -> None:
-    registry.register(
-        author="mara", checkpoint="broken", folder="/broken", adapter_gguf=None, base="/base",
-        base_gguf="/base.gguf", template="t", dataset_version="d",
-    )  # fmt: skip
+    register_version(registry, "mara", "broken", folder="/broken")
     registry.move("mara", 2, "refused", actor="test", reason="stays_on_topic")
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     pass_the_gate(registry, "h3")

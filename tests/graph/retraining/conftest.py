@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError
@@ -117,14 +118,11 @@ class LoopWorld:
 
     def release(self, author: str, checkpoint: str, *, force: bool = False) -> int:
         """A version that becomes stable now, past the gate (or by force)."""
-        version = self.registry.register(
-            author=author,
-            checkpoint=checkpoint,
+        version = register_version(
+            self.registry,
+            author,
+            checkpoint,
             folder=f"/checkpoints/{checkpoint}",
-            adapter_gguf=None,
-            base="/base",
-            base_gguf="/base.gguf",
-            template="t",
             dataset_version="posts-1",
         ).version
         self.judge(author, checkpoint, "failed" if force else "passed")

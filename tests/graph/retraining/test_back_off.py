@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from twin_cli.commands.loop_waits import waiting_line
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
+from tests.registered import register_version
 from twin_resources.quality.retraining.manual_triggers import ask_for_retraining, tick_requests
 from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
@@ -31,10 +32,9 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
             continue
         world.launch(launches)
         checkpoint = f"ada-{len(world.registry.versions('ada')) + 1}"
-        version = world.registry.register(
-            author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="/base",
-            base_gguf="/base.gguf", template="t", dataset_version="posts",
-        ).version  # fmt: skip
+        version = register_version(
+            world.registry, "ada", checkpoint, dataset_version="posts"
+        ).version
         world.judge("ada", checkpoint, "passed" if became else "failed")
         world.registry.move(
             "ada", version, became or "refused", actor="test", reason="test", gate_version=GATE

@@ -8,6 +8,7 @@ from datetime import timedelta
 from twin_cli.commands.loop_waits import waiting_line
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, with_new_posts
+from tests.registered import register_version
 
 
 def line(world: LoopWorld, *, days: float = 0.0) -> str:
@@ -54,10 +55,7 @@ def test_what_a_person_was_told_stands_until_another_version_answers(world: Loop
 
 
 def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
-    version = world.registry.register(
-        author="ada", checkpoint="later", folder="", adapter_gguf=None, base="/base",
-        base_gguf="/base.gguf", template="t", dataset_version="posts-2",
-    ).version  # fmt: skip
+    version = register_version(world.registry, "ada", "later", dataset_version="posts-2").version
     world.judge("ada", "later", "passed")
     move = world.registry.move(
         "ada", version, "shadow", actor="test", reason="test", gate_version=GATE

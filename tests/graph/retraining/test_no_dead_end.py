@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world, opened_world
 from tests.queued_notices import queued_notices
+from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG
@@ -157,10 +158,9 @@ class LoopInRealLife(RuleBasedStateMachine):
     @rule(became=st.sampled_from(["rolled_back", "parked", "refused", "shadow"]))
     def a_version_is_made(self, became: VersionState) -> None:
         checkpoint = self.made()
-        version = self.world.registry.register(
-            author="ada", checkpoint=checkpoint, folder="", adapter_gguf=None, base="/base",
-            base_gguf="/base.gguf", template="t", dataset_version=f"posts-{self.posts}",
-        ).version  # fmt: skip
+        version = register_version(
+            self.world.registry, "ada", checkpoint, dataset_version=f"posts-{self.posts}"
+        ).version
         self.world.judge("ada", checkpoint, "failed" if became == "refused" else "passed")
         self.world.registry.move(
             "ada", version, became, actor="test", reason="drawn", gate_version=GATE

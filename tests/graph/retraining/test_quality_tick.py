@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
+from tests.registered import register_version
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining import retrainings as retraining_rows
@@ -115,10 +116,7 @@ def test_what_a_version_was_trained_on_is_not_trained_on_again(
 ) -> None:
     """After a roll-back or parking each alarm trained the same data again."""
     world.inputs.datasets["ada"] = "posts-2"
-    again = world.registry.register(
-        author="ada", checkpoint="again", folder="", adapter_gguf=None, base="/base",
-        base_gguf="/base.gguf", template="t", dataset_version="posts-2",
-    )  # fmt: skip
+    again = register_version(world.registry, "ada", "again", dataset_version="posts-2")
     world.inputs.learnt["ada", again.version] = TrainingFingerprint("posts-2", "recipe")
     world.registry.move("ada", again.version, became, actor="test", reason="test")
     world.good("ada", 200)

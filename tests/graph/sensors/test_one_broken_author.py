@@ -26,6 +26,7 @@ from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, answered
 from tests.graph.sources.test_import_schedules import FeedServer
 from tests.graph.sources.test_import_schedules import server as feed_server
 from tests.graph.tables.words import sync_words
+from tests.registered import register_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import (
@@ -286,10 +287,7 @@ def answers(schedule: dg.ScheduleDefinition) -> Callable[[Home], tuple[set[str],
 
 def _on_trial(home: Home) -> None:
     for slug in AUTHORS:
-        home.loop.registry.register(
-            author=slug, checkpoint=f"{slug}-2", folder="", adapter_gguf=None, base="b",
-            base_gguf="g", template="t", dataset_version="",
-        )  # fmt: skip
+        register_version(home.loop.registry, slug, f"{slug}-2")
         verdict = Verdict(slug, f"{slug}-2", "gate-test", "passed", (), "2026-01-01")
         home.loop.registry.record_verdict(verdict)
         home.loop.registry.move(slug, 2, "shadow", actor="t", reason="t", gate_version="gate-test")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from tests.registered import register_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
@@ -25,10 +26,7 @@ def registry(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def joined(home: Settings, registry: Registry, author: str, *, released: bool = True) -> None:
     write_author(home, Author(author, author.title(), consent="2026-01-01: by mail"))
-    registry.register(
-        author=author, checkpoint=f"{author} 1", folder="", adapter_gguf=None, base="b",
-        base_gguf="g", template="t", dataset_version="",
-    )  # fmt: skip
+    register_version(registry, author, f"{author} 1")
     registry.record_verdict(Verdict(author, f"{author} 1", "g", "passed", (), "2026-01-01"))
     if released:
         registry.move(author, 1, "stable", actor="t", reason="t", gate_version="g")

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
+from tests.registered import register_version
 from twin_assets.definitions import defs
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
@@ -137,11 +138,7 @@ def test_undecided_trials_go_on(state: State, home: Settings) -> None:
 
     def on_trial(author: str, kind: VersionKind) -> None:
         for number, checkpoint in enumerate(("before", "after"), start=1):
-            models.register(
-                author=author, checkpoint=checkpoint, folder="", adapter_gguf=None, base="b",
-                base_gguf="g", template="t", dataset_version="",
-                kind=kind if number == 1 else "tuned",
-            )  # fmt: skip
+            register_version(models, author, checkpoint, kind=kind if number == 1 else "tuned")
             verdict = Verdict(author, checkpoint, "gate-1", "passed", (), "2026-01-01")
             models.record_verdict(verdict)
         force = kind == "answer_model"
@@ -192,10 +189,7 @@ def learning(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> S
     (folder / "e1" / "embedder.json").write_text(json.dumps(manifest))
     write_author(home, Author("ann", "Ann", consent="2026-01-01: by mail"))
     models = Registry(state, policy_path=home.policy_path)
-    models.register(
-        author="ann", checkpoint="c1", folder="", adapter_gguf=None, base="b", base_gguf="g",
-        template="t", dataset_version="",
-    )  # fmt: skip
+    register_version(models, "ann", "c1")
     models.record_verdict(Verdict("ann", "c1", "gate-1", "passed", (), "2026-01-01"))
     models.move("ann", 1, "stable", actor="t", reason="t", gate_version="gate-1")
     return load_settings()

@@ -11,6 +11,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
 from twin_cli.commands.versions import release_now_agreed, run_release
 
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
@@ -39,15 +40,12 @@ def instance() -> dg.DagsterInstance:
 
 
 def candidate(registry: Registry, author: str, checkpoint: str) -> None:
-    registry.register(
-        author=author,
-        checkpoint=checkpoint,
+    register_version(
+        registry,
+        author,
+        checkpoint,
         folder=f"/checkpoints/{checkpoint}",
         adapter_gguf=f"/checkpoints/{checkpoint}/adapter.gguf",
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
     )
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from tests.unit.gateway.routing.labelled import drawn
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
@@ -82,16 +83,7 @@ def test_a_measurement_changes_the_metadata_and_not_the_data(
 
 def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance) -> None:
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    version = registry.register(
-        author="ada",
-        checkpoint="c1",
-        folder="/c1",
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t",
-        dataset_version="d",
-    )
+    version = register_version(registry, "ada", "c1", folder="/c1")
     before = materialize(instance, "ada")
     registry.move("ada", version.version, "refused", actor="test", reason="to force it")
     registry.move("ada", version.version, "stable", actor="test", reason="by hand", force=True)
@@ -106,10 +98,7 @@ def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
     monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
-    registry.register(
-        author="ada", checkpoint="c1", folder="", adapter_gguf=None, base="", base_gguf="",
-        template="t", dataset_version="d",
-    )  # fmt: skip
+    register_version(registry, "ada", "c1")
     registry.move("ada", 1, "refused", actor="test", reason="to force it")
     registry.move("ada", 1, "stable", actor="test", reason="by hand", force=True)
     return "c1"

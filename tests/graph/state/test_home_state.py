@@ -10,6 +10,7 @@ from twin_cli.commands.doctor import stores
 from twin_cli.commands.doctor.findings import looked
 from twin_cli.commands.outcome import open_registry
 
+from tests.registered import register_version
 from twin_resources.dagster_resources import RegistryResource
 from twin_resources.registry.home_state import EmptyStateStore, check_state_of_home
 from twin_resources.registry.policy import read_policy
@@ -21,9 +22,7 @@ PATHS: dict[str, Any] = {"folder": "/f", "adapter_gguf": "/a", "base": "/b", "ba
 
 
 def register(registry: Registry, author: str, checkpoint: str) -> None:
-    made = registry.register(
-        author=author, checkpoint=checkpoint, template="t", dataset_version="d", **PATHS
-    )
+    made = register_version(registry, author, checkpoint, **PATHS)
     registry.move(author, made.version, "parked", actor="test", reason="test")
     registry.move(author, made.version, "stable", actor="test", reason="test", force=True)
 
@@ -61,7 +60,7 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
     with pytest.raises(EmptyStateStore):
         registry.publish()
     with pytest.raises(EmptyStateStore):
-        registry.register(author="new", checkpoint="c", template="t", dataset_version="d", **PATHS)
+        register_version(registry, "new", "c", **PATHS)
     with pytest.raises(EmptyStateStore):
         registry.set_routing("mara", {"canary_share": 0.5})
     assert registry.versions("new") == []

@@ -12,6 +12,7 @@ import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from tests.queued_notices import queued_notices
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Mode, Outcome
@@ -41,11 +42,11 @@ NO_INCUMBENT = GateClaim("not_worse_than_incumbent", None, None, None, "there is
 
 
 def register(registry: Registry, checkpoint: str, author: str = "mara") -> ModelVersion:
-    return registry.register(
-        author=author,
-        checkpoint=checkpoint,
+    return register_version(
+        registry,
+        author,
+        checkpoint,
         folder=f"/checkpoints/{author}/{checkpoint}",
-        adapter_gguf=None,
         base="/weights/base",
         base_gguf="/weights/base.gguf",
         template="template-1",
@@ -91,15 +92,13 @@ def served(registry: Registry) -> int | None:
 
 
 def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVersion:
-    return registry.register(
-        author="mara",
-        checkpoint=checkpoint,
-        folder="",
-        adapter_gguf=None,
+    return register_version(
+        registry,
+        "mara",
+        checkpoint,
         base="http://127.0.0.1:9/v1#large",
         base_gguf="",
         template="template-1",
-        dataset_version="",
         kind="answer_model",
     )
 
@@ -161,9 +160,9 @@ def test_a_known_checkpoint_makes_no_new_version_and_its_paths_are_renewed(
     registry: Registry,
 ) -> None:
     first = register(registry, "h1")
-    again = registry.register(
-        author="mara", checkpoint="h1", folder="/moved", adapter_gguf="/moved/adapter.gguf",
-        base="/b", base_gguf="/g", template="template-1", dataset_version="dataset-1",
+    again = register_version(
+        registry, "mara", "h1", folder="/moved", adapter_gguf="/moved/adapter.gguf", base="/b",
+        base_gguf="/g", template="template-1", dataset_version="dataset-1",
     )  # fmt: skip
     moved = {"folder": "/moved", "adapter_gguf": "/moved/adapter.gguf", "base": "/b"}
     assert again == replace(first, **moved, base_gguf="/g")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.graph.state.registry_mover import GATE
 from tests.queued_notices import queued_notices
+from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
@@ -21,10 +22,7 @@ def registry(state: State, tmp_path: Path) -> Registry:
     """v1 stable, v2 a candidate that has passed."""
     found = Registry(state, policy_path=tmp_path / "policy.json")
     for number in (1, 2):
-        found.register(
-            author="mara", checkpoint=f"h{number}", folder="", adapter_gguf=None, base="",
-            base_gguf="", template="", dataset_version="",
-        )  # fmt: skip
+        register_version(found, "mara", f"h{number}")
         claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
         claims = (claim, *beside_stable(found, "mara"))
         found.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
+from tests.registered import register_version
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.following import Follower, follower_of
@@ -144,6 +145,17 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
     assert author_slugs(home) == [], "what is gone there is gone here"
 
 
+@pytest.mark.parametrize(
+    "name", ["../escaped.toml", "authors/../escaped.toml", "/escaped.toml", "authors/a/b.toml",
+             "authors/keys.json", "policy.json", "authors/"],
+)  # fmt: skip
+def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str) -> None:
+    before = set(home.home.parent.rglob("*"))
+    (kept,) = follow_files(home.home, {name: "x = 1"})
+    assert repr(name) in kept
+    assert set(home.home.parent.rglob("*")) == before
+
+
 def test_alone_nothing_is_followed(home: Settings) -> None:
     assert follower_of(home) is None
     assert follower_of(home.model_copy(update={"state_url": home.state_address})) is None
@@ -155,15 +167,7 @@ def test_paths_of_a_shared_registry_are_of_each_hosts_home(
     with closing(State.open(postgresql_url)) as state:
         first, second = (Registry(state, policy_path=tmp_path / at / "policy.json") for at in "ab")
         paths = {"folder": f"{tmp_path}/a/{NAME}", "base_gguf": f"{tmp_path}/a/weights/m/1/b.gguf"}
-        first.register(
-            author="ann",
-            checkpoint="0123",
-            adapter_gguf=None,
-            base="https://example.org/v1#model",
-            template="t",
-            dataset_version="d",
-            **paths,
-        )
+        register_version(first, "ann", "0123", base="https://example.org/v1#model", **paths)
         there = second.get("ann", 1)
         assert (there.folder, there.base) == (
             f"{tmp_path}/b/{NAME}",
@@ -184,16 +188,7 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.step()
         assert (follower.behind, follower.note) == ("", "")
-        registry.register(
-            author="ann",
-            checkpoint="0123",
-            folder=str(home.home / "of-another" / NAME),
-            adapter_gguf=None,
-            base="/base",
-            base_gguf="/base.gguf",
-            template="t",
-            dataset_version="d",
-        )
+        register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower.step()

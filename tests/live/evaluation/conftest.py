@@ -23,6 +23,7 @@ from tests.live.evaluation.judged_in_dagster import Ran, instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.samples import tokenize_samples
@@ -186,15 +187,15 @@ class Workplace:
         folder = manifests.publish(made, checkpoints, manifest)
         values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
         manifests.write_pointer(checkpoints, "candidate", values)
-        self.registry.register(
-            author=author,
-            checkpoint=manifest.checkpoint,
+        register_version(
+            self.registry,
+            author,
+            manifest.checkpoint,
             folder=str(folder),
             adapter_gguf=str(folder / "adapter.gguf"),
             base=manifest.base["folder"],
             base_gguf=manifest.base["gguf"],
             template=template,
-            dataset_version="d",
         )
         return manifest.checkpoint
 

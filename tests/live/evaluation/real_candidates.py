@@ -25,6 +25,7 @@ from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNKS
 from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.prepared_embedder import lend_weights
+from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.published_weights import weights_of
@@ -176,9 +177,10 @@ def enter_as_candidate(
     weights = weights_of(tuned.folder, base=base, base_gguf=base_gguf)
     values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
     manifests.write_pointer(settings.checkpoints_dir / author, "candidate", values)
-    registry.register(
-        author=author,
-        checkpoint=manifest.checkpoint,
+    register_version(
+        registry,
+        author,
+        manifest.checkpoint,
         folder=str(tuned.folder),
         adapter_gguf=weights.adapter_gguf,
         base=base,

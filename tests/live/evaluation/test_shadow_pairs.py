@@ -21,6 +21,7 @@ from tests.conftest import fresh_home
 from tests.live.evaluation.conftest import Workplace, keep, workplace_in
 from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
 from tests.prepared_embedder import lend_weights
+from tests.registered import register_version
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
@@ -156,10 +157,15 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", elsewhere.key)
     try:
         url = elsewhere.wait_until_ready().url
-        named = on_trial.registry.register(
-            author="ada", checkpoint="named", folder="", adapter_gguf=None, base=f"{url}#large",
-            base_gguf="", template=DEFAULT_TEMPLATE.hash, dataset_version="", kind="answer_model",
-        )  # fmt: skip
+        named = register_version(
+            on_trial.registry,
+            "ada",
+            "named",
+            base=f"{url}#large",
+            base_gguf="",
+            template=DEFAULT_TEMPLATE.hash,
+            kind="answer_model",
+        )
         on_trial.registry.move(
             "ada", named.version, "stable", actor="test", reason="named", force=True
         )
@@ -174,11 +180,15 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     assert gone["nothing_to_do"].startswith("the answer model does not answer: URLError")
 
     write_author(on_trial.settings, replace(author, paid=False))
-    far = on_trial.registry.register(
-        author="ada", checkpoint="far", folder="", adapter_gguf=None,
-        base="https://models.example/v1#large", base_gguf="", template=DEFAULT_TEMPLATE.hash,
-        dataset_version="", kind="answer_model",
-    )  # fmt: skip
+    far = register_version(
+        on_trial.registry,
+        "ada",
+        "far",
+        base="https://models.example/v1#large",
+        base_gguf="",
+        template=DEFAULT_TEMPLATE.hash,
+        kind="answer_model",
+    )
     on_trial.registry.move("ada", far.version, "stable", actor="test", reason="named", force=True)
     told = materialize(shadow_pairs, instance)
     assert told["nothing_to_do"].startswith("the answer model is another provider's")

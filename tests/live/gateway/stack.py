@@ -219,11 +219,13 @@ class Stack:
 
         self.wait(knows)
 
-    def start_gateway(self) -> float:
+    def start_gateway(self, *, processes: int = 1) -> float:
         """Start it and wait until it is ready; returns the seconds that took."""
         started = time.monotonic()
-        self.gateway = self._start("twin_resources.gateway", "gateway", [])
-        self.wait(lambda: self._answers(self.settings.gateway_port, "/health/readiness"))
+        arguments = ["--processes", str(processes)]
+        self.gateway = self._start("twin_resources.gateway", "gateway", arguments)
+        port = self.settings.gateway_port
+        self.wait(lambda: self._answers(port, "/health/readiness"), seconds=START_S * processes)
         return time.monotonic() - started
 
     def worker(self) -> psutil.Process:

@@ -14,6 +14,7 @@ from tests.live.serving.conftest import make_adapter
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import prepare_weights
+from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause, pause_file, resume
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -57,15 +58,15 @@ def train(host: Host, registry: Registry, number: int) -> None:
     make_adapter(base, folder / "adapter", scale=0.3 * number)
     adapter = gguf.write_adapter(folder / "adapter", base, folder / "adapter.gguf")
     assert len(share_weights(settings, str(folder), str(base_gguf))) == (3 if number == 1 else 1)
-    registry.register(
-        author="ann",
-        checkpoint=checkpoint,
+    register_version(
+        registry,
+        "ann",
+        checkpoint,
         folder=str(folder),
         adapter_gguf=str(adapter),
         base=str(base),
         base_gguf=str(base_gguf),
         template=DEFAULT_TEMPLATE.hash,
-        dataset_version="d",
     )
 
 

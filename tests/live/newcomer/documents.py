@@ -93,6 +93,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="is paused since", on_stack=True
     ),
     "twin pause mara-lindqvist --resume": Typed(says="answers again", on_stack=True),
+    "twin why mara-lindqvist": Typed(),
     "twin routing": Typed(says="there is no paid model", on_stack=True),
     'twin routing try "How do I carry a clock?"': Typed(
         code=1, says="there is no paid model", on_stack=True

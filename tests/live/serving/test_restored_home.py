@@ -11,6 +11,7 @@ import pytest
 
 from tests.live.serving.conftest import make_adapter
 from tests.postgresql_server import postgresql, postgresql_url
+from tests.registered import register_version
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
 from twin_resources.models.serving.model_server import ModelServers
@@ -49,15 +50,14 @@ def living(home: Settings, weights: tuple[Path, Path]) -> Settings:
         shutil.copyfile(file, folder / name)
     with closing(State.open(home.state_address)) as state:
         registry = Registry(state, policy_path=home.policy_path)
-        registry.register(
-            author="ada",
-            checkpoint="abcd",
+        register_version(
+            registry,
+            "ada",
+            "abcd",
             folder=str(checkpoint),
             adapter_gguf=str(checkpoint / "adapter.gguf"),
             base=str(base),
             base_gguf=str(base / "model.gguf"),
-            template="t",
-            dataset_version="d",
         )
         registry.move("ada", 1, "parked", actor="test", reason="test")
         registry.move("ada", 1, "stable", actor="test", reason="test", force=True)

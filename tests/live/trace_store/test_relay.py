@@ -20,7 +20,8 @@ from tests.live.trace_store.erring_server import ErringServer, erring_server
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
-from twin_resources.observability.langfuse.relay import Relay, Sender, only_relay, retry_after_s
+from twin_resources.observability.langfuse.relay import Relay, Sender, only_relay
+from twin_resources.observability.langfuse.retry_after import retry_after_s
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

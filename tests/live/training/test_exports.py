@@ -13,6 +13,7 @@ from twin_cli import running as cli
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter
+from tests.registered import register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.serving.export import export_parity, exporting
 from twin_assets.serving.export.exported_weights import ExportSource
@@ -158,15 +159,12 @@ def test_the_command_exports_the_version_that_is_named(
 ) -> None:
     write_author(home, Author(slug="ann", name="Ann", sources=("/posts",)))
     manifest = manifests.read_manifest(checkpoints.adapted)
-    open_registry(home).register(
-        author="ann",
-        checkpoint=manifest.checkpoint,
+    register_version(
+        open_registry(home),
+        "ann",
+        manifest.checkpoint,
         folder=str(checkpoints.adapted),
-        adapter_gguf=None,
         base=manifest.base["folder"],
-        base_gguf="",
-        template="t",
-        dataset_version="d",
     )
     into = tmp_path / "out"
     command = ["export", "v1", "--author", "ann", "--format", "merged", "--to", str(into)]

@@ -6,6 +6,7 @@ import gzip
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import lance
@@ -90,6 +91,21 @@ def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
         connection.execute("DELETE FROM t")
     connection.close()
     assert held_in(path, gone()) == "bytes"
+
+
+def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -> None:
+    path = tmp_path / "x.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE t (body TEXT)")
+        connection.execute("INSERT INTO t VALUES (?)", (TEXT,))
+        connection.execute("DELETE FROM t")
+        assert TEXT.encode() not in path.read_bytes()
+        assert held_in(path, gone()) == "bytes"
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert held_in(path, gone()) is None
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,13 @@ def recorded(shared_data: Path) -> dict[str, Any]:
     return json.loads((shared_data / "langfuse-golden" / "delete-score.json").read_text())
 
 
-def place_over(home: Settings, answer: Answer) -> LangfuseTraces:
+def place_over(
+    home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
+) -> LangfuseTraces:
     """The place over a server that answers as recorded; none of that version runs here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
-    client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
+    host = "http://langfuse.test"
+    client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
     return LangfuseTraces(Installation.of(home), client)
 
 
@@ -105,3 +108,37 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
     assert place_over(home, answer).erase(gone) == 1_200
     assert [len(one) for one in calls] == [500, 500, 200]
     assert sorted(name for one in calls for name in one) == sorted(traces)
+
+
+def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_once(
+    home: Settings, recorded: dict[str, Any]
+) -> None:
+    """Langfuse's cloud takes 30 calls a minute from an organization; an erasure needs more."""
+    deleted: list[str] = []
+    waits: list[float] = []
+    calls_left = [3]
+    inner = server(recorded, deleted, traces=200)
+
+    def limited(request: httpx.Request) -> httpx.Response:
+        if not calls_left[0]:
+            return httpx.Response(429, headers={"retry-after": "20"}, json={"message": "slow"})
+        calls_left[0] -= 1
+        return inner(request)
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        calls_left[0] = 3
+
+    place_over(home, limited, wait).erase(GONE)
+
+    assert set(waits) == {20.0}
+    assert len(deleted) == len(set(deleted))
+    assert recorded["request"]["url"] in deleted
+
+    def never(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"retry-after": "1500"}, json={})
+
+    waits.clear()
+    with pytest.raises(TraceStoreError, match="429"):
+        place_over(home, never, wait).erase(GONE)
+    assert waits == [1500.0, 1500.0], "an hour in all"

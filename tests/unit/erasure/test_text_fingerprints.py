@@ -55,6 +55,10 @@ def test_what_a_text_that_stays_says_too_marks_nobody() -> None:
     assert not marks.found_in(kept)
     assert marks.found_in(TEXT)
     assert marks_of(TEXT, but=(TEXT,)).runs.size == 0
+    title = "The walk behind the mill"
+    left = marks_of(title, TEXT, but=(f"See {title} again.", "The walk behind"))
+    assert not left.found_in(title)
+    assert left.found_in(TEXT)
 
 
 def test_a_short_title_is_one_run_of_its_own_length() -> None:
@@ -63,6 +67,9 @@ def test_a_short_title_is_one_run_of_its_own_length() -> None:
     assert marks.found_in("read 'the walk behind the mill' again")
     assert not marks.found_in("the walk behind a mill")
     assert marks_of("The old mill walk").runs.size == 0, f"fewer than {FEWEST} words"
+    assert marks_of(" ".join(TEXT.split()[:7])).lengths == (7, RUN)
+    assert marks_of(" ".join(TEXT.split()[:8])).lengths == (RUN,)
+    assert marks_of(TEXT).runs.size == len(TEXT.split()) - RUN + 1
 
 
 def test_nothing_is_found_by_no_marks() -> None:

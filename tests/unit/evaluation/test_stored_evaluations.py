@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import FIRST, GOOD, changed
@@ -63,16 +64,7 @@ class JudgedTwin:
         )
         self.folder.mkdir(parents=True)
         write_pointer(self.folder.parent, "candidate", {"checkpoint": CHECKPOINT})
-        self.registry.register(
-            author="ada",
-            checkpoint=CHECKPOINT,
-            folder=str(self.folder),
-            adapter_gguf=None,
-            base="/base",
-            base_gguf="/base.gguf",
-            template="t",
-            dataset_version="d",
-        )
+        register_version(self.registry, "ada", CHECKPOINT, folder=str(self.folder))
 
     def judged(self, measured: Measurements, *, first: bool, former: bool = False) -> Verdict:
         """Store a verdict and its record; `former`: the record is that of a former release."""
@@ -226,10 +218,7 @@ class Candidates:
         folder = self.twin.folder.parent / letter
         self.manifest(folder)
         write_pointer(folder.parent, "candidate", {"checkpoint": letter * 64})
-        self.registry.register(
-            author="ada", checkpoint=letter * 64, folder=str(folder), adapter_gguf=None,
-            base="/base", base_gguf="/base.gguf", template="t", dataset_version="d",
-        )  # fmt: skip
+        register_version(self.registry, "ada", letter * 64, folder=str(folder))
 
     def judge(self) -> JudgedEvaluation:
         return judge_candidate(self.judging)
@@ -268,10 +257,14 @@ def test_a_first_candidate_has_a_first_verdict_and_a_later_one_the_whole_gate(
 
 
 def test_beside_an_answer_model_nothing_is_gained_by_haste(candidates: Candidates) -> None:
-    candidates.registry.register(
-        author="ada", checkpoint="named", folder="", adapter_gguf=None, base="http://x#large",
-        base_gguf="", template="t", dataset_version="", kind="answer_model",
-    )  # fmt: skip
+    register_version(
+        candidates.registry,
+        "ada",
+        "named",
+        base="http://x#large",
+        base_gguf="",
+        kind="answer_model",
+    )
     candidates.registry.move("ada", 2, "stable", actor="a", reason="r", force=True)
     candidates.judge()
     assert candidates.measured == [(1, False)]

@@ -399,9 +399,27 @@ def test_a_forgotten_author_leaves_the_sums(
     assert {row["key"] for row in account.rows()} == {"site"}
 
 
+def test_rows_begin_with_what_is_dearest_spent_or_held(
+    opened: Callable[..., SpendingAccount],
+) -> None:
+    account = opened()
+    for key, spent, held in (("a", 0.3, 0.0), ("b", 0.1, 0.5), ("c", 0.4, 0.0)):
+        spend(account, spent, key=key)
+        if held:
+            paid(account, held, key=key)
+    found = [(row["key"], row["nano"], row["reserved_nano"]) for row in account.rows()]
+    billion = 1_000_000_000
+    assert found == [
+        ("b", billion // 10, billion // 2),
+        ("c", 4 * billion // 10, 0),
+        ("a", 3 * billion // 10, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("usd", "shown"),
-    [(0, "$0.00"), (2, "$2.00"), (0.1, "$0.10"), (0.001, "$0.0010"), (0.0001, "$0.00010"),
+    [(0, "$0.00"), (2, "$2.00"), (0.1, "$0.10"), (0.097, "$0.10"), (0.094, "$0.094"),
+     (-0.05, "$-0.050"), (0.001, "$0.0010"), (0.0001, "$0.00010"),
      (0.000_000_15, "$0.00000015"), (0.000_000_001, "$0.000000001")],
 )  # fmt: skip
 def test_a_small_amount_is_shown(usd: float, shown: str) -> None:

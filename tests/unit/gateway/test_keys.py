@@ -45,6 +45,7 @@ def test_a_missing_key_says_where_to_find_one(home: Settings, authorization: str
     error = refused(keys.keyring_of(home), authorization)
     assert (error.status, error.code) == (401, "missing_key")
     assert "endpoints.json" in error.next_step
+    assert error.found == ("no bearer key" if authorization else "no key")
 
 
 @pytest.mark.parametrize("sent", ["sk-wrong", "sk-é", "x" * 100_000])
@@ -82,6 +83,16 @@ def test_a_revoked_key_is_refused_within_a_second(home: Settings, state: State) 
     now += 1.0
     assert refused(ring, f"Bearer {made}").status == 401
     assert keys.add_key(state, role="reader", authors=["*"], label="all") != made
+
+
+def test_a_flood_of_wrong_keys_does_not_fill_the_memory(home: Settings, state: State) -> None:
+    ring = keys.keyring_of(home)
+    remembered = ring._remembered  # pyright: ignore[reportPrivateUsage]
+    remembered.update({f"wrong {number}": (0.0, None) for number in range(9_999)})
+    refused(ring, "Bearer sk-twin-one")
+    assert len(remembered) == 10_000
+    refused(ring, "Bearer sk-twin-another")
+    assert len(remembered) == 1
 
 
 def test_a_store_that_cannot_be_read_is_no_wrong_key(home: Settings, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, follow
 from twin_resources.registry.registry import Registry
@@ -91,10 +92,7 @@ def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(
     for author in ("bob", "ann"):
         folder = home.home / author
         folder.mkdir()
-        registry.register(
-            author=author, checkpoint="c1", folder=str(folder), adapter_gguf=None, base="/base",
-            base_gguf="/base.gguf", template="t", dataset_version="d",
-        )  # fmt: skip
+        register_version(registry, author, "c1", folder=str(folder))
     found = followed(home, checkpoint="c1")
     assert (found.model["author"], found.model["folder"]) == ("ann", str(home.home / "ann"))
     assert found.manifest == {}

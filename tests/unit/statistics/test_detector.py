@@ -49,7 +49,10 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
 
 
 def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
-    assert not of(days((15, 0.8))).armed, "14 days before the fall, two since"
+    arming = of(days((15, 0.8)))
+    assert not arming.armed, "14 days before the fall, two since"
+    assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
+    assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
     assert of(days((16, 0.8))).armed
     assert of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
     assert not of(days((40, 0.8), per_day=2)).armed, "100 values before it"

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from twin_resources.authors import FREQUENCY_PENALTY, Author
-from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
@@ -64,7 +63,7 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
     if stable is None or (stable.prose.why_not and not chosen.prose.why_not):
         return exchange  # its prose is not released, where the other's is
     stable, template = with_template(exchange.snapshot, stable)
-    meter = services.meters.setdefault(stable.server_key, Throughput())
+    meter = services.meter(stable.server_key)
     asked, found = exchange.before or (exchange.asked, exchange.passages)
     here = replace(exchange, asked=asked, passages=found)
     messages = _rendered(here, services, template, exchange.history)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from twin_resources.access.keys import Key
 from twin_resources.errors import TwinError
-from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.cost import Throughput, measured_servers
 from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.home_counts import HomeCounts
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.prompt_length import context_of, counter_of
 from twin_resources.gateway.question_routing import QuestionRouter
@@ -36,7 +37,7 @@ class RequestServices:
         paid_takes_json: whether the paid model can be asked for a `response_format`.
         paid_model: LiteLLM's name of it, for the trace; empty: there is none.
         trace_problem: why answers leave no trace now, or empty; the background sets it.
-        meters: throughput by server key.
+        meters: throughput by server key. counts: where all processes of the gateway count.
         router: chooses between own and paid model where the author has a policy.
         marks: control tokens of this home's models; the background sets it.
         base_folder: of the base model's tokenizer; empty: not prepared here.
@@ -52,6 +53,7 @@ class RequestServices:
     paid_model: str = ""
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+    counts: HomeCounts = field(default_factory=HomeCounts)
     router: QuestionRouter = field(default_factory=QuestionRouter)
     marks: ControlMarks = FAMILIES
     base_folder: str = ""
@@ -72,4 +74,15 @@ class RequestServices:
         """The meter of the machine that answers; None: it is not one of ours."""
         if chosen.server_key == PAID or chosen.is_elsewhere:
             return None
-        return self.meters.setdefault(chosen.server_key, Throughput())
+        return self.meter(chosen.server_key)
+
+    def meter(self, server_key: str) -> Throughput:
+        """The meter of a model server, made at its first use."""
+        if server_key not in self.meters:
+            self.meters[server_key] = Throughput(name=server_key, counts=self.counts)
+        return self.meters[server_key]
+
+    def read_meters(self) -> None:
+        """Take over what the gateway's other processes have measured."""
+        for server_key in measured_servers(self.counts):
+            self.meter(server_key).read()

@@ -10,7 +10,7 @@ API: https://api.reference.langfuse.com. A failed read raises; it never looks li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
@@ -19,6 +19,10 @@ from urllib.parse import quote
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.observability.langfuse.retry_after import (
+    LONGEST_RETRY_AFTER_S,
+    retry_after_s,
+)
 from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
@@ -29,6 +33,7 @@ SCORE_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE = 100  # the API's most
 OBSERVATION_PAGE = 200  # with input, output and metadata a row is some KB
 LONG_METADATA = ("twin.chunks",)  # a list of ids soon has more than the 200 characters answered
+LEAST_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second where it does not say how long
 MAX_PAGES = 10_000  # a cursor that leads back to itself must not loop for ever
 
 
@@ -53,6 +58,8 @@ class LangfuseClient:
         public_key, secret_key: the project's key pair.
         timeout_s: of one call.
         http: what sends the calls, with keys and address set; made when there is none.
+        wait: sleeps, for a caller that has time: a call that the server puts off (429) is sent
+            again when it asks for it, until that took an hour in all. None: it fails at once.
     """
 
     def __init__(
@@ -63,10 +70,12 @@ class LangfuseClient:
         secret_key: str,
         timeout_s: float = 20.0,
         http: httpx.Client | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         import httpx
 
         self.host = host.rstrip("/")
+        self._wait = wait
         self._http = http or httpx.Client(
             base_url=self.host,
             auth=(public_key, secret_key),
@@ -76,14 +85,19 @@ class LangfuseClient:
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> LangfuseClient:
+    def from_settings(
+        cls, settings: Settings, *, wait: Callable[[float], object] | None = None
+    ) -> LangfuseClient:
         """The trace store of this home: a Langfuse, else the embedded one.
+
+        Args:
+            wait: see the class.
 
         Raises:
             TwinError: a Langfuse is named only in part.
         """
         store = trace_store(settings, load_secrets(settings))
-        return cls(store.host, public_key=store.public_key, secret_key=store.secret_key)
+        return cls(store.host, public_key=store.public_key, secret_key=store.secret_key, wait=wait)
 
     def __enter__(self) -> LangfuseClient:
         return self
@@ -353,7 +367,7 @@ class LangfuseClient:
         import httpx
 
         try:
-            response = self._http.request(method, path, **request)
+            response = self._send(method, path, **request)
         except httpx.HTTPError as error:
             raise TraceStoreError(
                 tried,
@@ -378,6 +392,19 @@ class LangfuseClient:
                 status=response.status_code,
             ) from error
         return cast(dict[str, Any], answer)
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        left_s = LONGEST_RETRY_AFTER_S
+        while True:
+            response = self._http.request(method, path, **request)
+            if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or self._wait is None:
+                return response
+            asked_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
+            wait_s = max(LEAST_WAIT_S, DEFAULT_WAIT_S if asked_s is None else asked_s)
+            if wait_s > left_s:
+                return response
+            self._wait(wait_s)
+            left_s -= wait_s
 
 
 def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:

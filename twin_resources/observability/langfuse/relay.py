@@ -25,7 +25,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, cast
@@ -41,11 +40,11 @@ from twin_resources.observability.langfuse.outbox import (
     on_its_way,
     outbox_path,
 )
+from twin_resources.observability.langfuse.retry_after import retry_after_s
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
-LONGEST_RETRY_AFTER_S = 3600.0
 NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 are about the configuration
 TIMEOUT_S = 20.0
 
@@ -107,21 +106,6 @@ class Sender:
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
-
-
-def retry_after_s(header: str, *, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for, at most an hour; None: none, or not readable."""
-    text = header.strip()
-    try:
-        seconds = float(text) if text.isdigit() else _seconds_until(text, now)
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
-
-
-def _seconds_until(date: str, now: datetime) -> float:
-    then = parsedate_to_datetime(date)
-    return (then - now).total_seconds()
 
 
 def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:

@@ -1,0 +1,88 @@
+"""Four gateway processes behind one port: they start together, and count together."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.live.gateway.stack import Stack, embed_passages, new_stack
+
+pytestmark = pytest.mark.live
+PROCESSES = 4
+OFTEN = 24  # connections: that one of four processes gets none of them is one chance in 250
+MOST = 3  # requests of one key under way
+QUESTION = [{"role": "user", "content": "Why?"}]
+ASKED = {"model": "twin/ann@base", "messages": QUESTION}
+RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
+
+
+@pytest.fixture(scope="module")
+def four(
+    tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("four")
+    limits = {"TWIN_REQUESTS_PER_KEY": str(MOST)}
+    with new_stack(folder, gateway_weights, tiny_gguf, environ=limits) as stack:
+        embed_passages(stack.settings, "ann")
+        stack.start_traces()
+        for name in ("base", "ann/v1"):
+            stack.start_model(name)
+        yield stack
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.long)])
+def test_four_started_at_once_answer_count_together_and_see_a_release(
+    four: Stack, rounds: int
+) -> None:
+    for _ in range(rounds):
+        four.unrelease()
+        four.start_gateway(processes=PROCESSES)
+        assert four.gateway is not None
+        try:
+            children = psutil.Process(four.gateway.pid).children()
+            answering = [child for child in children if child.memory_info().rss > 100e6]
+            assert len(answering) == PROCESSES
+            answered = _ask(four, ASKED).count(200)
+            assert answered == OFTEN
+            four.release("ann", 1)
+            four.wait(lambda: _ask(four, RELEASED) == [200] * OFTEN)
+            held = _under_way(four, MOST)
+            assert _ask(four, ASKED) == [429] * OFTEN, "as many are under way, wherever"
+            for connection in held:
+                connection.close()
+            four.wait(lambda: _ask(four, RELEASED) == [200] * OFTEN)
+        finally:
+            four.gateway.terminate()
+            four.gateway.wait(30)
+            four.gateway = None
+        path = four.settings.home / "gateway" / "throughput.json"
+        measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
+        assert measured["base"]["requests"] == answered, "of all processes, and of no start before"
+
+
+def _ask(stack: Stack, body: dict[str, Any]) -> list[int]:
+    """The statuses of a question on so many connections."""
+    return [stack.post(body).status_code for _ in range(OFTEN)]
+
+
+def _under_way(stack: Stack, many: int) -> list[socket.socket]:
+    """Connections whose bodies have not ended."""
+    port = stack.settings.gateway_port
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        f"Authorization: Bearer {stack.key}\r\nContent-Type: application/json\r\n"
+        "Content-Length: 100\r\n\r\n{"
+    )
+    connections: list[socket.socket] = []
+    for _ in range(many):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.sendall(head.encode())
+        connections.append(connection)
+    stack.wait(lambda: stack.post(RELEASED).status_code == 429)
+    return connections

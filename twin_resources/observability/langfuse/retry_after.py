@@ -1,0 +1,27 @@
+"""How long a server asks to be left alone (RFC 9110, section 10.2.3).
+
+Belongs here: the header `Retry-After`. Does not belong here: who waits (`relay.py`, `client.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST_RETRY_AFTER_S = 3600.0
+
+
+def retry_after_s(header: str, *, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, at most an hour; None: none, or not readable."""
+    text = header.strip()
+    try:
+        seconds = float(text) if text.isdigit() else _seconds_until(text, now)
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(date: str, now: datetime) -> float:
+    then = parsedate_to_datetime(date)
+    return (then - now).total_seconds()
