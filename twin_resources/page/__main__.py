@@ -22,7 +22,7 @@ def main() -> int:
     from twin_resources.page.conversation import Endpoint
     from twin_resources.page.links import load_pass
     from twin_resources.page.page import build_app
-    from twin_resources.processes.programs import urls
+    from twin_resources.processes.endpoints import urls
 
     settings = load_settings()
     try:

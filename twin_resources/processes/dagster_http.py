@@ -22,7 +22,7 @@ import httpx
 from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MOST_WORKING_S
-from twin_resources.processes.programs import urls
+from twin_resources.processes.endpoints import urls
 from twin_resources.settings import Settings, load_secrets
 
 REPOSITORY = "__repository__"

@@ -1,7 +1,7 @@
-"""`endpoints.json` and `env` of a home: where a running stack is reached, for programs and shells.
+"""Where a running stack is reached: its addresses, and `endpoints.json` and `env` of a home.
 
-Belongs here: the two files, both mode 600 because they hold keys. Does not belong here: making the
-keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
+Belongs here: base URLs from the settings, and the two files, both mode 600 because they hold keys.
+Does not belong here: making the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
 """
 # pyright: strict
 
@@ -17,6 +17,7 @@ from typing import Any
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import ProcessIdentity
+from twin_resources.settings import Settings
 
 SCHEMA = 1
 
@@ -51,6 +52,18 @@ class Endpoints:
 
     def __repr__(self) -> str:
         return f"Endpoints(home={self.home!r}, …)"
+
+
+def urls(settings: Settings) -> dict[str, str]:
+    """Service → base URL on this machine (a server on 0.0.0.0 is reached over the loopback)."""
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
+    traces = settings.langfuse_host if settings.has_real_langfuse else ""
+    return {
+        "dagster": f"http://{host}:{settings.dagster_port}",
+        "gateway": f"http://{host}:{settings.gateway_port}/v1",
+        "traces": traces or f"http://{host}:{settings.traces_port}",
+        "chat": f"http://{host}:{settings.chat_port}",
+    }
 
 
 def endpoints_path(home: Path) -> Path:

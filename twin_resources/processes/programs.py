@@ -20,6 +20,7 @@ from twin_resources.dagster_runs import LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import named_models, withheld_keys
 from twin_resources.processes.dagster_home import write_dagster_home
+from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
 from twin_resources.processes.supervisor import Program, ProgramState, socket_path, tail
@@ -118,18 +119,6 @@ def stack_programs(
         programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
     programs.insert(0, program("relay", "twin_resources.observability.langfuse.relay"))
     return programs
-
-
-def urls(settings: Settings) -> dict[str, str]:
-    """Service → base URL on this machine (a server on 0.0.0.0 is reached over the loopback)."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
-    traces = settings.langfuse_host if settings.has_real_langfuse else ""
-    return {
-        "dagster": f"http://{host}:{settings.dagster_port}",
-        "gateway": f"http://{host}:{settings.gateway_port}/v1",
-        "traces": traces or f"http://{host}:{settings.traces_port}",
-        "chat": f"http://{host}:{settings.chat_port}",
-    }
 
 
 def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:

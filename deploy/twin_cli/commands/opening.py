@@ -17,7 +17,8 @@ from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import StackEnded, service_is_ready, urls, wait_until
+from twin_resources.processes.endpoints import urls
+from twin_resources.processes.programs import StackEnded, service_is_ready, wait_until
 from twin_resources.processes.stack import Stack
 from twin_resources.settings import Settings
 

@@ -21,7 +21,7 @@ from twin_resources.dagster_runs import WITH_A_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints, write_endpoints
+from twin_resources.processes.endpoints import Endpoints, urls, write_endpoints
 from twin_resources.processes.programs import (
     AFTER_BASE_MODEL,
     AFTER_EMBEDDER,
@@ -29,7 +29,6 @@ from twin_resources.processes.programs import (
     ensure_alive,
     service_is_ready,
     stack_programs,
-    urls,
     wait_until,
 )
 from twin_resources.processes.stack import (

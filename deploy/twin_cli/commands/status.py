@@ -19,8 +19,8 @@ from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_file, paused_because
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.endpoints import urls
 from twin_resources.processes.process_identity import marked_processes
-from twin_resources.processes.programs import urls
 from twin_resources.processes.stack import Stack, find_stack, read_record
 from twin_resources.processes.wording import counted
 from twin_resources.registry.policy import read_policy

@@ -41,8 +41,8 @@ from twin_cli.commands.runs import follow, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints
-from twin_resources.processes.programs import ensure_alive, urls
+from twin_resources.processes.endpoints import Endpoints, urls
+from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.judges.voice_shown import bars, voice_shown_of
 from twin_resources.settings import Settings

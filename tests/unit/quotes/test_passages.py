@@ -75,6 +75,13 @@ def test_code_between_paragraphs_is_shown_with_them_and_not_searched() -> None:
     assert shown("```\nnothing = 'but code'\n```") == []
 
 
+def test_no_passage_begins_with_code_or_ends_with_what_announces_the_next_one() -> None:
+    code = "```\nls\n```"
+    long = " ".join([LONG] * 8)  # 104 words
+    assert shown(f"{long} Type this:\n\n{code}\n\n{PARAGRAPH}")[-1] == PARAGRAPH
+    assert shown(f"{PARAGRAPH}\n\nThere are reasons:\n\n- {long}")[0] == PARAGRAPH
+
+
 def test_quotations_of_others_are_not_quoted() -> None:
     theirs = "> He said that clocks are toys. I wrote it down."
     mine = "I disagree with him entirely, and so should you."

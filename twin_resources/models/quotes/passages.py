@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-PASSAGES_VERSION = "2"
+PASSAGES_VERSION = "3"
 """Version of `passages_of` and `embedded_text`; assets add the embedder's revision to it."""
 
 MOST_WORDS = 120
@@ -60,7 +60,8 @@ def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
     What is shown goes on to the paragraphs after and before as long as it has at most 120 words. A
     longer paragraph is cut between sentences, each piece beginning in the middle of the one before.
     No passage reaches over a heading, a table, a picture or a quotation, which is somebody else's
-    words. A block of code between two paragraphs is shown with them.
+    words. A block of code between two paragraphs is shown with them. No passage begins with code,
+    and none ends by announcing what follows, unless the paragraph that does so is searched.
 
     Args:
         text: Markdown, as `cleaned_documents` holds it.
@@ -124,8 +125,12 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         begin, stop = first, last
         while _fits(blocks, begin, stop + 1):
             stop += 1
+        while stop > last and text[blocks[stop].end - 1] in ":,":
+            stop -= 1  # what it announces has no room
         while _fits(blocks, begin - 1, stop):
             begin -= 1
+        while blocks[begin].code_lines:
+            begin += 1  # nor has what announces the code
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
         if _count(blocks[begin : stop + 1])[0] >= FEWEST_SHOWN_WORDS:
             passages.append(

@@ -51,13 +51,9 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import (
-    ensure_alive,
-    ensure_not_given_up,
-    server_is_ready,
-    urls,
-)
+from twin_resources.processes.programs import ensure_alive, ensure_not_given_up, server_is_ready
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records

@@ -18,9 +18,10 @@ import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.processes.endpoints import urls
 from twin_resources.processes.ports import holder, is_free
 from twin_resources.processes.process_identity import marked_processes
-from twin_resources.processes.programs import LATER, WHEN_ASKED, urls
+from twin_resources.processes.programs import LATER, WHEN_ASKED
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import tail
 from twin_resources.settings import Settings, load_secrets
