@@ -9,6 +9,7 @@ Belongs here: which texts are examples of what. Does not belong here: the classi
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 from twin_resources.gateway.guards.injection import KINDS, WEIGHTS
 
 EXAMPLES = WEIGHTS.with_name("examples")
+# A stranger's messages that judged the guard until they had been read; another set judges now.
+SPENT = Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
 _REPEATED = 3  # they stand against four times as many readers' messages
 _FROM_THE_DESK = 60  # of each kind but the ordinary ones, a language
 _LANGUAGES = ("de", "en", "es", "fr")
@@ -39,6 +42,14 @@ def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
         own += [(text, kind) for kind in table for text in table[kind].strip().splitlines()]
     return own
+
+
+def read_spent() -> list[tuple[str, str]]:
+    """(Text, kind) of the stranger's messages that are instructions or ordinary."""
+    lines = SPENT.read_text(encoding="utf-8").splitlines()
+    messages = [json.loads(line) for line in lines]
+    kinds = {"injection": "injection", "benign": "ordinary"}
+    return [(one["text"], kinds[one["kind"]]) for one in messages if one["kind"] in kinds]
 
 
 def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
@@ -60,11 +71,12 @@ def digest(own: list[tuple[str, str]], desk: Corpus) -> str:
 
 
 def fit() -> FittedWeights:
-    own, desk = read_own(), read_examples()
-    samples = samples_of(own, desk)
-    coefficients, scale, intercepts = fit_ngrams(samples, KINDS)
-    hidden, output = fit_layer(samples, KINDS)
-    return FittedWeights(coefficients, scale, intercepts, hidden, output, digest(own, desk))
+    own, desk, spent = read_own(), read_examples(), read_spent()
+    coefficients, scale, intercepts = fit_ngrams(samples_of([*own, *spent], desk), KINDS)
+    # Without the stranger's: what a vector means is to hold for other writers too.
+    hidden, output = fit_layer(samples_of(own, desk), KINDS)
+    known = digest([*own, *spent], desk)
+    return FittedWeights(coefficients, scale, intercepts, hidden, output, known)
 
 
 def main() -> None:

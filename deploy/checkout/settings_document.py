@@ -28,6 +28,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 # Variables that the programs give each other, that tests use, or that other software reads.
 NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
+    "TWIN_GATEWAY_COUNTS": "of a gateway of several processes: the file in which they count",
     "TWIN_MODEL": "in `.twin/env`: the model name that the examples ask",
     "TWIN_TRACES_URL": "in `.twin/env`: where the embedded trace store is",
     "TWIN_TRACES_PUBLIC_KEY": "in `.twin/env` and for the embedded trace store: its public key",

@@ -5,9 +5,10 @@
 Planted: 80 texts with personal data, 60 with secrets, 60 injections, in English, German and French;
 half of each was never tuned on, and the goals are held against that half. Each is looked through
 whole and as a stream in pieces of 1 to 12 characters. `--quick` takes every fourth text. Messages
-of a stranger, in four languages, are looked through by half too; of the half `held` no text is
-printed. Of public technical posts, drawn by a seed, the sentences are counted that would be taken
-for injections: in a passage each costs the reader that passage.
+of two strangers, in four languages: the first one's are examples of the guard now, and the second
+one's, where their file is, judge it; no text of them is printed. Of public technical posts, drawn
+by a seed, the sentences are counted that would be taken for injections: in a passage each costs the
+reader that passage.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import find_injections, sentences
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
+HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
 POSTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "posts"
 _NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
@@ -104,7 +106,9 @@ def figures(*, every: int = 1) -> list[Row]:
         rows.append(Row(name, share, "share", goal, goal is None or share <= goal))
         for text in wrongly if half == "tuned" else ():
             sys.stderr.write(f"touched: {text}\n")
-    rows += strangers(every=every)
+    rows += strangers(STRANGERS, "spent", every=every)
+    if HELD_OUT.is_file():
+        rows += strangers(HELD_OUT, "held out", every=every)
     if POSTS.is_dir():
         rows += technical_posts(POSTS, seed=20261126, most=300 // every)
     rows.append(Row("a question looked through", _microseconds(), "µs CPU"))
@@ -112,29 +116,33 @@ def figures(*, every: int = 1) -> list[Row]:
     return rows
 
 
-def strangers(*, every: int = 1) -> list[Row]:
-    """What is found in messages that nobody wrote who has made the guards."""
-    messages = [json.loads(line) for line in STRANGERS.read_text(encoding="utf-8").splitlines()]
+def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
+    """What is found in messages that nobody wrote who has made the guards.
+
+    Args:
+        file: one JSON object a line: `text`, `language`, `kind`.
+        what: `held out`, which has goals, or the name of another set.
+    """
+    messages = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     rows: list[Row] = []
-    for half in ("held", "tuned"):
-        found: dict[tuple[str, str], list[bool]] = {}
-        for one in [one for one in messages if one["half"] == half][::every]:
-            region = _REGIONS.get(one["language"], "US")
-            findings = Scanner(ALL_MASKED, "input", region).scan(one["text"]).findings
-            kinds = {finding.kind for finding in findings}
-            hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
-            found.setdefault((one["kind"], one["language"]), []).append(hit)
-        for kind in ("injection", "personal", "benign"):
-            by_language = {lang: hits for (of, lang), hits in found.items() if of == kind}
-            share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
-            least = min(statistics.fmean(hits) for hits in by_language.values())
-            for name, value, wanted in (
-                (f"stranger's {kind}, {half}", share, STRANGERS_GOALS[kind]),
-                (f"stranger's {kind}, {half}, worst language", least, LEAST_GOALS.get(kind)),
-            ):
-                goal = wanted if half == "held" else None
-                holds = goal is None or (value <= goal if kind == "benign" else value >= goal)
-                rows.append(Row(name, value, "share", goal, holds))
+    found: dict[tuple[str, str], list[bool]] = {}
+    for one in messages[::every]:
+        region = _REGIONS.get(one["language"], "US")
+        findings = Scanner(ALL_MASKED, "input", region).scan(one["text"]).findings
+        kinds = {finding.kind for finding in findings}
+        hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
+        found.setdefault((one["kind"], one["language"]), []).append(hit)
+    for kind in ("injection", "personal", "benign"):
+        by_language = {lang: hits for (of, lang), hits in found.items() if of == kind}
+        share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
+        least = min(statistics.fmean(hits) for hits in by_language.values())
+        for name, value, wanted in (
+            (f"stranger's {kind}, {what}", share, STRANGERS_GOALS[kind]),
+            (f"stranger's {kind}, {what}, worst language", least, LEAST_GOALS.get(kind)),
+        ):
+            goal = wanted if what == "held out" else None
+            holds = goal is None or (value <= goal if kind == "benign" else value >= goal)
+            rows.append(Row(name, value, "share", goal, holds))
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from checkout.front_desk_weights import read_examples
-from checkout.guard_weights import digest, read_own
+from checkout.guard_weights import digest, read_own, read_spent
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.bench.bench_guards import strangers, technical_posts
+from tests.bench.bench_guards import STRANGERS, strangers, technical_posts
 from tests.bench.guards.planted import benign, planted
 from tests.unit.gateway.test_answer_ending import answering, chunks, whole
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
@@ -96,13 +96,14 @@ def test_readers_questions_are_left_alone() -> None:
     assert len(touched) <= 0.01 * len(asked)
 
 
-def test_the_shipped_weights_are_of_the_examples_and_hold_on_the_tuned_half() -> None:
-    assert fitted_weights().examples == digest(read_own(), read_examples()), (
-        "run deploy/checkout/guard_weights.py"
-    )
-    rows = {row.name: row.value for row in strangers(every=2)}
-    assert rows["stranger's injection, tuned"] >= 0.85
-    assert rows["stranger's injection, tuned, worst language"] >= 0.75
+def test_the_shipped_weights_are_of_the_examples_and_hold_on_them() -> None:
+    examples = digest([*read_own(), *read_spent()], read_examples())
+    assert fitted_weights().examples == examples, "run deploy/checkout/guard_weights.py"
+    rows = {row.name: row.value for row in strangers(STRANGERS, "spent", every=2)}
+    assert rows["stranger's injection, spent"] >= 0.9
+    assert rows["stranger's injection, spent, worst language"] >= 0.85
+    assert rows["stranger's personal, spent"] >= 0.95
+    assert rows["stranger's benign, spent"] <= 0.02
 
 
 def test_technical_prose_is_not_taken_for_injections(shared_posts: Path) -> None:

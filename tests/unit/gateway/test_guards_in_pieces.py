@@ -212,7 +212,7 @@ def test_a_vector_is_computed_where_the_words_alone_are_unsure(
         for one in said:
             both = (words[one] + float(weights.by_vector(vector_of(one))[at])) / 2
             likely = both if one in unsure else words[one]
-            assert bool(sentences(one)) == (likely >= 0.6), one
+            assert bool(sentences(one)) == (likely >= injection.INJECTION_FROM["answer"]), one
     assert asked == unsure
 
 

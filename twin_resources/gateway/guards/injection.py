@@ -27,8 +27,9 @@ from twin_resources.prompt.control_marks import FAMILIES
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # By place. A passage with a finding is not shown, so the author's own words have to be surer.
-# Chosen on public technical posts and on the tuned half of tests/bench/guards/strangers.
-INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.6, "passages": 0.9, "answer": 0.6}
+# Chosen on public technical posts and, a language left out of the fit, on a stranger's messages: of
+# .5 and .6 the first finds .90 of them instead of .86, worst language .83 instead of .73.
+INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
 # Outside of these the n-grams are sure, and no vector is computed (25 CPU-ms).
 _UNSURE_FROM, _SURE_FROM = 0.1, 0.9
 LONGEST_SENTENCE = 300  # characters; a longer one is looked at in parts
