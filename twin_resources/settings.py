@@ -219,8 +219,6 @@ class Settings(Constants):
     retrain_new_posts: int = 25  # since the stable version's training, worth another one
     # By how much quality may fall before it matters: the loop is told of no less.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    # Where trainings are written to as MLflow runs, with the extra mlflow; empty: nowhere.
-    mlflow_tracking_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
     # A real Langfuse in place of the embedded trace store, with all three.
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")

@@ -32,6 +32,7 @@ NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_TRACES_URL": "in `.twin/env`: where the embedded trace store is",
     "TWIN_TRACES_PUBLIC_KEY": "in `.twin/env` and for the embedded trace store: its public key",
     "TWIN_TRACES_SECRET_KEY": "in `.twin/env` and for the embedded trace store: its secret key",
+    "TWIN_GATEWAY_COUNTS": "among the processes of one gateway: the memory of their counts",
     "TWIN_PACE": "of the demo: which values of `PACES` (settings.py) its programs take",
     "TWIN_TRAINING_MARK": "of a training: by it a forgotten rank is known",
     "TWIN_TRAINING_OWNER": "of a training: by it a forgotten rank is known",

@@ -62,7 +62,7 @@ READERS = 20
 FIRST_EVENT_S = 0.3
 LEAVING, LEFT_TOKENS, LEAVES_AFTER_S = 4, 1500, 1.0
 AT_ONCE = 200
-BURN = "import numpy as n\na = np.ones((1500, 1500), 'f')\nwhile True: a @ a"
+BURN = "import numpy as np\na = np.ones((1500, 1500), 'f')\nwhile True: a @ a"
 
 
 @dataclass
@@ -306,6 +306,7 @@ def training_beside() -> Iterator[None]:
     give_way(process.pid)
     try:
         yield
+        assert process.poll() is None, "nothing was computed beside"
     finally:
         process.kill()
         process.wait()

@@ -1,25 +1,21 @@
-"""What a person sees of `cleaned_documents` in the UI: statistics, a plot, and a link to samples.
+"""What a person sees of `cleaned_documents` in the UI: statistics, and a link to samples.
 
-Belongs here: metadata and the files behind it (`<home>/reports/<author>`). Does not belong here:
-drawing (`cleaned_documents_plot`), cleaning.
+Belongs here: metadata and the file behind it (`<home>/reports/<author>`). Does not belong here:
+cleaning.
 
-Metadata holds numbers and a picture, never text of a post: the event log forgets nothing. Samples
+Metadata holds numbers, never text of a post: the event log forgets nothing. Samples
 are in a file, which the next run with a change writes anew.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
 
-from twin_assets.corpus.cleaned_documents_plot import PLOT_VERSION, CorpusShape, draw
 from twin_assets.corpus.cleaning import dropped_by_reason
 from twin_assets.corpus.cleaning_tables import CLEANED
 
@@ -42,58 +38,33 @@ _NARROW = (
 
 
 def reports_dir(settings: Settings, author: str) -> Path:
-    """Where an author's sample files and plots lie; they hold text of posts."""
+    """Where an author's sample files lie; they hold text of posts."""
     return settings.home / "reports" / author
 
 
 def metadata(
     tables: Tables, settings: Settings, author: Author, *, data_version: str
 ) -> dict[str, Any]:
-    """Statistics of the stored documents, the plot, and the path of the samples."""
+    """Statistics of the stored documents, and the path of the samples."""
     documents = tables.read(CLEANED, author.slug, columns=_NARROW)
     accepted = documents.filter("kept")
     folder = reports_dir(settings, author.slug)
     folder.mkdir(parents=True, exist_ok=True)
     samples = folder / "cleaned_documents.md"
-    languages = _counted(accepted["language"])
     mark = f"<!-- data version {data_version[:12]} -->\n"
     if not samples.exists() or not samples.read_text("utf-8").startswith(mark):
         samples.write_text(mark + _samples(tables, author, accepted), encoding="utf-8")
-    shape = CorpusShape.of(languages, accepted["words"].to_list())
-    picture = base64.b64encode(_plot(folder, shape, title=author.name)).decode()
     return {
         "kept": accepted.height,
         "words": int(accepted["words"].sum()),
         "dropped": dropped_by_reason(documents),
-        "languages": languages,
+        "languages": _counted(accepted["language"]),
         "kinds": _counted(accepted["kind"]),
         "words_a_document": _quantiles(accepted["words"]),
         "replaced": _replaced(documents),
         "collapsed": int(accepted["copies"].list.len().sum()),
-        "languages_and_lengths": dg.MetadataValue.md(
-            f"![languages and lengths](data:image/png;base64,{picture})"
-        ),
         "samples": dg.MetadataValue.path(str(samples)),
     }
-
-
-def _plot(folder: Path, shape: CorpusShape, *, title: str) -> bytes:
-    """The picture, drawn anew when it would look different: Matplotlib takes a CPU second."""
-    plot, drawn = folder / "cleaned_documents.png", folder / "cleaned_documents.json"
-    heading = [PLOT_VERSION, title]
-    if plot.exists() and drawn.exists():
-        before = json.loads(drawn.read_text("utf-8"))
-        if before["heading"] == heading and CorpusShape.from_document(before["shape"]).looks_like(
-            shape
-        ):
-            return plot.read_bytes()
-    drawn.unlink(missing_ok=True)  # cut off in between, the two would not belong together
-    picture = draw(shape, title=title)
-    plot.write_bytes(picture)
-    written = drawn.with_suffix(".new")
-    written.write_text(json.dumps({"heading": heading, "shape": asdict(shape)}), encoding="utf-8")
-    written.replace(drawn)
-    return picture
 
 
 def _samples(tables: Tables, author: Author, accepted: pl.DataFrame) -> str:

@@ -41,7 +41,7 @@ def other_authors_adapter(
     author = read_author(settings, context.partition_key)
     what = f"train the adapter of other authors beside {author.slug}"
     with without_retry(), told_when_full(what, settings.home):
-        launcher = SpeakingLauncher(context, training, settings)
+        launcher = SpeakingLauncher(context, training)
         made = train_reference(author, settings=settings, tables=tables, launcher=launcher)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(made.manifest.checkpoint),
@@ -49,6 +49,5 @@ def other_authors_adapter(
             "trained": made.trained,
             "authors": ", ".join(made.of),
             **training_metadata(made.folder, made.manifest),
-            **launcher.published(made.manifest),
         },
     )

@@ -64,7 +64,7 @@ def fine_tuned_checkpoint(
     """
     author = read_author(settings, context.partition_key)
     with without_retry():
-        launcher = SpeakingLauncher(context, training, settings)
+        launcher = SpeakingLauncher(context, training)
         tuned = fine_tune(
             author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
         )
@@ -73,7 +73,6 @@ def fine_tuned_checkpoint(
         metadata={
             "trained": tuned.trained,
             **training_metadata(tuned.folder, tuned.manifest),
-            **launcher.published(tuned.manifest),
         },
     )
 
@@ -99,16 +98,13 @@ def preference_tuned_checkpoint(
     """
     author = read_author(settings, context.partition_key)
     with without_retry():
-        launcher = SpeakingLauncher(context, training, settings)
+        launcher = SpeakingLauncher(context, training)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
     path = _point_at(candidate, settings.checkpoints_dir / author.slug)
     version = _register(candidate, author.slug, registry, settings)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(candidate.manifest.checkpoint),
-        metadata={
-            **_of_version(version, candidate, path),
-            **launcher.published(candidate.manifest),
-        },
+        metadata=_of_version(version, candidate, path),
     )
 
 

@@ -1,7 +1,7 @@
-"""What a training says while it runs: into the Dagster run, and to MLflow where one is set.
+"""What a training says while it runs: into the Dagster run.
 
 Belongs here: the launcher that passes messages on. Does not belong here: launching itself
-(`twin_resources/models/training_launcher`), the assets (`checkpoints.py`), MLflow (`tracking.py`).
+(`twin_resources/models/training_launcher`), the assets (`checkpoints.py`).
 Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
 
 Rank 0 speaks each step into the run's log through Pipes. The numbers also come as observations of
@@ -19,11 +19,7 @@ from typing import Any
 
 import dagster as dg
 
-from twin_assets.checkpoints.job import read_job
-from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.training.tracking import Tracking
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
-from twin_resources.settings import Settings
 
 OBSERVE_EVERY_S = 15.0  # the event log keeps each for ever: four a minute
 NAMES = {  # in a message → in Dagster
@@ -42,22 +38,19 @@ NAMES = {  # in a message → in Dagster
 
 
 class SpeakingLauncher:
-    """A launcher whose training can be watched in Dagster, and in MLflow, while it runs."""
+    """A launcher whose training can be watched in Dagster while it runs."""
 
     def __init__(
         self,
         context: dg.AssetExecutionContext,
         launcher: TrainingLauncher,
-        settings: Settings,
         *,
         observe_every_s: float = OBSERVE_EVERY_S,
     ) -> None:
         self._context = context
         self._launcher = launcher
-        self._settings = settings
         self._observe_every_s = observe_every_s
         self._observed = float("-inf")
-        self._tracking: Tracking | None = None
 
     @property
     def shares_files(self) -> bool:
@@ -86,23 +79,11 @@ class SpeakingLauncher:
         injector = (
             dg.PipesTempFileContextInjector() if self.shares_files else dg.PipesEnvContextInjector()
         )
-        with (
-            self._tracked(job),
-            dg.open_pipes_session(self._context, injector, reader) as session,
-        ):
+        with dg.open_pipes_session(self._context, injector, reader) as session:
             variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
             return self._launcher.run(job, on_message=tell, environment=variables)
 
-    def published(self, manifest: Manifest) -> dict[str, str]:
-        """Name the checkpoint in MLflow; returns the metadata that names the MLflow run here."""
-        if self._tracking is None or not self._tracking.run_id:
-            return {}
-        self._tracking.tag({"checkpoint": manifest.checkpoint, "training": manifest.training})
-        return {"mlflow_run": self._tracking.run_id}
-
     def _observe(self, progress: Mapping[str, Any]) -> None:
-        if self._tracking is not None:
-            self._tracking.step(progress)
         now = time.monotonic()
         ends = progress["step"] in {1, progress["steps"]}
         if not ends and now - self._observed < self._observe_every_s:
@@ -117,30 +98,6 @@ class SpeakingLauncher:
                 metadata=figures,
             )
         )
-
-    @contextmanager
-    def _tracked(self, job: TrainingJob) -> Iterator[None]:
-        uri = self._settings.mlflow_tracking_uri
-        if not uri:
-            yield
-            return
-        author = self._context.partition_key
-        tracking = self._tracking = Tracking(
-            uri,
-            read_job(job.folder / "job.json"),
-            author=author,
-            tags={"author": author, "dagster_run": self._context.run_id},
-            warn=self._context.log.warning,
-        )
-        status = "KILLED"
-        try:
-            yield
-            status = "FINISHED"
-        except Exception:
-            status = "FAILED"
-            raise
-        finally:
-            tracking.end(status)
 
 
 class _LauncherReader(dg.PipesMessageReader):

@@ -23,6 +23,9 @@ Kind = Literal[
     "national id",
     "ip address",
     "phone",
+    "address",
+    "date of birth",
+    "number plate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In the order in which they name a passage that two of them claim: the surer shape first."""

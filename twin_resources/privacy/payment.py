@@ -69,8 +69,12 @@ def find_cards(text: str) -> Iterator[TextSpan]:
             yield TextSpan(match.start(), match.end(), "card")
 
 
-def find_ibans(text: str) -> Iterator[TextSpan]:
-    """Spans of kind `iban`; they may overlap those of other kinds."""
+def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
+    """Spans of kind `iban`; they may overlap those of other kinds.
+
+    Args:
+        check_bank: hold it against the banks that python-stdnum knows of some countries, too.
+    """
     from stdnum import iban
 
     match = _IBAN.search(text)
@@ -78,7 +82,11 @@ def find_ibans(text: str) -> Iterator[TextSpan]:
         start = match.start()
         length = _IBAN_LENGTHS.get(match[0][:2].upper(), 0)
         end = start + _end_of(match[0], length)  # prose may follow: "DE89 … 00 is mine"
-        if end > start and not text[end : end + 1].isalnum() and iban.is_valid(text[start:end]):
+        if (
+            end > start
+            and not text[end : end + 1].isalnum()
+            and iban.is_valid(text[start:end], check_country=check_bank)
+        ):
             yield TextSpan(start, end, "iban")
             match = _IBAN.search(text, end)
         else:

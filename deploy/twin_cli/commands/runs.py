@@ -135,7 +135,8 @@ def follow(
     """Follow a run, and the one in its place when its worker dies or `twin forget` ends it.
 
     Args:
-        before: how far the same run was followed already; what was told then is not told again.
+        before: how far it, or the one in its place, was followed already; what was told then is
+            not told again.
         until: an asset after whose materialization nobody waits for the rest; empty: to the end.
         stack: checked while waiting, so that a stopped stack is not waited for.
 
@@ -145,6 +146,7 @@ def follow(
     """
     numbers = dict(before.numbers) if before else {}
     cursor = before.cursor if before else None
+    run_id = before.run.run_id if before else run_id
     with clock.bar(title) as bar, clock.never_silent():
         notes = _Notes(bar, clock, began=before.began if before else {})
         while True:

@@ -124,7 +124,7 @@ def test_a_quarantined_row_is_explained_and_counted(
     assert tables.read("cleaned_documents_quarantine", SLUG).height == 1
 
 
-def test_statistics_a_plot_and_samples_but_no_text_in_the_event_log(
+def test_statistics_and_samples_but_no_text_in_the_event_log(
     materialize: Materialize, instance: dg.DagsterInstance, posts: Path
 ) -> None:
     (posts / "_posts" / "2022-01-01-mail.md").write_text(
@@ -136,9 +136,6 @@ def test_statistics_a_plot_and_samples_but_no_text_in_the_event_log(
     assert said["languages"] == {"en": 4}
     assert said["replaced"] == {"e-mail": 1}
     assert said["words_a_document"]["least"] <= said["words_a_document"]["most"]
-    assert said["languages_and_lengths"].startswith(
-        "![languages and lengths](data:image/png;base64,"
-    )
     samples = Path(said["samples"]).read_text(encoding="utf-8")
     assert "it didn't come back unchanged" in samples
     assert "[e-mail]" in samples
@@ -156,7 +153,6 @@ def test_samples_follow_the_documents(materialize: Materialize, posts: Path) -> 
     second = metadata(materialize(), "cleaned_documents")["samples"]
     assert second == first
     assert "clock" not in Path(second).read_text(encoding="utf-8")
-    assert len(list(Path(second).parent.glob("*.png"))) == 1
 
 
 def test_a_row_is_held_against_its_contract_once_and_again_under_another(

@@ -72,7 +72,7 @@ def test_every_command_has_a_row() -> None:
 
 
 def test_nothing_of_the_tests_is_in_the_environment(newcomer: Newcomer) -> None:
-    for module in ("pytest", "moto", "playwright", "psycopg2", "ray", "mlflow"):
+    for module in ("pytest", "moto", "playwright", "psycopg2", "ray"):
         ran = newcomer.run("python", "-c", f"import {module}")
         assert "ModuleNotFoundError" in ran.stdout, module
 

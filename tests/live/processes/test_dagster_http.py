@@ -237,6 +237,8 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
         ended = followed.result(timeout=120)
     assert ended.run.run_id == again[0].run_id != run_id
     assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in said(clock)
+    on = follow(dagster, run_id, clock=clock, title="train", stack=stack, before=ended)
+    assert on.run.run_id == ended.run.run_id, "it begins again once"
 
 
 def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_flight(

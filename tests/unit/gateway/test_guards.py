@@ -21,9 +21,16 @@ from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, 
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.errors import TwinError
-from twin_resources.gateway.guardrails import WITHHELD, guard_answer, guarded_stream
+from twin_resources.gateway.guardrails import (
+    MOST_GUARDED_BYTES,
+    WITHHELD,
+    guard_answer,
+    guard_input,
+    guarded_stream,
+)
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import fitted_weights
+from twin_resources.gateway.request_body import read_question
 from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})
@@ -142,6 +149,55 @@ async def test_a_question_with_a_secret_reaches_no_model_as_it_is(home: Settings
     assert KEY not in retrieving.asked[0][1]
     told = prepared.answering.trace_metadata()["twin.guards"]
     assert told == "input:e-mail:record:1,input:key:mask:1"
+
+
+async def test_of_a_long_conversation_the_guards_read_the_newest_turns(home: Settings) -> None:
+    """What they have not read goes no further: a secret in it would reach a model."""
+    turn = {"role": "user", "content": f"{KEY} " + "A clock is a clock. " * 400}
+    turns = [*[turn] * 9, {"role": "user", "content": "Which oil?"}]
+    asked = read_question({"model": "twin/ann", "messages": turns})
+    guarded = guard_input(asked, ANN)
+    sizes = [len(one["content"].encode()) for one in guarded.asked.history]
+    assert len(turn["content"]) < sum(sizes) <= MOST_GUARDED_BYTES
+    assert len(sizes) == MOST_GUARDED_BYTES // len(turn["content"])
+    assert guarded.asked.ignored == (f"the {9 - len(sizes)} oldest turns",)
+    assert not [one for one in guarded.asked.history if KEY in one["content"]]
+    system = {"role": "system", "content": "é" * MOST_GUARDED_BYTES}
+    asked = read_question({"model": "twin/ann", "messages": [system, *turns]})
+    guarded = guard_input(asked, ANN)
+    assert (len(guarded.asked.system), guarded.asked.history) == (MOST_GUARDED_BYTES // 2, ())
+    assert "the end of the system messages" in guarded.asked.ignored
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "found"),
+    [
+        ("I live at 17 Bramble Rd, can I hang a clock there?", "US", "address"),
+        ("Send it to Flat 3, 8 Orchard Mews, Leeds.", "US", "address"),
+        ("Ich wohne in der Hauptstraße 12a, hilft das?", "DE", "address"),
+        ("An der Alten Mühle 4, 54321 Musterhausen", "DE", "address"),
+        ("Vivo en la calle Mayor 15, 2º B", "ES", "address"),
+        ("J'habite au 3, allée des Tilleuls", "FR", "address"),
+        ("My son, born June 2nd, 1984, likes it", "US", "date of birth"),
+        ("Bin am 3. März 1970 geboren", "DE", "date of birth"),
+        ("Nací el 5 de mayo de 1980", "ES", "date of birth"),
+        ("Je suis née le 5 mai 1980", "FR", "date of birth"),
+        ("US passport number 548129073", "US", "national id"),
+        ("Meine Ausweisnummer ist L22990047", "DE", "national id"),
+        ("Mein Kennzeichen ist B-MW 1234", "DE", "number plate"),
+        ("ma voiture est immatriculée AB-123-CD", "FR", "number plate"),
+        ("la matrícula de mi coche es 1234 BCD", "ES", "number plate"),
+        ("Reach me: anna_k AT mailbox DOT org", "US", "e-mail"),
+        ("mi correo es ana arroba correo punto es", "ES", "e-mail"),
+        ("Mail: hans (at) werkstatt (punkt) example", "DE", "e-mail"),
+    ],
+)
+def test_what_a_reader_states_of_a_person_is_found_in_input_alone(
+    text: str, region: str, found: str
+) -> None:
+    assert found in {one.what for one in Scanner(MASKED, "input", region).find(text)}
+    if found != "e-mail":
+        assert not Scanner(MASKED, "passages", region).find(text)
 
 
 async def test_a_blocked_question_gets_a_fixed_sentence_and_no_search(home: Settings) -> None:

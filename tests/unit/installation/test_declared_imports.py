@@ -17,7 +17,6 @@ from tests.imported import Import, imports_in, imports_of_ours
 # imported, and what uses them names the extra.
 OPTIONAL = {
     "ray": "ray",
-    "mlflow": "mlflow",
     "pypandoc": "formats",
     "pypdf": "formats",
 }

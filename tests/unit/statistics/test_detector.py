@@ -226,8 +226,11 @@ def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
                 continue
             fall = draw.choice([0.0, 0.1, 0.3]) * (day >= falls_at) * (name != "long")
             good = float(draw.binomial(count, np.clip(mean + mood - fall, 0, 1)))
+            good = count * (mean - fall / 4) if seed % 4 == 3 else good
             version = "v2" if day >= new_at else "v1"
-            sums.append(DaySum(day, version, name, count, good, good, day * 1_000, day * 1_000 + 9))
+            squares = good**2 / count if seed % 4 == 3 else good  # scores that are alike, or votes
+            first = day * 1_000
+            sums.append(DaySum(day, version, name, count, good, squares, first, first + 9))
     version, fewest = ("v2" if new_at < length else "v1"), (100, 40)[seed % 2]
     found = evidence_of(sums, author="mara", stream="thumbs", version=version, fewest=fewest)
     e_value, begins = plainly(sums, version, fewest)

@@ -16,6 +16,8 @@ from functools import cached_property
 from twin_resources.authors.guard_settings import KINDS, GuardAction, Guarded, GuardPlace, Guards
 from twin_resources.gateway.guards.injection import find_injections
 from twin_resources.privacy import find_personal
+from twin_resources.privacy.kinds import joined
+from twin_resources.privacy.stated_data import find_stated
 
 SECRETS = frozenset({"private key", "key", "web token", "secret"})
 _PLACEHOLDERS = {"injection": "[instructions]", "words": "[…]"}
@@ -110,7 +112,10 @@ class Scanner:
         findings: list[GuardFinding] = []
         wanted = self._acts if acting else self._on
         if wanted("personal") or wanted("secrets"):
-            for span in find_personal(text, region=self.region):
+            spans = find_personal(text, region=self.region)
+            if self.place == "input":  # posts and answers may state whose birthday it was
+                spans = joined([*spans, *find_stated(text)])
+            for span in spans:
                 kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
                 if wanted(kind):
                     findings.append(self._finding(span.start, span.end, kind, span.kind))

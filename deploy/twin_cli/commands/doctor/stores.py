@@ -288,23 +288,17 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
 
 
 def look_at_trainer(settings: Settings) -> Iterator[Diagnostic]:
-    """Ray and MLflow, where they are named."""
+    """Ray, where it is named."""
+    if settings.train_backend != "ray":
+        return
     httpx: Any = import_module("httpx")
-    needed: list[tuple[str, str, str]] = []
-    if settings.train_backend == "ray":
-        needed.append(
-            ("Ray", f"{settings.ray_address.rstrip('/')}/api/version", "TWIN_RAY_ADDRESS")
-        )
-    tracking = settings.mlflow_tracking_uri
-    if tracking.startswith("http"):
-        needed.append(("MLflow", f"{tracking.rstrip('/')}/health", "MLFLOW_TRACKING_URI"))
-    for name, url, variable in needed:
-        try:
-            status = httpx.get(url, timeout=TIMEOUT_S).status_code
-        except httpx.HTTPError as error:
-            yield fail(name, f"{url}: {type(error).__name__}", f"see {variable}; is it up")
-            continue
-        if status == 200:
-            yield ok(name, url)
-        else:
-            yield fail(name, f"{url} answers HTTP {status}", f"see {variable}")
+    url = f"{settings.ray_address.rstrip('/')}/api/version"
+    try:
+        status = httpx.get(url, timeout=TIMEOUT_S).status_code
+    except httpx.HTTPError as error:
+        yield fail("Ray", f"{url}: {type(error).__name__}", "see TWIN_RAY_ADDRESS; is it up")
+        return
+    if status == 200:
+        yield ok("Ray", url)
+    else:
+        yield fail("Ray", f"{url} answers HTTP {status}", "see TWIN_RAY_ADDRESS")

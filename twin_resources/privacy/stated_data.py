@@ -1,0 +1,148 @@
+"""What readers state of themselves or others in words: birth, address, papers, plates, spelt mail.
+
+Belongs here: shapes that a word before them makes personal, and the reserved addresses of examples.
+Does not belong here: shapes that are personal by themselves (the other modules), what posts are
+cleaned of (`redaction.py`): an author's own biography is no reader's data.
+
+English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count here: in a
+reader's message they stand for somebody's, and posts explain networks with them.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from twin_resources.privacy.kinds import Kind, TextSpan
+from twin_resources.privacy.payment import find_ibans
+
+_TOP_LEVEL = r"(?:com|org|net|info|eu|io|me|edu|co|uk|us|at|ch|de|es|fr|mx|ar|be|example|test)"
+_AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
+_DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
+_SPELT_MAIL = re.compile(
+    rf"\b[\w+-]+(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
+    rf"(?:{_DOT}){_TOP_LEVEL}\b",
+    re.IGNORECASE,
+)
+_RESERVED_MAIL = re.compile(
+    r"(?<![\w.+-])([\w+-][\w.+-]*)@(?:[\w-]+\.)*(?:[\w-]+\.(?:example|test|invalid)"
+    r"|example\.\w{2,3})\b",
+    re.IGNORECASE,
+)
+_NOBODY = re.compile(
+    r"(?:user|username|name|you|your\.?name|me|some(?:one|body)|foo|bar|test|info|mail|e-?mail"
+    r"|admin"
+    r"|root|vorname\.nachname|benutzer|pr[eé]nom\.nom|utilisateur|nombre|usuario|jo?hn\.?doe)\d*$",
+    re.IGNORECASE,
+)
+_RESERVED_NETWORK = re.compile(
+    r"(?<![\d.])(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d{1,3}(?!\.?\d)"
+    r"|(?<![\w:])2001:0?db8:[0-9a-f:]{2,39}(?![\w:])",
+    re.IGNORECASE,
+)
+_MONTH = (
+    r"(?:jan(?:uary|uar|vier)?|jänner|feb(?:ruary|ruar)?|f[ée]vrier|mar(?:ch|s)?|märz|apr(?:il)?"
+    r"|avril"
+    r"|may|mai|june?|juni|juin|july?|juli|juillet|aug(?:ust)?|août|sep(?:t(?:ember|embre)?)?"
+    r"|oct(?:ober|obre)?|okt(?:ober)?|nov(?:ember|embre)?|dec(?:ember)?|dez(?:ember)?|d[ée]cembre"
+    r"|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre"
+    r"|diciembre)\b\.?"
+)
+_DATE = (
+    r"(?:\d{1,2}\s?[./-]\s?\d{1,2}\s?[./-]\s?(?:\d{4}|\d\d)|\d{4}-\d\d-\d\d"
+    rf"|\d{{1,2}}(?:st|nd|rd|th|er|º|\.)?\s(?:of\s|de\s)?{_MONTH},?(?:\s(?:del?\s)?\d{{4}})?"
+    rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?)(?![\w])"
+)
+_BORN = re.compile(
+    r"\b(?:born|b\.|d\.?o\.?b\.?|date of birth|birth ?da(?:te|y)|geboren|geb\.|geburts(?:datum|tag)"
+    r"|naci(?:ó|mos)|nací|nacid[oa]s?|(?:fecha de )?nacimiento|cumpleaños|cumplo años|née?s?"
+    r"|(?:date de )?naissance|anniversaire)"
+    rf"(?!\w)[^\d\n]{{0,30}}?({_DATE})",
+    re.IGNORECASE,
+)
+_BORN_AFTER = re.compile(
+    rf"(?<![\w.])({_DATE})[^\d\n]{{0,20}}?\b(?:geboren|zur Welt)\b", re.IGNORECASE
+)
+_NAME = r"[A-ZÄÖÜÉÈÀÁÍÓÚÑ][\w'’-]+"
+_NO_STREET = (
+    r"(?!(?:Arbeits|Steck|Speicher|Sitz|Spiel|Lager|Stell|Aus|Rück|Um|Rechts|Schul)(?:platz|weg))"
+)
+_ADDRESS = re.compile(
+    # number first: English and French
+    rf"\b\d{{1,5}}[A-Za-z]?,? (?:[NSEW] |\d{{1,3}}(?:st|nd|rd|th) |{_NAME} ){{1,4}}"
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Close|Court|Way|Place|Terrace|Crescent|Gardens"
+    r"|Grove|Boulevard|Blvd|Square|Row|Mews|Walk|Hill)\b\.?"
+    r"|\b\d{1,4}(?: ?(?:bis|ter|quater|[A-Da-d]))?,? (?:rue|avenue|av\.|chemin|boulevard|bd|impasse"
+    r"|allée|place|quai|cours|route|passage|square|ruelle|venelle|sentier|faubourg) "
+    rf"(?:(?:de|du|des|la|le|les|aux?) |de l['’]|d['’]|l['’]){{0,3}}{_NAME}"
+    r"|\b(?:P\.? ?O\.? Box|Postfach|Apartado(?: de correos)?|Boîte postale|BP) \d[\d ]{1,8}\d"
+    rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
+    rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
+    # number last: German, Dutch and Spanish
+    rf"|\b{_NO_STREET}[A-ZÄÖÜ][\wäöüß-]*"
+    r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
+    r"|gracht) \d{1,4} ?[a-z]?\b"
+    r"|\b[A-ZÄÖÜ][\wäöüß-]+(?:er|sche) (?:Straße|Str\.|Allee|Weg|Platz|Damm|Ufer"
+    r"|Ring) \d{1,4} ?[a-z]?\b"
+    rf"|\b(?:Am|An de[rm]|Im|In de[rn]?|Zu[mr]|Auf de[rm]"
+    rf"|Unter den) (?:{_NAME} ){{1,2}}\d{{1,4}} ?[a-z]?,? \d{{5}}\b"
+    r"|(?i:\b(?:calle|avda?\.|avenida|plaza|pza\.|paseo|camino|ronda|travesía|glorieta|carretera"
+    r"|ctra\.)"
+    r"|\bc/) ?(?:de |del |de las? |de los |la |el )?"
+    rf"{_NAME}(?: (?:de |del |de las? |y )?{_NAME}){{0,3}},? (?:n\.?º ?|núm\. ?)?(?:\d{{1,4}}"
+    rf"|s/n)(?!\w)"
+)
+_PAPER = re.compile(
+    r"\b(?:passports?|(?:id|identity) cards?|driv(?:ing|er['’]?s) licen[cs]e|social security|ssn"
+    r"|national insurance|ni number|nhs number|tax (?:id|number)|(?:reise)?pass(?:nummer|nr\.)?"
+    r"|\w*ausweis\w*|führerschein\w*"
+    r"|\w*versicherten?nummer|\w*versicherungs-?nummer|steuer-?(?:id\w*|nummer)|pasaporte|dni|nie"
+    r"|nif"
+    r"|afiliación|seguridad social|(?:carn[ée]|permiso) de conducir|tarjeta sanitaria|passeport"
+    r"|carte (?:nationale )?d['’]identité|(?:sécurité sociale|num[ée]ro de sécu|n° de sécu)"
+    r"|carte vitale|permis de conduire"
+    r"|numéro fiscal)(?!\w)[^\d\n]{0,60}?(?<![\w])"
+    r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
+    re.IGNORECASE,
+)
+_FEWEST_DIGITS = 5  # of a paper's number: a year has four
+_PLATE = (
+    r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
+    r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
+    r"|\d{4}[ -]?[BCDFGHJKLMNPRSTVWXYZ]{3}|[A-Z]\d{1,3} ?[A-Z]{3}|[A-Z0-9]{2,4}[ -][A-Z0-9]{3,4})"
+)
+_VEHICLE = (
+    r"(?:number|licen[cs]e) plates?|registration|\bplates?\b|\bcar\b|\bvan\b|kennzeichen"
+    r"|nummernschild"
+    r"|\bauto\b|\bwagen\b|matr[íi]cula|\bcoche\b|\bfurgoneta\b|\bmoto\b|immatricul\w+|\bplaque\b"
+    r"|\bvoiture\b|\bcamionnette\b"
+)
+_PLATED = re.compile(
+    rf"(?i:{_VEHICLE})[^\n]{{0,50}}?(?<![\w-])(?=[^\n]{{0,8}}\d)({_PLATE})(?![\w-])"
+    rf"|(?<![\w-])({_PLATE})(?![\w-])[^\n]{{0,30}}(?i:{_VEHICLE})"
+)
+
+
+def find_stated(text: str) -> Iterator[TextSpan]:
+    """Spans of what a message states; they may overlap each other and those of other kinds."""
+    yield from (TextSpan(*one.span(), "e-mail") for one in _SPELT_MAIL.finditer(text))
+    for one in _RESERVED_MAIL.finditer(text):
+        if not _NOBODY.match(one[1]):
+            yield TextSpan(*one.span(), "e-mail")
+    yield from find_ibans(text, check_bank=False)
+    yield from (TextSpan(*one.span(), "ip address") for one in _RESERVED_NETWORK.finditer(text))
+    for shape in (_BORN, _BORN_AFTER):
+        yield from _behind_a_word(shape, text, "date of birth")
+    yield from (TextSpan(*one.span(), "address") for one in _ADDRESS.finditer(text))
+    for span in _behind_a_word(_PAPER, text, "national id"):
+        if sum(map(str.isdigit, text[span.start : span.end])) >= _FEWEST_DIGITS:
+            yield span
+    for one in _PLATED.finditer(text):
+        place = one.span(1) if one[1] else one.span(2)
+        if any(map(str.isdigit, text[slice(*place)])):
+            yield TextSpan(*place, "number plate")
+
+
+def _behind_a_word(shape: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
+    yield from (TextSpan(*one.span(1), kind) for one in shape.finditer(text))
