@@ -1,10 +1,10 @@
-"""The front desk: of which kind 504 judged messages are taken to be, in six languages.
+"""The front desk: of which kind judged messages are taken to be, in six languages.
 
     python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
 
 The messages (`front_desk/`) were written by somebody else than the training examples, before the
-code. Thresholds were chosen on the tuned half; the other is read by this script alone, which shows
-counts and no message. `--quick` takes the tuned half, `--full` the held-out one.
+code. Thresholds were chosen on the tuned set; the other is read by this script alone, which shows
+counts and no message. `--quick` takes the tuned set, `--full` the held-out one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
 FOLDER = Path(__file__).with_name("front_desk")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
 LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 25.0
+LEAST_BESIDE, LEAST_PRIVATE = 0.9, 0.8
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class JudgedMessage:
     found_language: str
 
 
-def judged(half: str) -> tuple[list[JudgedMessage], float]:
-    """Every message of a half as it is recognised, and CPU milliseconds a message."""
+def read_rows(half: str) -> list[dict[str, str]]:
     lines = (FOLDER / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines]
+
+
+def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], float]:
+    """Every message as it is recognised, and CPU milliseconds a message."""
     kind_of("warm up")
     began = time.process_time()
     found = [kind_of(row["text"]) for row in rows]
@@ -54,13 +58,37 @@ def judged(half: str) -> tuple[list[JudgedMessage], float]:
     ], spent
 
 
+def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, list[str]]]:
+    """The messages of danger, or as many ordinary ones, each with an ordinary question of its
+    language: every second one in the same line, without a stop.
+
+    Yields:
+        Where the question stands, and the messages.
+    """
+    questions = {
+        language: [one["text"] for one in rows
+                   if (one["language"], one["kind"]) == (language, "ordinary")]
+        for language in LANGUAGES
+    }  # fmt: skip
+    danger = [one for one in rows if one["kind"] == "danger"]
+    pairs: list[tuple[str, str, str]] = []
+    for number, one in enumerate(danger):
+        own = questions[one["language"]]
+        text = one["text"] if kind == "danger" else own[(number + 7) % len(own)]
+        pairs.append((own[number % len(own)], text, " \n"[number % 2]))
+    yield "before", [f"{question}{between}{text}" for question, text, between in pairs]
+    yield "behind", [f"{text}{between}{question}" for question, text, between in pairs]
+
+
 def share(messages: Sequence[JudgedMessage], found: Sequence[str]) -> float:
     """Of the messages those that were taken for one of the kinds."""
     return statistics.fmean(message.found in found for message in messages)
 
 
-def figures(half: str) -> list[Row]:
-    messages, spent = judged(half)
+def figures(half: str, *, every: int = 1) -> list[Row]:
+    """The rows of a set, or of one in `every` of its messages."""
+    read = read_rows(half)[::every]
+    messages, spent = judged(read)
     by_kind = {kind: [one for one in messages if one.kind == kind] for kind in KINDS}
     danger, ordinary = by_kind["danger"], by_kind["ordinary"]
     rows: list[Row] = []
@@ -78,6 +106,14 @@ def figures(half: str) -> list[Row]:
     goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MOST_TAKEN,
          at_least=False)  # fmt: skip
     goal("a message", spent, MOST_MS, at_least=False, unit="CPU-ms")
+    for kind in ("danger", "ordinary"):
+        for place, texts in beside(read, kind):
+            found = statistics.fmean(kind_of(text) == "danger" for text in texts)
+            beside_it = f"a question {place} it ({len(texts)})"
+            if kind == "danger":
+                goal(f"danger recognised, {beside_it}", found, LEAST_BESIDE, at_least=True)
+            else:
+                rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
     for language in LANGUAGES:
         some = [one for one in danger if one.language == language]
         others = [one for one in ordinary if one.language == language]
@@ -86,10 +122,11 @@ def figures(half: str) -> list[Row]:
         rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
+        wanted = LEAST_PRIVATE if kind == "private" else None
+        found = share(some, (kind,))
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
-        rows.append(
-            Row(f"{kind} recognised ({len(some)})", share(some, (kind,)), "share", peers=peers)
-        )
+        holds = wanted is None or found >= wanted
+        rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
     special = [one for one in messages if one.kind != "ordinary"]
     right = statistics.fmean(one.language == one.found_language for one in special)
     rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
