@@ -40,6 +40,7 @@ _NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
 LEAST_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
+_LANGUAGES = {"en", *_REGIONS}  # that the goals are for
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
 MOST_WRONGLY = 0.01
 _FEWEST = 6  # characters in a row of a value: fewer stand in any text by chance
@@ -133,7 +134,9 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
         hit = bool(kinds) if one["kind"] == "benign" else one["kind"] in kinds
         found.setdefault((one["kind"], one["language"]), []).append(hit)
     for kind in ("injection", "personal", "benign"):
-        by_language = {lang: hits for (of, lang), hits in found.items() if of == kind}
+        by_language = {
+            lang: hits for (of, lang), hits in found.items() if of == kind and lang in _LANGUAGES
+        }
         share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
         least = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, wanted in (
@@ -143,6 +146,10 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
             goal = wanted if what == "held out" else None
             holds = goal is None or (value <= goal if kind == "benign" else value >= goal)
             rows.append(Row(name, value, "share", goal, holds))
+    for (kind, language), hits in found.items():
+        if language not in _LANGUAGES:
+            name = f"stranger's {kind}, {what}, {language} ({len(hits)})"
+            rows.append(Row(name, statistics.fmean(hits), "share"))
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
 
 
