@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 from twin_resources.privacy import Kind, find_personal
 
-# Not names and places: an answer is full of them, and no pattern finds them.
+# Not names and places: an answer is full of them, and no pattern finds them. Nor what is looked for
+# in questions alone (`privacy/stated_data.py`).
 FINDINGS: Mapping[Kind, str] = MappingProxyType(
     {
         "private key": "private_key",

@@ -67,7 +67,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "check": "runs tests, in no home",
     "authors": "needs a state store of several hosts; tests/live/hosts",
     **dict.fromkeys(
-        ("status", "traces", "explain", "versions", "doctor", "routing", "open", "logs"),
+        ("status", "traces", "explain", "versions", "doctor", "routing", "why", "open", "logs"),
         "writes nothing",
     ),
 }

@@ -298,10 +298,14 @@ async def test_a_programs_system_message_is_marked_where_the_author_takes_it(
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     ann = replace(ANN, system_messages="note")
     way.live.current = replace(way.live.current, authors={"ann": ann})
-    turns = [{"role": "system", "content": "Be brief.\nBe kind."}, {"role": "user", "content": "Q"}]
+    asked = "How much oil?"
+    turns = [
+        {"role": "system", "content": "Be brief.\nBe kind."},
+        {"role": "user", "content": asked},
+    ]
     prepared = await prepare(way, messages=turns)
     assert "brief" not in prepared.messages[0]["content"]
-    told = "\n\nA note from the reader's program:\n> Be brief.\n> Be kind.\n\nQuestion: Q"
+    told = f"\n\nA note from the reader's program:\n> Be brief.\n> Be kind.\n\nQuestion: {asked}"
     assert prepared.messages[-1]["content"].endswith(told)
     assert prepared.answering.ignored == prepared.answering.degraded == ()
     turns[0]["content"] = "x" * (MAX_NOTE_CHARACTERS + 1)

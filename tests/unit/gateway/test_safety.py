@@ -33,7 +33,8 @@ def test_an_answers_findings_are_names_only(answer: str, found: tuple[str, ...])
 
 
 def test_every_kind_that_a_pattern_finds_has_a_name() -> None:
-    assert set(FINDINGS) == set(KINDS) - {"name", "place"}
+    in_questions_alone = {"address", "date of birth", "number plate"}  # `stated_data.py`
+    assert set(FINDINGS) == set(KINDS) - {"name", "place"} - in_questions_alone
     assert len(set(FINDINGS.values())) == len(FINDINGS)
 
 
