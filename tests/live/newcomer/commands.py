@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     ),
     "pause": Run(("pause", "mara-lindqvist", "--resume"), code=1, says="nothing is paused"),
     "routing": Run(("routing",), says="there is no paid model"),
+    "why": Run(("why", "--json"), says='"decisions": []'),
     "doctor": Run(("doctor",), says=" hold"),
     "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
     "import": Run(
