@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from twin_cli.commands.author_quality import evidence_line
@@ -53,7 +54,7 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
     if as_json:
         console.print_json(data=summary)
     else:
-        _print(summary, console)
+        print_summary(summary, console)
     return 0
 
 
@@ -119,7 +120,8 @@ def plot_of(days: Sequence[dict[str, Any]]) -> str:
     return "".join(heights.get(day, " ") for day in range(min(heights), max(heights) + 1))
 
 
-def _print(summary: dict[str, Any], console: Console) -> None:
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Print the object of `--json` as text."""
     for stream in summary["streams"]:
         console.print(stream["state"], markup=False)
         if days := stream["days"]:
@@ -131,13 +133,13 @@ def _print(summary: dict[str, Any], console: Console) -> None:
         table = Table("fell", "version", "decision", "rule", "why", box=None)
         for one in decisions:
             row = (one["raised"], one["version"], one["decision"], one["rule"], one["said"])
-            table.add_row(*(str(cell).replace("_", " ") for cell in row))
+            table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
         console.print(table)
     if summary["scores"]:
         table = Table("score", "number", "what became of it (90 days)", box=None)
         for name, fates in summary["scores"].items():
             for fate, count in fates.items():
-                table.add_row(name, f"{count:,}", fate.replace("_", " "))
+                table.add_row(escape(name), f"{count:,}", escape(fate.replace("_", " ")))
         console.print(table)
     elif not summary["streams"]:
         console.print("no vote and no judgement has been read yet")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from twin_cli.commands.why_command import run_why
+from twin_cli.commands.why_command import print_summary, run_why
 
 from tests.documented import documented, shape
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
@@ -144,6 +144,14 @@ def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
     assert fates["counted"] >= fallen
     for part in ("--auto-retrain", "counted", f"{fates['counted']:,}"):
         assert part in said
+
+
+def test_why_prints_brackets_as_they_are_written() -> None:
+    shown = Console(file=io.StringIO(), width=200)
+    fates = {"[stars]": {"not in [scores]: [stars]": 1}}
+    print_summary({"streams": [], "waits": "", "decisions": [], "scores": fates}, shown)
+    assert isinstance(shown.file, io.StringIO)
+    assert "not in [scores]: [stars]" in shown.file.getvalue()
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
