@@ -80,11 +80,11 @@ _ADDRESS = re.compile(
     r"|\b(?:P\.? ?O\.? Box|Postfach|Apartado(?: de correos)?|Boîte postale|BP) \d[\d ]{1,8}\d"
     rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
     rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
-    # number last: German, Dutch and Spanish
-    rf"|\b{_NO_STREET}[A-ZÄÖÜ][\wäöüß-]*"
+    # number last: German, Dutch and Spanish; bounded, since each part of A-A-A- begins anew
+    rf"|\b{_NO_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
     r"|gracht) \d{1,4} ?[a-z]?\b"
-    r"|\b[A-ZÄÖÜ][\wäöüß-]+(?:er|sche) (?:Straße|Str\.|Allee|Weg|Platz|Damm|Ufer"
+    r"|\b[A-ZÄÖÜ][\wäöüß-]{1,40}(?:er|sche) (?:Straße|Str\.|Allee|Weg|Platz|Damm|Ufer"
     r"|Ring) \d{1,4} ?[a-z]?\b"
     rf"|\b(?:Am|An de[rm]|Im|In de[rn]?|Zu[mr]|Auf de[rm]"
     rf"|Unter den) (?:{_NAME} ){{1,2}}\d{{1,4}} ?[a-z]?,? \d{{5}}\b"
@@ -97,8 +97,8 @@ _ADDRESS = re.compile(
 _PAPER = re.compile(
     r"\b(?:passports?|(?:id|identity) cards?|driv(?:ing|er['’]?s) licen[cs]e|social security|ssn"
     r"|national insurance|ni number|nhs number|tax (?:id|number)|(?:reise)?pass(?:nummer|nr\.)?"
-    r"|\w*ausweis\w*|führerschein\w*"
-    r"|\w*versicherten?nummer|\w*versicherungs-?nummer|steuer-?(?:id\w*|nummer)|pasaporte|dni|nie"
+    r"|\w{0,40}ausweis\w{0,20}|führerschein\w{0,20}"
+    r"|\w{0,40}versicherten?nummer|\w{0,40}versicherungs-?nummer|steuer-?(?:id\w*|nummer)|pasaporte|dni|nie"
     r"|nif"
     r"|afiliación|seguridad social|(?:carn[ée]|permiso) de conducir|tarjeta sanitaria|passeport"
     r"|carte (?:nationale )?d['’]identité|(?:sécurité sociale|num[ée]ro de sécu|n° de sécu)"

@@ -72,7 +72,11 @@ def _ask(stack: Stack, body: dict[str, Any]) -> list[int]:
 
 
 def _under_way(stack: Stack, many: int) -> list[socket.socket]:
-    """Connections whose bodies have not ended."""
+    """Connections whose bodies have not ended, as many as one key may have, or a few more.
+
+    A connection that comes while another request of the key ends is refused and counts for
+    nothing: so there is one more until the key is refused three times in a row.
+    """
     port = stack.settings.gateway_port
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
@@ -80,9 +84,14 @@ def _under_way(stack: Stack, many: int) -> list[socket.socket]:
         "Content-Length: 100\r\n\r\n{"
     )
     connections: list[socket.socket] = []
-    for _ in range(many):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.sendall(head.encode())
-        connections.append(connection)
-    stack.wait(lambda: stack.post(RELEASED).status_code == 429)
+
+    def is_full() -> bool:
+        if all(stack.post(RELEASED).status_code == 429 for _ in range(3)):
+            return True
+        connections.append(socket.create_connection(("127.0.0.1", port)))
+        connections[-1].sendall(head.encode())
+        return False
+
+    stack.wait(is_full)
+    assert len(connections) >= many
     return connections
