@@ -11,9 +11,12 @@ daemon.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,20 @@ class DagsterHTTP:
 
     def close(self) -> None:
         self._client.close()
+
+    @contextmanager
+    def launching(self) -> Generator[None]:
+        """Held by one process of the home at a time, from its look for a run to the launch: two
+        `twin up` in the same second would each see none. Elsewhere nothing is held."""
+        if self._folder is None or not self._folder.is_dir():
+            yield
+            return
+        held = os.open(self._folder, os.O_RDONLY)  # the folder itself: a full disk has no room
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)  # its holder's requests have a timeout
+            yield
+        finally:
+            os.close(held)
 
     def is_up(self, *, within_s: float = 2.0) -> bool:
         """Whether the webserver answers at all (its code location may still be loading).

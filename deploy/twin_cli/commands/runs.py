@@ -116,10 +116,11 @@ def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
     """Run id, and whether this call launched it (False: it was in flight already)."""
-    running = run_in_flight(dagster, job, author)
-    if running is not None:
-        return running.run_id, False
-    return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: COMMAND}), True
+    with dagster.launching():
+        running = run_in_flight(dagster, job, author)
+        if running is not None:
+            return running.run_id, False
+        return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: COMMAND}), True
 
 
 def follow(

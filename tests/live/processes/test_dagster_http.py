@@ -137,6 +137,17 @@ def test_a_run_is_launched_followed_and_joined(
     assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
 
 
+def test_of_commands_in_the_same_second_one_launches(dagster: DagsterHTTP, stack: Stack) -> None:
+    dagster.add_author("both")
+    with ThreadPoolExecutor(4) as threads:
+        clients = [DagsterHTTP.of_home(stack.settings) for _ in range(4)]
+        told = list(threads.map(lambda one: launch_or_join(one, "retrain_twin", "both"), clients))
+    assert sorted(launched for _, launched in told) == [False, False, False, True]
+    assert {run_id for run_id, _ in told} == {
+        run.run_id for run in dagster.runs(job="retrain_twin", author="both")
+    }
+
+
 def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
