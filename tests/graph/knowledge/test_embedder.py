@@ -164,6 +164,8 @@ def test_embedders_of_one_process_share_one_compiled_model(
     assert OpenVinoEngine(folder, threads=2).compiled is not first.compiled
     bf16, f32 = (OpenVinoEngine(folder, threads=3, precision=one) for one in ("bf16", "f32"))
     assert bf16.compiled is not f32.compiled
+    alone = OpenVinoEngine(folder, threads=1).compiled.model
+    assert not alone.get_property("ENABLE_CPU_PINNING"), "all single questions on processor 0"
 
     texts = texts_of_all_lengths(18)
     both = [load_embedder(home_with_embedder) for _ in range(2)]

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from lancedb.background_loop import BackgroundEventLoop
 
 from tests.bench.questions.questions import SAMPLES
 from tests.prepared_embedder import lend_weights
@@ -190,6 +191,9 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     vector = embedder.embed(["How do I carry a clock?"])[0]
     posts = [quote.document_id for quote in quoted.quotes]
     kept = quoter.quote(MARA, vector, posts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BackgroundEventLoop, "run", None)
+        assert quoter.quote(MARA, vector, posts) == kept, "a query of LanceDB on unchanged tables"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quoter_module, "MOST_ROWS_IN_MEMORY", 0)
         read_anew = Quoter(imported_home.tables_base, embedder.revision)

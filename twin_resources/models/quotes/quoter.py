@@ -161,11 +161,13 @@ class Quoter:
             embedder: revision of who made the question's vector; empty: the quoter's own.
         """
         revision = embedder or self._revision
-        for name in (PASSAGES, CALIBRATION_TABLE):
-            if self._table(author, name) is None:
+        newest = self._table(author, PASSAGES)
+        calibration = self._table(author, CALIBRATION_TABLE)
+        for name, table in ((PASSAGES, newest), (CALIBRATION_TABLE, calibration)):
+            if table is None:
                 return Quoted((), reason=f"author {author} has no {name} yet")
-        calibrated = self._calibrated(author)
-        passages = self._table_of(author, PASSAGES, revision)
+        calibrated = calibration.calibrated if calibration else None
+        passages = self._made_by(author, PASSAGES, newest, revision)
         if calibrated is None or calibrated.embedder != revision or passages is None:
             return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
         looked_at = documents[:DOCUMENTS]
@@ -183,18 +185,16 @@ class Quoter:
 
         Its calibration is made last, so until then the passages of the embedder before answer.
         """
-        calibrated = self._calibrated(author)
-        return calibrated.embedder if calibrated else ""
-
-    def _calibrated(self, author: str) -> _Calibrated | None:
         calibration = self._table(author, CALIBRATION_TABLE)
-        return calibration.calibrated if calibration else None
+        calibrated = calibration.calibrated if calibration else None
+        return calibrated.embedder if calibrated else ""
 
     def _sentences(
         self, author: str, question: np.ndarray, documents: Sequence[str], by: _Calibrated
     ) -> Mapping[str, list[_ScoredSentence]]:
         """The sentences of these documents, by document; none until they are embedded."""
-        table = self._table_of(author, SENTENCES, by.embedder)
+        newest = self._table(author, SENTENCES)
+        table = self._made_by(author, SENTENCES, newest, by.embedder)
         if table is None:
             return {}
         rows = table.rows_of(documents)
@@ -208,9 +208,10 @@ class Quoter:
             found.setdefault(row["document_id"], []).append(sentence)
         return found
 
-    def _table_of(self, author: str, name: str, revision: str) -> _OpenTable | None:
+    def _made_by(
+        self, author: str, name: str, newest: _OpenTable | None, revision: str
+    ) -> _OpenTable | None:
         """An author's table as it was last made by an embedder; None: it never was."""
-        newest = self._table(author, name)
         if newest is None or newest.embedder in {"", revision}:
             return newest
         with self._lock:
@@ -252,7 +253,7 @@ class Quoter:
             known = self._opened.pop((author, name), None)
             if known is None or known.folder != folder:
                 known = self._open(author, name, folder)
-            elif known.version != known.table.version:
+            elif known.version != known.dataset.latest_version:
                 known = _read(folder, name, known.table)
             if known is None:
                 return None
@@ -278,6 +279,8 @@ class _OpenTable:
 
     Attributes:
         folder: another one means that the table was made anew.
+        dataset: the same table by Lance itself, which tells the newest version in .01 CPU-ms and on
+            the caller's thread. LanceDB takes .25 ms, and two changes of thread.
         columns: those that `rows_of` gives.
         rows: all of them, those of a document side by side; None: they are too many to be kept.
         places: the first row of each document in `rows`, and how many it has.
@@ -288,6 +291,7 @@ class _OpenTable:
     folder: tuple[int, int]
     version: int
     table: Any
+    dataset: Any
     columns: Sequence[str] = ()
     rows: Any = None
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -312,20 +316,20 @@ class _OpenTable:
 
 def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
     """The newest version of a table, with its rows where they are few."""
-    version = table.version
+    version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
-        return _OpenTable(folder, version, table, calibrated=_calibrated(table))
+        return _OpenTable(folder, version, table, dataset, calibrated=_calibrated(table))
     columns = _PASSAGE_COLUMNS if name == PASSAGES else _SENTENCE_COLUMNS
     embedder = _embedder_of(table)
     if table.count_rows() > MOST_ROWS_IN_MEMORY:
-        return _OpenTable(folder, version, table, columns, embedder=embedder)
+        return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MOST_ROWS_IN_MEMORY).to_arrow()
     rows = rows.sort_by("document_id").combine_chunks()
     places: dict[str, tuple[int, int]] = {}
     for row, document in enumerate(rows["document_id"].to_pylist()):
         first, many = places.get(document, (row, 0))
         places[document] = first, many + 1
-    return _OpenTable(folder, version, table, columns, rows, places, embedder=embedder)
+    return _OpenTable(folder, version, table, dataset, columns, rows, places, embedder=embedder)
 
 
 def _embedder_of(table: Any) -> str:
