@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.scratch import ON_DISK
+from twin_resources.models.training_launcher import machine
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -121,6 +122,15 @@ def process_logs(request: pytest.FixtureRequest) -> Path:
     folder = _folder_of(request.node)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trainings_at_equal_priority() -> Iterator[None]:
+    """A training gives way to readers, and with it would the test that waits for it to those of
+    all other workers (`tests/unit/training/test_training_launcher.py` holds that it does)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "NICENESS", 0)
+        yield
 
 
 def _end_of(log: Path, length: int = 3000) -> str:

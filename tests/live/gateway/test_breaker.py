@@ -19,6 +19,7 @@ import pytest
 from tests.live.gateway.stack import Stack, dragged
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_keys
+from twin_resources.gateway.breaker import LIMITS
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S
 from twin_resources.gateway.live_config import POLL_SECONDS
 from twin_resources.registry.moves import VersionState
@@ -139,39 +140,43 @@ def registry(stack: Stack) -> Iterator[Registry]:
     state.close()
 
 
+@pytest.fixture(scope="module")
+def readers() -> dict[str, list[str]]:
+    """Keys by the version that they are drawn to, the same in each test: by the first that asks."""
+    return {}
+
+
 @pytest.fixture
-def traffic(stack: Stack, registry: Registry) -> Traffic:
-    """Five readers of either version, after enough answers of the stable one to know its speed."""
+def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> Traffic:
+    """Five readers of either version; those of the stable one come first."""
     if "ann/v2" not in stack.models:
         stack.unlist("ann/v2")
         stack.start_model("ann/v2")
-    with contextlib.closing(open_keys(stack.settings)) as keys:
-        drawn = [
-            add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
-            for _ in range(DRAWN)
-        ]
-    stack.wait(lambda: set(_versions(stack, drawn)) == {"v1", "v2"})
-    versions = _versions(stack, drawn)
-    found = [
-        key
-        for version in ("v1", "v2")
-        for key in [key for key, its in zip(drawn, versions, strict=True) if its == version][:EACH]
-    ]
+    if not readers:
+        with contextlib.closing(open_keys(stack.settings)) as keys:
+            drawn = [
+                add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
+                for _ in range(DRAWN)
+            ]
+        stack.wait(lambda: set(_versions(stack, drawn)) == {"v1", "v2"})
+        for key, version in zip(drawn, _versions(stack, drawn), strict=True):
+            readers.setdefault(version, []).append(key)
+    found = [*readers["v1"][:EACH], *readers["v2"][:EACH]]
     assert len(found) == 2 * EACH
-    for _ in range(25):
-        stack.post(BODY | {"model": "twin/ann"}, key=_of_version(stack, found, "v1"))
+    stack.wait(lambda: _versions(stack, found) == ["v1"] * EACH + ["v2"] * EACH)
     return Traffic(stack, found)
+
+
+@pytest.fixture
+def known_speed(stack: Stack, traffic: Traffic) -> None:
+    """So many answers of the stable version that a slow one is told by them."""
+    for _ in range(LIMITS.fewest):
+        stack.post(BODY, key=traffic.keys[0])
 
 
 def _versions(stack: Stack, keys: list[str]) -> list[str]:
     """The version that answers each key."""
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
-
-
-def _of_version(stack: Stack, keys: list[str], version: str) -> str:
-    return next(
-        key for key in keys if stack.post(BODY, key=key).json()["twin"]["version"] == version
-    )
 
 
 def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
@@ -229,7 +234,7 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
 def test_a_stream_that_breaks_off_is_answered_anew(
     stack: Stack, registry: Registry, traffic: Traffic
 ) -> None:
-    key = _of_version(stack, traffic.keys, "v2")
+    key = traffic.keys[-1]
     asked = BODY | {"stream": True, "max_tokens": 300}
     chunks: list[dict[str, Any]] = []
     pid = stack.models["ann/v2"].pid
@@ -266,6 +271,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     assert metadata["twin.version"] == "v1"
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
     registry: Registry,
@@ -315,6 +321,7 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     check_stopped(stack, registry, traffic, "errors")
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """It answers, but is stopped for most of the time: slow, and not broken."""
     pid = stack.models["ann/v2"].pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -40,7 +41,9 @@ CORPUS = read_examples()
 IN_DANGER = "I want to die, I took all the pills"
 
 
-def test_the_shipped_weights_hold_on_half_of_the_tuned_set() -> None:
+def test_the_shipped_weights_hold_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    # one sentence stands in several messages
+    monkeypatch.setattr(message_kinds, "vector_of", functools.cache(vector_of))
     rows = {row.name: row for row in bench.figures("tuned", every=2)}
     failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
     assert not failed, "a change of the weights has made the front desk worse"
