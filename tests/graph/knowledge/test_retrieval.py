@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from lancedb.background_loop import BackgroundEventLoop
 
 from tests.unit.judges.test_entailment import cross_encoder
 from twin_assets.knowledge.chunking import chunk_columns
@@ -96,6 +97,14 @@ def test_meaning_and_words_both_find(retriever: Retriever) -> None:
     assert found(retriever, "Which birds come after the flood?", limit=1) == ["river"]
     assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
     assert found(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
+
+
+def test_a_question_on_an_unchanged_table_in_memory_asks_lancedb_nothing(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = found(retriever, "How is a clock oiled?")
+    monkeypatch.setattr(BackgroundEventLoop, "run", None)
+    assert found(retriever, "How is a clock oiled?") == expected
 
 
 def test_a_post_is_found_by_its_title(

@@ -208,7 +208,7 @@ class Retriever:
             return f"author {author} has no {TABLE} yet"
         with self._opening:
             known = self._opened.pop(author, None)
-            if known is None or known.folder != folder or known.version != known.table.version:
+            if known is None or known.folder != folder or known.version != known.newest:
                 same = known is not None and known.folder == folder
                 known = self._open(author, folder, known.table if known and same else None)
             if isinstance(known, _Opened):
@@ -289,6 +289,11 @@ class _Opened:
     vector_index: bool
     words_column: str
     embedder: Embedder
+
+    @property
+    def newest(self) -> int:
+        """The table's newest version; of one in memory without a change of thread."""
+        return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
 def _vectors(queries: Sequence[RetrievalQuery], embedder: Embedder) -> list[np.ndarray]:

@@ -101,6 +101,7 @@ class InMemory:
     def __init__(self, table: Any) -> None:
         import numpy as np
 
+        self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
         read: Any = rows.limit(MOST_IN_MEMORY).to_arrow().combine_chunks()
         flat = read["vector"].combine_chunks().flatten().to_numpy()
@@ -131,6 +132,21 @@ class InMemory:
             row | {"_distance": float(distances[place])}
             for place, row in zip(order, near, strict=True)
         ]
+
+    def by_words(self, words: str, column: str, conditions: Sequence[str]) -> list[dict[str, Any]]:
+        """Lance's row id and `_score` of the rows with the best words, best first."""
+        from lance.query import MatchQuery
+
+        scanner = self.dataset.scanner(
+            columns=["_score"],
+            with_row_id=True,
+            full_text_query=MatchQuery(words, column),
+            filter=" AND ".join(conditions) or None,
+            prefilter=True,
+            limit=CANDIDATES,
+        )
+        rows: list[dict[str, Any]] = scanner.to_table().to_pylist()
+        return rows
 
     def rows_of(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
         """The rows of full text's answer, in its order; one that was written since is left out.
@@ -186,19 +202,21 @@ def by_words(
     """The rows with the best words (BM25), by the full-text index.
 
     Args:
-        memory: the rows of `table`: then only their ids are asked for, which reads no row.
+        memory: the rows of `table`: then only their ids are asked for, which reads no row, and of
+            Lance itself on the caller's thread: .5 CPU-ms. By LanceDB it takes 2.6, and five
+            changes of thread.
         column: that is searched (`words_column`).
     """
-    from lancedb.query import MatchQuery
-
     # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
     # question without a word is no query at all.
-    words: Any = MatchQuery  # its generated signature lacks the defaults
-    match = words(query.question if re.search(r"\w", query.question) else "?", column)
-    builder = table.search(match, query_type="fts")
+    words = query.question if re.search(r"\w", query.question) else "?"
     if memory is None:
+        from lancedb.query import MatchQuery
+
+        match: Any = MatchQuery  # its generated signature lacks the defaults
+        builder = table.search(match(words, column), query_type="fts")
         return _best(builder, query, [*_COLUMNS, "_score"])
-    rows = _best(builder.with_row_id(True), query, ["_score"])
+    rows = memory.by_words(words, column, _conditions(query))
     return memory.rows_of({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
