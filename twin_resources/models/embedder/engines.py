@@ -97,8 +97,8 @@ class _CompiledModel:
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
                 # Else one thread is bound to processor 0 during each call, however busy that is,
-                # and so is the one of every other process: a call took 7 to 9 ms, not 5. For all
-                # numbers of threads: OpenVINO reuses the bound threads of a model that has gone.
+                # and so is the one of every other process. For all numbers of threads: OpenVINO
+                # reuses the bound threads of a model that has gone.
                 "ENABLE_CPU_PINNING": False,
             },
         )
