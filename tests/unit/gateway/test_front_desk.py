@@ -123,6 +123,12 @@ def test_no_long_example_is_a_judged_message() -> None:
         ("I want to be dead.\nBut how do I oil a clock?", "danger"),
         ("", "ordinary"),
         ("?", "ordinary"),
+        # a talk goes on, and nobody greets; none of these is an example
+        ("please go on", "ordinary"),
+        ("bitte weiter", "ordinary"),
+        ("la suite, s'il te plaît", "ordinary"),
+        ("sigue adelante", "ordinary"),
+        ("continua, por favor", "ordinary"),
     ],
 )
 def test_kinds(message: str, kind: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from twin_resources.gateway.guardrails import (
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import fitted_weights
 from twin_resources.gateway.request_body import read_question
-from twin_resources.privacy.stated_data import find_stated
 from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})
@@ -260,14 +258,3 @@ async def test_a_whole_answer_and_its_stream_are_the_same_and_so_is_the_trace(ac
     assert record.guarded == other.guarded
     for one in (record, other):
         assert (one.shown or said).replace(" \n\n", "\n\n") == expected
-
-
-def test_a_long_run_of_hyphens_is_looked_through_in_time_that_grows_with_it() -> None:
-    def seconds(length: int) -> float:
-        started = time.process_time()
-        list(find_stated("a-" * length))
-        return time.process_time() - started
-
-    assert min(seconds(8_000) for _ in range(3)) < 9 * max(
-        0.004, min(seconds(2_000) for _ in range(3))
-    )
