@@ -75,13 +75,16 @@ class DagsterHTTP:
         self._client.close()
 
     @contextmanager
-    def launching(self) -> Generator[None]:
-        """Held by one process of the home at a time, from its look for a run to the launch: two
-        `twin up` in the same second would each see none. Elsewhere nothing is held."""
+    def launch_lock(self) -> Generator[None]:
+        """Let one process of a home at a time look for a run and launch one.
+
+        Else two `twin up` in the same second would each see none. A client without a folder locks
+        nothing.
+        """
         if self._folder is None or not self._folder.is_dir():
             yield
             return
-        held = os.open(self._folder, os.O_RDONLY)  # the folder itself: a full disk has no room
+        held = os.open(self._folder, os.O_RDONLY)  # no new file: a full disk has no room
         try:
             fcntl.flock(held, fcntl.LOCK_EX)  # its holder's requests have a timeout
             yield

@@ -116,7 +116,7 @@ def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
     """Run id, and whether this call launched it (False: it was in flight already)."""
-    with dagster.launching():
+    with dagster.launch_lock():
         running = run_in_flight(dagster, job, author)
         if running is not None:
             return running.run_id, False
