@@ -43,9 +43,9 @@ MOST_QUOTES = 3
 # second's: of 60 tuned questions 47 had a useful one among those shown, of any post 44.
 CLOSE_SCORES = 0.15
 RANK_BONUS = 0.1
-# Off the score of a passage that an earlier answer of the conversation shows. At .2 to .3 the
+# Off the score of a passage that an earlier answer of the conversation shows. At .2 to .4 the
 # fewest turns of the tuned talks lacked a useful passage: 3 of 19, where 0 and 5 give 5.
-SHOWN_BEFORE = 0.25
+SHOWN_BEFORE = 0.4
 FEWEST_MARKED_CHARACTERS = 40
 DECIDING = 3
 FEWEST_PASSAGES = 50  # from which on a threshold is learned and three passages decide
