@@ -115,11 +115,11 @@ class RouteAllowlist:
         live: the snapshot that questions are held against.
         background: started when the proxy has started, before the first request.
         feedback: stores what readers think.
+        responses: what clients of the Responses API may name.
         prices: what tokens cost, for the models route.
         origins: pages that may ask from a browser.
         admission: counts what is under way.
         body_within_s: how long a body may take to arrive.
-        responses: what clients of the Responses API may name.
         follows: why this home is behind the state store that hosts share, and what a person should
             see to; both empty where nothing is wrong or shared.
     """
@@ -129,11 +129,11 @@ class RouteAllowlist:
     live: LiveConfig
     background: Background
     feedback: FeedbackService
+    responses: RecentResponses
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
-    responses: RecentResponses = field(default_factory=RecentResponses)
     follows: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -182,7 +182,7 @@ class RouteAllowlist:
         else:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
-                body, back = self._chat_body(route, raw, key)
+                body, back = await self._chat_body(route, raw, key)
                 # Named before a place is taken: who is refused waits for nobody.
                 question = read_question(body)
                 reader = key.for_reader(question.user)
@@ -201,13 +201,16 @@ class RouteAllowlist:
                         else WHOLE_ENDS_WITHIN_S,
                     )
 
-    def _chat_body(
+    async def _chat_body(
         self, route: tuple[str, str], raw: bytes, key: Key
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """What LiteLLM may see of a body, and for another API's the way back of the answer."""
         body = decode_object(raw)
         carry = CARRIED_ROUTES.get(route)
-        carried = carry(body, self.responses, key.reader) if carry else from_forced_tool(body)
+        if carry is None:
+            carried = from_forced_tool(body)
+        else:
+            carried = await asyncio.to_thread(carry, body, self.responses, key.reader)
         if carried is None:
             return admitted(body), None
         return admitted(carried.chat, also_ignored=carried.ignored), carried.back
