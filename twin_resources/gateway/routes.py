@@ -51,7 +51,7 @@ from twin_resources.gateway.response_middleware import Message, Send, carried_ba
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import answers_of, models_for, named
 from twin_resources.gateway.routing.rules import choose
-from twin_resources.registry.route_names import PAID
+from twin_resources.registry.route_names import PAID, TASK
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,6 +93,8 @@ _BODY_WAITS = 20
 # streams were written to their end, 1,500 tokens.
 _LET_OTHERS_RUN_S = 0.01
 
+# A program says by it that it asks for itself: a title, tags, a summary.
+TASK_HEADER = b"x-twin-task"
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
@@ -183,6 +185,8 @@ class RouteAllowlist:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
                 body, back = await self._chat_body(route, raw, key)
+                if _header(scope, TASK_HEADER):
+                    body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
                 # Named before a place is taken: who is refused waits for nobody.
                 question = read_question(body)
                 reader = key.for_reader(question.user)

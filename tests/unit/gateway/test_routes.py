@@ -188,6 +188,12 @@ async def test_the_routes_that_answer_need_a_key(
         assert "Next:" in answer.json()["error"]["message"]
 
 
+async def test_a_program_names_its_own_request_by_a_header(client: httpx.AsyncClient) -> None:
+    asked = QUESTION | {"model": "twin/ann@base"}
+    answer = await client.post("/v1/chat/completions", json=asked, headers={"x-twin-task": "title"})
+    assert json.loads(answer.json()["body"])["model"] == "twin/ann@task"
+
+
 async def test_the_proxy_sees_the_checked_body_and_three_headers(
     client: httpx.AsyncClient,
 ) -> None:
