@@ -123,6 +123,11 @@ class ChatRequest:
         return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
 
     @property
+    def shown(self) -> str:
+        """The earlier answers of the conversation, as the client sends them back."""
+        return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
+
+    @property
     def names_version(self) -> bool:
         """Whether the client says who answers; else the policy chooses."""
         return self.alias not in {"", DRAFT}
