@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
+from twin_resources.gateway.answer_ending import chunk_before
 from twin_resources.gateway.found_passages import FoundPassages
 from twin_resources.gateway.guard_record import records
 from twin_resources.gateway.guards import GuardFinding, HeldBack, Scanned, Scanner
@@ -212,13 +213,3 @@ async def guarded_stream(
     finally:
         # A reader who left: what was found until then is told.
         answering.guarded += records("answer", held.findings)
-
-
-def chunk_before(chunk: Any, text: str) -> Any:
-    """A chunk with text and without an end, to go out ahead of one that has an end."""
-    before = chunk.model_copy(deep=True)
-    before.choices[0].finish_reason = None
-    before.choices[0].delta.content = text
-    if getattr(before, "usage", None) is not None:
-        before.usage = None
-    return before

@@ -26,7 +26,13 @@ from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.answer_ending import end_prose, prose_ended
+from twin_resources.gateway.answer_ending import (
+    end_prose,
+    headed_stream,
+    prose_ended,
+    support_answer,
+    supported_stream,
+)
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.early_opening import READER_LEFT, current
@@ -41,11 +47,6 @@ from twin_resources.gateway.request_body import (
 )
 from twin_resources.gateway.request_path import PreparedRequest, RequestPath
 from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.gateway.supported_prose import (
-    headed_stream,
-    support_answer,
-    supported_stream,
-)
 from twin_resources.registry.route_names import PAID
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.

@@ -1,9 +1,9 @@
 """Prose of an answer, shown only as far as the author's posts support it.
 
-Belongs here: judging each sentence while it streams, leaving it out, what `twin.prose` and
-`twin.draft` say. Does not belong here: the judge (`quality/judges/sentence_support.py`), its
-threshold (the gate's claim `says_what_the_posts_say`), whether prose is shown at all
-(`authors/answer_forms.py`).
+Belongs here: judging each sentence while it streams, what `twin.prose` and `twin.draft` say.
+Does not belong here: LiteLLM's chunks (`answer_ending.py`), the judge
+(`quality/judges/sentence_support.py`), its threshold (the gate's claim `says_what_the_posts_say`),
+whether prose is shown at all (`authors/answer_forms.py`).
 
 A question, and a sentence without a telling word, claim nothing that could be judged, as in the
 gate: they share the fate of the sentence before them. What was shown cannot be taken back, so a
@@ -13,16 +13,14 @@ stream shows nothing more once fewer than half of its sentences are kept, until 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.gateway.guardrails import chunk_before
 from twin_resources.gateway.stop_criteria import last_sentence_end
 from twin_resources.quality.judges.support import sentence_spans, telling_words
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.request_record import RequestRecord
     from twin_resources.quality.judges.sentence_support import SentenceJudge
 
 FEWEST_KEPT = 0.5  # of the sentences that claim something
@@ -126,59 +124,3 @@ class SupportedSentences:
 
 def _claims_something(sentence: str) -> bool:
     return bool(telling_words(sentence)) and not sentence.rstrip().endswith("?")
-
-
-async def support_answer(answering: RequestRecord, response: Any) -> None:
-    """Leave out of an answer in one piece what the posts do not support."""
-    judged = answering.prose.judged
-    if judged is None or not response.choices:
-        return
-    message = response.choices[0].message
-    written = message.content or ""
-    shown = (await judged.feed(written, ended=True)).strip()
-    if shown != written:
-        message.content = answering.shown = shown
-    if not shown:
-        answering.stands_alone()
-
-
-async def supported_stream(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
-) -> AsyncGenerator[Any, None]:
-    """A stream's chunks with what the posts support, sentence by sentence."""
-    judged = answering.prose.judged
-    if judged is None:
-        async for chunk in chunks:
-            yield chunk
-        return
-    shown = ""
-    async for chunk in chunks:
-        for choice in chunk.choices:
-            if choice.delta is None:
-                continue
-            ended = bool(choice.finish_reason)
-            text = await judged.feed(choice.delta.content or "", ended=ended)
-            text = text if shown else text.lstrip()
-            shown += text
-            if ended:
-                answering.shown = shown
-            if ended and text:
-                # Ahead of the chunk with the reason, in which some clients read no text.
-                yield chunk_before(chunk, text)
-                text = ""
-            choice.delta.content = text or (None if ended else "")
-        yield chunk
-
-
-async def headed_stream(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
-) -> AsyncGenerator[Any, None]:
-    """A stream's chunks with the heading of judged prose before its first word."""
-    judged, headed = answering.prose.judged is not None, False
-    async for chunk in chunks:
-        for choice in chunk.choices if judged else ():
-            if choice.delta is not None and choice.delta.content and not headed:
-                choice.delta.content, headed = f"{answering.heading}{choice.delta.content}", True
-            if choice.finish_reason and not headed:
-                answering.stands_alone()
-        yield chunk

@@ -23,6 +23,7 @@ from twin_resources.gateway.cost import Throughput, TokenPrices
 from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routes import (
     OPEN_ROUTES,
@@ -36,6 +37,7 @@ from twin_resources.gateway.routes import (
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.state.state import State
 
 
 class Background:
@@ -75,7 +77,8 @@ def door(home: Settings) -> RouteAllowlist:
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     desk = FeedbackService(Outbox(home.home / "outbox.sqlite"))
-    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk)
+    recent = RecentResponses(lambda: State.open(home.state_address))
+    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk, recent)
 
 
 @pytest.fixture
@@ -104,6 +107,33 @@ def post_scope(key: str) -> Scope:
         "client": None,
         "headers": [(b"authorization", f"Bearer {key}".encode())],
     }
+
+
+LEFT: Message = {"type": "http.disconnect"}
+
+
+def body_of(question: dict[str, Any], **more: Any) -> Message:
+    return {"type": "http.request", "body": json.dumps(question | more).encode()}
+
+
+class Reader:
+    """A client that sends these messages and then stays; `told` is what it gets."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages = list(messages)
+        self.told: list[Message] = []
+
+    async def hear(self) -> Message:
+        if not self.messages:
+            await asyncio.Event().wait()
+        return self.messages.pop(0)
+
+    async def tell(self, message: Message) -> None:
+        self.told.append(message)
+
+    async def ask(self, door: RouteAllowlist, scope: Scope) -> list[Message]:
+        await asyncio.wait_for(door(scope, self.hear, self.tell), 20)
+        return self.told
 
 
 QUESTION = {"model": "twin/ann", "messages": [{"role": "user", "content": "Wöran? 李"}]}
@@ -147,15 +177,8 @@ async def test_every_other_route_is_404_before_authentication(
 
 
 async def test_a_websocket_is_closed(door: RouteAllowlist) -> None:
-    sent: list[Message] = []
-
-    async def hear() -> Message:
-        return {"type": "websocket.connect"}
-
-    async def tell(message: Message) -> None:
-        sent.append(message)
-
-    await door({"type": "websocket", "path": "/v1/realtime", "headers": []}, hear, tell)
+    scope = {"type": "websocket", "path": "/v1/realtime", "headers": []}
+    sent = await Reader({"type": "websocket.connect"}).ask(door, scope)
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
@@ -183,6 +206,12 @@ async def test_the_routes_that_answer_need_a_key(
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "Next:" in answer.json()["error"]["message"]
+
+
+async def test_a_program_names_its_own_request_by_a_header(client: httpx.AsyncClient) -> None:
+    asked = QUESTION | {"model": "twin/ann@base"}
+    answer = await client.post("/v1/chat/completions", json=asked, headers={"x-twin-task": "title"})
+    assert json.loads(answer.json()["body"])["model"] == "twin/ann@task"
 
 
 async def test_the_proxy_sees_the_checked_body_and_three_headers(
@@ -391,50 +420,31 @@ async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(
     door: RouteAllowlist,
 ) -> None:
     door.body_within_s = 0.05
-    sent: list[Message] = []
-    heard = [{"type": "http.request", "body": b"{", "more_body": True}]
-
-    async def hear() -> Message:
-        if heard:
-            return heard.pop()
-        await asyncio.sleep(60)
-        raise AssertionError("nobody waits so long")
-
-    async def tell(message: Message) -> None:
-        sent.append(message)
-
-    key = load_secrets(door.live.settings).gateway_key
-    await door(post_scope(key), hear, tell)
+    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    sent = await Reader({"type": "http.request", "body": b"{", "more_body": True}).ask(door, scope)
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
     # a client that leaves in the middle of its body is told nothing, and LiteLLM is not asked
-    sent.clear()
-    heard.append({"type": "http.disconnect"})
-    await door(post_scope(key), hear, tell)
-    assert sent == []
+    assert await Reader(LEFT).ask(door, scope) == []
 
 
 async def test_a_busy_gateway_does_not_count_its_own_time_as_a_slow_body(
     door: RouteAllowlist,
 ) -> None:
     door.body_within_s = 0.05
-    sent: list[Message] = []
-    heard = [
-        {"type": "http.request", "body": b"}", "more_body": False},
-        {"type": "http.request", "body": b"{", "more_body": True},
-    ]
 
-    async def hear() -> Message:
-        if len(heard) == 1:
-            time.sleep(0.1)  # other requests keep the event loop
-            for _ in range(9):  # the rest of the body comes some rounds of the loop later
-                await asyncio.sleep(0)
-        return heard.pop()
+    class Late(Reader):
+        async def hear(self) -> Message:
+            if len(self.messages) == 1:
+                time.sleep(0.1)  # other requests keep the event loop
+                for _ in range(9):  # the rest of the body comes some rounds of the loop later
+                    await asyncio.sleep(0)
+            return await super().hear()
 
-    async def tell(message: Message) -> None:
-        sent.append(message)
-
-    await door(post_scope(load_secrets(door.live.settings).gateway_key), hear, tell)
+    begin = {"type": "http.request", "body": b"{", "more_body": True}
+    end = {"type": "http.request", "body": b"}", "more_body": False}
+    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    sent = await Late(begin, end).ask(door, scope)
     assert sent[0]["status"] == 404, "the body was read whole: it names no model"
 
 
@@ -452,17 +462,8 @@ async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
             ended.append("the work")
 
     door.proxy = silent
-    body = json.dumps(QUESTION).encode()
-    heard = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
-
-    async def hear() -> Message:
-        return heard.pop()
-
-    async def tell(message: Message) -> None:
-        raise AssertionError(f"nobody is there to be told {message}")
-
-    key = load_secrets(door.live.settings).gateway_key
-    await asyncio.wait_for(door(post_scope(key), hear, tell), 5)
+    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    assert await Reader(body_of(QUESTION), LEFT).ask(door, scope) == [], "nobody is there"
     assert ended == ["the work"]
     with door.admission.of_key("x"):
         assert list(door.admission.counts._own) == ["key x"], "and its place is free"
@@ -482,16 +483,9 @@ async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_le
             await send({"type": "http.response.body", "body": b"data: {}", "more_body": True})
 
     door.proxy = faster
-    body = json.dumps(QUESTION | {"stream": True}).encode()
-    heard = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
-
-    async def hear() -> Message:
-        return heard.pop()
-
-    async def tell(message: Message) -> None:
-        assert message["more_body"]
-
-    await door(post_scope(load_secrets(door.live.settings).gateway_key), hear, tell)
+    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    sent = await Reader(body_of(QUESTION, stream=True), LEFT).ask(door, scope)
+    assert all(message["more_body"] for message in sent)
     assert pieces < 3_000_000, "the loop was its alone until the end"
 
 
@@ -514,20 +508,7 @@ async def test_a_key_that_is_revoked_ends_its_answer(
     keys = open_keys(door.live.settings)
     key = add_key(keys, role="reader", authors=["ann"], label="friend")
     door.proxy = endless
-    body = json.dumps(QUESTION | {"stream": True}).encode()
-    waiting = [{"type": "http.request", "body": body}]
-    sent: list[Message] = []
-
-    async def hear() -> Message:
-        if waiting:
-            return waiting.pop()
-        await asyncio.Event().wait()  # the reader stays
-        raise AssertionError
-
-    async def tell(message: Message) -> None:
-        sent.append(message)
-
-    await asyncio.wait_for(door(post_scope(key), hear, tell), 20)
+    sent = await Reader(body_of(QUESTION, stream=True)).ask(door, post_scope(key))
     assert ended == ["the work"]
     assert sent[0]["status"] == (200 if begun else 401)
     last = sent[-1]["body"].decode()
@@ -546,20 +527,9 @@ async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(
         ended.append("the work")
 
     door.proxy = slow
-    heard = [
-        {"type": "http.disconnect"},
-        {"type": "http.request", "body": json.dumps(QUESTION).encode()},
-    ]
-
-    async def hear() -> Message:
-        return heard.pop()
-
-    async def tell(message: Message) -> None:
-        raise AssertionError(f"nobody is there to be told {message}")
-
     scope = post_scope(load_secrets(door.live.settings).gateway_key)
     scope["headers"].append((b"idempotency-key", b"once"))
-    await asyncio.wait_for(door(scope, hear, tell), 5)
+    assert await Reader(body_of(QUESTION), LEFT).ask(door, scope) == [], "nobody is there"
     assert ended == ["the work"]
 
 
@@ -642,16 +612,11 @@ async def test_with_no_server_ready_only_what_needs_a_model_is_refused(
 
 
 async def test_the_background_runs_from_start_to_shutdown(door: RouteAllowlist) -> None:
-    heard = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
-    sent: list[str] = []
-
-    async def hear() -> Message:
-        return next(heard)
-
-    async def tell(message: Message) -> None:
-        sent.append(message["type"])
-
-    await door({"type": "lifespan"}, hear, tell)
+    events = Reader({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    sent = await events.ask(door, {"type": "lifespan"})
     assert isinstance(door.background, Background)
     assert door.background.told == ["start", "stop"]
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert [one["type"] for one in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
