@@ -178,7 +178,7 @@ def test_paths_of_a_shared_registry_are_of_each_hosts_home(
 
 
 def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
-    home: Settings, postgresql_url: str
+    home: Settings, postgresql_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
     shared = home.model_copy(update={"state_url": postgresql_url})
@@ -188,13 +188,18 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.step()
         assert (follower.behind, follower.note) == ("", "")
+        assert capsys.readouterr().err == "follows the state store: up to date\n"
         register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower.step()
     assert f"needs {NAME}" in follower.behind
+    assert capsys.readouterr().err == f"follows the state store: {follower.behind}\n"
     (home.home / NAME).mkdir(parents=True)
-    now[0] += 60
+    now[0] += 4
+    follower.step()
+    assert f"needs {NAME}" in follower.behind, "it looks again after five seconds"
+    now[0] += 2
     follower.step()
     assert (follower.behind, follower.note) == ("", "")
     there = follower._state

@@ -15,15 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from twin_assets.checkpoints.job import write_rows
-from twin_resources.authors import Author, write_author
 from twin_resources.erasure import decoding
-from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import Undecodable, held_in
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
-from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."
 OTHER = "A sentence of another post that nobody has asked anyone to forget so far."
@@ -143,102 +138,3 @@ def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
         list(decoding.of_bytes(gzip.compress(b" " * 1001)))
     with pytest.raises(ValueError, match="cut off"):
         list(decoding.of_bytes(packed[:-9]))
-
-
-def test_a_database_of_the_home_loses_the_rows_alone(home: Settings) -> None:
-    path = home.home / "notes.db"
-    with sqlite3.connect(path) as connection:
-        for table in ("one", "two"):
-            connection.execute(f"CREATE TABLE {table} (body)")
-            connection.executemany(f"INSERT INTO {table} VALUES (?)", [(TEXT,), (OTHER,)])
-    connection.close()
-    broken = home.home / "broken.json"
-    broken.write_text(f'{{"half": "{TEXT}')
-    place = HomeFiles(Installation.of(home))
-    assert place.erase(gone()) == 2
-    with sqlite3.connect(path) as connection:
-        left = [connection.execute(f"SELECT body FROM {one}").fetchall() for one in ("one", "two")]
-    connection.close()
-    assert left == [[(OTHER,)], [(OTHER,)]]
-    assert not broken.exists(), "half a document is of no use"
-
-
-def test_files_of_the_home_keep_what_is_not_about_it(home: Settings) -> None:
-    log = home.logs_dir / "gateway.log"
-    log.parent.mkdir()
-    parts = ["up\n", f"got: {TEXT}\n", "in March the old clock\n", "of my uncle stopped\n", "end\n"]
-    log.write_text("".join(parts))
-    known = home.home / "known.json"
-    known.write_text(json.dumps({"kept": [OTHER, TEXT], "2019/the-walk.md": 1, "n": 2}))
-    job = home.work_dir / "training" / "ada-0123456789abcdef"
-    job.mkdir(parents=True)
-    write_rows(job / "samples.json", [{"m": TEXT}])
-    (job / "job.json").write_text("{}")
-    report = home.home / "reports" / "ada" / "cleaned.md"
-    report.parent.mkdir(parents=True)
-    report.write_text(f"# A title\n\n{TEXT}\n")
-    place = HomeFiles(Installation.of(home))
-    assert len(place.holds(gone())) == 4
-    assert place.erase(gone()) == 5
-    assert place.holds(gone()) == []
-    assert log.read_text() == "up\nend\n"
-    assert json.loads(known.read_text()) == {"kept": [OTHER], "n": 2}
-    assert not job.exists()
-    assert not report.exists()
-
-
-def test_what_other_places_hold_is_left_to_them(home: Settings, tmp_path: Path) -> None:
-    """Tables, weights, checkpoints, Dagster's records, stores and the author's own posts."""
-    posts = home.home / "posts"
-    write_author(home, Author("ada", "Ada Wright", sources=(str(posts),)))
-    claimed = [
-        Path(home.tables_base) / "ada" / "raw_posts.lance",
-        home.weights_dir,
-        home.checkpoints_dir / "ada",
-        home.home / "dagster" / "history",
-        home.home / "forgetting",
-        posts,
-    ]
-    for folder in claimed:
-        folder.mkdir(parents=True)
-        (folder / "a.txt").write_text(TEXT)
-    for name in ("outbox.sqlite", "traces.sqlite"):
-        (home.home / name).write_text(TEXT)
-    outside = tmp_path / "outside.txt"
-    outside.write_text(TEXT)
-    (home.home / "link.txt").symlink_to(outside)
-    mine = home.home / "notes" / "traces.sqlite.txt"
-    mine.parent.mkdir()
-    mine.write_text(TEXT)
-    place = HomeFiles(Installation.of(home))
-
-    assert place.holds(gone()) == [f"notes/traces.sqlite.txt: {held_in(mine, gone())}"]
-    assert place.erase(gone()) == 1
-    assert not mine.read_text()
-    for folder in claimed:
-        assert (folder / "a.txt").read_text() == TEXT
-    assert outside.read_text() == (home.home / "traces.sqlite").read_text() == TEXT
-
-
-def test_what_is_named_after_a_forgotten_author_goes(home: Settings) -> None:
-    write_author(home, Author("ada", "Ada Wright"))
-    write_author(home, Author("adalbert", "Adalbert"))
-    names = ("progress/ada.json", "logs/model-server-ada-v1.log", "reports/ada/gate.md")
-    others = ("progress/adalbert.json", "logs/model-server-adalbert-v1.log", "reports/b/gate.md")
-    for name in (*names, *others):
-        (home.home / name).parent.mkdir(parents=True, exist_ok=True)
-        (home.home / name).write_text("{}")
-    names_of_ada = frozenset({"ada", "Ada Wright"})
-    subject = ErasureSubject("author", "ada", "ada")
-    target = ErasureTarget(subject, ids=frozenset({"ada"}), names=names_of_ada)
-    place = HomeFiles(Installation.of(home))
-    assert sum("is named after it" in one for one in place.holds(target)) >= 4
-
-    assert place.erase(target) >= 4
-
-    assert not [name for name in names if (home.home / name).exists()]
-    assert not (home.authors_dir / "ada.toml").exists()
-    assert not (home.home / "reports" / "ada").exists()
-    assert [name for name in others if not (home.home / name).exists()] == []
-    assert (home.authors_dir / "adalbert.toml").exists()
-    assert place.holds(target) == []

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.plan import _shows as shows_passage
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 
 PATH = "_posts/2019-03-04-the-walk.md"
@@ -52,6 +53,25 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
     assert gone_post().is_value("a.md")
     assert gone_post().is_among({"source_id": "a.md"})
     assert not gone_post().is_among({"note": "see a.md"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chunks": ["c-2", "c-9"]},
+        {"chunks": '["c-9"]'},
+        {"metadata": {"twin.chunks": "c-9,c-2"}},
+        {"metadata": json.dumps({"twin.chunks": ["c-9"]})},
+    ],
+)
+def test_an_answer_is_known_by_the_passage_that_its_prompt_held(row: dict[str, Any]) -> None:
+    assert shows_passage(row, gone_post(chunks=frozenset({"c-9"})))
+    assert not shows_passage(row, gone_post(chunks=frozenset({"c-90"})))
+
+
+@pytest.mark.parametrize("row", [{}, {"metadata": None}, {"metadata": {}}, {"chunks": ""}])
+def test_a_row_without_passages_shows_none(row: dict[str, Any]) -> None:
+    assert not shows_passage(row, gone_post(chunks=frozenset({"c-9", ""})))
 
 
 def test_json_inside_json_is_looked_into() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.erasure.test_erasure_target import PATH, gone_author, gone_post
+from twin_assets.checkpoints.job import write_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.home_files import HomeFiles
@@ -73,6 +74,8 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
     other = write(home, "work/other.html", "<p>nothing of it</p>")
     database = home.home / "work" / "notes.sqlite"
     with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE more (text)")
+        connection.execute("INSERT INTO more VALUES (?)", (RUN,))
         connection.execute("CREATE TABLE notes (text)")
         rows = [(RUN,), ("stays",), ("of the uncle, deleted before",)]
         connection.executemany("INSERT INTO notes VALUES (?)", rows)
@@ -87,6 +90,7 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
     assert [one.exists() for one in (half, page, other)] == [False, False, True]
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
+        assert connection.execute("SELECT text FROM more").fetchall() == []
     assert b"uncle" not in database.read_bytes(), "no free page holds it"
     assert files.holds(gone_post()) == []
 
@@ -94,8 +98,9 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
 def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None:
     home = files.instance.settings
     for job in ("one", "two"):
-        write(home, f"work/training/{job}/deep/rows.jsonl", RUN if job == "one" else "nothing")
         write(home, f"work/training/{job}/settings.yaml", "steps: 3")
+        said = RUN if job == "one" else "nothing"
+        write_rows(home.work_dir / "training" / job / "samples.json", [{"m": said}])
     assert files.erase(gone_post()) == 2
     assert [path.name for path in (home.home / "work" / "training").iterdir()] == ["two"]
 
@@ -112,11 +117,14 @@ def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) 
             "traces.sqlite",
         )
     ]  # fmt: skip
+    outside = tmp_path / "outside.txt"
+    outside.write_text(RUN)
+    (home.home / "link.txt").symlink_to(outside)
     ours = write(home, "work/traces.sqlite-old.txt", RUN)
     assert files.holds(gone_post()) == ["work/traces.sqlite-old.txt: bytes"]
     assert files.erase(gone_post()) == 1
     assert all(path.read_text() == RUN for path in theirs)
-    assert ours.read_text() == ""
+    assert (ours.read_text(), outside.read_text()) == ("", RUN)
 
 
 def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
@@ -126,19 +134,20 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
     for slug in ("ada", "adam"):
         write(home, f"authors/{slug}.toml", f'name = "{slug}"')
         write(home, f"progress/{slug}.json", "{}")
+        write(home, f"logs/model-server-{slug}-v1.log", "up")
         write(home, f"reports/{slug}/first.html", "figures")
         write(home, f"reports/{slug}/second.html", "figures")
         write(home, f"reports/{slug}/deep/{slug}.html", "figures")
         write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
     named = sorted(files.holds(gone_author()))
     assert [one for one in named if "named after" in one] == [
-        one for one in named if one.startswith(("authors/…", "progress/…", "reports/…"))
+        one for one in named if one.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
     assert len(files.holds(gone_post())) == 0, "no file is named after a post"
-    assert files.erase(gone_author()) == 5, "two files, and three of a folder"
+    assert files.erase(gone_author()) == 6, "three files, and three of a folder"
     left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert left == {
-        "authors/adam.toml", "progress/adam.json", "reports/adam",
-        "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
+        "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",
+        "reports/adam", "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
     }  # fmt: skip
     assert files.holds(gone_author()) == []

@@ -84,6 +84,24 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     assert "search it again after a day" in langfuse.how
 
 
+@pytest.mark.parametrize(
+    ("whose", "count"),
+    [({"userId": READER}, 1), ({"metadata": {"twin.reader": READER}}, 1), ({"userId": None}, 0)],
+)
+def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
+    home: Settings, whose: dict[str, Any], count: int
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_asked = "observations" in request.url.path and "type=GENERATION" in str(request.url)
+        found = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **whose}] if is_asked else []
+        return httpx.Response(200, json={"data": found, "meta": {}})
+
+    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+    place = place_over(home, answer)
+    assert place.holds(gone) == ["trace t7"] * count
+    assert place.erase(gone) == count
+
+
 def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:
     place = place_over(home, server(recorded, [], traces=403))
     with pytest.raises(TraceStoreError, match="403"):

@@ -181,8 +181,8 @@ def _directory_bytes(path: Path) -> int:
         length = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, length - 65_557))
         tail = stream.read()
-        end = tail.rfind(b"PK\5\6")
-        size = struct.unpack_from("<I", tail, end + 12)[0] if end >= 0 else 0
+        end = tail.rfind(b"PK\5\6")  # there is one: `is_zipfile` has found it
+        size = struct.unpack_from("<I", tail, end + 12)[0]
         if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
             stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])
             size = struct.unpack_from("<Q", stream.read(56), 40)[0]
