@@ -62,6 +62,7 @@ AREAS = {
     "erasure": (
         "twin_resources/erasure/*.py twin_resources/observability/langfuse/outbox.py",
         "unit/erasure/test_*.py graph/erasure/test_*.py unit/trace_store/test_outbox.py "
+        "unit/test_private_files.py "
         "graph/training/test_training_posts.py",
     ),
     "detector": (

@@ -240,7 +240,7 @@ def _put(folders: SharedFolders, name: str) -> bool:
     try:
         return folders.put(name, files | {RECORD: portable})
     finally:
-        portable.unlink(missing_ok=True)
+        portable.unlink()
 
 
 def _tried(work: Callable[[], object]) -> list[str]:

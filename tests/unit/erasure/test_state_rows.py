@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from twin_resources.access.account_rows import spending
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasing import _remember as remember_post
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -192,3 +194,20 @@ def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Install
     ]
     assert (posts.holds_text("hash-of-text"), posts.holds_text("2019/a.md")) == (True, False)
     assert (others.holds("2019/a.md"), others.holds_text("hash-of-text")) == (False, False)
+
+
+def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:
+    texts = {"2019/a.md": "own", "2019/a-again.md": "shared", "2019/b.md": "shared", "c.md": "c"}
+    schema = {"source_id": pl.String(), "content_hash": pl.String()}
+    instance.tables.sync(
+        pl.DataFrame({"source_id": list(texts), "content_hash": list(texts.values())}), "raw_posts",
+        author="ada", key="source_id", function=lambda some: some, version="1", schema=schema,
+        row_key="source_id",
+    )  # fmt: skip
+    ids = frozenset({"2019/a.md", "2019/a-again.md"})
+    post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
+    for subject, is_known in ((gone_reader(), False), (post, True)):
+        remember_post(instance, subject)
+        posts = journal.forgotten_posts(instance.state, "ada")
+        assert [posts.holds(one) for one in texts] == [is_known, is_known, False, False]
+        assert [posts.holds_text(one) for one in ("own", "shared", "c")] == [is_known, False, False]
