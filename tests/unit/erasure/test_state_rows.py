@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.account_rows import spending
+from twin_resources.access.account_rows import spending, unname
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
@@ -194,6 +194,11 @@ def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Install
     ]
     assert (posts.holds_text("hash-of-text"), posts.holds_text("2019/a.md")) == (True, False)
     assert (others.holds("2019/a.md"), others.holds_text("hash-of-text")) == (False, False)
+
+
+def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -> None:
+    with instance.state.transaction() as connection:
+        assert unname(connection, "author", "ada") == 0
 
 
 def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:

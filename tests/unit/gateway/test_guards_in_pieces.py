@@ -239,6 +239,8 @@ def test_what_is_watched_for_where() -> None:
     seen = scanner(personal="record", secrets="block").scan(text)
     assert (seen.text, seen.blocked) == (f"{MAIL} and [key]", seen.findings[1])
     assert [one.action for one in seen.findings] == ["record", "block"]
+    held = in_pieces(scanner(personal="record", secrets="mask"), text, [7])
+    assert [one.action for one in held.findings] == ["record", "mask"], "in the order of the text"
     assert scanner().scan(text).text is text
 
 

@@ -67,6 +67,8 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
 
     texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
     assert found == ["1xx", "2xx"]
+    texts("<a><item>" + "".join(map(chr, range(32))) + "</item></a>")
+    assert found == ["\t\n\n"], "XML reads the end of a line as one character"
     for damaged in (f"<a><item>1{long}</item><item>2</itm>", f"<a><item>1{long}</item><item>2"):
         with pytest.raises(MemberError, match="torn"):
             texts(damaged)

@@ -167,6 +167,7 @@ def test_the_strictest_reason_wins() -> None:
     assert why_held_back({"draft": True, "private": True, "hidden": True}) == "private"
     assert why_held_back({"published": True, "private": True}) == "private"
     assert why_held_back({}) == ""
+    assert why_held_back({"keep_private": False, "not-public": "no", "post_published": 1}) == ""
 
 
 @pytest.mark.parametrize(
