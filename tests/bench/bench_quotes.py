@@ -39,6 +39,7 @@ from tests.bench.rows import Row, tell
 from twin_resources.authors import SAMPLES
 from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.request_body import read_question
+from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.quoter import Quote, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
@@ -108,12 +109,21 @@ class Finder:
         )
 
     def ask(self, author: str, turns: Sequence[str]) -> Found:
-        """The last of these turns of the reader, in a talk with the others."""
-        messages = [{"role": "user", "content": turn} for turn in turns]
-        asked = read_question({"model": f"twin/{author}", "messages": messages})
-        before = time.process_time()
-        found = self._passages.look_up(author, asked.searches, with_quotes=True)
-        return Found(found, 1000 * (time.process_time() - before))
+        """The last of these turns of the reader, in a talk with the others and their answers."""
+        messages: list[dict[str, str]] = []
+        for number, turn in enumerate(turns, start=1):
+            messages.append({"role": "user", "content": turn})
+            asked = read_question({"model": f"twin/{author}", "messages": messages})
+            before = time.process_time()
+            found = self._passages.look_up(
+                author, asked.searches, with_quotes=True, shown=asked.shown
+            )
+            answer = Found(found, 1000 * (time.process_time() - before))
+            if number == len(turns):
+                return answer
+            text = quoting(answer.quotes, before_prose=False).text or "Nothing was found."
+            messages.append({"role": "assistant", "content": text})
+        raise ValueError("a talk has at least one turn")
 
 
 def sources_of(settings: Settings, slugs: Sequence[str]) -> dict[str, str]:

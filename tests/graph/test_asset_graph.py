@@ -49,7 +49,10 @@ def _snapshot() -> dict[str, object]:
         for job in defs.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    return {"assets": assets, "checks": checks, "jobs": jobs}
+    sensors = {one.name: f"every {one.minimum_interval_seconds} s" for one in defs.sensors or ()}
+    schedules = {one.name: one.cron_schedule for one in defs.schedules or ()}
+    times = dict(sorted((sensors | schedules).items()))
+    return {"assets": assets, "checks": checks, "jobs": jobs, "times": times}
 
 
 def test_graph_is_as_recorded() -> None:

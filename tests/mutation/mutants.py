@@ -24,20 +24,21 @@ AREAS = {
     "account": (
         "twin_resources/access/{account*,keys,*budget,spending_limits}.py",
         "unit/gateway/test_{account,paid_budget,key*}.py unit/commands/test_keys_command.py "
-        "unit/judges/test_paid_judge.py "
+        "unit/judges/test_paid_judge.py unit/erasure/test_state_rows.py "
         "graph/state/test_account.py",
     ),
     "guards": ("twin_resources/gateway/guards/*.py", "unit/gateway/test_{guards*,safety}.py"),
     "bounds": (
         "twin_assets/corpus/importers/"
         "{archive,feed_download,visibility_rules,json_rows,members,packed,xml_items}.py",
-        "unit/corpus/test_{archive*,exports,platform_exports}.py "
+        "unit/corpus/test_{archive*,exports,platform_exports,front_matter,preview}.py "
         "unit/corpus/importers/test_*.py unit/sources/test_outside_addresses.py",
     ),
     "sensors": (
         "twin_sensors/*.py",
         "graph/sensors/test_*.py graph/sources/test_{import_schedules,new_posts}.py "
-        "graph/retraining/test_sensors.py graph/release/test_in_dagster.py "
+        "graph/retraining/test_{sensors,launching}.py "
+        "graph/test_asset_graph.py graph/release/test_in_dagster.py "
         "graph/erasure/test_job_and_command.py",
     ),
     "gate": (
@@ -50,7 +51,8 @@ AREAS = {
         "unit/test_{answer_forms,release_in_words}.py unit/chat/test_trace_pages.py "
         "graph/state/test_{registry,home_state}.py graph/commands/test_history*.py "
         "graph/notifications/test_*.py graph/serving/test_released_model.py "
-        "graph/release/test_trial.py",
+        "graph/release/test_trial.py graph/commands/test_authors_command.py "
+        "graph/state/test_{shared_stores,registry_killed}.py graph/erasure/test_shared_store.py",
     ),
     "launcher": (
         "twin_resources/models/training_launcher/{attempt,local,machine,reason}.py",

@@ -85,17 +85,8 @@ class HomeFiles:
         """Files and folders that are named after the author."""
         if not gone.whole_author:
             return
-        settings = self.instance.settings
-        yield from (
-            path
-            for path in (
-                settings.authors_dir / f"{gone.author}.toml",
-                settings.home / "progress" / f"{gone.author}.json",
-            )
-            if path.exists()
-        )
         claimed = self._claimed()
-        for folder, names, files in os.walk(settings.home):
+        for folder, names, files in os.walk(self.instance.settings.home):
             here = Path(folder)
             names[:] = [name for name in names if here / name not in claimed]
             for name in (*names, *files):

@@ -109,7 +109,7 @@ class Following:
         throughput_path: where measured tokens per second are written for `routing_policy`.
         garbage: when this process collects it.
         flush: writes what waits (spans, settlements) at the end.
-        drop_forgotten: lets go of what is kept in memory and was forgotten.
+        drop_forgotten: deletes kept answers that were forgotten or are too old.
         follow_stores: brings the home up to the stores that hosts share; None: none are shared.
     """
 

@@ -103,6 +103,7 @@ class Passages:
         *,
         token_budget: int,
         with_quotes: bool = False,
+        shown: str = "",
     ) -> FoundPassages:
         """What is found for a question; a failure is a clause of what is found.
 
@@ -110,6 +111,7 @@ class Passages:
             searches: `ChatRequest.searches`; the one whose result is nearer is taken.
             token_budget: most tokens of the passages together (`Author.context_tokens`).
             with_quotes: look for quotations too.
+            shown: earlier answers of the conversation; what they quote comes behind the rest.
 
         Raises:
             Refused: 429 as many questions wait as may.
@@ -120,7 +122,7 @@ class Passages:
         try:
             # A reader who leaves meanwhile cancels this, and what has not begun leaves the queue.
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._measured, author, searches, token_budget, with_quotes
+                self._threads, self._measured, author, searches, token_budget, with_quotes, shown
             )
         except Exception as error:  # noqa: BLE001 - an answer without passages beats none; it is told and logged
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
@@ -160,21 +162,28 @@ class Passages:
         """Load the embedder and the search before the first question; any slug will do."""
         self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
 
-    def look_up(self, author: str, searches: Sequence[str], *, with_quotes: bool) -> FoundPassages:
+    def look_up(
+        self, author: str, searches: Sequence[str], *, with_quotes: bool, shown: str = ""
+    ) -> FoundPassages:
         """As `find`, in the caller's thread; what fails is raised."""
-        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes)
+        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, shown)
 
     def _measured(
-        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool
+        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool, shown: str
     ) -> FoundPassages:
         began = time.monotonic()
-        found_passages = self._retrieve(author, searches, token_budget, with_quotes)
+        found_passages = self._retrieve(author, searches, token_budget, with_quotes, shown)
         took = time.monotonic() - began
         self._seconds += _WEIGHT * (took - self._seconds) if self._seconds else took
         return found_passages
 
     def _retrieve(
-        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool
+        self,
+        author: str,
+        searches: Sequence[str],
+        token_budget: int,
+        with_quotes: bool,
+        shown: str = "",
     ) -> FoundPassages:
         retriever = self._open()
         found = [
@@ -183,13 +192,19 @@ class Passages:
                 search,
                 retriever.retrieve(author, search, token_budget=token_budget),
                 retriever if with_quotes else None,
+                shown,
             )
             for search in searches
         ]
         return max(found, key=FoundPassages.rank)  # of equals the question by itself
 
     def _found(
-        self, author: str, search: str, retrieved: RetrievalResult, quotes_by: Retriever | None
+        self,
+        author: str,
+        search: str,
+        retrieved: RetrievalResult,
+        quotes_by: Retriever | None,
+        shown: str,
     ) -> FoundPassages:
         reason = "" if retrieved.passages else retrieved.reason
         missing = f"no passages: {reason}" if reason else ""
@@ -210,7 +225,7 @@ class Passages:
         calibrated = self._quoter.embedder_of(author)
         if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
             made_by, vector = calibrated, embedder.embed([search])[0]
-        quoted = self._quoter.quote(author, vector, posts, embedder=made_by)
+        quoted = self._quoter.quote(author, vector, posts, embedder=made_by, shown=shown)
         return replace(passages, quoted=quoted)
 
     def _open(self) -> Retriever:

@@ -5,8 +5,10 @@ here: what readers ask (`front_desk/`), an answer by a client's schema (`stages/
 
 Open WebUI sends three of them beside a reader's first question, to the model that the reader has
 chosen. Nobody reads them as an answer, so no post is looked for, no model writes, and no reader is
-counted. The templates are recognised by what the defaults of a dozen programs have in common; who
-has written another can name a model for such tasks (`twin/<author>@base`, `@paid`).
+counted. The templates are recognised by what the defaults of a dozen programs have in common, in
+the languages into which these programs translate them. Who has written another template names the
+model `twin/<author>@task` or sends the header `x-twin-task`, or has a model of a version write
+(`@base`, `@paid`).
 """
 # pyright: strict
 
@@ -39,7 +41,10 @@ _EMPTY = {
     "prompt": "",
     "emoji": "",
 }
-_TASK = re.compile(r"\s*#{2,3} Task:", re.IGNORECASE)
+# With the tag of the default template its heading may be in any language.
+_TASK = re.compile(
+    r"\s*#{2,3} (?:Task:|[^\n]{1,40}?[:：]\s(?=.*<chat_history>))", re.DOTALL | re.IGNORECASE
+)
 _TOOL_CHOICE = re.compile(r"\s*Available tools:.{0,40000}\"tool_calls\"", re.DOTALL | re.IGNORECASE)
 # An instruction names this conversation and limits the output. A reader may ask for a title too,
 # but not for "only the title" of "the conversation".
@@ -70,8 +75,48 @@ _SUMMARY = re.compile(
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
 )
+# The same in other languages, by the words that the translations of the templates have in common:
+# Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
+# Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
+_CALLED = re.compile(
+    r"标题|標題|主题|主題|タイトル|テーマ|제목|주제|عنوان|موضوع|ملخص|заголов|назван|\bтем[ауы]\b"
+    r"|\b(?:titel|thema|überschrift|titre|sujet|título|titolo|tema|temaet|názov|název|titul|téma"
+    r"|overskrift|tittel|judul|topik|tytuł|temat|onderwerp|tiêu đề|chủ đề)\b|başlı[kğ]",
+    re.IGNORECASE,
+)
+_TALK = re.compile(
+    r"会话|會話|对话|對話|聊天|会話|対話|チャット|대화|채팅|محادثة|دردشة|бесед|разговор|диалог|\bчат"
+    r"|gespräch|unterhaltung|konversation|\bchat|conversa|discussion|discusión|discussão|charla"
+    r"|bate-papo|conversazione|sohbet|konuşma|konver[sz]ác|konverzac|diskusi|samtale|percakapan"
+    r"|obrolan|rozmow|gesprek|trò chuyện|这句话|這句話|この文|이 문장|cette phrase|esta frase"
+    r"|questa frase|сообщени|bu cümle|هذه الجملة|câu này|této věty|kalimat ini",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(
+    r"(?:\d|[四五十]|네|다섯|fünf|cinq|cinco|cinque|пяти|beş|خمس|năm|pět|päť|lima|fem\b|vijf|pięci)"
+    r"[\s个個]*(?:\w+ )?"
+    r"(?:字|文字|語|단어|글자|자\b|wört|zeichen|mots|mot\b|caract|palabra|parole|palavr|слов|симв"
+    r"|kelime|كلمات|từ\b|slov|ord\b|tegn|kata\b|słów|woord)",
+    re.IGNORECASE,
+)
+_UNMARKED = re.compile(
+    r"标点|標點|句読点|문장 부호|구두점|ترقيم|знак\w* препинания|пунктуац|satzzeichen|ponctuation"
+    r"|puntuación|punteggiatura|pontuação|noktalama|dấu câu|interpunk|tegns[eæ]|tanda baca"
+    r"|leesteken|引号|引號|引用符|따옴표|anführungszeichen|guillemet|comillas|virgolette|aspas|кавыч|úvodzov",
+    re.IGNORECASE,
+)
+_SUMMED_UP = re.compile(
+    r"总结|總結|要約|요약|ت?لخ[يّ]?ص|итог|резюм|суммир|\bfass\w*|résum|\bresum|riassu|özet|tóm tắt"
+    r"|shrň|zhrň|zhŕň|resumé|oppsummer|opsummer|ringkas|streszcz|podsumuj|vat\b.{0,60}samen",
+    re.IGNORECASE,
+)
+_FOR_LATER = re.compile(
+    r"prompt|上下文|コンテキスト|컨텍스트|سياق|контекст|\bkonte[xk]|contexte|contexto|contesto|bağlam"
+    r"|ngữ cảnh|senere brug|výzv",
+    re.IGNORECASE,
+)
 _FIRST_SAID = re.compile(
-    r"\"role\"\s*:\s*\"user\",?\s*\"content\"\s*:\s*\"((?:[^\"\\]|\\.)*)"
+    r"\"role\"\s*:\s*\"user\",?\s*\"(?:content|mainText)\"\s*:\s*\"((?:[^\"\\]|\\.)*)"
     r"|(?:^|\n|\. )\s*(?:user|human|here is the message)\s*:\s*(.+?)"
     r"(?=\n\s*(?:assistant|ai|user|human)\s*:|$)",
     re.DOTALL | re.IGNORECASE,
@@ -106,31 +151,59 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
     if chat_request.names_version:
         return None  # who names a model has chosen it for this
     asked = chat_request.question
-    if _TASK.match(asked):
-        key = _KEY.search(
-            _DOCUMENT.sub("", asked)
-        )  # a document of the reader holds JSON of its own
-        if key is None:
+    if chat_request.is_task or _TASK.match(asked):
+        # a document of the reader holds JSON of its own
+        said = f"{chat_request.system}\n{asked}" if chat_request.is_task else asked
+        key = _KEY.search(_DOCUMENT.sub("", said))
+        if key is not None:
+            name = key[1]
+            return _json(name, _title(chat_request) if name == "title" else _EMPTY[name])
+        if not chat_request.is_task:
             return None
-        name = key[1]
-        return _json(name, _title(chat_request) if name == "title" else _EMPTY[name])
-    system = chat_request.system[:INSTRUCTION_CHARACTERS]
     if _TOOL_CHOICE.match(chat_request.system):
         return _json("tool_calls", [])
     instruction = asked[:INSTRUCTION_CHARACTERS]
-    if _SUMMARY.search(instruction):
+    if _SUMMARY.search(instruction) or _sums_up_in_other_words(instruction):
         summary = "The reader asked: " + " ".join(_questions(chat_request)[-MOST_SUMMED_UP:])
         return ProgramAnswer("summary", summary, summary)
-    for text, begins_within in ((system, ROLE_CHARACTERS), (instruction, len(instruction))):
-        naming = _NAMING.search(text)
-        if naming is None or naming.start() > begins_within:
-            continue
-        around = text[max(0, naming.start() - LIMIT_CHARACTERS) : naming.end() + LIMIT_CHARACTERS]
-        if chat_request.response_format is not None or _LIMITED.search(around):
-            title = _title(chat_request)
-            wants_json = _KEY.search(text) is not None
-            return _json("title", title) if wants_json else ProgramAnswer("title", title, title)
+    if chat_request.is_task or _wants_title(chat_request):
+        title = _title(chat_request)
+        wants_json = _KEY.search(f"{chat_request.system}\n{instruction}") is not None
+        return _json("title", title) if wants_json else ProgramAnswer("title", title, title)
     return None
+
+
+def _wants_title(chat_request: ChatRequest) -> bool:
+    system = chat_request.system[:INSTRUCTION_CHARACTERS]
+    asked = chat_request.question
+    instruction = asked[:INSTRUCTION_CHARACTERS]
+    end = asked[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # below a long conversation
+    for text, begins_within in (
+        (system, ROLE_CHARACTERS),
+        (instruction, len(instruction)),
+        (end, len(end)),
+    ):
+        naming = _NAMING.search(text)
+        if naming is not None and naming.start() <= begins_within:
+            around = _around(text, naming)
+            if chat_request.response_format is not None or _LIMITED.search(around):
+                return True
+        called = _CALLED.search(text)
+        if called is not None and called.start() <= begins_within:
+            around = _around(text, called)  # no reader forbids punctuation
+            if _UNMARKED.search(around) and (_TALK.search(around) or _SHORT.search(around)):
+                return True
+    return False
+
+
+def _around(text: str, found: re.Match[str]) -> str:
+    return text[max(0, found.start() - LIMIT_CHARACTERS) : found.end() + LIMIT_CHARACTERS]
+
+
+def _sums_up_in_other_words(text: str) -> bool:
+    summed = _SUMMED_UP.search(text)
+    forms = (_TALK, _FOR_LATER)
+    return summed is not None and all(form.search(_around(text, summed)) for form in forms)
 
 
 def _json(key: str, value: str | list[str]) -> ProgramAnswer:

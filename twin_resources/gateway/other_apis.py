@@ -16,6 +16,7 @@ Shapes: https://platform.openai.com/docs/api-reference/responses and …/complet
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,7 +24,13 @@ from typing import Any, Protocol, cast
 
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.ignored_parameters import IDLE_KEYS
-from twin_resources.gateway.recent_responses import MESSAGE, RESPONSE, RecentResponses
+from twin_resources.gateway.recent_responses import (
+    ANSWER_OF,
+    MESSAGE,
+    RESPONSE,
+    ReaderOf,
+    RecentResponses,
+)
 from twin_resources.gateway.request_body import ALLOWED_KEYS, MAX_KIND_CHARACTERS, refuse_unknown
 
 _SAMPLING = frozenset(
@@ -72,6 +79,10 @@ class AnswerConverter(Protocol):
         """The events after the last chunk."""
         ...
 
+    def remember(self) -> None:
+        """Keep the answer that has ended, where a later request may name it. Writes."""
+        ...
+
 
 @dataclass(frozen=True)
 class CarriedRequest:
@@ -118,8 +129,11 @@ def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str
         recent: what was answered before.
         reader: whose answers it may name.
 
+    Reads the state store where the request names an answer: not for the event loop.
+
     Raises:
-        Refused: 400 a key, an input item or a value that cannot be followed.
+        Refused: 400 a key, an input item or a value that cannot be followed; 503 the store cannot
+            be read.
     """
     refuse_unknown(body, frozenset(_RESPONSES_KEYS))
     _refuse_others(body, _OF_RESPONSES)
@@ -148,18 +162,14 @@ def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str
     else:
         chat.pop("stream_options", None)
 
-    def remember(trace_id: str, text: str) -> None:
-        author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
-        after = conversation.tombstones
-        recent.remember(reader, trace_id, conversation.messages, text, author=author, after=after)
+    author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
+    asked = ReaderOf(reader, author, time.time())
 
-    keeps = body.get("store") is not False
-    back = ResponseConverter(dict(body), remember if keeps else _keep_nothing)
+    def keep(trace_id: str, text: str) -> None:
+        recent.remember(asked, trace_id, conversation.own, text, previous=conversation.previous)
+
+    back = ResponseConverter(dict(body), None if body.get("store") is False else keep)
     return CarriedRequest(chat, tuple(ignored), back)
-
-
-def _keep_nothing(_trace_id: str, _text: str) -> None:
-    """The client asked for it by `store: false`."""
 
 
 @dataclass
@@ -182,6 +192,9 @@ class CompletionConverter:
     def end(self) -> Iterator[str]:
         yield "data: [DONE]\n\n"
 
+    def remember(self) -> None:
+        """No request of this API names an answer."""
+
 
 @dataclass
 class ResponseConverter:
@@ -189,11 +202,11 @@ class ResponseConverter:
 
     Attributes:
         asked: the request, of which an answer repeats some fields.
-        remember: keeps trace id and text of an answer that has ended.
+        keep: keeps trace id and text of an answer; None: the client asked for it by `store: false`.
     """
 
     asked: Mapping[str, Any]
-    remember: Callable[[str, str], None]
+    keep: Callable[[str, str], None] | None
     _number: int = 0
     _text: str = ""
     _reason: str = ""
@@ -209,7 +222,6 @@ class ResponseConverter:
         self._first, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
         self._text, self._reason = _text(message), str(choice.get("finish_reason") or "stop")
         self._annotations = _flat(message.get("annotations"))
-        self._remember()
         return self._document()
 
     def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
@@ -249,11 +261,12 @@ class ResponseConverter:
         yield self._event("response.content_part.done", part=self._part(), **place)
         yield self._event("response.output_item.done", output_index=0, item=self._message())
         document = self._document()
-        self._remember()
         yield self._event(f"response.{document['status']}", response=document)
 
-    def _remember(self) -> None:
-        self.remember(_id("", self._first), self._text)
+    def remember(self) -> None:
+        """See `AnswerConverter.remember`."""
+        if self.keep is not None and self._first and not self._failed:
+            self.keep(_id("", self._first), self._text)
 
     def _opening(self) -> Iterator[str]:
         begun = self._document() | _BEGUN
@@ -339,23 +352,31 @@ def _refuse_others(body: Mapping[str, Any], taken: Mapping[str, tuple[object, ..
 
 
 class _Conversation:
-    """The messages of a Responses request, in the chat API's shape, and what no twin can read."""
+    """The messages of a Responses request, in the chat API's shape, and what no twin can read.
+
+    Attributes:
+        own: those of this request, as they are kept: an answer that is named stays a name.
+        previous: trace id of the answer that they follow; empty: none, or it is gone.
+    """
 
     def __init__(self, recent: RecentResponses, reader: str) -> None:
         self.messages: list[dict[str, Any]] = []
+        self.own: list[dict[str, Any]] = []
+        self.previous = ""
         self.ignored: list[str] = []
-        self.tombstones: set[str] = set()  # of the answers among them that were kept here
         self._recent, self._reader = recent, reader
 
     def read_previous(self, response_id: object) -> None:
         """Put the turns up to a previous response in front."""
         if response_id is None:
             return
-        turns = self._recent.turns(self._reader, str(response_id))
+        trace_id = str(response_id).removeprefix(RESPONSE)
+        turns = self._recent.turns(self._reader, trace_id)
         if turns is None:
             self._ignore("previous_response_id")
-        self.messages += [dict(turn) for turn in turns or ()]
-        self.tombstones |= self._recent.tombstones(self._reader, str(response_id))
+            return
+        self.messages += turns
+        self.previous = trace_id
 
     def read(self, given: object) -> None:
         """Read `input`.
@@ -364,7 +385,7 @@ class _Conversation:
             Refused: 400 no text, and no list of items.
         """
         if isinstance(given, str):
-            self.messages.append({"role": "user", "content": given})
+            self._add({"role": "user", "content": given})
             return
         if not isinstance(given, list):
             raise _bad("input", found="no input", next_step="send a text or a list of messages")
@@ -378,16 +399,21 @@ class _Conversation:
             raise _bad("input", found=f"item {position} without a type", next_step="send messages")
         if kind == "message":
             content = _content(fields.get("content"))
-            self.messages.append({"role": fields.get("role"), "content": content})
+            self._add({"role": fields.get("role"), "content": content})
         elif kind == "item_reference":
-            text = self._recent.message(self._reader, str(fields.get("id")))
+            trace_id = str(fields.get("id")).removeprefix(MESSAGE)
+            text = self._recent.answer(self._reader, trace_id)
             if text is None:
                 self._ignore("item_reference")
             else:
-                self.messages.append({"role": "assistant", "content": text})
-                self.tombstones |= self._recent.tombstones(self._reader, str(fields.get("id")))
+                answer = {"role": "assistant", "content": text}
+                self._add(answer, kept={"role": "assistant", ANSWER_OF: trace_id})
         elif kind != "reasoning":  # a client sends back what it got, and a twin's have none
             self._ignore(kind[:MAX_KIND_CHARACTERS])
+
+    def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
+        self.messages.append(message)
+        self.own.append(kept or message)
 
     def _ignore(self, name: str) -> None:
         if name not in self.ignored:

@@ -72,6 +72,11 @@ def _paid_budget() -> PaidBudget | None:
     return PaidBudget(account, model=settings.paid_model)
 
 
+def _language_of(author: str) -> str:
+    known = live.current.authors.get(author)
+    return known.language if known else ""
+
+
 def _flush() -> None:
     """What waits to be written, before the process ends."""
     if budget is not None:
@@ -117,7 +122,7 @@ watch = CanaryWatch(live, _roll_back)
 plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
-responses = RecentResponses()
+responses = RecentResponses(lambda: State.open(settings.state_address), _language_of)
 following = Following(
     path=path,
     trace_problem=lambda: exporter.problem,

@@ -25,7 +25,7 @@ from twin_resources.gateway.attached_text import question_in
 from twin_resources.gateway.ignored_parameters import IDLE_KEYS, read_idle
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.gateway.response_format import read_response_format
-from twin_resources.registry.route_names import DRAFT
+from twin_resources.registry.route_names import DRAFT, TASK
 
 ALLOWED_KEYS = frozenset(
     {
@@ -71,7 +71,7 @@ MAX_SEED = 2**32 - 1
 ANY_SEED = -1  # llama.cpp's word for none, which programs send
 
 MODEL_NAME = re.compile(
-    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice))?"
+    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
 )
 
 
@@ -95,6 +95,7 @@ class ChatRequest:
         user: whom the client names as its reader, or empty.
         ignored: what was sent and has no effect whoever is asked, by name.
         batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
+        is_task: no reader asks, a program does, and says so (`twin/<author>@task`).
     """
 
     model: str
@@ -111,6 +112,7 @@ class ChatRequest:
     user: str = ""
     ignored: tuple[str, ...] = ()
     batch: bool = False
+    is_task: bool = False
 
     @property
     def searches(self) -> tuple[str, ...]:
@@ -119,6 +121,11 @@ class ChatRequest:
         A talk can change its subject, and a follow-up may name none.
         """
         return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
+
+    @property
+    def shown(self) -> str:
+        """The earlier answers of the conversation, as the client sends them back."""
+        return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
 
     @property
     def names_version(self) -> bool:
@@ -212,9 +219,9 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     question = turns[-1]["content"]
     stream = _read_flag(body, "stream")
     return ChatRequest(
-        model=match.string,
+        model=match.string.removesuffix(f"@{TASK}"),
         author=match["author"],
-        alias=match["alias"] or "",
+        alias="" if match["alias"] == TASK else match["alias"] or "",
         question=question,
         history=tuple(turn for turn in turns[:-1] if turn["content"]),
         search_text=_search_text(turns),
@@ -226,6 +233,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         user=str(admitted_fields.get("user", "")),
         ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limited),
         batch=bool(admitted_fields.get("batch")),
+        is_task=match["alias"] == TASK,
     )
 
 

@@ -11,6 +11,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, cast
@@ -74,7 +75,10 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
         body = cast(bytes, message.get("body", b""))
         if kind == "stream":
             waiting.extend(body)
-            events = b"".join(_events(waiting, back))
+            pieces, has_ended = _events(waiting, back)
+            if has_ended:  # before its last piece: who has all of it may name it anywhere
+                await asyncio.to_thread(back.remember)
+            events = b"".join(pieces)
             more = bool(message.get("more_body", False))
             if events or not more:
                 await send(dict(message) | {"body": events})
@@ -87,6 +91,7 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
                     *(one for one in start["headers"] if bytes(one[0]).lower() != length[0]),
                     length,
                 ]
+                await asyncio.to_thread(back.remember)
                 await send(start)
                 await send({"type": "http.response.body", "body": answer})
         else:
@@ -95,17 +100,20 @@ def carried_back(send: Send, back: AnswerConverter) -> Send:
     return tell
 
 
-def _events(waiting: bytearray, back: AnswerConverter) -> list[bytes]:
-    """The events that are complete, as the other API sends them; the rest goes on waiting."""
+def _events(waiting: bytearray, back: AnswerConverter) -> tuple[list[bytes], bool]:
+    """The events that are complete, as the other API sends them, and whether the stream ends with
+    them; the rest goes on waiting."""
     events: list[bytes] = []
+    has_ended = False
     while (end := waiting.find(b"\n\n")) >= 0:
         event = bytes(waiting[:end])
         del waiting[: end + 2]
         data = event.partition(b"data:")[2].strip()
         if data == b"[DONE]":
             events += [piece.encode() for piece in back.end()]
+            has_ended = True
         elif data:
             events += [piece.encode() for piece in back.piece(json.loads(data))]
         else:
             events.append(event + b"\n\n")  # a comment that keeps the connection open
-    return events
+    return events, has_ended

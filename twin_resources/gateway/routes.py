@@ -51,7 +51,7 @@ from twin_resources.gateway.response_middleware import Message, Send, carried_ba
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import answers_of, models_for, named
 from twin_resources.gateway.routing.rules import choose
-from twin_resources.registry.route_names import PAID
+from twin_resources.registry.route_names import PAID, TASK
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,6 +93,8 @@ _BODY_WAITS = 20
 # streams were written to their end, 1,500 tokens.
 _LET_OTHERS_RUN_S = 0.01
 
+# A program says by it that it asks for itself: a title, tags, a summary.
+TASK_HEADER = b"x-twin-task"
 # What LiteLLM needs. The rest of the client's headers steers LiteLLM (x-litellm-*, langfuse_*),
 # names a trace of its own (traceparent), or is nobody's business (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
@@ -115,11 +117,11 @@ class RouteAllowlist:
         live: the snapshot that questions are held against.
         background: started when the proxy has started, before the first request.
         feedback: stores what readers think.
+        responses: what clients of the Responses API may name.
         prices: what tokens cost, for the models route.
         origins: pages that may ask from a browser.
         admission: counts what is under way.
         body_within_s: how long a body may take to arrive.
-        responses: what clients of the Responses API may name.
         follows: why this home is behind the state store that hosts share, and what a person should
             see to; both empty where nothing is wrong or shared.
     """
@@ -129,11 +131,11 @@ class RouteAllowlist:
     live: LiveConfig
     background: Background
     feedback: FeedbackService
+    responses: RecentResponses
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_within_s: float = BODY_WITHIN_S
-    responses: RecentResponses = field(default_factory=RecentResponses)
     follows: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -182,7 +184,9 @@ class RouteAllowlist:
         else:
             with self.admission.of_key(key.reader):
                 raw = await self._body(receive)
-                body, back = self._chat_body(route, raw, key)
+                body, back = await self._chat_body(route, raw, key)
+                if _header(scope, TASK_HEADER):
+                    body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
                 # Named before a place is taken: who is refused waits for nobody.
                 question = read_question(body)
                 reader = key.for_reader(question.user)
@@ -201,13 +205,16 @@ class RouteAllowlist:
                         else WHOLE_ENDS_WITHIN_S,
                     )
 
-    def _chat_body(
+    async def _chat_body(
         self, route: tuple[str, str], raw: bytes, key: Key
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """What LiteLLM may see of a body, and for another API's the way back of the answer."""
         body = decode_object(raw)
         carry = CARRIED_ROUTES.get(route)
-        carried = carry(body, self.responses, key.reader) if carry else from_forced_tool(body)
+        if carry is None:
+            carried = from_forced_tool(body)
+        else:
+            carried = await asyncio.to_thread(carry, body, self.responses, key.reader)
         if carried is None:
             return admitted(body), None
         return admitted(carried.chat, also_ignored=carried.ignored), carried.back

@@ -40,6 +40,12 @@ def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     return told
 
 
+def launched(told: dg.SensorResult | dg.SkipReason) -> list[str | None]:
+    """Keys of the runs that a tick asks for."""
+    assert isinstance(told, dg.SensorResult)
+    return [one.run_key for one in told.run_requests or []]
+
+
 def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
     lived: Lived, embedder: Embedder
 ) -> None:
@@ -61,6 +67,10 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
             resources={"settings": SettingsResource()},
         )
         assert done.success
+        [output] = [one for one in done.all_events if one.is_successful_output]
+        metadata = output.step_output_data.metadata
+        assert str(metadata["certificate"].value).startswith(str(lived.settings.home))
+        assert metadata["erased in outbox"].value == 2
         assert isinstance(tick(dagster), dg.SkipReason)
     assert files_with(lived.settings.home, POST_WORD) == []
     with instance.state.reading() as connection:
@@ -85,8 +95,10 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
                 status=dg.DagsterRunStatus.FAILURE,
             )
         told = tick(dagster)
-    assert isinstance(told, dg.SkipReason)
-    assert "failed 5 times" in str(told.skip_message)
+        assert isinstance(told, dg.SkipReason)
+        assert "failed 5 times" in str(told.skip_message)
+        other = journal.ask(instance.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t")
+        assert launched(tick(dagster)) == [f"forget:{other}:0"], "the next has its turn"
 
 
 def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) -> None:
@@ -116,10 +128,11 @@ def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) 
         third = dies(**{"dagster/will_retry": "true"})
         assert len({first, second, third}) == 3
         assert isinstance(tick(dagster), dg.SkipReason)
+        whole = ErasureSubject("author", AUTHOR, AUTHOR)
+        other = journal.ask(lived.instance.state, whole, asked_by="test")
+        assert launched(tick(dagster)) == [f"forget:{other}:0"], "the first is waited for"
         dagster.add_run_tags(runs[third], {"dagster/auto_retry_run_id": "another"})
-        told = tick(dagster)
-        assert isinstance(told, dg.SensorResult)
-        assert [one.run_key for one in told.run_requests or []] == [f"forget:{number}:3"]
+        assert launched(tick(dagster)) == [f"forget:{number}:3", f"forget:{other}:0"]
 
 
 def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:

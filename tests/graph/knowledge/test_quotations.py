@@ -35,6 +35,7 @@ from twin_resources.dagster_resources import EmbedderResource, SettingsResource,
 from twin_resources.gateway.found_passages import passages_of
 from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
+from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
 from twin_resources.models.quotes.quoter import (
     CALIBRATION_TABLE,
@@ -159,10 +160,11 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     retriever = Retriever(imported_home.tables_base, embedder)
     quoter = Quoter(imported_home.tables_base, embedder.revision)
 
-    def ask(question: str) -> Any:
+    def ask(question: str, shown: str = "") -> Any:
         found = retriever.retrieve(MARA, question)
         assert found.vector is not None
-        return quoter.quote(MARA, found.vector, [post.document_id for post in found.nearest])
+        posts = [post.document_id for post in found.nearest]
+        return quoter.quote(MARA, found.vector, posts, shown=shown)
 
     quoted = ask("How do I carry a clock?")
     assert quoted.best >= quoted.threshold == calibrated["threshold"]
@@ -187,6 +189,11 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert thirds, "a third passage is shown to one of these questions"
     for one, other, third in thirds:
         assert third.document_id not in {one.document_id, other.document_id}
+
+    opening = quoting(quoted.quotes, before_prose=True).text
+    next_ones = ask("How do I carry a clock?", shown=opening).quotes
+    assert len(next_ones) >= 2
+    assert not {one.text for one in next_ones} & {one.text for one in quoted.quotes}
 
     vector = embedder.embed(["How do I carry a clock?"])[0]
     posts = [quote.document_id for quote in quoted.quotes]

@@ -185,6 +185,7 @@ def test_the_sensor_decides_a_canary_once_and_records_it(
     first = tick(instance)
     assert first.asset_events == []
     assert str(first.skip_reason).count("canary: 0 of about") == 1
+    assert "trace store" in str(first.skip_reason), "a canary's scores are read"
     for _ in range(60):
         settle(registry, "v1", [1.0] * 3)
         settle(registry, "v2", [0.0])
@@ -196,9 +197,14 @@ def test_the_sensor_decides_a_canary_once_and_records_it(
     assert isinstance(event, dg.AssetMaterialization)
     assert (event.partition, event.asset_key.to_user_string()) == (AUTHOR, "released_model")
     assert event.metadata["stable"].value == "v1"
+    for name, value in event.metadata.items():
+        is_text = name in {"moved", "evidence"}
+        assert isinstance(value, dg.MarkdownMetadataValue) == is_text, name
     assert "worse than the stable version" in str(event.description)
     for cursor in (decided.cursor, None):  # also with a lost cursor
-        assert tick(instance, cursor).asset_events == []
+        quiet = tick(instance, cursor)
+        assert quiet.asset_events == []
+        assert str(quiet.skip_reason) == "SkipReason(skip_message='nothing is on trial')"
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
 
 
@@ -316,7 +322,7 @@ def test_the_job_rolls_back_with_its_reason(
     told = newest_metadata(instance, "released_model", AUTHOR)
     assert told["stable"] == "v1"
     assert "by job:roll_back (it rambles)" in told["moved"]
-    assert not run(version=1, reason="  ").success
+    assert not run(version=2, reason="  ").success
     assert not run(version=3, reason="forward again").success
     assert run(reason="one further").success
     stable = registry.stable(AUTHOR)

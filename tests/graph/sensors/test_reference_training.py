@@ -68,14 +68,19 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     joined(home, registry, "ann")
     joined(home, registry, "bob")
     joined(home, registry, "cat", released=False)
+    joined(home, registry, "aby", released=False)
 
-    assert tick("ann", "bob", "cat") == (["ann"], "")
+    assert tick("aby", "ann", "bob", "cat") == (["ann"], "")
     assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
     assert tick("bob")[0] == ["bob"]  # ann's partition is gone
     asked, said = tick("cat")
     assert (asked, said.splitlines()[-1]) == ([], "cat: no version has been stable for 3:00:00")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for 3:00:00")
     assert tick("ann", wanted=())[1].endswith("ann: there is one, or none is wanted")
+    register_version(registry, "dan", "base", kind="answer_model")
+    registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
+    write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
+    assert tick("dan", wanted=("dan",))[0] == [], "an answer model was not trained here"
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
@@ -91,6 +96,9 @@ def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Regi
     joined(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
     assert tick("ann", run=failed) == ([], "ann: tried less than 1 day, 0:00:00 ago")
+    joined(home, registry, "bob")
+    assert tick("ann", "bob", run=failed) == (["bob"], "")
+    (home.authors_dir / "bob.toml").unlink()
     assert tick("ann", run=failed, hours=25)[0] == ["ann"]
 
 

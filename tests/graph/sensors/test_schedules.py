@@ -31,7 +31,6 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.learning import learn_routing_every_night, schedules_of
 from twin_sensors.schedules import (
-    LOOKED_BACK,
     collect_feedback_every_hour,
     compare_versions_every_hour,
     judge_answers_every_hour,
@@ -53,6 +52,7 @@ def answered(state: State, author: str, at: datetime, *, route: str = "") -> Non
         "simulated": False,
         "batch": False,
     }
+    open_tables(state)
     with state.transaction() as connection:
         connection.execute(sa.insert(traces).values(**row))
 
@@ -61,7 +61,6 @@ def answered(state: State, author: str, at: datetime, *, route: str = "") -> Non
 def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     monkeypatch.setenv("TWIN_HOME", str(home.home))
     made = State.open(home.state_address)
-    open_tables(made)
     yield made
     made.close()
 
@@ -102,16 +101,20 @@ def tick(
 
 def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
     answered(state, "ann", NOON - timedelta(minutes=10))
-    answered(state, "bob", NOON - LOOKED_BACK - timedelta(minutes=1))
+    answered(state, "bob", NOON - timedelta(hours=3, minutes=1))
+    answered(state, "cat", NOON - timedelta(hours=2, minutes=59))
     answered(state, "gone", NOON - timedelta(minutes=10))  # its partition was deleted
-    found = tick("ann", "bob")
-    assert [request.partition_key for request in found.run_requests or ()] == ["ann"]
+    found = tick("ann", "bob", "cat")
+    assert [request.partition_key for request in found.run_requests or ()] == ["ann", "cat"]
+    found = tick("bob", "cat")
+    assert [request.partition_key for request in found.run_requests or ()] == ["cat"]
     assert not tick("bob").run_requests
     assert "ann: waits: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
 
 
 def test_nobody_asked_is_said(state: State) -> None:
-    answered(state, "bob", NOON - LOOKED_BACK - timedelta(minutes=1))
+    assert "nobody was asked" in (tick("bob").skip_message or "")  # nor has anybody ever been
+    answered(state, "bob", NOON - timedelta(hours=4))
     assert "nobody was asked" in (tick("bob").skip_message or "")
 
 
@@ -148,7 +151,12 @@ def test_undecided_trials_go_on(state: State, home: Settings) -> None:
     on_trial("ann", "answer_model")
     on_trial("bob", "tuned")
     schedule = compare_versions_every_hour
-    asked = tick("ann", "bob", schedule=schedule).run_requests or ()
+    register_version(models, "cat", "before")
+    models.record_verdict(Verdict("cat", "before", "gate-1", "passed", (), "2026-01-01"))
+    models.move("cat", 1, "shadow", actor="t", reason="t", gate_version="gate-1")  # beside none
+    on_trial("dan", "tuned")
+    models.move("dan", 2, "canary", actor="t", reason="t", gate_version="gate-1")
+    asked = tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
     assert {request.partition_key for request in asked} == {"ann", "bob"}
     running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
     assert [request.partition_key for request in running.run_requests or ()] == ["bob"]
@@ -207,8 +215,12 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
         answered(state, "ann", at, route="stable")
     assert learned("ann") == (["ann"], "")
     assert learned()[0] == []  # its partition is not there yet
-    runs, said = learned("ann", running="ann")
-    assert (runs, said) == ([], "ann: such a run goes on")
+    write_author(learning, Author("bob", "Bob", consent="2026-01-01: by mail"))
+    runs, said = learned("ann", "bob", running="ann")
+    assert runs == []
+    assert said.splitlines()[0] == "ann: such a run goes on"
+    assert said.splitlines()[1].startswith("bob: no stable version")
+    (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)
     purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
     rows = [purchase.row(1, "recorded", "t1")]
@@ -227,7 +239,10 @@ def test_why_nothing_is_learned_is_said(
     learning: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_author(learning, Author("ann", "Ann"))
-    assert learned("ann") == ([], "ann: no line `consent` in authors/ann.toml")
+    write_author(learning, Author("bob", "Bob"))
+    consent = [f"{slug}: no line `consent` in authors/{slug}.toml" for slug in ("ann", "bob")]
+    assert learned("ann", "bob") == ([], "\n".join(consent))
+    (learning.authors_dir / "bob.toml").unlink()
     monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
     assert learned("ann") == ([], "ann: 0 labels, as many as are wanted")
@@ -235,6 +250,8 @@ def test_why_nothing_is_learned_is_said(
     broken.parent.mkdir()
     broken.write_bytes(b"half a policy")
     assert "ann.npz" in learned("ann")[1]
+    (learning.authors_dir / "ann.toml").unlink()
+    assert learned() == ([], "no author")
     monkeypatch.delenv("TWIN_LABEL_BUDGET_PER_MONTH")
     assert "TWIN_LABEL_BUDGET_PER_MONTH" in learned("ann")[1]
     monkeypatch.delenv("TWIN_PAID_MODEL")

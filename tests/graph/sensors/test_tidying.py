@@ -33,6 +33,7 @@ def test_a_table_that_is_being_written_is_left_for_the_next_night(tables: Tables
     with tables.lease("words", "mara"):
         done = tidy_author(patient, "mara")
     assert (done.tables, done.merged, done.busy) == (1, 0, ("words",))
+    assert (done.failed, done.vector_index) == ((), ""), "words have no vectors to index"
     assert tidy_author(patient, "mara").merged == 10
 
 

@@ -95,6 +95,18 @@ def small_import() -> None:
 
 
 @dg.op
+def posts_read(context) -> None:  # type: ignore[no-untyped-def]
+    """What Dagster's record of an import holds."""
+    context.log_event(dg.AssetMaterialization("raw_posts", partition=context.partition_key))
+
+
+@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+def recorded_import() -> None:
+    """A real run that says that it has read the posts."""
+    posts_read()
+
+
+@dg.op
 def failure() -> None:
     """One step that fails."""
     raise ValueError("as a server that is down would")
@@ -165,6 +177,20 @@ def test_a_feed_is_imported_once_a_change(world: World, server: FeedServer) -> N
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
+@pytest.mark.parametrize(("minutes", "is_known"), [(50, True), (90, False)])
+def test_a_feed_that_an_import_of_this_hour_has_read_is_known(
+    world: World, server: FeedServer, minutes: int, is_known: bool
+) -> None:
+    """As after `twin up`: nobody has asked for the feed before."""
+    world.author("ann", server.url)
+    world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
+    world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
+    if is_known:
+        assert "nothing new since the import" in world.quiet()
+        server.publish("two")
+    assert world.asked().partition_key == "ann"
+
+
 def test_a_server_without_validators_is_known_by_its_bytes(
     world: World, server: FeedServer
 ) -> None:
@@ -187,7 +213,7 @@ def test_an_etag_that_changes_alone_is_no_change(world: World, server: FeedServe
 def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     world: World, server: FeedServer
 ) -> None:
-    world.author("ann", server.url)
+    world.author("ann", server.url, "/a/folder")
     world.author("cleo", "/a/folder")
     (world.home.authors_dir / "torn.toml").write_text("name = ")
     request = world.asked()

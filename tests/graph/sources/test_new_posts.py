@@ -231,6 +231,7 @@ def test_a_folder_that_is_not_there_decides_nothing(
 
 def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Path) -> None:
     world.author("ann", folder)
+    world.author("abe", "https://abe.example/feed.xml")
     world.author("bob", folder.parent / "nowhere")
     (world.home.authors_dir / "cleo.toml").write_text("name = ")
     world.author("dora", "https://dora.example/feed.xml")
@@ -241,9 +242,11 @@ def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Pat
     assert "bob: Tried to list" in said
     assert "cleo: Tried to read the settings" in said
     assert "dora" not in said
+    assert "abe" not in said
 
 
 def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: Path) -> None:
+    assert world.quiet() == "no author with a folder or an S3 prefix"
     world.author("ann", folder)
     current = embedder_folder(world.home) / "current.json"
     current.rename(current.with_suffix(".away"))
@@ -257,8 +260,10 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
 ) -> None:
     for slug in ("ann", "bob", "cleo"):
         world.author(slug, folder)
+    assert sensor_module.LOOKING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "LOOKING_S", -1.0)
-    assert "ann and those after" in world.quiet()
+    assert world.quiet() == "ann and those after are looked at in the next tick"
+    assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "LOOKING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
     asked = [request.partition_key for request in world.tick().run_requests or ()]

@@ -229,6 +229,18 @@ def test_what_a_program_asks_for_itself_is_no_readers_question(stack: Stack, tas
     assert answer["twin"]["sources"] == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_program_with_words_of_its_own_says_that_it_asks_for_itself(
+    stack: Stack, *, stream: bool
+) -> None:
+    asked = [{"role": "user", "content": "Headline, please!\nUser: Which oil does a clock need?"}]
+    for model, headers in (("twin/ann@task", {}), ("twin/ann", {"x-twin-task": "title"})):
+        answer = stack.post({"model": model, "messages": asked, "stream": stream}, **headers)
+        assert answer.status_code == 200, answer.text
+        assert '"Which oil does a clock need"' in answer.text
+        assert '"front_desk": "housekeeping"' in answer.text.replace('":"', '": "')
+
+
 def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     schema = {

@@ -1,4 +1,4 @@
-"""Four gateway processes behind one port: they start together, and count together."""
+"""Four gateway processes behind one port: they start, count and remember answers together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -52,6 +53,7 @@ def test_four_started_at_once_answer_count_together_and_see_a_release(
             assert answered == OFTEN
             four.release("ann", 1)
             four.wait(lambda: _ask(four, RELEASED) == [200] * OFTEN)
+            assert _ignored_of_second_messages(four) == [[]] * OFTEN
             held = _under_way(four, MOST)
             assert _ask(four, ASKED) == [429] * OFTEN, "as many are under way, wherever"
             for connection in held:
@@ -69,6 +71,25 @@ def test_four_started_at_once_answer_count_together_and_see_a_release(
 def _ask(stack: Stack, body: dict[str, Any]) -> list[int]:
     """The statuses of a question on so many connections."""
     return [stack.post(body).status_code for _ in range(OFTEN)]
+
+
+def _ignored_of_second_messages(stack: Stack) -> list[list[str]]:
+    """What is ignored of questions that name one answer, on so many connections."""
+
+    def asks(text: str, **fields: str) -> dict[str, Any]:
+        answer = httpx.post(
+            f"{stack.url}/v1/responses",
+            json={"model": RELEASED["model"], "input": text, **fields},
+            headers={"Authorization": f"Bearer {stack.key}"},
+            timeout=60,
+            trust_env=False,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    first = asks("Which oil?")["id"]
+    again = [asks("How much?", previous_response_id=first) for _ in range(OFTEN)]
+    return [one["twin"].get("ignored", []) for one in again]
 
 
 def _under_way(stack: Stack, many: int) -> list[socket.socket]:

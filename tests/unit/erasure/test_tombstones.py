@@ -18,11 +18,13 @@ from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.erasure.state_store import StateStore
 from twin_resources.gateway.other_apis import from_responses
 from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 NOW = datetime.now(UTC)
@@ -201,11 +203,11 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: WaitingInOu
 
 
 @pytest.mark.parametrize("kind", ["reader", "author", "post"])
-def test_what_a_gateway_remembers_goes_with_what_was_forgotten(
-    outbox: Outbox, place: WaitingInOutbox, kind: str
+def test_what_gateways_remember_goes_with_what_was_forgotten(
+    home: Settings, outbox: Outbox, place: WaitingInOutbox, kind: str
 ) -> None:
     """Of a post: the answer whose trace showed it, and every conversation that holds that one."""
-    recent = RecentResponses()
+    recent = RecentResponses(lambda: State.open(home.state_address))
 
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
@@ -213,11 +215,11 @@ def test_what_a_gateway_remembers_goes_with_what_was_forgotten(
         choices = [{"message": {"content": "Tea."}}]
         back = from_responses(body, recent, reader).back
         back.whole({"id": f"chatcmpl-{trace}", "choices": choices})
+        back.remember()
 
     def kept() -> set[str]:
-        asyncio.run(recent.drop_forgotten(outbox))
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
-        return {one for one, reader in readers.items() if recent.turns(reader, f"resp_{one}")}
+        return {one for one, reader in readers.items() if recent.turns(reader, one)}
 
     answer("a")
     answer("b", after="a")
@@ -226,12 +228,18 @@ def test_what_a_gateway_remembers_goes_with_what_was_forgotten(
     assert kept() == {"a", "b", "c", "e"}
     gone = gone_of(kind, traces=["a"] if kind == "post" else ())
     place.erase(gone)
+    store = StateStore(place.instance)
+    assert store.holds(gone) == ["gateway_responses"] * (2 if kind == "post" else 3)
+    store.erase(gone)
+    assert store.holds(gone) == []
     assert kept() == {"e"}
-    assert recent.message(READER, "msg_a") is None
-    assert recent.message(OTHER, "msg_e") == "Tea."
+    assert recent.answer(READER, "a") is None
+    assert recent.answer(OTHER, "e") == "Tea."
     answer("a")  # was under way; the tombstone is known already
     answer("d")
+    asyncio.run(recent.drop_forgotten(outbox))
     assert kept() == ({"d", "e"} if kind == "post" else {"e"})
     place.take_again(gone, until=time.time())
-    answer("d")
+    answer("d" if kind != "post" else "f")
+    asyncio.run(recent.drop_forgotten(outbox))
     assert kept() == {"d", "e"}, "who comes back is answered anew"

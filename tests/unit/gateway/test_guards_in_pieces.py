@@ -108,6 +108,8 @@ def test_text_is_shown_while_it_comes_and_the_waiting_is_bounded() -> None:
     run or a key without an end is let go."""
     plain = HeldBack(Scanner(Guards(), "answer"))
     assert plain.feed("one two three four ") == "one "
+    document = HeldBack(Scanner(Guards(), "answer"), as_json=True)
+    assert document.feed('{"a": "one two three four ') == '{"a": "one '
     phrases = HeldBack(Scanner(read_guards({"block_list": [PHRASE], "words": "mask"}), "answer"))
     assert phrases.feed("a b c d e f g h i ") == "a b "
     nothing = HeldBack(Scanner(read_guards(dict.fromkeys(KINDS, "off")), "answer"))

@@ -83,6 +83,69 @@ def test_a_title_may_be_asked_for_behind_the_conversation(asked: str) -> None:
     assert found.text == "How much oil does a clock"
 
 
+IN_OTHER_LANGUAGES = {
+    "ar": "اكتب عنوان المحادثة بدون علامات ترقيم",
+    "cs": "Napiš název té konverzace, třemi až pěti slovy, bez interpunkce.",
+    "da": "Find en overskrift til samtalen uden tegnsætning.",
+    "de": "Gib unserem Gespräch einen Titel aus vier Wörtern, ohne Satzzeichen.",
+    "es": "Pon un título a la conversación, sin puntuación ni comillas.",
+    "fr": "Donne un titre de quatre mots à la discussion, sans ponctuation.",
+    "id": "Beri judul untuk percakapan ini, tanpa tanda baca.",
+    "it": "Scrivi un titolo di 5 parole per la conversazione, senza punteggiatura.",
+    "ja": "この会話のタイトルを句読点なしで書いてください",
+    "ko": "대화의 제목을 문장 부호 없이 쓰세요",
+    "no": "Lag en tittel på fem ord, uten tegnsetting.",
+    "pt": "Dê um título à nossa conversa, sem pontuação.",
+    "ru": "Придумай заголовок беседы без знаков препинания.",
+    "tr": "Sohbet için noktalama işareti kullanmadan bir başlık yaz.",
+    "vi": "Đặt tiêu đề cho cuộc trò chuyện, không dùng dấu câu.",
+    "zh": "给这段对话起一个十字以内的标题，不要标点",
+}
+
+
+@pytest.mark.parametrize("asked", IN_OTHER_LANGUAGES.values(), ids=IN_OTHER_LANGUAGES)
+def test_a_title_may_be_asked_for_in_the_language_of_the_program(asked: str) -> None:
+    turns = f"user: {SAID}\nassistant: One drop.\n"
+    assert answer(f"{turns}\n{asked}") == "How much oil does a clock"
+    below = turns + "assistant: " + "One drop of oil on each pivot. " * 150 + f"\n\n{asked}"
+    assert answer(below) == "How much oil does a clock", "below a long conversation"
+    said = f'[{{"role": "user", "mainText": "{SAID}"}}]'
+    assert answer(said, system=asked) == "How much oil does a clock"
+
+
+def test_a_translated_task_is_known_by_its_tag_and_its_json() -> None:
+    asked = task("Gib Schlagworte", '{ "tags": ["a"] }').replace("### Task:", "### Aufgabe:")
+    assert json.loads(answer(asked)) == {"tags": ["General"]}
+    assert answer(asked.replace("chat_history", "history")) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ('Reply with JSON like {"follow_ups": []}', '{"follow_ups": []}'),
+        (f"Headline, please!\nUser: {SAID}", "How much oil does a clock"),
+    ],
+)
+def test_a_program_may_say_that_no_reader_asks(asked: str, expected: str) -> None:
+    assert answer(asked) == ""
+    assert answer(asked, model="twin/ann@task") == expected
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "Fasse unser Gespräch kurz zusammen, als Kontext für später, in 200 Zeichen.",
+        "Résume la discussion pour servir de contexte, en 200 mots.",
+        "请总结这段对话，作为之后的上下文",
+    ],
+)
+def test_a_summary_may_be_asked_for_in_another_language(asked: str) -> None:
+    turns = [{"role": "user", "content": SAID}, {"role": "user", "content": asked}]
+    found = housekeeping_answer(read_question({"model": "twin/ann", "messages": turns}))
+    assert found is not None
+    assert found.text == f"The reader asked: {SAID}"
+
+
 def test_a_summary_for_the_program_repeats_the_readers_questions() -> None:
     asked = "Summarize this conversation briefly, to use as a prompt for later context."
     turns = [{"role": "user", "content": SAID}, {"role": "user", "content": asked}]
@@ -135,6 +198,12 @@ async def test_forced_json_is_json_of_the_schema(
         "Give me only the title of your newest post.",
         "Please summarize your posts on oil in 200 words or less.",
         "Can you name the conversation partner of your post on brass?",
+        "Welches Thema hatte dein Gespräch mit dem Uhrmacher, in fünf Wörtern?",
+        "Quel est le titre de ta discussion sur le laiton ?",
+        "¿Por qué tu título no lleva puntuación?",
+        "你和钟表匠的对话主题是什么？",
+        "Fasse dein Gespräch mit dem Uhrmacher zusammen.",
+        "### Frage:\\nWie oft ölt man eine Uhr?",
         '### Task:\nAnswer.\n<context>{"title": "Elm Road"}</context>\nHow is brass cleaned?',
     ],
 )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from openai.types import Completion
 from openai.types.responses import Response
 
 from twin_resources.access.refusals import Refused
+from twin_resources.gateway import recent_responses
 from twin_resources.gateway.other_apis import CarriedRequest, from_completions, from_responses
 from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import admitted, read_question
+from twin_resources.observability.langfuse.outbox import Outbox
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 CITED = {"url": "https://x/oil", "title": "On oil", "start_index": 0, "end_index": 9}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -72,11 +79,21 @@ def asked(carried: CarriedRequest) -> Any:
     return read_question(admitted(carried.chat, also_ignored=carried.ignored))
 
 
+def in_memory() -> RecentResponses:
+    return RecentResponses(lambda: State.open("sqlite://"))
+
+
 def responses(
     *, recent: RecentResponses | None = None, reader: str = "eve", **fields: Any
 ) -> CarriedRequest:
     body = {"model": "twin/ann", "input": "Which oil?"} | fields
-    return from_responses(body, recent or RecentResponses(), reader)
+    return from_responses(body, recent or in_memory(), reader)
+
+
+def answer(carried: CarriedRequest, trace_id: str = "7") -> None:
+    """The whole answer, as `carried_back` gives it."""
+    carried.back.whole(WHOLE | {"id": f"chatcmpl-{trace_id}"})
+    carried.back.remember()
 
 
 def completions(**fields: Any) -> CarriedRequest:
@@ -119,31 +136,60 @@ REFERENCE = [
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_second_message_may_name_the_first_answer(stream: bool) -> None:
-    """By the message's id, as the AI SDK does by default, or by the response's."""
-    recent = RecentResponses()
-    first = responses(recent=recent, stream=stream)
+def test_a_second_message_may_name_the_first_answer(home: Settings, stream: bool) -> None:
+    """By the message's id, as the AI SDK does by default, or by the response's; asked of another
+    gateway of the home."""
+    gateways = [RecentResponses(lambda: State.open(home.state_address)) for _ in range(2)]
+    first = responses(recent=gateways[0], stream=stream)
     if stream:
         events(first, CHUNKS)
+        first.back.remember()
     else:
-        first.back.whole(WHOLE)
-    for fields in (
-        {"input": REFERENCE},
-        {"input": "How much?", "previous_response_id": "resp_7"},
-    ):
-        question = asked(responses(recent=recent, **fields))
+        answer(first)
+    by_message: dict[str, Any] = {"input": REFERENCE}
+    by_response: dict[str, Any] = {"input": "How much?", "previous_response_id": "resp_7"}
+    for fields in (by_message, by_response):
+        question = asked(responses(recent=gateways[1], **fields))
         assert question.question == "How much?"
         assert [turn["content"] for turn in question.history] == ["Which oil?", "One drop."]
         assert question.ignored == ()
-        other = asked(responses(recent=recent, reader="bob", **fields))
+        other = asked(responses(recent=gateways[1], reader="bob", **fields))
         assert "One drop." not in str(other.history), "another reader's answer"
         assert len(other.ignored) == 1
 
 
-def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
-    recent = RecentResponses(most_characters=1_000)  # one conversation of two turns
-    responses(recent=recent).back.whole(WHOLE)
-    responses(recent=recent).back.whole(WHOLE | {"id": "chatcmpl-8"})
+def test_a_long_conversation_is_put_together_and_each_text_is_kept_once() -> None:
+    recent = in_memory()
+    answer(responses(recent=recent, input="Mail eve.bell@gmail.com: which oil?"), "1")
+    asks = {"role": "user", "content": [{"type": "input_text", "text": "How much?"}]}
+    reference = {"type": "item_reference", "id": "msg_1"}
+    named = [{"role": "user", "content": "And?"}, reference, asks]
+    answer(responses(recent=recent, input=named, previous_response_id="resp_1"), "2")
+    answer(responses(recent=recent, input="When?", previous_response_id="resp_2"), "3")
+    told = [turn["content"] for turn in recent.turns("eve", "3") or ()]
+    masked = "Mail [e-mail]: which oil?"
+    first_two = [masked, "One drop.", "And?", "One drop.", "How much?", "One drop."]
+    assert told == [*first_two, "When?", "One drop."]
+    with recent._store().reading() as connection:
+        rows = connection.execute(sa.select(recent_responses.gateway_responses)).all()
+    assert str(rows).count("One drop.") == 3
+
+
+def test_an_answer_that_is_gone_is_named_and_the_question_is_answered(home: Settings) -> None:
+    now = [0.0]
+    recent = RecentResponses(
+        lambda: State.open(home.state_address), most_characters=800, clock=lambda: now[0]
+    )
+    outbox = Outbox(home.home / "outbox.sqlite")
+
+    def kept() -> list[str]:
+        asyncio.run(recent.drop_forgotten(outbox))
+        return [one for one in "789" if recent.answer("eve", one) is not None]
+
+    for number in "789":
+        now[0] += 1
+        answer(responses(recent=recent), number)
+    assert kept() == ["8", "9"]
     gone = asked(responses(recent=recent, input="How much?", previous_response_id="resp_7"))
     assert (gone.question, gone.history, gone.ignored) == (
         "How much?",
@@ -151,19 +197,22 @@ def test_an_answer_that_is_gone_is_named_and_the_question_is_answered() -> None:
         ("previous_response_id",),
     )
     assert asked(responses(recent=recent, previous_response_id="resp_8")).history
-    kept_by_nobody = RecentResponses()
-    responses(recent=kept_by_nobody, store=False).back.whole(WHOLE)
-    unknown = asked(responses(recent=kept_by_nobody, input=REFERENCE))
+    now[0] = 2 + recent_responses.KEPT_S
+    assert kept() == ["9"]
+    answer(responses(recent=recent, store=False))
+    unknown = asked(responses(recent=recent, input=REFERENCE))
     assert unknown.ignored == ("item_reference",)
 
 
-def test_answers_without_a_word_are_bounded_too() -> None:
-    recent = RecentResponses(most_characters=10_000)
-    for number in range(100):
-        recent.remember("eve", f"{number}", (), "", author="ann")
-    assert len(recent._kept) <= 10_000 // 300
-    assert recent.message("eve", "msg_99") == ""
-    assert recent.message("eve", "msg_0") is None
+def test_without_the_store_an_answer_goes_out_and_none_is_found(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"))
+    answer(responses(recent=broken))
+    assert "an answer was not kept for the next one" in capsys.readouterr().err
+    with pytest.raises(Refused) as refused:
+        responses(recent=broken, previous_response_id="resp_7")
+    assert refused.value.status == 503
 
 
 def test_items_of_another_model_are_named_and_left_out() -> None:
@@ -216,7 +265,9 @@ def test_what_a_response_cannot_give_is_refused(fields: dict[str, Any], param: s
 
 def test_an_image_and_a_forced_tool_are_refused_as_in_a_chat() -> None:
     image = [{"type": "input_image", "image_url": "data:"}]
-    for fields in ({"input": [{"role": "user", "content": image}]}, {"tool_choice": "required"}):
+    shown: dict[str, Any] = {"input": [{"role": "user", "content": image}]}
+    forced: dict[str, Any] = {"tool_choice": "required"}
+    for fields in (shown, forced):
         with pytest.raises(Refused, match=r"text|tools"):
             asked(responses(**fields))
 

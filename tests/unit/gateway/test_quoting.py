@@ -63,14 +63,16 @@ class Quoting:
     def __init__(self, quoted: Quoted) -> None:
         self.quoted = quoted
         self.asked: list[Sequence[str]] = []
+        self.shown: list[str] = []
 
     def embedder_of(self, author: str) -> str:
         return "e1"
 
     def quote(
-        self, author: str, question: Any, documents: Sequence[str], *, embedder: str
+        self, author: str, question: Any, documents: Sequence[str], *, embedder: str, shown: str
     ) -> Quoted:
         self.asked.append(documents)
+        self.shown.append(shown)
         return self.quoted
 
 
@@ -343,3 +345,12 @@ async def test_a_version_stands_by_only_where_its_prose_is_released_too(
     answering = (await prepare(way)).answering
     assert (answering.answer, answering.chosen.version) == ("quote_and_voice", "v4")
     assert (answering.fallback is not None) is stands_by
+
+
+async def test_what_earlier_answers_show_reaches_the_search_for_quotations(home: Settings) -> None:
+    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    way = path(home, quoting)
+    await prepare(way)
+    await prepare(way, "Which oil?", "> Oil dries.", "Go on.")
+    assert quoting.shown[0] == ""
+    assert set(quoting.shown[1:]) == {"> Oil dries."}

@@ -23,6 +23,7 @@ from twin_resources.gateway.cost import Throughput, TokenPrices
 from twin_resources.gateway.feedback import FeedbackService
 from twin_resources.gateway.live_config import LiveConfig
 from twin_resources.gateway.origins import Origins
+from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routes import (
     OPEN_ROUTES,
@@ -36,6 +37,7 @@ from twin_resources.gateway.routes import (
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.state.state import State
 
 
 class Background:
@@ -75,7 +77,8 @@ def door(home: Settings) -> RouteAllowlist:
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     desk = FeedbackService(Outbox(home.home / "outbox.sqlite"))
-    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk)
+    recent = RecentResponses(lambda: State.open(home.state_address))
+    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk, recent)
 
 
 @pytest.fixture
@@ -203,6 +206,12 @@ async def test_the_routes_that_answer_need_a_key(
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         assert "Next:" in answer.json()["error"]["message"]
+
+
+async def test_a_program_names_its_own_request_by_a_header(client: httpx.AsyncClient) -> None:
+    asked = QUESTION | {"model": "twin/ann@base"}
+    answer = await client.post("/v1/chat/completions", json=asked, headers={"x-twin-task": "title"})
+    assert json.loads(answer.json()["body"])["model"] == "twin/ann@task"
 
 
 async def test_the_proxy_sees_the_checked_body_and_three_headers(

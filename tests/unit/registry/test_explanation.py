@@ -12,7 +12,7 @@ import pytest
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
-from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.registry.explanation import ExplainedPassage, Explanation, follow
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -124,5 +124,5 @@ def test_passages_come_in_their_order_with_document_and_post(home: Settings, sta
     assert (second.source_id, second.path, second.url) == ("s2", "2.md", "https://x/2")
     assert (first.source_id, first.path, first.url) == ("s1", "1.md", "https://post/1")
     assert (first.title, first.position, first.offsets, first.text) == ("Oil", 2, (5, 9), "Drop.")
-    assert (gone.document_id, gone.text) == ("", "")
+    assert gone == ExplainedPassage("gone", "", "", 0, (0, 0), "", "", "", "")
     assert (orphan.document_id, orphan.source_id, orphan.path) == ("d3", "", "")

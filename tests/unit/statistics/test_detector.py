@@ -55,13 +55,28 @@ def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
     assert of(days((16, 0.8))).armed
     assert of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert not of(days((40, 0.8), per_day=2)).armed, "100 values before it"
+    assert of(days((60, 0.8), per_day=2)).armed, "100 values before the fall, 20 since"
+    assert not of(days((59, 0.8), per_day=2)).armed
+    steady = days((41, 0.5), (1, 0.0))
+    assert of(steady, tolerance=0.0).e_value == 1.0, "without its worst day A is as B was"
 
 
 def test_less_than_the_tolerance_is_no_fall() -> None:
     weeks = days((60, 0.8), (40, 0.7), per_day=100)
     assert of(weeks).e_value > C
     assert of(weeks, tolerance=0.12).e_value == 1.0
+
+
+def test_a_fall_reaches_back_45_days_or_500_values() -> None:
+    for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
+        found = of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
+        assert found.before == begins, (per_day, length)
+
+
+def test_a_class_of_fewer_than_60_values_is_held_to_nothing() -> None:
+    for length, held in ((20, {"rare", "short"}), (19, {"short"})):
+        rare = days((length, 0.7), per_day=3, name="rare")
+        assert of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == held
 
 
 def test_classes_are_compared_each_with_itself() -> None:
@@ -77,6 +92,12 @@ def test_classes_are_compared_each_with_itself() -> None:
     found = of(easy + fallen)
     assert found.e_value > C
     assert [one.prompt_class for one in found.falls] == ["hard"]
+    often = of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
+    assert [one.prompt_class for one in often.falls] == ["hard"], "the evidence is of one class"
+    assert (often.values, often.compared) == (50, 4_400)
+    both = of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
+    assert [one.prompt_class for one in both.falls] == ["hard", "easy"], "deepest first"
+    assert both.values == 300
 
 
 def test_a_new_version_is_compared_with_the_days_of_the_one_before() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxBroken,
+    OutboxCounts,
     OutboxFull,
     QueuedScore,
     score_id,
@@ -79,6 +81,26 @@ def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path)
     with pytest.raises(OutboxFull, match="3 scores that the trace store has not taken"):
         outbox.put_scores([score("f")])
     assert outbox.counts().scores == 3
+    assert sent_in_order(outbox) == ["c", "d", "e"]
+    outbox.put_scores([score("f")])
+    assert outbox.counts().scores == 1
+
+
+def test_an_outbox_begins_with_nothing_and_room_for_one(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", most_scores=1)
+    assert outbox.counts() == OutboxCounts(0, 0, 0, None, 0, 0, 0, 0, "", None)
+    outbox.put_scores([score("a")])
+    assert outbox.counts().scores == 1
+
+
+def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
+    tmp_path: Path,
+) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite", checkpoint_pages=77)
+    facts = {"secure_delete": 1, "synchronous": 1, "wal_autocheckpoint": 77, "journal_mode": "wal"}
+    with outbox._reading() as connection:
+        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in facts}
+    assert found == facts
 
 
 def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
@@ -88,6 +110,7 @@ def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
     assert first.id == "poison"
     outbox.failed(first, "HTTP 500")
     assert outbox.counts().problem == "HTTP 500"
+    assert outbox.counts().problem_at == pytest.approx(time.time(), abs=60)
     assert sent_in_order(outbox) == ["good", "poison"]
     assert outbox.counts().problem == ""
 
@@ -100,6 +123,11 @@ def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     assert outbox.next_waiting() is None
     assert outbox.refusals() == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
+    for number in range(100):
+        outbox.put_scores([score(f"bad {number}")])
+        if (waiting := outbox.next_waiting()) is not None:
+            outbox.refuse(waiting, "HTTP 400")
+    assert [one[1] for one in outbox.refusals()] == [f"bad {99 - one}" for one in range(100)]
 
 
 def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:
@@ -135,8 +163,9 @@ def test_a_newer_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
         Outbox(path)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
-    with pytest.raises(OutboxBroken, match="not a database"):
+    with pytest.raises(OutboxBroken, match="not a database") as caught:
         Outbox(broken)
+    assert "move the file away" in str(caught.value) or "restore" in str(caught.value)
 
 
 def test_ids_are_made_from_what_the_score_is_of() -> None:

@@ -33,6 +33,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         exchange.asked.searches,
         token_budget=author.context_tokens,
         with_quotes=wanted != VOICE,
+        shown=exchange.asked.shown,
     )
     searched = found.quoted is not None and not found.quoted.reason
     passages, findings = await asyncio.to_thread(guard_passages, found, author)

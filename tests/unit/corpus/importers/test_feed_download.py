@@ -84,17 +84,17 @@ def site() -> Iterator[Site]:
 def test_a_second_visit_transfers_nothing(site: Site, tmp_path: Path) -> None:
     site.body = rss(1)
     site.headers = {"ETag": '"v1"', "Last-Modified": "Thu, 09 Feb 2023 18:05:09 GMT"}
-    first = download_feed(site.url, tmp_path / "feeds")
+    first = download_feed(site.url, tmp_path / "deep" / "feeds")
     assert first.changed
     assert found_in(first.path, feed.IMPORTER).only.source_id == "b.example/1"
     sent = site.sent
-    second = download_feed(site.url, tmp_path / "feeds")
+    second = download_feed(site.url, tmp_path / "deep" / "feeds")
     assert (second.path, second.changed) == (first.path, False)
     assert site.sent == sent
     assert site.requests[1]["if-none-match"] == '"v1"'
     assert site.requests[1]["if-modified-since"] == "Thu, 09 Feb 2023 18:05:09 GMT"
     site.body, site.headers = rss(1, 2), {"ETag": '"v2"'}
-    third = download_feed(site.url, tmp_path / "feeds")
+    third = download_feed(site.url, tmp_path / "deep" / "feeds")
     assert third.changed
     assert len(found_in(third.path, feed.IMPORTER).records) == 2
 
@@ -175,8 +175,9 @@ def test_no_redirect_to_another_scheme(location: str, site: Site, tmp_path: Path
     assert len(site.requests) == 1
 
 
-def test_redirects_end(site: Site, tmp_path: Path) -> None:
-    site.status, site.headers = 302, {"Location": "/feed"}
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_end(status: int, site: Site, tmp_path: Path) -> None:
+    site.status, site.headers = status, {"Location": "/feed"}
     with pytest.raises(TwinError, match="more than 5 redirects"):
         download_feed(site.url, tmp_path)
     assert len(site.requests) == 6

@@ -1,0 +1,94 @@
+"""The place `checkpoints`: whose weights and reports go, which versions are tainted, who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.registered import register_version
+from tests.unit.erasure.test_erasure_target import gone_author, gone_post
+from twin_resources.erasure.checkpoint_folders import Checkpoints
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.quality.retraining import retrainings
+from twin_resources.settings import Settings
+
+FILES = ("adapter.gguf", "inner/model.safetensors", "manifest.json", "report.md", "figures.md")
+TEXT = "in March the old clock of my uncle stopped for good"
+
+
+@pytest.fixture
+def place(home: Settings) -> Iterator[Checkpoints]:
+    """Two authors with two checkpoints each; one report of each quotes the post."""
+    instance = Installation.of(home)
+    for author in ("ada", "bea"):
+        for checkpoint in ("seen", "unseen"):
+            register_version(instance.registry, author, f"{checkpoint}-{author}")
+            folder = home.checkpoints_dir / author / f"{checkpoint}-{author}"
+            for name in FILES:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(TEXT if name == "report.md" else "{}")
+    yield Checkpoints(instance)
+    instance.state.close()
+
+
+def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
+    folder = place.instance.settings.checkpoints_dir / author / f"{checkpoint}-{author}"
+    return {str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file()}
+
+
+def asked(place: Checkpoints) -> dict[str, list[str]]:
+    with place.instance.state.reading() as connection:
+        waiting = retrainings.open_requests(connection)
+    return {author: [one.cause for one in requests] for author, requests in waiting.items()}
+
+
+def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
+    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    assert place.holds(gone) == [
+        "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
+        "v1 is not tainted", "report.md: bytes", "report.md: bytes",
+    ]  # fmt: skip
+    assert place.erase(gone) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
+    assert left(place, "ada", "seen") == {"manifest.json", "figures.md"}
+    assert left(place, "ada", "unseen") == {*FILES} - {"report.md"}
+    assert left(place, "bea", "unseen") == {*FILES}
+    flags = {
+        (item.author, item.version): item.tainted
+        for author in ("ada", "bea")
+        for item in place.instance.registry.versions(author)
+    }
+    assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
+    assert asked(place) == {"ada": ["forget"]}
+    assert (place.holds(gone), place.erase(gone)) == ([], 0)
+    assert asked(place) == {"ada": ["forget"]}, "once"
+
+
+def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
+    reader = replace(gone_post(), subject=ErasureSubject("reader", "", "r1"))
+    gone = replace(reader, checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    assert place.erase(gone) == 2 + 4 + 4
+    assert asked(place) == {"ada": ["forget"], "bea": ["forget"]}
+
+
+def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
+    place.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
+    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada"}))
+    place.erase(gone)
+    assert place.instance.registry.get("ada", 1).tainted
+    assert asked(place) == {}
+    retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "at": 1.0}
+    with place.instance.state.transaction() as connection:
+        retrainings.ask(connection, **retraining)
+    place.erase(replace(gone, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
+    assert sorted(asked(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
+
+
+def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
+    assert place.holds(gone_author()) == ["the folder of the author (ada)"]
+    assert place.erase(gone_author()) == 10
+    assert left(place, "ada", "seen") == set()
+    assert left(place, "bea", "seen") == {*FILES}
+    assert (place.holds(gone_author()), place.erase(gone_author())) == ([], 0)

@@ -1,0 +1,143 @@
+"""The place `files`: what of a log, a document, a database or a job goes, and what stays."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.erasure.test_erasure_target import PATH, gone_author, gone_post
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.home_files import HomeFiles
+from twin_resources.settings import Settings
+
+RUN = "in March the old clock of my uncle stopped for good"
+
+
+@pytest.fixture
+def files(home: Settings) -> Iterator[HomeFiles]:
+    instance = Installation.of(home)
+    yield HomeFiles(instance)
+    instance.state.close()
+
+
+def write(home: Settings, name: str, text: str) -> Path:
+    path = home.home / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"one\n{RUN}\ntwo\n", "one\ntwo\n"),
+        ("1\nin March the old\nclock of my uncle\nstopped\n2\n", "1\nstopped\n2\n"),
+        (f"{RUN}\none\n{RUN}\n", "one\n"),
+        ("in March the old\nclock of my uncle stopped\ntwo", "two"),
+        ("one\nin March the old\nclock of my uncle stopped", "one\n"),
+        ("1\nin March the\nold clock of my\nuncle\n2\n3\n4\n5\n", "1\n2\n3\n4\n5\n"),
+        ("1\n2\n3\n4\n5\nin March the old clock\nof my uncle\n6\n", "1\n2\n3\n4\n5\n6\n"),
+        (f"one\n{RUN}", "one\n"),
+    ],
+)
+def test_a_log_loses_the_lines_that_hold_it_alone_or_together(
+    files: HomeFiles, before: str, after: str
+) -> None:
+    home = files.instance.settings
+    log = write(home, "logs/dagster.log", before)
+    writer = log.open("a")
+    assert files.holds(gone_post()) == ["logs/dagster.log: bytes"]
+    assert files.erase(gone_post()) == 1
+    with writer:
+        writer.write("later\n")
+    assert log.read_text() == after + "later\n", "its process goes on writing"
+    assert files.holds(gone_post()) == []
+    assert files.erase(gone_post()) == 0
+
+
+def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goes(
+    files: HomeFiles,
+) -> None:
+    home = files.instance.settings
+    document = {"a": [RUN, "stays"], PATH: 1, "b": {"inner": RUN, "n": None}, "c": 2.5}
+    parts = write(home, "work/parts.json", json.dumps(document))
+    whole = write(home, "work/whole.json", json.dumps(RUN))
+    half = write(home, "work/half.json", '{"a": "' + RUN)
+    page = write(home, "work/page.html", f"<p>{RUN}</p>")
+    other = write(home, "work/other.html", "<p>nothing of it</p>")
+    database = home.home / "work" / "notes.sqlite"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+        rows = [(RUN,), ("stays",), ("of the uncle, deleted before",)]
+        connection.executemany("INSERT INTO notes VALUES (?)", rows)
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("DELETE FROM notes WHERE text LIKE '%before'")
+        connection.commit()
+    assert b"deleted before" in database.read_bytes()
+    (home.home / "work" / "link.html").symlink_to(other)
+    assert files.erase(gone_post()) == 5
+    assert json.loads(parts.read_text()) == {"a": ["stays"], "b": {"n": None}, "c": 2.5}
+    assert json.loads(whole.read_text()) == {}
+    assert [one.exists() for one in (half, page, other)] == [False, False, True]
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
+    assert b"uncle" not in database.read_bytes(), "no free page holds it"
+    assert files.holds(gone_post()) == []
+
+
+def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None:
+    home = files.instance.settings
+    for job in ("one", "two"):
+        write(home, f"work/training/{job}/deep/rows.jsonl", RUN if job == "one" else "nothing")
+        write(home, f"work/training/{job}/settings.yaml", "steps: 3")
+    assert files.erase(gone_post()) == 2
+    assert [path.name for path in (home.home / "work" / "training").iterdir()] == ["two"]
+
+
+def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) -> None:
+    home = files.instance.settings
+    kept = home.home / "posts"
+    write_author(home, Author("bea", "Bea", sources=(str(kept),)))
+    theirs = [
+        write(home, name, RUN)
+        for name in (
+            "weights/base/notes.txt", "checkpoints/ada/c1/report.txt", "dagster/history.txt",
+            "forgetting/1.txt", "posts/2019.txt", "tables/ada/notes.txt", "outbox.sqlite-wal",
+            "traces.sqlite",
+        )
+    ]  # fmt: skip
+    ours = write(home, "work/traces.sqlite-old.txt", RUN)
+    assert files.holds(gone_post()) == ["work/traces.sqlite-old.txt: bytes"]
+    assert files.erase(gone_post()) == 1
+    assert all(path.read_text() == RUN for path in theirs)
+    assert ours.read_text() == ""
+
+
+def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
+    files: HomeFiles,
+) -> None:
+    home = files.instance.settings
+    for slug in ("ada", "adam"):
+        write(home, f"authors/{slug}.toml", f'name = "{slug}"')
+        write(home, f"progress/{slug}.json", "{}")
+        write(home, f"reports/{slug}/first.html", "figures")
+        write(home, f"reports/{slug}/second.html", "figures")
+        write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
+    named = sorted(files.holds(gone_author()))
+    assert [one for one in named if "named after" in one] == [
+        one for one in named if one.startswith(("authors/…", "progress/…", "reports/…"))
+    ]
+    assert len(files.holds(gone_post())) == 0, "no file is named after a post"
+    assert files.erase(gone_author()) == 4, "two files, and two of a folder"
+    left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
+    assert left == {
+        "authors/adam.toml", "progress/adam.json", "reports/adam", "checkpoints/ada",
+        "checkpoints/adam",
+    }  # fmt: skip
+    assert files.holds(gone_author()) == []
