@@ -1,4 +1,4 @@
-"""The gate: time to a gated model, voice on a hundred prompts.
+"""The gate: time to a gated model, what it has learned, which broken candidates it refuses.
 
     python tests/bench/bench_gate.py --quick|--full [--author NAME] [--set KEY=VALUE …]
                                      [--only NAME …] [--json FILE]
@@ -6,14 +6,11 @@
 Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
 150,000 tokens of the shared author and has it judged as Dagster does: run it alone, for half an
 hour. In `--quick` a tiny random model of every weight trained takes its place: every process is
-real, the goals of time and likelihood are its own, and a voice, which it cannot have, has no goal.
+real, and the goals of time and likelihood are its own.
 `--set` is another recipe: `--set raw_share=.7 --set max_epochs=1` judges the candidate of it.
 The dataset is made once and kept in `build/` (its time is not in the figures), and so is the judged
-candidate, which `--only voice`, `preferences` and `broken` look at again. `--only
-likelihood` trains and reads, without a gate.
-
-There is no peer of the gate as a whole; that of the voice is the base model with five of the
-author's posts in its prompt, on the same questions.
+candidate, which `--only broken` looks at again. `--only likelihood` trains and reads, without a
+gate. There is no peer of the gate as a whole.
 """
 
 from __future__ import annotations
@@ -30,8 +27,6 @@ from tests.bench.gate.broken import WAYS, broken_candidates
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
-from tests.bench.gate.preferences import preference_tuned
-from tests.bench.gate.voice import voice_of_candidate
 from tests.bench.rows import Row, heading, line, save
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
@@ -39,12 +34,10 @@ from tests.bench.training.rows import missing
 
 ROWS: dict[str, Callable[[Form], list[Row]]] = {
     "time": time_and_likelihood,
-    "voice": voice_of_candidate,
-    "preferences": preference_tuned,
     "likelihood": likelihood_alone,
 }
 BROKEN = "broken"
-USUAL = ["time", "voice"]  # the others train for themselves
+USUAL = ["time"]  # the others train for themselves
 AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
 

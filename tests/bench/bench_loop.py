@@ -1,11 +1,6 @@
 """The loop: false retrainings, delays, releases; beside the triggers that others use.
 
     python tests/bench/bench_loop.py --quick|--full [--only NAME …] [--json FILE]
-    python tests/bench/bench_loop.py --streams FILE.parquet
-
-The second folds any streams through the production path and prints alarms, causes and decisions; a
-row of the file is a value: stream, author, version, class, reader, day, value, kind. Kinds `vote`
-and `judge` are settled values, in the order of settling; other kinds are counted and left out.
 
 Worlds are drawn by a printed seed; `--seed` gives the same figures again. Peers see the same votes.
 Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
@@ -23,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.ledger import feedback, ledger
-from tests.bench.retraining.releases import anchor, candidates, judges, promotions
+from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
-from tests.bench.retraining.stream_files import told
 from tests.bench.rows import heading, line, save
 
 ROWS: dict[str, Rows] = {
@@ -33,8 +27,6 @@ ROWS: dict[str, Rows] = {
     "delays": delays,
     "promotions": promotions,
     "candidates": candidates,
-    "anchor": anchor,
-    "judges": judges,
     "ledger": ledger,
     "feedback": feedback,
 }
@@ -45,16 +37,12 @@ def main() -> int:
     forms = parser.add_mutually_exclusive_group(required=True)
     forms.add_argument("--quick", action="store_true", help="fewer streams, at most a minute")
     forms.add_argument("--full", action="store_true")
-    forms.add_argument("--streams", type=Path, metavar="FILE.parquet", help="any settled values")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seed", type=int, help="of the worlds; else a fresh one is printed")
     parser.add_argument("--homes", type=int, help="of each row, in place of the form's")
     parser.add_argument("--rates", type=int, nargs="+", default=[3, 30, 300], help="votes a day")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.streams:
-        print("\n".join(told(options.streams)))
-        return 0
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"seed {seed}")
     form = Form(

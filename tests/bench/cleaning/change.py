@@ -15,6 +15,7 @@ import polars as pl
 
 from tests.bench.cleaning.quality import shared_posts
 from tests.bench.cleaning.rows import Form, Row, at_most
+from tests.stored_rows import store_rows
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.importing import inventory_frame, read_rows
@@ -54,16 +55,7 @@ def ten_new_posts(form: Form) -> list[Row]:
 
 
 def _cleaned(tables: Tables, posts: pl.DataFrame) -> tuple[float, CleaningRun]:
-    tables.sync(
-        posts,
-        "raw_posts",
-        author=ANN.slug,
-        key="source_id",
-        function=lambda frame: frame,
-        version="1",
-        schema=columns_of(RawPosts),
-        row_key="source_id",
-    )
+    store_rows(tables, "raw_posts", ANN.slug, posts, key="source_id", schema=columns_of(RawPosts))
     started = time.process_time()
     run = update_cleaned_documents(tables, ANN)
     return time.process_time() - started, run

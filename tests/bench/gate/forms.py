@@ -24,8 +24,6 @@ class Form:
         whole_model: every weight is trained: adapters on random weights learn hardly anything.
         minutes: goal for training and evaluation.
         ratio: goal for the perplexity of tuned and base model.
-        voice_prompts: held-out prompts of which the voice is judged.
-        preference_answers: of the base, each a pair with the author's own.
         changes: of the recipe, `KEY=VALUE` each.
     """
 
@@ -35,8 +33,6 @@ class Form:
     whole_model: bool
     minutes: float
     ratio: float
-    voice_prompts: int
-    preference_answers: int
     changes: tuple[str, ...] = ()
 
     @property
@@ -69,8 +65,6 @@ FULL = Form(
     whole_model=False,
     minutes=15.0,
     ratio=0.70,
-    voice_prompts=100,
-    preference_answers=64,
 )
 QUICK = Form(
     name="quick",
@@ -79,6 +73,4 @@ QUICK = Form(
     whole_model=True,
     minutes=3.0,
     ratio=1.0,
-    voice_prompts=30,
-    preference_answers=16,
 )

@@ -43,7 +43,6 @@ from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings, load_settings
 from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
 KEPT = ROOT / "build" / "bench-gate"
@@ -70,9 +69,6 @@ class Gated:
     evaluation: Evaluation
     verdict: Verdict
     cost: Cost
-
-    def tables(self) -> Tables:
-        return Tables(self.settings.tables_base, state=State.open(self.settings.state_address))
 
 
 def gated(form: Form, *, afresh: bool = False) -> Gated:

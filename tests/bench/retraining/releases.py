@@ -1,4 +1,4 @@
-"""Rows: what is promoted, rolled back, stopped by the anchor, and who may judge."""
+"""Rows: what is promoted and rolled back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tests.bench.retraining.rows import Form, Row, row
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.bets import FRACTIONS, STAKE
-from twin_resources.statistics.judges import certify
 from twin_resources.statistics.promotion import (
     ALPHA,
     PairedDifference,
@@ -21,24 +20,17 @@ from twin_resources.statistics.promotion import (
 )
 
 Differences = NDArray[np.float64]
-MOST_PAIRS = 3_000
-RELEASES = 10
-WORSE_BY = 0.08
-HELD_OUT = 100  # prompts with plants
-KINDS = ("off_topic", "shuffled")
 
 
 def thumbs(rng: np.random.Generator, quality: float, shape: tuple[int, ...]) -> Differences:
     return (rng.random(shape) < quality).astype(float)
 
 
-def run(differences: Differences, anchor: Differences | None = None) -> PairEvidence:
+def run(differences: Differences) -> PairEvidence:
     """The production test over pairs, until its verdict or the last one."""
-    evidence = begin(claims=("topic",), anchored=anchor is not None)
-    against = [{}] * len(differences) if anchor is None else [{"topic": d} for d in anchor.tolist()]
-    pairs = zip(differences.tolist(), against, strict=True)
-    for number, (difference, other) in enumerate(pairs, start=1):
-        evidence = fold(evidence, PairedDifference(number, {"topic": difference}, other))
+    evidence = begin(claims=("topic",))
+    for number, difference in enumerate(differences.tolist(), start=1):
+        evidence = fold(evidence, PairedDifference(number, {"topic": difference}, {}))
         if evidence.verdict != "undecided":
             break
     return evidence
@@ -115,102 +107,13 @@ def candidates(form: Form) -> list[Row]:
     ]
 
 
-def promoted_by(
-    differences: Differences, *, margin: float = MARGIN, alpha: float = ALPHA
-) -> NDArray[np.float64]:
+def promoted_by(differences: Differences) -> NDArray[np.float64]:
     """The pair that first wins U alone, for many trials at once; infinite: none."""
-    null = (1.0 - margin) / 2.0
+    null = (1.0 - MARGIN) / 2.0
     z = (1.0 + differences) / 2.0
     wealth = np.zeros(z.shape)
     for fraction in FRACTIONS:
         factors = 1.0 + (STAKE * fraction / null) * (z - null)
         wealth += np.exp(np.cumsum(np.log(factors), axis=1)) / len(FRACTIONS)
-    won = wealth >= 1.0 / alpha
+    won = wealth >= 1.0 / ALPHA
     return np.where(won.any(axis=1), won.argmax(axis=1) + 1.0, np.inf)
-
-
-def anchor(form: Form) -> list[Row]:
-    """Ten candidates, each .08 worse than the version that is stable then; thumbs of .98 at first.
-
-    Peers: the same without the anchor, and also without the roll-back test, on as many pairs.
-    """
-    chains = form.streams(200, quick=15)
-    rng = np.random.default_rng(11)
-    lost = {name: np.zeros(chains) for name in ("anchor", "no anchor", "no anchor, no roll-back")}
-    for chain in range(chains):
-        for name, losses in lost.items():
-            for _ in range(RELEASES):
-                best, stable = 0.98, 0.98 - losses[chain]
-                candidate = thumbs(rng, max(0.0, stable - WORSE_BY), (MOST_PAIRS,))
-                other = candidate - thumbs(rng, stable, (MOST_PAIRS,))
-                if name == "anchor":
-                    held = candidate - thumbs(rng, best, (MOST_PAIRS,)) if losses[chain] else None
-                    promoted = at_the_end(run(other, held)) == "promote"
-                elif name == "no anchor":
-                    promoted = at_the_end(run(other)) == "promote"
-                else:
-                    promoted = bool(np.isfinite(promoted_by(other[None, :]))[0])
-                losses[chain] += WORSE_BY * promoted
-    # A tenth of a rounding error beyond the margin is not beyond it.
-    beyond = {name: 100.0 * float((losses > MARGIN + 1e-9).mean()) for name, losses in lost.items()}
-    means = {name: float(losses.mean()) for name, losses in lost.items()}
-    return [
-        row(
-            f"ten releases each worse by .08: chains that lost more than .1 ({chains} chains)",
-            beyond.pop("anchor"),
-            "%",
-            at_most=5.0,
-            peers=beyond,
-        ),
-        row(
-            f"the same: mean quality lost after ten ({chains} chains)",
-            means.pop("anchor"),
-            "of 1",
-            at_most=MARGIN,
-            peers=means,
-        ),
-    ]
-
-
-def judges(form: Form) -> list[Row]:
-    """Promotions of a broken candidate (.20) over a good one (.80) by judges of three kinds.
-
-    Peers: the same judge without the need of a certificate.
-    """
-    trials = form.streams(500, quick=25)
-    rng = np.random.default_rng(13)
-    rows: list[Row] = []
-    for judge in ("constant", "random", "inverted", "sound"):
-        certified, promoted, unchecked = 0, 0, 0
-        for _ in range(trials):
-            own = _score(rng, judge, 0.8, HELD_OUT)
-            plants = {kind: (own - _score(rng, judge, 0.2, HELD_OUT)).tolist() for kind in KINDS}
-            certificate = certify(judge, "topic", plants)
-            pairs = _score(rng, judge, 0.2, 600) - _score(rng, judge, 0.8, 600)
-            wins = at_the_end(run(pairs)) == "promote"
-            certified += certificate.certified
-            unchecked += wins
-            promoted += wins and certificate.certified
-        if judge == "sound":
-            share = 100.0 * certified / trials
-            rows.append(Row(f"sound judges certified ({trials} trials)", share, "%"))
-        rows.append(
-            row(
-                f"broken models promoted by a {judge} judge ({trials} trials)",
-                promoted,
-                "promotions",
-                at_most=0,
-                peers={"without a certificate": float(unchecked)},
-            )
-        )
-    return rows
-
-
-def _score(rng: np.random.Generator, judge: str, quality: float, count: int) -> Differences:
-    """What a judge of this kind gives answers of this quality (Beta with 10 pseudo-counts)."""
-    if judge == "constant":
-        return np.full(count, 0.7)
-    if judge == "random":
-        return rng.random(count)
-    sound = rng.beta(10.0 * quality, 10.0 * (1.0 - quality), count)
-    return 1.0 - sound if judge == "inverted" else sound

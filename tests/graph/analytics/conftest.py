@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import polars as pl
 import pytest
 
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import sql_assets
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -72,17 +72,7 @@ def write_interactions(tables: Tables) -> Answers:
     """Writes rows as the author's table of `interactions`, in the ledger's own types."""
 
     def write(author: str, rows: list[dict[str, Any]]) -> None:
-        frame = pl.DataFrame(rows, schema=dict(columns()))
-        tables.sync(
-            frame,
-            "interactions",
-            author=author,
-            key="trace_id",
-            function=lambda given: given,
-            version="test",
-            schema=dict(frame.schema),
-            row_key="trace_id",
-        )
+        store_rows(tables, "interactions", author, rows, key="trace_id", schema=columns())
 
     return write
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer, voted
+from tests.stored_rows import store_rows
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.registry.registry import Registry
@@ -174,16 +175,7 @@ def test_the_funnel_narrows(
     # two pairs of one edited answer, one of a downvoted one, one of a training prompt
     pairs = {"p1": "ada-021", "p2": "ada-021", "p3": "ada-010", "p4": None}
     frame = pl.DataFrame({"pair_id": list(pairs), "trace_id": list(pairs.values())})
-    tables.sync(
-        frame,
-        "preference_dataset",
-        author="ada",
-        key="pair_id",
-        function=lambda given: given,
-        version="test",
-        schema=dict(frame.schema),
-        row_key="pair_id",
-    )
+    store_rows(tables, "preference_dataset", "ada", frame, key="pair_id")
     assert funnel() == ([1, 0, 0, 0], [9, 5, 2, 2])
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import polars as pl
 import pytest
 from twin_cli.commands.demo.reader import FEWEST_QUESTIONS, held_out_questions
 
+from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -27,17 +27,8 @@ def write_dataset(home: Settings, *, held_out: int) -> None:
         for split, names in (("train", NAMES), ("held_out", NAMES[:held_out]))
         for name in names
     ]
-    columns = ("sample_id", "inputs", "split", "question", "answer")
-    Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        pl.DataFrame(rows),
-        "instruction_dataset",
-        author="ada",
-        key="sample_id",
-        function=lambda changed: changed,
-        version="1",
-        schema=dict.fromkeys(columns, pl.String()),
-        row_key="sample_id",
-    )
+    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
 
 def test_its_questions_are_held_out(home: Settings) -> None:

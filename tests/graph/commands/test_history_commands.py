@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
@@ -18,6 +17,7 @@ from twin_cli.commands.versions import run_release, run_rollback, run_versions
 
 from tests.documented import documented, shape
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -39,26 +39,14 @@ CHUNK = {
 }
 
 
-def store(tables: Tables, asset: str, key: str, rows: list[dict[str, Any]]) -> None:
-    frame = pl.DataFrame(rows)
-    tables.sync(
-        frame,
-        asset,
-        author="ada",
-        key=key,
-        function=lambda changed: changed,
-        version="1",
-        schema=dict(frame.schema),
-        row_key=key,
-    )
-
-
 @pytest.fixture
 def corpus(tables: Tables) -> Tables:
-    store(tables, "document_chunks", "chunk_id", [CHUNK, CHUNK | {"chunk_id": "c'2"}])
-    store(tables, "cleaned_documents", "document_id", [{"document_id": "d1", "source_id": "a.md"}])
+    chunks = [CHUNK, CHUNK | {"chunk_id": "c'2"}]
+    store_rows(tables, "document_chunks", "ada", chunks, key="chunk_id")
+    document = {"document_id": "d1", "source_id": "a.md"}
+    store_rows(tables, "cleaned_documents", "ada", [document], key="document_id")
     post = {"source_id": "a.md", "path": "/posts/a.md", "url": "http://x/a", "deleted": False}
-    store(tables, "raw_posts", "source_id", [post])
+    store_rows(tables, "raw_posts", "ada", [post], key="source_id")
     return tables
 
 
@@ -75,7 +63,7 @@ def test_an_answer_is_explained_as_far_as_the_tables_that_are_left_go(tables: Ta
     [nothing] = passages_of(tables, "ada", ["c1"])
     assert (nothing.chunk_id, nothing.document_id) == ("c1", "")
 
-    store(tables, "document_chunks", "chunk_id", [CHUNK])
+    store_rows(tables, "document_chunks", "ada", [CHUNK], key="chunk_id")
     [found] = passages_of(tables, "ada", ["c1"])
     assert (found.title, found.text, found.source_id) == ("It's a clock", "Words", "")
 

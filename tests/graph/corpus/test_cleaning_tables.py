@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.corpus.conftest import paragraph
+from tests.stored_rows import store_rows
 from twin_assets.corpus import (
     claims_tables,
     cleaning,
@@ -58,15 +59,8 @@ def clean(tables: Tables) -> Clean:
             "deleted": False,
         }
         rows = [plain | {"source_id": name} | fields for name, fields in posts.items()]
-        tables.sync(
-            pl.DataFrame(rows, schema=columns_of(RawPosts)),
-            "raw_posts",
-            author=author.slug,
-            key="source_id",
-            function=lambda frame: frame,
-            version="1",
-            schema=columns_of(RawPosts),
-            row_key="source_id",
+        store_rows(
+            tables, "raw_posts", author.slug, rows, key="source_id", schema=columns_of(RawPosts)
         )
         return update_cleaned_documents(tables, author)
 
@@ -431,13 +425,11 @@ def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
         row | (fields if row["source_id"] == source_id else {})
         for row in tables.read("cleaned_documents", "ann").to_dicts()
     ]
-    tables.sync(
-        pl.DataFrame(rows, schema=columns_of(CleanedDocuments)),
+    store_rows(
+        tables,
         "cleaned_documents",
-        author="ann",
-        key="source_id",
-        function=lambda frame: frame,
-        version="faulty",
+        "ann",
+        rows,
+        key="document_id",
         schema=columns_of(CleanedDocuments),
-        row_key="document_id",
     )

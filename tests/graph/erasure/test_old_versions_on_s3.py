@@ -12,6 +12,7 @@ import pytest
 
 from tests.graph.erasure.planted import POST_WORD, decoded
 from tests.graph.s3 import client_of, storage_options
+from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
@@ -48,16 +49,7 @@ def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Installa
 
 def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
     rows = {"source_id": list(posts), "title": ["t"] * len(posts), "text": list(posts.values())}
-    instance.tables.sync(
-        pl.DataFrame(rows, schema=SCHEMA),
-        "raw_posts",
-        author=author,
-        key="source_id",
-        function=lambda frame: frame,
-        version="1",
-        schema=SCHEMA,
-        row_key="source_id",
-    )
+    store_rows(instance.tables, "raw_posts", author, rows, key="source_id", schema=SCHEMA)
 
 
 def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> list[str]:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.graph.tables.test_forget import files_with
+from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
@@ -35,16 +36,7 @@ def answers(place: LanceTables, rows: dict[str, tuple[str, str]], author: str = 
         },
         schema=dict(SCHEMA),
     )
-    place.instance.tables.sync(
-        frame,
-        "interactions",
-        author=author,
-        key="trace_id",
-        function=lambda some: some,
-        version="1",
-        schema=SCHEMA,
-        row_key="trace_id",
-    )
+    store_rows(place.instance.tables, "interactions", author, frame, key="trace_id")
 
 
 def gone_reader() -> ErasureTarget:

@@ -18,9 +18,8 @@ import pytest
 
 from tests.graph.instructions.made_up_posts import clean, documents
 from tests.prepared_embedder import lend_weights
-from twin_assets.corpus.corpus_tables import columns_of
+from tests.stored_rows import store_rows
 from twin_assets.instructions import instruction_dataset
-from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.knowledge import chunks, embeddings
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -79,16 +78,7 @@ class Graph:
 
         @dg.asset(name="instruction_dataset", partitions_def=authors)
         def written_by_hand() -> None:
-            tables.sync(
-                rows,
-                "instruction_dataset",
-                author="ada",
-                key="sample_id",
-                function=lambda frame: frame,
-                version="by hand",
-                schema=columns_of(InstructionDataset),
-                row_key="sample_id",
-            )
+            store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
         result = dg.materialize(
             [written_by_hand, *dg.load_asset_checks_from_modules([instruction_dataset])],

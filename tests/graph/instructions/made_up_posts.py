@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from tests.stored_rows import store_rows
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
 from twin_resources.storage.tables.tables import Tables
 
@@ -68,16 +69,7 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
     """Store documents, and the posts behind them, which say the same."""
     imported(tables, frame.select("source_id", "text"))
-    tables.sync(
-        frame,
-        "cleaned_documents",
-        author="ada",
-        key="document_id",
-        function=lambda rows: rows,
-        version="1",
-        schema=columns_of(CleanedDocuments),
-        row_key="document_id",
-    )
+    store_rows(tables, "cleaned_documents", "ada", frame, key="document_id")
 
 
 def imported(tables: Tables, posts: pl.DataFrame) -> None:
@@ -89,15 +81,6 @@ def imported(tables: Tables, posts: pl.DataFrame) -> None:
         | post
         for post in posts.to_dicts()
     ]
-    tables.sync(
-        pl.DataFrame(rows, schema=columns_of(RawPosts)).with_columns(
-            pl.col(pl.String).fill_null("")
-        ),
-        "raw_posts",
-        author="ada",
-        key="source_id",
-        function=lambda frame: frame,
-        version="1",
-        schema=columns_of(RawPosts),
-        row_key="source_id",
-    )
+    frame = pl.DataFrame(rows, schema=columns_of(RawPosts))
+    filled = frame.with_columns(pl.col(pl.String).fill_null(""))
+    store_rows(tables, "raw_posts", "ada", filled, key="source_id")

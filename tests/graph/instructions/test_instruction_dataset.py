@@ -8,9 +8,9 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents, imported
-from twin_assets.corpus.corpus_tables import columns_of
+from tests.stored_rows import store_rows
 from twin_assets.instructions import building
-from twin_assets.instructions.instruction_tables import DocumentSplits, InstructionDataset
+from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
@@ -168,16 +168,7 @@ def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
     moved = rows.with_columns(to_train.alias("split"))
     drawn = tables.read("document_splits", "ada")
     for splits, sound in ((drawn.with_columns(to_train.alias("split")), False), (drawn, True)):
-        tables.sync(
-            splits,
-            "document_splits",
-            author="ada",
-            key="document_id",
-            function=lambda frame: frame,
-            version="by hand",
-            schema=columns_of(DocumentSplits),
-            row_key="document_id",
-        )
+        store_rows(tables, "document_splits", "ada", splits, key="document_id")
         checks = graph.checks_of(tables, rows if sound else moved)
         assert checks["no_leakage_across_splits"] is sound
 

@@ -21,11 +21,10 @@ from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, write_manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
-from twin_assets.corpus.corpus_tables import columns_of
 from twin_assets.instructions import preference_dataset
-from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
@@ -301,16 +300,7 @@ def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
 
     @dg.asset(name="preference_dataset", partitions_def=authors)
     def by_hand() -> None:
-        tables.sync(
-            rows,
-            "preference_dataset",
-            author="ada",
-            key="pair_id",
-            function=lambda frame: frame,
-            version="by hand",
-            schema=columns_of(PreferenceDataset),
-            row_key="pair_id",
-        )
+        store_rows(tables, "preference_dataset", "ada", rows, key="pair_id")
 
     return checks_of(run(by_hand))
 

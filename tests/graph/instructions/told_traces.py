@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from tests.stored_rows import store_rows
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.storage.tables.tables import Tables
@@ -51,16 +52,7 @@ def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
         ],
         schema=schema,
     )
-    tables.sync(
-        frame,
-        "interactions",
-        author="ada",
-        key="trace_id",
-        function=lambda changed: changed,
-        version="1",
-        schema={name: kind() if isinstance(kind, type) else kind for name, kind in schema.items()},
-        row_key="trace_id",
-    )
+    store_rows(tables, "interactions", "ada", frame, key="trace_id")
 
 
 def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-import polars as pl
 import pytest
 
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import judging_traces
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
@@ -49,17 +49,7 @@ def answers(tables: Tables, *trace_ids: str) -> None:
 
 
 def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) -> None:
-    frame = pl.DataFrame(rows, schema=dict(schema))
-    tables.sync(
-        frame,
-        name,
-        author="ann",
-        key="trace_id",
-        function=lambda frame: frame,
-        version="1",
-        schema=dict(frame.schema),
-        row_key="trace_id",
-    )
+    store_rows(tables, name, "ann", rows, key="trace_id", schema=schema)
 
 
 def promote(home: Settings) -> None:

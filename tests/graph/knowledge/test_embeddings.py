@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_assets.knowledge.named_titles import ask_by_name
@@ -100,16 +101,7 @@ def write_documents(tables: Tables, documents: dict[str, tuple[str, str]]) -> No
         ],
         schema=SCHEMA,
     )
-    tables.sync(
-        frame,
-        "cleaned_documents",
-        author="ada",
-        key="document_id",
-        function=lambda rows: rows,
-        version="1",
-        schema=SCHEMA,
-        row_key="document_id",
-    )
+    store_rows(tables, "cleaned_documents", "ada", frame, key="document_id")
 
 
 def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> None:
@@ -271,15 +263,13 @@ def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
         pl.Series("title", [f"On number {name}" for name in names]),
         indexed_text=pl.col("text"),
     )
-    tables.sync(
-        alike,
+    store_rows(
+        tables,
         "embeddings",
-        author="ada",
+        "ada",
+        alike,
         key="chunk_id",
-        function=lambda rows: rows,
-        version="without titles",
         schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
     )
     found = ask_by_name(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
     assert found.asked == len(names)

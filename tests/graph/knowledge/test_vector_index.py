@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.stored_rows import store_rows
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -67,16 +68,7 @@ def passages(vectors: np.ndarray) -> pl.DataFrame:
 
 
 def write(tables: Tables, vectors: np.ndarray) -> None:
-    tables.sync(
-        passages(vectors),
-        "embeddings",
-        author="ada",
-        key="chunk_id",
-        function=lambda rows: rows,
-        version="1",
-        schema=embedding_columns(DIMENSION),
-        row_key="chunk_id",
-    )
+    store_rows(tables, "embeddings", "ada", passages(vectors), key="chunk_id")
     update_indexes(tables, "ada", language="en")
 
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import polars as pl
-
 from tests.graph.release.releases import AUTHOR
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
@@ -68,16 +67,7 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
         }
         for claim in JUDGES
     ]
-    tables.sync(
-        pl.DataFrame(rows),
-        CERTIFICATE_TABLE,
-        author=AUTHOR,
-        key="name",
-        function=lambda changed: changed,
-        version="1",
-        schema={"name": pl.String(), "inputs": pl.String(), "document": pl.String()},
-        row_key="name",
-    )
+    store_rows(tables, CERTIFICATE_TABLE, AUTHOR, rows, key="name")
 
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
@@ -107,14 +97,5 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         }
         for number, difference in enumerate(differences, start=1)
     ]
-    tables.sync(
-        pl.DataFrame(rows, schema=dict(table.COLUMNS)),
-        table.TABLE,
-        author=AUTHOR,
-        key="pair_id",
-        function=lambda changed: changed,
-        version="1",
-        schema=table.COLUMNS,
-        row_key="pair_id",
-    )
+    store_rows(tables, table.TABLE, AUTHOR, rows, key="pair_id", schema=table.COLUMNS)
     return asked.id

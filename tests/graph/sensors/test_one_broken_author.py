@@ -27,6 +27,7 @@ from tests.graph.sources.test_import_schedules import FeedServer
 from tests.graph.sources.test_import_schedules import server as feed_server
 from tests.graph.tables.words import sync_words
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import (
@@ -224,10 +225,7 @@ def _planted(home: Home) -> list[Path]:
     rows = pl.DataFrame([{"key": "a", "path": "p", "deleted": False}], schema=columns)
     newest: list[Path] = []
     for name in READ:
-        home.loop.tables.sync(
-            rows, name, author="bob", key="key", function=lambda new: new, version="1",
-            schema=columns, row_key="key",
-        )  # fmt: skip
+        store_rows(home.loop.tables, name, "bob", rows, key="key")
         folder = Path(home.loop.tables.uri(name, "bob"))
         newest.append(min((folder / "_versions").glob("*.manifest")))
         assert len(home.loop.tables.read(name, "bob")) == 1

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import polars as pl
 import pytest
 import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
@@ -223,11 +223,8 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)
     purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
-    rows = pl.DataFrame([purchase.row(1, "recorded", "t1")], schema=dict(COLUMNS))
-    tables.sync(
-        rows, TABLE, author="ann", key="label_id", function=lambda new: new, version="1",
-        schema=dict(COLUMNS), row_key="label_id",
-    )  # fmt: skip
+    rows = [purchase.row(1, "recorded", "t1")]
+    store_rows(tables, TABLE, "ann", rows, key="label_id", schema=COLUMNS)
     assert learned("ann", running="ann", finished=True) == (
         [], "ann: no question has come since the last run",
     )  # fmt: skip

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
 import pytest
 
+from tests.stored_rows import store_rows
 from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
 from twin_resources.erasure.checkpoint_folders import trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import Tables
 
 SPLITS = (  # of each sample: what it is, and its post
     ("train", "both"),
@@ -45,21 +44,12 @@ def installation(home: Settings) -> Iterator[Installation]:
         {"document_id": post, "text": text_of(post), "kept": post != "dropped since"}
         for post in ("both", "like a held-out one", "held out", "dropped since", "without sample")
     ]
-    store(instance.tables, DATASET, samples, key="sample_id")
-    store(instance.tables, POSTS, posts, key="document_id")
+    store_rows(instance.tables, DATASET, "ann", samples, key="sample_id")
+    store_rows(instance.tables, POSTS, "ann", posts, key="document_id")
     for asset in (DATASET, POSTS):
         instance.tables.tag(asset, "ann", "training-1")
     yield instance
     instance.state.close()
-
-
-def store(tables: Tables, asset: str, rows: Sequence[dict[str, Any]], *, key: str) -> None:
-    frame = pl.DataFrame(list(rows)).with_columns(source=pl.col(key))
-    kinds = {name: kind for name, kind in frame.schema.items() if name != "source"}
-    tables.sync(
-        frame, asset, author="ann", key="source", function=lambda changed: changed,
-        version="1", schema=kinds, row_key=key,
-    )  # fmt: skip
 
 
 def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
@@ -71,7 +61,7 @@ def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Ins
 
 def test_there_may_be_no_such_post(installation: Installation) -> None:
     rows = [{"sample_id": "s0", "document_id": "held out", "split": "held_out"}]
-    store(installation.tables, DATASET, rows, key="sample_id")
+    store_rows(installation.tables, DATASET, "ann", rows, key="sample_id")
     newest = installation.tables.lance_version(DATASET, "ann")
     assert newest is not None
     pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1"}

@@ -26,6 +26,7 @@ import pytest
 
 from tests.free_ports import free_port
 from tests.live.gateway.stack import end
+from tests.stored_rows import store_rows
 from twin_resources.access.account import account_of
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
@@ -174,15 +175,13 @@ def write_titles(settings: Settings, author: str) -> None:
         "published_at": pl.Datetime("us", "UTC"),
     }
     state = State.open(settings.state_address)
-    Tables(settings.tables_base, state=state).sync(
-        pl.DataFrame(rows, schema=schema),
+    store_rows(
+        Tables(settings.tables_base, state=state),
         "embeddings",
-        author=author,
+        author,
+        rows,
         key="chunk_id",
-        function=lambda changed: changed,
-        version="1",
         schema=schema,
-        row_key="chunk_id",
     )
     state.close()
 

@@ -25,6 +25,7 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
+from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.authors import Author, write_author
@@ -99,15 +100,8 @@ class Workplace:
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
         )
-        self.tables.sync(
-            rows,
-            "instruction_dataset",
-            author=author,
-            key="sample_id",
-            function=lambda frame: frame,
-            version="1",
-            schema=SAMPLE_SCHEMA,
-            row_key="sample_id",
+        store_rows(
+            self.tables, "instruction_dataset", author, rows, key="sample_id", schema=SAMPLE_SCHEMA
         )
 
     def chunks(self, author: str) -> None:
@@ -123,16 +117,7 @@ class Workplace:
             "start",
             "end",
         )
-        self.tables.sync(
-            rows,
-            "document_chunks",
-            author=author,
-            key="chunk_id",
-            function=lambda frame: frame,
-            version="1",
-            schema=CHUNKS,
-            row_key="chunk_id",
-        )
+        store_rows(self.tables, "document_chunks", author, rows, key="chunk_id", schema=CHUNKS)
 
     def candidate(
         self,

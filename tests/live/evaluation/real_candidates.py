@@ -27,6 +27,7 @@ from tests.live.evaluation.two_parts import judged_in_two_parts
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
+from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch, load_recipe
@@ -150,10 +151,7 @@ class RealHome:
     def _write(
         self, asset: str, rows: pl.DataFrame, schema: Mapping[str, Any], *, key: str
     ) -> None:
-        self.tables.sync(
-            rows.select(list(schema)), asset, author=AUTHOR, key=key, row_key=key,
-            function=lambda frame: frame, version="1", schema=schema,
-        )  # fmt: skip
+        store_rows(self.tables, asset, AUTHOR, rows.select(list(schema)), key=key, schema=schema)
 
     def fill(self, made_by: Tables) -> None:
         """Take over both authors' samples and the author's chunks."""

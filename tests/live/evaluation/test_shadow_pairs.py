@@ -22,6 +22,7 @@ from tests.live.evaluation.conftest import Workplace, keep, workplace_in
 from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
@@ -234,18 +235,7 @@ def record(workplace: Workplace, moments: list[datetime]) -> None:
         "answer": ANSWER, "degraded": "", "simulated": False,
     }  # fmt: skip
     rows = [row | {"trace_id": f"t{n}", "started_at": at} for n, at in enumerate(moments)]
-    frame = pl.DataFrame(rows, schema=dict(columns()))
-    workplace.tables.sync(
-        frame,
-        "interactions",
-        author="ada",
-        key="trace_id",
-        function=lambda rows: rows,
-        version="1",
-        schema={name: pl.List(pl.String()) if kind == pl.List(pl.String) else kind()
-                if isinstance(kind, type) else kind for name, kind in columns().items()},
-        row_key="trace_id",
-    )  # fmt: skip
+    store_rows(workplace.tables, "interactions", "ada", rows, key="trace_id", schema=columns())
 
 
 def _queued(path: Path) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import with_base
 from tests.live.training.conftest import rows
+from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import (
     fine_tuned_checkpoint,
@@ -85,17 +86,8 @@ def write_dataset(
             for place, row in enumerate(samples or rows(count))
         ],
         schema=SCHEMA,
-    ).with_columns(source=pl.col("sample_id"))
-    tables.sync(
-        frame,
-        "instruction_dataset",
-        author="ann",
-        key="source",
-        function=lambda changed: changed,
-        version="1",
-        schema=SCHEMA,
-        row_key="sample_id",
     )
+    store_rows(tables, "instruction_dataset", "ann", frame, key="sample_id")
 
 
 def materialize(home: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

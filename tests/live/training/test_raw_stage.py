@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.training.fine_tuning import POSTS, fine_tune
 from twin_assets.training.from_manifest import FAILED, main
@@ -32,16 +33,7 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
         }
         for number in numbers
     ]
-    tables.sync(
-        pl.DataFrame(rows).with_columns(source=pl.col("document_id")),
-        POSTS,
-        author="ann",
-        key="source",
-        function=lambda changed: changed,
-        version="1",
-        schema={"document_id": pl.String(), "text": pl.String(), "kept": pl.Boolean()},
-        row_key="document_id",
-    )
+    store_rows(tables, POSTS, "ann", rows, key="document_id")
 
 
 def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(

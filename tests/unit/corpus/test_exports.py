@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -143,36 +141,6 @@ def test_a_long_page_is_known_by_its_last_lines(tmp_path: Path) -> None:
     assert refused(as_folder({"Cafe\u0301.html": page}, tmp_path)).found == named("Medium export")
 
 
-def test_a_mastodon_tar_is_recognised(tmp_path: Path) -> None:
-    source = tmp_path / "archive.tar.gz"
-    with tarfile.open(source, "w:gz") as archive:
-        for name, text in EXPORTS["Mastodon archive"].items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-    assert refused(source).found == named("Mastodon archive")
-
-
-def test_an_archive_lying_in_a_folder_without_posts_is_named(tmp_path: Path) -> None:
-    as_zip(EXPORTS["Substack export"], tmp_path / "download.zip")
-    assert refused(tmp_path).found == named("Substack export")
-
-
-@pytest.mark.parametrize(
-    ("head", "found"),
-    [(b"%PDF-1.7\n", "PDF"), (b"SQLite format 3\0", "SQLite"), (b"7z\xbc\xaf\x27\x1c", "7-Zip")],
-)
-def test_containers_are_named(head: bytes, found: str, tmp_path: Path) -> None:
-    source = tmp_path / "posts.md"
-    source.write_bytes(head + b"rest")
-    assert found in refused(source).found
-
-
-def test_a_zip_of_posts_is_to_be_unpacked(tmp_path: Path) -> None:
-    source = as_zip({"posts/a.md": "# A"}, tmp_path / "posts.zip")
-    assert "unpack it" in refused(source).next_step
-
-
 def objection_to(source: Path) -> str:
     """What is said against taking it for posts; "" nothing."""
     with open_archive(source) as archive:
@@ -206,11 +174,6 @@ def test_posts_are_never_taken_for_an_export(tmp_path: Path) -> None:
     as_zip(EXPORTS["Substack export"], tmp_path / "files.zip")
     assert objection_to(tmp_path) == ""
     assert objection_to(tmp_path / "_posts/2020-01-01-a.md") == ""
-
-
-def test_a_folder_of_plain_html_posts_is_no_export(tmp_path: Path) -> None:
-    pages = {"posts/a.html": "<p>Text</p>", "b.html": "<h1>B</h1>"}
-    assert objection_to(as_folder(pages, tmp_path)) == ""
 
 
 def test_the_shared_folders_are_no_exports(shared_posts: Path) -> None:

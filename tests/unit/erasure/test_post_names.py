@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
@@ -131,10 +132,7 @@ def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
     columns = {"source_id": pl.String(), "url": pl.String()}
     columns |= {"title": pl.String(), "text": pl.String()}
     rows = pl.DataFrame([["a.md", "https://x/a", "A", "Words."]], schema=columns, orient="row")
-    instance.tables.sync(
-        rows, "raw_posts", author="ann", key="source_id", function=lambda new: new, version="1",
-        schema=columns, row_key="source_id",
-    )  # fmt: skip
+    store_rows(instance.tables, "raw_posts", "ann", rows, key="source_id")
     with pytest.raises(TwinError, match="1 posts, none with that source id or address"):
         plan(instance, ErasureSubject("post", "ann", "b.md"))
     for name in ("a.md", "https://x/a"):

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.gate import gated, voice
+from tests.bench.gate import gated
 from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.rows import Row
 from tests.code_hash import code_hash
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, PerplexityRatio
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval
 
 BASE = PerplexityRatio("base model", 25.0, 0.6, 0.55, 0.65)
 
@@ -61,45 +59,6 @@ def test_too_few_passages_are_a_goal_that_is_missed() -> None:
     [found] = [one for one in rows if one.name.startswith("held-out perplexity")]
     assert (found.goal, found.holds) == (0.7, False)
     assert "12 held-out passages" in found.name
-
-
-def compared(over_base: float, over_posts: float) -> VoiceCompared:
-    def around(value: float) -> Interval:
-        return Interval(value, value - 0.1, value + 0.1)
-
-    return VoiceCompared(
-        judge="j", negatives=("x",), auc=0.9, own=around(0.8), candidate=around(0.7),
-        base=around(0.3), base_with_posts=around(0.4), over_base=around(over_base),
-        over_posts=around(over_posts), gap_closed=around(0.8),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("over_base", "over_posts", "expected"),
-    [(0.2, 0.09, [True, True]), (0.09, 0.2, [False, True]), (0.2, 0.07, [True, False])],
-)
-def test_the_lower_ends_against_everybody_decide(
-    over_base: float, over_posts: float, expected: list[bool]
-) -> None:
-    found = Voice(
-        prompts=100,
-        documents=40,
-        against_all=compared(over_base, over_posts),
-        against_people=compared(-0.5, -0.5),
-    )
-    assert list(holds(voice.rows(found, goals=True)).values()) == expected
-    assert holds(voice.rows(found, goals=False)) == {}
-
-
-def test_passages_of_the_other_author_come_from_all_of_the_folder(tmp_path: Path) -> None:
-    for number in range(400):
-        words = " ".join(f"word{number}x{place}" for place in range(50))
-        (tmp_path / f"{number:03}.md").write_text(words, encoding="utf-8")
-    (tmp_path / "short.md").write_text("a few words", encoding="utf-8")
-    hand = voice.other_hand(tmp_path)
-    assert len(hand.passages) == voice.MOST_OF_THE_OTHER
-    assert hand.passages[0][0] == "000.md"
-    assert {name for name, _ in hand.passages} <= {f"{number:03}.md" for number in range(400)}
 
 
 def test_what_is_kept_is_named_by_every_file(tmp_path: Path) -> None:

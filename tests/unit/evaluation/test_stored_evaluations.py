@@ -14,6 +14,7 @@ import pytest
 
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
+from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import FIRST, GOOD, changed
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
@@ -185,10 +186,7 @@ class Candidates:
         for number, row in enumerate(rows):
             row |= {"sample_id": f"s{number}", "document_id": f"d{number}", "split": SPLITS[number]}
         frame = pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
-        tables.sync(
-            frame, "instruction_dataset", author="ada", key="sample_id", version="1",
-            function=lambda changed: changed, schema=SAMPLE_SCHEMA, row_key="sample_id",
-        )  # fmt: skip
+        store_rows(tables, "instruction_dataset", "ada", frame, key="sample_id")
         tables.tag("instruction_dataset", "ada", "training")
         servers: Any = SimpleNamespace(precision=lambda _: "bf16")
         self.judging = replace(self.twin.judging, servers=servers)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-import polars as pl
 import pytest
 
 from tests.registered import register_version
+from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import ExplainedPassage, Explanation, follow
 from twin_resources.registry.registry import Registry
@@ -102,15 +102,6 @@ def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(
     assert (unknown.model, unknown.manifest) == ({}, {})
 
 
-def store(tables: Tables, asset: str, key: str, rows: Sequence[dict[str, Any]]) -> None:
-    frame = pl.DataFrame(list(rows)).with_columns(_key=pl.col(key))
-    schema = {name: kind for name, kind in frame.schema.items() if name != "_key"}
-    tables.sync(
-        frame, asset, author="ann", key="_key", function=lambda changed: changed, version="1",
-        schema=schema, row_key=key,
-    )  # fmt: skip
-
-
 def test_passages_come_in_their_order_with_document_and_post(home: Settings, state: State) -> None:
     tables = Tables(home.tables_base, state=state)
     chunk: dict[str, Any] = {"title": "Oil", "position": 2, "start": 5, "end": 9, "text": "Drop."}
@@ -119,14 +110,14 @@ def test_passages_come_in_their_order_with_document_and_post(home: Settings, sta
         chunk | {"chunk_id": "c2", "document_id": "d2", "url": "https://x/2"},
         chunk | {"chunk_id": "c3", "document_id": "d3", "url": ""},
     ]
-    store(tables, "document_chunks", "chunk_id", chunks)
+    store_rows(tables, "document_chunks", "ann", chunks, key="chunk_id")
     documents = [{"document_id": f"d{n}", "source_id": f"s{n}"} for n in (1, 2)]
-    store(tables, "cleaned_documents", "document_id", documents)
+    store_rows(tables, "cleaned_documents", "ann", documents, key="document_id")
     posts = [
         {"source_id": f"s{n}", "path": f"{n}.md", "url": f"https://post/{n}", "deleted": False}
         for n in (1, 2)
     ]
-    store(tables, "raw_posts", "source_id", posts)
+    store_rows(tables, "raw_posts", "ann", posts, key="source_id")
     found = followed(home, chunks="c2,,gone,c'1,c3").passages
     assert [one.chunk_id for one in found] == ["c2", "gone", "c'1", "c3"]
     second, gone, first, orphan = found

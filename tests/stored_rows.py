@@ -1,0 +1,39 @@
+"""Rows put into a table as they are, by the tables' own way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from twin_resources.storage.tables.tables import SyncResult, Tables
+
+
+def store_rows(
+    tables: Tables,
+    asset: str,
+    author: str,
+    rows: pl.DataFrame | Sequence[Mapping[str, Any]],
+    *,
+    key: str,
+    schema: Mapping[str, Any] | None = None,
+) -> SyncResult:
+    """Make these the rows of the table; others that it has are deleted.
+
+    Args:
+        key: a column that is unique.
+        schema: None: the one of `rows`.
+    """
+    if not isinstance(rows, pl.DataFrame):
+        rows = pl.DataFrame(rows, schema=schema and dict(schema))
+    return tables.sync(
+        rows,
+        asset,
+        author=author,
+        key=key,
+        function=lambda changed: changed,
+        version="by hand",
+        schema=dict(schema or rows.schema),
+        row_key=key,
+    )
