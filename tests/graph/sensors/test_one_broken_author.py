@@ -36,6 +36,7 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
+from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.trace_store.local_store import Keys, build_app
@@ -55,6 +56,7 @@ from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
 )
+from twin_sensors.launchable_runs import launchable
 from twin_sensors.learning import learn_routing_every_night
 from twin_sensors.new_data_trigger import new_material, retraining_requested
 from twin_sensors.new_posts import new_posts
@@ -367,6 +369,15 @@ def test_a_requested_run_that_cannot_start_is_told_and_kept(world: Home) -> None
         assert "bob: waits: Dagster has no partition 'bob'" in world.sensor(retraining_requested)[1]
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
     assert world.sensor(retraining_requested)[0] == {"bob"}
+
+
+def test_a_run_that_dagster_would_not_take_keeps_no_other() -> None:
+    wrong = RunLaunch("ann", "k1", tags={"twin/cause": object()})  # type: ignore[dict-item]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", ["ann", "bob"])
+        ready, held = launchable(instance, [wrong, RunLaunch("bob", "k2")])
+    assert [one.author for one in ready] == ["bob"]
+    assert [line.partition(":")[0] for line in held] == ["ann"]
 
 
 def test_a_scheduled_run_that_cannot_start_is_told_and_kept(world: Home) -> None:

@@ -114,7 +114,11 @@ def test_a_name_that_was_forgotten_says_when(
     for name, day in (("_posts/oil.md", "03"), (address, "04"), ("document-2", "03")):
         with pytest.raises(PostForgotten, match=f"of ann.*forgotten on 1970-01-{day}"):
             find_post(instance, name, authors=["bob", "ann"])
-    for name, author in (("document-4", "ann"), ("document-2", "bob")):
+    journal.remember(instance.state, "bob", ["document-2"], [])  # on the day of the last one
+    for authors in (["bob", "ann"], ["ann", "bob"]):
+        with pytest.raises(PostForgotten, match=r"of bob.*forgotten on 1970-01-04"):
+            find_post(instance, "document-2", authors=authors)
+    for name, author in (("document-4", "ann"), ("document-4", "bob")):
         with pytest.raises(TwinError, match="none of that name among 0 posts"):
             find_post(instance, name, authors=[author])
     instance.state.close()

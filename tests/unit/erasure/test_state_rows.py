@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from tests.stored_rows import store_rows
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import spending, unname
@@ -203,12 +203,8 @@ def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -
 
 def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:
     texts = {"2019/a.md": "own", "2019/a-again.md": "shared", "2019/b.md": "shared", "c.md": "c"}
-    schema = {"source_id": pl.String(), "content_hash": pl.String()}
-    instance.tables.sync(
-        pl.DataFrame({"source_id": list(texts), "content_hash": list(texts.values())}), "raw_posts",
-        author="ada", key="source_id", function=lambda some: some, version="1", schema=schema,
-        row_key="source_id",
-    )  # fmt: skip
+    rows = [{"source_id": one, "content_hash": text} for one, text in texts.items()]
+    store_rows(instance.tables, "raw_posts", "ada", rows, key="source_id")
     ids = frozenset({"2019/a.md", "2019/a-again.md"})
     post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
     for subject, is_known in ((gone_reader(), False), (post, True)):
