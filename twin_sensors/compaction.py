@@ -76,12 +76,13 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
         done = tidy_author(tables, author)
         context.log.info(
             f"{author}: {done.tables} tables, {done.merged} fragments merged, "
-            f"{done.bytes_removed:,} bytes removed, index of vectors {done.vector_index or 'none'}"
-            + (f"; busy: {', '.join(done.busy)}" if done.busy else "")
+            f"{done.bytes_removed:,} bytes removed, "
+            f"index of vectors {done.vector_index or 'none'}, "
+            f"busy: {', '.join(done.busy) or 'none'}"
         )
         failed += done.failed
     if failed:
-        raise dg.Failure("\n".join(failed), allow_retries=False)
+        raise dg.Failure("\n".join(failed))
 
 
 @dg.job(

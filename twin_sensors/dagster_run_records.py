@@ -15,7 +15,6 @@ import dagster as dg
 from twin_resources.dagster_runs import IN_PROGRESS, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
-_MOST = 1_000  # runs of one author in a year and more
 _ASSET_JOB = "__ASSET_JOB"  # of what is materialized in Dagster's page
 # Job → assets of which a run by hand does what a run of the job does.
 _MAKES = {
@@ -48,7 +47,7 @@ class DagsterRunRecords:
     def of_author(self, author: str, *, since: float) -> Sequence[Run]:
         """Runs of an author created since (seconds since the epoch), newest first."""
         created_after = datetime.fromtimestamp(since, UTC)
-        return self._runs(_MOST, tags={PARTITION_TAG: author}, created_after=created_after)
+        return self._runs(tags={PARTITION_TAG: author}, created_after=created_after)
 
     def of_key(self, run_key: str) -> Sequence[Run]:
         """Runs that were started for one reason, newest first."""

@@ -88,9 +88,5 @@ def _stable_since(registry: Registry, author: str) -> datetime | None:
     stable = registry.stable(author)
     if stable is None or stable.is_answer_model:
         return None
-    moves = [
-        move
-        for move in registry.moves(author)
-        if move.version == stable.version and move.to_state == "stable"
-    ]
+    moves = [move for move in registry.moves(author) if move.version == stable.version]
     return datetime.fromisoformat(moves[-1].moved_at)

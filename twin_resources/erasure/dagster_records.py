@@ -188,7 +188,11 @@ class DagsterRecords:
         events: Any = self.dagster.event_log_storage
         runs: Any = self.dagster.run_storage
         schedules: Any = self.dagster.schedule_storage
-        return [events.index_connection(), runs.connect(), schedules.connect()]
+        stores = [events.index_connection(), runs.connect(), schedules.connect()]
+        folder = self._runs_folder()
+        if folder and (folder / ".db").is_file():  # what a sensor records belongs to no run
+            stores.append(events.run_connection(""))
+        return stores
 
     def _folder(self) -> Path | None:
         """What an instance keeps in files: its logs at least; None: nothing."""
@@ -251,12 +255,10 @@ def _erase_rows(connection: Any, gone: ErasureTarget) -> int:
             if not _holds(dict(row), gone):
                 continue
             mine = table.c.id == row["id"]
-            if table.name in _ROWS_GO:
-                connection.execute(sa.delete(table).where(mine))
-            elif table.name in _EMPTIED:
+            if table.name in _EMPTIED:
                 empty = dict.fromkeys(_EMPTIED[table.name])
                 connection.execute(sa.update(table).where(mine).values(**empty))
-            else:  # a sensor's cursor is a cache of this project's own state
+            else:  # a sensor's cursor as well: a cache of this project's own state
                 connection.execute(sa.delete(table).where(mine))
             erased += 1
     return erased

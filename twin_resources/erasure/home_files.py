@@ -89,9 +89,9 @@ class HomeFiles:
         for folder, names, files in os.walk(self.instance.settings.home):
             here = Path(folder)
             names[:] = [name for name in names if here / name not in claimed]
-            for name in (*names, *files):
-                if gone.is_in(Path(name).stem) and (here / name).exists():
-                    yield here / name
+            named = [name for name in (*names, *files) if gone.is_in(Path(name).stem)]
+            yield from (here / name for name in named if (here / name).exists())
+            names[:] = [name for name in names if name not in named]  # a folder goes whole
 
     def _claimed(self) -> set[Path]:
         settings = self.instance.settings
@@ -171,7 +171,6 @@ def _lines_without(lines: Iterable[str], gone: ErasureTarget) -> list[str]:
 
 def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
     """The first stretch of lines that holds it and gets no shorter from either end."""
-    first, last = 0, len(lines)
     low, high = 1, len(lines)
     while low < high:  # the fewest lines from the start that hold it
         middle = (low + high) // 2
@@ -187,8 +186,7 @@ def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
             low = middle
         else:
             high = middle - 1
-    first = low
-    return first, last
+    return low, last
 
 
 def _clean_json(path: Path, gone: ErasureTarget) -> None:

@@ -43,7 +43,7 @@ async def prose_ended(
         async for chunk in chunks:
             yield chunk
         return
-    limit = int(answering.sampling["max_tokens"])
+    limit = int(answering.exchange.sampling["max_tokens"])
     ending, begun = ProseEnd(limit=limit), answering.begun_anew
     shown = ""
     async for chunk in chunks:

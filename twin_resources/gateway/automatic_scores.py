@@ -62,17 +62,17 @@ def automatic_scores(
         messages: the rendered prompt.
         latency_s: seconds from the call of the model to the end of the answer.
     """
-    supported = None
+    supported, quoted = None, answering.quoted
     if answering.sources:
         passages = passages_of_prompt(messages, template=answering.template)
         supported = support(answer, passages)
     measured = {
         SUPPORT: supported,
         LATENCY: latency_s,
-        COST: answering.cost_usd,
-        QUOTE_SCORE: answering.quote_score,
-        QUOTE_THRESHOLD: answering.quote_threshold,
-        QUOTATIONS: None if answering.quote_score is None else float(len(answering.quotes)),
+        COST: answering.cost.usd,
+        QUOTE_SCORE: quoted.best if quoted else None,
+        QUOTE_THRESHOLD: quoted.threshold if quoted else None,
+        QUOTATIONS: float(len(answering.quotes)) if quoted else None,
         **guard_scores(answering.guarded),
     }
     return [

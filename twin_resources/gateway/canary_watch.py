@@ -63,7 +63,7 @@ class CanaryWatch:
         Args:
             answered: whether anybody's answer went out.
         """
-        author, taken = answering.asked.author, answering.seconds
+        author, taken = answering.asked.author, answering.cost.seconds
         first = answering.drawn or answering.chosen
         if answering.is_fixed or not answered:
             return  # a fixed sentence, a reader who left, or a question that nobody could answer

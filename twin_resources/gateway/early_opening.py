@@ -94,15 +94,15 @@ class EarlyOpening:
     def end(self, log: LogOpening) -> None:
         """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""
         answering = self.prepared.answering
-        if answering.bought is not None and not answering.call_id:
-            answering.bought.unsent()  # the reader left before LiteLLM's hook: nobody was asked
+        if answering.cost.bought is not None and not answering.call_id:
+            answering.cost.bought.unsent()  # the reader left before LiteLLM's hook
         if not answering.is_opened or self.prepared.fixed_answer:
             return
         answering.end(0)  # unless its end has come
         if answering.is_prose_begun or (self._is_over and not self._failed):
             return  # LiteLLM has logged it, or is about to
-        if answering.bought is not None:
-            answering.bought.left()
+        if answering.cost.bought is not None:
+            answering.cost.bought.left()
         answering.shown = self._text
         if self._failed in {0, READER_LEFT}:
             answering.stands_without_prose(LEFT)

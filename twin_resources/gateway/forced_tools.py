@@ -92,6 +92,9 @@ class ToolCallConverter:
         """The events after the last chunk."""
         yield "data: [DONE]\n\n"
 
+    def remember(self) -> None:
+        """No chat request names an answer."""
+
     def _delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._is_begun:
             return {"index": 0, "function": {"arguments": text}}

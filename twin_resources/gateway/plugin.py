@@ -92,7 +92,7 @@ class TwinPlugin(CustomLogger):
         answering = prepared.answering
         self._remember(data["litellm_call_id"], answering)
         _rewrite(data, prepared)
-        if answering.bought is not None:
+        if answering.cost.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
         if answering.fallback is not None:
             timeout_s = ROUTED_TIMEOUT_S
@@ -110,9 +110,7 @@ class TwinPlugin(CustomLogger):
             Refused: see `RequestPath.prepare`; 429 or 503 the paid model was named and cannot be
                 paid for.
         """
-        prepared = await self._with_money(await self.path.prepare(question, key), key)
-        prepared.answering.sampling = prepared.sampling
-        return prepared
+        return await self._with_money(await self.path.prepare(question, key), key)
 
     async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:
         """The same with the most that it can cost set aside, where the paid model answers.
@@ -126,7 +124,7 @@ class TwinPlugin(CustomLogger):
         if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
             return prepared
         try:
-            answering.bought = await self.budget.reserve(
+            answering.cost.bought = await self.budget.reserve(
                 key,
                 answering.asked.author,
                 prepared.messages,
@@ -145,7 +143,7 @@ class TwinPlugin(CustomLogger):
             oldest.end(0)
         self._in_flight[call_id] = answering
         answering.call_id = call_id
-        answering.begin()
+        answering.cost.begin()
 
     async def async_post_call_success_hook(
         self, data: dict[str, Any], user_api_key_dict: UserAPIKeyAuth, response: Any
@@ -200,8 +198,8 @@ class TwinPlugin(CustomLogger):
             if last is not None:
                 self._end(answering, last)
                 yield _put_twin_field(answering, last)
-            if answering.bought is not None and answering.drawn is None:
-                answering.bought.empty()  # unless its end has come
+            if answering.cost.bought is not None and answering.drawn is None:
+                answering.cost.bought.empty()  # unless its end has come
         finally:
             await self._close(answering, streams)
 
@@ -209,15 +207,15 @@ class TwinPlugin(CustomLogger):
         self, answering: RequestRecord, streams: Sequence[AsyncGenerator[Any]]
     ) -> None:
         """End the work for a stream that is over, or whose reader has left."""
-        answered = answering.is_over
+        answered = answering.cost.is_over
         try:
             # Now: LiteLLM closes it too, after it has counted the tokens of what was written.
             with CancelScope(shield=True):
                 for stream in streams:
                     await stream.aclose()
         finally:
-            if answering.bought is not None:
-                answering.bought.left()  # unless its end has come
+            if answering.cost.bought is not None:
+                answering.cost.bought.left()  # unless its end has come
             # nothing was counted when the reader left or the server broke off
             answering.end(0, paid_usd=_paid_for(answering))
             self.watch.ended(answering, answered=answered)
@@ -243,11 +241,11 @@ class TwinPlugin(CustomLogger):
                 answering.is_prose_begun |= begun
                 yield chunk
         except Exception as error:
-            if answering.bought is not None:
-                answering.bought.failed(error)
+            if answering.cost.bought is not None:
+                answering.cost.bought.failed(error)
             fallback, failed = answering.fallback, answering.drawn
             by_fallback = fallback is not None and failed is None
-            if answering.is_over or not (by_fallback or answering.can_be_begun_anew):
+            if answering.cost.is_over or not (by_fallback or answering.can_be_begun_anew):
                 raise
             if begun and answering.asked.response_format is not None:
                 raise
@@ -269,7 +267,7 @@ class TwinPlugin(CustomLogger):
                 response_format=answering.asked.response_format,
                 litellm_call_id=answering.call_id,  # by it and the traceparent its span is found
                 proxy_server_request={"headers": {"traceparent": answering.traceparent}},
-                **answering.sampling,
+                **answering.exchange.sampling,
             )
             streams.append(anew)
             apart = "\n\n" if begun else ""
@@ -286,8 +284,8 @@ class TwinPlugin(CustomLogger):
         answered."""
         answering = self.record(kwargs.get("litellm_call_id"))
         if answering is not None:
-            if answering.bought is not None:
-                answering.bought.failed(original_exception)
+            if answering.cost.bought is not None:
+                answering.cost.bought.failed(original_exception)
             error = type(original_exception).__name__
             route = answering.chosen.route
             by = answering.fallback.chosen.route if answering.fallback else "nobody"
@@ -317,12 +315,12 @@ class TwinPlugin(CustomLogger):
     ) -> HTTPException | None:
         """Say what failed and what to do, in place of LiteLLM's wording (`early_opening.py`)."""
         answering = self.record(request_data.get("litellm_call_id"))
-        if answering is not None and answering.bought is not None:
+        if answering is not None and answering.cost.bought is not None:
             is_ours = isinstance(original_exception, ProxyException | HTTPException)
             if is_ours or answering.fallback is not None:  # then it may be the fallback's error
-                answering.bought.left()
+                answering.cost.bought.left()
             else:
-                answering.bought.failed(original_exception)
+                answering.cost.bought.failed(original_exception)
         if answering is None:
             return None
         if isinstance(original_exception, ProxyException | HTTPException):
@@ -335,28 +333,28 @@ class TwinPlugin(CustomLogger):
         return HTTPException(status_code=refused.status, detail=str(refused))
 
     def _end(self, answering: RequestRecord, response: Any) -> None:
-        usage = usage_of(response)
-        if answering.bought is not None and answering.drawn is None and not answering.is_over:
+        usage, bought = usage_of(response), answering.cost.bought
+        if bought is not None and answering.drawn is None and not answering.cost.is_over:
             text = "".join(
                 str(choice.message.content or "")
                 for choice in response.choices
                 if getattr(choice, "message", None) is not None
             )
-            answering.bought.ended(getattr(response, "usage", None), text)
+            bought.ended(getattr(response, "usage", None), text)
         answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
 
 
 def _paid_for(answering: RequestRecord) -> float | None:
     """What the answer was bought for; None: its own machine has answered."""
-    if answering.bought is None or answering.chosen.server_key != PAID:
+    if answering.cost.bought is None or answering.chosen.server_key != PAID:
         return None
-    return answering.bought.usd
+    return answering.cost.bought.usd
 
 
 def _counted(answering: RequestRecord, response: Any) -> Any:
-    if answering.bought is None:
+    if answering.cost.bought is None:
         return response
-    return ReadAhead(response, partial(_count, answering, answering.bought))
+    return ReadAhead(response, partial(_count, answering, answering.cost.bought))
 
 
 def _count(answering: RequestRecord, bought: PaidCall, chunk: Any) -> None:

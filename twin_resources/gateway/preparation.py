@@ -100,7 +100,7 @@ class PreparationMiddleware:
         prepared = opening.prepared
         answering = prepared.answering
         text = answering.prefix + prepared.fixed_answer
-        answering.begin(since=began)
+        answering.cost.begin(since=began)
         try:
             if answering.asked.stream:
                 await opening.begin(text)

@@ -13,13 +13,15 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from twin_resources.access.keys import Key
+from twin_resources.gateway.answer_cost import AnswerCost
+from twin_resources.gateway.exchange import Exchange
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_record import RequestRecord, new_trace_id
 from twin_resources.gateway.routing.decision import RouteDecision
-from twin_resources.gateway.stages import STAGES, Exchange
-from twin_resources.gateway.stages.exchange import run_stages
+from twin_resources.gateway.stages import STAGES
 from twin_resources.gateway.stages.prompt import counted_as_draft
 from twin_resources.gateway.stages.services import RequestServices
+from twin_resources.gateway.stages.stage import run_stages
 from twin_resources.gateway.supported_prose import (
     NO_QUOTATION,
     NOT_JUDGED,
@@ -82,41 +84,24 @@ class RequestPath(RequestServices):
 
     def _record(self, exchange: Exchange, told: str) -> RequestRecord:
         """The record that the answer begins with."""
-        asked, chosen, form = exchange.asked, exchange.chosen, exchange.form
-        quoted = exchange.passages.quoted if exchange.searched else None
+        chosen = exchange.chosen
         notes = (
-            *exchange.snapshot.problems_of(asked.author),
+            *exchange.snapshot.problems_of(exchange.asked.author),
             *chosen.degraded,
             *exchange.notes,
             self.trace_problem,
         )
         answering = RequestRecord(
-            asked=asked,
-            author=exchange.author,
+            exchange=exchange,
+            cost=AnswerCost(
+                self.usd_per_hour, None if exchange.is_answered else self.meter_of(chosen)
+            ),
             chosen=replace(_counted(exchange), why=None),
-            reader=exchange.key.reader,
-            prompt_class=asked.prompt_class,
-            template=exchange.template.hash,
-            sources=form.sources(exchange.passages),
+            answer=exchange.form.answer,
             degraded=tuple(note for note in notes if note),
-            usd_per_hour=self.usd_per_hour,
-            ignored=tuple(sorted((*asked.ignored, *exchange.ignored))),
-            meter=None if exchange.is_answered else self.meter_of(chosen),
-            front_desk=exchange.fixed.front_desk,
-            withheld=exchange.fixed.withheld,
             guarded=exchange.guarded,
             provider=(chosen.provider or self.paid_model) if exchange.provider_saw else "",
-            provider_saw=exchange.provider_saw,
-            quote_score=quoted.best if quoted else None,
-            quote_threshold=quoted.threshold if quoted else None,
-            answer=form.answer,
-            opening=form.opening,
-            quotes=form.quotes,
-            nearest=form.nearest,
-            cited=form.cited,
             trace_id=new_trace_id(),
-            routing=chosen.why,
-            fallback=exchange.fallback,
             stages=told,
         )
         answering.prose = self._prose_note(answering)
@@ -125,7 +110,7 @@ class RequestPath(RequestServices):
     def _prose_note(self, answering: RequestRecord) -> ProseNote:
         """Why prose is not shown, or what of it may be."""
         asked, release = answering.asked, answering.chosen.prose
-        if answering.withheld or answering.answer == "not_written_about":
+        if answering.fixed.withheld or answering.answer == "not_written_about":
             return ProseNote()
         if answering.answer == "quote":
             if answering.author.answer == "quote":

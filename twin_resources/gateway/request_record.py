@@ -13,23 +13,22 @@ Trace ids: https://www.w3.org/TR/trace-context/
 from __future__ import annotations
 
 import secrets as random_source
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
-from twin_resources.access.paid_budget import PaidCall
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
-from twin_resources.gateway.cost import Throughput, answer_usd
+from twin_resources.gateway.answer_cost import AnswerCost
 from twin_resources.gateway.disclosure import WrittenBy, disclosure, stands_above
+from twin_resources.gateway.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.routing.decision import RouteDecision, RoutingNote
+from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.supported_prose import ProseNote
 from twin_resources.models.quotes.answer_text import (
     HEADING,
@@ -42,9 +41,12 @@ from twin_resources.models.quotes.answer_text import (
     quote_fields,
     traced,
 )
-from twin_resources.models.quotes.quoter import Quote
+from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.serving.served_precision import precision_of
 from twin_resources.registry.route_names import DRAFT, PAID, QUOTES
+
+if TYPE_CHECKING:
+    from twin_resources.models.retrieval.retrieval import Passage
 
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
@@ -64,151 +66,112 @@ class CitedSource(NamedPost, Protocol):
     def end(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class Fallback:
-    """The stable version, prepared to answer when a canary or a routed paid model fails; or the
-    base model, in the place of an answer model elsewhere.
-
-    Attributes:
-        messages: rendered with its own template.
-        meter: of its machine.
-    """
-
-    chosen: RouteDecision
-    template: str
-    messages: Sequence[Mapping[str, str]]
-    meter: Throughput
-
-
 @dataclass
 class RequestRecord:
     """The record of one request, from the choice of the version to the end of its answer.
 
     Attributes:
-        asked, author, chosen: the question, whom it asks, who answers.
-        reader: hashed key.
-        prompt_class: see `prompt_classes.py`.
-        template: hash of the template that the prompt was rendered with.
-        sources: the passages in the prompt, or of the posts quoted without one; best first.
-        degraded: what did not go as the policy wanted it, one short clause each.
-        front_desk: the kind of message that the program answered itself, or empty.
+        exchange: what the stages have found. Where the answer changes it, the record's own fields
+            say how it stands now.
+        cost: its clock and its bill.
+        chosen: who answers.
         answer: what the reader gets: see `Author.answer`; `not_written_about`: only the posts that
             lie nearest.
-        opening: the text before the generated prose, or in its place.
-        quotes: the quotations in it.
-        nearest: the posts that are named when the author has not written about it.
-        cited: a passage of each post that the opening quotes or names.
-        trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
-        usd_per_hour: price of the machine that answers.
-        meter: measures that machine's tokens per second; None when nothing of ours answers.
-        cost_usd, other_usd, tokens_per_second, findings: known when the answer is over.
-        seconds: from `begin` to `end`.
-        call_id: LiteLLM's. sampling: as it was sent.
-        fallback: who answers if the one that was chosen fails; None: nobody.
-        shown: the answer as the reader got it; empty: as the model wrote it.
-        ignored: what the client sent and has no effect, by name.
+        degraded: what did not go as the policy wanted it, one short clause each.
         guarded: what the guards found in question, passages and answer.
-        withheld: the fixed sentence in the place of an answer that they do not let pass.
-        provider, provider_saw: the paid model that was asked, and what of the request it was
-            shown; empty: everything stayed on the machine.
-        quote_score, quote_threshold: cosine of the best window, and from where on one is quoted;
-            None: nothing was looked for.
-        routing: why this model answers, where a fitted policy has decided; None: none has.
+        findings: what the answer is scored unsafe for; known when it is over.
+        trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
+        call_id: LiteLLM's.
+        shown: the answer as the reader got it; empty: as the model wrote it.
         drawn: who was chosen first, once the fallback has taken over; None: nobody failed.
-        bought: the paid call that was made for it; None: none was.
-        is_told: its span is written.
         begun_anew: how often it was begun again after a failure, by whomever.
-        is_opened: its stream was begun before the model was asked (`early_opening.py`).
-        is_prose_begun: the model has written something.
         prose: why prose is shown, or not.
         failure: why no model has answered, as the client is told; None: one has, or nobody failed.
+        provider: the paid model that was shown something of the request; empty: all of it stayed
+            on the machine.
         stages: what each stage of its preparation took and changed, one line each.
+        is_told: its span is written.
+        is_opened: its stream was begun before the model was asked (`early_opening.py`).
+        is_prose_begun: the model has written something.
     """
 
-    asked: ChatRequest
-    author: Author
+    exchange: Exchange
+    cost: AnswerCost
     chosen: RouteDecision
-    reader: str
-    prompt_class: str
-    template: str
-    sources: Sequence[CitedSource]
-    degraded: tuple[str, ...]
-    usd_per_hour: float
-    meter: Throughput | None
-    front_desk: str = ""
     answer: AnswerForm | Literal["not_written_about"] = "voice"
-    opening: Opening = field(default_factory=Opening)
-    quotes: Sequence[Quote] = ()
-    nearest: Sequence[NamedPost] = ()
-    cited: Sequence[CitedSource] = ()
+    degraded: tuple[str, ...] = ()
+    guarded: tuple[GuardRecord, ...] = ()
+    findings: tuple[str, ...] = ()
     trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
     span_id: str = field(default_factory=lambda: random_source.token_hex(8))
-    cost_usd: float | None = None
-    tokens_per_second: float = 0.0
-    findings: tuple[str, ...] = ()
-    seconds: float = 0.0
     call_id: str = ""
-    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    fallback: Fallback | None = None
     shown: str = ""
-    ignored: tuple[str, ...] = ()
-    routing: RoutingNote | None = None
-    other_usd: float | None = None
     drawn: RouteDecision | None = None
-    guarded: tuple[GuardRecord, ...] = ()
-    withheld: str = ""
-    provider: str = ""
-    provider_saw: str = ""
-    quote_score: float | None = None
-    quote_threshold: float | None = None
-    bought: PaidCall | None = None
-    is_told: bool = False
     begun_anew: int = 0
-    is_opened: bool = False
-    is_prose_begun: bool = False
     prose: ProseNote = field(default_factory=ProseNote)
     failure: Refused | None = None
+    provider: str = ""
     stages: str = ""
-    _began: float = 0.0
-    _over: bool = False
+    is_told: bool = False
+    is_opened: bool = False
+    is_prose_begun: bool = False
 
-    def begin(self, *, since: float | None = None) -> None:
-        """The request goes to its server.
+    @property
+    def asked(self) -> ChatRequest:
+        return self.exchange.asked
 
-        Args:
-            since: seconds by `time.monotonic`, where no model is asked: when the request came.
-        """
-        self._began = time.monotonic() if since is None else since
-        if self.meter is not None:
-            self.meter.begin()
+    @property
+    def author(self) -> Author:
+        return self.exchange.author
+
+    @property
+    def fallback(self) -> Fallback | None:
+        """Who answers if the one that was chosen fails; None: nobody."""
+        return self.exchange.fallback
+
+    @property
+    def fixed(self) -> FixedText:
+        return self.exchange.fixed
+
+    @property
+    def opening(self) -> Opening:
+        """The text before the generated prose, or in its place."""
+        return self.exchange.form.opening
+
+    @property
+    def quotes(self) -> Sequence[Quote]:
+        return self.exchange.form.quotes
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What the client sent and has no effect, by name."""
+        return tuple(sorted((*self.asked.ignored, *self.exchange.ignored)))
+
+    @property
+    def quoted(self) -> Quoted | None:
+        """What the search for quotations found; None: nothing was looked for."""
+        return self.exchange.passages.quoted if self.exchange.searched else None
+
+    @property
+    def template(self) -> str:
+        """Hash of the template that the prompt of who answers was rendered with."""
+        moved = self.fallback if self.drawn is not None else None
+        return moved.template if moved else self.exchange.template.hash
+
+    @cached_property
+    def sources(self) -> Sequence[Passage]:
+        """The passages in the prompt, or of the posts quoted without one; best first."""
+        return self.exchange.form.sources(self.exchange.passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
-        """The answer is over, or failed with 0 tokens; only the first call counts.
-
-        Args:
-            tokens: prompt and answer tokens together.
-            paid_usd: what a paid model asked for it; None: its own machine answered.
-        """
-        if self._over:
-            return
-        self._over = True
-        self.seconds = time.monotonic() - self._began
-        if self.meter is not None:
-            self.meter.end(tokens)
-            self.tokens_per_second = self.meter.tokens_per_second
-        if tokens and self.routing is not None and self.routing.other:
-            self.other_usd = self.routing.other_usd(tokens)
-        if paid_usd is not None:
-            self.cost_usd = paid_usd
-        elif tokens and not self.is_fixed and self.tokens_per_second > 0:
-            self.cost_usd = answer_usd(
-                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
-            )
-        elif self.is_fixed:
-            self.cost_usd = 0.0
-        if self.chosen.server_key != PAID and self.bought is not None and self.bought.usd:
-            # what broke off was paid for as well
-            self.cost_usd = (self.cost_usd or 0.0) + self.bought.usd
+        """See `AnswerCost.end`."""
+        self.cost.end(
+            tokens,
+            paid_usd=paid_usd,
+            is_fixed=self.is_fixed,
+            is_paid=self.chosen.server_key == PAID,
+            routing=self.exchange.chosen.why,
+        )
 
     def answered_by_fallback(self, how: str) -> None:
         """Who was chosen has failed and the fallback answers; told once.
@@ -218,21 +181,16 @@ class RequestRecord:
         """
         if self.fallback is None or self.drawn is not None:
             return
-        if not self._over:
-            if self.meter is not None:  # one elsewhere has none
-                self.meter.end(0)
-            # LiteLLM tells of a fallback when that has answered
-            self.fallback.meter.begin(since=self._began)
+        self.cost.move_to(self.fallback.meter)
         self.begun_anew += 1
         self.drawn, self.chosen = self.chosen, self.fallback.chosen
-        self.template, self.meter = self.fallback.template, self.fallback.meter
         self.degraded = (*self.degraded, how)
 
     @property
     def can_be_begun_anew(self) -> bool:
         """A server of this home writes it: once more costs nobody anything, and one that died is
         back in about a second."""
-        return self.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
+        return self.cost.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
 
     def begins_anew(self) -> None:
         """Its server broke off in the middle and is asked once more."""
@@ -279,9 +237,9 @@ class RequestRecord:
     @property
     def written_by(self) -> WrittenBy:
         """See `disclosure.py`."""
-        if self.front_desk:
+        if self.fixed.front_desk:
             return "program"
-        if self.withheld:
+        if self.fixed.withheld:
             return "fixed"
         if self.chosen.version == PAID:
             return "paid"
@@ -291,7 +249,7 @@ class RequestRecord:
     def is_fixed(self) -> bool:
         """No model is asked: a guard, the front desk, quotations alone, or nothing to
         quote."""
-        has_text = bool(self.withheld or self.front_desk)
+        has_text = bool(self.fixed.withheld or self.fixed.front_desk)
         without_prose = self.answer in {"quote", "not_written_about"} and not self.prose.judged
         return has_text or without_prose
 
@@ -318,7 +276,9 @@ class RequestRecord:
         when the answer begins."""
         first = not any(turn["role"] == "assistant" for turn in self.asked.history)
         is_document = self.asked.response_format is not None
-        if self.front_desk or not stands_above(self.author, first=first, is_document=is_document):
+        if self.fixed.front_desk or not stands_above(
+            self.author, first=first, is_document=is_document
+        ):
             return ""
         return f"{NOTICE}{' '.join(self._disclosure().split())}\n\n"
 
@@ -348,10 +308,6 @@ class RequestRecord:
         return citations(self.quotes, self._placed)
 
     @property
-    def is_over(self) -> bool:
-        return self._over
-
-    @property
     def traceparent(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
@@ -377,11 +333,11 @@ class RequestRecord:
                 for source in self.sources
             ],
             "answer": self.answer,
-            "front_desk": self.front_desk,
+            "front_desk": self.fixed.front_desk,
             "quotes": quote_fields(self.quotes, self._placed),
-            "nearest": [post_fields(post) for post in self.nearest[:MOST_NEAREST]],
+            "nearest": [post_fields(post) for post in self.exchange.form.nearest[:MOST_NEAREST]],
             "disclosure": self._disclosure(),
-            "cost_usd": self.cost_usd,
+            "cost_usd": self.cost.usd,
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),
             "released_for": list(self.chosen.prose.forms),
@@ -394,11 +350,12 @@ class RequestRecord:
     def _named_chunks(self) -> list[str]:
         """Of the prompt's passages, then of the posts that the opening quotes or names: by them
         forgetting finds the trace."""
-        passages = (*self.sources, *self.cited)
+        passages = (*self.sources, *self.exchange.form.cited)
         return list(dict.fromkeys(passage.chunk_id for passage in passages))
 
     def trace_metadata(self) -> Mapping[str, str]:
         """The flat metadata of the trace; every value is text, because Langfuse filters on text."""
+        routing = self.exchange.chosen.why
         return {
             "twin.author": self.asked.author,
             "twin.version": self.chosen.version,
@@ -406,26 +363,26 @@ class RequestRecord:
             "twin.server": self.chosen.engine,
             "twin.route": self.chosen.route,
             "twin.propensity": f"{self.chosen.propensity:.6g}",
-            "twin.class": self.prompt_class,
+            "twin.class": self.asked.prompt_class,
             "twin.classifier": CLASSIFIER,
             "twin.template": self.template,
             "twin.answer": self.answer,
             "twin.quotes": traced(self.quotes),
             "twin.chunks": ",".join(self._named_chunks()),
-            "twin.cost_usd": "" if self.cost_usd is None else f"{self.cost_usd:.9f}",
-            "twin.tokens_per_second": f"{self.tokens_per_second:.1f}",
+            "twin.cost_usd": "" if self.cost.usd is None else f"{self.cost.usd:.9f}",
+            "twin.tokens_per_second": f"{self.cost.tokens_per_second:.1f}",
             "twin.degraded": "; ".join(self.degraded),
-            "twin.reader": self.reader,
-            "twin.front_desk": self.front_desk,
-            "twin.routing": self.routing.reason if self.routing else "",
-            "twin.gain": _number(self.routing.gain if self.routing else None, ".4f"),
-            "twin.other": self.routing.other if self.routing else "",
-            "twin.other_usd": _number(self.other_usd, ".9f"),
+            "twin.reader": self.exchange.key.reader,
+            "twin.front_desk": self.fixed.front_desk,
+            "twin.routing": routing.reason if routing else "",
+            "twin.gain": _number(routing.gain if routing else None, ".4f"),
+            "twin.other": routing.other if routing else "",
+            "twin.other_usd": _number(self.cost.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.asked.batch else "",
             "twin.safety": ",".join(self.findings),
             "twin.provider": self.provider,
-            "twin.provider_saw": self.provider_saw,
+            "twin.provider_saw": self.exchange.provider_saw,
             "twin.guards": ",".join(map(str, self.guarded)),
             "twin.stages": self.stages,
         }

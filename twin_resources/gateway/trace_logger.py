@@ -113,7 +113,7 @@ class TraceLogger(LangfuseOtelLogger):
         by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
         # of one that was begun, `log_opening` tells it
         opened = answering.is_opened and not answering.is_prose_begun
-        return (answering.is_over or by_proxy) and not answering.is_told and not opened
+        return (answering.cost.is_over or by_proxy) and not answering.is_told and not opened
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
@@ -149,7 +149,7 @@ class TraceLogger(LangfuseOtelLogger):
         answering.findings = safety.findings(answering.shown)
         self._log(answering, messages)
         scores = automatic_scores(
-            answering, answer=answering.shown, messages=messages, latency_s=answering.seconds
+            answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
         )
         self._exporter.add_scores(scores)
         self._plugin.watch.judged_safe(answering)
@@ -172,7 +172,7 @@ class TraceLogger(LangfuseOtelLogger):
         span = self.tracer.start_span(
             "answer",
             context=self.get_traceparent_from_header({"traceparent": answering.traceparent}),
-            start_time=ended - round(answering.seconds * 1e9),
+            start_time=ended - round(answering.cost.seconds * 1e9),
         )
         span.set_attributes(
             span_attributes(
@@ -180,7 +180,7 @@ class TraceLogger(LangfuseOtelLogger):
                 messages=messages,
                 answer="" if error else answering.shown,
                 usage={},
-                model_parameters=answering.sampling,
+                model_parameters=answering.exchange.sampling,
                 error=error,
             )
         )

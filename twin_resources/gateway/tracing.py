@@ -61,15 +61,15 @@ def span_attributes(
         "langfuse.observation.model.parameters": _json(model_parameters),
         "langfuse.trace.name": f"twin/{answering.asked.author}",
         "langfuse.version": answering.chosen.version,
-        "user.id": answering.reader,
+        "user.id": answering.exchange.key.reader,
     }
     if answer:
         answer_message = {"role": "assistant", "content": clean(answer)}
         attributes["langfuse.observation.output"] = _json(answer_message)
     if usage:
         attributes["langfuse.observation.usage_details"] = _json(usage)
-    if answering.cost_usd is not None:
-        attributes["langfuse.observation.cost_details"] = _json({"total": answering.cost_usd})
+    if answering.cost.usd is not None:
+        attributes["langfuse.observation.cost_details"] = _json({"total": answering.cost.usd})
     if first_token_at is not None:
         started = first_token_at.isoformat()
         attributes["langfuse.observation.completion_start_time"] = _json(started)

@@ -35,6 +35,8 @@ class Program:
         title: system message and last message of its request for a title, and what goes with it;
             None: it asks for none.
         attached: the message in which it puts a document, of question and document.
+        names_answers: how it names an answer that it had instead of sending it again, of the
+            response and the turns before it; None: it sends all.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Program:
     path: str = "chat/completions"
     title: tuple[str, str, Mapping[str, Any]] | None = None
     attached: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
+    names_answers: Callable[[Turn, list[Turn]], tuple[list[Turn], Mapping[str, Any]]] | None = None
 
     @property
     def is_responses(self) -> bool:
@@ -86,6 +89,15 @@ def _tagged(question: str, document: str) -> str:
         f'<context>\n<source id="1" name="a.json">{{"title": "{document}"}}</source>\n</context>\n'
         f"\n<user_query>\n{question}\n</user_query>"
     )
+
+
+def _by_reference(answer: Turn, before: list[Turn]) -> tuple[list[Turn], Mapping[str, Any]]:
+    references = [{"type": "item_reference", "id": item["id"]} for item in answer["output"]]
+    return [*before, *references], {}
+
+
+def _by_response(answer: Turn, _: list[Turn]) -> tuple[list[Turn], Mapping[str, Any]]:
+    return [], {"previous_response_id": answer["id"]}
 
 
 def _in_front(question: str, document: str) -> str:
@@ -192,8 +204,9 @@ PROGRAMS = (
     ),
     Program(
         "AI SDK, Responses",
-        {"stream": True, "store": False, "include": ["reasoning.encrypted_content"]},
+        {"stream": True, "include": ["reasoning.encrypted_content"]},
         path="responses",
+        names_answers=_by_reference,
         title=(
             "",
             f"{_SHORT}\nUser: {OIL}",
@@ -209,5 +222,6 @@ PROGRAMS = (
         "openai for Python, Responses",
         path="responses",
         title=(_SHORT, OIL, {}),
+        names_answers=_by_response,
     ),
 )

@@ -2,8 +2,8 @@
 
 An answer to a reader opens with the author's own sentence, so it was looked for by the question,
 whatever stood around it. What a program asks for itself is answered in its form, and is no reader's
-question. Stopping in the middle: `test_gateway_leaving.py`; asking again for the same answer:
-`test_gateway_doors.py`.
+question. What a reader's leaving ends: `test_gateway_leaving.py`; asking again for the same
+answer: `test_gateway_doors.py`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ ON_OIL, ON_BRASS = (f"> {PASSAGES[place][1]}" for place in (0, 1))
 
 def send(stack: Stack, program: Program, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Text, or arguments of a forced tool, and the field `twin` of an answer."""
-    answer = httpx.post(
-        f"{stack.url}/v1/{program.path}",
-        json=body,
-        headers={"Authorization": f"Bearer {stack.key}"},
-        timeout=60,
-        trust_env=False,
-    )
+    text, twin, _ = answered(stack, program, body)
+    return text, twin
+
+
+def answered(
+    stack: Stack, program: Program, body: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The same, and the answer's document of the Responses API."""
+    answer = httpx.post(**_posted(stack, program, body))
     assert answer.status_code == 200, f"{body}: {answer.text}"
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
-    text, twin = "", {}
+    text, twin, document = "", {}, {}
     for event in events:
-        twin = event.get("twin") or event.get("response", {}).get("twin") or twin
+        document = event.get("response") or event
+        twin = document.get("twin") or twin
         for choice in event.get("choices", ()):
             said = choice.get("delta") or choice.get("message") or {}
             text += said.get("content") or ""
@@ -43,7 +46,17 @@ def send(stack: Stack, program: Program, body: dict[str, Any]) -> tuple[str, dic
         text += event["delta"] if event.get("type") == "response.output_text.delta" else ""
         for item in event.get("output", ()):
             text += "".join(part["text"] for part in item["content"])
-    return text, twin
+    return text, twin, document
+
+
+def _posted(stack: Stack, program: Program, body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "url": f"{stack.url}/v1/{program.path}",
+        "json": body,
+        "headers": {"Authorization": f"Bearer {stack.key}"},
+        "timeout": 60,
+        "trust_env": False,
+    }
 
 
 def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
@@ -78,6 +91,34 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
         text, twin = send(stack, program, program.body(turns))
         assert text.startswith(expected), (step, text)
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_who_stops_in_the_middle_is_answered_again(stack: Stack, program: Program) -> None:
+    body = program.body([program.said("user", OIL)], **{"model": "twin/ann@base", "stream": True})
+    with httpx.stream("POST", **_posted(stack, program, body)) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_bytes())
+    text, twin = send(stack, program, program.body([program.said("user", OIL)]))
+    assert text.startswith(ON_OIL)
+    assert twin["answer"] == "quote"
+
+
+@pytest.mark.parametrize(
+    "program", [one for one in PROGRAMS if one.names_answers], ids=lambda program: program.name
+)
+def test_a_program_may_name_the_answers_before(stack: Stack, program: Program) -> None:
+    assert program.names_answers is not None
+    turns: list[Turn] = [program.said("user", OIL)]
+    more: dict[str, Any] = {}
+    for number in range(10):
+        asked, expected = ((OIL, ON_OIL), (BRASS, ON_BRASS))[number % 2]
+        turns[-1] = program.said("user", asked)
+        text, twin, document = answered(stack, program, program.body(turns, **more))
+        assert text.startswith(expected), number
+        assert not {"previous_response_id", "item_reference"} & {*twin.get("ignored", ())}, number
+        before, named = program.names_answers(document, turns)
+        turns, more = [*before, {}], dict(named)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
 from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
 from twin_assets.corpus.importers.members import RATIO_COUNTS_FROM
-from twin_assets.corpus.importers.packed import tar_stream
+from twin_assets.corpus.importers.packed import _directory_bytes, tar_stream
 from twin_resources.errors import TwinError
 
 PIECE = 1 << 16
@@ -40,13 +42,44 @@ def test_as_many_members_as_allowed_and_no_more(tmp_path: Path) -> None:
         open_archive(path, bounds=ArchiveLimits(members=9))
 
 
-def test_a_list_of_files_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+def as_zip64(path: Path) -> None:
+    """The list's place and size move to a zip64 record, as they do beyond 4 GiB."""
+    written = path.read_bytes()
+    end = written.rfind(b"PK\5\6")
+    _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", written, end)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
+    ones = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path.write_bytes(written[:end] + record + locator + ones)
+
+
+def with_a_comment(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as made:
+        made.comment = b"x" * 65_535
+
+
+@pytest.mark.parametrize("form", [None, as_zip64, with_a_comment])
+def test_a_list_of_files_that_is_too_long_is_not_read(
+    form: Callable[[Path], None] | None, tmp_path: Path
+) -> None:
     """Long names fill the list: 20 of them are more than 512 bytes each of two files."""
-    path = stored(tmp_path / "a.zip", *(f"{n}/{'x' * 200}.csv" for n in range(20)))
+    names = [f"{n}/{'x' * 200}.csv" for n in range(20)]
+    path = stored(tmp_path / "a.zip", *names)
+    if form is not None:
+        form(path)
+    assert _directory_bytes(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(path, bounds=ArchiveLimits(members=2))
     with open_archive(path, bounds=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
+
+
+def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as made:
+        made.addfile(tarfile.TarInfo("x" * (1 << 20)))
+    with pytest.raises(TwinError, match="a header of"):
+        open_archive(path)
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar, as_folder])

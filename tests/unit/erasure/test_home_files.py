@@ -128,16 +128,17 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
         write(home, f"progress/{slug}.json", "{}")
         write(home, f"reports/{slug}/first.html", "figures")
         write(home, f"reports/{slug}/second.html", "figures")
+        write(home, f"reports/{slug}/deep/{slug}.html", "figures")
         write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
     named = sorted(files.holds(gone_author()))
     assert [one for one in named if "named after" in one] == [
         one for one in named if one.startswith(("authors/…", "progress/…", "reports/…"))
     ]
     assert len(files.holds(gone_post())) == 0, "no file is named after a post"
-    assert files.erase(gone_author()) == 4, "two files, and two of a folder"
+    assert files.erase(gone_author()) == 5, "two files, and three of a folder"
     left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert left == {
-        "authors/adam.toml", "progress/adam.json", "reports/adam", "checkpoints/ada",
-        "checkpoints/adam",
+        "authors/adam.toml", "progress/adam.json", "reports/adam",
+        "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
     }  # fmt: skip
     assert files.holds(gone_author()) == []

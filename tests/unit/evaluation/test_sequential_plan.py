@@ -32,6 +32,7 @@ from twin_assets.evaluation.sequential_plan import (
     Asked,
     ask_until_decided,
     first_questions,
+    is_decided,
 )
 from twin_assets.evaluation.served import answer_batches, posts_in_prompt
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -210,6 +211,12 @@ def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges
 
     assert recited.prompts.held_out == range(30)
     assert clean.prompts.held_out == prompts.held_out, "its voice is the base's"
+
+    alone = JudgingContext(replace(without_topic, voice=None), hands=[], chunks={}, base_answers=[])
+    for recites, is_over in (("below", True), ("above", True), (None, False)):
+        known = {"scores": recited.scores, "recites": recites, "voice": GOOD_VOICE}
+        decided = is_decided(prompts, recited.answers, alone, **known)
+        assert decided is is_over, recites
 
 
 def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(

@@ -212,7 +212,7 @@ async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
 def _told(prepared: PreparedRequest) -> dict[str, Any]:
     """What is empty is left out, and so is a propensity of 1."""
     answering, chosen = prepared.answering, prepared.answering.chosen
-    routing, fallback = answering.routing, answering.fallback
+    routing, fallback = answering.exchange.chosen.why, answering.fallback
     told = {
         "route": chosen.route,
         "server": chosen.server_key,
@@ -222,7 +222,7 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "marks": [name for name in MARKS if getattr(chosen, name)],
         "degraded": answering.degraded,
         "template": answering.template.removeprefix(DEFAULT_TEMPLATE.hash),
-        "meter": answering.meter is not None,
+        "meter": answering.cost.meter is not None,
         "provider": answering.provider,
         "fixed": bool(prepared.fixed_answer),
         "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]

@@ -8,34 +8,40 @@ from typing import Any
 import pytest
 from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices
 
+from tests.unit.gateway.exchanges import ANN, exchange_of
 from twin_resources.authors import Author
+from twin_resources.gateway.answer_cost import AnswerCost
 from twin_resources.gateway.answer_ending import end_prose, prose_ended
 from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_record import Fallback, RequestRecord
+from twin_resources.gateway.exchange import AnswerParts, Fallback, FixedText
+from twin_resources.gateway.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.models.quotes.answer_text import Opening
 
 LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"
 
 
-def answering(*, withheld: str = "", **sent: Any) -> RequestRecord:
-    turns = [{"role": "user", "content": "Which oil?"}]
-    record = RequestRecord(
-        asked=read_question({"model": "twin/ann", "messages": turns} | sent),
-        author=Author("ann", "Ann"),
-        chosen=RouteDecision("base", "base", "", "", "base", 1.0),
-        reader="r",
-        prompt_class="question",
-        template="t",
-        sources=(),
-        degraded=(),
-        usd_per_hour=0.1,
-        meter=None,
-        withheld=withheld,
+def answering(
+    *,
+    author: Author = ANN,
+    withheld: str = "",
+    opening: str = "",
+    fallback: Fallback | None = None,
+    **sent: Any,
+) -> RequestRecord:
+    """A record of prose, below an opening where there is one."""
+    exchange = exchange_of(
+        sent=sent,
+        author=author,
+        form=AnswerParts(opening=Opening(opening)),
+        fixed=FixedText(withheld=withheld),
+        sampling={"max_tokens": 200} | sent,
+        fallback=fallback,
     )
-    record.sampling = {"max_tokens": 200} | dict(record.asked.sampling)
-    return record
+    chosen = RouteDecision("base", "base", "", "", "base", 1.0)
+    answer = "quote_and_voice" if opening else "voice"
+    return RequestRecord(exchange, AnswerCost(0.1, None), chosen, answer)
 
 
 def whole(text: str, reason: str) -> ModelResponse:
@@ -135,9 +141,8 @@ async def test_what_ends_by_itself_stays_and_what_is_withheld_is_not_looked_at()
 
 
 async def test_another_version_that_begins_anew_may_say_the_same() -> None:
-    record = answering(stream=True)
     stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
-    record.fallback = Fallback(stable, "t", [], Throughput())
+    record = answering(stream=True, fallback=Fallback(stable, "t", [], Throughput()))
     once = "I oil it once in eight years and then I listen to it for two weeks on the wall. "
     second = "Nobody else listens, they say, and they may be right in that, for once in a while. "
 

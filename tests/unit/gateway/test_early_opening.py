@@ -19,7 +19,7 @@ from twin_resources.gateway.preparation import Application, PreparationMiddlewar
 from twin_resources.gateway.request_body import ChatRequest
 from twin_resources.gateway.request_path import PreparedRequest
 from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.models.quotes.answer_text import HEADING, Opening
+from twin_resources.models.quotes.answer_text import HEADING
 
 QUOTED = "> One drop of oil."
 SHOWN = f"{QUOTED}\n\n{HEADING}\n\n"
@@ -28,9 +28,8 @@ Inner = Callable[[Send], Awaitable[None]]
 
 
 def quoting(**sent: Any) -> RequestRecord:
-    record = answering(**{"stream": True} | sent)
-    record.answer, record.opening = "quote_and_voice", Opening(QUOTED)
-    return record
+    fields: dict[str, Any] = {"stream": True} | sent
+    return answering(opening=QUOTED, **fields)
 
 
 class Keys:
@@ -143,7 +142,7 @@ async def test_without_prose_the_quotation_stays_and_the_answer_says_so(usage: b
     assert [one["usage"]["total_tokens"] for one in more] == [0] * usage
     assert got[-1]["body"].endswith(b"data: [DONE]\n\n")
     assert logged == [SHOWN]
-    assert record.is_over
+    assert record.cost.is_over
 
 
 async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() -> None:
@@ -166,7 +165,7 @@ async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() ->
     await asyncio.wait({request})
     assert logged == [SHOWN]
     assert (record.chosen.version, record.degraded) == ("quotes", (LEFT,))
-    assert record.is_over
+    assert record.cost.is_over
 
 
 async def test_litellms_word_for_a_reader_who_left_is_no_failure_of_the_model() -> None:
@@ -210,7 +209,7 @@ async def test_a_whole_answer_that_only_quotes_never_enters_litellm() -> None:
     assert document["twin"]["trace_id"] == record.trace_id
     assert document["usage"]["total_tokens"] == 0
     assert logged == [f"fixed: {QUOTED}"]
-    assert record.is_over
+    assert record.cost.is_over
 
 
 @pytest.mark.parametrize(("call_id", "given_back"), [("", 1), ("c1", 0)])
@@ -228,7 +227,7 @@ async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
 
     record = answering(stream=True)
     bought: Any = Bought()
-    record.bought, record.call_id = bought, call_id
+    record.cost.bought, record.call_id = bought, call_id
     await asked(record, error)
     assert len(ends) == given_back
 

@@ -262,9 +262,12 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
 async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings) -> None:
     for fields in ({}, {"model": "twin/ann@voice"}):
         answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
-        assert (answering.front_desk, answering.withheld) == ("danger", "")
+        assert (answering.fixed.front_desk, answering.fixed.withheld) == (
+            "danger",
+            "",
+        )
     answering, text, looked_up = await record_of(home, "Who are you?", model="twin/ann@voice")
-    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+    assert (answering.fixed.front_desk, text, looked_up) == ("", "", 1)
 
 
 @pytest.mark.parametrize(
@@ -274,20 +277,20 @@ async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings)
 async def test_a_program_gets_what_it_asks_for(home: Settings, fields: dict[str, Any]) -> None:
     for message in (IN_DANGER, "Who are you?"):
         answering, text, _ = await record_of(home, message, **fields)
-        assert (answering.front_desk, text) == ("", "")
+        assert (answering.fixed.front_desk, text) == ("", "")
 
 
 async def test_a_question_behind_a_greeting_is_ordinary(home: Settings) -> None:
     answering, text, looked_up = await record_of(home, "Hello, how do I oil a clock?")
-    assert (answering.front_desk, text, looked_up) == ("", "", 1)
+    assert (answering.fixed.front_desk, text, looked_up) == ("", "", 1)
     assert answering.chosen.version != FRONT_DESK
     answering, text, looked_up = await record_of(home, "Hello!")
-    assert (answering.front_desk, looked_up) == ("greeting", 0)
+    assert (answering.fixed.front_desk, looked_up) == ("greeting", 0)
 
 
 async def test_what_can_be_asked_names_posts(home: Settings) -> None:
     answering, text, _ = await record_of(home, "What can you do?")
-    assert answering.front_desk == "ability"
+    assert answering.fixed.front_desk == "ability"
     assert "“On oil”" in text
     assert answering.sources == ()
 
@@ -296,4 +299,4 @@ async def test_an_author_turns_a_kind_off(home: Settings) -> None:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
     way.live.current = replace(way.live.current, authors={"ann": author})
-    assert (await prepare(way, "Who are you?")).answering.front_desk == ""
+    assert (await prepare(way, "Who are you?")).answering.fixed.front_desk == ""

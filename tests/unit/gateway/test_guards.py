@@ -224,8 +224,7 @@ async def test_a_passage_that_speaks_to_the_model_is_left_out(home: Settings) ->
 
 
 async def test_a_stream_is_ended_before_what_is_blocked() -> None:
-    record = answering()
-    record.author = replace(record.author, guards=read_guards({"secrets": "block"}))
+    record = answering(author=replace(ANN, guards=read_guards({"secrets": "block"})))
     pieces = [f"The key is {KEY[:9]}", KEY[9:], " and that is all of it, dear reader."]
     text, reason = "", None
     async for part in guarded_stream(record, chunks(pieces, "stop")):
@@ -244,9 +243,8 @@ async def test_a_whole_answer_and_its_stream_are_the_same_and_so_is_the_trace(ac
         "block": f"One drop of oil is enough. Ask\n\n{WITHHELD}",
         "record": said,
     }[action]
-    record, other = answering(), answering()
-    for one in (record, other):
-        one.author = replace(one.author, guards=read_guards({"personal": action}))
+    author = replace(ANN, guards=read_guards({"personal": action}))
+    record, other = answering(author=author), answering(author=author)
     response = whole(said, "stop")
     guard_answer(record, response)
     assert response.choices[0].message.content == expected

@@ -104,9 +104,7 @@ def with_disclosure(place: str, *turns: str, **sent: Any) -> Any:
         for number, text in enumerate(turns)
     ]
     messages = [*history, {"role": "user", "content": "Which oil?"}]
-    record = answering(messages=messages, **sent)
-    record.author = replace(record.author, disclosure=place)
-    return record
+    return answering(author=replace(ANN, disclosure=place), messages=messages, **sent)
 
 
 def test_the_disclosure_stands_above_the_text_where_the_author_wants_it() -> None:

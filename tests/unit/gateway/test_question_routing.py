@@ -95,7 +95,7 @@ async def test_a_hard_question_is_paid_for_and_says_why(
     answering = (await prepare(way(home, policy, HARD))).answering
     assert (answering.chosen.server_key, answering.chosen.route) == ("paid", "routed:paid")
     assert answering.degraded == ()
-    answering.begin()
+    answering.cost.begin()
     answering.end(1000, paid_usd=0.002)
     told = answering.trace_metadata()
     assert "threshold" in told["twin.routing"]
@@ -109,7 +109,7 @@ async def test_an_easy_question_stays_and_tells_what_the_other_would_have_cost(
 ) -> None:
     answering = (await prepare(way(home, policy, EASY))).answering
     assert answering.chosen.route == "stable"
-    answering.begin()
+    answering.cost.begin()
     answering.end(1000)
     told = answering.trace_metadata()
     assert told["twin.other"] == "paid"
@@ -169,9 +169,9 @@ async def test_without_a_policy_and_for_an_alias_all_is_as_before(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     before = (await prepare(way(home, None, HARD))).answering
-    assert (before.chosen.route, before.routing) == ("stable", None)
+    assert (before.chosen.route, before.exchange.chosen.why) == ("stable", None)
     named = (await prepare(way(home, policy, HARD), "twin/mara@stable")).answering
-    assert (named.chosen.route, named.routing) == ("alias:stable", None)
+    assert (named.chosen.route, named.exchange.chosen.why) == ("alias:stable", None)
 
 
 async def test_a_used_up_budget_leaves_the_question_to_the_own_model(

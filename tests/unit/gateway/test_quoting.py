@@ -190,11 +190,11 @@ async def test_quotations_alone_ask_no_model(home: Settings) -> None:
     # A vote on it is a vote on no model.
     assert (answering.chosen.version, answering.chosen.checkpoint) == ("quotes", "")
     assert [source.chunk_id for source in answering.sources] == ["c2"]
-    assert answering.meter is None
+    assert answering.cost.meter is None
     assert answering.fallback is None
-    answering.begin()
+    answering.cost.begin()
     answering.end(100)
-    assert answering.cost_usd == 0.0
+    assert answering.cost.usd == 0.0
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote_and_voice", "voice"])

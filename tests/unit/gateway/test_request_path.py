@@ -119,26 +119,26 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     here = (await prepare(way)).answering
     assert (here.chosen.version, here.written_by, here.fallback) == ("v3", "untuned", None)
     assert "not trained on them" in here.twin_field()["disclosure"]
-    assert here.meter is not None
+    assert here.cost.meter is not None
     named("http://127.0.0.1:9/v1#large")
     there = (await prepare(way)).answering
-    assert (there.chosen.version, there.written_by, there.meter) == ("v3", "untuned", None)
-    there.begin()
+    assert (there.chosen.version, there.written_by, there.cost.meter) == ("v3", "untuned", None)
+    there.cost.begin()
     assert there.fallback is not None
     assert (there.fallback.chosen.version, there.fallback.chosen.route) == ("base", "base")
     time.sleep(0.05)  # the base answers, and that it did is told afterwards
     there.answered_by_fallback("stable failed: answered by base")
     there.end(120)
-    assert (there.chosen.version, there.meter) == ("base", way.meters["base"])
+    assert (there.chosen.version, there.cost.meter) == ("base", way.meters["base"])
     assert 0.05 <= way.meters["base"].busy_seconds < 60, "of this request, and no more"
-    assert (there.cost_usd or 0) > 0
+    assert (there.cost.usd or 0) > 0
     other = (await prepare(way)).answering
-    other.begin()
+    other.cost.begin()
     other.end(120)
-    assert other.cost_usd is None, "an address has a price that nobody here knows"
+    assert other.cost.usd is None, "an address has a price that nobody here knows"
     named("https://models.example/v1#large")
     far = (await prepare(way, "Which oil? I am jo@clocks.io")).answering
-    assert (far.provider, far.provider_saw) == ("https://models.example/v1", "question")
+    assert (far.provider, far.exchange.provider_saw) == ("https://models.example/v1", "question")
     prompt = str((await prepare(way, "Which oil? I am jo@clocks.io")).messages)
     assert "jo@clocks.io" not in prompt
     assert "Oil sparingly." not in prompt, "no consent, no post"
@@ -155,7 +155,7 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
 async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))))
     answering = prepared.answering
-    answering.begin()
+    answering.cost.begin()
     answering.end(120)
     answering.end(999)
     told = answering.twin_field()
@@ -180,8 +180,8 @@ async def test_the_answer_tells_where_it_comes_from(home: Settings) -> None:
     assert (told["version"], told["route"], told["degraded"]) == ("v3", "stable", "")
     assert told["cost_usd"] > 0
     assert "trained on" in told["disclosure"]
-    assert answering.meter is not None
-    assert answering.meter.tokens == 120
+    assert answering.cost.meter is not None
+    assert answering.cost.meter.tokens == 120
     headers = answering.headers()
     assert headers == {"x-twin-trace-id": told["trace_id"], "x-twin-sources": "c1"}
     assert answering.traceparent == f"00-{told['trace_id']}-{answering.span_id}-01"
@@ -323,7 +323,7 @@ async def test_a_site_names_its_readers_and_nobody_else_does(home: Settings) -> 
         turns = [{"role": "user", "content": "Which oil?"}]
         body = {"model": "twin/ann", "messages": turns} | fields
         prepared = await way.prepare(read_question(admitted(body)), key, today=DAY)
-        return prepared.answering.reader, prepared.answering.ignored
+        return prepared.answering.exchange.key.reader, prepared.answering.ignored
 
     eve, nobody = await reader(site, user="eve"), await reader(site)
     assert eve == (site.behind("eve"), ())

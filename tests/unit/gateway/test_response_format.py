@@ -289,7 +289,7 @@ async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> N
         "down:paid",
         ("stable not ready: answered by paid",),
     )
-    assert answering.prompt_class == STRUCTURED
+    assert answering.asked.prompt_class == STRUCTURED
 
 
 async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:

@@ -18,7 +18,7 @@ from twin_resources.gateway.supported_prose import (
     ProseNote,
     SupportedSentences,
 )
-from twin_resources.models.quotes.answer_text import HEADING, Opening, prose_of
+from twin_resources.models.quotes.answer_text import HEADING, prose_of
 from twin_resources.quality.judges.judge import embed_each_once
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -34,8 +34,7 @@ THRESHOLD = 0.6
 
 
 def record(**sent: Any) -> RequestRecord:
-    made = answering(**sent)
-    made.answer, made.opening = "quote_and_voice", Opening("> Quoted.")
+    made = answering(opening="> Quoted.", **sent)
     made.chosen = replace(made.chosen, version="v3", route="stable", prose=ProseRelease(""))
     judge = SentenceSupport(embed, embedder="words")
     made.prose = ProseNote(judged=SupportedSentences(judge, THRESHOLD, POSTS))

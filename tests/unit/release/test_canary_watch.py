@@ -8,48 +8,33 @@ from dataclasses import replace
 
 import pytest
 
-from twin_resources.authors import Author
+from tests.unit.gateway.exchanges import exchange_of
 from twin_resources.errors import TwinError
+from twin_resources.gateway.answer_cost import AnswerCost
 from twin_resources.gateway.breaker import Breaker
 from twin_resources.gateway.canary_watch import CanaryWatch
 from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
 from twin_resources.gateway.request_record import Fallback, RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 
-ANN = Author("ann", "Ann")
 STABLE = RouteDecision("ann/v1", "v1", "h1", "", "stable", 1.0)
 CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 
 def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
-    asked = read_question(
-        {"model": "twin/ann", "messages": [{"role": "user", "content": "Which oil?"}]}
-    )
     canary = chosen.route == "canary"
-    return RequestRecord(
-        asked=asked,
-        author=ANN,
-        chosen=chosen,
-        reader="r",
-        prompt_class="how",
-        template="t",
-        sources=(),
-        degraded=(),
-        usd_per_hour=0.02,
-        meter=Throughput(),
-        seconds=seconds,
-        fallback=Fallback(STABLE, "t1", [], Throughput()) if canary else None,
-    )
+    fallback = Fallback(STABLE, "t1", [], Throughput()) if canary else None
+    cost = AnswerCost(0.02, Throughput(), seconds=seconds)
+    return RequestRecord(exchange_of(fallback=fallback), cost, chosen)
 
 
 def failed(chosen: RouteDecision = CANARY) -> RequestRecord:
     found = request(chosen)
-    found.begin()
+    found.cost.begin()
     found.answered_by_fallback("canary failed: answered by stable")
     return found
 

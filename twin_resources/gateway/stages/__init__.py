@@ -1,12 +1,12 @@
 """The stages of a request, in their order."""
 
 from twin_resources.gateway.stages.answer_form import choose_form
-from twin_resources.gateway.stages.exchange import Exchange, Stage
 from twin_resources.gateway.stages.fixed_text import answer_without_posts
 from twin_resources.gateway.stages.model_choice import choose_model, score_models
 from twin_resources.gateway.stages.outbound_redaction import redact_outbound
 from twin_resources.gateway.stages.prompt import prepare_fallback, render_prompt
 from twin_resources.gateway.stages.retrieval import retrieve
+from twin_resources.gateway.stages.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     choose_model,
@@ -19,4 +19,4 @@ STAGES: tuple[Stage, ...] = (
     prepare_fallback,
 )
 
-__all__ = ["STAGES", "Exchange", "Stage"]
+__all__ = ["STAGES"]

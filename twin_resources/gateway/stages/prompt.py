@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from twin_resources.authors import FREQUENCY_PENALTY, Author
+from twin_resources.gateway.exchange import Exchange, Fallback
 from twin_resources.gateway.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
@@ -19,10 +20,8 @@ from twin_resources.gateway.prompt_length import (
     fitting_history,
 )
 from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.request_record import Fallback
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.rules import fallback_of
-from twin_resources.gateway.stages.exchange import Exchange
 from twin_resources.gateway.stages.model_choice import with_template
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import prose_of

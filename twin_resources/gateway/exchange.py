@@ -1,14 +1,13 @@
 """One request between its body and its prompt: the value that every stage reads and gives anew.
 
-Belongs here: the exchange, the type of a stage, and what a trace tells of each stage. Does not
-belong here: any stage (its own file), what a gateway's requests share (`services.py`).
+Belongs here: the exchange, and its facts as a trace tells them. Does not belong here: the stages
+(`stages/`), the answer (`request_record.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,13 +16,12 @@ from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import VOICE, AnswerForm
 from twin_resources.authors.front_desk_settings import DeskKind
+from twin_resources.gateway.cost import Throughput
 from twin_resources.gateway.found_passages import FoundPassages
 from twin_resources.gateway.guard_record import GuardRecord
 from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.request_record import Fallback
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import Opening
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 
@@ -35,12 +33,30 @@ NOT_CHOSEN = RouteDecision("", "", "", "", "", 1.0)
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """The stable version, prepared to answer when a canary or a routed paid model fails; or the
+    base model, in the place of an answer model elsewhere.
+
+    Attributes:
+        messages: rendered with its own template.
+        meter: of its machine.
+    """
+
+    chosen: RouteDecision
+    template: str
+    messages: Sequence[Mapping[str, str]]
+    meter: Throughput
+
+
+@dataclass(frozen=True)
 class FixedText:
     """What answers in the place of the posts.
 
     Attributes:
         text: empty: the posts answer.
-        front_desk, withheld: why, as in `RequestRecord`; at most one is not empty.
+        front_desk: the kind of message that the program answers itself; or empty.
+        withheld: the fixed sentence in the place of an answer that the guards do not let pass; or
+            empty. At most one of both is not.
     """
 
     text: str = ""
@@ -139,31 +155,3 @@ class Exchange:
             "fallback": self.fallback.chosen.version if self.fallback else "",
         }
         return {name: value for name, value in told.items() if value}
-
-
-Stage = Callable[[Exchange, RequestServices], Awaitable[Exchange]]
-"""One step of a request. It raises `Refused` where the request ends."""
-
-
-async def run_stages(
-    exchange: Exchange, services: RequestServices, stages: Sequence[Stage]
-) -> tuple[Exchange, str]:
-    """Run stages one after the other.
-
-    Returns:
-        The exchange after the last one, and one line a stage: its name, milliseconds, and each
-        fact that it has changed.
-
-    Raises:
-        Refused: see the stages.
-    """
-    lines: list[str] = []
-    facts = exchange.facts()
-    for stage in stages:
-        began = time.perf_counter()
-        exchange = await stage(exchange, services)
-        took_ms = (time.perf_counter() - began) * 1000
-        before, facts = facts, exchange.facts()
-        changed = [f"{name} {facts[name]}" for name in facts if facts[name] != before.get(name)]
-        lines.append(f"{stage.__name__} {took_ms:.1f} ms: {', '.join(changed)}".rstrip(": "))
-    return exchange, "\n".join(lines)
