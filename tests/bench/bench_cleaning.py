@@ -8,7 +8,6 @@ process, medians of interleaved rounds; everything that is drawn is seeded.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from tests.bench.cleaning.change import ten_new_posts
 from tests.bench.cleaning.copies import planted
 from tests.bench.cleaning.quality import quality, whole_cleaning
 from tests.bench.cleaning.rows import Form, Row, Rows
-from tests.bench.rows import heading, line, save
+from tests.bench.rows import bench_parser, heading, line, save
 
 ROWS: dict[str, Rows] = {
     "quality": quality,
@@ -32,12 +31,8 @@ ROWS: dict[str, Rows] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="fewer posts, at most a minute")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__, quick="fewer posts, at most a minute")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(heading(name=76))
     rows: list[Row] = []

@@ -14,7 +14,6 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are loaded
 
-import argparse
 import json
 import resource
 import subprocess
@@ -32,6 +31,7 @@ import numpy as np
 from tests.bench.knowledge import corpus
 from tests.bench.knowledge.rows import row, show
 from tests.bench.retraining.rows import Row
+from tests.bench.rows import bench_parser
 from twin_resources.models.embedder.embedder import Embedder, find_prepared
 from twin_resources.models.embedder.engines import native_precision
 from twin_resources.models.embedder.preparation import fetch_model
@@ -127,11 +127,7 @@ def _cpu_seconds(script: str) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="96 chunks instead of 512")
-    form.add_argument("--full", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser = bench_parser(__doc__, quick="96 chunks instead of 512")
     options = parser.parse_args()
     home = corpus.settings()
     with tempfile.TemporaryDirectory() as scratch:

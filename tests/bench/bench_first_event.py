@@ -22,7 +22,6 @@ The author has four short posts: retrieval in a large table costs more
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -38,7 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from tests.live.gateway.stack import (
     Stack,
     dragged,
@@ -97,11 +96,11 @@ QUICK, FULL = Plan(4, 1, 2, 12, 1), Plan(15, 8, 8, 40, 4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The first event of an answer.")
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="about a minute")
-    form.add_argument("--full", action="store_true", help="longer, and beside a training")
-    parser.add_argument("--json", type=Path, default=None)
+    parser = bench_parser(
+        "The first event of an answer.",
+        quick="about a minute",
+        full="longer, and beside a training",
+    )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
     # no limit of a key stands before retrieval's own

@@ -29,7 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
-from tests.bench.rows import Row, save
+from tests.bench.rows import Row, bench_parser, save
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.slugs import slug_of
@@ -206,16 +206,12 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = bench_parser(__doc__)
     parser.add_argument("--install", action="store_true", help="from a fresh clone")
     parser.add_argument("--report", action="store_true", help="wait for the whole report")
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
     parser.add_argument("--posts", type=Path)
     parser.add_argument("--author", default="Mara Lindqvist")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         home = Path(folder) / "home"

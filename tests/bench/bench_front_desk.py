@@ -9,7 +9,6 @@ counts and no message. `--quick` takes the tuned set, `--full` the held-out one.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.answers import language_of
 from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
@@ -134,12 +133,8 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__)
     parser.add_argument("--half", choices=("tuned", "held_out"), default=None)
-    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args(arguments)
     half = options.half or ("tuned" if options.quick else "held_out")
     return tell(figures(half), options.json, sign=_sign)

@@ -15,7 +15,6 @@ gate. There is no peer of the gate as a whole.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from tests.bench.gate.broken import WAYS, broken_candidates
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, bench_parser, heading, line, save
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import missing
@@ -42,10 +41,7 @@ AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="a tiny model")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__, quick="a tiny model")
     parser.add_argument(
         "--author", choices=sorted(SHARED_AUTHORS | BUNDLED_AUTHORS), default=FULL.author
     )
@@ -58,7 +54,6 @@ def main() -> int:
         help=f"of breaking a candidate, for `--only broken`: {', '.join(WAYS)}",
     )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=USUAL)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = (FULL if options.full else QUICK).of(options.author, options.changes)
     if options.quick:

@@ -16,7 +16,6 @@ the trace, no retrieval; what retrieval and quoting add has rows of its own.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import json
 import os
@@ -35,7 +34,7 @@ import httpx
 import psutil
 import yaml
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
@@ -65,11 +64,11 @@ Ask = Callable[[bool], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The gateway beside LiteLLM alone.")
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="5 rounds of 10; under a minute")
-    form.add_argument("--full", action="store_true", help="15 rounds of 20")
-    parser.add_argument("--json", type=Path, default=None)
+    parser = bench_parser(
+        "The gateway beside LiteLLM alone.",
+        quick="5 rounds of 10; under a minute",
+        full="15 rounds of 20",
+    )
     options = parser.parse_args(arguments)
     rounds, each = (15, 20) if options.full else (5, 10)
     rows: list[Row] = []

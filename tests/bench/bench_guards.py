@@ -13,7 +13,6 @@ reader that passage.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -28,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import find_injections, sentences
@@ -200,11 +199,7 @@ def _held_back() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
-    parser.add_argument("--json", type=Path, default=None)
+    parser = bench_parser(__doc__)
     options = parser.parse_args(arguments)
     rows = figures(every=4 if options.quick else 1)
     return tell(rows, options.json, sign=_sign)

@@ -8,7 +8,6 @@ Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
 
 from __future__ import annotations
 
-import argparse
 import secrets
 import sys
 import time
@@ -20,7 +19,7 @@ from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.ledger import feedback, ledger
 from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
-from tests.bench.rows import heading, line, save
+from tests.bench.rows import bench_parser, heading, line, save
 
 ROWS: dict[str, Rows] = {
     "false-trainings": false_trainings,
@@ -33,15 +32,11 @@ ROWS: dict[str, Rows] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    forms = parser.add_mutually_exclusive_group(required=True)
-    forms.add_argument("--quick", action="store_true", help="fewer streams, at most a minute")
-    forms.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__, quick="fewer streams, at most a minute")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seed", type=int, help="of the worlds; else a fresh one is printed")
     parser.add_argument("--homes", type=int, help="of each row, in place of the form's")
     parser.add_argument("--rates", type=int, nargs="+", default=[3, 30, 300], help="votes a day")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"seed {seed}")

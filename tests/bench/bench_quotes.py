@@ -12,7 +12,6 @@ tokens that is found first. CPU time is that of finding and quoting, for one que
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -35,7 +34,7 @@ from tests.bench.reader_questions.reading import (
     read_asked,
     read_talks,
 )
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors import SAMPLES
 from twin_resources.gateway.found_passages import FoundPassages, Passages
 from twin_resources.gateway.request_body import read_question
@@ -221,13 +220,9 @@ def turn_figures(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__)
     parser.add_argument("--half", choices=["tuned", "held_out"], default=None)
     parser.add_argument("--home", type=Path, default=None, help="a home that holds the posts")
-    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args(arguments)
     here = [slug for slug in (*BUNDLED, *SHARED) if posts_of(slug).is_dir()]
     slugs = here if options.full else here[:1]

@@ -20,7 +20,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 os.environ.setdefault("LANCE_LOG", "error")
 
-import argparse
 import json
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from tests.bench.knowledge.peers import PEERS, K
 from tests.bench.knowledge.rows import row, show
 from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
+from tests.bench.rows import bench_parser
 from twin_assets.corpus.title_questions import question_about
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_resources.models.embedder.embedder import load_embedder
@@ -209,13 +209,9 @@ QUICK, FULL = ("20k", "sources", "readers"), ("20k", "200k", "sources", "readers
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="20,000 vectors, 30 posts an author")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__, quick="20,000 vectors, 30 posts an author")
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     home = corpus.settings()
     print(

@@ -12,7 +12,6 @@ judge errs. The home's policy stays as it is.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.reader_questions.reading import BUNDLED, read_asked
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
 from twin_resources.access.keys import keyring_of
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
@@ -118,13 +117,9 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--author", choices=BUNDLED, default=BUNDLED[0])
-    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args(arguments)
     path, process = path_of(options.home, options.author)
     found = Written()

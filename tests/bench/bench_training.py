@@ -10,7 +10,6 @@ say nothing there, have no goal. Dataset and model are made once and kept in `bu
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.rows import Row
+from tests.bench.rows import bench_parser
 from tests.bench.training.forms import FULL, QUICK, Form
 from tests.bench.training.material import Material, material
 from tests.bench.training.overhead import overhead
@@ -38,12 +38,8 @@ ROWS: dict[str, Callable[[Form, Material, Path], list[Row]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="a tiny model, one turn")
-    form.add_argument("--full", action="store_true")
+    parser = bench_parser(__doc__, quick="a tiny model, one turn")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = FULL if options.full else QUICK
     if options.quick:

@@ -19,7 +19,6 @@ names it leaves no generation in the trace store, and is there twice when it lea
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -40,7 +39,7 @@ from typing import Any
 
 import httpx
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from twin_resources.models.serving.fleet import STEP_S
@@ -105,12 +104,12 @@ class BrokenOff(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The gateway under load while parts fail.")
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help=f"{QUICK.requests} requests")
-    form.add_argument("--full", action="store_true", help=f"{FULL.requests:,} requests")
+    parser = bench_parser(
+        "The gateway under load while parts fail.",
+        quick=f"{QUICK.requests} requests",
+        full=f"{FULL.requests:,} requests",
+    )
     parser.add_argument("--requests", type=int, default=0, help="so many, with swaps to match")
-    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
     if options.requests:

@@ -16,7 +16,6 @@ month of 30,000 lines.
 
 from __future__ import annotations
 
-import argparse
 import random
 import signal
 import tempfile
@@ -30,7 +29,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, bench_parser, tell
 from tests.free_ports import free_port
 from tests.live.gateway.stack import Stack, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
@@ -55,11 +54,11 @@ MOST_OFF_PERCENT = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="The account beside the bill.")
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help="one gateway, 40 requests")
-    form.add_argument("--full", action="store_true", help="four gateways, 400 requests")
-    parser.add_argument("--json", type=Path, default=None)
+    parser = bench_parser(
+        "The account beside the bill.",
+        quick="one gateway, 40 requests",
+        full="four gateways, 400 requests",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = money_rows(Path(folder), full=options.full)

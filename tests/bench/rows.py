@@ -6,11 +6,27 @@ figure has which goal (`bench_*.py` and their folders).
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+
+def bench_parser(doc: str | None, *, quick: str = "", full: str = "") -> argparse.ArgumentParser:
+    """Arguments that every benchmark has: one of `--quick` and `--full`, and `--json`.
+
+    Args:
+        doc: its first line says what is measured.
+        quick, full: what each form does.
+    """
+    parser = argparse.ArgumentParser(description=str(doc).splitlines()[0])
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help=quick)
+    form.add_argument("--full", action="store_true", help=full)
+    parser.add_argument("--json", type=Path)
+    return parser
 
 
 @dataclass

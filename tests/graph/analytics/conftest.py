@@ -9,12 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.materialized import instance_of, materialize_assets
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import sql_assets
-from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources.dagster_resources import StateResource, TablesResource
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry, Verdict
@@ -102,9 +100,7 @@ def history(registry: Registry) -> Registry:
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
+    return instance_of("ada", "bob")
 
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
@@ -121,16 +117,11 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
         made = sql_assets() if assets is None else assets
-        return dg.materialize(
+        return materialize_assets(
             [asset for asset in made if not names or asset.key.to_user_string() in names],
-            instance=instance,
-            partition_key=author,
+            author,
+            instance,
             raise_on_error=raise_on_error,
-            resources={
-                "tables": TablesResource(),
-                "state": StateResource(),
-                "tables_io": TablesIOManager(),
-            },
         )
 
     return run

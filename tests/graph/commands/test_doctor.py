@@ -6,8 +6,6 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from tests.documented import documented, shape
 from tests.free_ports import free_port
 from tests.graph.s3 import KEY, client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
+from tests.trace_store_process import start_trace_store
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.atomic_writes import replace_file
@@ -49,22 +48,7 @@ def closed() -> int:
 def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
     """The embedded trace store of this home, as a process."""
     load_secrets(home)
-    port_file = tmp_path / "port"
-    command = [
-        sys.executable,
-        "-m",
-        "twin_resources.observability.trace_store.local_store",
-        "--port",
-        "0",
-    ]
-    command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(home.home)]
-    process = subprocess.Popen([*command, "--port-file", str(port_file)])
-    deadline = time.monotonic() + 60
-    while not port_file.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "the trace store did not come up in 60 s"
-        time.sleep(0.05)
-    port = int(port_file.read_text())  # it listens before it answers
+    process, port = start_trace_store(home.home, tmp_path / "traces.sqlite", tmp_path / "port")
     url = f"http://127.0.0.1:{port}/api/public/health"
     assert httpx.get(url, timeout=60, trust_env=False).status_code == 200
     yield home.model_copy(update={"traces_port": port})

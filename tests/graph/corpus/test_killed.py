@@ -22,8 +22,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import fresh_home
 from tests.graph.corpus.conftest import SLUG, paragraph
 from tests.graph.corpus.corpus_process import run_chain
+from tests.prepared_embedder import lend_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -130,7 +132,7 @@ class Trial:
         deadline = time.monotonic() + LONGEST_S
         while process.is_alive() and set(_names(watched)) <= before:
             assert time.monotonic() < deadline, f"{kill}: nothing was written"
-            time.sleep(0.0005)
+            time.sleep(0.002)
         time.sleep(kill.after_s)
         process.kill()
         process.join()
@@ -163,18 +165,21 @@ OLDER = {"clock": "clock", "boat": "old boat", "lamp": "lamp", "kite": "kite"}
 NEWER = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "copy": "lamp"}
 
 
-@pytest.fixture
-def trial(home_with_embedder: Settings, tmp_path: Path) -> Trial:
+@pytest.fixture(scope="module")
+def trial(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     """A home without posts (`empty`) and one with older ones (`imported`); the posts are newer."""
-    posts = tmp_path / "posts"
-    write_author(home_with_embedder, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
-    made = Trial(home_with_embedder, posts)
-    made.keep("empty")
-    write_posts(posts, OLDER)
-    made.run(1)
-    made.keep("imported")
-    write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
-    return made
+    folder = tmp_path_factory.mktemp("trial")
+    posts = folder / "posts"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        home = lend_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
+        write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
+        made = Trial(home, posts)
+        made.keep("empty")
+        write_posts(posts, OLDER)
+        made.run(1)
+        made.keep("imported")
+        write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
+        yield made
 
 
 @dataclass(frozen=True)

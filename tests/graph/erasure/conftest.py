@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
+from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from twin_assets.checkpoints.job import write_rows
@@ -33,8 +34,6 @@ from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
 from twin_assets.instructions import instruction_dataset
 from twin_assets.knowledge import chunks, embeddings
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources import dagster_resources as shells
 from twin_resources.access import keys
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.dagster_records import DagsterRecords
@@ -105,19 +104,11 @@ class Lived:
 
 
 def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
-    return dg.materialize(
+    return materialize_assets(
         dg.load_assets_from_modules(MODULES),
+        AUTHOR,
+        instance,
         selection=dg.AssetSelection.assets(*names),
-        partition_key=AUTHOR,
-        instance=instance,
-        resources={
-            "embedder": shells.EmbedderResource(),
-            "retriever": shells.RetrieverResource(),
-            "settings": shells.SettingsResource(),
-            "state": shells.StateResource(),
-            "tables": shells.TablesResource(),
-            "tables_io": TablesIOManager(),
-        },
     )
 
 

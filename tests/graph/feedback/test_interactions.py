@@ -7,17 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 
+from tests.materialized import instance_of, materialize_assets
 from tests.unit.ledger.conftest import World, trace_name
 from tests.unit.ledger.conftest import world as make_world
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
 from twin_assets.feedback.stripping import personal_data_left, strip_personal
-from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources.dagster_resources import SettingsResource, TablesResource
 from twin_resources.settings import PACES, Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -41,17 +38,9 @@ def filled(world: World, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ann", "bob", "nobody"])
-    result = dg.materialize(
-        [interactions, no_text_of_a_reader_holds_personal_data],
-        instance=instance,
-        partition_key=author,
-        resources={
-            "settings": SettingsResource(),
-            "tables": TablesResource(),
-            "tables_io": TablesIOManager(),
-        },
+    instance = instance_of("ann", "bob", "nobody")
+    result = materialize_assets(
+        [interactions, no_text_of_a_reader_holds_personal_data], author, instance
     )
     [event] = result.asset_materializations_for_node("interactions")
     [check] = result.get_asset_check_evaluations()

@@ -17,13 +17,12 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.made_up_posts import clean, documents
+from tests.materialized import instance_of, materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.stored_rows import store_rows
 from twin_assets.instructions import instruction_dataset
 from twin_assets.knowledge import chunks, embeddings
 from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
@@ -42,23 +41,11 @@ class Graph:
             *dg.load_assets_from_modules(modules),
             *dg.load_asset_checks_from_modules(modules),
         ]
-        self.instance = dg.DagsterInstance.ephemeral()
-        self.instance.add_dynamic_partitions("authors", ["ada"])
+        self.instance = instance_of("ada")
 
     def execute(self, selection: dg.AssetSelection) -> dg.ExecuteInProcessResult:
-        return dg.materialize(
-            self.definitions,
-            partition_key="ada",
-            instance=self.instance,
-            selection=selection,
-            raise_on_error=False,
-            resources={
-                "embedder": shells.EmbedderResource(),
-                "retriever": shells.RetrieverResource(),
-                "settings": shells.SettingsResource(),
-                "tables": shells.TablesResource(),
-                "tables_io": TablesIOManager(),
-            },
+        return materialize_assets(
+            self.definitions, "ada", self.instance, selection=selection, raise_on_error=False
         )
 
     def materialize(self) -> tuple[dict[str, Any], dict[str, bool]]:
@@ -80,16 +67,11 @@ class Graph:
         def written_by_hand() -> None:
             store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
-        result = dg.materialize(
+        result = materialize_assets(
             [written_by_hand, *dg.load_asset_checks_from_modules([instruction_dataset])],
-            partition_key="ada",
-            instance=self.instance,
+            "ada",
+            self.instance,
             raise_on_error=False,
-            resources={
-                "embedder": shells.EmbedderResource(),
-                "settings": shells.SettingsResource(),
-                "tables": shells.TablesResource(),
-            },
         )
         return _checks(result)
 

@@ -20,13 +20,13 @@ import pytest
 from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
+from tests.materialized import instance_of, materialize_assets
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, write_manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.instructions import preference_dataset
 from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import write_author
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -84,20 +84,12 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Model]]:
 
 
 def run(*assets: Any) -> dg.ExecuteInProcessResult:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", ["ada"])
-        return dg.materialize(
+    with instance_of("ada") as instance:
+        return materialize_assets(
             [*assets, *dg.load_asset_checks_from_modules([preference_dataset])],
-            partition_key="ada",
-            instance=instance,
+            "ada",
+            instance,
             raise_on_error=False,
-            resources={
-                "settings": shells.SettingsResource(),
-                "tables": shells.TablesResource(),
-                "registry": shells.RegistryResource(),
-                "model_server": shells.ModelServerResource(),
-                "tables_io": TablesIOManager(),
-            },
         )
 
 

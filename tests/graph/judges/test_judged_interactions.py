@@ -8,14 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import judging_traces
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
-from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger.interactions_frame import columns
@@ -63,28 +61,13 @@ def promote(home: Settings) -> None:
 
 
 def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcessResult:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(authors.name), ["ann"])
-        return dg.materialize(
-            [judged_interactions],
-            instance=instance,
-            partition_key="ann",
-            resources={
-                "settings": shells.SettingsResource(home=str(home.home)),
-                "tables": shells.TablesResource(home=str(home.home)),
-                "tables_io": TablesIOManager(home=str(home.home)),
-                "registry": shells.RegistryResource(home=str(home.home)),
-                "model_server": shells.ModelServerResource(home=str(home.home)),
-                "embedder": shells.EmbedderResource(home=str(home.home)),
-            },
-            raise_on_error=raising,
-        )
+    with instance_of("ann") as instance:
+        return materialize_assets([judged_interactions], "ann", instance, raise_on_error=raising)
 
 
 def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     assert result.success
-    [event] = result.asset_materializations_for_node("judged_interactions")
-    return {name: value.value for name, value in event.metadata.items()}
+    return metadata_of(result, "judged_interactions")
 
 
 def test_without_a_stable_version_nothing_is_judged(home: Settings, answered: Tables) -> None:

@@ -6,25 +6,17 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import dagster as dg
 import lance
 import numpy as np
 import polars as pl
 import pytest
 
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
 from twin_assets.knowledge.named_titles import ask_by_name
-from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-    RetrieverResource,
-    SettingsResource,
-    TablesResource,
-)
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.models.retrieval.retrieval import Retriever
@@ -51,19 +43,11 @@ Materialize = Callable[..., dict[str, dict[str, Any]]]
 def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materialize]:
     """Writes documents and brings chunks and vectors up to date; gives metadata by asset."""
     write_author(home_with_embedder, Author("ada", "Ada", language="en"))
-    resources = {
-        "embedder": EmbedderResource(),
-        "retriever": RetrieverResource(),
-        "settings": SettingsResource(),
-        "tables": TablesResource(),
-        "tables_io": TablesIOManager(),
-    }
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(authors.name), ["ada"])
+    with instance_of("ada") as instance:
 
         def run(documents: dict[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
             write_documents(tables, documents)
-            done = dg.materialize(
+            done = materialize_assets(
                 [
                     chunks.document_chunks,
                     embeddings.embeddings,
@@ -71,16 +55,11 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
                     embeddings.every_chunk_is_searchable,
                     embeddings.a_named_post_is_found_first,
                 ],
-                partition_key="ada",
-                resources=resources,
-                instance=instance,
+                "ada",
+                instance,
             )
             assert all(check.passed for check in done.get_asset_check_evaluations())
-            found = {}
-            for name in ("document_chunks", "embeddings"):
-                (event,) = done.asset_materializations_for_node(name)
-                found[name] = {key: value.value for key, value in event.metadata.items()}
-            return found
+            return {name: metadata_of(done, name) for name in ("document_chunks", "embeddings")}
 
         yield run
 

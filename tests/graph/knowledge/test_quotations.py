@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
 from tests.bench.questions.questions import SAMPLES
+from tests.materialized import instance_of, materialize_assets
 from tests.prepared_embedder import lend_weights
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
@@ -28,10 +28,7 @@ from twin_assets.knowledge import (
     quote_calibration,
     sentence_embeddings,
 )
-from twin_assets.partitions import authors
-from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import EmbedderResource, SettingsResource, TablesResource
 from twin_resources.gateway.found_passages import passages_of
 from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
@@ -83,15 +80,8 @@ def write_posts(folder: Path) -> None:
 
 
 def run_assets() -> dict[str, dict[str, Any]]:
-    resources = {
-        "embedder": EmbedderResource(),
-        "settings": SettingsResource(),
-        "tables": TablesResource(),
-        "tables_io": TablesIOManager(),
-    }
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(authors.name), [MARA])
-        done = dg.materialize(
+    with instance_of(MARA) as instance:
+        done = materialize_assets(
             [
                 raw_posts.raw_posts,
                 cleaned_documents.cleaned_documents,
@@ -102,9 +92,8 @@ def run_assets() -> dict[str, dict[str, Any]]:
                 quote_calibration.quote_calibration,
                 sentence_embeddings.sentence_embeddings,
             ],
-            partition_key=MARA,
-            resources=resources,
-            instance=instance,
+            MARA,
+            instance,
         )
     assert all(check.passed for check in done.get_asset_check_evaluations())
     return {

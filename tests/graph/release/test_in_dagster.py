@@ -9,8 +9,8 @@ import pytest
 
 from tests.graph.release.dagster_home import certify, new_registry, passed, replay, tables_of
 from tests.graph.release.releases import AUTHOR, settle
+from tests.materialized import instance_of, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
@@ -28,9 +28,7 @@ RESOURCES = {
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), [AUTHOR])
-    return instance
+    return instance_of(AUTHOR)
 
 
 @pytest.fixture
@@ -39,10 +37,15 @@ def registry(home: Settings) -> Registry:
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
-    assert dg.materialize(
-        [released_model], instance=instance, partition_key=AUTHOR, resources=RESOURCES
-    ).success
+    assert materialize_assets([released_model], AUTHOR, instance).success
     return newest_metadata(instance, "released_model", AUTHOR)
+
+
+def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
+    """A first version is released, and a second one has passed the gate."""
+    passed(registry, "h1")
+    materialize(instance)
+    passed(registry, "h2")
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
@@ -70,9 +73,7 @@ def report_used_up(instance: dg.DagsterInstance, trial: str) -> None:
 def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     tables = tables_of(registry, home)
     certify(tables)
     used_up = replay(registry, tables, [0.05, -0.05] * 60)
@@ -96,9 +97,7 @@ def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
 def test_a_certificate_of_another_revision_decides_nothing(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     tables = tables_of(registry, home)
     certify(tables, revision="2")
     replay(registry, tables, [0.4] * 60)
@@ -110,9 +109,7 @@ def test_a_certificate_of_another_revision_decides_nothing(
 def test_when_every_prompt_is_used_up_it_is_parked(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     tables = tables_of(registry, home)
     certify(tables)
     used_up = replay(registry, tables, [0.0] * 12)
@@ -177,9 +174,7 @@ def test_the_sensor_decides_a_canary_once_and_records_it(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="canary")
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "canary"
     first = tick(instance)
@@ -212,9 +207,7 @@ def test_the_sensor_tells_what_the_gateways_breaker_did(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="canary")
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
     (event,) = tick(instance).asset_events
@@ -226,9 +219,7 @@ def test_the_asset_tells_what_others_moved_before_the_sensor_came(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="canary")
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
     assert "by gateway (errors: 5 of its 5 requests)" in materialize(instance)["moved"]
@@ -242,9 +233,7 @@ def test_asset_and_sensor_take_the_same_trial_on(
     """With another ε of their own they would begin a trial each, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = new_registry(home)
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     tables = tables_of(registry, home)
     certify(tables)
     replay(registry, tables, [0.0] * 12)
@@ -259,9 +248,7 @@ def test_asset_and_sensor_take_the_same_trial_on(
 def test_what_one_author_has_wrong_holds_up_no_tick(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     materialize(instance)
     tables = tables_of(registry, home)
     certify(tables)
@@ -281,9 +268,7 @@ def test_what_one_author_has_wrong_holds_up_no_tick(
 def test_a_mistake_in_another_authors_file_holds_up_no_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
 ) -> None:
-    passed(registry, "h1")
-    materialize(instance)
-    passed(registry, "h2")
+    begin_trial(registry, instance)
     materialize(instance)
     tables = tables_of(registry, home)
     certify(tables)

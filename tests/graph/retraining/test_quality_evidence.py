@@ -6,26 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.materialized import materialize_assets, metadata_of
 from twin_assets.feedback.quality_evidence import quality_evidence
-from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.quality.retraining.evidence_history import histories_of
 from twin_resources.quality.retraining.score_watch import watches_now
 
 
 def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
-    result = dg.materialize(
-        [quality_evidence],
-        instance=world.instance,
-        partition_key=author,
-        resources={"settings": SettingsResource(), "state": StateResource()},
-    )
-    [event] = result.asset_materializations_for_node("quality_evidence")
-    values = {name: value.value for name, value in event.metadata.items()}
-    return values | {"data_version": (event.tags or {})["dagster/data_version"]}
+    result = materialize_assets([quality_evidence], author, world.instance)
+    return metadata_of(result, "quality_evidence")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from tests.conftest import ROOT
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.queued_notices import queued_notices
+from tests.trace_store_process import start_trace_store
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
@@ -48,22 +49,9 @@ run_coordinator:
 def served(world: LoopWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The world with a running trace store, and the settings of a demo in the environment."""
     load_secrets(world.settings)
-    port_file = tmp_path / "port"
-    command = [
-        sys.executable,
-        "-m",
-        "twin_resources.observability.trace_store.local_store",
-        "--port",
-        "0",
-    ]
-    command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(world.settings.home)]
-    process = subprocess.Popen([*command, "--port-file", str(port_file)])
-    deadline = time.monotonic() + 60
-    while not port_file.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline, "the trace store did not come up in 60 s"
-        time.sleep(0.05)
-    for name, value in (SETTINGS | {"TWIN_TRACES_PORT": port_file.read_text()}).items():
+    database, port_file = tmp_path / "traces.sqlite", tmp_path / "port"
+    process, port = start_trace_store(world.settings.home, database, port_file)
+    for name, value in (SETTINGS | {"TWIN_TRACES_PORT": str(port)}).items():
         monkeypatch.setenv(name, value)
     yield with_new_posts(world)
     process.terminate()

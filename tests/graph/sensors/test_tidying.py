@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from tests.graph.tables.words import sync_words
+from tests.materialized import instance_of
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.storage.tables.tables import Tables
@@ -16,8 +17,7 @@ TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 def test_the_job_tidies_every_author(tables: Tables) -> None:
     for author in ("ann", "bob"):
         sync_words(tables, TEXTS, author=author, batch_rows=4)
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", ["ann", "bob", "without-tables"])
+    with instance_of("ann", "bob", "without-tables") as instance:
         done = tidy_tables.execute_in_process(
             instance=instance, resources={"tables": TablesResource()}
         )

@@ -11,10 +11,9 @@ import polars as pl
 import pytest
 
 from tests.live.gateway.test_gateway_batch import provider
-from twin_assets.partitions import authors
+from tests.materialized import instance_of, materialize_assets
 from twin_assets.serving.batch_completions import batch_completions
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import SettingsResource
 from twin_resources.errors import TwinError
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.settings import Settings
@@ -22,13 +21,11 @@ from twin_resources.settings import Settings
 
 def materialize(home: Settings, **config: object) -> dg.ExecuteInProcessResult:
     write_author(home, Author("ada", "Ada"))
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada"])
-    return dg.materialize(
+    instance = instance_of("ada")
+    return materialize_assets(
         [batch_completions],
-        instance=instance,
-        partition_key="ada",
-        resources={"settings": SettingsResource()},
+        "ada",
+        instance,
         run_config={"ops": {"batch_completions": {"config": config}}},
     )
 

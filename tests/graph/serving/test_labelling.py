@@ -11,31 +11,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 
+from tests.materialized import instance_of, materialize_assets
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
-from twin_assets.partitions import authors
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
-from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.paid_budget import price_of
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-    ModelServerResource,
-    RegistryResource,
-    SettingsResource,
-    TablesResource,
-)
 from twin_resources.errors import TwinError
 from twin_resources.gateway.paid_answers import PaidAnswers
 from twin_resources.prompt.shown_passages import ShownPassage
@@ -346,23 +337,10 @@ def test_a_spoiled_judge_shows_in_the_plants(
 def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada"])
+    instance = instance_of("ada")
 
     def said() -> str:
-        result = dg.materialize(
-            [routing_labels],
-            instance=instance,
-            partition_key="ada",
-            resources={
-                "settings": SettingsResource(),
-                "tables": TablesResource(),
-                "tables_io": TablesIOManager(),
-                "registry": RegistryResource(),
-                "model_server": ModelServerResource(),
-                "embedder": EmbedderResource(),
-            },
-        )
+        result = materialize_assets([routing_labels], "ada", instance)
         [event] = result.asset_materializations_for_node("routing_labels")
         return str(event.metadata["nothing_to_do"].value)
 

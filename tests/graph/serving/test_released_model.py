@@ -11,13 +11,12 @@ from rich.console import Console
 from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
 from twin_cli.commands.versions import release_now_agreed, run_release
 
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -34,9 +33,7 @@ def registry(home: Settings) -> Registry:
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
+    return instance_of("ada", "bob")
 
 
 def candidate(registry: Registry, author: str, checkpoint: str) -> None:
@@ -60,19 +57,8 @@ def judge(
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
     """Materialize for one author; returns the metadata as plain values and the data version."""
-    result = dg.materialize(
-        [released_model],
-        instance=instance,
-        partition_key=author,
-        resources={
-            "settings": SettingsResource(),
-            "registry": RegistryResource(),
-            "tables": TablesResource(),
-        },
-    )
-    [event] = result.asset_materializations_for_node("released_model")
-    values = {name: value.value for name, value in event.metadata.items()}
-    return values | {"data_version": (event.tags or {})["dagster/data_version"]}
+    result = materialize_assets([released_model], author, instance)
+    return metadata_of(result, "released_model")
 
 
 def test_a_first_model_that_passed_becomes_stable_and_the_policy_says_so(

@@ -8,12 +8,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.unit.gateway.routing.labelled import drawn
-from twin_assets.partitions import authors
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config_watcher import write_throughput
 from twin_resources.gateway.cost import Throughput
@@ -33,26 +32,13 @@ PAID = "gpt-4o-mini"
 def instance(home: Settings) -> dg.DagsterInstance:
     write_author(home, Author("ada", "Ada"))
     write_author(home, Author("bob", "Bob"))
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
+    return instance_of("ada", "bob")
 
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
     """Materialize for one author; returns the metadata as plain values and the data version."""
-    result = dg.materialize(
-        [routing_policy],
-        instance=instance,
-        partition_key=author,
-        resources={
-            "settings": SettingsResource(),
-            "registry": RegistryResource(),
-            "tables": TablesResource(),
-        },
-    )
-    [event] = result.asset_materializations_for_node("routing_policy")
-    values = {name: value.value for name, value in event.metadata.items()}
-    return values | {"data_version": (event.tags or {})["dagster/data_version"]}
+    result = materialize_assets([routing_policy], author, instance)
+    return metadata_of(result, "routing_policy")
 
 
 def test_before_a_release_the_base_answers_and_the_table_is_written(

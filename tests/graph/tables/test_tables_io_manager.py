@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tests.graph.tables.words import SCHEMA, posts, words
+from tests.materialized import instance_of
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource
@@ -81,8 +82,7 @@ ASSETS = [all_words, long_words, lazy_words, every_author, every_author_so_far, 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[dg.DagsterInstance]:
     got.clear()
-    with dg.DagsterInstance.ephemeral() as made:
-        made.add_dynamic_partitions("authors", ["mara", "jose"])
+    with instance_of("mara", "jose") as made:
         yield made
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.materialized import instance_of, materialize_assets
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.training.checkpoints import (
@@ -25,26 +26,14 @@ from twin_resources.settings import Settings
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", ["ann"])
+    with instance_of("ann") as instance:
         yield instance
 
 
 def materialize(
     asset: dg.AssetsDefinition, home: Settings, instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
-    return dg.materialize(
-        [asset],
-        partition_key="ann",
-        instance=instance,
-        resources={
-            "settings": shells.SettingsResource(home=str(home.home)),
-            "tables": shells.TablesResource(home=str(home.home)),
-            "registry": shells.RegistryResource(home=str(home.home)),
-            "training": shells.TrainingLauncherResource(home=str(home.home)),
-        },
-        raise_on_error=False,
-    )
+    return materialize_assets([asset], "ann", instance, raise_on_error=False)
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

@@ -1,8 +1,8 @@
 """One home under two of each command at once, a full disk and SIGKILL: nothing is lost.
 
-Another program wants a core all the time, and the disk that is filled has 64 MB. The long form
-(`-m long`) goes on for TWIN_CHAOS_MINUTES, 10 of them where it is not set. The seed is printed, and
-each draw too.
+The disk that is filled has 64 MB. In the long form (`-m long`) another program wants a core all the
+time, and it goes on for TWIN_CHAOS_MINUTES, 10 of them where it is not set; beside the short form
+`twin check` runs other tests. The seed is printed, and each draw too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SMALL_MB = 64
 NO_ROOM = "no space left"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture
 def another_program() -> Iterator[None]:
     """Something else wants the cores all the time."""
     with burners(1):
@@ -106,6 +106,7 @@ def plant_versions(home: ChaosHome) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("another_program")
 def test_two_of_each_command_at_once(chaos: ChaosHome, tmp_path: Path) -> None:
     start(chaos)
     chaos.write_post()
@@ -221,6 +222,7 @@ def until_imported(home: ChaosHome) -> Ran:
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("another_program")
 def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
     start(chaos)
     for turn in range(ROUNDS):
@@ -229,6 +231,7 @@ def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, se
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("another_program")
 @pytest.mark.timeout(7200)
 def test_many_kills_lose_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
     start(chaos)

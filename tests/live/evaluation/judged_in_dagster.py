@@ -10,42 +10,31 @@ from typing import Any
 
 import dagster as dg
 
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
 from twin_assets.evaluation.evaluation_report import evaluation_report
 from twin_assets.evaluation.gate import CLAIMS
-from twin_assets.partitions import authors
 from twin_assets.serving.released_model import released_model
 from twin_assets.serving.routing_policy import routing_policy
-from twin_resources import dagster_resources as shells
 
 
 def instance_of_two_authors() -> dg.DagsterInstance:
-    instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions(str(authors.name), ["ada", "bob"])
-    return instance
+    return instance_of("ada", "bob")
 
 
 class Ran:
     """One run for one author, from the gate's first part to the report."""
 
     def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
-        self.result = dg.materialize(
+        self.result = materialize_assets(
             [checkpoint_evaluation, released_model, routing_policy, evaluation_report],
-            instance=instance,
-            partition_key=author,
-            resources={
-                "settings": shells.SettingsResource(),
-                "tables": shells.TablesResource(),
-                "registry": shells.RegistryResource(),
-                "model_server": shells.ModelServerResource(),
-                "embedder": shells.EmbedderResource(),
-            },
+            author,
+            instance,
             raise_on_error=False,
         )
 
     def metadata(self, asset: str) -> dict[str, Any]:
-        [event] = self.result.asset_materializations_for_node(asset)
-        return {name: value.value for name, value in event.metadata.items()}
+        return metadata_of(self.result, asset)
 
     def data_version(self, asset: str) -> str:
         [event] = self.result.asset_materializations_for_node(asset)

@@ -20,14 +20,13 @@ import pytest
 from tests.conftest import fresh_home
 from tests.live.evaluation.conftest import Workplace, keep, workplace_in
 from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
+from tests.materialized import materialize_assets, metadata_of
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
 from twin_assets.serving.shadow_pairs import ShadowConfig, shadow_pairs
-from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
@@ -100,22 +99,10 @@ def materialize(
     asset: dg.AssetsDefinition, instance: dg.DagsterInstance, config: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     name = asset.key.path[-1]
-    result = dg.materialize(
-        [asset],
-        instance=instance,
-        partition_key="ada",
-        resources={
-            "settings": shells.SettingsResource(),
-            "tables": shells.TablesResource(),
-            "tables_io": TablesIOManager(),
-            "registry": shells.RegistryResource(),
-            "model_server": shells.ModelServerResource(),
-            "embedder": shells.EmbedderResource(),
-        },
-        run_config={"ops": {name: {"config": config}}} if config else None,
+    result = materialize_assets(
+        [asset], "ada", instance, run_config={"ops": {name: {"config": config}}} if config else None
     )
-    [event] = result.asset_materializations_for_node(name)
-    return {key: value.value for key, value in event.metadata.items()}
+    return metadata_of(result, name)
 
 
 def test_pairs_are_made_once_continued_and_hold_no_text(

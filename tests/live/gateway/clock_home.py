@@ -19,7 +19,6 @@ from typing import Any
 import polars as pl
 
 from tests.sample_schema import SAMPLE_SCHEMA
-from tests.stored_rows import store_rows
 from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, write_author
@@ -204,4 +203,13 @@ def _write_posts(tables: Tables) -> None:
 def _write(
     tables: Tables, name: str, rows: pl.DataFrame, schema: Mapping[str, Any], key: str
 ) -> None:
-    store_rows(tables, name, AUTHOR, rows, key=key, schema=schema)
+    tables.sync(
+        rows,
+        name,
+        author=AUTHOR,
+        key=key,
+        function=lambda frame: frame,
+        version="1",
+        schema=dict(schema),
+        row_key=key,
+    )

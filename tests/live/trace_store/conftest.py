@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.trace_store_process import start_trace_store
 from twin_resources.observability.langfuse.client import LangfuseClient
 
 PUBLIC_KEY, SECRET_KEY = "pk-lf-live", "sk-lf-live-secret"
@@ -38,30 +37,18 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
     started: list[Running] = []
 
     def start() -> Running:
-        port_file = tmp_path / f"port-{len(started)}"
         log = process_logs / f"trace-store-{len(started)}.log"
         keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
-        command = [
-            sys.executable,
-            "-m",
-            "twin_resources.observability.trace_store.local_store",
-            "--port",
-            "0",
-        ]
-        command += ["--db", str(tmp_path / "traces.sqlite"), "--home", str(tmp_path)]
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--port-file", str(port_file)],
+            process, port = start_trace_store(
+                tmp_path,
+                tmp_path / "traces.sqlite",
+                tmp_path / f"port-{len(started)}",
                 env=os.environ | keys,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 120
-        while not port_file.exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, "the store did not come up in 120 s"
-            time.sleep(0.02)
-        started.append(Running(f"http://127.0.0.1:{port_file.read_text()}", process, log))
+        started.append(Running(f"http://127.0.0.1:{port}", process, log))
         return started[-1]
 
     yield start

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import with_base
 from tests.live.training.conftest import rows
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import (
@@ -57,8 +58,7 @@ SCHEMA = {
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", ["ann"])
+    with instance_of("ann") as instance:
         yield instance
 
 
@@ -91,24 +91,11 @@ def write_dataset(
 
 
 def materialize(home: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    result = dg.materialize(
-        [fine_tuned_checkpoint, preference_tuned_checkpoint],
-        partition_key="ann",
-        instance=instance,
-        resources={
-            "settings": shells.SettingsResource(home=str(home.home)),
-            "tables": shells.TablesResource(home=str(home.home)),
-            "registry": shells.RegistryResource(home=str(home.home)),
-            "training": shells.TrainingLauncherResource(home=str(home.home)),
-        },
+    result = materialize_assets(
+        [fine_tuned_checkpoint, preference_tuned_checkpoint], "ann", instance
     )
     assert result.success
     return result
-
-
-def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, object]:
-    (event,) = result.asset_materializations_for_node(asset)
-    return {name: value.value for name, value in event.metadata.items()}
 
 
 def test_train_register_reuse_and_train_again_when_the_data_changed(

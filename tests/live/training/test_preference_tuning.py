@@ -25,7 +25,6 @@ from tests.live.training.conftest import (
 )
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import ranks_of, weights_of
-from tests.stored_rows import store_rows
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset
@@ -202,7 +201,16 @@ def write_posts(tables: Tables, *, count: int) -> None:
     ):
         frame = pl.DataFrame(made, schema_overrides={"published_at": pl.Datetime("us", "UTC")})
         frame = frame.with_columns(pl.col(pl.List(pl.Null)).cast(pl.List(pl.String)))
-        store_rows(tables, asset, "ann", frame, key=key)
+        tables.sync(
+            frame,
+            asset,
+            author="ann",
+            key=key,
+            function=lambda changed: changed,
+            version="1",
+            schema=dict(frame.schema),
+            row_key=key,
+        )
 
 
 def materialize(home: Settings, instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:

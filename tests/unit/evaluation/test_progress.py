@@ -6,14 +6,24 @@ import json
 
 import pytest
 
-from twin_resources.processes import progress_lines as measurement
+from twin_resources.processes import progress_lines
 from twin_resources.processes.progress_lines import ProgressLines, SyncProgressLines
 
 
-def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock shows."""
+    shown = [100.0]
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: shown[0])
+    return shown
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+def test_lines_carry_step_time_left_and_what_is_done(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("perplexity of candidate", 40, each_s=3.0)
     advance = progress.of("perplexity of candidate")
@@ -32,24 +42,20 @@ def test_lines_carry_step_time_left_and_what_is_done(monkeypatch: pytest.MonkeyP
     }
 
 
-def test_more_steps_than_announced_are_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
+def test_more_steps_than_announced_are_never_told(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("reference", 4, each_s=1.0)
 
-    now[0] = 10
+    now[0] += 10
     progress.of("reference")(9)
 
     assert '"step": 4, "steps": 4' in lines[0]
     assert '"eta_s": 0' in lines[0]
 
 
-def test_parts_to_come_are_as_much_slower_as_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
+def test_parts_to_come_are_as_much_slower_as_those_before(
+    now: list[float], lines: list[str]
+) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("passages", 10, each_s=0.5)
     progress.expect("answers", 20, each_s=1.0)
@@ -68,23 +74,17 @@ def test_parts_to_come_are_as_much_slower_as_those_before(monkeypatch: pytest.Mo
     assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
 
 
-def test_a_part_that_nobody_announced_counts_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
+def test_a_part_that_nobody_announced_counts_as_it_goes(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
 
-    now[0] = 10.0
+    now[0] += 10
     progress.of("reference")(2)
 
     assert '"step": 2, "steps": 2' in lines[0]
 
 
-def test_a_rework_tells_the_time_left_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list[str]) -> None:
     """2,500 inputs, a thousand at a time in ten parts of two seconds, the last of 500 in five."""
-    now = [0.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
     progress = SyncProgressLines(lines.append, "embedding")
 
     for first, last, parts in ((0, 1000, 10), (1000, 2000, 10), (2000, 2500, 5)):
@@ -102,12 +102,9 @@ def test_a_rework_tells_the_time_left_of_the_whole(monkeypatch: pytest.MonkeyPat
 
 
 def test_inputs_without_a_part_of_their_own_are_told_with_the_next(
-    monkeypatch: pytest.MonkeyPatch,
+    now: list[float], lines: list[str]
 ) -> None:
     """Three long posts in forty parts: a step is a post, and none is told twice."""
-    now = [0.0]
-    monkeypatch.setattr(measurement.time, "monotonic", lambda: now[0])
-    lines: list[str] = []
     progress = SyncProgressLines(lines.append, "embedding")
     progress.begin(range(3), 3)
     for done in range(1, 41):
