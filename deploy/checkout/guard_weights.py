@@ -25,7 +25,7 @@ from checkout.front_desk_weights import (
 )
 
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
-from twin_resources.gateway.guards.injection import KINDS, WEIGHTS
+from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
 # A stranger's messages that judged the guard until they had been read; another set judges now.
@@ -45,11 +45,14 @@ def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
 
 
 def read_spent() -> list[tuple[str, str]]:
-    """(Text, kind) of the stranger's messages that are instructions or ordinary."""
+    """(Text, kind) of the stranger's messages that are instructions, and of each sentence of those
+    that are ordinary: the guard looks at sentences, and one can look like an instruction alone."""
     lines = SPENT.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
-    kinds = {"injection": "injection", "benign": "ordinary"}
-    return [(one["text"], kinds[one["kind"]]) for one in messages if one["kind"] in kinds]
+    spent = [(one["text"], "injection") for one in messages if one["kind"] == "injection"]
+    for text in (one["text"] for one in messages if one["kind"] == "benign"):
+        spent += [(text[begin:end], "ordinary") for begin, end in sentences(text)]
+    return spent
 
 
 def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
