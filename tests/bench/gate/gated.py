@@ -1,12 +1,11 @@
 """From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
 
 Belongs here: the home in which that is done, copies of it, the rows of its time and of what the
-gate measured. Does not belong here: the dataset (`training/material.py`), further measures of the
-same candidate (`voice.py`), other candidates beside it (`broken.py`,
-`preferences.py`), a training that is read and not judged (`likelihood.py`).
+gate measured. Does not belong here: the dataset (`training/material.py`), other candidates beside
+it (`broken.py`), a training that is read and not judged (`likelihood.py`).
 
-A home is kept in `build/` until training or evaluation change, so that the voice of a candidate can
-be looked at without training it again; the time is always that of a fresh one.
+A home is kept in `build/` until training or evaluation change, so that a candidate can be looked at
+without training it again; the time is always that of a fresh one.
 """
 
 from __future__ import annotations

@@ -107,9 +107,9 @@ def candidates(form: Form) -> list[Row]:
     ]
 
 
-def promoted_by(differences: Differences) -> NDArray[np.float64]:
+def promoted_by(differences: Differences, *, margin: float = MARGIN) -> NDArray[np.float64]:
     """The pair that first wins U alone, for many trials at once; infinite: none."""
-    null = (1.0 - MARGIN) / 2.0
+    null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0
     wealth = np.zeros(z.shape)
     for fraction in FRACTIONS:
