@@ -58,7 +58,8 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
 MAX_BODY_BYTES = 256 * 1024
 # The question and the turn before: with two turns before it fewer follow-ups found their answer.
 SEARCH_TURNS = 2
-_FEW_WORDS = 2  # an earlier turn of no more that asks nothing names no subject
+# What may name a subject: a question, three words, or a script that parts no words by spaces.
+_MAY_NAME = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _LEFT_OUT = "\n…\n"
@@ -376,7 +377,7 @@ def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
     """The newest turn first: an embedder cuts off at the end, and the question must survive."""
     *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # "Go on." after "Go on." is about the question before both.
-    named = [turn for turn in before if "?" in turn or len(turn.split()) > _FEW_WORDS]
+    named = [turn for turn in before if _MAY_NAME.search(turn)]
     newest = [question, *(named or before)[:-SEARCH_TURNS:-1]]
     return "\n".join(map(_searched, newest))[:MAX_SEARCH_CHARACTERS]
 

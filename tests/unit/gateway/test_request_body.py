@@ -128,14 +128,25 @@ def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
     assert [turn["content"] for turn in asked.history] == ["first", "answer", "second", "third"]
 
 
-def test_a_turn_that_only_goes_on_is_no_subject_of_a_search() -> None:
-    turns = ("How do I carry a clock?", "Lift it.", "Go on.", "Slowly.", "Weiter.")
+@pytest.mark.parametrize(
+    "question", ["Which oil?", "Tell me about oil", "時計の油について", "زيت؟"]
+)
+def test_a_turn_that_only_goes_on_is_no_subject_of_a_search(question: str) -> None:
+    turns = (
+        "How do I carry a clock?",
+        "Lift it.",
+        question,
+        "One drop.",
+        "Go on.",
+        "So.",
+        "Weiter.",
+    )
     messages = [
         {"role": ("user", "assistant")[number % 2], "content": turn}
         for number, turn in enumerate(turns)
     ]
     asked = read_question({"model": "twin/ann", "messages": messages})
-    assert asked.search_text == "Weiter.\nHow do I carry a clock?"
+    assert asked.search_text == f"Weiter.\n{question}"
 
 
 @pytest.mark.parametrize(
