@@ -21,14 +21,11 @@ from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import sync_words
 from twin_resources.settings import Settings
-from twin_resources.storage.object_store import (
-    is_object_address,
-    list_objects,
-    remove_objects,
-)
+from twin_resources.storage.object_store import is_object_address, remove_objects
 from twin_resources.storage.places import FilePlace
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
+from twin_resources.storage.tables.store import open_table
 from twin_resources.storage.tables.tables import Tables
 
 # `b` gives no row from the third version on; `e` is new in the fourth
@@ -61,14 +58,12 @@ def manifests(tables: Tables) -> list[str]:
     return FilePlace(tables.uri("words", "mara")).names("_versions")
 
 
-def rows_of(tables: Tables) -> list[str]:
-    """Files of rows, the newest first."""
-    uri = tables.uri("words", "mara")
-    if is_object_address(uri):
-        listed = sorted(list_objects(f"{uri}/data"), key=lambda one: one.modified, reverse=True)
-        return [f"data/{one.name}" for one in listed]
-    files = sorted(Path(uri, "data").iterdir(), key=lambda one: one.stat().st_mtime_ns)
-    return [f"data/{file.name}" for file in reversed(files)]
+def newest_rows(tables: Tables) -> str:
+    """The file of rows that was added last; a bucket's clock counts whole seconds only."""
+    table = open_table(tables.uri("words", "mara"), storage_options=None)
+    assert table is not None
+    last = max(table.dataset.get_fragments(), key=lambda one: one.fragment_id)
+    return f"data/{last.data_files()[0].path}"
 
 
 def write(tables: Tables, name: str, content: bytes) -> None:
@@ -96,12 +91,12 @@ def empty_three_newest(tables: Tables) -> None:
 
 
 def lose_newest_rows(tables: Tables) -> None:
-    lose(tables, rows_of(tables)[:1])
+    lose(tables, [newest_rows(tables)])
 
 
 def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
+    newest = newest_rows(tables)
     empty_newest(tables)
-    newest = rows_of(tables)[0]
     place = FilePlace(tables.uri("words", "mara"))
     place.names()
     with place.opened(newest) as stream:
@@ -110,7 +105,7 @@ def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
 
 
 def lose_all_rows(tables: Tables) -> None:
-    lose(tables, rows_of(tables))
+    lose(tables, FilePlace(tables.uri("words", "mara")).names("data"))
 
 
 def lose_all_versions(tables: Tables) -> None:
