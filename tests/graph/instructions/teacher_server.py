@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 PROMPT_TOKENS, ANSWER_TOKENS = 200, 20
-HANG_S = 8.0
+HANG_S = 2.0
 OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
     "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
 )  # fmt: skip
