@@ -102,12 +102,12 @@ SHAPES = {
 def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
     home: Settings, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gate's own limits on the embedded base model: 8 prompts, each asked twice.
+    """The gate's own limits on the embedded base model: 5 prompts, each asked twice.
 
     Measured: mean .002, largest .02; with the rows of q and k in the wrong order .1 and more.
     """
     adapter = make_adapter(smollm2, tmp_path / "adapter", scale=0.02)
-    prompts = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(8)]
+    prompts = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(5)]
 
     reference = parity.Reference(smollm2, adapter)
     found = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
@@ -120,8 +120,8 @@ def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
     monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
     unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
     with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
-        answers = served_model.ask(server, prompts[:3], max_tokens=TOKENS)
-    wrong = parity.compare(reference, prompts[:3], answers, answers)
+        answers = served_model.ask(server, prompts[:2], max_tokens=TOKENS)
+    wrong = parity.compare(reference, prompts[:2], answers, answers)
     assert wrong is not None
     assert wrong.mean > PARITY_MEAN
 
