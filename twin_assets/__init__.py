@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from twin_assets.knowledge.embeddings import embeddings
     from twin_assets.knowledge.passage_embeddings import passage_embeddings
     from twin_assets.knowledge.quote_calibration import quote_calibration
-    from twin_assets.knowledge.sentence_embeddings import sentence_embeddings
     from twin_assets.partitions import authors
     from twin_assets.serving.batch_completions import batch_completions
     from twin_assets.serving.released_model import released_model
@@ -74,7 +73,6 @@ __all__ = [
     "released_model",
     "routing_labels",
     "routing_policy",
-    "sentence_embeddings",
     "shadow_pairs",
 ]
 _HOMES = {
@@ -99,7 +97,6 @@ _HOMES = {
     "routing_labels": "serving.routing_labels",
     "routing_policy": "serving.routing_policy",
     "passage_embeddings": "knowledge.passage_embeddings",
-    "sentence_embeddings": "knowledge.sentence_embeddings",
     "shadow_pairs": "serving.shadow_pairs",
     "build_defs": "definitions",
     "default_resources": "definitions",

@@ -23,7 +23,7 @@ from twin_assets.feedback.stripping import interaction_columns
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.knowledge.chunking import DocumentChunks
-from twin_assets.knowledge.quotable_rows import PassageEmbeddings, SentenceEmbeddings
+from twin_assets.knowledge.quotable_rows import PassageEmbeddings
 from twin_assets.knowledge.quote_calibrating import calibration_columns
 from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
@@ -84,7 +84,6 @@ def table_schemas() -> dict[str, dg.TableSchema]:
             ]
         ),
         "passage_embeddings": dg.TableSchema([*schema_of(PassageEmbeddings).columns, *embedded]),
-        "sentence_embeddings": dg.TableSchema([*schema_of(SentenceEmbeddings).columns, *embedded]),
         "quote_calibration": _plain(
             {**calibration_columns(1), "mean": "Array(Float32)"}  # as long as the vectors
         ),

@@ -35,7 +35,6 @@ from twin_assets.knowledge import (
     embeddings,
     passage_embeddings,
     quote_calibration,
-    sentence_embeddings,
 )
 from twin_assets.serving import (
     batch_completions,
@@ -72,7 +71,6 @@ ASSET_MODULES = (
     chunks,
     embeddings,
     passage_embeddings,
-    sentence_embeddings,
     quote_calibration,
     instruction_dataset,
     interactions,

@@ -15,7 +15,6 @@ IMPORT_ASSETS = (
     "embeddings",
     "passage_embeddings",
     "quote_calibration",
-    "sentence_embeddings",
 )
 RETRAIN_ASSETS = (
     "instruction_dataset",

@@ -1,4 +1,4 @@
-"""Cleaning: speed and quality beside the Handbook's steps, planted copies, ten new posts.
+"""Cleaning: speed and quality beside the Handbook's steps, and planted copies.
 
     python tests/bench/bench_cleaning.py --quick|--full [--only NAME …] [--json FILE]
 
@@ -16,17 +16,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.cleaning.change import ten_new_posts
 from tests.bench.cleaning.copies import planted
-from tests.bench.cleaning.quality import quality, whole_cleaning
+from tests.bench.cleaning.quality import quality
 from tests.bench.cleaning.rows import Form, Row, Rows
 from tests.bench.rows import bench_parser, heading, line, save
 
 ROWS: dict[str, Rows] = {
     "quality": quality,
-    "whole": whole_cleaning,
     "copies": planted,
-    "change": ten_new_posts,
 }
 
 

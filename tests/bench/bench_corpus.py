@@ -34,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -187,9 +187,20 @@ class _Random:
 
     def __init__(self, real: Any) -> None:
         self.revision, self.dimension, self.drawn = real.revision, real.dimension, 0
+        self.tokenizer = real.tokenizer
 
-    def embed(self, texts: list[str], *, progress: object = None) -> Any:
+    def embed(
+        self,
+        texts: list[str],
+        *,
+        progress: object = None,
+        each_text: Callable[[int, Any], object] | None = None,
+    ) -> Any:
         import numpy as np
+
+        if each_text is not None:
+            for number in range(len(texts)):
+                each_text(number, np.ones((1, self.dimension), "float32"))
 
         self.drawn += 1
         drawn = np.random.default_rng(self.drawn).normal(size=(len(texts), self.dimension))

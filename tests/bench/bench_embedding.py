@@ -1,4 +1,4 @@
-"""Embedding: chunks per CPU second and start-up, OpenVINO beside sentence-transformers in fp32.
+"""Embedding: chunks per CPU second, OpenVINO beside sentence-transformers in fp32.
 
     python tests/bench/bench_embedding.py --quick|--full [--json FILE]
 
@@ -15,8 +15,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are loaded
 
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -98,34 +96,6 @@ def throughput(home: Settings, model: Path, *, chunks: int) -> list[Row]:
     ]
 
 
-_OURS = (
-    "from twin_resources.models.embedder.embedder import load_embedder\n"
-    "from twin_resources.settings import load_settings\n"
-    "load_embedder(load_settings({home!r})).embed(['Why?'])\n"
-)
-_THEIRS = (
-    "from sentence_transformers import SentenceTransformer\n"
-    "SentenceTransformer({model!r}, device='cpu', local_files_only=True).encode(['Why?'])\n"
-)
-
-
-def start_up(home: Settings, model: Path, *, times: int) -> list[Row]:
-    """From a new process to the first vector, in turns; median CPU seconds of each."""
-    ours = _OURS.format(home=str(home.home))
-    theirs = _THEIRS.format(model=str(model))
-    found = [(_cpu_seconds(ours), _cpu_seconds(theirs)) for _ in range(times)]
-    mine, other = np.median(found, axis=0)
-    peers = {"sentence-transformers": float(other)}
-    return [row("CPU seconds from a new process to the first vector", mine, "s", peers=peers)]
-
-
-def _cpu_seconds(script: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=corpus.ROOT)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def main() -> int:
     parser = bench_parser(__doc__, quick="96 chunks instead of 512")
     options = parser.parse_args()
@@ -133,7 +103,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         model = fetch_model(home, into=Path(scratch))
         rows = throughput(home, model, chunks=96 if options.quick else 512)
-        rows += start_up(home, model, times=1 if options.quick else 5)
     print("\n".join(show(found) for found in rows))
     if options.json:
         options.json.write_text(json.dumps([asdict(found) for found in rows], indent=1), "utf-8")

@@ -1,4 +1,4 @@
-"""What the gateway costs beside LiteLLM alone, and what it computes for nobody.
+"""What the gateway costs beside LiteLLM alone.
 
     python -m tests.bench.bench_gateway --quick | --full [--json FILE]
 
@@ -17,9 +17,7 @@ the trace, no retrieval; what retrieval and quoting add has rows of its own.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -42,10 +40,8 @@ from tests.live.gateway.stack import (
     end,
     new_stack,
     prepare_weights,
-    tokens_of,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.storage.weights.weights import (
     EMBEDDED_GGUF,
     EMBEDDED_WHEEL,
@@ -55,9 +51,7 @@ from twin_resources.storage.weights.weights import (
 
 QUESTION = "How much oil does a clock need?"
 TOKENS = 24
-LEFT_TOKENS = 1500  # of an answer whose reader leaves at its beginning
 MOST_OF_A_REQUEST, MOST_OF_A_STREAM = 1.5, 1.3  # by LiteLLM alone
-MOST_OF_A_VECTOR = 9.0  # CPU-ms
 MASTER_KEY = "sk-bench-of-litellm-alone"
 
 Ask = Callable[[bool], None]
@@ -83,38 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stack.start_relay()
             stack.start_model("base")
             stack.start_gateway()
-            rows += left_readers(stack, readers=8 if options.full else 4)
-            rows += vectors(stack)
             with litellm_alone(stack, Path(folder)) as (url, process):
                 rows += cpu(stack, url, process, rounds=rounds, each=each)
     return tell(rows, options.json)
-
-
-def left_readers(stack: Stack, *, readers: int) -> list[Row]:
-    """Answers written to their end for readers who had left, whole ones and streams."""
-    rows: list[Row] = []
-    server = stack.models["base"]
-    for stream, name in ((False, "whole answers"), (True, "streams")):
-        finished = 0
-        for _ in range(readers):
-            before = tokens_of(server)["decoded"]
-            with socket.create_connection(("127.0.0.1", stack.settings.gateway_port)) as reader:
-                reader.sendall(_request(stack, stream=stream))
-                # not by "processing", which an answer can pass through between two looks
-                stack.wait(lambda before=before: tokens_of(server)["decoded"] > before)
-            stack.wait(lambda: tokens_of(server)["processing"] == 0)
-            finished += tokens_of(server)["decoded"] - before >= LEFT_TOKENS
-        told = f"{name} computed for readers who had left, of {readers}"
-        rows.append(Row(told, finished, "answers", 0, finished == 0))
-    return rows
-
-
-def _request(stack: Stack, *, stream: bool) -> bytes:
-    body = json.dumps(_body("twin/bob@base", stream, LEFT_TOKENS)).encode()
-    return (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
 
 
 def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
@@ -126,23 +91,6 @@ def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
         "stop": ["never in a thousand years"],
     }
     return body | ({"stream": True} if stream else {})
-
-
-def vectors(stack: Stack) -> list[Row]:
-    """CPU of a question's vector, with one thread as the gateway has it, and with all."""
-    questions = [f"{QUESTION} And what of number {number}?" for number in range(200)]
-    costs: dict[int, float] = {}
-    for threads in (1, os.cpu_count() or 1):
-        embedder = load_embedder(stack.settings, threads=threads)
-        embedder.embed(questions[:5])
-        began = time.process_time()
-        for question in questions:
-            embedder.embed([question])
-        costs[threads] = (time.process_time() - began) / len(questions) * 1000
-    one = costs.pop(1)
-    peers = {f"{threads} threads": round(cost, 1) for threads, cost in costs.items()}
-    holds = one <= MOST_OF_A_VECTOR
-    return [Row("vector of a question, one thread", one, "CPU-ms", MOST_OF_A_VECTOR, holds, peers)]
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.false_trainings import delays, false_trainings
-from tests.bench.retraining.ledger import feedback, ledger
 from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.rows import bench_parser, heading, line, save
@@ -26,8 +25,6 @@ ROWS: dict[str, Rows] = {
     "delays": delays,
     "promotions": promotions,
     "candidates": candidates,
-    "ledger": ledger,
-    "feedback": feedback,
 }
 
 

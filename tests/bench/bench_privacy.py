@@ -1,4 +1,4 @@
-"""Personal data: what of it is found, what is touched without need, and the speed.
+"""Personal data: what of it is found, and what is touched without need.
 
     python tests/bench/bench_privacy.py --quick|--full [--posts FOLDER] [--json FILE]
     python tests/bench/bench_privacy.py --folder PATH [--kinds phone,ssn] [--json FILE]
@@ -9,8 +9,7 @@ on that folder. The texts are shown as they are: the output is for the screen.
 
 Made-up values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one a passage of
 1,000 characters, at a random space. A value counts as found when one span of its own kind covers
-it whole; for a peer, when any finding does. Beside them stand numbers and words that are nobody's,
-in six languages (`tests/unit/privacy/lookalikes.py`, seeded): which of them are touched. Peer,
+it whole; for a peer, when any finding does. Peer,
 where it is installed: Presidio's analyzer with its pattern recognizers and a blank spaCy pipeline
 (its models of names are downloads).
 """
@@ -36,7 +35,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, tell
-from tests.unit.privacy.lookalikes import LANGUAGES, lookalikes
 from tests.unit.privacy.plants import Plant, plants
 from twin_assets.corpus.cleaning import normalized
 from twin_assets.corpus.html_cleaning import clean_html
@@ -46,14 +44,11 @@ from twin_resources.privacy import KINDS, find_personal, redact
 
 ROOT = Path(__file__).resolve().parents[2]
 RECALL, TOUCHED = 0.9, 0.05
-LOOKALIKES_TOUCHED = 0.01
 PASSAGE = 1_000  # characters
 PEER_SHARE = 10  # the peer reads every tenth of what we read: it is a hundred times slower
 PRESIDIO = "Presidio, patterns"
 HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # the most numbers of their own
 NOT_PERSONAL = ("URL", "DATE_TIME")
-# What cost the most of some 40 repeated pieces when the patterns were made.
-ADVERSARIAL = ("(0", "1 ", "01 11 ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "+1 2 3 4 5 6 ", "sk-")
 FRONT_MATTER = re.compile(r"\A\ufeff?(---|\+\+\+)\s*\n.*?\n(?:\1|\.\.\.)\s*\n", re.DOTALL)
 CLEANED = {".md": clean_markdown, ".markdown": clean_markdown, ".mdx": clean_markdown}
 CLEANED |= {".html": clean_html, ".htm": clean_html}
@@ -151,25 +146,18 @@ def recall_rows(posts: Sequence[str], peer: Finder | None, *, each: int) -> list
 
 
 def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
-    """Also the speed: the same pass. The hint is the language, as cleaning gives it."""
-    size = sum(len(post.encode()) for post in posts) / 1e6
+    """The hint is the language, as cleaning gives it."""
     languages = [detect_language(post) for post in posts]
-    started = time.process_time()
     pairs = zip(posts, languages, strict=True)
     touched = sum(bool(redact(post, region=language).counts) for post, language in pairs)
-    seconds = time.process_time() - started
     share = touched / len(posts)
     of = {hint: _share_touched(posts, hint) for hint in HINTS}
     worst = max(of, key=lambda hint: of[hint])
     peers: dict[str, float] = {}
-    speeds: dict[str, float] = {}
     if peer:
         nobody = Plant("e-mail", "", "")
         some = posts[::PEER_SHARE]
-        began = time.process_time()
         peers[PRESIDIO] = round(sum(bool(peer(post, nobody)) for post in some) / len(some), 3)
-        spent = time.process_time() - began
-        speeds[PRESIDIO] = round(sum(len(post.encode()) for post in some) / 1e6 / spent, 3)
     return [
         Row(
             f"share of {len(posts)} clean posts touched",
@@ -179,7 +167,6 @@ def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
             share <= TOUCHED,
             peers,
         ),
-        Row("the same without a hint", _share_touched(posts, ""), ""),
         Row(
             f"the same as if all were written in {worst!r}, the worst of {len(HINTS)}",
             of[worst],
@@ -187,34 +174,7 @@ def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
             TOUCHED,
             of[worst] <= TOUCHED,
         ),
-        Row("speed on posts", round(size / seconds, 2), "MB/CPU s", None, True, speeds),
     ]
-
-
-def lookalike_rows(peer: Finder | None, *, each: int) -> list[Row]:
-    """Texts in which nothing is to be found; the goal is for each language, the worst is shown."""
-    made = lookalikes(31, each=each)
-    touched = {
-        language: [
-            bool(find_personal(one.text, region=language))
-            for one in made
-            if one.language == language
-        ]
-        for language in LANGUAGES
-    }
-    shares = {language: statistics.fmean(hits) for language, hits in touched.items()}
-    worst = max(shares, key=lambda language: shares[language])
-    peers: dict[str, float] = {}
-    if peer:
-        nobody = Plant("phone", "", "")
-        some = [one.text for one in made if one.language == "en"][:: max(1, each // 5)]
-        peers[PRESIDIO] = round(statistics.fmean(bool(peer(text, nobody)) for text in some), 3)
-    forms = len({one.group for one in made})
-    name = (
-        f"share of {len(made)} look-alikes touched, {forms} forms, worst of six languages ({worst})"
-    )
-    most = LOOKALIKES_TOUCHED
-    return [Row(name, round(shares[worst], 4), "", most, shares[worst] <= most, peers)]
 
 
 def texts_of(folder: Path) -> Iterator[tuple[str, str]]:
@@ -258,22 +218,6 @@ def _share_touched(posts: Sequence[str], hint: str) -> float:
     return sum(bool(redact(post, region=hint).counts) for post in posts) / len(posts)
 
 
-def adversarial_rows(*, length: int) -> list[Row]:
-    """The dearest of texts made to be dear; the tests show that the time is linear."""
-
-    def speed(piece: str) -> float:
-        text = piece * (length // len(piece))
-        started = time.process_time()
-        redact(text)
-        return len(text.encode()) / 1e6 / (time.process_time() - started)
-
-    slowest = min(ADVERSARIAL, key=speed)
-    name = (
-        f"speed on the worst of {len(ADVERSARIAL)} adversarial texts ({slowest!r}, {length} long)"
-    )
-    return [Row(name, round(speed(slowest), 3), "MB/CPU s")]
-
-
 def show(row: Row) -> str:
     better = "" if row.goal is None else f"{'≤' if row.goal < RECALL else '≥'} {row.goal:g}"
     peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
@@ -303,9 +247,7 @@ def main() -> int:
     print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds peers")
     rows = [
         *touched_rows(posts, peer),
-        *lookalike_rows(peer, each=20 if options.quick else 200),
         *recall_rows(posts, peer, each=50 if options.quick else 500),
-        *adversarial_rows(length=20_000 if options.quick else 200_000),
     ]
     print("\n".join(show(row) for row in rows))
     wall = time.monotonic() - started

@@ -73,7 +73,6 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
             [
                 assets.raw_posts, assets.cleaned_documents, assets.document_chunks,
                 assets.embeddings, assets.passage_embeddings, assets.quote_calibration,
-                assets.sentence_embeddings,
             ],
             partition_key=slug,
             instance=instance,

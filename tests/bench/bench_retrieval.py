@@ -3,14 +3,12 @@
     python tests/bench/bench_retrieval.py --quick|--full
         [--only PART …] [--peers NAME …] [--json FILE]
 
-`--full` runs `20k`, `200k`, `sources` and `readers`; `1m` only when it is named. Vectors lie
+`--full` runs `20k`, `200k` and `readers`; `1m` only when it is named. Vectors lie
 between near neighbours of real chunk vectors; queries are real ones that were held out. Ours is the
 search of the gateway over a table with its index, as `twin_resources.models.retrieval` makes it,
 the row's text and all; the question's own vector is not in it. CPU seconds are those of the whole
-process. The questions of `sources` are made from titles; their source chunks are the post's; half
-of them, drawn by hash, are held out: nothing was chosen by their figures. Titles are indexed, so
-this is the search for a known post; `readers` puts the questions of `tests/bench/questions`, which
-are in a reader's own words, to all five authors.
+process. `readers` puts the questions of `tests/bench/questions`, which are in a reader's own words,
+to all five authors.
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-import polars as pl
 
 from tests.bench.knowledge import corpus, readers
 from tests.bench.knowledge.peers import PEERS, K
@@ -40,12 +37,10 @@ from tests.bench.knowledge.rows import row, show
 from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
 from tests.bench.rows import bench_parser
-from twin_assets.corpus.title_questions import question_about
-from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_resources.models.embedder.embedder import load_embedder
+from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
-from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.models.retrieval.search import RetrievalQuery, by_words, nearest, search
+from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.search import RetrievalQuery, nearest
 from twin_resources.settings import Settings
 
 HELD_OUT = 100  # queries
@@ -134,64 +129,6 @@ def at(size: int, *, goals: bool, possible: Sequence[str]) -> Part:
     return measured
 
 
-def names_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return [str(row["chunk_id"]) for row in rows]
-
-
-def ndcg(found: Sequence[str], relevant: set[str]) -> float:
-    """nDCG@10 with relevance 0 or 1 (Järvelin and Kekäläinen 2002)."""
-    gain = sum(1 / np.log2(place + 2) for place, name in enumerate(found[:K]) if name in relevant)
-    best = sum(1 / np.log2(place + 2) for place in range(min(K, len(relevant))))
-    return float(gain / best)
-
-
-def found_sources(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
-    """nDCG@10 of vectors, words and both on questions whose source chunks are known."""
-    del peers  # they have no full text
-    embedder = load_embedder(home)
-    rows: list[Row] = []
-    for author in corpus.AUTHORS:
-        documents = corpus.documents(author)
-        documents = documents.head(30) if quick else documents
-        chunks = corpus.chunks_of(documents, home)
-        with tempfile.TemporaryDirectory() as folder:
-            tables = in_folder(folder)
-            write(tables, [embed_chunks(chunks, embedder)], embedder.dimension)
-            update_indexes(tables, "bench", language="en")
-            table = opened(tables)
-            sources = dict(chunks.group_by("document_id").agg(pl.col("chunk_id")).iter_rows())
-            scores: dict[str, list[float]] = {"vector": [], "full text": [], "hybrid": []}
-            titled = documents.filter(pl.col("title") != "").unique("title", keep="none")
-            held = titled.filter(pl.col("drawn").str.slice(10, 1).is_in(list("01234567")))
-            for document in held.sort("drawn").to_dicts():
-                relevant = set(sources.get(document["document_id"], []))
-                if not relevant:
-                    continue
-                asked = question_about(str(document["title"]), text=str(document["text"]))
-                query, vector = RetrievalQuery(asked), embedder.embed([asked])[0]
-                answers = {
-                    "vector": names_of(nearest(table, query, vector)),
-                    "full text": names_of(by_words(table, query)),
-                    "hybrid": [hit.chunk_id for hit in search(table, query, vector, memory=None)],
-                }
-                for name, found in answers.items():
-                    scores[name].append(ndcg(found, relevant))
-        means = {name: float(np.mean(values)) for name, values in scores.items()}
-        hybrid = means.pop("hybrid")
-        label = f"{author}, {len(scores['hybrid'])} questions over {chunks.height:,} chunks"
-        rows.append(
-            row(
-                f"nDCG@10 of hybrid, {label}",
-                hybrid,
-                "",
-                # A handful of questions in the quick form: which is best is chance there.
-                at_least=None if quick else round(max(means.values()), 4),
-                peers=means,
-            )
-        )
-    return rows
-
-
 def readers_questions(home: Settings, *, quick: bool, peers: Sequence[str]) -> list[Row]:
     """Questions in readers' own words to all five authors, the two halves apart."""
     del peers  # they have no full text
@@ -202,10 +139,9 @@ PARTS: dict[str, Part] = {
     "20k": at(20_000, goals=False, possible=list(PEERS)),
     "200k": at(200_000, goals=True, possible=["numpy", "hnswlib", "usearch"]),
     "1m": at(1_000_000, goals=False, possible=["numpy"]),  # the others want memory or hours
-    "sources": found_sources,
     "readers": readers_questions,
 }
-QUICK, FULL = ("20k", "sources", "readers"), ("20k", "200k", "sources", "readers")
+QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
 
 
 def main() -> int:

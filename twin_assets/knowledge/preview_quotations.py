@@ -22,11 +22,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus.title_questions import title_named
-from twin_assets.knowledge.quotable_rows import (
-    DOCUMENT_COLUMNS,
-    embed_passages,
-    embed_sentences,
-)
+from twin_assets.knowledge.quotable_rows import DOCUMENT_COLUMNS, embed_passages
 from twin_resources.models.quotes.passages import embedded_text
 
 if TYPE_CHECKING:
@@ -84,8 +80,10 @@ def preview_quotations(
         for number, topic in enumerate(topics)
     ]
     chosen = passages[list(dict.fromkeys(places))]
-    sentences = embed_sentences(
-        shortened.filter(pl.col("document_id").is_in(chosen["document_id"].implode())), embedder
+    sentences = _embed_sentences(
+        passages.filter(pl.col("document_id").is_in(chosen["document_id"].implode())),
+        shortened,
+        embedder,
     )
     texts = dict(shortened.select("document_id", "text").iter_rows())
     found: dict[str, PreviewQuotation] = {}
@@ -106,6 +104,29 @@ def preview_quotations(
         heading = f"On “{topics[number]}”:" if topics[number] else question
         found.setdefault(text, PreviewQuotation(heading, text, str(passage["title"])))
     return list(found.values())
+
+
+def _embed_sentences(
+    passages: pl.DataFrame, documents: pl.DataFrame, embedder: Embedder
+) -> pl.DataFrame:
+    """Each sentence of these passages once: `document_id`, `start`, `end`, `vector`."""
+    sentences = (
+        passages.select("document_id", "title", "sentences")
+        .explode("sentences")
+        .unnest("sentences")
+        .unique(["document_id", "start"], keep="first", maintain_order=True)
+    )
+    whole = dict(documents.select("document_id", "text").iter_rows())
+    texts = [
+        embedded_text(title or "", whole[document][start:end])
+        for document, title, start, end in sentences.select(
+            "document_id", "title", "start", "end"
+        ).iter_rows()
+    ]
+    vectors = embedder.embed(texts)
+    return sentences.with_columns(
+        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
+    )
 
 
 def _shown_alone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
-"""Cleaned documents → rows of `passage_embeddings` and `sentence_embeddings`: what may be quoted.
+"""Cleaned documents → rows of `passage_embeddings`: what may be quoted.
 
-Belongs here: the contracts of the two tables, the pure functions that fill them, and their update.
+Belongs here: the table's contract, the pure function that fills it, and its update.
 Does not belong here: where a passage begins and ends (`twin_resources/models/quotes/passages.py`),
 the model.
 """
@@ -8,22 +8,31 @@ the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dataframely as dy
 import polars as pl
 
-from twin_resources.models.quotes.passages import PASSAGES_VERSION, embedded_text, passages_of
-from twin_resources.models.quotes.quoter import PASSAGES, SENTENCES
+from twin_resources.models.quotes.passages import (
+    PASSAGES_VERSION,
+    embedded_places,
+    embedded_text,
+    passages_of,
+)
+from twin_resources.models.quotes.quoter import PASSAGES
+from twin_resources.models.quotes.token_vectors import pack
 from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.processes.progress_lines import SyncProgressLines
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
-"""What `embed_passages` and `embed_sentences` read of `cleaned_documents`."""
+"""What `embed_passages` reads of `cleaned_documents`."""
 
 Progress = Callable[[int, int], object]
 
@@ -32,7 +41,9 @@ class PassageEmbeddings(dy.Schema):
     """One row a passage of at most 120 words; `text` is the document's `text[start:end]`.
 
     `passage_id` is the document's id and `searched_start`. The vector is of the title and the words
-    from `searched_start` to `searched_end`, which lie within the passage.
+    from `searched_start` to `searched_end`, which lie within the passage. `tokens` are the vectors
+    of their tokens (`token_vectors.pack`), and `sentences` the places of their sentences, by
+    characters of the document and by tokens.
     """
 
     passage_id = dy.String(primary_key=True, min_length=1)
@@ -46,6 +57,17 @@ class PassageEmbeddings(dy.Schema):
     searched_start = dy.Int64(min=0)
     searched_end = dy.Int64(min=1)
     text = dy.String(min_length=1)
+    tokens = dy.Binary()
+    sentences = dy.List(
+        dy.Struct(
+            {
+                "start": dy.Int64(min=0),
+                "end": dy.Int64(min=1),
+                "first_token": dy.Int64(min=0),
+                "end_token": dy.Int64(min=0),
+            }
+        )
+    )
 
     @dy.rule()
     def offsets_fit_the_text(cls) -> pl.Expr:
@@ -57,19 +79,10 @@ class PassageEmbeddings(dy.Schema):
         return inside & (pl.col("searched_end") <= pl.col("end"))
 
 
-class SentenceEmbeddings(dy.Schema):
-    """One row a sentence of a passage, by its place; the vector is of the title and its words."""
-
-    sentence_id = dy.String(primary_key=True, min_length=1)
-    document_id = dy.String(min_length=1)
-    start = dy.Int64(min=0)
-    end = dy.Int64(min=1)
-
-
-def table_columns(schema: type[dy.Schema], dimension: int) -> Mapping[str, pl.DataType]:
+def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Column → type: those of the contract, `embedder` (revision) and `vector`."""
     return {
-        **{name: column.dtype for name, column in schema.columns().items()},
+        **{name: column.dtype for name, column in PassageEmbeddings.columns().items()},
         "embedder": pl.String(),
         "vector": pl.Array(pl.Float32(), dimension),
     }
@@ -79,43 +92,15 @@ def update_passages(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> SyncResult:
     """Bring an author's passages up to date with the cleaned documents; what was done."""
-
-    def embed(rows: pl.DataFrame) -> pl.DataFrame:
-        return embed_passages(rows, embedder, progress=progress.advance)
-
-    return _update(tables, PASSAGES, author, PassageEmbeddings, embed, embedder, progress)
-
-
-def update_sentences(
-    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
-) -> SyncResult:
-    """Bring an author's sentences up to date with the cleaned documents; what was done."""
-
-    def embed(rows: pl.DataFrame) -> pl.DataFrame:
-        return embed_sentences(rows, embedder, progress=progress.advance)
-
-    return _update(tables, SENTENCES, author, SentenceEmbeddings, embed, embedder, progress)
-
-
-def _update(
-    tables: Tables,
-    table: str,
-    author: str,
-    contract: type[dy.Schema],
-    function: Callable[[pl.DataFrame], pl.DataFrame],
-    embedder: Embedder,
-    progress: SyncProgressLines,
-) -> SyncResult:
-    (row_key,) = contract.primary_key()
     return tables.sync(
         Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
-        table,
+        PASSAGES,
         author=author,
         key="document_id",
-        function=function,
+        function=lambda rows: embed_passages(rows, embedder, progress=progress.advance),
         version=f"{PASSAGES_VERSION}:{embedder.revision}",
-        schema=table_columns(contract, embedder.dimension),
-        row_key=row_key,
+        schema=passage_columns(embedder.dimension),
+        row_key="passage_id",
         announce=progress.begin,
         at_once=True,
     )
@@ -131,12 +116,13 @@ def embed_passages(
         progress: as of `Embedder.embed`.
 
     Returns:
-        `table_columns` of `PassageEmbeddings`; vectors are float32 of length 1.
+        `passage_columns`; vectors are float32 of length 1.
     """
     rows: list[dict[str, Any]] = []
     texts: list[str] = []
+    places: list[list[tuple[int, int]]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
-        text = str(document["text"])
+        text, title = str(document["text"]), document["title"] or ""
         for passage in passages_of(text, language=str(document["language"])):
             begin, stop = passage.searched
             rows.append(
@@ -151,56 +137,33 @@ def embed_passages(
                     "searched_start": begin,
                     "searched_end": stop,
                     "text": text[passage.start : passage.end],
+                    "sentences": [{"start": start, "end": end} for start, end in passage.sentences],
                 }
             )
-            texts.append(embedded_text(document["title"] or "", text[begin:stop]))
-    return _embedded(PassageEmbeddings, rows, texts, embedder, progress)
+            texts.append(embedded_text(title, text[begin:stop]))
+            places.append(embedded_places(title, text, passage))
 
+    def keep(number: int, states: np.ndarray) -> None:
+        rows[number]["tokens"] = pack(states)
 
-def embed_sentences(
-    documents: pl.DataFrame, embedder: Embedder, *, progress: Progress | None = None
-) -> pl.DataFrame:
-    """The sentences of every kept document's passages, embedded each by itself.
-
-    Args:
-        documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        progress: as of `Embedder.embed`.
-
-    Returns:
-        `table_columns` of `SentenceEmbeddings`; vectors are float32 of length 1.
-    """
-    rows: list[dict[str, Any]] = []
-    texts: list[str] = []
-    for document in documents.filter(pl.col("kept")).to_dicts():
-        text, name = str(document["text"]), str(document["document_id"])
-        passages = passages_of(text, language=str(document["language"]))
-        for start, end in sorted({place for passage in passages for place in passage.sentences}):
-            rows.append(
-                {
-                    "sentence_id": f"{name}-{start}",
-                    "document_id": name,
-                    "start": start,
-                    "end": end,
-                }
-            )
-            texts.append(embedded_text(document["title"] or "", text[start:end]))
-    return _embedded(SentenceEmbeddings, rows, texts, embedder, progress)
-
-
-def _embedded(
-    schema: type[dy.Schema],
-    rows: list[dict[str, Any]],
-    texts: list[str],
-    embedder: Embedder,
-    progress: Progress | None,
-) -> pl.DataFrame:
-    types = table_columns(schema, embedder.dimension)
-    plain = {name: types[name] for name in schema.columns()}
-    table = pl.DataFrame(schema.validate(pl.DataFrame(rows, schema=plain)))
+    vectors = embedder.embed(texts, progress=progress, each_text=keep)
+    for row, at, begins in zip(rows, places, _token_begins(texts, embedder), strict=True):
+        for sentence, place in zip(row["sentences"], at, strict=True):
+            first, end = (bisect_left(begins, character) for character in place)
+            sentence |= {"first_token": first, "end_token": end}
+    columns = passage_columns(embedder.dimension)
+    plain = {name: columns[name] for name in PassageEmbeddings.columns()}
+    table = pl.DataFrame(PassageEmbeddings.validate(pl.DataFrame(rows, schema=plain)))
     return table.with_columns(
         pl.lit(embedder.revision).alias("embedder"),
-        pl.Series("vector", embedder.embed(texts, progress=progress), dtype=types["vector"]),
+        pl.Series("vector", vectors, dtype=columns["vector"]),
     )
+
+
+def _token_begins(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
+    """The first character of each token of each text; of special tokens there are none."""
+    for encoding in embedder.tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        yield [begin for begin, _ in encoding.offsets]
 
 
 def misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:

@@ -190,7 +190,9 @@ class Passages:
             self._found(
                 author,
                 search,
-                retriever.retrieve(author, search, token_budget=token_budget),
+                retriever.retrieve(
+                    author, search, token_budget=token_budget, with_tokens=with_quotes
+                ),
                 retriever if with_quotes else None,
                 shown,
             )
@@ -220,12 +222,14 @@ class Passages:
         if self._quoter is None:
             self._quoter = self.open_quoter(quotes_by)
         posts = [passage.document_id for passage in retrieved.nearest]
-        made_by, vector = retrieved.embedder, retrieved.vector
+        made_by, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
         # While a home is embedded anew, chunks and paragraphs may be of two embedders.
         calibrated = self._quoter.embedder_of(author)
         if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
-            made_by, vector = calibrated, embedder.embed([search])[0]
-        quoted = self._quoter.quote(author, vector, posts, embedder=made_by, shown=shown)
+            made_by, (vector, tokens) = calibrated, embedder.embed_question(search)
+        quoted = self._quoter.quote(
+            author, vector, posts, tokens=tokens, embedder=made_by, shown=shown
+        )
         return replace(passages, quoted=quoted)
 
     def _open(self) -> Retriever:

@@ -16,10 +16,7 @@ from pathlib import Path
 from tests.bench.cleaning import handbook
 from tests.bench.cleaning.pages import Labelled, fragments, pages
 from tests.bench.cleaning.rows import Form, Row, at_least
-from twin_assets.corpus.cleaning import RAW_COLUMNS, prepare_posts
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.importing import inventory_frame, read_rows
-from twin_assets.corpus.inventory import take_inventory
 
 _WORD = re.compile(r"\w+")
 _MARK = re.compile(r"[^\w\s]")
@@ -38,18 +35,6 @@ def quality(form: Form) -> list[Row]:
     for name, labelled in (("HTML posts", posts), ("pages of platforms", pages(posts))):
         rows += _compared(name, labelled[:20] if form.quick else labelled, form)
     return rows
-
-
-def whole_cleaning(form: Form) -> list[Row]:
-    """All steps of one post: body, buttons, personal data, language, line numbers."""
-    folder = shared_posts() / "skeeto"
-    inventory = take_inventory([folder])
-    raw = read_rows(inventory_frame(inventory), inventory).select(RAW_COLUMNS)
-    raw = raw.head(100) if form.quick else raw
-    size = float(raw["text"].str.len_bytes().sum()) / 1e6
-    prepare_posts(raw.head(5))
-    spent = _spent(lambda: prepare_posts(raw))
-    return [at_least("all steps of a post, MB per CPU second", size / spent, "MB/CPU s")]
 
 
 def _compared(name: str, labelled: Sequence[Labelled], form: Form) -> list[Row]:

@@ -17,8 +17,6 @@ class Form:
         rounds: turns in which each runner trains once.
         overhead_steps: of the training that is run bare and through Dagster, in the tiny model.
         overhead_rounds: turns of both.
-        zero_steps: of the training whose loss curves are compared.
-        zero_launches: launch configurations that are held against one process.
         author: whose posts; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
@@ -29,8 +27,6 @@ class Form:
     rounds: int
     overhead_steps: int
     overhead_rounds: int
-    zero_steps: int
-    zero_launches: tuple[str, ...]
     author: str = "skeeto"
 
     @property
@@ -46,8 +42,6 @@ FULL = Form(
     rounds=3,
     overhead_steps=75,  # those of five minutes of SmolLM2-135M
     overhead_rounds=3,
-    zero_steps=6,
-    zero_launches=("cpu-zero1", "cpu-zero2", "cpu-zero2-offload", "cpu-zero3"),
 )
 QUICK = Form(
     posts=40,
@@ -57,6 +51,4 @@ QUICK = Form(
     rounds=1,
     overhead_steps=20,
     overhead_rounds=1,
-    zero_steps=6,
-    zero_launches=("cpu-zero2",),
 )

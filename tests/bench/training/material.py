@@ -19,7 +19,8 @@ from typing import Any
 import polars as pl
 
 from tests.bench.training.forms import Form
-from tests.live.tiny_model import make_tiny_model, unpack_base_model
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, SAMPLES_ALONE, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
@@ -102,11 +103,7 @@ def _in_drawn_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _model(*, tiny: bool) -> Path:
     """The transformers folder of the model."""
-    base = KEPT / "model" / "smollm2"
-    if not (base / "config.json").is_file():
-        shutil.rmtree(base.parent, ignore_errors=True)
-        base.parent.mkdir(parents=True)
-        unpack_base_model(base.parent)
+    base = base_folder()
     return make_tiny_model(KEPT / "model" / "tiny", base) if tiny else base
 
 

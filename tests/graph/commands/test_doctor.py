@@ -6,11 +6,9 @@ import json
 import os
 import socket
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from twin_cli.commands.doctor.findings import Diagnostic, looked
 from tests.documented import documented, shape
 from tests.free_ports import free_port
 from tests.graph.s3 import KEY, client_of, name_in_environment
+from tests.http_server import Request, Response, http_server
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.trace_store_process import start_trace_store
 from twin_resources.access.account import SpendingAccount
@@ -360,28 +359,18 @@ def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatc
 # The stack and what is named in its place
 
 
-class _Models(BaseHTTPRequestHandler):
+def models(request: Request) -> Response:
     """An OpenAI-compatible server's list of models, and a tracking server's health."""
-
-    def do_GET(self) -> None:
-        known = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
-        body = known.get(self.path)
-        loads = self.path == "/v1/load_lora_adapter" and self.headers["Authorization"]
-        self.send_response(200 if body else 405 if loads else 404)
-        self.end_headers()
-        self.wfile.write(body or b"")
-
-    def log_message(self, *_: Any) -> None:
-        return
+    known = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
+    body = known.get(request.path) if request.method == "GET" else None
+    loads = request.path == "/v1/load_lora_adapter" and request.headers.get("authorization")
+    return Response(body or b"", 200 if body else 405 if loads else 404)
 
 
 @pytest.fixture
 def models_url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Models)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with http_server(models) as url:
+        yield url
 
 
 def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, closed: int) -> None:

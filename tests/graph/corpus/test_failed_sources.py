@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +15,7 @@ from twin_cli.commands.preview_report import show_preview
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.graph.corpus.test_exports import feed_of
+from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
 from twin_assets.corpus.preview import preview
 from twin_assets.corpus.raw_posts import raw_posts
@@ -27,38 +27,26 @@ from twin_resources.storage.tables.tables import Tables
 PASSWORD = "sesame"
 
 
-class FeedServer(HTTPServer):
+@dataclass
+class FeedServer:
     """`/NAME.xml` is a feed of two posts named by its number, or the status it is set to."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Feeds)
-        self.status: dict[str, int] = {}
+    address: str = ""
+    status: dict[str, int] = field(default_factory=dict[str, int])
 
     def url(self, name: str) -> str:
-        return f"http://ada:{PASSWORD}@127.0.0.1:{self.server_port}/{name}.xml"
+        return f"{self.address.replace('//', f'//ada:{PASSWORD}@')}/{name}.xml"
 
-
-class Feeds(BaseHTTPRequestHandler):
-    server: FeedServer
-
-    def do_GET(self) -> None:
-        name = self.path.strip("/").removesuffix(".xml")
-        self.send_response(self.server.status.get(name, 200))
-        self.end_headers()
-        self.wfile.write(feed_of(int(name), int(name) + 1).encode())
-
-    def log_message(self, *_: object) -> None: ...
+    def answer(self, request: Request) -> Response:
+        name = request.path.strip("/").removesuffix(".xml")
+        return Response(feed_of(int(name), int(name) + 1), self.status.get(name, 200))
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
     made = FeedServer()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with http_server(made.answer) as made.address:
+        yield made
 
 
 class World:

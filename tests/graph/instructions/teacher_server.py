@@ -5,16 +5,16 @@ Belongs here: the server and the ways in which real ones fail. Does not belong h
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.http_server import Request, Response, http_server
+
 PROMPT_TOKENS, ANSWER_TOKENS = 200, 20
-HANG_S = 8.0
+HANG_S = 2.0
 OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
     "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
 )  # fmt: skip
@@ -42,52 +42,31 @@ class TeacherServer:
 def teacher_server() -> Iterator[TeacherServer]:
     teacher = TeacherServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            passage = body["messages"][-1]["content"].split("Passage:\n")[1]
-            with teacher.lock:
-                times = teacher.asked.count(passage)
-                teacher.asked.append(passage)
-                teacher.asked_at.append(time.monotonic())
-                number = len(set(teacher.asked))
-            how = teacher.behaviour(passage, times)
-            if how == HANG:
-                time.sleep(HANG_S)
-            elif how == CUT:
-                self.answer(200, b'{"id": ', length=900)
-            elif how == HTML:
-                self.answer(200, b"<html>busy</html>", kind="text/html")
-            elif how.isdigit():
-                self.answer(int(how), b'{"error": {"message": "told to"}}')
-            else:
-                self.answer(200, completion(how, passage, number))
+    def answered(request: Request) -> Response:
+        passage = request.document["messages"][-1]["content"].split("Passage:\n")[1]
+        with teacher.lock:
+            times = teacher.asked.count(passage)
+            teacher.asked.append(passage)
+            teacher.asked_at.append(time.monotonic())
+            number = len(set(teacher.asked))
+        how = teacher.behaviour(passage, times)
+        if how == HANG:
+            time.sleep(HANG_S)
+        if how == CUT:
+            return Response('{"id": ', headers={"Content-Length": "900"})
+        if how in {HANG, HTML}:
+            return Response("<html>busy</html>")
+        if how.isdigit():
+            headers = {"Retry-After": "1"} if how == "429" else {}
+            return Response({"error": {"message": "told to"}}, int(how), headers)
+        return Response(completion(how, passage, number))
 
-        def answer(
-            self, status: int, body: bytes, *, kind: str = "application/json", length: int = 0
-        ) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(length or len(body)))
-            if status == 429:
-                self.send_header("Retry-After", "1")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    teacher.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with http_server(answered) as url:
+        teacher.url = f"{url}/v1"
         yield teacher
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-def completion(how: str, passage: str, number: int) -> bytes:
+def completion(how: str, passage: str, number: int) -> dict[str, Any]:
     words = passage.split()
     said = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
     said = {EMPTY: "", LONG: "and so on " * 60}.get(how, said)
@@ -98,13 +77,11 @@ def completion(how: str, passage: str, number: int) -> bytes:
         "completion_tokens": ANSWER_TOKENS,
         "total_tokens": PROMPT_TOKENS + ANSWER_TOKENS,
     }
-    return json.dumps(
-        {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "teacher",
-            "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(how, choices),
-            "usage": usage,
-        }
-    ).encode()
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "teacher",
+        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(how, choices),
+        "usage": usage,
+    }

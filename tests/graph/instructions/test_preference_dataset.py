@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -20,6 +18,7 @@ import pytest
 from tests.graph.instructions.conftest import ADA, Finished
 from tests.graph.instructions.told_traces import edit, told
 from tests.graph.training.test_checkpoints import published
+from tests.http_server import Request, Response, http_server
 from tests.materialized import instance_of, materialize_assets
 from tests.registered import register_version
 from tests.stored_rows import store_rows
@@ -43,44 +42,26 @@ CHECKS = {
 ANSWERS = 30
 
 
-class Model(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that offers ada/v1 and never ends a long answer."""
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What a server was asked that offers ada/v1 and never ends a long answer."""
+    bodies: list[dict[str, Any]] = []
 
-    asked: list[dict[str, Any]] = []  # noqa: RUF012 - shared by the requests of one test
-
-    def do_GET(self) -> None:
-        self._say({"data": [{"id": "ada/v1"}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        type(self).asked.append(body)
+    def answered(request: Request) -> Response:
+        if request.method == "GET":
+            return Response({"data": [{"id": "ada/v1"}]})
+        bodies.append(body := request.document)
         number = len(body["messages"][-1]["content"])
         length = body["max_tokens"] if number % 2 else 5
         token = {"token": "token_id:7", "top_logprobs": [{"token": "token_id:7", "logprob": -1.0}]}
         message = {"role": "assistant", "content": f" I would not know, {number} times "}
-        self._say({"choices": [{"message": message, "logprobs": {"content": [token] * length}}]})
+        return Response(
+            {"choices": [{"message": message, "logprobs": {"content": [token] * length}}]}
+        )
 
-    def _say(self, document: dict[str, Any]) -> None:
-        payload = json.dumps(document).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Model]]:
-    Model.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("TWIN_MODEL_SERVER_URL", f"http://127.0.0.1:{server.server_port}/v1")
-    yield Model
-    server.shutdown()
-    server.server_close()
+    with http_server(answered) as url:
+        monkeypatch.setenv("TWIN_MODEL_SERVER_URL", f"{url}/v1")
+        yield bodies
 
 
 def run(*assets: Any) -> dg.ExecuteInProcessResult:
@@ -241,11 +222,11 @@ def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
 
 
 def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_learn(
-    twelve: Finished, tables: Tables, model: type[Model]
+    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
 ) -> None:
     make_stable(dataset="older posts")
     first = materialize()
-    assert first["answers_asked"] == len(model.asked) == first["sources"]["model_answer"] == ANSWERS
+    assert first["answers_asked"] == len(asked) == first["sources"]["model_answer"] == ANSWERS
     rows = tables.read("preference_dataset", "ada")
     samples = tables.read("instruction_dataset", "ada")
     joined = rows.join(samples, on="sample_id", suffix="_sample")
@@ -253,9 +234,9 @@ def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_l
     assert joined["chosen"].equals(joined["answer"].str.strip_chars())
     prompts = [messages[:-1] for messages in joined["messages_sample"].to_list()]
     assert joined["messages"].to_list() == prompts
-    assert sorted(map(str, prompts)) == sorted(str(body["messages"]) for body in model.asked)
-    assert {body["temperature"] for body in model.asked} == {0.0}
-    assert {body["frequency_penalty"] for body in model.asked} == {0.4}
+    assert sorted(map(str, prompts)) == sorted(str(body["messages"]) for body in asked)
+    assert {body["temperature"] for body in asked} == {0.0}
+    assert {body["frequency_penalty"] for body in asked} == {0.4}
     assert all(row["rejected"] == row["rejected"].strip() for row in rows.to_dicts())
     ended = [not len(row["messages"][-1]["content"]) % 2 for row in rows.to_dicts()]
     assert rows["rejected_ended"].to_list() == ended
@@ -267,24 +248,24 @@ def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_l
         0,
         first["version"],
     )
-    assert len(model.asked) == ANSWERS
+    assert len(asked) == ANSWERS
 
 
 def test_a_version_trained_on_these_very_samples_is_not_asked(
-    twelve: Finished, tables: Tables, model: type[Model]
+    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
 ) -> None:
     make_stable(dataset=tables.data_version("instruction_dataset", "ada") or "")
     assert materialize()["dagster/row_count"] == 0
-    assert model.asked == []
+    assert asked == []
 
 
 def test_a_tainted_version_is_not_asked(
-    twelve: Finished, tables: Tables, model: type[Model]
+    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
 ) -> None:
     make_stable(dataset="older posts")
     shells.RegistryResource().registry().taint("ada", 1, actor="test", reason="forgotten")
     assert materialize()["dagster/row_count"] == 0
-    assert model.asked == []
+    assert asked == []
 
 
 def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:

@@ -208,8 +208,9 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
     asked = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
-    hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 2)
-    empty, late, failed = hasty.ask(asked)
+    empty, failed = teacher(PRICED, budget).ask([asked[0], asked[2]])
+    hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
+    [late] = hasty.ask([asked[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
     assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have

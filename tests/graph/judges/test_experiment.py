@@ -7,15 +7,14 @@ and ids that it is sent, and decodes the spans that the SDK exports.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
@@ -44,75 +43,55 @@ ANSWERS = [
 ]
 
 
-class Langfuse(ThreadingHTTPServer):
+class Langfuse:
     """What it was sent; `refuses`: the path of requests that it answers with 500."""
 
     def __init__(self, recorded: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
         self.recorded = recorded
-        self.refuses = ""
+        self.address = self.refuses = ""
         self.datasets: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
         self.spans: list[OtlpSpan] = []
 
-    def answer(self, name: str) -> dict[str, Any]:
+    def recording(self, name: str) -> dict[str, Any]:
         return json.loads((self.recorded / f"{name}.json").read_text())["response"]
 
     def settings(self, home: Settings) -> Settings:
         return home.model_copy(
             update={
-                "langfuse_host": f"http://127.0.0.1:{self.server_port}",
+                "langfuse_host": self.address,
                 # the SDK keeps one client a key
-                "langfuse_public_key": f"pk-{self.server_port}",
+                "langfuse_public_key": f"pk-{self.address}",
                 "langfuse_secret_key": "sk",
             }
         )
 
-
-class _Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Langfuse)
-        assert self.path == "/api/public/projects"
-        self._say(self.server.answer("get-projects"))
-
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Langfuse)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        assert self.headers["Authorization"].startswith("Basic ")
-        if server.refuses and server.refuses in self.path:
-            self._say({"message": "out of order"}, status=500)
-        elif self.path == "/api/public/otel/v1/traces":
-            server.spans += read_export(
-                body,
-                content_type=self.headers["Content-Type"],
-                content_encoding=self.headers.get("Content-Encoding", ""),
+    def answer(self, request: Request) -> Response:
+        if request.method == "GET":
+            assert request.path == "/api/public/projects"
+            return Response(self.recording("get-projects"))
+        assert request.headers["authorization"].startswith("Basic ")
+        if self.refuses and self.refuses in request.path:
+            return Response({"message": "out of order"}, 500)
+        if request.path == "/api/public/otel/v1/traces":
+            self.spans += read_export(
+                request.body,
+                content_type=request.headers["content-type"],
+                content_encoding=request.headers.get("content-encoding", ""),
             )
-            self._say({})
-        elif self.path == "/api/public/v2/datasets":
-            server.datasets.append(json.loads(body))
-            self._say(server.answer("post-dataset") | given(server.datasets[-1]))
-        elif self.path == "/api/public/dataset-items":
-            server.items.append(json.loads(body))
-            self._say(server.answer("post-dataset-item") | given(server.items[-1]))
-        else:
-            assert self.path == "/api/public/scores"
-            posted = json.loads(body)
-            assert isinstance(posted, dict)  # an array is refused by 4.16.0
-            server.scores.append(posted)
-            self._say({"id": posted["id"]})
-
-    def _say(self, document: dict[str, Any], *, status: int = 200) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+            return Response({})
+        posted = request.document
+        if request.path == "/api/public/v2/datasets":
+            self.datasets.append(posted)
+            return Response(self.recording("post-dataset") | given(posted))
+        if request.path == "/api/public/dataset-items":
+            self.items.append(posted)
+            return Response(self.recording("post-dataset-item") | given(posted))
+        assert request.path == "/api/public/scores"
+        assert isinstance(posted, dict)  # an array is refused by 4.16.0
+        self.scores.append(posted)
+        return Response({"id": posted["id"]})
 
 
 def given(posted: dict[str, Any]) -> dict[str, Any]:
@@ -122,13 +101,9 @@ def given(posted: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def langfuse(shared_data: Path) -> Iterator[Langfuse]:
-    server = Langfuse(shared_data / "langfuse-golden")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    made = Langfuse(shared_data / "langfuse-golden")
+    with http_server(made.answer) as made.address:
+        yield made
 
 
 def sent_to(

@@ -50,6 +50,12 @@ def texts_of_all_lengths(count: int) -> list[str]:
     ]
 
 
+def token_agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Smallest cosine of two tokens in the same place."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(((one * other).sum(axis=1) / lengths).min())
+
+
 @pytest.fixture(scope="module")
 def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the original model."""
@@ -75,8 +81,15 @@ def test_both_engines_agree_with_sentence_transformers(
     shutil.copytree(folder, both)
     shutil.copytree(original, both / "original")
     by_torch = Embedder(both, manifest, engine="sentence-transformers")
+    states = judge.encode(chunks, output_value="token_embeddings")
     for engine in (embedder, by_torch):
-        assert (engine.embed(chunks) * expected).sum(axis=1).min() >= 0.9999
+        found: dict[int, np.ndarray] = {}
+        vectors = engine.embed(chunks, each_text=found.__setitem__)
+        assert (vectors * expected).sum(axis=1).min() >= 0.9999
+        for number, of_text in enumerate(states):
+            words = of_text.cpu().numpy()[1:-1]
+            assert found[number].shape == words.shape
+            assert token_agreement(found[number], words) >= 0.99
     # The figure can fail: another text's vector is nowhere near.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
@@ -266,7 +279,7 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
 ) -> None:
     """A model of one's own: first-token pooling, a shorter limit, no card."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
     model = fetch_model(home_with_embedder, into=tmp_path)
     torch.manual_seed(0)
@@ -288,6 +301,14 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     texts = ["one", "a stack grows downwards"]
     original = reference_vectors(model, texts, token_limit=64)
     assert (embedder.embed(texts) * original).sum(axis=1).min() > 0.999
+    coded = AutoTokenizer.from_pretrained(model)(texts[1], return_tensors="pt")
+    with torch.inference_mode():
+        words = AutoModel.from_pretrained(model)(**coded)[0][0, 1:-1].numpy()
+    vector, tokens = embedder.embed_question(texts[1])
+    assert token_agreement(tokens, words) > 0.99
+    np.testing.assert_array_equal(vector, embedder.embed([texts[1]])[0])
+    # of a text that is cut those of its first window
+    assert embedder.embed_question("tide " * 200)[1].shape == (62, 32)
     assert embedder.revision != load_embedder(home_with_embedder).revision
 
     lines: list[str] = []

@@ -8,8 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.state.test_registry import judge, reconcile_all, register, release
+from tests.http_server import Request, Response, http_server
 from tests.queued_notices import queued_notices
 from tests.recipes import code_of
 from twin_resources.errors import TwinError
@@ -46,37 +46,27 @@ ALARM = Notice(
 )
 
 
+@dataclass
 class Receiver:
-    """An HTTP server that keeps what it was sent; `answer` is the status it gives."""
+    """What a server was sent; `answer` is the status that it gives."""
 
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        self.answer = 200
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if receiver.answer == 200:
-                    receiver.bodies.append(json.loads(body))
-                self.send_response(receiver.answer)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    answer: int = 200
+    port: int = 0
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+
+    def answered(request: Request) -> Response:
+        if made.answer == 200:
+            made.bodies.append(request.document)
+        return Response("ok", made.answer)
+
+    with http_server(answered) as url:
+        made.port = int(url.rpartition(":")[2])
+        yield made
 
 
 @pytest.fixture

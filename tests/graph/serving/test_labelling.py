@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from tests.materialized import instance_of, materialize_assets
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
@@ -92,62 +89,38 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-class Seller(ThreadingHTTPServer):
+@dataclass
+class Seller:
     """In the place of a paid API: counts what it was asked, and may leave the usage out."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Sold)
-        self.asked: list[dict[str, Any]] = []
-        self.tells_usage = True
-        self.status = 200
+    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    tells_usage: bool = True
+    status: int = 200
 
-
-class _Sold(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        seller = self.server
-        assert isinstance(seller, Seller)
-        seller.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request.document)
+        if self.status != 200:
+            error = {"message": "no such key", "code": "invalid_api_key"}
+            return Response({"error": error}, self.status)
         message = {"role": "assistant", "content": "Use oil."}
         document: dict[str, Any] = {
             "id": "1", "object": "chat.completion", "created": 1, "model": "m",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         }  # fmt: skip
-        if seller.tells_usage:
+        if self.tells_usage:
             document["usage"] = {
                 "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
             }  # fmt: skip
-        if seller.status != 200:
-            document = {"error": {"message": "no such key", "code": "invalid_api_key"}}
-        data = json.dumps(document).encode()
-        self.send_response(seller.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-
-@contextmanager
-def selling(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
-    server = Seller()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("OPENAI_API_BASE", f"http://127.0.0.1:{server.server_port}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        return Response(document)
 
 
 @pytest.fixture
 def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
-    with selling(monkeypatch) as server:
-        yield server
+    made = Seller()
+    with http_server(made.answer) as url:
+        monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        yield made
 
 
 class Shop:

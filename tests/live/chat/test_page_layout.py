@@ -40,7 +40,14 @@ BROKEN = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-ch
     .filter((one) => one.getClientRects().length > 1).map((one) => one.innerText)"""
 
 
-@pytest.fixture(params=[(390, "light"), (1400, "light"), (1400, "dark")], ids=str)
+@pytest.fixture(
+    params=[
+        (390, "light"),
+        (1400, "dark"),
+        pytest.param((1400, "light"), marks=pytest.mark.long),
+    ],
+    ids=str,
+)
 def shown(
     request: pytest.FixtureRequest, slow_page: Page, slow_gateway: SlowGateway, browser: Any
 ) -> Iterator[Any]:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
@@ -157,3 +158,12 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     assert noted_of(postgresql_url, QUESTION_WORD) == []
     assert pages_with(postgresql_url, QUESTION_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
+
+    with lived.dagster() as dagster:
+        dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
+    assert {"event_logs", "dynamic_partitions"} <= tables_with(postgresql_url, AUTHOR)
+    done = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
+    assert read_certificate(done.certificate)["kind"] == "author"
+    # hashes that keep a forgotten post from being imported again; "metadata"
+    assert tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
+    assert tables_with(postgresql_url, "ada wright") == set()

@@ -124,6 +124,8 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
     assert told["ratio_to_incumbent"] < told["ratio_to_best_released"]
 
 
+# the next test comes to the same verdict
+@pytest.mark.long
 def test_too_few_passages_decide_nothing_and_refuse(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:

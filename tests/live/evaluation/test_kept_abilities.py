@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.prepared_base import base_folder
+from tests.prepared_base import base_folder, base_gguf
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
@@ -21,13 +21,16 @@ from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.storage.weights import gguf
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
+ASKED = common_knowledge.FEWEST  # of 100 questions; every second instruction of 50
+
 
 def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them() -> None:
-    samples = Tokenizing(base_folder()).of(common_knowledge.rows())
+    samples = Tokenizing(base_folder()).of(
+        common_knowledge.rows()[: common_knowledge.OPTIONS * ASKED]
+    )
     model: Any = perplexity.load_model(base_folder(), precision=perplexity.evaluation_precision())
 
     base = perplexity.answer_likelihood(model, samples)
@@ -36,7 +39,8 @@ def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them()
 
     found = compared(spoilt, base, samples)
     sys.stdout.write(f"{common_knowledge.lines(found)[0]}\n")
-    assert found.base.found >= 80, "of 100"
+    assert found.base.of == ASKED
+    assert found.base.found >= 0.8 * ASKED
     assert common_knowledge.claim(found).passed is False, common_knowledge.claim(found).detail
     same = common_knowledge.claim(compared(base, base, samples))
     assert same.passed
@@ -64,13 +68,11 @@ def compared(
 
 
 def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
-    file = home.home / "base.gguf"
-    gguf.write_f16(base_folder(), file)
     servers = ModelServers(home)
-    asked = checked_instructions.checked_instructions()
+    asked = checked_instructions.checked_instructions()[::2]
 
     answers = served_model.ask_several(
-        lambda: servers.serve(file, alias="base"),
+        lambda: servers.serve(base_gguf(), alias="base"),
         [[{"role": "user", "content": one.instruction}] for one in asked],
         servers=1,
         max_tokens=served_answers.ANSWER_TOKENS,
@@ -81,4 +83,4 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
     followed = [checked_instructions.follows(one, answer.text) for one, answer in pairs]
     for (one, answer), met in zip(pairs, followed, strict=True):
         sys.stdout.write(f"{one.id} {one.check} {met}: {answer.text!r}\n")
-    assert 5 <= sum(followed) <= 40
+    assert 0.1 <= sum(followed) / len(asked) <= 0.8

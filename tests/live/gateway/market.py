@@ -31,7 +31,7 @@ TWIN = f"twin/{AUTHOR}"
 
 @dataclass(frozen=True)
 class Form:
-    """How much of everything: labels, their margin, gateways, questions a client asks."""
+    """How much of everything: labels, their margin, gateways, questions each way of asking has."""
 
     labels: int
     margin: float

@@ -423,21 +423,17 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         ],
         schema_overrides={"published_at": pl.Datetime("us", "UTC")},
     )
-    for table, contract, embed in (
-        (quoter.PASSAGES, quotable_rows.PassageEmbeddings, quotable_rows.embed_passages),
-        (quoter.SENTENCES, quotable_rows.SentenceEmbeddings, quotable_rows.embed_sentences),
-    ):
-        tables.sync(
-            documents,
-            table,
-            author=author,
-            key="document_id",
-            function=lambda changed, embed=embed: embed(changed, embedder),
-            version="1",
-            schema=quotable_rows.table_columns(contract, embedder.dimension),
-            row_key="passage_id" if table == quoter.PASSAGES else "sentence_id",
-        )
-        quoter.update_index(tables, table, author)
+    tables.sync(
+        documents,
+        quoter.PASSAGES,
+        author=author,
+        key="document_id",
+        function=lambda changed: quotable_rows.embed_passages(changed, embedder),
+        version="1",
+        schema=quotable_rows.passage_columns(embedder.dimension),
+        row_key="passage_id",
+    )
+    quoter.update_index(tables, author)
     passages = tables.read(quoter.PASSAGES, author)
     tables.sync(
         pl.DataFrame({"author": [author]}),

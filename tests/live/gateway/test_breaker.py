@@ -296,7 +296,10 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+# the short form ends it here and kills it in `test_gateway_feedback.py`
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     stack: Stack, registry: Registry, traffic: Traffic, number: int
 ) -> None:

@@ -6,13 +6,12 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal, journal_of
@@ -79,40 +78,24 @@ def provider(*statuses: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
     left, sent = list(statuses), list[dict[str, str]]()
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                status = left.pop(0) if left else 200
-                sent.append({name.lower(): value for name, value in self.headers.items()})
-            said = {"message": f"no {status}"} if status != 200 else {}
-            text = body["messages"][-1]["content"].upper()
-            whole = {
-                "id": "a", "object": "chat.completion", "created": 0, "model": body["model"],
-                "choices": [{"index": 0, "finish_reason": "stop",
-                             "message": {"role": "assistant", "content": text}}],
-                "twin": {"route": "paid", "version": "paid", "cost_usd": 0.5},
-            } if status == 200 else {"error": said}  # fmt: skip
-            content = json.dumps(whole).encode()
-            self.send_response(status)
-            if status == 429:
-                self.send_header("Retry-After", "0.01")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answered(request: Request) -> Response:
+        with lock:
+            status = left.pop(0) if left else 200
+            sent.append(dict(request.headers))
+        if status != 200:
+            return Response({"error": {"message": f"no {status}"}}, status, {"Retry-After": "0.01"})
+        text = request.document["messages"][-1]["content"].upper()
+        whole = {
+            "id": "a", "object": "chat.completion", "created": 0,
+            "model": request.document["model"],
+            "choices": [{"index": 0, "finish_reason": "stop",
+                         "message": {"role": "assistant", "content": text}}],
+            "twin": {"route": "paid", "version": "paid", "cost_usd": 0.5},
+        }  # fmt: skip
+        return Response(whole)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing is printed."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", sent
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(answered) as url:
+        yield f"{url}/v1", sent
 
 
 def test_what_passes_is_tried_again_as_the_same_request(tmp_path: Path) -> None:

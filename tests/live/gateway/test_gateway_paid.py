@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import httpx
 import openai
 import pytest
@@ -32,25 +31,19 @@ from tests.live.gateway.stack import (
 )
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
 from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
-from twin_assets.partitions import authors
-from twin_assets.serving.routing_policy import routing_policy
 from twin_assets.serving.routing_table import paid_blended_usd
 from twin_resources.access.account import SpendingAccount, account_of
 from twin_resources.access.account_rows import NANO
 from twin_resources.access.keys import KeyLimits, add_key, open_keys
 from twin_resources.access.paid_budget import price_of
-from twin_resources.authors import Author, read_author, write_author
+from twin_resources.authors import read_author, write_author
 from twin_resources.authors.guard_settings import Guards
-from twin_resources.dagster_resources import RegistryResource, SettingsResource, TablesResource
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import Answered, Journal
 from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.questions import BatchQuestion
-from twin_resources.gateway.config_watcher import write_throughput
-from twin_resources.gateway.cost import Throughput
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.route_names import PAID
-from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
@@ -454,31 +447,3 @@ def test_the_paid_price_follows_the_mix_and_an_unknown_model_has_none() -> None:
     assert 0 < prompt_only < answer_only
     with pytest.raises(TwinError, match="price map"):
         paid_blended_usd("openai/no-such-model-at-all")
-
-
-def test_the_routing_policy_reports_the_break_even(
-    home: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TWIN_PAID_MODEL", MODEL)
-    monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1.5")
-    write_author(home, Author("ada", "Ada"))
-    path = home.home / "gateway" / "throughput.json"
-    write_throughput(path, {"base": Throughput(tokens=1000, requests=5, busy_seconds=10.0)})
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(str(authors.name), ["ada"])
-        result = dg.materialize(
-            [routing_policy],
-            instance=instance,
-            partition_key="ada",
-            resources={
-                "settings": SettingsResource(),
-                "registry": RegistryResource(),
-                "tables": TablesResource(),
-            },
-        )
-    [event] = result.asset_materializations_for_node("routing_policy")
-    told: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
-    assert told["routing"]["paid"]["budget_usd_per_day"] == 1.5
-    assert told["break_even_utilisation"] == pytest.approx(
-        told["usd_per_million_tokens"] / told["paid_usd_per_million_tokens"]
-    )

@@ -1,4 +1,4 @@
-"""Four gateway processes behind one port: they start, count and remember answers together."""
+"""Gateway processes behind one port: they start, count and remember answers together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 from tests.live.gateway.stack import Stack, embed_passages, new_stack
 
 pytestmark = pytest.mark.live
-PROCESSES = 4
 OFTEN = 24  # connections: that one of four processes gets none of them is one chance in 250
 MOST = 3  # requests of one key under way
 QUESTION = [{"role": "user", "content": "Why?"}]
@@ -24,10 +23,10 @@ RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
 @pytest.fixture(scope="module")
-def four(
+def several(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("four")
+    folder = tmp_path_factory.mktemp("several")
     limits = {"TWIN_REQUESTS_PER_KEY": str(MOST)}
     with new_stack(folder, gateway_weights, tiny_gguf, environ=limits) as stack:
         embed_passages(stack.settings, "ann")
@@ -37,33 +36,35 @@ def four(
         yield stack
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.long)])
-def test_four_started_at_once_answer_count_together_and_see_a_release(
-    four: Stack, rounds: int
+@pytest.mark.parametrize(
+    ("processes", "rounds"), [(2, 1), pytest.param(4, 100, marks=pytest.mark.long)]
+)
+def test_several_started_at_once_answer_count_together_and_see_a_release(
+    several: Stack, processes: int, rounds: int
 ) -> None:
     for _ in range(rounds):
-        four.unrelease()
-        four.start_gateway(processes=PROCESSES)
-        assert four.gateway is not None
+        several.unrelease()
+        several.start_gateway(processes=processes)
+        assert several.gateway is not None
         try:
-            children = psutil.Process(four.gateway.pid).children()
+            children = psutil.Process(several.gateway.pid).children()
             answering = [child for child in children if child.memory_info().rss > 100e6]
-            assert len(answering) == PROCESSES
-            answered = _ask(four, ASKED).count(200)
+            assert len(answering) == processes
+            answered = _ask(several, ASKED).count(200)
             assert answered == OFTEN
-            four.release("ann", 1)
-            four.wait(lambda: _ask(four, RELEASED) == [200] * OFTEN)
-            assert _ignored_of_second_messages(four) == [[]] * OFTEN
-            held = _under_way(four, MOST)
-            assert _ask(four, ASKED) == [429] * OFTEN, "as many are under way, wherever"
+            several.release("ann", 1)
+            several.wait(lambda: _ask(several, RELEASED) == [200] * OFTEN)
+            assert _ignored_of_second_messages(several) == [[]] * OFTEN
+            held = _under_way(several, MOST)
+            assert _ask(several, ASKED) == [429] * OFTEN, "as many are under way, wherever"
             for connection in held:
                 connection.close()
-            four.wait(lambda: _ask(four, RELEASED) == [200] * OFTEN)
+            several.wait(lambda: _ask(several, RELEASED) == [200] * OFTEN)
         finally:
-            four.gateway.terminate()
-            four.gateway.wait(30)
-            four.gateway = None
-        path = four.settings.home / "gateway" / "throughput.json"
+            several.gateway.terminate()
+            several.gateway.wait(30)
+            several.gateway = None
+        path = several.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answered, "of all processes, and of no start before"
 

@@ -1,11 +1,12 @@
 """One author's questions between the own model and a paid one, from the first key to the last cent.
 
 Readers ask, labels are bought of what they asked and scored by the author's certified judges, a
-policy is fitted, the gateways that run follow it, eight clients ask on, and everything goes wrong
-that can. The paid model is the simulated provider: its bill is what the account is held against.
+policy is fitted, the gateways that run follow it, readers ask on in every way, and everything goes
+wrong that can. The paid model is the simulated provider: its bill is what the account is held
+against.
 
 The short form has 70 labels at a margin of .1 and two gateways: at .03 nothing can be shown with
-fewer than 179 labels. The long form has 300 at .03, four gateways, and four times the questions.
+fewer than 179 labels. The long form has 300 at .03, four gateways, four times the questions.
 The tests are steps of one story and stand in its order; each fixture of the module is a step.
 """
 
@@ -32,7 +33,6 @@ from twin_cli.commands.routing_command import routing_of, tried
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
-from tests.live.gateway.many_clients import many_clients
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, new_stack, slow_tokens
 from tests.simulated_provider.paid_provider import PaidProvider
@@ -49,9 +49,6 @@ from twin_resources.router.policy_file import policy_file, read_routing_policy
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
-pytest.importorskip("llm", reason="extra `clients` not installed")
-
 pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
 PROMPT_NANO, TOKEN_NANO = 150, 600  # of a token of a prompt, of an answer
@@ -60,8 +57,8 @@ PROMPT_NANO, TOKEN_NANO = 150, 600  # of a token of a prompt, of an answer
 BUDGET = 10_000.0
 
 
-SHORT = Form(labels=70, margin=0.1, gateways=2, questions=4)
-LONG = Form(labels=300, margin=0.03, gateways=4, questions=16)
+SHORT = Form(labels=70, margin=0.1, gateways=2, questions=11)
+LONG = Form(labels=300, margin=0.03, gateways=4, questions=44)
 
 
 @pytest.fixture(
@@ -164,24 +161,43 @@ def adopted(market: Market, bought: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What eight clients were answered: texts by client."""
+    """What readers were answered: texts by the way in which they asked."""
 
     texts: dict[str, list[str]]
     asked: int
 
 
+def chatted(stack: Stack, key: str, question: str) -> str:
+    messages: list[Any] = [{"role": "user", "content": question}]
+    answer = stack.client(key).chat.completions.create(model=TWIN, messages=messages)
+    return answer.choices[0].message.content or ""
+
+
+def streamed(stack: Stack, key: str, question: str) -> str:
+    messages: list[Any] = [{"role": "user", "content": question}]
+    chat = stack.client(key).chat.completions
+    pieces = list(chat.create(model=TWIN, messages=messages, stream=True))
+    return "".join(choice.delta.content or "" for one in pieces for choice in one.choices)
+
+
+def responded(stack: Stack, key: str, question: str) -> str:
+    return stack.client(key).responses.create(model=TWIN, input=question).output_text
+
+
+WAYS = {"whole": chatted, "stream": streamed, "responses": responded}
+
+
 @pytest.fixture(scope="module")
-def traffic(market: Market, adopted: dict[str, Any], tmp_path_factory: Any) -> Traffic:
-    """Every client asks about clocks and of nothing in particular, over all gateways."""
-    clients = many_clients(tmp_path_factory.mktemp("clients"))
-    asked = [(name, 1 if name == "llm" else market.form.questions) for name in clients]
-    jobs = [(name, n) for name, count in asked for n in range(count)]
+def traffic(market: Market, adopted: dict[str, Any]) -> Traffic:
+    """In every way there are questions about clocks and of nothing in particular, over all gateways
+    (other people's clients: `test_gateway_clients.py`)."""
+    jobs = [(name, n) for name in WAYS for n in range(market.form.questions)]
 
     def run(job: tuple[int, tuple[str, int]]) -> tuple[str, str]:
         number, (name, turn) = job
         question = (about_clocks if turn % 4 == 1 else small_talk)(1_000 + number)
         gateway = market.gateways[number % len(market.gateways)]
-        return name, clients[name](gateway, market.site, TWIN, question)
+        return name, WAYS[name](gateway, market.site, question)
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(run, enumerate(jobs)))
@@ -227,10 +243,10 @@ def test_the_gateways_follow_the_policy_that_was_fitted(
         assert "would have cost about $" in shown
 
 
-def test_eight_clients_are_answered_and_the_account_is_the_bill(
+def test_every_way_of_asking_is_answered_and_the_account_is_the_bill(
     market: Market, traffic: Traffic
 ) -> None:
-    assert len(traffic.texts) >= 8
+    assert traffic.texts.keys() == WAYS.keys()
     assert [name for name, texts in traffic.texts.items() if not all(texts)] == []
     assert sum(len(texts) for texts in traffic.texts.values()) == traffic.asked
     assert market.settled() == market.provider.bill.nano

@@ -9,21 +9,13 @@ import typer
 from twin_cli.running import app
 
 from tests.imported import OURS, imports_of_ours
-from tests.live.newcomer.commands import COMMANDS, POST, Elsewhere
+from tests.live.newcomer.commands import COMMANDS, Elsewhere
 from tests.live.newcomer.conftest import ROOT, Newcomer, Started
 from tests.unit.installation.test_declared_imports import BROUGHT_BY_HAND, OPTIONAL
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
-NEW_POST = """---
-title: The newcomer's clock
-date: 2021-05-06
----
-
-A newcomer brought me a clock in a basket of onions, and it ticked all the way. I have thought about
-it since: the onions were dry, they were packed close, and nothing in the basket could swing. I
-would still take the pendulum off, but I have stopped laughing at baskets.
-"""
+POST = "_posts/2017-09-10-carrying-a-clock.md"
 # Each by itself, so that one failure does not hide the next; what a module does not find is told.
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys

@@ -6,7 +6,6 @@ import pytest
 
 from tests.live.newcomer.commands import COMMANDS, Run
 from tests.live.newcomer.conftest import Started
-from tests.live.newcomer.test_commands import NEW_POST
 from twin_resources.processes.process_identity import marked_processes
 from twin_resources.processes.stack import read_record
 
@@ -14,22 +13,14 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 RUN_HERE = {name: row for name, row in COMMANDS.items() if isinstance(row, Run)}
 
 
-@pytest.fixture(scope="module")
-def posts(started: Started) -> str:
-    folder = started.newcomer.work / "her posts"
-    folder.mkdir()
-    (folder / "2021-05-06-newcomer.md").write_text(NEW_POST)
-    return str(folder)
-
-
 @pytest.mark.parametrize("name", RUN_HERE)
-def test_once_for_real(started: Started, posts: str, name: str) -> None:
+def test_once_for_real(started: Started, name: str) -> None:
     row = RUN_HERE[name]
     questions = started.newcomer.work / "questions.jsonl"
     questions.write_text('{"question": "How do I carry a clock?"}\n')
-    words = {"TRACE": started.trace, "POSTS": posts, "QUESTIONS": str(questions)}
+    words = {"TRACE": started.trace, "QUESTIONS": str(questions)}
     arguments = [words.get(argument, argument) for argument in row.arguments]
-    ran = started.newcomer.run("twin", *arguments, timeout_s=400, **row.environ)
+    ran = started.newcomer.run("twin", *arguments, timeout_s=400)
     assert ran.returncode == row.code, ran.stdout
     assert words.get(row.says, row.says) in ran.stdout, ran.stdout
     assert "Traceback" not in ran.stdout

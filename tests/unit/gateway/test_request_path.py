@@ -48,6 +48,7 @@ class Found:
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
     vector: Any = None
+    tokens: Any = None
     embedder: str = "made"
 
 
@@ -61,7 +62,9 @@ class Retrieving:
         self.asked: list[tuple[str, str]] = []
         self.token_budget = 0
 
-    def retrieve(self, author: str, question: str, *, token_budget: int) -> Found:
+    def retrieve(
+        self, author: str, question: str, *, token_budget: int, with_tokens: bool
+    ) -> Found:
         self.asked.append((author, question))
         self.token_budget = token_budget
         return self.work()

@@ -260,7 +260,9 @@ class NothingFound:
     vector = None
     embedder = embedder_revision = ""
 
-    def retrieve(self, author: str, question: str, *, token_budget: int) -> NothingFound:
+    def retrieve(
+        self, author: str, question: str, *, token_budget: int, with_tokens: bool
+    ) -> NothingFound:
         return self
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulated_provider import paid_provider
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from tests.unit.judges.rating_server import serving
@@ -58,6 +59,7 @@ class Paid:
 @pytest.fixture
 def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paid]:
     monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(paid_provider, "RETRY_AFTER_S", 0)
     provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
     provider.start()
     monkeypatch.setenv("OPENAI_API_BASE", provider.url)

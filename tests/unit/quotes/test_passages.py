@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from twin_resources.models.quotes.passages import (
     MOST_WORDS,
+    embedded_places,
     embedded_text,
     passages_of,
     word_count,
@@ -126,6 +127,17 @@ def test_the_embedded_text_names_the_post_and_neither_address_nor_code() -> None
     assert (
         embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.") == "Run it:\n\n \n\nThen wait."
     )
+
+
+def test_sentences_are_found_again_in_the_embedded_text() -> None:
+    text = (
+        "First [the oil](https://example.org/a). Then:\n\n```\nmake\n```\n\n"
+        "Wait for *it*. And [see](b.md) it dry."
+    )
+    (passage,) = passages_of(text)
+    whole = embedded_text("On oil", text[slice(*passage.searched)])
+    said = [whole[start:end].strip() for start, end in embedded_places("On oil", text, passage)]
+    assert said == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]
 
 
 SENTENCE = st.text(alphabet="abc äß1é😀,'“”*_[]()#>|`~-", min_size=1, max_size=40)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import AppriseChannel, Notice
@@ -42,50 +42,28 @@ INSIDE = (
 )
 
 
-class Server(ThreadingHTTPServer):
+@dataclass
+class Server:
     """`/feed` is a feed; `/to` redirects to `target`; what is asked beside these is noted."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.target, self.status = "", 302
-        self.asked: list[tuple[str, str]] = []
+    target: str = ""
+    status: int = 302
+    port: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.asked.append((self.path, self.headers.get("host", "")))
-        if self.path.startswith("/to"):
-            self.send_response(self.server.status)
-            self.send_header("Location", self.server.target)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(FEED)))
-        self.end_headers()
-        self.wfile.write(FEED)
-
-    do_POST = do_GET
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+    def answer(self, request: Request) -> Response:
+        self.asked.append((request.path, request.headers.get("host", "")))
+        if request.path.startswith("/to"):
+            return Response(b"", self.status, {"Location": self.target})
+        return Response(FEED)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join(10)
+    with http_server(made.answer) as url:
+        made.port = int(url.rpartition(":")[2])
+        yield made
 
 
 @pytest.fixture

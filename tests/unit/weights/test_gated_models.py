@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.http_server import Response, http_server
 from twin_resources.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,29 +21,9 @@ ROOT = Path(__file__).resolve().parents[3]
 def hub(status: int, code: str) -> Iterator[str]:
     """A hub that answers every question with one status, as the real one does: the reason stands in
     a header."""
-
-    class Refuses(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            if code:
-                self.send_header("X-Error-Code", code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    server = HTTPServer(("127.0.0.1", 0), Refuses)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    headers = {"X-Error-Code": code} if code else {}
+    with http_server(lambda _: Response(b"", status, headers)) as url:
+        yield url
 
 
 CASES = {

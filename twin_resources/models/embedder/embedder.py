@@ -33,7 +33,7 @@ from twin_resources.storage.weights.weights import embedder_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
 BUCKET = 16  # tokens. Padding to 64 cost 15 % on chunks and half the speed on questions
@@ -162,7 +162,11 @@ class Embedder:
         return self._encoding.count_tokens(texts)
 
     def embed(
-        self, texts: Sequence[str], *, progress: Callable[[int, int], object] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int, int], object] | None = None,
+        each_text: Callable[[int, np.ndarray], object] | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
@@ -170,6 +174,9 @@ class Embedder:
             texts: n texts. One that is longer than `token_limit` is cut into windows of that length
                 and gets the mean of their vectors: nothing is left out of it.
             progress: called with (batches computed, batches in all) after each.
+            each_text: called with a text's index and the last layer's states of its tokens, float32
+                of shape (t, dimension), without special tokens; of a text that is cut those of its
+                first window.
 
         Returns:
             float32 of shape (n, dimension), each row of length 1, in the order of the texts.
@@ -178,23 +185,32 @@ class Embedder:
 
         windows = self._windows(texts)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        lengths = [len(ids) for _, ids in windows]
+        lengths = [len(window.ids) for window in windows]
         compute = self._engine_for(sum(lengths))
         batches = _batches(lengths, most=compute.batch_tokens)
-        for number, batch in enumerate(batches, start=1):
-            longest = max(len(windows[index][1]) for index in batch)
-            width = -(-longest // BUCKET) * BUCKET
+        for number, places in enumerate(batches, start=1):
+            batch = [windows[place] for place in places]
+            width = -(-max(lengths[place] for place in places) // BUCKET) * BUCKET
             ids = np.full((len(batch), width), self.manifest.pad_id, dtype=np.int64)
             mask = np.zeros((len(batch), width), dtype=np.int64)
-            for row, index in enumerate(batch):
-                tokens = windows[index][1]
-                ids[row, : len(tokens)] = tokens
-                mask[row, : len(tokens)] = 1
-            np.add.at(vectors, [windows[index][0] for index in batch], compute(ids, mask))
+            for row, window in enumerate(batch):
+                ids[row, : len(window.ids)] = window.ids
+                mask[row, : len(window.ids)] = 1
+            pooled, states = compute(ids, mask)
+            np.add.at(vectors, [window.text for window in batch], pooled)
+            if each_text is not None:
+                for window, of_window in zip(batch, states, strict=True):
+                    if window.is_first:
+                        each_text(window.text, of_window[window.words])
             if progress is not None:
                 progress(number, len(batches))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, 1e-12)
+
+    def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
+        """A question's vector, of shape (dimension,), and those of its tokens, (t, dimension)."""
+        tokens: dict[int, np.ndarray] = {}
+        return self.embed([question], each_text=tokens.__setitem__)[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
         """What computes a call of so many tokens: the card's from where they have become many.
@@ -208,20 +224,42 @@ class Embedder:
                 self._compute = open_card(self.folder) or self._compute
             return self._compute
 
-    def _windows(self, texts: Sequence[str]) -> list[tuple[int, list[int]]]:
-        """(index of the text, token ids), one or more for each text, each within the limit."""
+    def _windows(self, texts: Sequence[str]) -> list[_Window]:
+        """One or more for each text, each within the limit."""
         tokenizer = self.tokenizer
         room = self.token_limit - tokenizer.num_special_tokens_to_add(False)
-        windows: list[tuple[int, list[int]]] = []
-        for index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
+        windows: list[_Window] = []
+        for text, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append((index, encoding.ids))
+                windows.append(_window(text, encoding))
                 continue
-            whole = tokenizer.encode(texts[index], add_special_tokens=False)
+            whole = tokenizer.encode(texts[text], add_special_tokens=False)
             whole.truncate(room)
-            for piece in (whole, *whole.overflowing):
-                windows.append((index, tokenizer.post_process(piece).ids))
+            for number, piece in enumerate((whole, *whole.overflowing)):
+                windows.append(_window(text, tokenizer.post_process(piece), is_first=not number))
         return windows
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What of a text is embedded at once.
+
+    Attributes:
+        text: its place among the texts.
+        ids: tokens, special ones included.
+        words: places of the others.
+    """
+
+    text: int
+    ids: list[int]
+    words: list[int]
+    is_first: bool
+
+
+def _window(text: int, encoding: Encoding, *, is_first: bool = True) -> _Window:
+    special = encoding.special_tokens_mask
+    words = [place for place, is_special in enumerate(special) if not is_special]
+    return _Window(text, encoding.ids, words, is_first)
 
 
 def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:

@@ -41,7 +41,7 @@ class Engine(Protocol):
 
     batch_tokens: int
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of a padded batch.
 
         Args:
@@ -49,7 +49,8 @@ class Engine(Protocol):
             mask: 1 for a token, 0 for padding, the same shape.
 
         Returns:
-            float32 of shape (n, dimension), pooled and of length 1.
+            float32 of shape (n, dimension), pooled and of length 1, and the last layer's state of
+            each token, float32 of shape (n, t, dimension); of padding it means nothing.
         """
         ...
 
@@ -72,12 +73,13 @@ class OpenVinoEngine:
         self._request: Any = self.compiled.model.create_infer_request()
         self._one_at_a_time = Lock()  # a request holds its own input and output tensors
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
 
         with self._one_at_a_time:
             answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
-            return np.array(answer[0], dtype=np.float32)  # a copy: the next call overwrites it
+            # copies: the next call overwrites them
+            return np.array(answer[0], np.float32), np.array(answer[1], np.float32)
 
 
 class _CompiledModel:
@@ -89,8 +91,10 @@ class _CompiledModel:
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
         core = import_openvino().Core()
+        model = core.read_model(folder / CONVERTED)
+        model.add_outputs([_token_states(model)])
         self.model: Any = core.compile_model(
-            core.read_model(folder / CONVERTED),
+            model,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": precision,
@@ -102,6 +106,19 @@ class _CompiledModel:
                 "ENABLE_CPU_PINNING": False,
             },
         )
+
+
+def _token_states(model: Any) -> Any:
+    """The output that is pooled: of what leads to the vectors the last one of shape (n, t, d)."""
+    vectors = model.output(0)
+    looked_at = [vectors.get_node()]
+    for node in looked_at:
+        for source in (one.get_source_output() for one in node.inputs()):
+            shape = source.get_partial_shape()
+            if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
+                return source
+            looked_at.append(source.get_node())
+    raise ValueError("no layer gives a state for each token")
 
 
 _in_use: WeakValueDictionary[tuple[Path, str, int], _CompiledModel] = WeakValueDictionary()
@@ -146,7 +163,7 @@ class SentenceTransformersEngine:
         """Longest input in tokens, special tokens included."""
         return int(self._model.max_seq_length)
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from importlib import import_module
 
         torch: Any = import_module("torch")  # its types of numpy arrays are partial
@@ -155,8 +172,9 @@ class SentenceTransformersEngine:
             "attention_mask": torch.from_numpy(mask).to(self.device),
         }
         with torch.inference_mode():
-            rows = self._model(batch)["sentence_embedding"]
-            return torch.nn.functional.normalize(rows.float(), dim=1).cpu().numpy()
+            made = self._model(batch)
+            rows = torch.nn.functional.normalize(made["sentence_embedding"].float(), dim=1)
+            return rows.cpu().numpy(), made["token_embeddings"].float().cpu().numpy()
 
 
 def can_run(folder: Path, engine: str) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-PASSAGES_VERSION = "3"
+PASSAGES_VERSION = "4"
 """Version of `passages_of` and `embedded_text`; assets add the embedder's revision to it."""
 
 MOST_WORDS = 120
@@ -84,6 +84,20 @@ def embedded_text(title: str, quoted: str) -> str:
     """What is embedded: the title and the words, without code and addresses of links."""
     words = _LINK.sub(r"\1", _CODE.sub(" ", quoted))
     return f"{title.strip()}\n{words}".strip()
+
+
+def embedded_places(title: str, text: str, passage: QuotablePassage) -> list[tuple[int, int]]:
+    """Where the passage's sentences stand in its `embedded_text`: (start, end) of each.
+
+    Args:
+        text: the document that the passage is of.
+    """
+    begin = passage.searched[0]
+
+    def place_of(character: int) -> int:
+        return len(embedded_text(title, text[begin:character]))
+
+    return [(place_of(start), place_of(end)) for start, end in passage.sentences]
 
 
 @dataclass(frozen=True)

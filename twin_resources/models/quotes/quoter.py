@@ -1,16 +1,20 @@
 """The author's own paragraphs that answer a question: the best passages of the posts found first.
 
-Belongs here: reading `passage_embeddings`, `sentence_embeddings` and `quote_calibration`, choosing
-passages and the sentence of each that answers. Does not belong here: finding the posts
-(`retrieval/`), cutting them (`passages.py`), the text of an answer (`answer_text.py`).
+Belongs here: reading `passage_embeddings` and `quote_calibration`, choosing passages and the
+sentence of each that answers. Does not belong here: finding the posts (`retrieval/`), cutting them
+(`passages.py`), vectors of tokens (`token_vectors.py`), the text of an answer (`answer_text.py`).
 
-A passage's score is the cosine of its vector, plus that of its nearest sentence, plus a tenth
-divided by its post's rank in retrieval. Vectors are centred: the author's mean is taken off both
-sides, since what all posts of a clockmaker share (clocks) tells no two of them apart (Mu and
-Viswanath 2018, https://arxiv.org/abs/1702.01417). Of 100 tuned questions the first passage was
-useful for 57 by its own vector, for 63 by all three. Whether the author has written about it at all
-is decided by the mean plain cosine of the three nearest passages, in a corpus of fewer than fifty
-by that of the nearest alone: few posts have three passages on one subject.
+Of the passages of the eight posts found first the sixteen nearest are ranked: by the cosine of
+their vectors and a tenth divided by their post's rank in retrieval. These vectors are centred: the
+author's mean is taken off both sides, since what all posts of a clockmaker share (clocks) tells no
+two of them apart (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). Each of the sixteen
+is scored by the mean cosine of the question's tokens, each to the passage's nearest token, and a
+little by its vector and rank. Of 100 tuned questions 73 had a useful passage among the first two
+and 80 among three. By the vectors of passages and sentences they were 69 and 75.
+
+Whether the author has written about it at all is decided by the mean plain cosine of the three
+nearest passages, in a corpus of fewer than fifty by that of the nearest alone: few posts have three
+passages on one subject.
 """
 # pyright: strict
 
@@ -25,6 +29,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from twin_resources.models.quotes.token_vectors import token_cosines
 from twin_resources.models.retrieval.retrieval import place_of
 
 if TYPE_CHECKING:
@@ -33,29 +38,28 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 PASSAGES = "passage_embeddings"
-SENTENCES = "sentence_embeddings"
 CALIBRATION_TABLE = "quote_calibration"
 # The passages of the posts found first. With those of all posts no more answers were right.
 DOCUMENTS = 8
 QUOTES = 2
 MOST_QUOTES = 3
 # A third passage, of a post that neither of the others is of, where its score is this near to the
-# second's: of 60 tuned questions 47 had a useful one among those shown, of any post 44.
-CLOSE_SCORES = 0.15
+# second's: it is shown to two of three questions.
+CLOSE_SCORES = 0.1
+RANKED_BY_TOKENS = 16  # as good as 32
 RANK_BONUS = 0.1
-# Off the score of a passage that an earlier answer of the conversation shows. At .2 to .4 the
-# fewest turns of the tuned talks lacked a useful passage: 3 of 19, where 0 and 5 give 5.
-SHOWN_BEFORE = 0.4
+TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
+# Off the score of a passage that an earlier answer of the conversation shows: "Go on." repeats 25
+# of 266 passages. Of 19 tuned turns 5 lack a useful passage; at .5, which repeats 3, 7 do.
+SHOWN_BEFORE = 0.3
 FEWEST_MARKED_CHARACTERS = 40
 DECIDING = 3
 FEWEST_PASSAGES = 50  # from which on a threshold is learned and three passages decide
 _KEPT_TABLES = 64
-# A query of LanceDB costs 3 to 5 CPU-ms, and a question would make three of them. Rows take about
-# 2 KB with their vector.
-MOST_ROWS_IN_MEMORY = 20_000
-_MOST_ROWS_TOGETHER = 100_000
+# A query of LanceDB costs 3 to 5 CPU-ms. A row takes about 22 KB with the vectors of its tokens.
+MOST_ROWS_IN_MEMORY = 8_000
+_MOST_ROWS_TOGETHER = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
-_SENTENCE_COLUMNS = ["document_id", "start", "end", "vector"]
 _PASSAGE_COLUMNS = [
     "document_id",
     "title",
@@ -67,6 +71,8 @@ _PASSAGE_COLUMNS = [
     "searched_end",
     "text",
     "vector",
+    "tokens",
+    "sentences",
 ]
 
 
@@ -112,16 +118,13 @@ class Quoted:
     known_languages: tuple[str, ...] = ()
 
 
-def update_index(tables: Tables, table: str, author: str) -> None:
-    """Make the index by which a post's rows are found, or add to it what is new.
-
-    Args:
-        table: `PASSAGES` or `SENTENCES`.
+def update_index(tables: Tables, author: str) -> None:
+    """Make the index by which a post's passages are found, or add to it what is new.
 
     Raises:
-        TwinError: the author has no such table.
+        TwinError: the author has no passages.
     """
-    tables.ensure_index(table, author, "document_id")
+    tables.ensure_index(PASSAGES, author, "document_id")
 
 
 class Quoter:
@@ -152,6 +155,7 @@ class Quoter:
         question: np.ndarray,
         documents: Sequence[str],
         *,
+        tokens: np.ndarray | None = None,
         limit: int = QUOTES,
         embedder: str = "",
         shown: str = "",
@@ -162,6 +166,8 @@ class Quoter:
             author: slug.
             question: its vector, float32 of shape (dimension,).
             documents: ids, the best first; passages of the first eight are looked at.
+            tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
+                them passages are ranked by `question` alone, and no sentence is marked.
             limit: most quotations, and one more of another post (three at most) where its score is
                 close to the last one's; they do not overlap.
             embedder: revision of who made the question's vector; empty: the quoter's own.
@@ -180,9 +186,7 @@ class Quoter:
         looked_at = documents[:DOCUMENTS]
         if not looked_at:
             return Quoted((), threshold=calibrated.threshold)
-        rows = passages.rows_of(looked_at)
-        sentences = self._sentences(author, question, looked_at, calibrated)
-        found = _choose(rows, question, calibrated, looked_at, sentences, limit=limit, shown=shown)
+        found = _choose(passages, question, tokens, calibrated, looked_at, limit=limit, shown=shown)
         return replace(
             found, languages=calibrated.languages, known_languages=calibrated.known_languages
         )
@@ -195,25 +199,6 @@ class Quoter:
         calibration = self._table(author, CALIBRATION_TABLE)
         calibrated = calibration.calibrated if calibration else None
         return calibrated.embedder if calibrated else ""
-
-    def _sentences(
-        self, author: str, question: np.ndarray, documents: Sequence[str], by: _Calibrated
-    ) -> Mapping[str, list[_ScoredSentence]]:
-        """The sentences of these documents, by document; none until they are embedded."""
-        newest = self._table(author, SENTENCES)
-        table = self._made_by(author, SENTENCES, newest, by.embedder)
-        if table is None:
-            return {}
-        rows = table.rows_of(documents)
-        found: dict[str, list[_ScoredSentence]] = {}
-        if not rows.num_rows:
-            return found
-        scores = _centred_cosines(_vectors_of(rows), question, by.mean)
-        fields = rows.drop_columns(["vector"]).to_pylist()
-        for score, row in zip(scores, fields, strict=True):
-            sentence = _ScoredSentence(float(score), row["start"], row["end"])
-            found.setdefault(row["document_id"], []).append(sentence)
-        return found
 
     def _made_by(
         self, author: str, name: str, newest: _OpenTable | None, revision: str
@@ -289,7 +274,10 @@ class _OpenTable:
         dataset: the same table by Lance itself, which tells the newest version in .01 CPU-ms and on
             the caller's thread. LanceDB takes .25 ms, and two changes of thread.
         columns: those that `rows_of` gives.
-        rows: all of them, those of a document side by side; None: they are too many to be kept.
+        rows: all of them, those of a document side by side, with their places in `tokens`; None:
+            they are too many to be kept.
+        tokens: packed vectors of each row's tokens; None: they are in what `rows_of` gives, or the
+            table has none.
         places: the first row of each document in `rows`, and how many it has.
         calibrated: of the calibration's table, the row; None: it has none, or is another table.
         embedder: revision of who made the vectors; empty: it has no row.
@@ -301,6 +289,7 @@ class _OpenTable:
     dataset: Any
     columns: Sequence[str] = ()
     rows: Any = None
+    tokens: Any = None
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     calibrated: _Calibrated | None = None
     embedder: str = ""
@@ -320,38 +309,48 @@ class _OpenTable:
         # with its type, which an empty list does not have
         return self.rows.take(np.asarray(rows, np.int64))
 
+    def tokens_of(self, rows: Any, chosen: np.ndarray) -> list[bytes]:
+        """Packed token vectors of some of the rows that `rows_of` gave; none in an old table."""
+        if self.tokens is not None:
+            return self.tokens.take(rows["row"].take(chosen)).to_pylist()
+        return rows["tokens"].take(chosen).to_pylist() if "tokens" in rows.column_names else []
+
 
 def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
     """The newest version of a table, with its rows where they are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
         return _OpenTable(folder, version, table, dataset, calibrated=_calibrated(table))
-    columns = _PASSAGE_COLUMNS if name == PASSAGES else _SENTENCE_COLUMNS
+    there = set(table.schema.names)  # tables of earlier releases have no tokens
+    columns = [column for column in _PASSAGE_COLUMNS if column in there]
     embedder = _embedder_of(table)
     if table.count_rows() > MOST_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MOST_ROWS_IN_MEMORY).to_arrow()
-    rows = rows.sort_by("document_id").combine_chunks()
+    rows, tokens = _without_tokens(rows.sort_by("document_id").combine_chunks())
     places: dict[str, tuple[int, int]] = {}
     for row, document in enumerate(rows["document_id"].to_pylist()):
         first, many = places.get(document, (row, 0))
         places[document] = first, many + 1
-    return _OpenTable(folder, version, table, dataset, columns, rows, places, embedder=embedder)
+    return _OpenTable(
+        folder, version, table, dataset, columns, rows, tokens, places, embedder=embedder
+    )
+
+
+def _without_tokens(rows: Any) -> tuple[Any, Any]:
+    """The rows with their numbers, and the tokens: of few of the rows that are looked at."""
+    import numpy as np
+
+    if "tokens" not in rows.column_names:
+        return rows, None
+    numbered = rows.drop_columns(["tokens"]).append_column("row", [np.arange(rows.num_rows)])
+    return numbered, rows["tokens"]
 
 
 def _embedder_of(table: Any) -> str:
     """Revision of the embedder that made the vectors; empty for a table without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
-
-
-@dataclass(frozen=True)
-class _ScoredSentence:
-    """A sentence of a document, by its place, and its centred cosine to the question."""
-
-    score: float
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -402,18 +401,18 @@ def _centred_cosines(vectors: np.ndarray, question: np.ndarray, mean: np.ndarray
 
 
 def _choose(
-    rows: Any,
+    passages: _OpenTable,
     question: np.ndarray,
+    tokens: np.ndarray | None,
     calibrated: _Calibrated,
     documents: Sequence[str],
-    sentences: Mapping[str, Sequence[_ScoredSentence]],
     *,
     limit: int,
     shown: str,
 ) -> Quoted:
     import numpy as np
 
-    threshold = calibrated.threshold
+    threshold, rows = calibrated.threshold, passages.rows_of(documents)
     if not rows.num_rows:
         return Quoted((), threshold=threshold)
     vectors = _vectors_of(rows)
@@ -421,21 +420,18 @@ def _choose(
     best = deciding_score(plain, most=calibrated.deciding)
     if best < threshold:
         return Quoted((), best, threshold)
+    ranks = {name: place for place, name in enumerate(documents, start=1)}
+    bonus = RANK_BONUS / np.array([ranks[name] for name in rows["document_id"].to_pylist()])
+    bonus -= SHOWN_BEFORE * _are_in(rows["text"].to_pylist(), shown)
     own = _centred_cosines(vectors, question, calibrated.mean)
-    fields = rows.drop_columns(["vector"]).to_pylist()
-    rank = {name: place for place, name in enumerate(documents, start=1)}
-    searched = [_searched_sentences(row, sentences) for row in fields]
-    scores = [
-        float(score)
-        + max((sentence.score for sentence in inside), default=float(score))
-        + RANK_BONUS / rank[row["document_id"]]
-        for score, inside, row in zip(own, searched, fields, strict=True)
-    ]
-    read_before = _normalized(shown)
-    if read_before:
-        for place, row in enumerate(fields):
-            if _normalized(row["text"]) in read_before:
-                scores[place] -= SHOWN_BEFORE
+    nearest = np.argsort(-own - bonus, kind="stable")[:RANKED_BY_TOKENS]
+    scores, cosines = own[nearest], None
+    if tokens is not None and (stored := passages.tokens_of(rows, nearest)):
+        cosines = token_cosines(tokens, stored)
+        means = np.array([one.max(axis=1).mean() for one in cosines])
+        scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
+    scores = scores + bonus[nearest]
+    fields = rows.take(nearest).select(_shown_columns(rows)).to_pylist()
     order = sorted(
         range(len(fields)),
         key=lambda place: (-scores[place], fields[place]["document_id"], fields[place]["start"]),
@@ -447,12 +443,25 @@ def _choose(
             len(chosen) >= MOST_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
-        quote = _quote(fields[place], float(plain[place]), searched[place])
+        marked = _answering_sentence(fields[place], cosines[place]) if cosines else None
+        quote = _quote(fields[place], float(plain[nearest[place]]), marked)
         more = len(chosen) >= limit
         if not any(_overlap(quote, other, whole_post=more) for other in chosen):
             chosen.append(quote)
-            last = scores[place]
+            last = float(scores[place])
     return Quoted(tuple(chosen), best, threshold)
+
+
+def _are_in(texts: Sequence[str], shown: str) -> np.ndarray:
+    """Whether each text is part of what was shown; bool of shape (texts,)."""
+    import numpy as np
+
+    read = _normalized(shown)
+    return np.array([bool(read) and _normalized(text) in read for text in texts])
+
+
+def _shown_columns(rows: Any) -> list[str]:
+    return [name for name in rows.column_names if name not in {"vector", "tokens", "row"}]
 
 
 def _normalized(text: str) -> str:
@@ -460,21 +469,22 @@ def _normalized(text: str) -> str:
     return _QUOTATION_MARKS.sub(" ", text).strip()
 
 
-def _searched_sentences(
-    row: Mapping[str, Any], sentences: Mapping[str, Sequence[_ScoredSentence]]
-) -> list[_ScoredSentence]:
-    """Those of the searched part of a passage; none: they are not embedded yet."""
-    return [
-        sentence
-        for sentence in sentences.get(row["document_id"], ())
-        if row["searched_start"] <= sentence.start and sentence.end <= row["searched_end"]
-    ]
+def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
+    """(start, end) in the document of the sentence whose tokens are nearest to the question's."""
+    inside = [one for one in row["sentences"] if one["first_token"] < one["end_token"]]
+    inside = [one for one in inside if one["first_token"] < cosines.shape[1]]
+    # a short sentence is near to whatever is near to its one word
+    long = [one for one in inside if one["end"] - one["start"] >= FEWEST_MARKED_CHARACTERS]
+
+    def score(sentence: Mapping[str, int]) -> float:
+        tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]
+        return float(tokens.max(axis=1).mean())
+
+    sentence = max(long or inside, key=score, default=None)
+    return (sentence["start"], sentence["end"]) if sentence else None
 
 
-def _quote(row: Mapping[str, Any], score: float, sentences: Sequence[_ScoredSentence]) -> Quote:
-    # A short sentence is near to whatever is near to the title, which is embedded with it.
-    long = [one for one in sentences if one.end - one.start >= FEWEST_MARKED_CHARACTERS]
-    sentence = max(long or sentences, key=lambda one: one.score, default=None)
+def _quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None) -> Quote:
     start = row["start"]
     return Quote(
         text=row["text"],
@@ -485,7 +495,7 @@ def _quote(row: Mapping[str, Any], score: float, sentences: Sequence[_ScoredSent
         start=start,
         end=row["end"],
         score=score,
-        marked=(sentence.start - start, sentence.end - start) if sentence else None,
+        marked=(marked[0] - start, marked[1] - start) if marked else None,
     )
 
 

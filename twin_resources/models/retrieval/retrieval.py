@@ -65,6 +65,8 @@ class RetrievalResult:
         nearest: the best passage of each of the posts found first, whether or not the budget showed
             it; at most `NEAREST_POSTS`.
         embedder: revision of who made the vector; empty: there is none.
+        tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); None: they
+            were not asked for.
     """
 
     passages: tuple[Passage, ...]
@@ -72,6 +74,7 @@ class RetrievalResult:
     reason: str = ""
     nearest: tuple[Passage, ...] = ()
     embedder: str = ""
+    tokens: np.ndarray | None = None
 
 
 class Retriever:
@@ -133,10 +136,13 @@ class Retriever:
         before: datetime | None = None,
         exclude: Collection[str] = (),
         token_budget: int = CONTEXT_TOKENS,
+        with_tokens: bool = False,
     ) -> RetrievalResult:
         """Find passages for one question; see `retrieve_many`."""
         query = RetrievalQuery(question, before, exclude)
-        return self.retrieve_many(author, [query], limit=limit, token_budget=token_budget)[0]
+        return self.retrieve_many(
+            author, [query], limit=limit, token_budget=token_budget, with_tokens=with_tokens
+        )[0]
 
     def retrieve_many(
         self,
@@ -145,6 +151,7 @@ class Retriever:
         *,
         limit: int = PASSAGES,
         token_budget: int = CONTEXT_TOKENS,
+        with_tokens: bool = False,
     ) -> list[RetrievalResult]:
         """Find passages for each query; the questions are embedded together, which is cheaper.
 
@@ -154,6 +161,7 @@ class Retriever:
             limit: most hits for a query; neighbours of a hit are not counted.
             token_budget: most tokens of its passages together; one that does not fit any more is
                 passed over for the next best. What the hits leave over goes to their neighbours.
+            with_tokens: give the vectors of the questions' tokens too, where no query has a vector.
 
         Returns:
             One result a query, in their order. A missing table, or one that another embedder made,
@@ -172,14 +180,15 @@ class Retriever:
         if isinstance(opened, str):
             # A question costs 8 CPU-ms to embed, and an author without a table may have many.
             return [RetrievalResult((), None, opened) for _ in queries]
-        vectors = _vectors(queries, opened.embedder)
+        tokens: dict[int, np.ndarray] = {}
+        vectors = _vectors(queries, opened.embedder, tokens.__setitem__ if with_tokens else None)
         memory = opened.memory
         # Not where vectors have an index: the gateway searches by it, so training data must too.
         many = len(queries) >= _MANY and opened.rows <= MOST_IN_MEMORY
         if memory is None and many and not opened.vector_index:
             memory = InMemory(opened.table)
         results: list[RetrievalResult] = []
-        for query, vector in zip(queries, vectors, strict=True):
+        for number, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
             column = opened.words_column
             ranked = search(opened.table, query, vector, memory=memory, column=column)
             if self._reranker:
@@ -188,7 +197,11 @@ class Retriever:
             beside = neighbours(opened.table, hits, query, memory=memory)
             shown = with_neighbours(hits, beside, token_budget=token_budget)
             nearest, made_by = _one_a_post(ranked), opened.embedder.revision
-            results.append(RetrievalResult(shown, vector, nearest=nearest, embedder=made_by))
+            results.append(
+                RetrievalResult(
+                    shown, vector, nearest=nearest, embedder=made_by, tokens=tokens.get(number)
+                )
+            )
         return results
 
     def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
@@ -296,10 +309,14 @@ class _Opened:
         return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
-def _vectors(queries: Sequence[RetrievalQuery], embedder: Embedder) -> list[np.ndarray]:
+def _vectors(
+    queries: Sequence[RetrievalQuery],
+    embedder: Embedder,
+    keep_tokens: Callable[[int, np.ndarray], object] | None,
+) -> list[np.ndarray]:
     """Of each query; those that come without one are embedded together."""
     missing = [query.question for query in queries if query.vector is None]
-    embedded = iter(embedder.embed(missing) if missing else ())
+    embedded = iter(embedder.embed(missing, each_text=keep_tokens) if missing else ())
     return [next(embedded) if query.vector is None else query.vector for query in queries]
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
@@ -34,43 +33,31 @@ def test_a_token_without_an_id_is_an_error_and_not_a_guess() -> None:
         _token_id({"token": " is"})
 
 
-class _Echo(BaseHTTPRequestHandler):
-    """Answers each question with itself, or always the same; the later asked the sooner; "broken"
+@dataclass
+class Server:
+    """What one server of a model was asked: question and most tokens, what stood before all, and
+    in which slot, in order.
+
+    It answers each question with itself, or always the same; the later asked the sooner; "broken"
     with an error."""
 
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Server)
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    seconds: float
+    says: str = ""
+    asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    systems: list[str] = field(default_factory=list[str])
+    slots: list[int | None] = field(default_factory=list[int | None])
+
+    def answer(self, request: Request) -> Response:
+        body = request.document
         asked = body["messages"][-1]["content"]
-        server.asked.append((asked, body["max_tokens"]))
-        server.systems.append(body["messages"][0]["content"])
-        server.slots.append(body.get("id_slot"))
-        time.sleep(server.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
-        says = server.says or asked
+        self.asked.append((asked, body["max_tokens"]))
+        self.systems.append(body["messages"][0]["content"])
+        self.slots.append(body.get("id_slot"))
+        time.sleep(self.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
+        says = self.says or asked
         token = {"id": 1, "token": says, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
         choice = {"message": {"content": says}, "logprobs": {"content": [token]}}
-        answer = json.dumps({"choices": [choice]}).encode()
-        self.send_response(500 if "broken" in asked else 200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on the test's output."""
-
-
-class Server(ThreadingHTTPServer):
-    """What one server of a model was asked: question and most tokens, what stood before all, and
-    in which slot, in order."""
-
-    def __init__(self, seconds: float, says: str = "") -> None:
-        super().__init__(("127.0.0.1", 0), _Echo)
-        self.asked: list[tuple[str, int]] = []
-        self.systems: list[str] = []
-        self.slots: list[int | None] = []
-        self.seconds = seconds
-        self.says = says
+        return Response({"choices": [choice]}, 500 if "broken" in asked else 200)
 
 
 class Model:
@@ -82,14 +69,10 @@ class Model:
 
     @contextmanager
     def serve(self) -> Iterator[RunningServer]:
-        http = Server(self.seconds, self.says)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        self.started.append(http)
-        try:
-            yield RunningServer(f"http://127.0.0.1:{http.server_port}/v1", "m", "", 1, "echo")
-        finally:
-            http.shutdown()
-            http.server_close()
+        server = Server(self.seconds, self.says)
+        self.started.append(server)
+        with http_server(server.answer) as url:
+            yield RunningServer(f"{url}/v1", "m", "", 1, "echo")
 
 
 def prompts(count: int, what: str = "question") -> list[Prompt]:

@@ -1,0 +1,58 @@
+"""Vectors of a passage's tokens in four bits a dimension, and their cosines to a question's.
+
+Belongs here: packing, unpacking and cosines; pure. Does not belong here: where the vectors come
+from (`embedder.py`), what is made of the cosines (`quoter.py`).
+
+Late interaction: each token of a question looks for the nearest token of a passage (Khattab and
+Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuned questions four bits found as many
+useful passages as floats do, two bits one or two fewer. A passage of 120 words takes about 20 KB.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LARGEST, _ZERO = 7.0, 8.0  # a code is from -7 to 7 around 8
+
+
+def pack(states: np.ndarray) -> bytes:
+    """Codes of token vectors, two to a byte; the vectors' lengths are lost.
+
+    Args:
+        states: float32 of shape (tokens, dimension); the dimension is even.
+    """
+    import numpy as np
+
+    largest = np.maximum(np.abs(states).max(axis=1, keepdims=True), 1e-12)
+    codes = (np.rint(states * (_LARGEST / largest)) + _ZERO).astype(np.uint8)
+    half = codes.shape[1] // 2
+    return (codes[:, :half] | codes[:, half:] << 4).tobytes()
+
+
+def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.ndarray]:
+    """Of each packed passage the cosines of its tokens to a question's.
+
+    Args:
+        question: float32 of shape (q, dimension).
+
+    Returns:
+        For each passage float32 of shape (q, its tokens).
+    """
+    import numpy as np
+
+    half = question.shape[1] // 2
+    codes = np.frombuffer(b"".join(passages), np.uint8).reshape(-1, half)
+    states = np.empty((len(codes), 2 * half), np.float32)
+    np.subtract(codes & 15, _ZERO, out=states[:, :half])
+    np.subtract(codes >> 4, _ZERO, out=states[:, half:])
+    lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
+    asked = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
+    # not by @, whose threads wait for each other in a busy loop
+    cosines = np.einsum("qd,td->qt", asked, states) / np.maximum(lengths, 1e-12)
+    ends = np.cumsum([len(passage) // half for passage in passages])
+    return np.split(cosines, ends[:-1], axis=1)
