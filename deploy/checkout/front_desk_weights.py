@@ -38,9 +38,9 @@ EXAMPLES = WEIGHTS.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # of 1, 2, 3, 5 and 10 the best on the tuned half
 _UNITS, _ROUNDS = 64, 40
-# Of decay .3, 1 and 4 the best in five folds by meaning: where 1 % of the ordinary examples are taken
-# for danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on their seeds than
-# one; seven find no more. Neither noise on the vectors nor points between two of them helped.
+# Of decay .3, 1 and 4 the best in five folds by meaning: where 1 % of the ordinary examples are
+# taken for danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on their
+# seeds than one; seven find no more. Neither noise on the vectors nor points between two helped.
 _DECAY, _NETWORKS = 1.0, 3
 _PROSE = 800
 _VARIANT = 0.5  # weight of a variant beside the example that it is made of

@@ -5,9 +5,9 @@ Does not belong here: n-grams (`features.py`), vectors (`message_vectors.py`), a
 (`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
 A logistic regression over hashed n-grams knows wordings, a layer over a sentence's vector knows
-what is meant; each finds what the other misses. By the geometric mean neither may rule a kind out: in five folds of the
-examples by meaning, where 2 % of the ordinary ones are taken for danger, 29 % of the danger is
-missed, by the arithmetic mean 32 %. A recognised kind is no diagnosis.
+what is meant; each finds what the other misses. By the geometric mean neither may rule a kind out:
+in five folds of the examples by meaning, where 2 % of the ordinary ones are taken for danger, 29 %
+of the danger is missed, by the arithmetic mean 32 %. A recognised kind is no diagnosis.
 """
 # pyright: strict
 
