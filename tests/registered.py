@@ -1,9 +1,10 @@
-"""A model version in a registry, where a test does not care of what it is made."""
+"""A model version and its manifest, where a test does not care of what they are made."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from twin_assets.checkpoints.manifest import Manifest
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 
@@ -21,3 +22,25 @@ def register_version(
         "dataset_version": "d",
     }
     return registry.register(author=author, checkpoint=checkpoint, **(values | others))
+
+
+def model_version(**others: Any) -> ModelVersion:
+    """A version that no registry knows."""
+    values: dict[str, Any] = {
+        "author": "ada", "version": 1, "checkpoint": "c", "state": "stable", "tainted": False,
+        "forced": False, "folder": "", "adapter_gguf": None, "base": "/base",
+        "base_gguf": "/base.gguf", "template": "t", "dataset_version": "d",
+        "created_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    return ModelVersion(**(values | others))
+
+
+def manifest_of(author: str, checkpoint: str, **others: Any) -> Manifest:
+    """A manifest of one supervised step on a base model that is nowhere."""
+    values: dict[str, Any] = {
+        "training": "t", "stage": "sft", "template": "t", "dataset": {"data_version": "d"},
+        "base": {"name": "tiny", "revision": "r", "folder": "/base", "gguf": None}, "recipe": {},
+        "launch": {}, "code": "c", "versions": {}, "tokens": 1, "epochs": 1.0, "steps": 1,
+        "metrics": {}, "history": [], "created_at": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    return Manifest(author=author, checkpoint=checkpoint, **(values | others))

@@ -27,9 +27,9 @@ from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
-from tests.registered import register_version
+from tests.registered import manifest_of, register_version
 from twin_assets.checkpoints.job import write_rows
-from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash, write_manifest
+from twin_assets.checkpoints.manifest import checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
 from twin_assets.instructions import instruction_dataset
@@ -207,13 +207,10 @@ def train(settings: Settings) -> str:
     checkpoint = checkpoint_hash(made / "adapter", base_revision="r", template="t")
     write_manifest(
         made,
-        Manifest(
-            author=AUTHOR,
-            checkpoint=checkpoint,
-            training="t",
-            stage="sft",
+        manifest_of(
+            AUTHOR,
+            checkpoint,
             base={"name": "b", "revision": "r", "folder": "/b", "gguf": "/b.gguf"},
-            template="t",
             dataset={
                 "asset": "instruction_dataset",
                 "data_version": data,
@@ -221,15 +218,6 @@ def train(settings: Settings) -> str:
                 "tag": "training-1",
                 "samples": 6,
             },
-            recipe={},
-            launch={},
-            code="c",
-            versions={},
-            tokens=1,
-            epochs=1.0,
-            steps=1,
-            metrics={},
-            history=[],
             created_at="2026-11-20T08:00:00+00:00",
         ),
     )

@@ -17,8 +17,8 @@ from tests.graph.instructions.conftest import (
     twelve,
 )
 from tests.graph.instructions.made_up_posts import clean, documents
+from tests.registered import manifest_of, model_version
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.training.fine_tuning import DATASET
@@ -52,41 +52,17 @@ def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
     tables.tag(DATASET, "ada", "training-1")
     folder = Path(load_settings().checkpoints_dir / "ada" / "c1")
     folder.mkdir(parents=True)
-    manifest = Manifest(
-        author="ada",
-        checkpoint="c1",
-        training="t",
-        stage="sft",
+    manifest = manifest_of(
+        "ada",
+        "c1",
         base={"name": BASE, "revision": "r1", "folder": "/base", "gguf": None},
         template=DEFAULT_TEMPLATE.hash,
         dataset={"data_version": tables.data_version(DATASET, "ada"), "tag": "training-1"},
         recipe=load_recipe(DEFAULT_RECIPE).model_dump(),
-        launch={},
         code=training_code(),
-        versions={},
-        tokens=1,
-        epochs=1.0,
-        steps=1,
-        metrics={},
-        history=[],
-        created_at="2026-01-01T00:00:00+00:00",
     )
     manifests.write_manifest(folder, manifest)
-    return ModelVersion(
-        author="ada",
-        version=1,
-        checkpoint="c1",
-        state="stable",
-        tainted=False,
-        forced=False,
-        folder=str(folder),
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="",
-        template=manifest.template,
-        dataset_version="",
-        created_at=manifest.created_at,
-    )
+    return model_version(checkpoint="c1", folder=str(folder), template=manifest.template)
 
 
 def test_with_nothing_new_it_is_what_the_version_learnt(

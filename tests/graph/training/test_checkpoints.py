@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from tests.materialized import instance_of, materialize_assets
+from tests.registered import manifest_of
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.training.checkpoints import (
     fine_tuned_checkpoint,
     preference_tuned_checkpoint,
@@ -54,24 +54,13 @@ def published(home: Settings, *, slug: str = "ann") -> Path:
     (made / "adapter").mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, made / "adapter" / "adapter_model.safetensors")
     (made / "adapter.gguf").write_bytes(b"gguf")
-    manifest = Manifest(
-        author=slug,
-        checkpoint="c" * 64,
-        training="t",
-        stage="sft",
+    manifest = manifest_of(
+        slug,
+        "c" * 64,
         base={"name": "tiny", "revision": "r", "folder": "/base", "gguf": "/base.gguf"},
-        template="template",
         dataset={"data_version": "7"},
-        recipe={},
-        launch={},
-        code="c",
-        versions={},
         tokens=10,
         epochs=0.5,
-        steps=1,
-        metrics={},
-        history=[],
-        created_at="2026-01-01T00:00:00+00:00",
     )
     folder = manifests.publish(made, home.checkpoints_dir / slug, manifest)
     pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}

@@ -41,7 +41,7 @@ from twin_resources.storage.weights.weights import load_base_model
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 ROUNDS = 6  # of the short form, each with one SIGKILL
-FULL_ROUNDS = 2  # of the three amounts that are left, by lot
+LEFT_BYTES = (0, 4096, 100_000)  # on a disk that is filled
 SMALL_MB = 64
 NO_ROOM = "no space left"
 
@@ -180,13 +180,14 @@ def assert_one_answers(home: ChaosHome) -> None:
         assert ([named.version] if named else []) == served
 
 
-def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome) -> None:
+@pytest.mark.parametrize("rounds", [1, pytest.param(len(LEFT_BYTES), marks=pytest.mark.long)])
+def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
     if chaos.disk is None:
         pytest.skip("no mounts: a small disk needs root")
     start(chaos)
     trace = trace_of(chaos.twin("ask", "What is a gate for?"))
     chaos.disk.resize(megabytes=SMALL_MB)
-    for leave in chaos.draw.sample((0, 4096, 100_000), FULL_ROUNDS):
+    for leave in chaos.draw.sample(LEFT_BYTES, rounds):
         chaos.write_post()
         commands = [
             ("keys", "add", f"full {chaos.number}", "--author", SLUG, "--json"),

@@ -11,7 +11,7 @@ import pytest
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, MODELS, Host
 from tests.live.serving.conftest import make_adapter
-from tests.live.tiny_model import make_tiny_model
+from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import prepare_weights
 from tests.registered import register_version
@@ -36,7 +36,7 @@ def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in host.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(host.folder)
-    make_tiny_model(host.folder / "tiny", base_folder(), spread=0.2)
+    make_tiny_model(host.folder / "tiny", base_folder(), vocabulary=FEW_TOKENS, spread=0.2)
     prepare_base_model(settings, report=lambda _: None)
     for prepared in prepare_weights().iterdir():
         if prepared.is_dir() and prepared.name != "wheels":

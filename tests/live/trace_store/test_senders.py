@@ -129,6 +129,8 @@ def test_litellm_exports_a_generation(running: Running, process_logs: Path) -> N
     assert trace["metadata"] == {"twin.author": "ada", "twin.version": "v3"}
 
 
+# what both send is the tests above; the demand on the store is tests/live/whole too
+@pytest.mark.long
 def test_store_and_senders_want_nothing_from_outside(tmp_path: Path, process_logs: Path) -> None:
     """The store, the SDK and LiteLLM in a network that has only the loopback."""
     script = tmp_path / "together.sh"

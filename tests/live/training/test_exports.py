@@ -13,7 +13,7 @@ from twin_cli import running as cli
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter
-from tests.registered import register_version
+from tests.registered import manifest_of, register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.serving.export import export_parity, exporting
 from twin_assets.serving.export.exported_weights import ExportSource
@@ -33,13 +33,12 @@ def published(folder: Path, base: Path) -> Path:
     checkpoint = manifests.checkpoint_hash(weights, base_revision="r", template="t")
     manifests.write_manifest(
         folder,
-        manifests.Manifest(
-            author="ann", checkpoint=checkpoint, training="training", stage="sft",
+        manifest_of(
+            "ann",
+            checkpoint,
             base={"name": "tiny", "folder": str(base), "gguf": None, "revision": "r"},
-            template="t", dataset={}, recipe={}, launch={}, code="c", versions={}, tokens=1,
-            epochs=1.0, steps=1, metrics={}, history=[], created_at="2026-01-01T00:00:00+00:00",
         ),
-    )  # fmt: skip
+    )
     return folder
 
 

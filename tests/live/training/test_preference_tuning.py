@@ -25,10 +25,10 @@ from tests.live.training.conftest import (
 )
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import ranks_of, weights_of
+from tests.materialized import instance_of, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset
-from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
@@ -135,8 +135,7 @@ preference:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("authors", ["ann"])
+    with instance_of("ann") as instance:
         yield instance
 
 
@@ -213,35 +212,16 @@ def write_posts(tables: Tables, *, count: int) -> None:
         )
 
 
-def materialize(home: Settings, instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
+def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
     """Run dataset, checkpoints and checks; metadata by asset."""
-    own = str(home.home)
-    result = dg.materialize(
-        [
-            fine_tuned_checkpoint,
-            preference_dataset.preference_dataset,
-            preference_tuned_checkpoint,
-            *dg.load_asset_checks_from_modules([preference_dataset]),
-        ],
-        partition_key="ann",
-        instance=instance,
-        resources={
-            "settings": shells.SettingsResource(home=own),
-            "tables": shells.TablesResource(home=own),
-            "registry": shells.RegistryResource(home=own),
-            "training": shells.TrainingLauncherResource(home=own),
-            "model_server": shells.ModelServerResource(home=own),
-            "tables_io": TablesIOManager(),
-        },
-    )
-    assert result.success
+    assets = [
+        fine_tuned_checkpoint, preference_dataset.preference_dataset, preference_tuned_checkpoint,
+    ]  # fmt: skip
+    checks = dg.load_asset_checks_from_modules([preference_dataset])
+    result = materialize_assets([*assets, *checks], "ann", instance)
     assert all(check.passed for check in result.get_asset_check_evaluations())
-    return {
-        event.asset_key.to_user_string(): {
-            name: value.value for name, value in event.materialization.metadata.items()
-        }
-        for event in result.get_asset_materialization_events()
-    }
+    names = [asset.key.path[-1] for asset in assets]
+    return {name: metadata_of(result, name) for name in names}
 
 
 @pytest.mark.usefixtures("quick_starts")
@@ -253,7 +233,7 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
     checkpoints = ann.checkpoints_dir / "ann"
 
     write_posts(tables, count=40)
-    first = materialize(ann, instance)
+    first = materialize(instance)
     assert first["preference_tuned_checkpoint"]["stage"] == "sft"
     assert "no preference pairs, 8 are needed" in str(
         first["preference_tuned_checkpoint"]["reason"]
@@ -263,12 +243,12 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
     registry.record_verdict(Verdict("ann", forerunner, "1", "passed", (claim,), "2026"))
     registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
 
-    released = materialize(ann, instance)  # a release alone is nothing new
+    released = materialize(instance)  # a release alone is nothing new
     assert released["preference_dataset"]["answers_asked"] == 0
     assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
 
     write_posts(tables, count=50)
-    second = materialize(ann, instance)
+    second = materialize(instance)
     assert second["preference_dataset"]["sources"] == {"model_answer": 12}
     assert second["preference_dataset"]["answers_asked"] == 12
     told = second["preference_tuned_checkpoint"]
@@ -296,7 +276,7 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
         Verdict("ann", candidate["checkpoint"], "1", "passed", (claim,), "2026")
     )
     registry.move("ann", 2, "stable", actor="test", reason="test", gate_version="1")
-    again = materialize(ann, instance)
+    again = materialize(instance)
     assert again["preference_dataset"]["answers_asked"] == 0
     assert again["fine_tuned_checkpoint"]["trained"] is False
     assert again["preference_tuned_checkpoint"]["trained"] is False

@@ -10,27 +10,14 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome, decide, refusal_reasons
 from twin_cli.commands.training import show_voice
 
+from tests.registered import model_version
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_resources.quality.judges.voice_shown import FILE, bars, write_voice_shown
-from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
 
-VERSION = ModelVersion(
-    author="jose",
-    version=1,
-    checkpoint="c",
-    state="stable",
-    tainted=False,
-    forced=False,
-    folder="/c",
-    adapter_gguf=None,
-    base="/b",
-    base_gguf="/b.gguf",
-    template="t",
-    dataset_version="d",
-    created_at="2026-01-01T00:00:00+00:00",
-)
+VERSION = model_version(author="jose")
 BEATS = GateClaim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
 
 

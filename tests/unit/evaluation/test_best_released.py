@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.registered import model_version
 from tests.unit.evaluation.test_gate import GOOD, changed
 from twin_assets.evaluation.best_released import best_released, stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
@@ -35,12 +36,8 @@ def evaluated(
 def version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
     folder = tmp_path / f"c{number}"
     evaluated(folder, ratio)
-    made = ModelVersion(
-        author="ada", version=number, checkpoint=f"c{number}", state="retired", tainted=False,
-        forced=False, folder=str(folder), adapter_gguf=None, base="/base", base_gguf="/g",
-        template="t", dataset_version="d", created_at="2026-01-01",
-    )  # fmt: skip
-    return replace(made, **fields)
+    values = {"state": "retired", "checkpoint": f"c{number}", "folder": str(folder)}
+    return model_version(version=number, **(values | fields))
 
 
 def test_it_is_the_one_with_the_lowest_ratio_and_no_matter_whether_it_answers_now(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.registered import model_version
 from tests.unit.registry.claims_beside import no_worse
 from twin_resources.registry.moves import (
     BY_FORCE,
@@ -34,22 +35,10 @@ GATE = "gate-3"
 
 
 def version(number: int, state: VersionState = "candidate", **values: object) -> ModelVersion:
-    item = ModelVersion(
-        author="mara",
-        version=number,
-        checkpoint=f"hash{number}",
-        state=state,
-        tainted=False,
-        forced=False,
-        folder=f"/checkpoints/hash{number}",
-        adapter_gguf=None,
-        base="/base",
-        base_gguf="/base.gguf",
-        template="t1",
-        dataset_version="d1",
-        created_at="2026-01-01T00:00:00+00:00",
-    )
-    return replace(item, **values)
+    checkpoint = f"hash{number}"
+    folder = f"/checkpoints/{checkpoint}"
+    known = {"author": "mara", "version": number, "checkpoint": checkpoint, "folder": folder}
+    return model_version(**(known | {"state": state} | values))
 
 
 def verdict(

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from tests.registered import model_version
 from twin_resources.quality.release.anchor import CertifiedBaseline, anchor_of
 from twin_resources.registry.moves import ModelVersion, Move, VersionState
 
 
 def version(number: int, state: VersionState = "retired", **values: bool) -> ModelVersion:
-    item = ModelVersion(
-        author="mara",
-        version=number,
-        checkpoint=f"hash{number}",
-        state=state,
-        tainted=False,
-        forced=False,
-        folder="",
-        adapter_gguf=None,
-        base="",
-        base_gguf="",
-        template="",
-        dataset_version="",
-        created_at="",
+    return model_version(
+        author="mara", version=number, checkpoint=f"hash{number}", state=state, **values
     )
-    return replace(item, **values)
 
 
 def released(*numbers: int) -> list[Move]:

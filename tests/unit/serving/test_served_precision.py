@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.registered import model_version
 from tests.unit.test_answer_model import models_at
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
@@ -112,9 +113,7 @@ def test_a_claim_says_which_precisions_limits_were_held_against_it() -> None:
 
 
 def version(base: Path, base_gguf: str) -> ModelVersion:
-    return ModelVersion(
-        "ada", 1, "c", "candidate", False, False, "", None, str(base), base_gguf, "t", "d", ""
-    )  # fmt: skip
+    return model_version(state="candidate", base=str(base), base_gguf=base_gguf)
 
 
 def test_a_version_is_judged_by_what_it_is_served_in(home: Settings, tmp_path: Path) -> None:

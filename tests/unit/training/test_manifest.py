@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.registered import manifest_of
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_resources.errors import TwinError
@@ -23,25 +24,7 @@ def adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
 
 
 def made_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
-    return Manifest(
-        author="ann",
-        checkpoint=checkpoint,
-        training=training,
-        stage="sft",
-        base={"name": "tiny", "revision": "r", "folder": "/b", "gguf": None},
-        template="template",
-        dataset={"data_version": "v"},
-        recipe={},
-        launch={},
-        code="c",
-        versions={},
-        tokens=10,
-        epochs=0.5,
-        steps=1,
-        metrics={},
-        history=[],
-        created_at="2026-01-01T00:00:00+00:00",
-    )
+    return manifest_of("ann", checkpoint, training=training, tokens=10, epochs=0.5)
 
 
 def test_the_hash_follows_weights_shape_base_and_template(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.registered import manifest_of
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.evaluation.measures.author_control import drafted_question
 from twin_assets.evaluation.other_authors import reference_adapter
@@ -105,12 +105,7 @@ def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
     values: dict[str, Any] = {
         "base": {"revision": "r"}, "recipe": recipe, "code": training_code(),
     } | changes  # fmt: skip
-    manifest = Manifest(
-        author="", checkpoint=checkpoint, training="t", stage="sft", template="t",
-        dataset={"context_tokens": 400},
-        launch={}, versions={}, tokens=1, epochs=1.0, steps=1, metrics={}, history=[],
-        created_at="", **values,
-    )  # fmt: skip
+    manifest = manifest_of("", checkpoint, dataset={"context_tokens": 400}, **values)
     folder = home.reference_adapters_dir / checkpoint
     weights(folder / "adapter")
     manifests.write_manifest(folder, manifest)
