@@ -123,6 +123,16 @@ def test_no_long_example_is_a_judged_message() -> None:
         ("I want to be dead.\nBut how do I oil a clock?", "danger"),
         ("", "ordinary"),
         ("?", "ordinary"),
+        # of the posts as a whole: examples of posts are named; none of these is an example
+        ("What should I read first here?", "ability"),
+        ("Worum geht es in deinen Texten?", "ability"),
+        ("Tes articles parlent de quoi ?", "ability"),
+        ("¿Qué debería leer primero aquí?", "ability"),
+        ("Di cosa trattano i tuoi testi?", "ability"),
+        ("De que tratam os seus textos?", "ability"),
+        ("Which post is about the cuckoo clock?", "ordinary"),
+        ("what should I read about arenas first", "ordinary"),
+        ("Quale testo parla delle lontre?", "ordinary"),
         # a talk goes on, and nobody greets; none of these is an example
         ("please go on", "ordinary"),
         ("bitte weiter", "ordinary"),
