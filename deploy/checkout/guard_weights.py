@@ -58,14 +58,14 @@ def read_spent() -> list[tuple[str, str]]:
 def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
     """The examples, what readers say to the front desk, and pasted prose.
 
-    Of the ordinary messages the first two thirds: with all of them fewer injections are found.
+    Of the ordinary messages the first half: with all of them fewer injections are found.
     """
     samples = [Sample(text, kind) for text, kind in own] * _REPEATED
     for (language, kind), texts in desk.items():
         if language not in _LANGUAGES:
             continue
         named = "ordinary" if kind == "ordinary" else "front_desk"
-        most = len(texts) * 2 // 3 if kind == "ordinary" else _FROM_THE_DESK
+        most = len(texts) // 2 if kind == "ordinary" else _FROM_THE_DESK
         samples += [Sample(text, named) for text in texts[:most]]
     return [*samples, *(Sample(one.text, "ordinary") for one in prose())]
 
