@@ -23,7 +23,7 @@ from tests.live.evaluation.judged_in_dagster import Ran, instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
-from tests.registered import register_version
+from tests.registered import manifest_of, register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
@@ -152,13 +152,10 @@ class Workplace:
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
         template = DEFAULT_TEMPLATE.hash
-        manifest = manifests.Manifest(
-            author=author,
-            checkpoint=manifests.checkpoint_hash(
-                adapter, base_revision=revision, template=template
-            ),
+        manifest = manifest_of(
+            author,
+            manifests.checkpoint_hash(adapter, base_revision=revision, template=template),
             training=tag,
-            stage="sft",
             base={
                 "folder": str(self.base),
                 "gguf": str(self.base.with_suffix(".gguf")),
@@ -166,9 +163,8 @@ class Workplace:
             },
             template=template,
             dataset={"tag": tag, "data_version": "d"},
-            recipe={}, launch={}, code="c", versions={}, tokens=1, epochs=1.0, steps=steps,
-            metrics={}, history=[], created_at="2026-01-01T00:00:00+00:00",
-        )  # fmt: skip
+            steps=steps,
+        )
         folder = manifests.publish(made, checkpoints, manifest)
         values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
         manifests.write_pointer(checkpoints, "candidate", values)

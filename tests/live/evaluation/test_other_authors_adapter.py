@@ -16,10 +16,10 @@ import pytest
 from tests.live.evaluation.conftest import GOOD, Workplace
 from tests.live.evaluation.judged_in_dagster import Ran
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
+from tests.materialized import materialize_assets, metadata_of
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures.other_authors import CLAIM
 from twin_assets.evaluation.other_authors_adapter import other_authors_adapter
-from twin_resources import dagster_resources as shells
 from twin_resources.authors import read_author, write_author
 from twin_resources.quality.judges.texts import bundled_hands
 from twin_resources.registry.moves import GateClaim
@@ -53,18 +53,8 @@ lora:
 
 def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
     """Materialize the asset; its metadata."""
-    result = dg.materialize(
-        [other_authors_adapter],
-        instance=instance,
-        partition_key=author,
-        resources={
-            "settings": shells.SettingsResource(),
-            "tables": shells.TablesResource(),
-            "training": shells.TrainingLauncherResource(),
-        },
-    )
-    [event] = result.asset_materializations_for_node("other_authors_adapter")
-    return {name: value.value for name, value in event.metadata.items()}
+    result = materialize_assets([other_authors_adapter], author, instance)
+    return metadata_of(result, "other_authors_adapter")
 
 
 def test_it_is_trained_once_and_then_candidates_must_beat_it(
