@@ -161,7 +161,8 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
 ) -> None:
     made = adapter(tmp_path / "made")
     revision = revision_of(base)
-    parent = checkpoint_hash(made, base_revision=revision, template="template")
+    template = manifest_of(base).template
+    parent = checkpoint_hash(made, base_revision=revision, template=template)
     checkpoints = tmp_path / "checkpoints"
     beside = checkpoints / parent / "adapter"
     beside.parent.mkdir(parents=True)
