@@ -67,14 +67,13 @@ def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
     return next((f"{question}\n{passage(text)}" for question, text in prose if text), "")
 
 
-def sources_text(answers: Sequence[EndpointAnswer]) -> str:
-    """One line a post, in the order of first use; a post that both answers rest on appears once."""
+def sources_text(answer: EndpointAnswer) -> str:
+    """One line a post, in the order of first use."""
     lines: dict[str, str] = {}
-    for answer in answers:
-        for source in answer.sources:
-            key = str(source.get("document_id") or source.get("chunk_id"))
-            title, url = source.get("title") or key, source.get("url") or ""
-            lines.setdefault(key, f"· {title}" + (f" ({url})" if url else ""))
+    for source in answer.sources:
+        key = str(source.get("document_id") or source.get("chunk_id"))
+        title, url = source.get("title") or key, source.get("url") or ""
+        lines.setdefault(key, f"· {title}" + (f" ({url})" if url else ""))
     return "\n".join(lines.values()) or "no post was found for it"
 
 

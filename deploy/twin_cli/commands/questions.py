@@ -28,6 +28,7 @@ from twin_resources.gateway.batches.questions import read_questions
 from twin_resources.longest_waits import MOST_WORKING_S
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import counted
+from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -177,7 +178,9 @@ def run_ask(
     else:
         console.print(answer.text, markup=False)
     console.print()
-    console.print(sources_text([answer]), markup=False, style="dim")
+    by_program = answer.version == FRONT_DESK  # no post was looked for
+    if not by_program:
+        console.print(sources_text(answer), markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     facts = [
         f"version {answer.version or 'unknown'}",
@@ -188,7 +191,7 @@ def run_ask(
     if answer.degraded:
         facts.append(f"degraded: {answer.degraded}")
     console.print(", ".join(facts), markup=False, style="dim")
-    if told := release_text(answer):
+    if not by_program and (told := release_text(answer)):
         console.print(told, markup=False, style="dim")
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
