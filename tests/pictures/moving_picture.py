@@ -157,7 +157,7 @@ def _terminal(tab: Any, settings: Settings, author: str) -> bytes:
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"COLUMNS": "150"},
+        env=os.environ | {"COLUMNS": "136"},
     )
     text = html.escape(f"$ twin versions\n{said.stdout}")
     tab.set_content(
