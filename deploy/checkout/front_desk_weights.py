@@ -3,7 +3,7 @@
 Belongs here: reading the examples, the variants that are made of them, the two classifiers.
 Does not belong here: using the weights (`gateway/front_desk/message_kinds.py`).
 
-    python deploy/checkout/front_desk_weights.py     # writes weights.npz anew, in 6 CPU minutes
+    python deploy/checkout/front_desk_weights.py     # writes weights.npz anew, in 8 CPU minutes
 """
 
 from __future__ import annotations

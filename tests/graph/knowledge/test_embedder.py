@@ -274,6 +274,21 @@ def test_a_model_with_further_layers_is_run_by_sentence_transformers(
     assert (embedder.embed(texts) * expected).sum(axis=1).min() >= 0.9999
 
 
+def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
+    tmp_path: Path,
+) -> None:
+    openvino = engines.import_openvino()
+    from openvino import opset13
+
+    given = opset13.parameter([-1, 4], np.float32)
+    layer = given
+    for _ in range(200):  # as many ways through it as 2 ** 200
+        layer = opset13.add(layer, layer)
+    openvino.save_model(openvino.Model([layer], [given]), tmp_path / "model.xml")
+    with pytest.raises(TwinError, match="TWIN_EMBEDDER_ENGINE=sentence-transformers"):
+        OpenVinoEngine(tmp_path, threads=1)
+
+
 def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     home_with_embedder: Settings, tmp_path: Path
 ) -> None:

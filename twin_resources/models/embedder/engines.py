@@ -109,16 +109,27 @@ class _CompiledModel:
 
 
 def _token_states(model: Any) -> Any:
-    """The output that is pooled: of what leads to the vectors the last one of shape (n, t, d)."""
+    """The output that is pooled: of what leads to the vectors the last one of shape (n, t, d).
+
+    Raises:
+        TwinError: there is none.
+    """
     vectors = model.output(0)
-    looked_at = [vectors.get_node()]
-    for node in looked_at:
+    nodes, seen = [vectors.get_node()], set[str]()
+    for node in nodes:
         for source in (one.get_source_output() for one in node.inputs()):
             shape = source.get_partial_shape()
             if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
                 return source
-            looked_at.append(source.get_node())
-    raise ValueError("no layer gives a state for each token")
+            before = source.get_node()
+            if before.get_name() not in seen:
+                seen.add(before.get_name())
+                nodes.append(before)
+    raise TwinError(
+        "open the converted embedder",
+        found="no layer that gives a vector for each token",
+        next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
+    )
 
 
 _in_use: WeakValueDictionary[tuple[Path, str, int], _CompiledModel] = WeakValueDictionary()
