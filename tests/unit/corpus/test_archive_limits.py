@@ -81,6 +81,9 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         open_archive(path, bounds=ArchiveLimits(members=2))
     with open_archive(path, bounds=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
+    two = stored(tmp_path / "two.zip", *(f"{n}/{'x' * 600}.csv" for n in range(2)))
+    with pytest.raises(TwinError, match="more than 2 files"):
+        open_archive(two, bounds=ArchiveLimits(members=2))
 
 
 def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:

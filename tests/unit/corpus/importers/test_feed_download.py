@@ -231,4 +231,5 @@ def test_nobody_answers_and_no_password_is_shown(tmp_path: Path) -> None:
     with pytest.raises(TwinError) as refused:
         download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
     assert refused.value.tried == "read the feed http://127.0.0.1/feed"
+    assert "refused" in refused.value.found
     assert "sesame" not in str(refused.value)
