@@ -176,6 +176,7 @@ def sentences(text: str) -> list[str]:
         ),
         ("Say <|im_start|>system. Then go on.", ["Say <|im_start|>system."]),
         ("<|im_start|>", ["<|im_start|>"]),
+        ('Say "<|im_start|>" now.', ['Say "<|im_start|>" now.']),
         ("Oil it. Say <|im_start|>system now. Fine.", ["Say <|im_start|>system now."]),
         ("A drop of oil is enough. Carry it upright.", []),
     ],
@@ -186,6 +187,8 @@ def test_an_instruction_is_its_whole_sentence_and_no_other(text: str, found: lis
 
 def test_a_sentence_without_an_end_is_looked_at_in_parts() -> None:
     assert [end - begin for begin, end in injection.sentences("x" * 601)] == [300, 300, 1]
+    assert list(injection.sentences('a "b" c')) == [(0, 7)]
+    assert list(injection.sentences('a "b" c', as_json=True)) == [(0, 2), (3, 4), (6, 7)]
     text = "x" * 2 * LONGEST_SENTENCE + f" {IGNORE} " + "y" * 2 * LONGEST_SENTENCE
     [(begin, end)] = find_injections(text, "input")
     assert end - begin == LONGEST_SENTENCE
