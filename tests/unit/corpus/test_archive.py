@@ -80,6 +80,12 @@ def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
     assert digest() == before
     (tmp_path / "c.csv").write_text("eno")
     assert digest() != before
+    for kept in (tmp_path, tmp_path / "c.csv"):
+        with open_archive(kept) as archive:
+            (tmp_path / "c.csv").unlink()
+            with pytest.raises(TwinError, match="give read permission"):
+                archive.digest()
+        (tmp_path / "c.csv").write_text("one")
     tar = as_tar({"a.csv": "one"}, tmp_path / "a.tar")
     with open_archive(tar) as archive:
         assert archive.digest() == hashlib.sha256(tar.read_bytes()).hexdigest()
@@ -115,6 +121,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
 
 def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.mkdir("folder")
         link = zipfile.ZipInfo("link.csv")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         made.writestr(link, "/etc/passwd")

@@ -202,6 +202,7 @@ def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | N
         ({"is_not_published": True}, "held_back_by_is_not_published"),
         ({"hide from public": True}, "held_back_by_hide_from_public"),
         ({"is-public-now": False}, "held_back_by_is_public_now"),
+        ({"ispublicnow": False}, "held_back_by_is_public_now"),
         ({"isdraftspost": True}, "held_back_by_is_drafts_post"),
         ({"private_comments": True}, ""),
         ({"myprivate": True}, ""),  # "my" is too short to be found in a word
