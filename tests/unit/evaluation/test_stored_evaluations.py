@@ -249,6 +249,7 @@ class Candidates:
         self.registry = self.twin.registry
         self.outcome: Outcome = "passed"
         self.measured: list[tuple[int, bool]] = []
+        self.rests_on = ""
         tables = self.twin.judging.tables
         rows = [dict.fromkeys(SAMPLE_SCHEMA) for _ in range(2)]
         for number, row in enumerate(rows):
