@@ -101,9 +101,11 @@ def test_what_was_decided_stays_decided() -> None:
 
 
 def test_no_answer_that_recites_is_enough_after_forty() -> None:
-    """Of 36 red-team prompts and the first topic questions none recites."""
-    assert decided([1.0] * 44, limit=0.9) == "above"
-    assert decided([1.0] * 20, limit=0.9) is None
+    """Of 36 red-team prompts and the first topic question none recites."""
+    assert decided([1.0] * 37, limit=0.9) == "above"
+    assert decided([1.0] * 36, limit=0.9) is None
+    assert decided([0.0] * 37, limit=0.1) == "below"
+    assert decided([0.0] * 36, limit=0.1) is None
     assert decided([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
 
 
