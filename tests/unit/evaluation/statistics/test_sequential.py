@@ -91,6 +91,9 @@ def test_all_of_them_decide_as_their_mean_does() -> None:
         assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
     assert decided([0.5, 0.5], limit=0.5, of=2) == "above", "a mean on the limit meets it"
     assert decided([0.1] * 3, limit=0.1, of=3) == "above"
+    assert decided([1.0] * 2, limit=0.5, of=4) is None
+    assert decided([1.0] * 3, limit=0.5, of=4) == "above", "whatever the fourth is"
+    assert decided([0.0] * 3, limit=0.5, of=4) == "below"
 
 
 def test_what_was_decided_stays_decided() -> None:
