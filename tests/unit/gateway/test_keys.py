@@ -38,6 +38,7 @@ def test_the_keys_of_the_home_need_no_store(home: Settings) -> None:
     assert admin.may_ask("anyone")
     assert reader.may_ask("anyone")
     assert admin.reader != reader.reader
+    assert (len(admin.reader), len(keys.id_of_hash("ab" * 32))) == (16, 16)
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "sk-twin-x"])
