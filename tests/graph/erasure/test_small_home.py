@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -133,8 +135,19 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     assert asked == [dead], "which has no worker any more; the other one never had"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
-    run_of(dagster, "ada", status=STARTED)
+    slow = run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # and goes on
+
+    def ending(_: float) -> None:
+        run = dagster.get_run_by_id(slow)
+        assert run is not None
+        dagster.report_run_canceled(run)
+
+    with monkeypatch.context() as patched:
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=ending)
+        patched.setattr(dagster_records, "time", clock)
+        assert records.end_runs(gone("post")) == 1, "it is waited for"
+    run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MOST_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still at work after 0 s"):
         records.end_runs(gone("post"))
