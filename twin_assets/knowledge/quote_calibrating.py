@@ -98,10 +98,11 @@ def calibration_row(
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     places, sentences = _held_out(passages)
+    asked = embedder.embed([*sentences, *others], are_questions=True)
     own = calibration.deciding_scores(
-        embedder.embed(sentences), vectors, left_out=[_overlapping(passages, at) for at in places]
+        asked[: len(places)], vectors, left_out=[_overlapping(passages, at) for at in places]
     )
-    foreign = calibration.deciding_scores(embedder.embed(others), vectors)
+    foreign = calibration.deciding_scores(asked[len(places) :], vectors)
     fitted = calibration.calibrate(own, foreign)
     row: dict[str, Any] = {
         "author": author,
