@@ -19,7 +19,7 @@ from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
-from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
 REQUEST_TAG = "twin/forget_request"
 MOST_RUNS = 5  # of one request; then a person looks why it does not end
@@ -87,7 +87,8 @@ def forgetting_unfinished(
             given_up.append(request.number)
             continue
         launched.append(launch_of(request.number, attempt=_next_attempt(runs)))
-    ready, held = launchable(context.instance, launched)
+    claims = LaunchClaims(state, forget.name)
+    ready, held = launchable(context.instance, launched, claims=claims)
     if ready:
         return dg.SensorResult(run_requests=list(map(request_of, ready)))
     if held:
