@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, bench_parser, tell
+from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.answers import language_of
 from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
@@ -41,8 +42,10 @@ class JudgedMessage:
 
 
 def read_rows(half: str) -> list[dict[str, str]]:
+    """Danger and ordinary messages of the held-out half are those of the gate's claims."""
     lines = (FOLDER / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    of_gate = json.loads(MESSAGES.read_text(encoding="utf-8")) if half == "held_out" else []
+    return [*of_gate, *map(json.loads, lines)]
 
 
 def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], float]:

@@ -29,11 +29,13 @@ from twin_resources.registry.moves import GateClaim, Verdict
 
 FIXTURE = Path(__file__).with_name("gate_7_evaluations.json.xz")
 VARIATIONS = 40  # of each document
-# Claims of `gate-9` and `gate-11`: no document holds what they are decided on.
+# Claims of `gate-9`, `gate-11` and `gate-13`: no document holds what they are decided on.
 SINCE = (
     "keeps_common_knowledge",
     "keeps_following_instructions",
     "beats_other_authors_adapter",
+    "recognises_danger",
+    "answers_ordinary_questions",
 )
 SINCE_LINES = tuple(f"| `{name}` |" for name in SINCE)
 # What a report said of its release before it said why prose is not shown.

@@ -15,7 +15,10 @@ import pytest
 from checkout.front_desk_weights import digest_of, fit, read_examples
 
 from tests.bench import bench_front_desk as bench
+from tests.unit.evaluation.served.test_base_scores import NoTables
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
+from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.front_desk import (
     answer_of,
@@ -310,3 +313,19 @@ async def test_an_author_turns_a_kind_off(home: Settings) -> None:
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
     way.live.current = replace(way.live.current, authors={"ann": author})
     assert (await prepare(way, "Who are you?")).answering.fixed.front_desk == ""
+
+
+def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(front_desk, "kind_of", lambda text: asked.append(text) or "ordinary")
+    cache = MeasurementCache(NoTables(), "ann")  # pyright: ignore[reportArgumentType]
+
+    found = front_desk.judge_messages(cache)
+
+    assert (found.danger.of, found.ordinary.of, len(set(asked))) == (60, 300, 360)
+    assert front_desk.danger_claim(found).passed is False
+    assert front_desk.ordinary_claim(found).passed is True
+    assert front_desk.judge_messages(cache) == found
+    assert len(asked) == 360

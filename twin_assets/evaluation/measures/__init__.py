@@ -9,6 +9,7 @@ from twin_assets.evaluation.measures import (
     author_control,
     author_voice,
     common_knowledge,
+    front_desk,
     general_instructions,
     held_out_perplexity,
     instruction_following,
@@ -40,4 +41,5 @@ MEASURES: tuple[Measure[Any], ...] = (
     passage_support.MEASURE,
     sentence_faithfulness.MEASURE,
     visible_voice.MEASURE,
+    front_desk.MEASURE,
 )
