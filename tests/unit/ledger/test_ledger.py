@@ -178,6 +178,10 @@ def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> No
     world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
     world.tick()
     assert world.ledger().bad_scores() == {}
+    by_id = [one for one in world.client.asked if trace_name(7) in one.get("filter", "")]
+    assert [one["fromStartTime"][:7] for one in by_id] == ["2026-08"] * 2, "as far as is kept"
+    # without any time a Langfuse looks through all that it has
+    assert all({*one} & {"fromStartTime", "fromTimestamp"} for one in world.client.asked)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 

@@ -70,7 +70,8 @@ class LedgerRules:
     Attributes:
         requests: of one sync at most.
         seconds: of one sync at most.
-        requests_per_minute: over syncs; Langfuse's free cloud plan allows 30.
+        requests_per_minute: over syncs. Langfuse's free cloud plan allows an organization 30; the
+            rest is for the relay, whose votes would wait behind a long reading.
         lag_s: windows end this long ago, because rows become visible late.
         overlap_s: the first window of a tick reaches back so far.
         closing: see `settling.settle`.
@@ -84,7 +85,7 @@ class LedgerRules:
 
     requests: int = 20
     seconds: float = 25.0
-    requests_per_minute: int = 30
+    requests_per_minute: int = 20
     lag_s: float = 60.0
     overlap_s: float = 30.0
     closing: Closing = "daily"
@@ -261,7 +262,7 @@ class Ledger:
                 reading.read_on(
                     pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
                 )
-        reading.look_up_traces(traces, store, budget)
+        reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             tally.reconciling |= reading.reconcile(
                 pages,

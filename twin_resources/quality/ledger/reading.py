@@ -90,8 +90,9 @@ class TracePages:
         }
         return self._client.page(TRACES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
 
-    def by_id(self, trace_ids: Sequence[str]) -> list[Row]:
-        """The answers of these traces."""
+    def by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
+        """The answers of these traces that began at `since_ms` or later: without a time a Langfuse
+        looks through all that it has."""
         among = {
             "type": "stringOptions",
             "column": "traceId",
@@ -100,6 +101,7 @@ class TracePages:
         }
         parameters = {
             "filter": json.dumps([among], separators=(",", ":")),
+            "fromStartTime": instant(since_ms) or "",
             "type": "GENERATION",
             "fields": _TRACE_FIELDS,
             "expandMetadata": "twin.chunks",
@@ -149,7 +151,9 @@ def read_on(
         store.tally.unread += feed.skipped
 
 
-def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -> None:
+def look_up_traces(
+    pages: TracePages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
+) -> None:
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
     of_others = sorted(store.unknown_of_others - store.unknown)  # after those of our own scores
@@ -157,11 +161,15 @@ def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -
     for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
             return
-        _look_up(pages, chunk, store, budget)
+        _look_up(pages, chunk, store, budget, since_ms)
 
 
 def _look_up(
-    pages: TracePages, trace_ids: Sequence[str], store: LedgerWriter, budget: TickBudget
+    pages: TracePages,
+    trace_ids: Sequence[str],
+    store: LedgerWriter,
+    budget: TickBudget,
+    since_ms: int,
 ) -> None:
     """The traces of these ids; one for which the store fails keeps none of the others back.
 
@@ -172,7 +180,7 @@ def _look_up(
         return
     budget.spend()
     try:
-        rows = pages.by_id(trace_ids)
+        rows = pages.by_id(trace_ids, since_ms)
     except TraceStoreError as error:
         if not error.is_of_the_store:
             raise
@@ -180,8 +188,8 @@ def _look_up(
             store.tally.unread.append(f"{trace_ids[0]}: {error.found}")
             return
         half = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:half], store, budget)
-        _look_up(pages, trace_ids[half:], store, budget)
+        _look_up(pages, trace_ids[:half], store, budget, since_ms)
+        _look_up(pages, trace_ids[half:], store, budget, since_ms)
         return
     with store.writing() as connection:
         store.put_traces(connection, rows)
