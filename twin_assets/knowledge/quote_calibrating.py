@@ -102,8 +102,12 @@ def calibration_row(
     own = calibration.deciding_scores(
         asked[: len(places)], vectors, left_out=[_overlapping(passages, at) for at in places]
     )
-    foreign = calibration.deciding_scores(asked[len(places) :], vectors)
-    fitted = calibration.calibrate(own, foreign)
+    foreign = asked[len(places) :]
+    fitted = calibration.calibrate(
+        own,
+        calibration.deciding_scores(foreign, vectors),
+        calibration.deciding_scores(foreign, vectors, most=1),
+    )
     row: dict[str, Any] = {
         "author": author,
         "embedder": embedder.revision,

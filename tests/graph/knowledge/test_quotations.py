@@ -33,7 +33,6 @@ from twin_resources.gateway.found_passages import passages_of
 from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.answer_text import quoting
-from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
 from twin_resources.models.quotes.quoter import (
     CALIBRATION_TABLE,
     DOCUMENTS,
@@ -309,10 +308,14 @@ ONE_POST = pl.DataFrame(
 )
 
 
-def test_a_small_corpus_keeps_the_default_threshold(embedder: Embedder) -> None:
+def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
     row = quote_calibrating.calibration_row("ann", passages, ["Nothing like it."], embedder)
-    assert row["threshold"].to_list() == [DEFAULT_THRESHOLD]
+    other = float(
+        passages["vector"].to_numpy()[0]
+        @ embedder.embed(["Nothing like it."], are_questions=True)[0]
+    )
+    assert row["threshold"].to_list() == [pytest.approx(other)]
     assert row["own"].to_list() == [0]
     assert row["languages"].to_list() == [["en"]]
 
@@ -353,7 +356,7 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     )
     assert found.quotes[0].document_id == "d1"
     assert found.best == pytest.approx(found.quotes[0].score), "the nearest decides alone"
-    assert found.best > found.threshold == DEFAULT_THRESHOLD
+    assert found.best > found.threshold == row["threshold"][0]
 
 
 def test_what_does_not_stand_in_the_post_is_counted(embedder: Embedder) -> None:
