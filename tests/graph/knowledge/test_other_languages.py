@@ -12,9 +12,10 @@ from tests.materialized import instance_of, materialize_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import chunks, embeddings, passage_embeddings, quote_calibration
 from twin_resources.authors import Author, write_author
+from twin_resources.gateway.front_desk import sure_language
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.embedder.preparation import prepare
-from twin_resources.models.quotes.quoter import Quoter
+from twin_resources.models.quotes.quoter import Quoted, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import MULTILINGUAL_EMBEDDER, Settings, load_settings
 
@@ -49,6 +50,18 @@ ASKED = {  # a question, the title of the post and words of the sentence that an
     "How deep do you plant potatoes?": ("Kartoffeln", "Eine Handbreit tief"),
     "Pourquoi ne plies-tu pas une voile mouillée ?": ("Segel", "schimmelt"),
 }
+
+
+OF_OTHERS = (
+    "Wie installiere ich Linux?",
+    "Wer gewann die Wahl 2020?",
+    "Wie behandelt man Diabetes?",
+    "Was kostet ein gebrauchtes Auto?",
+    "Wie schreibt man einen Compiler?",
+    "What is the capital of France?",
+    "How do I fix my printer?",
+    "Comment apprendre le violon ?",
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +114,21 @@ def test_german_questions_and_others_are_answered_by_the_marked_sentence(
     settings, embedder = german
     retriever = Retriever(settings.tables_base, embedder)
     quoter = Quoter(settings.tables_base, embedder.revision)
-    right: dict[str, tuple[bool, bool]] = {}
-    for question, (title, words) in ASKED.items():
+
+    def ask(question: str) -> Quoted:
         found = retriever.retrieve(JO, question, with_tokens=True)
         assert found.vector is not None
         posts = [post.document_id for post in found.nearest]
-        quoted = quoter.quote(JO, found.vector, posts, tokens=found.tokens)
+        language = sure_language(question)
+        return quoter.quote(JO, found.vector, posts, tokens=found.tokens, language=language)
+
+    right: dict[str, tuple[bool, bool]] = {}
+    for question, (title, words) in ASKED.items():
+        quoted = ask(question)
         first = next(iter(quoted.quotes), None)
         marked = first.text[slice(*first.marked)] if first and first.marked else ""
         right[question] = (first is not None and first.title == title, words in marked)
     assert sum(post for post, _ in right.values()) >= 9, right
     assert sum(sentence for _, sentence in right.values()) >= 5, right
+    declined = [question for question in OF_OTHERS if not ask(question).quotes]
+    assert len(declined) >= 6, declined
