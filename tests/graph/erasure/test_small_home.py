@@ -8,6 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.test_utils import create_run_for_test
 
 from tests.graph.erasure.spans import packed, span_of, vote
@@ -117,11 +122,17 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
 ) -> None:
     records = DagsterRecords(Installation.of(home), dagster)
     dead = run_of(dagster, "ada", status=STARTED)
-    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: False)
-    assert records.end_runs(gone("post")) == 1
-    run = dagster.get_run_by_id(dead)
-    assert run is not None
-    assert run.status == dg.DagsterRunStatus.CANCELED, "its worker died"
+    twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
+    origin = RemoteJobOrigin(twin, "import_posts")
+    queued = run_of(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        type(dagster.run_launcher), "terminate", lambda _, run_id: asked.append(run_id)
+    )
+    assert records.end_runs(gone("post")) == 2
+    assert asked == [dead], "which has no worker any more; the other one never had"
+    statuses = {run.run_id: run.status for run in dagster.get_runs()}
+    assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
     run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # and goes on
     monkeypatch.setattr(dagster_records, "MOST_WORKING_S", 0.0)

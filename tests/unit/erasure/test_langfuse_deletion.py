@@ -65,6 +65,8 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
 def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:
     with pytest.raises(TraceStoreError, match="403"):
         place_over(home, server(recorded, [], traces=403)).erase(GONE)
+    with pytest.raises(TraceStoreError, match="403"):
+        place_over(home, lambda _: httpx.Response(403, json={}))._delete_traces(["t1"])
     asked: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
