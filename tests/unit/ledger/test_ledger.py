@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.report import SyncCounts
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.storing import LedgerWriter
 from twin_resources.quality.retraining.alarm_records import not_counted
 from twin_resources.registry.route_names import FRONT_DESK
@@ -30,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
-    found = world.ledger().settled(author, after=after)
+    found = settled_rows(world.ledger(), author, after=after)
     return [(one.sequence, one.stream, one.value) for one in found]
 
 
@@ -218,7 +219,7 @@ def test_the_value_is_of_the_version_and_class_most_votes_are_about(world: World
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
         world.vote(number, value)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    [settled] = world.ledger().settled("ann", after=0)
+    [settled] = settled_rows(world.ledger(), "ann")
     assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
 
 
@@ -243,7 +244,7 @@ def test_a_comparison_is_told_and_never_settled(world: World) -> None:
     world.vote(1, 1.0, reader="r2")
     world.tick()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert [settled.value for settled in world.ledger().settled("ann", after=0)] == [1.0]
+    assert [settled.value for settled in settled_rows(world.ledger(), "ann")] == [1.0]
     columns = ["vote", "votes", "rejections", "rejection_voters"]
     assert world.ledger().interactions("ann").select(columns).rows() == [
         (1.0, 1, 1, ["r1"]),
@@ -367,7 +368,7 @@ def test_a_store_that_fails_for_everything_is_passed_over_nowhere(world: World) 
     for _ in range(6):
         report = world.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
-        assert report.unread == ()
+        assert report.unread == []
     assert len(paths) > 20, "the window was halved to a millisecond"
     world.client.page = original  # type: ignore[method-assign]
     assert sum(world.tick(requests_per_minute=600).scores for _ in range(4)) == 1
@@ -472,7 +473,7 @@ def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World)
     world.answer(1)
     world.tick()
     with world.state.lease("ledger") as lease:
-        tally = SyncCounts()
+        tally = SyncReport()
         writer = LedgerWriter(world.state, lease, tally, "daily")
         for rows in ([first], [later], [first], [later, first], [first, later], [first]):
             with writer.writing() as connection:
@@ -577,5 +578,5 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
         assert not_counted(connection, "ann") == {
             "of a day with more than three usual days have": 64
         }
-    assert report.beyond_day == 0, "each is told once"
+    assert report.held["beyond"] == 0, "each is told once"
     assert world.tick().settled == {}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.trace_store.posted_scores import ScoreRow, score_of
 from twin_resources.quality.ledger import ledger_tables
@@ -77,7 +78,7 @@ def test_very_many_scores_at_once_are_drained_within_the_limits(
     world.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
     while world.pass_time(minutes=1).sync().behind_s:
         pass
-    values = world.ledger().settled("ann", after=0, limit=count + 1)
+    values = settled_rows(world.ledger(), "ann", after=0)
     assert len(values) == count
     assert sum(one.value for one in values) == count / 2
     assert [one.sequence for one in values] == list(range(1, count + 1))
@@ -143,7 +144,7 @@ def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -
         )
         world.pass_time(hours=3).sync()
     assert world.at(MORNING + timedelta(days=12)).sync().problem == ""
-    values = world.ledger().settled("ann", after=0)
+    values = settled_rows(world.ledger(), "ann")
     bad = [one for one in values if one.value == 0.0]
     assert len(values) - len(bad) == 24
     assert len(bad) <= 6

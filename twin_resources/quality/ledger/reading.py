@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -47,48 +47,35 @@ class Pages(Protocol):
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
 
 
-class ScorePages:
-    """Pages of scores by arrival."""
+@dataclass(frozen=True)
+class ListPages:
+    """Pages of a list by time.
 
-    kind, rows = SCORES, SCORE_PAGE
+    Attributes:
+        kind: `scores` or `traces`.
+        moment: name of a row's time.
+        since, until: names of the window's bounds.
+        asked: what else is asked for.
+        rows: of a full page.
+    """
 
-    def __init__(self, client: Pages, environments: str = ENVIRONMENT) -> None:
-        self._client = client
-        self._environments = environments
-
-    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        parameters = {
-            "fromTimestamp": instant(since_ms) or "",
-            "toTimestamp": instant(until_ms) or "",
-            "fields": "core,details,subject,annotation",
-            "environment": self._environments,
-            "limit": str(SCORE_PAGE),
-        }
-        return self._client.page(SCORES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
-
-    @staticmethod
-    def time_of(row: Row) -> int:
-        return milliseconds_of(row["timestamp"])
-
-
-class TracePages:
-    """Pages of answers (generation spans) by their start."""
-
-    kind, rows = TRACES, TRACE_PAGE
-
-    def __init__(self, client: Pages) -> None:
-        self._client = client
+    client: Pages
+    kind: str
+    path: str
+    moment: str
+    since: str
+    until: str
+    asked: Mapping[str, str]
+    rows: int
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        parameters = {
-            "fromStartTime": instant(since_ms) or "",
-            "toStartTime": instant(until_ms) or "",
-            "type": "GENERATION",
-            "fields": _TRACE_FIELDS,
-            "expandMetadata": "twin.chunks",
-            "limit": str(TRACE_PAGE),
-        }
-        return self._client.page(TRACES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
+        window = {self.since: instant(since_ms) or "", self.until: instant(until_ms) or ""}
+        return self.page(window | ({"cursor": cursor} if cursor else {}))
+
+    def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
+        """One page with these parameters beside those of every page."""
+        asked = {**self.asked, **parameters, "limit": str(self.rows)}
+        return self.client.page(self.path, asked)
 
     def by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
         """The answers of these traces that began at `since_ms` or later: without a time a Langfuse
@@ -99,19 +86,25 @@ class TracePages:
             "operator": "any of",
             "value": list(trace_ids),
         }
-        parameters = {
-            "filter": json.dumps([among], separators=(",", ":")),
-            "fromStartTime": instant(since_ms) or "",
-            "type": "GENERATION",
-            "fields": _TRACE_FIELDS,
-            "expandMetadata": "twin.chunks",
-            "limit": str(TRACE_PAGE),
-        }
-        return self._client.page(TRACES_PATH, parameters)[0]
+        condition = json.dumps([among], separators=(",", ":"))
+        return self.page({self.since: instant(since_ms) or "", "filter": condition})[0]
 
-    @staticmethod
-    def time_of(row: Row) -> int:
-        return milliseconds_of(row["startTime"])
+    def time_of(self, row: Row) -> int:
+        return milliseconds_of(row[self.moment])
+
+
+def score_pages(client: Pages, environments: str = ENVIRONMENT) -> ListPages:
+    """Scores by arrival."""
+    asked = {"fields": "core,details,subject,annotation", "environment": environments}
+    bounds = "fromTimestamp", "toTimestamp"
+    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, asked, SCORE_PAGE)
+
+
+def trace_pages(client: Pages) -> ListPages:
+    """Answers (generation spans) by their start."""
+    asked = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
+    bounds = "fromStartTime", "toStartTime"
+    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, asked, TRACE_PAGE)
 
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
@@ -122,7 +115,7 @@ def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
 
 
 def read_on(
-    pages: ScorePages | TracePages,
+    pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
     *,
@@ -152,7 +145,7 @@ def read_on(
 
 
 def look_up_traces(
-    pages: TracePages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
+    pages: ListPages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
 ) -> None:
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
@@ -165,7 +158,7 @@ def look_up_traces(
 
 
 def _look_up(
-    pages: TracePages,
+    pages: ListPages,
     trace_ids: Sequence[str],
     store: LedgerWriter,
     budget: TickBudget,
@@ -196,7 +189,7 @@ def _look_up(
 
 
 def reconcile(
-    pages: ScorePages | TracePages,
+    pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
     *,
@@ -265,28 +258,25 @@ def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
     read twice is there once. The pass over the last days begins anew, from `again_from_ms`.
     """
     rewound_ms = 0
-    later = f"{SCORES} {OLD}"
     moments = {
         SCORES: ledger_tables.scores.c.timestamp_ms,
         TRACES: ledger_tables.traces.c.started_ms,
     }
+    old = FeedState(again_from_ms, began_ms=again_from_ms)
+    passes = {f"{kind} again": FeedState(again_from_ms, began_ms=newest_ms) for kind in moments}
     with state.transaction() as connection:
         for kind, moment in moments.items():
-            known, again = feed_state(connection, kind), feed_state(connection, f"{kind} again")
+            known = feed_state(connection, kind)
             if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
                 seen = int(connection.execute(newest).scalar() or again_from_ms)
                 rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
                 after = FeedState(min(seen, known.frontier_ms))
                 ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
-            if again is not None and max(again.frontier_ms, again.began_ms) > newest_ms:
-                after = FeedState(again_from_ms, began_ms=newest_ms)
-                row = _row(f"{kind} again", after)
-                ledger_tables.upsert(connection, ledger_tables.feeds, [row])
-        old = feed_state(connection, later)
-        if old is not None and max(old.frontier_ms, old.began_ms) > newest_ms:
-            row = _row(later, FeedState(again_from_ms, began_ms=again_from_ms))
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+        for name, after in {**passes, f"{SCORES} {OLD}": old}.items():
+            known = feed_state(connection, name)
+            if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
+                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(name, after)])
     return rewound_ms / 1000
 
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from twin_resources.authors.score_settings import CountedScores
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import FeedState
-from twin_resources.quality.ledger.report import SyncCounts
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import (
     DAY_MS,
     OTHER,
@@ -53,7 +53,7 @@ class LedgerWriter:
 
     state: State
     lease: Lease
-    tally: SyncCounts
+    tally: SyncReport
     closing: Closing
     closed_ms: int = 0
     counts: CountsOf = no_others
