@@ -80,7 +80,9 @@ class Quoting:
         tokens: Any,
         embedder: str,
         shown: str,
+        language: str,
     ) -> Quoted:
+        assert language in {"", "en"}
         self.asked.append(documents)
         self.shown.append(shown)
         return self.quoted
