@@ -8,9 +8,10 @@ what the program says to it (`answers.py`). Does not belong here: when the gatew
 
 from twin_resources.gateway.front_desk.answers import (
     answer_of,
+    not_written_text,
     other_language_text,
     sure_language,
 )
 from twin_resources.gateway.front_desk.message_kinds import kind_of
 
-__all__ = ["answer_of", "kind_of", "other_language_text", "sure_language"]
+__all__ = ["answer_of", "kind_of", "not_written_text", "other_language_text", "sure_language"]

@@ -83,6 +83,19 @@ def other_language_text(
     return texts["other_language"].replace("{author}", author.name).replace("{language}", named)
 
 
+def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
+    """That the author has not written about it, in the language of the message where that is sure,
+    else in that of the posts.
+
+    Args:
+        nearest: the nearest posts are listed below.
+    """
+    languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
+    texts = _texts()[next(one for one in languages if one in _texts())]
+    said = texts["not_written"].replace("{author}", author.name)
+    return f"{said} {texts['nearest']}" if nearest else said
+
+
 def sure_language(message: str) -> str:
     """ISO 639-1; empty where the detector is not sure."""
     found = _detector().detect(_line_of(message), model="lite", k=1)

@@ -449,6 +449,9 @@ def _choose(
             len(chosen) >= MOST_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
+        # In a small corpus the next best is often about something else.
+        if chosen and calibrated.deciding == 1 and plain[nearest[place]] < threshold:
+            continue
         marked = _answering_sentence(fields[place], cosines[place]) if cosines else None
         quote = _quote(fields[place], float(plain[nearest[place]]), marked)
         more = len(chosen) >= limit
