@@ -117,18 +117,22 @@ def _traced(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
 def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
     """The tests that touch its lines, quickest first, within the budget; and their seconds.
 
-    A constant or a default is read where no trace sees it: each test that touches the file counts.
+    A constant or a default is read where no trace sees it: behind the tests that touch the file
+    come all others of the area, which may have read it at the import.
     """
     lines = range(mutant.line, mutant.last_line + 1)
-    found = [
-        (row["seconds"], name)
-        for name, row in tests.items()
-        if (there := row["lines"].get(mutant.path))
-        and (not mutant.in_function or any(line in there for line in lines))
-    ]
+    own = {str(path.relative_to(ROOT)) for path in tests_of(mutant.area)}
+    found: list[tuple[bool, float, str]] = []
+    for name, row in tests.items():
+        there = row["lines"].get(mutant.path, ())
+        if mutant.in_function:
+            if any(line in there for line in lines):
+                found.append((False, row["seconds"], name))
+        elif name.partition("::")[0] in own:
+            found.append((not there, row["seconds"], name))
     chosen: list[str] = []
     total = 0.0
-    for seconds, name in sorted(found):
+    for _, seconds, name in sorted(found):
         if chosen and total + seconds > BUDGET_S:
             break
         chosen.append(name)

@@ -380,6 +380,13 @@ def test_two_reconciliations_at_once_move_each_version_once(
     assert states(registry) == ["retired", "stable"]
 
 
+def test_the_newest_routing_table_of_an_author_counts(registry: Registry) -> None:
+    for author, number in (("mara", 1), ("jose", 2), ("mara", 3)):
+        policy = registry.set_routing(author, {"number": number})
+        assert policy.authors[author].routing == {"number": number}
+    assert registry.routing() == {"mara": {"number": 3}, "jose": {"number": 2}}
+
+
 def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_url: str) -> None:
     processes = [
         PROCESSES.Process(

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.erasure import journal
+from twin_resources.erasure import journal, trace_store
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import lies_elsewhere
@@ -60,6 +60,18 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
         return httpx.Response(200, json={"data": found, "meta": {}})
 
     return answer
+
+
+@pytest.mark.parametrize("row", [
+    {"user_id": READER}, {"metadata": {"twin.reader": READER}},
+    {"user_id": "", "metadata": json.dumps({"twin.reader": READER, "twin.author": "ada"})},
+])  # fmt: skip
+def test_a_trace_is_its_readers_by_either_name(row: dict[str, Any]) -> None:
+    seen = trace_store._seen({"trace_id": "t9"} | row)
+    assert (seen.trace_id, seen.reader) == ("t9", READER)
+    assert seen.author == ("ada" if "twin.author" in str(row) else "")
+    assert trace_store.is_of(seen, GONE)
+    assert trace_store._seen({"trace_id": "t9"}).reader == ""
 
 
 def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:

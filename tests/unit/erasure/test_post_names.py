@@ -16,6 +16,7 @@ from twin_resources.erasure.post_names import (
     PostForgotten,
     PostNames,
     find_post,
+    names_of,
     post_meant,
 )
 from twin_resources.errors import TwinError
@@ -150,13 +151,17 @@ def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
         with pytest.raises(TwinError, match=found):
             plan(instance, subject)
     columns = {"source_id": pl.String(), "url": pl.String()}
-    columns |= {"title": pl.String(), "text": pl.String()}
-    rows = pl.DataFrame([["a.md", "https://x/a", "A", "Words."]], schema=columns, orient="row")
+    columns |= dict.fromkeys(("title", "text", "path"), pl.String())
+    row = ["a.md", "https://x/a", "A", "Words.", None]
+    rows = pl.DataFrame([row], schema=columns, orient="row")
     store_rows(instance.tables, "raw_posts", "ann", rows, key="source_id")
     with pytest.raises(TwinError, match="1 posts, none with that source id or address"):
         plan(instance, ErasureSubject("post", "ann", "b.md"))
     for name in ("a.md", "https://x/a"):
         assert "a.md" in plan(instance, ErasureSubject("post", "ann", name)).ids
+    known = [PostNames("ann", "a.md", "", "https://x/a", "A", "")]
+    assert names_of(instance, "ann") == known
+    assert names_of(instance, "bob") == []
     outbox = WaitingInOutbox(instance)
     gone = plan(instance, ErasureSubject("post", "ann", "a.md"))
     assert (outbox.erase(gone), outbox.holds(gone)) == (0, []), "there is no outbox"

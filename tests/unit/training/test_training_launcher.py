@@ -132,9 +132,11 @@ def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> No
     environment = environment_of(alone, "mark", MachineShare())
     assert environment["ACCELERATE_USE_CPU"] == "true"
     assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
-    for other in ({"deepspeed": ZERO}, {"device": "cuda"}):
+    for other in ({"deepspeed": ZERO}, {"device": "cuda"}, {"device": "cuda", "ranks": 2}):
         needs = dataclasses.replace(alone, **other)
-        assert "--num_processes" in command(needs, MachineShare(forks=False))
+        words = command(needs, MachineShare(forks=False))
+        assert words[words.index("--num_processes") + 1] == str(needs.ranks)
+        assert ("--multi_gpu" in words) is (needs.ranks == 2)
 
 
 @pytest.mark.parametrize(
