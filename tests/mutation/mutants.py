@@ -166,6 +166,8 @@ def _changes(
     """Nodes below this one, what each becomes, and whether it runs at a call."""
     if isinstance(node, ast.JoinedStr):  # Python 3.11 does not say where its parts stand
         return
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "sa.String":
+        return  # a column's width: SQLite keeps none, and nothing is wider than PostgreSQL's
     if isinstance(node, ast.expr | ast.stmt):
         yield from ((node, text, in_function) for text in _changed(node))
     function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)

@@ -152,7 +152,7 @@ def read_until_decided(
     read = read_by(reading.first(first[0]), first[1])
     for end, spent in further:
         if held_out_perplexity.is_decided(held_out_perplexity.compared(question, read)):
-            break
+            break  # and stays so
         read = read_by(reading.first(end), spent)
     if passages:
         progress.say(f"perplexity: {len(read.reading.held_out)} of {passages} passages read")

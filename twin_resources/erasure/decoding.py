@@ -9,7 +9,6 @@ read twice: its rows, and its raw pages with the write-ahead log, where deleted 
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 import zlib
@@ -222,7 +221,5 @@ def _raw(path: Path, *, most: int | None = None) -> Iterator[DecodedText]:
             if not piece:
                 return
             read += len(piece)
-            if piece[:2] == _GZIP and not before:
-                piece = gzip.decompress(piece + stream.read())
             yield DecodedText("bytes", (before + piece).decode("utf-8", errors="replace"))
             before = piece[-_OVERLAP:]

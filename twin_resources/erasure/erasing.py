@@ -105,7 +105,7 @@ def _planned(
     if request.plan:
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
     gone = plan(instance, subject, key_hash=request.key_hash)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     gone.marks.save(path)  # first: a plan without marks could prove nothing
     journal.write_plan(instance.state, request.number, gone.to_json())
     return gone

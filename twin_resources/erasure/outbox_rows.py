@@ -45,20 +45,16 @@ class WaitingInOutbox:
             return 0
         Outbox(path).close()  # one of an older version gets its tombstones
         with opened(path) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                erased, traces = 0, set(gone.traces)
-                for table in ("waiting", "refused"):
-                    count = _clean_traces(connection, table, gone)
-                    erased, traces = erased + len(count), traces | count
-                for table in ("waiting", "refused"):
-                    erased += _clean_scores(connection, table, gone, traces)
-                erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
-                bury(connection, _tombstones_of(gone, traces))
-                _count_again(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+            connection.execute("BEGIN IMMEDIATE")  # an error closes the file, which takes it back
+            erased, traces = 0, set(gone.traces)
+            for table in ("waiting", "refused"):
+                count = _clean_traces(connection, table, gone)
+                erased, traces = erased + len(count), traces | count
+            for table in ("waiting", "refused"):
+                erased += _clean_scores(connection, table, gone, traces)
+            erased += connection.execute("DELETE FROM words").rowcount  # messages of servers
+            bury(connection, _tombstones_of(gone, traces))
+            _count_again(connection)
             connection.execute("COMMIT")
         with on_its_way(path):
             rewrite(path)

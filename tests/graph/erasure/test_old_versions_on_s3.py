@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -16,7 +17,7 @@ from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.object_versions import bucket_of
+from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
@@ -144,6 +145,22 @@ def test_each_version_of_an_object_is_read_as_it_was(
     assert read("eve/") == [("eve/a.txt", b"three")]
     assert bucket.remove("eve/") == 1
     assert (read("eve/"), len(read("fay/"))) == ([], 1)
+
+
+def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> None:
+    """Moto lists no more than a thousand versions in good time, and refuses nobody."""
+    asked: list[int] = []
+
+    def delete_objects(*, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
+        asked.append(len(Delete["Objects"]))
+        return {"Errors": [{"Code": "AccessDenied"}]} if Bucket == "closed" else {}
+
+    client: Any = SimpleNamespace(delete_objects=delete_objects)
+    versions = [{"Key": f"k{number}", "VersionId": "v"} for number in range(2_001)]
+    assert VersionedBucket(client, "open", "twin/")._delete(versions) == 2_001
+    assert asked == [1_000, 1_000, 1]
+    with pytest.raises(TwinError, match="AccessDenied for 1 of them"):
+        VersionedBucket(client, "closed", "twin/")._delete(versions[:3])
 
 
 def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:

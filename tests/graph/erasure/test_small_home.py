@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.test_utils import create_run_for_test
 
 from tests.graph.erasure.spans import packed, span_of, vote
 from twin_resources.authors import Author, write_author
-from twin_resources.erasure import journal
+from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.dagster_records import DagsterRecords
-from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasing import forget
+from twin_resources.erasure.data_store import DataStore, Installation
+from twin_resources.erasure.erasing import ErasureIncomplete, _erase_and_prove, forget
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
+from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 
@@ -109,6 +117,94 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
     assert records.end_runs(gone("post")) == 0
 
 
+def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
+    home: Settings, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = DagsterRecords(Installation.of(home), dagster)
+    dead = run_of(dagster, "ada", status=STARTED)
+    twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
+    origin = RemoteJobOrigin(twin, "import_posts")
+    queued = run_of(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        type(dagster.run_launcher), "terminate", lambda _, run_id: asked.append(run_id)
+    )
+    assert records.end_runs(gone("post")) == 2
+    assert asked == [dead], "which has no worker any more; the other one never had"
+    statuses = {run.run_id: run.status for run in dagster.get_runs()}
+    assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
+    run_of(dagster, "ada", status=STARTED)
+    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # and goes on
+    monkeypatch.setattr(dagster_records, "MOST_WORKING_S", 0.0)
+    with pytest.raises(TwinError, match="still at work after 0 s"):
+        records.end_runs(gone("post"))
+
+
+def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
+    home: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
+        records = DagsterRecords(Installation.of(home), dagster)
+        plain = run_of(dagster, "ada")
+        assert (records.holds(gone("post")), records.erase(gone("post"))) == ([], 0)
+        run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
+        dagster.report_runless_asset_event(
+            dg.AssetMaterialization("raw_posts", partition="ada", metadata={"said": TEXT})
+        )
+        dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition="bea"))
+        assert len(records.holds(gone("post"))) > 1
+        assert records.erase(gone("post")) > 1
+        assert records.holds(gone("post")) == []
+        assert left(dagster) == {plain}
+
+
+class Stubborn:
+    """A place that holds something for a number of rounds."""
+
+    def __init__(self, name: str, rounds: int, *, is_background: bool = False) -> None:
+        self.name, self.rounds, self.is_background, self.erased = name, rounds, is_background, 0
+
+    def erase(self, gone: ErasureTarget) -> int:
+        self.erased += 1
+        return 1
+
+    def holds(self, gone: ErasureTarget) -> list[str]:
+        return ["a", "b", "c", "d"] if self.erased < self.rounds else []
+
+
+def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> None:
+    instance = Installation.of(home)
+    subject = ErasureSubject("author", "ada", "ada")
+    number = journal.ask(instance.state, subject, asked_by="test")
+    clean, late = Stubborn("tables", 1), Stubborn("outbox", 3)
+    later = Stubborn("traces", 9, is_background=True)
+    places: list[DataStore] = [clean, late, later]
+    assert _erase_and_prove(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
+    assert [one.erased for one in (clean, late, later)] == [1, 3, 3]
+    assert journal.steps_done(instance.state, number) == {"tables": 1, "outbox": 3, "traces": 3}
+    with pytest.raises(ErasureIncomplete) as told:
+        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], gone("author"))
+    assert told.value.found.endswith(
+        "after 3 rounds it is still there, or there again: files: a, b, c"
+    )
+    assert clean.erased == 1, "its step is in the journal, and it holds nothing"
+    instance.state.close()
+
+
+def test_a_request_whose_state_still_names_it_is_not_done(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_author(home, Author("ada", "Ada Wright"))
+    instance = Installation.of(home)
+    subject = ErasureSubject("reader", "", "0123456789abcdef")
+    number = journal.ask(instance.state, subject, asked_by="test")
+    monkeypatch.setattr(StateStore, "holds_at_all", lambda *_: ["ledger_scores"])
+    with pytest.raises(ErasureIncomplete, match="still holds it in ledger_scores"):
+        forget(instance, number, dagster=DagsterRecords(instance, None))
+    instance.state.close()
+
+
 def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
     records = DagsterRecords(Installation.of(home), None)
     found = gone("author")
@@ -131,6 +227,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     done = forget(instance, number, dagster=DagsterRecords(instance, None))
 
     assert done.places["outbox"] == 2
+    assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
     assert (outbox.counts().traces, outbox.counts().scores) == (0, 0)
     outbox.put_trace(packed(span(2, now - timedelta(minutes=1))))
     assert outbox.counts().traces == 0, "an answer from before"

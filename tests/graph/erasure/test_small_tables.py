@@ -110,6 +110,13 @@ def test_a_post_is_found_by_its_words_in_the_authors_own_tables_alone(place: Lan
     assert place.holds(gone_post()) == []
 
 
+def test_a_folder_without_a_table_hides_no_old_index(place: LanceTables) -> None:
+    answers(place, ROWS)
+    (folder_of(place).parent / "a.lance").mkdir()
+    (folder_of(place) / "_indices" / "old").mkdir(parents=True)
+    assert place.holds(gone_post()) == ["ada/interactions: an old index"]
+
+
 def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
     answers(place, ROWS)
     answers(place, ROWS, author="bea")

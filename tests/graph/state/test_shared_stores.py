@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +18,13 @@ from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.following import Follower, follower_of
+from twin_resources.registry.following import (
+    Follower,
+    fetch_versions,
+    follower_of,
+    share_weights,
+)
+from twin_resources.registry.policy import Policy
 from twin_resources.registry.registry import HOME, Registry
 from twin_resources.registry.shared_files import (
     changes,
@@ -25,10 +34,11 @@ from twin_resources.registry.shared_files import (
     store_files,
     stored_files,
 )
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.places import FilePlace
 from twin_resources.storage.shared_folders import LIST, NotStored, SharedFolders
 from twin_resources.storage.state.state import State
+from twin_resources.storage.weights.weights import RECORD, embedder_folder, prepared_folder
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 NAME = "checkpoints/ann/0123"
@@ -175,6 +185,71 @@ def test_paths_of_a_shared_registry_are_of_each_hosts_home(
         )
         assert first.get("ann", 1).folder == paths["folder"]
         assert HOME not in str(second.by_checkpoint("0123"))
+
+
+def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
+    monkeypatch.setenv("TWIN_HOME", str(folder))
+    monkeypatch.setenv("TWIN_STORE_URI", str(store))
+    folder.mkdir(exist_ok=True)
+    return load_settings()
+
+
+def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = home_of(home.home, monkeypatch, tmp_path / "store")
+    base, embedder, model = prepared_folder(first), embedder_folder(first), tmp_path / "model"
+    for path, said in (
+        (base / "r1" / "base.gguf", "GGUF"),
+        (base / "r1" / RECORD, json.dumps(
+            {"name": "org/base", "folder": str(model), "source": f"folder:{model}"}
+        )),
+        (model / "config.json", "{}"),
+        (embedder / "e1" / "model.onnx", "of e1"),
+        (embedder / "e2" / "model.onnx", "of e2"),
+        (embedder / "current.json", '{"revision": "e1"}'),
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(said)
+    names = [path.relative_to(first.home).as_posix() for path in (base / "r1", embedder / "e1")]
+    paths = (str(base / "r1" / "base.gguf"), str(model), None)
+    assert share_weights(first, *paths) == sorted(names)
+    assert share_weights(first, *paths) == [], "stored before"
+    assert list((first.home / "work").iterdir()) == []
+
+    second = home_of(tmp_path / "second", monkeypatch, tmp_path / "store")
+    assert fetch_versions(second, Policy()) == []
+    there = prepared_folder(second) / "r1"
+    record = json.loads((there / RECORD).read_text())
+    assert record == {"name": "org/base", "folder": "model", "source": "hub:org/base"}
+    assert (there / "base.gguf").read_text() == "GGUF"
+    assert (there / "model" / "config.json").read_text() == "{}"
+    assert (embedder_folder(second) / "e1" / "model.onnx").read_text() == "of e1"
+    assert json.loads((embedder_folder(second) / "current.json").read_text()) == {"revision": "e1"}
+    (embedder / "current.json").write_text('{"revision": "e2"}')
+    assert share_weights(first) == [names[1].replace("e1", "e2")]
+    assert fetch_versions(second, Policy()) == [], "it has one"
+    third = home_of(tmp_path / "third", monkeypatch, tmp_path / "store")
+    [told] = fetch_versions(third, Policy())
+    assert "several revisions" in told
+    assert (prepared_folder(third) / "r1").is_dir(), "the rest is fetched all the same"
+
+
+def test_a_follower_looks_until_it_is_stopped_whatever_a_look_meets(
+    home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower, looks, waited = Follower(home), iter([RuntimeError("no row"), None]), list[float]()
+
+    def step() -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    monkeypatch.setattr(follower, "step", step)
+    stop: Any = SimpleNamespace(wait=lambda wait_s: waited.append(wait_s) or len(waited) > 2)
+    follower.run(stop)
+    assert waited == [0.5] * 3, "every half second"
+    assert next(looks, "looked twice") == "looked twice"
+    assert capsys.readouterr().err == "follows the state store: RuntimeError: no row\n"
 
 
 def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(

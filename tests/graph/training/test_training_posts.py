@@ -69,10 +69,12 @@ def test_there_may_be_no_such_post(installation: Installation) -> None:
     assert (found.height, found.columns) == (0, ["sample_id", "document_id", "text"])
 
 
-def manifest(installation: Installation, *, raw: bool, tag: str = "training-1") -> None:
+def manifest(
+    installation: Installation, *, raw: bool, tag: str = "training-1", samples: str = "training-1"
+) -> None:
     folder = installation.settings.checkpoints_dir / "ann" / "c1"
     folder.mkdir(parents=True, exist_ok=True)
-    dataset: dict[str, Any] = {"asset": DATASET, "tag": "training-1"}
+    dataset: dict[str, Any] = {"asset": DATASET, "tag": samples}
     if raw:
         dataset["raw"] = {"asset": POSTS, "tag": tag}
     (folder / "manifest.json").write_text(json.dumps({"dataset": dataset}), encoding="utf-8")
@@ -94,6 +96,8 @@ def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_sho
     manifest(installation, raw=True, tag="taken off")
     never = replace(gone, marks=FingerprintCollector().marks())
     assert trained_on(installation, "ann", never) == {"c1"}, "nobody can tell any more"
+    manifest(installation, raw=False, samples="taken off")
+    assert trained_on(installation, "ann", never) == {"c1"}, "nor by its samples"
     manifest(installation, raw=True)
     held_out = ErasureTarget(ErasureSubject("post", "ann", "held out"), ids=frozenset({"held out"}))
     assert trained_on(installation, "ann", held_out) == set(), "it was in the table, not trained on"

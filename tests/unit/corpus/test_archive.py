@@ -69,7 +69,7 @@ def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:
 def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
     tmp_path: Path,
 ) -> None:
-    as_folder({"a.csv": "one", "b.jpg": "12345"}, tmp_path)
+    as_folder({"c.csv": "one", "b.jpg": "12345"}, tmp_path)
 
     def digest() -> str:
         with open_archive(tmp_path) as archive:
@@ -78,8 +78,14 @@ def test_the_digest_of_a_folder_follows_its_bytes_and_the_size_of_its_pictures(
     before = digest()
     (tmp_path / "b.jpg").write_text("54321")
     assert digest() == before
-    (tmp_path / "a.csv").write_text("eno")
+    (tmp_path / "c.csv").write_text("eno")
     assert digest() != before
+    for kept in (tmp_path, tmp_path / "c.csv"):
+        with open_archive(kept) as archive:
+            (tmp_path / "c.csv").unlink()
+            with pytest.raises(TwinError, match="give read permission"):
+                archive.digest()
+        (tmp_path / "c.csv").write_text("one")
     tar = as_tar({"a.csv": "one"}, tmp_path / "a.tar")
     with open_archive(tar) as archive:
         assert archive.digest() == hashlib.sha256(tar.read_bytes()).hexdigest()
@@ -115,6 +121,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
 
 def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.mkdir("folder")
         link = zipfile.ZipInfo("link.csv")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         made.writestr(link, "/etc/passwd")
@@ -198,8 +205,9 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
     body[45] ^= 0xFF  # in the packed bytes of a.csv
     path.write_bytes(body)
     with open_archive(path) as archive:
-        with pytest.raises(MemberError, match="torn"):
-            archive.read("a.csv")
+        for read in (archive.read, archive.ends):
+            with pytest.raises(MemberError, match="torn"):
+                read("a.csv")
         assert archive.read("b.csv") == b"fine"
 
 

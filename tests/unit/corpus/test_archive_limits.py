@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import random
 import struct
 import tarfile
 import zipfile
@@ -14,7 +16,13 @@ import pytest
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
 from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
 from twin_assets.corpus.importers.members import RATIO_COUNTS_FROM
-from twin_assets.corpus.importers.packed import _directory_bytes, tar_stream
+from twin_assets.corpus.importers.packed import (
+    _directory_bytes,
+    _Slice,
+    _SmallReads,
+    _walk,
+    tar_stream,
+)
 from twin_resources.errors import TwinError
 
 PIECE = 1 << 16
@@ -27,8 +35,9 @@ def stored(path: Path, *names: str, body: str = "x") -> Path:
     return path
 
 
-def test_limits_are_as_documented() -> None:
-    limits = ArchiveLimits()
+def test_limits_are_as_documented(tmp_path: Path) -> None:
+    with open_archive(tmp_path) as archive:
+        limits = archive.bounds
     assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
     assert (limits.walked_bytes, limits.ratio, RATIO_COUNTS_FROM) == (32 << 30, 200, 16 << 20)
 
@@ -72,14 +81,42 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         open_archive(path, bounds=ArchiveLimits(members=2))
     with open_archive(path, bounds=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
+    two = stored(tmp_path / "two.zip", *(f"{n}/{'x' * 600}.csv" for n in range(2)))
+    with pytest.raises(TwinError, match="more than 2 files"):
+        open_archive(two, bounds=ArchiveLimits(members=2))
 
 
 def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as made:
-        made.addfile(tarfile.TarInfo("x" * (1 << 20)))
-    with pytest.raises(TwinError, match="a header of"):
-        open_archive(path)
+    path, longest = tmp_path / "a.tar", (1 << 20) - 1  # and a zero byte
+    for length in (longest, longest + 1):
+        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as made:
+            made.addfile(tarfile.TarInfo("x" * length))
+        if length == longest:
+            open_archive(path).close()
+        else:
+            with pytest.raises(TwinError, match="a header of"):
+                open_archive(path)
+    stream = io.BytesIO(bytes(2 << 20))
+    assert _SmallReads(stream).read(0) == b""
+    with pytest.raises(tarfile.ReadError, match="a header of -512 bytes"):
+        _SmallReads(stream).read(-512)
+
+
+def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
+    path = as_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
+    with tarfile.open(path) as tar:
+        assert [(one.name, len(tar.members)) for one in _walk(tar)] == [  # type: ignore[attr-defined]
+            *(("a", 1), ("b", 1), ("c", 1)),
+        ]
+    stream = io.BytesIO(b"abcdef")
+    member = _Slice(stream, 4)
+    assert (member.read(1), member.read(0), member.read(), member.read()) == (
+        *(b"a", b"", b"bcd", b""),
+    )
+    member = _Slice(stream, 4)
+    assert member.read(2) == b"ef"
+    with pytest.raises(EOFError, match="within a member"):
+        member.read(2)
 
 
 @pytest.mark.parametrize("pack", [as_zip, as_tar, as_folder])
@@ -134,18 +171,28 @@ def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
     tar = as_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
     with open_archive(tar) as archive:
         assert len(archive.read("a.csv")) == 8 << 20
+    body = random.Random(1).randbytes(200_000) + b"\0" * (RATIO_COUNTS_FROM + 1)
+    for packed in (as_zip({"a.csv": body}, small), as_tar({"a.csv": body}, tar)):
+        assert 70 < len(body) / packed.stat().st_size < 100
+        with open_archive(packed) as archive:
+            assert archive.read("a.csv") == body, "beyond that eighty to one is no bomb"
 
 
 def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
     folder = as_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
+    with open_archive(folder, bounds=ArchiveLimits(read_bytes=PIECE)) as archive:
+        assert archive.head("a.csv") == b"a" * PIECE, "and no more is read"
     with open_archive(folder) as archive:
-        assert archive.head("a.csv") == b"a" * PIECE
         assert archive.head("a.csv", count=PIECE + 1) == b"a" * PIECE + b"b"
         assert archive.head("b.csv") == b"short"
         assert archive.head("gone.csv") == b""
         assert archive.ends("a.csv") == b"a" * PIECE + b"c" * PIECE
         assert archive.ends("b.csv") == b"short"
+        (tmp_path / "b.csv").unlink()
+        for one in (archive.read, archive.ends):
+            with pytest.raises(MemberError, match="unreadable"):
+                one("b.csv")
     with open_archive(as_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
         assert archive.ends("c.csv") == b"a" * PIECE + b"b" * PIECE, "nothing is read twice"
     with open_archive(as_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
@@ -165,13 +212,36 @@ def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) 
         assert archive.candidates("nothing") == ()
 
 
-def test_a_single_file_is_its_own_candidate(tmp_path: Path) -> None:
-    path = tmp_path / ".posts.csv"
+@pytest.mark.parametrize(
+    ("written", "listed"), [(".posts.csv", "posts.csv"), ("C:a.csv", "C:a.csv"), ("...", "file")]
+)
+def test_a_single_file_is_its_own_candidate(written: str, listed: str, tmp_path: Path) -> None:
+    path = tmp_path / written
     path.write_text("x")
     with open_archive(path) as archive:
-        assert archive.names() == ("posts.csv",)
-        assert archive.candidates("nothing") == ("posts.csv",)
-        assert archive.read("posts.csv") == b"x"
+        assert archive.names() == (listed,)
+        assert archive.candidates("nothing") == (listed,)
+        assert archive.read(listed) == b"x"
+
+
+def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locked_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (".git/a.md", "locked/b.md", "node_modules/c.md", "posts/d.md", "e.md", "z/f.md")
+    as_folder(dict.fromkeys(names, "x"), tmp_path)
+    scandir = os.scandir
+
+    def refusing(folder: str) -> object:
+        if folder.endswith("locked"):  # root, which runs some of these tests, may read anything
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with open_archive(tmp_path) as archive:
+        assert archive.names() == ("e.md", "posts/d.md", "z/f.md")
+        assert archive.refused == {"unreadable": 1}
+    with pytest.raises(TwinError, match="give read permission"):
+        open_archive(tmp_path / "locked")
 
 
 def test_the_newest_member_says_when_it_was_written(tmp_path: Path) -> None:

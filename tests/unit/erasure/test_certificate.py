@@ -38,6 +38,7 @@ def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -
     path = written(tmp_path)
     assert "walk" not in path.read_text()
     said = read_certificate(path)
+    assert (said["schema"], said["number"]) == (1, 3)
     assert said["subject"] == digest_of("post", "ada", "2019/the-walk.md")
     assert digest_of("chunk-1") in said["ids"]
     assert (said["places"], said["proved"], said["tainted"]) == (

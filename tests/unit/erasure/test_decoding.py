@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import lance
+import lance.file
 import polars as pl
 import pytest
 import torch
@@ -118,6 +119,21 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> N
         held_in(tmp_path / name, gone())
 
 
+def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "h.lance"
+    to_lance(path, TEXT)
+
+    def vanishing(name: str) -> None:
+        Path(name).unlink()
+        raise OSError("no such file")
+
+    monkeypatch.setattr(lance.file, "LanceFileReader", vanishing)
+    assert held_in(path, gone()) is None
+    assert held_in(path, gone()) is None, "nor one that has vanished"
+
+
 def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
     """Also one that stands over the edge of two pieces, and in a gzip that follows nothing."""
     path = tmp_path / "x.bin"
@@ -131,6 +147,8 @@ def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> Non
 def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert decoding._MOST_UNPACKED == 1 << 30
+    assert next(decoding.of_bytes(b"x")).value == "x"
     monkeypatch.setattr(decoding, "_MOST_UNPACKED", 1000)
     packed = gzip.compress(TEXT.encode() + b" " * (1000 - len(TEXT)))
     assert any(TEXT in one.value for one in decoding.of_bytes(packed))

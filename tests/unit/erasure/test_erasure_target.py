@@ -53,6 +53,10 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
     assert gone_post().is_value("a.md")
     assert gone_post().is_among({"source_id": "a.md"})
     assert not gone_post().is_among({"note": "see a.md"})
+    for letters, held in ((11, False), (12, True)):
+        gone = ErasureTarget(ErasureSubject("post", "ada", "a"), ids=frozenset({"a" * letters}))
+        for text in ("see {}.", "in blog/{}"):
+            assert gone.is_in(text.format("a" * letters)) is held
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,21 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
     return answer
 
 
+def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:
+    with pytest.raises(TraceStoreError, match="403"):
+        place_over(home, server(recorded, [], traces=403)).erase(GONE)
+    with pytest.raises(TraceStoreError, match="403"):
+        place_over(home, lambda _: httpx.Response(403, json={}))._delete_traces(["t1"])
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(len(json.loads(request.content)["traceIds"]))
+        return httpx.Response(200, json={})
+
+    place_over(home, answer)._delete_traces([f"t{number}" for number in range(501)])
+    assert asked == [500, 1], "as many a call as a Langfuse takes"
+
+
 @pytest.mark.parametrize("status", [200, 404])
 def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     home: Settings, recorded: dict[str, Any], status: int

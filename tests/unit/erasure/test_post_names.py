@@ -76,6 +76,22 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) ->
         post_meant(POSTS, name)
 
 
+def test_a_refusal_lists_three_and_says_that_there_are_more() -> None:
+    many = [post(f"{number}.md", title="On oil") for number in range(4)]
+    with pytest.raises(TwinError) as refused:
+        post_meant(many, "On oil")
+    three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
+    assert refused.value.found == f"4 posts of that name: {three}; …"
+    with pytest.raises(TwinError) as refused:
+        post_meant(many[:3], "On oil")
+    assert refused.value.found == f"3 posts of that name: {three}"
+    many = [post(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
+    with pytest.raises(TwinError) as refused:
+        post_meant(many, "oil-")
+    three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
+    assert refused.value.found == f"none of that name among 4 posts; nearest: {three}"
+
+
 def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
     with pytest.raises(TwinError) as refused:
         post_meant(POSTS, "qqqqqqqq")

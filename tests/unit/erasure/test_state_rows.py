@@ -144,10 +144,16 @@ def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> 
     for author, usd in (("ada", 0.25), ("bea", 0.5)):
         named = account.reserve(purpose="answer", author=author, key="k" * 16, most_usd=usd)
         account.settle(named, usd)
+    key_hash = "ab" * 32
+    named = account.reserve(purpose="answer", author="", key=keys.id_of_hash(key_hash), most_usd=1)
+    account.settle(named, 1)
     StateStore(instance).erase(gone_author())
+    assert StateStore(instance).erase(gone_reader(key_hash)) == 2, "in both tables of the account"
     with instance.state.reading() as connection:
-        rows = connection.execute(sa.select(spending.c.author, spending.c.nano)).all()
-    assert {row.author: row.nano for row in rows} == {"": 250_000_000, "bea": 500_000_000}
+        rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
+        left = {(row.author, row.key): row.nano for row in rows}
+    shared, billion = "k" * 16, 1_000_000_000
+    assert left == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
 
 
 def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
@@ -181,6 +187,16 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     assert journal.ask(state, subject, asked_by="ann") != first, "a new request"
     with pytest.raises(TwinError, match="find the request 99"):
         journal.find(state, 99)
+
+
+def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
+    journal.open_journal(instance.state)
+    known = sa.inspect(instance.state.engine)
+    assert {table.name: known.get_pk_constraint(table.name)["constrained_columns"]
+            for table in journal.TABLES} == {
+        "forget_requests": ["number"], "forget_steps": ["request", "place"],
+        "forgotten_posts": ["hash"],
+    }  # fmt: skip
 
 
 def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Installation) -> None:

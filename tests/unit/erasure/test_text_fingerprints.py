@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,11 @@ def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
     assert again.lengths == (5, RUN)
     assert b"clock" not in path.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
+    with np.load(path) as archive:
+        arrays = {name: archive[name].astype(object) for name in archive.files}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="allow_pickle"):
+        TextFingerprints.load(path)
 
 
 @given(

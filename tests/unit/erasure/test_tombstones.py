@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
+from twin_resources.erasure import outbox_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.erasure.state_store import StateStore
+from twin_resources.errors import TwinError
 from twin_resources.gateway.other_apis import from_responses
 from twin_resources.gateway.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
@@ -114,6 +116,22 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
     assert (counts.traces, counts.scores) == (1, 1)
     assert place.holds(gone) == []
     assert place.erase(gone) == 0
+
+
+def test_an_erasing_that_fails_takes_nothing_out(
+    outbox: Outbox, place: WaitingInOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.put_trace(packed(span(1, reader=READER)))
+
+    def failing(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox_rows, "_count_again", failing)
+        with pytest.raises(TwinError, match="disk I/O error"):
+            place.erase(gone_of("reader"))
+    assert (traces_in(outbox.path), outbox.tombstones()) == ([1], 0)
+    assert place.erase(gone_of("reader")) == 1
 
 
 def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> None:

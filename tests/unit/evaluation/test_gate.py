@@ -15,6 +15,7 @@ from twin_assets.evaluation.gate import (
     STATED_FOR_SMALL_BASES,
     decide,
     decide_first,
+    figures,
     is_whole,
     outcome_of,
     stated,
@@ -293,6 +294,8 @@ def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
     without = changed(GOOD, **{field: None})
 
     assert outcome_of(decide(without)) == "not_decided"
+    lost = figures(GOOD).keys() - figures(without).keys()
+    assert bool(lost) is (field not in {"recitation", "safety"}), "which have no figures"
 
 
 FIRST = changed(

@@ -22,12 +22,14 @@ from tests.unit.evaluation.test_evaluation_spec import QUESTION
 from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import JudgingContext
+from twin_assets.evaluation.gate import FIRST_CLAIMS
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import author_voice, voice_scores
+from twin_assets.evaluation.measures import MEASURES, author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import Scores, Voice, stopped_at
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
+    LOOKS_LEVEL,
     WHOLE,
     Asked,
     ask_until_decided,
@@ -396,3 +398,9 @@ def test_the_first_questions_are_those_that_were_drawn_first(samples: pl.DataFra
 
     assert (list(some.held_out), len(some.with_posts)) == (list(range(7)), 7)
     assert (some.questions, some.red_team) == (prompts.questions, prompts.red_team)
+    assert (FIRST.looks, FIRST.fewest, FIRST.step) == ((15, 30), 8, 4)
+    assert (WHOLE.looks, WHOLE.fewest, WHOLE.step) == ((30, 60), 30, 5)
+    assert LOOKS_LEVEL == 0.05
+    of_first = {rule.name for measure in FIRST.measures for rule in measure.claims}
+    assert of_first >= set(FIRST_CLAIMS)
+    assert WHOLE.measures == MEASURES

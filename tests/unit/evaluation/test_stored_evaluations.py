@@ -29,10 +29,12 @@ from twin_assets.evaluation.judgement import (
 )
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
+    SideBySide,
     evaluation_path,
     evaluations,
     write_evaluation,
 )
+from twin_assets.evaluation.report.experiment import SentExperiment
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, ModelVersion, Outcome, Verdict
 from twin_resources.registry.registry import Registry
@@ -172,6 +174,72 @@ def test_the_record_of_a_former_first_verdict_is_read_as_one(twin: JudgedTwin) -
     assert found == [False, True]
 
 
+SHOWN = SideBySide("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None)
+
+
+def judged_now(
+    twin: JudgedTwin,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: Measurements,
+    *,
+    first: bool = False,
+    shown: tuple[SideBySide, ...] = (SHOWN,),
+    send: Any = None,
+) -> JudgedEvaluation:
+    """What is made of this measurement; measuring itself asks a model server (tests/live)."""
+    evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
+    monkeypatch.setattr(judgement, "measure", lambda *_, **__: (evaluation, shown))
+    servers: Any = SimpleNamespace(engine="echo", base_alias="base")
+    question: Any = None
+    return judgement._judged_now(
+        replace(twin.judging, servers=servers, send=send), twin.registry.get("ada", 1), question,
+        "r", first=first,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("measured", "first", "outcome"), [
+    (FIRST, True, "passed"), (FIRST, False, "not_decided"), (GOOD, False, "passed"),
+    (BAD, False, "failed"), (BAD, True, "failed"),
+])  # fmt: skip
+def test_what_is_measured_is_decided_reported_stored_and_sent(
+    twin: JudgedTwin,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: Measurements,
+    first: bool,
+    outcome: str,
+) -> None:
+    sent: list[str] = []
+
+    def send(verdict: Verdict, shown: object, *, rests_on: str, stated: object) -> SentExperiment:
+        assert (shown, rests_on, bool(stated)) == ((SHOWN,), EVALUATION.rests_on, True)
+        sent.append(verdict.outcome)
+        return SentExperiment("held-out", 1, {"candidate": "e1"}, "")
+
+    judged = judged_now(twin, monkeypatch, measured, first=first, send=send)
+
+    assert (judged.verdict.outcome, judged.measured_now, judged.whole) == (outcome, True, not first)
+    assert twin.registry.verdict(CHECKPOINT, GATE_VERSION) == judged.verdict
+    [(path, stored)] = evaluations(twin.folder, GATE_VERSION)
+    assert (path, stored) == (judged.report.with_suffix(".json"), judged.evaluation)
+    assert "Which oil?" in judged.report.with_name(f"{GATE_VERSION}-answers.md").read_text()
+    # a first verdict is a part of the whole, which is sent when it is known
+    assert sent == ([] if first else [outcome])
+    assert judged.experiment == ("" if first else "experiment e1")
+
+
+def test_a_verdict_stands_whether_or_not_langfuse_takes_its_experiment(
+    twin: JudgedTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **__: object) -> SentExperiment:
+        raise TwinError("send an experiment", found="HTTP 500", next_step="try again")
+
+    judged = judged_now(twin, monkeypatch, GOOD, send=refusing)
+    assert judged.experiment == "not sent: HTTP 500; try again"
+    assert "no experiment in Langfuse" in twin.lines[-1]
+    assert judged_now(twin, monkeypatch, GOOD, shown=(), send=refusing).experiment == ""
+    assert judged_now(twin, monkeypatch, GOOD).experiment == ""
+
+
 class Candidates:
     """An author whose checkpoints have manifests and a dataset under a tag; what is measured is
     noted, and has the verdict that the test wants."""
@@ -181,6 +249,7 @@ class Candidates:
         self.registry = self.twin.registry
         self.outcome: Outcome = "passed"
         self.measured: list[tuple[int, bool]] = []
+        self.rests_on = ""
         tables = self.twin.judging.tables
         rows = [dict.fromkeys(SAMPLE_SCHEMA) for _ in range(2)]
         for number, row in enumerate(rows):
@@ -193,9 +262,15 @@ class Candidates:
         self.manifest(self.twin.folder)
 
         def measured(
-            _judging: JudgingSetup, version: ModelVersion, *_: object, first: bool
+            _judging: JudgingSetup,
+            version: ModelVersion,
+            _question: EvaluationSpec,
+            rests_on: str,
+            *,
+            first: bool,
         ) -> JudgedEvaluation:
             self.measured.append((version.version, first))
+            self.rests_on = rests_on
             claims = (decide_first if first else decide)(GOOD)
             verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
             self.registry.record_verdict(verdict)
@@ -329,6 +404,23 @@ def test_the_question_names_whom_it_is_compared_with_and_what_they_were_trained_
     with_other = replace(candidates.judging, others=("ada", "nobody"))
     found = judgement._question_of(with_other, *judgement._compared(with_other))
     assert found.others == 1
+
+
+def test_what_a_first_verdict_leaves_open_is_measured_for_the_whole_gate(
+    candidates: Candidates,
+) -> None:
+    candidates.store(first=True)
+    assert complete_evaluation(candidates.judging).measured_now
+    alone = candidates.rests_on
+    candidates.store(first=False)
+    candidates.twin.released()
+    candidates.add("d")
+    candidates.store(first=True, beside=CHECKPOINT)
+    complete_evaluation(candidates.judging)
+    assert candidates.measured == [(1, False), (2, False)]
+    version, incumbent = judgement._compared(candidates.judging)
+    question = judgement._question_of(candidates.judging, version, incumbent)
+    assert candidates.rests_on == question.rests_on(CHECKPOINT, GATE_VERSION) != alone
 
 
 def test_a_candidate_that_was_never_entered_is_told(candidates: Candidates) -> None:

@@ -284,6 +284,12 @@ def test_many_at_once_never_pass_a_limit(state: State) -> None:
     assert 10 <= account.spent().requests <= 11
     assert account.spent().requests + len(refused) == 48
     assert account.spent().usd <= 0.001
+    known = sa.inspect(state.engine)
+    one_row = {"account_spending": ["day", "purpose", "author", "key"]}
+    one_row["account_reservations"] = ["number"]
+    assert {
+        name: known.get_pk_constraint(name)["constrained_columns"] for name in one_row
+    } == one_row
 
 
 @hypothesis_settings(max_examples=25)

@@ -38,6 +38,7 @@ def test_the_keys_of_the_home_need_no_store(home: Settings) -> None:
     assert admin.may_ask("anyone")
     assert reader.may_ask("anyone")
     assert admin.reader != reader.reader
+    assert (len(admin.reader), len(keys.id_of_hash("ab" * 32))) == (16, 16)
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "sk-twin-x"])
@@ -57,6 +58,11 @@ def test_a_wrong_key_is_refused_and_not_repeated(home: Settings, sent: str) -> N
 
 def test_a_made_key_has_its_role_and_authors(home: Settings, state: State) -> None:
     made = keys.add_key(state, role="author", authors=["ann", "ann"], label="Ann")
+    with pytest.raises(TwinError, match="a key with the label 'Ann'"):
+        keys.add_key(state, role="reader", authors=["ann"], label="Ann")
+    known = sa.inspect(state.engine)
+    for table in ("gateway_keys", "gateway_key_limits"):
+        assert known.get_pk_constraint(table)["constrained_columns"] == ["key_hash"]
     found = keys.keyring_of(home).find(f"Bearer {made}")
     assert (found.role, found.authors, found.label) == ("author", frozenset({"ann"}), "Ann")
     assert not found.may_ask("bob")

@@ -96,11 +96,16 @@ def test_an_outbox_begins_with_nothing_and_room_for_one(tmp_path: Path) -> None:
 def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
     tmp_path: Path,
 ) -> None:
-    outbox = Outbox(tmp_path / "outbox.sqlite", checkpoint_pages=77)
-    facts = {"secure_delete": 1, "synchronous": 1, "wal_autocheckpoint": 77, "journal_mode": "wal"}
-    with outbox._reading() as connection:
-        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in facts}
-    assert found == facts
+    for pages, outbox in (
+        (77, Outbox(tmp_path / "outbox.sqlite", checkpoint_pages=77)),
+        (1_000, Outbox(tmp_path / "other.sqlite")),
+    ):
+        facts = {"secure_delete": 1, "synchronous": 1, "journal_mode": "wal"}
+        facts |= {"wal_autocheckpoint": pages, "user_version": 2}
+        with outbox._reading() as connection:
+            found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in facts}
+        assert found == facts
+        assert (outbox._most_trace_bytes, outbox._most_scores) == (256 << 20, 2_000_000)
 
 
 def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:

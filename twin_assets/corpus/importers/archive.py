@@ -121,9 +121,8 @@ class _Folder(Archive):
             if not _DATA.search(name):
                 continue
             try:
-                with self._open(name) as stream:
-                    while piece := stream.read(1 << 20):
-                        digest.update(piece)
+                with Path(self._files[name]).open("rb") as stream:
+                    hashlib.file_digest(stream, lambda: digest)
             except OSError as error:
                 raise not_readable(Path(self._files[name]), str(error)) from error
         return digest.hexdigest()

@@ -164,9 +164,8 @@ def _next(url: str, at: str, location: str) -> str:
     """The address that a redirect names; one to another scheme (also https → http) is refused."""
     to = urljoin(at, location)
     if not location or urlsplit(to).scheme != urlsplit(at).scheme:
-        raise _failed(
-            url, f"a redirect to {to[:200] or 'nowhere'}", "name that address if you trust it"
-        )
+        where = to[:200] if location else "nowhere"
+        raise _failed(url, f"a redirect to {where}", "name that address if you trust it")
     return to
 
 

@@ -228,14 +228,11 @@ class Archive(ABC):
         Raises:
             TwinError: it cannot be read.
         """
-        digest = hashlib.sha256()
         try:
             with self.path.open("rb") as stream:
-                while piece := stream.read(1 << 20):
-                    digest.update(piece)
+                return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise not_readable(self.path, str(error)) from error
-        return digest.hexdigest()
 
     def close(self) -> None:
         """Give back what is open; closing twice does nothing."""

@@ -17,7 +17,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import stat
 import struct
 import tarfile
@@ -61,7 +60,7 @@ class Zip(Archive):
                 self._members[name] = member
 
     def _packed_size(self, name: str) -> int:
-        return max(self._members[name].compress_size, 1)
+        return self._members[name].compress_size
 
     def _open(self, name: str) -> IO[bytes]:
         return self._zip.open(self._members[name])
@@ -77,7 +76,7 @@ class Tar(Archive):
         super().__init__(path, bounds=bounds)
         self._stream = stream
         self._offsets: dict[str, int] = {}
-        packed = max(path.stat().st_size, 1)
+        packed = path.stat().st_size
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", _SmallReads(stream)), mode="r:") as tar:
                 for member in _walk(tar):
@@ -177,8 +176,8 @@ def tar_stream(path: Path) -> BinaryIO | None:
 
 def _directory_bytes(path: Path) -> int:
     """Size of a zip's central directory (APPNOTE 4.3.16; with zip64 the fields say all ones)."""
+    length = path.stat().st_size
     with path.open("rb") as stream:
-        length = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, length - 65_557))
         tail = stream.read()
         end = tail.rfind(b"PK\5\6")  # there is one: `is_zipfile` has found it

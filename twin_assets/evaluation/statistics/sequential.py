@@ -113,10 +113,7 @@ class _Bets:
         """Mean wealth after one more value; infinite once the claim is refuted for certain."""
         null = self._null()
         self._seen, self._sum = self._seen + 1, self._sum + value
-        if null <= NOUGHT:
-            if value > NOUGHT:
-                return CERTAIN
-        elif null < 1.0:  # with nothing but ones left to come there is nothing to bet on
+        if NOUGHT < null < 1.0:  # with noughts or ones alone left there is nothing to bet on
             self._wealth = [
                 wealth * factor(value, null, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)

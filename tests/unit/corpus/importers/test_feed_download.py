@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.corpus.importers.reading import found_in
-from twin_assets.corpus.importers import feed
+from twin_assets.corpus.importers import feed, feed_download
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
 
@@ -165,13 +167,46 @@ def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [(59.9, True), (60.0, False)])
+def test_a_whole_download_may_take_a_minute(
+    seconds: float, waits: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 0.0])  # when it begins and when it asks; then at the first piece
+    monkeypatch.setattr(
+        feed_download, "time", SimpleNamespace(monotonic=lambda: next(clock, seconds))
+    )
+    site.body = rss(1)
+    if waits:
+        assert download_feed(site.url, tmp_path).changed
+    else:
+        with pytest.raises(TwinError, match="an answer that takes too long"):
+            download_feed(site.url, tmp_path)
+
+
+def test_a_server_that_says_nothing_is_left_after_the_shorter_time(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url, began = f"http://127.0.0.1:{silent.getsockname()[1]}/feed", time.monotonic()
+        with pytest.raises(TwinError, match="no answer in time"):
+            download_feed(url, tmp_path, timeout_s=0.2)
+        assert time.monotonic() - began < feed_download._READ_TIMEOUT_S
+
+
 @pytest.mark.parametrize(
-    "location", ["https://127.0.0.1/feed", "file:///etc/passwd", "ftp://x.example/feed", ""]
+    ("location", "shown"),
+    [
+        ("https://127.0.0.1/feed", "https://127.0.0.1/feed"),
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("ftp://x.example/" + "y" * 300, "ftp://x.example/" + "y" * 184),
+        ("", "nowhere"),
+    ],
 )
-def test_no_redirect_to_another_scheme(location: str, site: Site, tmp_path: Path) -> None:
+def test_no_redirect_to_another_scheme(
+    location: str, shown: str, site: Site, tmp_path: Path
+) -> None:
     site.status, site.headers = 301, {"Location": location}
-    with pytest.raises(TwinError, match="a redirect to"):
+    with pytest.raises(TwinError) as refused:
         download_feed(site.url, tmp_path)
+    assert refused.value.found == f"a redirect to {shown}"
     assert len(site.requests) == 1
 
 
@@ -183,13 +218,18 @@ def test_redirects_end(status: int, site: Site, tmp_path: Path) -> None:
     assert len(site.requests) == 6
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", ""])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", "", "x" * 300]
+)
 def test_only_web_addresses(url: str, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match="no http or https address"):
+    with pytest.raises(TwinError, match="no http or https address") as refused:
         download_feed(url, tmp_path)
+    assert refused.value.tried == f"read the feed {url[:200]}"
 
 
 def test_nobody_answers_and_no_password_is_shown(tmp_path: Path) -> None:
     with pytest.raises(TwinError) as refused:
-        download_feed("http://ada:sesame@127.0.0.1:9/feed", tmp_path)
+        download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
+    assert refused.value.tried == "read the feed http://127.0.0.1/feed"
+    assert "refused" in refused.value.found
     assert "sesame" not in str(refused.value)

@@ -77,10 +77,13 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive, pytest.raises(MemberError):
         seen.extend(one.text for one in elements(archive, "a.xml", "item"))
     assert seen == ["1"], "what stood before the damage is read"
+    (tmp_path / "other.dtd").write_text("this is no DTD")
+    texts(f'<!DOCTYPE a SYSTEM "{(tmp_path / "other.dtd").as_uri()}"><a><item>1</item></a>')
+    assert found == ["1"], "no other file is read"
 
 
 def test_an_item_that_swallowed_another_is_known(tmp_path: Path) -> None:
-    lost = "<a><item><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
+    lost = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
     (tmp_path / "a.xml").write_text(lost, encoding="utf-8")
     with open_archive(tmp_path) as archive:
         assert [swallowed_others(one) for one in elements(archive, "a.xml", "item")] == [True]

@@ -140,24 +140,98 @@ def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "held"),
     [
-        ("draft: true", True),
-        ('"published": false,', True),
-        ("isDraft = true", True),
-        ("password: hunter2", False),
-        ("Draft: of a letter", True),
-        ("a sentence: it goes on", False),
-        ("status: open", False),
+        ("draft: true", ("draft", "true")),
+        ('"published": false,', ("published", "false")),
+        ("isDraft = true", ("isdraft", "true")),
+        ("- draft: true", ("draft", "true")),
+        ("**Draft:** yes", ("draft", "yes")),
+        ("Draft: of a letter", ("draft", "of a letter")),
+        ("status:: in progress", ("status", "in progress")),
+        ("  draft:: yes", ("draft", "yes")),
+        ("| draft | true |", ("draft", "true")),
+        ("| status | draft |", ("status", "draft")),
+        ("  status:: in progress", None),  # of one task in an outline
+        ("| draft | an unfinished text |", None),  # a row may explain the word
+        ("password: hunter2", None),
+        ("draft yes", None),
+        ("a b c draft: true", None),
+        ("a sentence: it goes on", None),
+        ("status: open", None),
     ],
 )
-def test_a_line_that_would_hold_a_post_back(line: str, held: bool) -> None:
-    assert (held_back_line(line) is not None) is held
+def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | None) -> None:
+    assert held_back_line(line) == held
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"draft": 2}, ""),
+        ({"draft": "  "}, ""),
+        ({"draft": "until June"}, "draft"),
+        ({"private": "for my family"}, "private"),
+        ({"unlisted": "later"}, ""),
+        ({"unlisted": "private"}, "private"),
+        ({"hide": ["toc"]}, ""),
+        ({"hide": "friends"}, "private"),
+        ({"published": "later"}, ""),
+        ({"published": "scheduled"}, "draft"),
+        ({"public": "friends"}, "private"),
+        ({"listed": True}, ""),
+        ({"listed": "no"}, "unlisted"),
+        ({"visible": 0}, "private"),
+        ({"password": 1}, "private"),
+        ({"password": 0}, ""),
+        ({"password": "no"}, ""),
+        ({"status": ["public", "private"]}, "private"),
+        ({"status": {"draft": True}}, "draft"),
+        ({"status": {"colour": "draft"}}, ""),
+        ({"status": "📝 Draft (v2)"}, "draft"),
+        ({"status": "drafty"}, ""),
+        ({"status": "draft's"}, ""),
+        ({"status": " " * 195 + "draft"}, "draft"),
+        ({"status": " " * 196 + "draft"}, ""),  # text of 200 characters is read
+        ({"permalink": True}, ""),
+        ({"build": "never"}, ""),
+        ({"build": {"render": True, "list": True}}, ""),
+        ({"build": {"render": "never", "list": "never"}}, "not_published"),
+        ({"params": {"private": True}, "draft": True}, "private"),
+        ({"cover": {"private": True}}, ""),
+        ({"extra": "private"}, ""),
+        ({"not-public": False}, ""),
+        ({"is_not_published": True}, "held_back_by_is_not_published"),
+        ({"hide from public": True}, "held_back_by_hide_from_public"),
+        ({"is-public-now": False}, "held_back_by_is_public_now"),
+        ({"ispublicnow": False}, "held_back_by_is_public_now"),
+        ({"isdraftspost": True}, "held_back_by_is_drafts_post"),
+        ({"private_comments": True}, ""),
+        ({"myprivate": True}, ""),  # "my" is too short to be found in a word
+        ({"is_this_the_entry_to_keep_private_for_now": True},
+         "held_back_by_is_this_the_entry_to_keep_private_for_no"),
+        ({"published": True, "keep_private": True}, ""),
+        ({"published": "x", "keep_private": True}, "held_back_by_keep_private"),
+        ({"draft": False, "keep_private": True}, "held_back_by_keep_private"),
+        ({"published": False, "keep_private": True}, "draft"),
+    ],
+)  # fmt: skip
+def test_what_each_value_of_a_field_says(fields: dict[str, object], reason: str) -> None:
+    assert why_held_back(fields) == reason
 
 
 def test_the_strictest_reason_wins() -> None:
-    assert why_held_back({"draft": True, "private": True, "hidden": True}) == "private"
     assert why_held_back({"published": True, "private": True}) == "private"
     assert why_held_back({}) == ""
     assert why_held_back({"keep_private": False, "not-public": "no", "post_published": 1}) == ""
+    assert why_held_back({"keep_private": True}, {"draft": True}) == "draft", "a known one first"
+    fields: dict[str, object] = {"password": "x", "status": "followers", "visibility": "paid"}
+    fields |= dict.fromkeys(("headless", "expired", "unlisted", "draft"), True)
+    found: list[str] = []
+    while fields:
+        found.append(why_held_back(fields))
+        del fields[next(iter(fields))]
+    assert found == [
+        *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
+    ]
 
 
 @pytest.mark.parametrize(

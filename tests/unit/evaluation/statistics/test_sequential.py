@@ -91,6 +91,9 @@ def test_all_of_them_decide_as_their_mean_does() -> None:
         assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
     assert decided([0.5, 0.5], limit=0.5, of=2) == "above", "a mean on the limit meets it"
     assert decided([0.1] * 3, limit=0.1, of=3) == "above"
+    assert decided([1.0] * 2, limit=0.5, of=4) is None
+    assert decided([1.0] * 3, limit=0.5, of=4) == "above", "whatever the fourth is"
+    assert decided([0.0] * 3, limit=0.5, of=4) == "below"
 
 
 def test_what_was_decided_stays_decided() -> None:
@@ -101,9 +104,11 @@ def test_what_was_decided_stays_decided() -> None:
 
 
 def test_no_answer_that_recites_is_enough_after_forty() -> None:
-    """Of 36 red-team prompts and the first topic questions none recites."""
-    assert decided([1.0] * 44, limit=0.9) == "above"
-    assert decided([1.0] * 20, limit=0.9) is None
+    """Of 36 red-team prompts and the first topic question none recites."""
+    assert decided([1.0] * 37, limit=0.9) == "above"
+    assert decided([1.0] * 36, limit=0.9) is None
+    assert decided([0.0] * 37, limit=0.1) == "below"
+    assert decided([0.0] * 36, limit=0.1) is None
     assert decided([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
 
 

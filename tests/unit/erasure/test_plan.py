@@ -1,0 +1,89 @@
+"""What is planned: whose words are marked, which traces go, and what others say as well is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from tests.stored_rows import store_rows
+from twin_resources.authors import Author, write_author
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.erasure.plan import plan
+from twin_resources.quality.ledger import ledger_tables as ledger
+from twin_resources.settings import Settings
+
+OWN = "in march the old clock of my uncle stopped for good"
+TWICE = "she carried the tall lamp down the stairs without any help"
+BOBS = "nobody in the whole house asked him why he did that"
+ASKED = "where did the grey bird of your garden build its nest"
+BOTH_ASKED = "what do you think about oil on the pivots of clocks"
+EDIT = "it was my own sister who mended the kettle last year"
+OTHERS_EDIT = "it was a man from the village who mended it then"
+
+
+@pytest.fixture
+def instance(home: Settings) -> Iterator[Installation]:
+    """Ann's post says what another of hers says, and Bob; two readers ask the same, and vote."""
+    made = Installation.of(home)
+    posts = {
+        "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
+        "bob": {"c.md": f"{BOBS}. Another thing."},
+    }
+    for author, texts in posts.items():
+        write_author(home, Author(author, f"{author.title()} Bell"))
+        rows = [
+            {"source_id": one, "url": "", "title": one, "text": text} for one, text in texts.items()
+        ]
+        store_rows(made.tables, "raw_posts", author, rows, key="source_id")
+    ledger.open_tables(made.state)
+    asked = {
+        "t1": ("ann", "r1", ASKED, "c-1"), "t2": ("ann", "r1", BOTH_ASKED, ""),
+        "t3": ("bob", "r2", BOTH_ASKED, ""), "t4": ("ann", "r1", OWN, "a.md"),
+    }  # fmt: skip
+    given = {"s1": ("t3", "bob", "r1", EDIT), "s2": ("t1", "ann", "r2", OTHERS_EDIT)}
+    with made.state.transaction() as connection:
+        for trace, (author, reader, question, chunks) in asked.items():
+            named = {"trace_id": trace, "author": author, "reader": reader, "question": question}
+            row = blank(ledger.traces) | named | {"chunks": chunks}
+            connection.execute(sa.insert(ledger.traces).values(row))
+        for score, (trace, author, reader, text) in given.items():
+            named = {"id": score, "trace_id": trace, "author": author, "reader": reader}
+            row = blank(ledger.scores) | named | {"text": text}
+            connection.execute(sa.insert(ledger.scores).values(row))
+    yield made
+    made.state.close()
+
+
+def blank(table: sa.Table) -> dict[str, object]:
+    """A row that says nothing."""
+    of_type = {str: "", int: 0, float: 0.0, bool: False}
+    return {one.name: of_type[one.type.python_type] for one in table.c}
+
+
+@pytest.mark.parametrize(
+    ("subject", "marked", "traces", "authors"),
+    [
+        (ErasureSubject("post", "ann", "a.md"), {OWN, BOBS}, {"t4"}, {"ann"}),
+        (ErasureSubject("author", "ann", "ann"),
+         {OWN, TWICE, ASKED, OTHERS_EDIT}, {"t1", "t2", "t4"}, {"ann"}),
+        (ErasureSubject("reader", "", "r1"), {ASKED, EDIT}, {"t1", "t2", "t4"}, {"ann", "bob"}),
+        (ErasureSubject("reader", "", "r2"), {OTHERS_EDIT}, {"t3"}, {"ann", "bob"}),
+    ],
+    ids=("post", "author", "reader", "other reader"),
+)  # fmt: skip
+def test_only_what_nobody_else_says_is_marked(
+    instance: Installation,
+    subject: ErasureSubject,
+    marked: set[str],
+    traces: set[str],
+    authors: set[str],
+) -> None:
+    gone = plan(instance, subject, key_hash="h")
+    said = (OWN, TWICE, BOBS, ASKED, BOTH_ASKED, EDIT, OTHERS_EDIT)
+    assert {one for one in said if gone.marks.found_in(one)} == marked
+    assert (gone.traces, gone.authors, gone.key_hash) == (traces, authors, "h")
+    assert traces <= gone.ids
+    assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
