@@ -35,7 +35,8 @@ from twin_resources.storage.state.state import State
 TRACES, SCORES = "traces", "scores"
 _CHUNK = 500  # bound parameters of one statement
 _OLD_AT_ONCE = 2000
-_FINAL = ("settled", "beside", "late", "capped", "beyond")  # what a later change does not reopen
+# What a later change does not reopen.
+_FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
 
 
 @dataclass
