@@ -99,6 +99,23 @@ def test_a_vote_changed_before_the_day_closes_counts_as_changed(world: World) ->
     assert values(world) == [(1, "thumbs", 0.0)]
 
 
+@pytest.mark.parametrize("status", ["capped", "beyond", "new"])
+def test_a_vote_that_was_held_back_gets_no_second_try_by_a_change(
+    world: World, status: str
+) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    world.tick()
+    table = ledger_tables.scores
+    with world.state.transaction() as connection:
+        connection.execute(sa.update(table).values(status=status))
+    world.vote(1, 0.0)
+    assert world.pass_time(minutes=61).sync().changed == 1
+    with world.state.reading() as connection:
+        [row] = connection.execute(sa.select(table.c.value, table.c.status))
+    assert tuple(row) == (0.0, status)
+
+
 def test_deleted_scores_before_and_after_settling(world: World) -> None:
     world.answer(1, 2)
     gone_before = world.vote(1, 0.0)

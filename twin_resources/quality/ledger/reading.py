@@ -134,12 +134,34 @@ def read_on(
     with store.state.reading() as connection:
         state = feed_state(connection, pages.kind) or start
 
+    _advance(pages, store, budget, state, goal_ms, name=pages.kind, overlap_ms=overlap_ms)
+
+
+def _advance(
+    pages: ListPages,
+    store: LedgerWriter,
+    budget: TickBudget,
+    state: FeedState,
+    goal_ms: int,
+    *,
+    name: str,
+    overlap_ms: int = 0,
+    compares: bool = False,
+) -> FeedState:
+    """Read towards `goal_ms`.
+
+    Args:
+        name: of the feed that is moved on.
+        compares: whether what the ledger holds in a window, and the store no longer, was deleted.
+    """
+
     def commit(window: FeedWindow, after: FeedState) -> None:
-        store.commit(pages.kind, window.rows, feed=pages.kind, after=after)
+        whole = (window.since_ms, window.until_ms) if compares and window.whole else None
+        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     try:
-        feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+        return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
     finally:
         store.tally.unread += feed.skipped
 
@@ -218,16 +240,7 @@ def reconcile(
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-
-    def commit(window: FeedWindow, after: FeedState) -> None:
-        whole = (window.since_ms, window.until_ms) if window.whole else None
-        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
-
-    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
-    try:
-        state = feed.advance(state, state.began_ms, budget)
-    finally:
-        store.tally.unread += feed.skipped
+    state = _advance(pages, store, budget, state, state.began_ms, name=name, compares=True)
     return state.frontier_ms < state.began_ms
 
 

@@ -158,17 +158,8 @@ def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
     file does not map by their name, those above their reader's share, and those that came late."""
-    # A bad score carries no author: its trace does, if it has one.
-    rows = connection.execute(
-        sa.select(_FATE, sa.func.count())
-        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(
-            scores.c.status.in_(("bad", "capped", "late", "beyond", "new")),
-            sa.or_(scores.c.author == author, traces.c.author == author),
-        )
-        .group_by(_FATE)
-    )
-    return {str(name): int(count) for name, count in rows}
+    lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
+    return {str(fate): count for fate, count in _counted(connection, author, lost, _FATE)}
 
 
 def score_fates(
@@ -179,20 +170,28 @@ def score_fates(
     Args:
         since_ms: of the scores' own time, Unix milliseconds.
     """
-    rows = connection.execute(
-        sa.select(scores.c.name, _FATE, sa.func.count())
-        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(
-            sa.or_(scores.c.author == author, traces.c.author == author),
-            scores.c.timestamp_ms >= since_ms,
-        )
-        .group_by(scores.c.name, _FATE)
-        .order_by(scores.c.name, sa.func.count().desc())
-    )
     found: dict[str, dict[str, int]] = {}
-    for name, fate, count in rows:
-        found.setdefault(str(name), {})[str(fate)] = int(count)
+    late = scores.c.timestamp_ms >= since_ms
+    for name, fate, count in _counted(connection, author, late, scores.c.name, _FATE):
+        found.setdefault(str(name), {})[str(fate)] = count
     return found
+
+
+def _counted(
+    connection: sa.Connection, author: str, which: sa.ColumnElement[bool], *columns: Any
+) -> list[Any]:
+    """Values of the columns, and how many scores of an author have them; the most first."""
+    # A bad score carries no author: its trace does, if it has one.
+    theirs = sa.or_(scores.c.author == author, traces.c.author == author)
+    count = sa.func.count()
+    rows = connection.execute(
+        sa.select(*columns, count)
+        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
+        .where(which, theirs)
+        .group_by(*columns)
+        .order_by(*columns[:-1], count.desc())
+    )
+    return list(rows)
 
 
 def decide(

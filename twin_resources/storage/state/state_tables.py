@@ -284,3 +284,14 @@ notices = sa.Table(
     sa.Column("problem", sa.Text, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False),
 )
+
+# That a later release gave a table.
+LATER_COLUMNS = (
+    model_versions.c.kind,
+    trials.c.paired_at,
+    lowered_floors.c.stream,
+    leases.c.boot,
+    leases.c.expires_monotonic,
+    leases.c.ttl_s,
+    retrainings.c.made,
+)
