@@ -11,6 +11,7 @@ told what to do and until when.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from twin_resources.authors import list_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.settings import Settings
 
 DEADLINE = timedelta(days=30)
 
@@ -109,8 +111,18 @@ def _steps(
     if gone.subject.kind != "reader":
         yield (
             "adapters that were copied from here (a model hub, a server of their own)",
-            f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
+            f"take down: {', '.join(_on_a_hub(settings, gone)) or 'whatever was copied'}",
         )
+
+
+def _on_a_hub(settings: Settings, gone: ErasureTarget) -> Iterator[str]:
+    """Checkpoints, with the addresses that `twin publish` noted."""
+    file = settings.home / "published.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    notes = [json.loads(line) for line in lines]
+    for checkpoint in sorted(gone.checkpoints):
+        places = [note["revision"] for note in notes if note["checkpoint"] == checkpoint]
+        yield f"{checkpoint} ({', '.join(places)})" if places else checkpoint
 
 
 def _between(moments: Sequence[float]) -> str:
