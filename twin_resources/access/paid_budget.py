@@ -63,7 +63,7 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
         TwinError: the map knows no price for it.
     """
     try:
-        prompt_usd, answer_usd = _priced().cost_per_token(
+        prompt_usd, answer_usd = _litellm().cost_per_token(
             model=model,
             prompt_tokens=prompt_tokens,
             completion_tokens=answer_tokens,
@@ -79,7 +79,7 @@ def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any =
 
 
 @cache
-def _priced() -> Any:
+def _litellm() -> Any:
     """LiteLLM with the price map that lies beside it."""
     # Without the switch LiteLLM asks GitHub for its map when it is imported.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -90,19 +90,13 @@ def _priced() -> Any:
 
 def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:
     """Tokens of a prompt as OpenAI counts them, without asking anybody."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    from litellm import token_counter
-
-    return int(token_counter(model=_COUNTED_AS, messages=list(messages)))
+    return int(_litellm().token_counter(model=_COUNTED_AS, messages=list(messages)))
 
 
 def most_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
     """An upper bound of what a provider will count: of its own tokenizer, or of any."""
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    from litellm import get_llm_provider
-
     counted = tokens_of(messages)
-    if get_llm_provider(model)[1] in _BY_THE_COUNTER:
+    if _litellm().get_llm_provider(model)[1] in _BY_THE_COUNTER:
         return counted + _BEHIND_A_PROMPT
     # a token is at least one byte
     in_bytes = sum(len(str(message.get("content", "")).encode()) for message in messages)

@@ -164,6 +164,8 @@ def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str
     (kept,) = follow_files(home.home, {name: "x = 1"})
     assert repr(name) in kept
     assert set(home.home.parent.rglob("*")) == before
+    follow_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
+    assert author_slugs(home) == ["zoe"], "the others are followed"
 
 
 def test_alone_nothing_is_followed(home: Settings) -> None:

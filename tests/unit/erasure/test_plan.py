@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
+from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasing import _planned
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.erasure.plan import plan
 from twin_resources.quality.ledger import ledger_tables as ledger
@@ -86,4 +88,9 @@ def test_only_what_nobody_else_says_is_marked(
     assert {one for one in said if gone.marks.found_in(one)} == marked
     assert (gone.traces, gone.authors, gone.key_hash) == (traces, authors, "h")
     assert traces <= gone.ids
+    number = journal.ask(instance.state, subject, asked_by="test", key_hash="h")
+    for _ in range(2):  # made, and then read from the journal and its file of marks
+        again = _planned(instance, journal.find(instance.state, number), subject)
+        assert (again.ids, again.key_hash) == (gone.ids, "h")
+        assert (again.marks.runs == gone.marks.runs).all()
     assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount
@@ -20,6 +21,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
+from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -125,10 +127,20 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
         keys.add_key(opened, role="reader", authors=authors, label=label)
     opened.close()
     state = instance.state
+    for author in ("ada", "bea"):
+        register_version(instance.registry, author, f"of {author}")
+        instance.registry.move(author, 1, "refused", actor="a", reason="r")
+        instance.registry.move(author, 1, "stable", actor="a", reason="r", force=True)
+    policy = instance.settings.policy_path
+    assert read_policy(policy).authors.keys() == {"ada", "bea"}
     note(state, "mine")
     note(state, "other", author="bea", said="Ada Wright wrote to me")
 
-    assert StateStore(instance).erase(gone_author()) == 4
+    assert StateStore(instance).erase(gone_author()) == 9, (
+        "with a version, two moves and their notices"
+    )
+
+    assert read_policy(policy).authors.keys() == {"bea"}
 
     with state.reading() as connection:
         rows = connection.execute(

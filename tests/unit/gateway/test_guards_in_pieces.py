@@ -270,6 +270,8 @@ def test_what_is_watched_for_where() -> None:
     held = in_pieces(scanner(personal="record", secrets="mask"), text, [7])
     assert [one.action for one in held.findings] == ["record", "mask"], "in the order of the text"
     assert scanner().scan(text).text is text
+    both = scanner(words="mask", personal="mask", block_list=[MAIL, "gmail.com"])
+    assert both.scan(f"{MAIL} and no more").text == "[e-mail] and no more", "masked once"
 
 
 def test_of_two_phrases_the_longer_is_masked_and_parts_of_words_are_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
+from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
 from twin_resources.access.paid_budget import PaidBudget, PaidCall, most_prompt_tokens, tokens_of
@@ -289,8 +291,11 @@ async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
     assert account.spent().usd == account.spent().reserved_usd == 0
 
 
-def test_other_tokenizers_are_bounded_by_their_bytes() -> None:
+def test_other_tokenizers_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
+    paid_budget._litellm.cache_clear()
     counted = tokens_of(MESSAGES)
+    assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "True", "or it would ask GitHub"
     assert most_prompt_tokens(MODEL, MESSAGES) == counted + 3
     claude = most_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
     assert claude == min(len(MESSAGES[0]["content"]), 2 * counted) + 64
