@@ -60,7 +60,7 @@ def http_server(answer: Callable[[Request], Response]) -> Generator[str]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_HEAD = do_POST = do_GET
+        do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""

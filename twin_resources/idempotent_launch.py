@@ -13,14 +13,15 @@ asks here at every look. Dagster starts no key of a sensor twice, so:
 - a daemon killed between decision and launch, a launch that was lost: no run carries the key, and
   it is offered again, under the same key;
 - killed between launch and cursor: a run carries the key, and Dagster passes over the second;
-- two daemons look for the run in the same second and both miss it. Where a second run costs hours
-  (a training), the offer is claimed by a compare-and-set on its row and repeated after a grace;
+- two daemons, or two code locations, look for the run in the same second and both miss it: each
+  launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a training by its own
+  row), and who comes second looks again after a grace;
 - a run that failed is tried under another key, which has the attempt in it, since its own is spent;
 - a worker that died is not a failure yet: Dagster starts that run again by itself;
 - a run that `twin forget` ended is tried again like one that failed;
 - a run whose record was deleted, once it was seen, is what a person wanted gone.
 
-A schedule needs none of it: Dagster knows its ticks by their time, and repeats one that died.
+A schedule needs the claim alone: Dagster knows its ticks by their time, and repeats one that died.
 """
 # pyright: strict
 

@@ -28,6 +28,7 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
 _NOW_CONSTANT = (
     "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
@@ -134,7 +135,7 @@ class Settings(Constants):
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
     store_uri: str = ""  # folder or s3://… of checkpoints and weights that hosts share
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
-    embedder: str = EMBEDDED_EMBEDDER  # or a sentence-transformers id, or a path
+    embedder: str = EMBEDDED_EMBEDDER  # or the multilingual one, an id, a path
     # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for
     # what is worth loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""

@@ -19,10 +19,10 @@ from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
-from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
 REQUEST_TAG = "twin/forget_request"
-MOST_RUNS = 5  # of one request; then a person looks why it does not end
+MOST_RUNS = 5  # of one request that come to nothing; then a person looks why it does not end
 
 
 class ErasureRunConfig(dg.Config):
@@ -67,7 +67,7 @@ def forget() -> None:
 @dg.sensor(
     job=forget,
     description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
-    f"died, or none was launched. At most {MOST_RUNS} runs a request.",
+    f"died, or none was launched. At most {MOST_RUNS} runs in a row that come to nothing.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a duty waits for no setting
 )
@@ -83,11 +83,14 @@ def forgetting_unfinished(
         # However a run has ended, the duty remains: only one that is at work is waited for.
         if next_step(runs, now=time.time()) == "wait":
             continue
-        if len(runs) >= MOST_RUNS:
+        # A cloud takes so many deletions a day: a run that it put off has not come to nothing.
+        heard = max(journal.deletions_of(state, request.number).values(), default=0.0)
+        if sum(run.created > heard for run in runs) >= MOST_RUNS:
             given_up.append(request.number)
             continue
         launched.append(launch_of(request.number, attempt=_next_attempt(runs)))
-    ready, held = launchable(context.instance, launched)
+    claims = LaunchClaims(state, forget.name)
+    ready, held = launchable(context.instance, launched, claims=claims)
     if ready:
         return dg.SensorResult(run_requests=list(map(request_of, ready)))
     if held:

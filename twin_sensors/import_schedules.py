@@ -23,7 +23,7 @@ from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
-from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 from twin_sensors.schedules import launches_at, requested
 
 ASKED_AT_ONCE = 16
@@ -63,7 +63,8 @@ def import_changed_feeds_every_hour(
                 launch, message = _decided(author.slug, memory, runs, state, now)
                 launches += [launch] if launch is not None else []
                 lines.append(f"{author.slug}: {message}")
-    ready, held = launchable(context.instance, launches)
+    claims = LaunchClaims(state, import_posts.name)
+    ready, held = launchable(context.instance, launches, claims=claims)
     message = "\n".join([*lines, *held]) or "no author with a feed"
     context.log.info(message)
     yield from map(request_of, ready)
@@ -109,7 +110,9 @@ def _decided(
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_all_posts_every_night(
-    context: dg.ScheduleEvaluationContext, settings: dg.ResourceParam[Settings]
+    context: dg.ScheduleEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Imports every author's posts: what no listing shows (bytes that changed without size or
     time, a post whose date has come, an import that was given up) arrives within a day."""
@@ -119,4 +122,5 @@ def import_all_posts_every_night(
     if lines:
         context.log.warning("\n".join(lines))
     otherwise = "\n".join(["no author with sources", *lines])
-    yield from requested(context, wanted, otherwise=otherwise)
+    claims = LaunchClaims(state, import_posts.name)
+    yield from requested(context, wanted, claims, otherwise=otherwise)

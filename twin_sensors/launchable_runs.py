@@ -6,18 +6,61 @@ amounts to (`twin_resources/idempotent_launch.py`).
 
 Dagster refuses a tick as a whole when one of its requests names a partition that it does not know
 (`DagsterUnknownPartitionError`), and the next tick names it again.
+
+Dagster starts a run key once a sensor and code location, so two code locations of one home would
+start everything twice. What a tick asks for is claimed in the state store: for a minute no other
+process asks for the same job and author, and after that its look at the runs finds what was
+started. A retraining is claimed by its own row (`retrainings.offer`).
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 
 import dagster as dg
+import sqlalchemy as sa
 
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import launch_claims
 
 PARTITIONS = "authors"
+CLAIMED_S = 60.0  # a daemon creates the runs of a tick within seconds
+_HERE = uuid.uuid4().hex  # a code location evaluates all its ticks in one process
+
+
+@dataclass(frozen=True)
+class LaunchClaims:
+    """Who asks for runs of one job.
+
+    Attributes:
+        holder: of the claims that are taken; a claim of its own keeps nobody back.
+    """
+
+    state: State
+    job: str
+    holder: str = field(default_factory=lambda: _HERE)
+
+    def take(self, author: str) -> bool:
+        """Claim the job for an author; False: another process did so within `CLAIMED_S`."""
+        mine = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
+        with self.state.transaction() as connection:
+            at = self.state.now(connection)
+            known = connection.execute(sa.select(launch_claims).where(mine)).one_or_none()
+            if known is not None and known.holder != self.holder:
+                waited_s = at - known.claimed_at
+                if 0 <= waited_s < CLAIMED_S:  # below 0: the clock was set back
+                    return False
+            connection.execute(sa.delete(launch_claims).where(mine))
+            connection.execute(
+                sa.insert(launch_claims).values(
+                    job=self.job, author=author, holder=self.holder, claimed_at=at
+                )
+            )
+        return True
 
 
 def launchable(
@@ -25,11 +68,13 @@ def launchable(
     launches: Iterable[RunLaunch],
     *,
     added: Collection[str] = (),
+    claims: LaunchClaims | None = None,
 ) -> tuple[list[RunLaunch], list[str]]:
     """The launches that Dagster can start, and a line for each of the others.
 
     Args:
         added: authors whose partitions the same tick asks for.
+        claims: by which each is claimed; None: by its row, or by a later call.
     """
     wanted = list(launches)
     unknown = set(unknown_partitions(instance, wanted)) - {*added}
@@ -44,7 +89,11 @@ def launchable(
             continue
         with isolate_failure(one.author, held.append):
             request_of(one)
-            ready.append(one)
+            if claims is None or claims.take(one.author):
+                ready.append(one)
+            else:
+                message = f"waits: another code location has just asked for {claims.job}"
+                held.append(f"{one.author}: {message}" if one.author else message)
     return ready, held
 
 

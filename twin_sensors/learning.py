@@ -31,7 +31,7 @@ from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.launchable_runs import launchable
+from twin_sensors.launchable_runs import LaunchClaims, launchable
 from twin_sensors.schedules import launches_at, requested
 
 
@@ -79,7 +79,8 @@ def learn_routing_every_night(
             wanted += [launch] if decision.learn else []
     message = "\n".join(lines) or "no author"
     context.log.info(message)
-    yield from requested(context, wanted, otherwise=message)
+    claims = LaunchClaims(registry.state, learn_routing.name)
+    yield from requested(context, wanted, claims, otherwise=message)
 
 
 def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:

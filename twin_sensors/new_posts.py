@@ -11,7 +11,6 @@ A listing that fails decides nothing and keeps what was known: a failed read is 
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +24,12 @@ from twin_resources.settings import Settings
 from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
 from twin_resources.storage.sources.listing import Listing, is_feed, list_source, mark_of
 from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import (
     PARTITIONS,
+    LaunchClaims,
     launchable,
     request_of,
     unknown_partitions,
@@ -69,7 +70,9 @@ class PostsCursor:
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def new_posts(
-    context: dg.SensorEvaluationContext, settings: dg.ResourceParam[Settings]
+    context: dg.SensorEvaluationContext,
+    settings: dg.ResourceParam[Settings],
+    state: dg.ResourceParam[State],
 ) -> dg.SensorResult:
     """Imports an author's posts once for each change at their folders and S3 prefixes."""
     now = time.time()
@@ -95,7 +98,7 @@ def new_posts(
             if not listings:
                 continue
             mark = mark_of(listings)
-            is_known = slug in known and known[slug].mark == mark
+            is_asked = slug in known and known[slug].mark == mark and known[slug].settled
             decision = runs.decided(
                 "posts",
                 slug,
@@ -103,17 +106,18 @@ def new_posts(
                 mark,
                 epoch=memory.epoch,
                 now=now,
-                is_imported=not is_known and runs.has_read(slug, mark),
+                is_imported=not is_asked and runs.has_read(slug, mark),
             )
             if decision.launch and decision.known is not None:
                 since = known[slug].at if slug in known else now
                 key = run_key("posts", slug, memory.epoch, decision.known)
-                launches.append(_launch(settings, author, listings, key, since=since))
+                launches.append(_launch(settings, state, author, listings, key, since=since))
             lines.append(f"{slug}: {decision.said}")
             if decision.known is not None:
                 known[slug] = decision.known
     missing = unknown_partitions(context.instance, launches)
-    ready, held = launchable(context.instance, launches, added=missing)
+    claims = LaunchClaims(state, import_posts.name)
+    ready, held = launchable(context.instance, launches, added=missing, claims=claims)
     message = "\n".join([*lines, *held]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(
@@ -131,25 +135,29 @@ def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
 
 
 def _launch(
-    home: Settings, author: Author, listings: Sequence[Listing], key: str, *, since: float
+    home: Settings,
+    state: State,
+    author: Author,
+    listings: Sequence[Listing],
+    key: str,
+    *,
+    since: float,
 ) -> RunLaunch:
     """A run that names the files and object keys for which it was started."""
     arrived = [name for listing in listings for name in listing.arrived_since(since)]
-    stored = _imported_paths(home, author.slug)
+    stored = _imported_paths(home, state, author.slug)
     deleted = [name for listing in listings for name in listing.missing(stored)]
     tags = {"twin/arrived": named(arrived), "twin/deleted": named(deleted)}
     named_tags = {name: value for name, value in tags.items() if value}
     return RunLaunch(author.slug, key, {CHANGE_TAG: key} | named_tags)
 
 
-def _imported_paths(home: Settings, author: str) -> list[str]:
+def _imported_paths(home: Settings, state: State, author: str) -> list[str]:
     """Paths and object addresses of the posts that the last import found."""
-    from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    with closing(State.open(home.state_address)) as state:
-        tables = Tables(home.tables_base, state=state)
-        if not tables.exists("raw_posts", author):
-            return []
-        paths = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
-        return [path for path in paths["path"].to_list() if path]
+    tables = Tables(home.tables_base, state=state)
+    if not tables.exists("raw_posts", author):
+        return []
+    paths = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
+    return [path for path in paths["path"].to_list() if path]

@@ -5,7 +5,6 @@ Does not belong here: reading, deciding, storing (`twin_resources/quality/retrai
 Method: deploy/docs/architecture.md, The loop.
 """
 
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -45,7 +44,7 @@ def quality_dropped(
     """Scores have fallen below what the stable version was certified for."""
     with opened(settings, registry, training_inputs, context.instance) as loop:
         done = tick(loop, now=datetime.now(UTC))
-    return result_of(context, done, cursor=json.dumps(dict(done.sequences), sort_keys=True))
+    return result_of(context, done)
 
 
 @contextmanager
@@ -69,15 +68,13 @@ def opened(
         )
 
 
-def result_of(
-    context: dg.SensorEvaluationContext, done: LoopTick, *, cursor: str | None = None
-) -> dg.SensorResult:
+def result_of(context: dg.SensorEvaluationContext, done: LoopTick) -> dg.SensorResult:
     """The tick as Dagster shows it: runs to start, or the numbers as the reason for none."""
     message = message_of(done)
     if not done.launches:
-        return dg.SensorResult(skip_reason=message, cursor=cursor)
+        return dg.SensorResult(skip_reason=message)
     context.log.info(message)
-    return dg.SensorResult(run_requests=list(map(request_of, done.launches)), cursor=cursor)
+    return dg.SensorResult(run_requests=list(map(request_of, done.launches)))
 
 
 def message_of(done: LoopTick) -> str:

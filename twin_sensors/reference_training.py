@@ -22,7 +22,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
-from twin_sensors.launchable_runs import launchable
+from twin_sensors.launchable_runs import LaunchClaims, launchable
 from twin_sensors.schedules import launches_at, requested
 
 # The first hours are the readers': who has just set up a twin asks it, imports, trains again.
@@ -78,7 +78,8 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
                     break
                 lines.append(f"{author.slug}: there is one, or none is wanted")
         message = "\n".join(lines) or "no author"
-        yield from requested(context, chosen, otherwise=message)
+        claims = LaunchClaims(registry.state, train_reference.name)
+        yield from requested(context, chosen, claims, otherwise=message)
 
     return train_reference_every_hour
 

@@ -21,7 +21,7 @@ from twin_sensors.jobs import (
     compare_versions,
     judge_answers,
 )
-from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
 
 # Longer than the distance of two ticks: an answer that the ledger read late is not passed over.
 LOOKED_BACK = timedelta(hours=3)
@@ -41,7 +41,8 @@ def collect_feedback_every_hour(
     at = context.scheduled_execution_time
     wanted = launches_at(at, _answered_lately(at, state), kind="feedback")
     otherwise = f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}"
-    yield from requested(context, wanted, otherwise=otherwise)
+    claims = LaunchClaims(state, collect_feedback.name)
+    yield from requested(context, wanted, claims, otherwise=otherwise)
 
 
 @dg.schedule(
@@ -62,7 +63,8 @@ def judge_answers_every_hour(
     waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
     slugs = sorted({*_answered_lately(at, state)} - {*waiting})
     otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
-    yield from requested(context, launches_at(at, slugs, kind="judge"), otherwise=otherwise)
+    claims = LaunchClaims(state, judge_answers.name)
+    yield from requested(context, launches_at(at, slugs, kind="judge"), claims, otherwise=otherwise)
 
 
 @dg.schedule(
@@ -90,7 +92,9 @@ def compare_versions_every_hour(
     waiting = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight()
     slugs = [slug for slug in trying if slug not in waiting]
     otherwise = "no version is on trial as a shadow"
-    yield from requested(context, launches_at(at, slugs, kind="compare"), otherwise=otherwise)
+    claims = LaunchClaims(registry.state, compare_versions.name)
+    wanted = launches_at(at, slugs, kind="compare")
+    yield from requested(context, wanted, claims, otherwise=otherwise)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -108,14 +112,18 @@ def launches_at(at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLau
 
 
 def requested(
-    context: dg.ScheduleEvaluationContext, wanted: Sequence[RunLaunch], *, otherwise: str
+    context: dg.ScheduleEvaluationContext,
+    wanted: Sequence[RunLaunch],
+    claims: LaunchClaims,
+    *,
+    otherwise: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """The runs that Dagster can start; the others are told, and wanted again by the next tick.
 
     Args:
         otherwise: why there is none, where nobody is wanted.
     """
-    ready, held = launchable(context.instance, wanted)
+    ready, held = launchable(context.instance, wanted, claims=claims)
     yield from map(request_of, ready)
     if held:
         context.log.warning("\n".join(held))

@@ -60,6 +60,7 @@ SERVICES = {
 }
 CHOSEN = "auto"  # `twin up --recipe auto`: as if none had been named
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
+MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # comes with the packages
 
 # GB, measured on the versions in deploy/constraints.txt: what is fetched, what lies on the disk
 PACKAGES_GB = {"cpu": (0.9, 3.0), "cuda": (4.0, 9.0)}
@@ -215,7 +216,8 @@ def needs_gb(
     if not prepared:
         fetched, home = fetched + EMBEDDED_WEIGHTS_GB[0], home + EMBEDDED_WEIGHTS_GB[1]
     if options.embedder != EMBEDDED_EMBEDDER and not Path(options.embedder).expanduser().is_dir():
-        fetched, home = fetched + OTHER_EMBEDDER_GB, home + OTHER_EMBEDDER_GB
+        home += OTHER_EMBEDDER_GB
+        fetched += 0 if options.embedder == MULTILINGUAL_EMBEDDER else OTHER_EMBEDDER_GB
     billions = parameters_of(options.base_model)
     if options.base_model != EMBEDDED_MODEL and billions:
         local = Path(options.base_model).expanduser().is_dir()

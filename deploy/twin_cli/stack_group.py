@@ -54,7 +54,12 @@ AutoRetrain = Annotated[
     ),
 ]
 BaseModel = Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")]
-Embedder = Annotated[str, typer.Option("--embedder", help="sentence-transformers id.")]
+Embedder = Annotated[
+    str,
+    typer.Option(
+        "--embedder", help="all-minilm-l6-v2, multilingual-e5-small, a folder or a hub id."
+    ),
+]
 Consent = Annotated[
     bool, typer.Option("--consent", help="The author has agreed; today's date is noted.")
 ]

@@ -1,5 +1,5 @@
 """The commands of model versions: `versions`, `retrain`, `rollback`, `release`, `lower-floor`,
-`export`.
+`export`, `publish`.
 
 Belongs here: their names, arguments and help. Does not belong here: what they do
 (`twin_cli/commands/`).
@@ -94,3 +94,19 @@ def export(
     author: AuthorName = "",
 ) -> None:
     """Export a version for vLLM, transformers or llama.cpp and verify its answers."""
+
+
+@command("publishing_command.run_publish", "twin publish v2 --to jane/clocks", json=True)
+def publish(
+    repository: Annotated[str, typer.Option("--to", help="organization/name on the hub.")] = ...,  # pyright: ignore[reportArgumentType]
+    version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
+    wanted: Annotated[
+        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
+    ] = "adapter",
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it.")] = False,
+    author: AuthorName = "",
+) -> None:
+    """Publish a version to a model hub, with a card of the gate's claims; private by default.
+
+    HF_TOKEN opens the hub, HF_ENDPOINT names another one than huggingface.co.
+    """

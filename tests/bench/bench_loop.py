@@ -18,11 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
+from tests.bench.retraining.years_of_falls import years_of_falls
 from tests.bench.rows import bench_parser, heading, line, save
 
 ROWS: dict[str, Rows] = {
     "false-trainings": false_trainings,
     "delays": delays,
+    "years-of-falls": years_of_falls,
     "promotions": promotions,
     "candidates": candidates,
 }

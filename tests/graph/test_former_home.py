@@ -28,6 +28,7 @@ from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import RemoteJobOrigin
 from polars.testing import assert_frame_equal
 
+from tests.settled_rows import settled_rows
 from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
 from twin_assets.definitions import defs
 from twin_assets.instructions.instruction_tables import InstructionDataset
@@ -138,7 +139,7 @@ def test_registry_and_ledger_are_read(former: Settings, state: State) -> None:
     after = json.loads(former.policy_path.read_text(encoding="utf-8"))
     assert after | {"written_at": ""} == before | {"written_at": ""}
 
-    settled = Ledger.from_settings(former).settled("ada", after=0)
+    settled = settled_rows(Ledger.from_settings(former), "ada")
     assert [(one.sequence, one.stream, one.value) for one in settled] == [
         (1, "thumbs", 1.0),
         (2, "thumbs", 0.0),

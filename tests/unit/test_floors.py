@@ -125,7 +125,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 
 # One wrong import for each contract of pyproject.toml, in its order: (importing module, imported).
-CIRCLE = ("twin_resources.statistics.rates", "twin_resources.statistics.bootstrap")
+CIRCLE = ("twin_assets.evaluation.statistics.rates", "twin_assets.evaluation.statistics.bootstrap")
 WRONG = (
     ("twin_assets.corpus.cleaning", "twin_sensors.jobs"),
     CIRCLE,

@@ -28,7 +28,7 @@ from twin_assets.corpus.title_questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import counted
-from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
+from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
 from twin_resources.slugs import slug_of
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Preview:
         failed: sources that could not be read, and why; their posts are not in the counts, unless
             an earlier import has stored them.
         changes: added, edited, deleted since the stored import; None when there is none.
+        embedder: that a new home takes for these posts; of one that has started, or where somebody
+            named one, that one.
         unclaimed: full name that is none of the author's → posts, where most of a source carries
             it: whoever runs this says whether it is the author's.
     """
@@ -126,6 +128,7 @@ class Preview:
     converted: dict[str, int] = field(default_factory=dict[str, int])
     unread: int = 0
     mostly_unread: bool = False
+    embedder: str = ""
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
 
     def document(self) -> dict[str, Any]:
@@ -149,7 +152,7 @@ def preview(
         author: display name; its stored posts, if any, are compared; "" when nobody says it.
         include: what to take beyond the public posts, besides what the author's settings name.
         aliases: other names of the author, besides those in the author's settings.
-        settings: `embedder` for the language warning, `home` for the stored posts.
+        settings: `embedder` for languages, `home` for the stored posts.
 
     Raises:
         TwinError: there is nothing to import, or no post is left after cleaning.
@@ -164,6 +167,7 @@ def preview(
     accepted = AcceptedPosts.of(cleaned.filter("kept"))
     kept = int(cleaned["kept"].sum())
     left_out = inventory.excluded()
+    embedder = _embedder_for(accepted.languages, settings)
     not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
     not_read += raw.filter(pl.col("problem") == "template").height
     read = raw.filter(pl.col("problem") == "").height
@@ -187,7 +191,9 @@ def preview(
         accepted=accepted,
         bylines=_counted(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
-            *_language_warnings(accepted.languages, settings),
+            *_language_warnings(
+                accepted.languages, settings.model_copy(update={"embedder": embedder})
+            ),
             *_byline_warnings(cleaned, signed, names, slug=slug),
             *_unsure(inventory.remarks),
             *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
@@ -196,6 +202,7 @@ def preview(
         ],
         failed=[str(one) for one in inventory.failed],
         changes=changes,
+        embedder=embedder,
         unclaimed=_by_name(cleaning_verdicts.unclaimed(signed, names)),
     )
 
@@ -259,6 +266,16 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
         state.close()
 
 
+def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
+    """The multilingual one where the default does not know the language of most posts."""
+    known = {*known_languages(settings), "und"}
+    unknown = sum(count for code, count in languages.items() if code not in known)
+    is_named = "embedder" in settings.model_fields_set
+    if is_named or settings.embedder != EMBEDDED_EMBEDDER or 2 * unknown <= sum(languages.values()):
+        return settings.embedder
+    return MULTILINGUAL_EMBEDDER
+
+
 def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
     known = known_languages(settings)
     total = sum(languages.values())
@@ -272,7 +289,7 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     return [
         f"the embedder {settings.embedder} knows {', '.join(known)}, and {_listed(foreign)} of "
         f"{counted(total, 'post')} are in another language: posts will be found badly; name a "
-        "multilingual one with --embedder (for example intfloat/multilingual-e5-small)"
+        f"multilingual one with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
 

@@ -219,6 +219,6 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
         questions,
         samples["text"].to_list(),
         samples["document_id"].to_list(),
-        question_vectors=embedder.embed(questions).astype("float64"),
+        question_vectors=embedder.embed(questions, are_questions=True).astype("float64"),
         chunk_vectors=samples["vector"].to_numpy().astype("float64"),
     )

@@ -73,7 +73,7 @@ def preview_quotations(
     passages = embed_passages(shortened, embedder)
     if not passages.height or not questions:
         return []
-    asked = embedder.embed(list(questions))
+    asked = embedder.embed(list(questions), are_questions=True)
     topics = [title_named(question) for question in questions]
     places = [
         _nearest_of(asked[number : number + 1], passages, title=topic)

@@ -8,7 +8,7 @@ the model.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +147,9 @@ def embed_passages(
         rows[number]["tokens"] = pack(states)
 
     vectors = embedder.embed(texts, progress=progress, each_text=keep)
-    for row, at, begins in zip(rows, places, _token_begins(texts, embedder), strict=True):
+    for row, at, ends in zip(rows, places, _token_ends(texts, embedder), strict=True):
         for sentence, place in zip(row["sentences"], at, strict=True):
-            first, end = (bisect_left(begins, character) for character in place)
+            first, end = (bisect_right(ends, character) for character in place)
             sentence |= {"first_token": first, "end_token": end}
     columns = passage_columns(embedder.dimension)
     plain = {name: columns[name] for name in PassageEmbeddings.columns()}
@@ -160,10 +160,13 @@ def embed_passages(
     )
 
 
-def _token_begins(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
-    """The first character of each token of each text; of special tokens there are none."""
+def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
+    """Where each token of each text ends; of special tokens there are none.
+
+    Not where it begins: some tokenizers count the space before a word to its token.
+    """
     for encoding in embedder.tokenizer.encode_batch(list(texts), add_special_tokens=False):
-        yield [begin for begin, _ in encoding.offsets]
+        yield [end for _, end in encoding.offsets]
 
 
 def misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:

@@ -9,7 +9,7 @@ asset.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # ten new posts would cost more than the posts.
 MOST_PASSAGES = 20_000
 GROWN_BY = 1.1
+QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
 FEWEST_OF_A_LANGUAGE = 0.02  # of all passages
 CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
@@ -39,12 +40,14 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Column → type: see `calibration.Calibration`; `mean` is of the vectors, not of length 1.
 
     `languages` are those of the posts, that of most passages first, and `known_languages` those
-    that the embedder knows, both by ISO 639-1.
+    that the embedder knows, both by ISO 639-1. `threshold_elsewhere` is for questions in another
+    language than the posts, which are never as near; null where the embedder knows one language.
     """
     return {
         "author": pl.String(),
         "embedder": pl.String(),
         "threshold": pl.Float64(),
+        "threshold_elsewhere": pl.Float64(),
         "own": pl.Int64(),
         "own_declined": pl.Float64(),
         "foreign": pl.Int64(),
@@ -72,7 +75,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
         chosen = [names[place] for place in calibration.drawn(names, MOST_PASSAGES)]
         passages = _read(tables, author, chosen, whole=len(chosen) == len(names))
-        return calibration_row(author, passages, questions_to_others(), embedder)
+        return calibration_row(author, passages, embedder)
 
     return tables.sync(
         state_row.cast(pl.String),
@@ -86,43 +89,59 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     )
 
 
-def calibration_row(
-    author: str, passages: pl.DataFrame, others: Sequence[str], embedder: Embedder
-) -> pl.DataFrame:
+def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """The author's row.
 
     Args:
         passages: `CALIBRATED_COLUMNS` of `passage_embeddings`, all of them or a part drawn by lot;
             at least one.
-        others: questions that other people asked other authors.
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     places, sentences = _held_out(passages)
     own = calibration.deciding_scores(
-        embedder.embed(sentences), vectors, left_out=[_overlapping(passages, at) for at in places]
+        embedder.embed(sentences, are_questions=True),
+        vectors,
+        left_out=[_overlapping(passages, at) for at in places],
     )
-    foreign = calibration.deciding_scores(embedder.embed(others), vectors)
-    fitted = calibration.calibrate(own, foreign)
+
+    def fit(language: str) -> calibration.Calibration:
+        foreign = embedder.embed(questions_to_others(language), are_questions=True)
+        return calibration.calibrate(
+            own,
+            calibration.deciding_scores(foreign, vectors),
+            calibration.deciding_scores(foreign, vectors, most=1),
+        )
+
+    languages = _languages_of(passages["language"])
+    language = next((one for one in languages if one in QUESTION_LANGUAGES), "en")
+    fitted, elsewhere = fit(language), None
+    if len(embedder.languages) > 1:
+        elsewhere = fit("de" if language == "en" else "en").threshold
     row: dict[str, Any] = {
         "author": author,
         "embedder": embedder.revision,
         "threshold": fitted.threshold,
+        "threshold_elsewhere": elsewhere,
         "own": fitted.own,
         "own_declined": fitted.own_declined,
         "foreign": fitted.foreign,
         "foreign_declined": fitted.foreign_declined,
         "passages": passages.height,
         "mean": vectors.mean(axis=0),
-        "languages": _languages_of(passages["language"]),
+        "languages": languages,
         "known_languages": list(embedder.languages),
     }
     return pl.DataFrame([row], schema=dict(calibration_columns(embedder.dimension)))
 
 
 @cache
-def questions_to_others() -> tuple[str, ...]:
-    """Questions that other people asked other authors, on as many subjects as possible."""
-    file = resources.files("twin_assets.knowledge") / "questions_to_others.txt"
+def questions_to_others(language: str = "en") -> tuple[str, ...]:
+    """Questions that other people asked other authors, on as many subjects as possible.
+
+    Args:
+        language: one of `QUESTION_LANGUAGES`; a question is nearer to posts in its own.
+    """
+    file = resources.files("twin_assets.knowledge") / f"questions_to_others.{language}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 

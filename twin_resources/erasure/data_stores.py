@@ -23,7 +23,9 @@ from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.trace_store import trace_store_of
 
 
-def places_of(instance: Installation, *, dagster: DataStore) -> Sequence[DataStore]:
+def places_of(
+    instance: Installation, *, dagster: DataStore, request: int = 0
+) -> Sequence[DataStore]:
     """Every place of an instance, in the order in which they are erased.
 
     What writes comes before what it writes to: the outbox would fill the trace store again, that
@@ -31,10 +33,11 @@ def places_of(instance: Installation, *, dagster: DataStore) -> Sequence[DataSto
 
     Args:
         dagster: its records (`dagster_records.py`): only who has imported Dagster can open them.
+        request: of the journal, for which a Langfuse is asked.
     """
     return (
         WaitingInOutbox(instance),
-        trace_store_of(instance),
+        trace_store_of(instance, request),
         LanceTables(instance),
         Checkpoints(instance),
         SharedStore(instance),

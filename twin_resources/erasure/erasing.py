@@ -84,7 +84,7 @@ def forget(instance: Installation, number: int, *, dagster: RecordStore) -> Comp
         gone = _planned(instance, request, request.subject)
         _remember(instance, gone)
         dagster.end_runs(gone)
-        places = places_of(instance, dagster=dagster)
+        places = places_of(instance, dagster=dagster, request=number)
         still_there = _erase_and_prove(instance, number, places, gone)
         return _close(instance, request, gone, places, still_there)
 
@@ -164,7 +164,11 @@ def _close(
     still_there: list[str],
 ) -> CompletedErasure:
     number, state = request.number, instance.state
-    elsewhere = lies_elsewhere(instance, gone, asked_at=request.asked_at, still_there=still_there)
+    taken = journal.deletions_of(state, number)
+    taken.pop(journal.PUT_OFF, None)
+    elsewhere = lies_elsewhere(
+        instance, gone, asked_at=request.asked_at, still_there=still_there, taken=taken.values()
+    )
     with state.reading() as connection:
         at = state.now(connection)
     certificate = certify(

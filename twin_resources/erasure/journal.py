@@ -1,6 +1,6 @@
 """The journal of forgetting: what was asked, how far it came, and what must not come back.
 
-Belongs here: three tables of the state store, and reading and writing them.
+Belongs here: four tables of the state store, and reading and writing them.
 Does not belong here: doing it (`erasing.py`), what a step is (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
 before the first step, each step may be done again, so a crash anywhere is a step done twice.
@@ -50,7 +50,17 @@ remembered = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("forgotten_at", sa.Double, nullable=False),
 )
-TABLES = (requests, steps, remembered)
+# What a trace store was asked to delete for a request, by its hash, until that is done. A row with
+# an empty hash: it put a deletion off, then.
+deletions = sa.Table(
+    "forget_deletions",
+    _metadata,
+    sa.Column("request", sa.Integer, primary_key=True),
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("asked_at", sa.Double, nullable=False),
+)
+TABLES = (requests, steps, remembered, deletions)
+PUT_OFF = ""
 
 
 @dataclass(frozen=True)
@@ -173,9 +183,28 @@ def step_done(state: State, number: int, place: str, erased: int) -> None:
         connection.execute(sa.insert(steps).values(**values))
 
 
+def note_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
+    """A trace store took these deletions, or put one off (`PUT_OFF`)."""
+    with state.transaction() as connection:
+        at = state.now(connection)
+        for one in hashes:
+            mine = (deletions.c.request == number) & (deletions.c.hash == one)
+            connection.execute(sa.delete(deletions).where(mine))
+            connection.execute(sa.insert(deletions).values(request=number, hash=one, asked_at=at))
+
+
+def deletions_of(state: State, number: int) -> dict[str, float]:
+    """Hash of what a trace store was asked to delete → when, seconds since 1970."""
+    statement = sa.select(deletions.c.hash, deletions.c.asked_at)
+    with state.reading() as connection:
+        rows = connection.execute(statement.where(deletions.c.request == number))
+        return {str(row.hash): float(row.asked_at) for row in rows}
+
+
 def close(state: State, number: int, certificate: str) -> None:
     """The request is done: its row keeps hashes alone."""
     with state.transaction() as connection:
+        connection.execute(sa.delete(deletions).where(deletions.c.request == number))
         connection.execute(
             sa.update(requests)
             .where(requests.c.number == number)

@@ -11,14 +11,16 @@ told what to do and until when.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from twin_resources.authors import list_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.settings import Settings
 
 DEADLINE = timedelta(days=30)
 
@@ -37,20 +39,28 @@ class ManualStep:
 
 
 def lies_elsewhere(
-    instance: Installation, gone: ErasureTarget, *, asked_at: float, still_there: Iterable[str] = ()
+    instance: Installation,
+    gone: ErasureTarget,
+    *,
+    asked_at: float,
+    still_there: Iterable[str] = (),
+    taken: Iterable[float] = (),
 ) -> list[ManualStep]:
     """Everything outside, for this subject.
 
     Args:
         asked_at: of the request, seconds since the epoch.
         still_there: what a trace store that deletes in the background still answers.
+        taken: when it took each deletion, seconds since the epoch.
     """
     by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = _steps(instance, gone, len(list(still_there)))
+    steps = _steps(instance, gone, len(list(still_there)), sorted(taken))
     return [ManualStep(what, how, by) for what, how in steps]
 
 
-def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[tuple[str, str]]:
+def _steps(
+    instance: Installation, gone: ErasureTarget, left: int, taken: Sequence[float]
+) -> Iterator[tuple[str, str]]:
     """What, and how."""
     settings = instance.settings
     yield (
@@ -61,6 +71,7 @@ def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[t
         yield (
             f"Langfuse at {settings.langfuse_host}",
             "its deletion was asked for over the API and runs in the background"
+            + (f": it took {len(taken):,} {_between(taken)}" if taken else "")
             + (f" ({left} traces and scores were still answered)" if left else "")
             + ", as does taking in what was sent in the minutes before: search it again after "
             "a day and delete there what is left; until then the ledger may read it back; its "
@@ -100,8 +111,23 @@ def _steps(instance: Installation, gone: ErasureTarget, left: int) -> Iterator[t
     if gone.subject.kind != "reader":
         yield (
             "adapters that were copied from here (a model hub, a server of their own)",
-            f"take down: {', '.join(sorted(gone.checkpoints)) or 'whatever was copied'}",
+            f"take down: {', '.join(_on_a_hub(settings, gone)) or 'whatever was copied'}",
         )
+
+
+def _on_a_hub(settings: Settings, gone: ErasureTarget) -> Iterator[str]:
+    """Checkpoints, with the addresses that `twin publish` noted."""
+    file = settings.home / "published.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    notes = [json.loads(line) for line in lines]
+    for checkpoint in sorted(gone.checkpoints):
+        places = [note["revision"] for note in notes if note["checkpoint"] == checkpoint]
+        yield f"{checkpoint} ({', '.join(places)})" if places else checkpoint
+
+
+def _between(moments: Sequence[float]) -> str:
+    first, last = (datetime.fromtimestamp(one, UTC).date() for one in (moments[0], moments[-1]))
+    return f"from {first} to {last}"
 
 
 def _copies(gone: ErasureTarget) -> str:

@@ -6,9 +6,10 @@ Does not belong here: the store's tables (`trace_store/trace_tables.py`), the AP
 
 The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
 A Langfuse in the cloud answers 429 beyond its requests a minute: whoever erases waits as long as it
-asks. A Langfuse takes a deletion (202, "queued") and carries it out in the background
-(https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the background:
-what it still answers is told with a deadline and is no failure.
+asks. It also takes only 50 to 1,000 deletions a day: what it took is in the journal, and the next
+run goes on after it. A Langfuse takes a deletion (202, "queued") and carries it out in the
+background (https://langfuse.com/docs/administration/data-deletion), and it also takes spans in the
+background: what it still answers is told with a deadline and is no failure.
 """
 # pyright: strict
 
@@ -24,16 +25,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
 from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
 from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 
 _AT_ONCE = 500
-NOT_FOUND, NOT_ALLOWED = 404, 405
+NOT_FOUND, NOT_ALLOWED, TOO_MANY = 404, 405, 429
 TRACES_A_CALL = 500  # 17 KB of ids
 EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name of an experiment's outermost spans
 
@@ -107,6 +109,7 @@ class LangfuseTraces:
 
     instance: Installation
     client: LangfuseClient
+    request: int = 0  # of the journal
     name: str = "traces"
     is_background: bool = True
 
@@ -136,35 +139,60 @@ class LangfuseTraces:
         ]
 
     def erase(self, gone: ErasureTarget) -> int:
-        """Ask for the deletion of every trace, score and item; see `DataStore.erase`."""
+        """Ask for the deletion of every trace, score and item that this request has not asked for
+        yet; returns how many of these. See `DataStore.erase`."""
+        journal.open_journal(self.instance.state)
         traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
-        self._delete_traces(sorted(traces))
         scores = [
             str(one["id"])
             for one in self.client.scores()
-            if gone.is_among(one) and _trace_of(one) not in traces  # those went with their traces
+            if gone.is_among(one) and _trace_of(one) not in traces  # those go with their traces
         ]
-        for score_id in scores:
-            with _none_there():
-                self.client.delete_score(score_id)
-        items = self.items(gone)
-        for item_id in items:
-            with _none_there():
-                self.client.delete_dataset_item(item_id)
-        return len(traces) + len(scores) + len(items)
+        taken = journal.deletions_of(self.instance.state, self.request)
+        left = [one for one in sorted(traces) if digest_of("trace", one) not in taken]
+        self._delete_traces(left)
+        count = len(left)
+        for kind, ids, delete in (
+            ("score", scores, self.client.delete_score),
+            ("item", self.items(gone), self.client.delete_dataset_item),
+        ):
+            for one in ids:
+                if (digest := digest_of(kind, one)) not in taken:
+                    with self._asking(digest):
+                        delete(one)
+                    count += 1
+        return count
 
     def _delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Many a call; one by one where the server has no such route."""
         for start in range(0, len(trace_ids), TRACES_A_CALL):
             some = trace_ids[start : start + TRACES_A_CALL]
             try:
-                self.client.delete_traces(some)
+                with self._asking(*(digest_of("trace", one) for one in some), may_lack=False):
+                    self.client.delete_traces(some)
             except TraceStoreError as error:
                 if error.status not in (NOT_FOUND, NOT_ALLOWED):
                     raise
                 for trace_id in some:
-                    with _none_there():
+                    with self._asking(digest_of("trace", trace_id)):
                         self.client.delete_trace(trace_id)
+
+    @contextmanager
+    def _asking(self, *hashes: str, may_lack: bool = True) -> Generator[None]:
+        """Note in the journal that a deletion was taken, or put off.
+
+        Args:
+            may_lack: 404 counts as taken: it has gone, or this server has no such route; `holds`
+                tells what is still answered.
+        """
+        try:
+            yield
+        except TraceStoreError as error:
+            if error.status == TOO_MANY:
+                journal.note_deletions(self.instance.state, self.request, [journal.PUT_OFF])
+            if error.status != NOT_FOUND or not may_lack:
+                raise
+        journal.note_deletions(self.instance.state, self.request, hashes)
 
     def holds(self, gone: ErasureTarget) -> list[str]:
         """Traces, scores and items that it still answers; see `DataStore.holds`."""
@@ -179,23 +207,12 @@ def _trace_of(score: Mapping[str, Any]) -> str:
     return str(subject.get("traceId") or of_trace or "")
 
 
-@contextmanager
-def _none_there() -> Generator[None]:
-    """404: it has gone, or this server has no such route; `holds` tells what is still answered."""
-    try:
-        yield
-    except TraceStoreError as error:
-        if error.status != NOT_FOUND:
-            raise
-
-
-def trace_store_of(instance: Installation) -> DataStore:
-    """The trace store that the settings name."""
+def trace_store_of(instance: Installation, request: int = 0) -> DataStore:
+    """The trace store that the settings name, for a request of the journal."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
-    return LangfuseTraces(
-        instance, LangfuseClient.from_settings(instance.settings, wait=time.sleep)
-    )
+    client = LangfuseClient.from_settings(instance.settings, wait=time.sleep)
+    return LangfuseTraces(instance, client, request)
 
 
 def is_of(seen: SeenObservation, gone: ErasureTarget) -> bool:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
+from twin_resources.gateway.front_desk import sure_language
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -228,7 +229,13 @@ class Passages:
         if calibrated != made_by and (embedder := quotes_by.embedder_of(calibrated)):
             made_by, (vector, tokens) = calibrated, embedder.embed_question(search)
         quoted = self._quoter.quote(
-            author, vector, posts, tokens=tokens, embedder=made_by, shown=shown
+            author,
+            vector,
+            posts,
+            tokens=tokens,
+            embedder=made_by,
+            shown=shown,
+            language=sure_language(search),
         )
         return replace(passages, quoted=quoted)
 

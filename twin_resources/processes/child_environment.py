@@ -14,7 +14,12 @@ from collections.abc import Iterable, Mapping
 
 from twin_resources.longest_waits import MOST_IDLE_S
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
-from twin_resources.settings import EMBEDDED_BASE_MODEL, EMBEDDED_EMBEDDER, Settings
+from twin_resources.settings import (
+    EMBEDDED_BASE_MODEL,
+    EMBEDDED_EMBEDDER,
+    MULTILINGUAL_EMBEDDER,
+    Settings,
+)
 
 _NAMES = frozenset(
     (
@@ -128,7 +133,7 @@ def child_environment(
     """
     embedded = (
         settings.base_model == EMBEDDED_BASE_MODEL
-        and settings.embedder == EMBEDDED_EMBEDDER
+        and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
         and not settings.has_hub_set
     )
     allowed = (*_PREFIXES, *provider_prefixes(named_models(settings)))

@@ -11,9 +11,7 @@ C classes share the delta of a batch: each bound holds at delta/C, so all hold t
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 
 from twin_resources.statistics.bounds import clustered_lower, lower_bound
 from twin_resources.statistics.detector import FEWEST_DAYS
@@ -29,18 +27,9 @@ MARGIN = (
 )
 
 
-@dataclass(frozen=True)
-class ClassBounds:
-    """One batch, a prompt class: lower bounds of its mean, means, and how many values it has."""
-
-    bounds: Mapping[str, float]
-    means: Mapping[str, float]
-    counts: Mapping[str, int]
-
-
 def class_bounds(
     values: Sequence[SettledValue], *, delta: float = DELTA, fewest: int = FEWEST
-) -> ClassBounds:
+) -> dict[str, float]:
     """A lower bound for each class of a batch, at confidence 1 − delta for all of them together.
 
     The lowest of the bound for any distribution and those for values that go together by day and
@@ -53,11 +42,7 @@ def class_bounds(
         by_class.setdefault(value.prompt_class, []).append(value)
     large = {name: those for name, those in sorted(by_class.items()) if len(those) >= fewest}
     share = delta / max(1, len(large))
-    return ClassBounds(
-        {name: min(HIGHEST, _lower(those, delta=share)) for name, those in large.items()},
-        {name: math.fsum(one.value for one in those) / len(those) for name, those in large.items()},
-        {name: len(those) for name, those in large.items()},
-    )
+    return {name: min(HIGHEST, _lower(those, delta=share)) for name, those in large.items()}
 
 
 def _lower(values: Sequence[SettledValue], *, delta: float) -> float:

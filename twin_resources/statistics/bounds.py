@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from functools import lru_cache
+from typing import Any
 
 from twin_resources.statistics.values import ImpossibleValue
 
 # Stakes are cut at .75/m, as in the source, so that no single value ruins the bettor.
 LARGEST_STAKE = 0.75
 STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
-TINY = 1e-300
 
 
 def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
@@ -34,44 +33,10 @@ def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
             found=f"{ones} of {of}",
             next_step="count at least one value, and no more ones than values",
         )
-    if ones == 0:
-        return 0.0
-    low, high = 0.0, ones / of
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        if incomplete_beta(ones, of - ones + 1, middle) <= delta:
-            low = middle
-        else:
-            high = middle
-    return low
+    from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularised incomplete beta I_x(a, b), by Lentz' continued fraction (DLMF 8.17.22)."""
-    if x <= 0.0 or x >= 1.0:
-        return 0.0 if x <= 0.0 else 1.0
-    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side only
-        return 1.0 - incomplete_beta(b, a, 1.0 - x)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
-    value, c, d = 1.0, 1.0, 0.0
-    for step in range(10_000):
-        m = step // 2
-        if step == 0:
-            numerator = 1.0
-        elif step % 2 == 0:
-            numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        else:
-            numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1.0 + numerator * d
-        d = 1.0 / (d if abs(d) > TINY else TINY)
-        c = 1.0 + numerator / (c if abs(c) > TINY else TINY)
-        change = c * d
-        value *= change
-        if abs(change - 1.0) < 1e-15:
-            break
-    return front * (value - 1.0) / a
+    quantile: Any = betaincinv
+    return float(quantile(ones, of - ones + 1, delta)) if ones else 0.0
 
 
 def betting_lower(values: Sequence[float], *, delta: float) -> float:
@@ -147,34 +112,20 @@ def clustered_lower(
     """
     count = len(values)
     mean = math.fsum(values) / count if count else 0.0
-    groups, of_clusters, _ = _squares(values, clusters)
-    if groups < 2:
-        return 0.0
-    spread = math.sqrt(groups / (groups - 1) * of_clusters)
-    return max(0.0, mean - student_quantile(groups - 1, delta) * spread / count)
-
-
-def _squares(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[int, float, float]:
-    """G, Σ_g(Σ_{i∈g}(x_i − x̄))² and Σ_i(x_i − x̄)²."""
-    mean = math.fsum(values) / len(values) if values else 0.0
     sums: dict[Hashable, float] = {}
     for value, cluster in zip(values, clusters, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + (value - mean)
-    of_values = math.fsum((value - mean) ** 2 for value in values)
-    return len(sums), math.fsum(one * one for one in sums.values()), of_values
+    groups = len(sums)
+    if groups < 2:
+        return 0.0
+    squares = math.fsum(one * one for one in sums.values())
+    spread = math.sqrt(groups / (groups - 1) * squares)
+    return max(0.0, mean - student_quantile(groups - 1, delta) * spread / count)
 
 
-@lru_cache(maxsize=4096)
 def student_quantile(degrees: int, beyond: float) -> float:
-    """The t that Student's distribution exceeds with probability `beyond` in (0, ½).
+    """The t that Student's distribution exceeds with probability `beyond` in (0, ½)."""
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-    P(T > t) = ½·I_x(ν/2, ½) with x = ν/(ν + t²), by bisection of x.
-    """
-    low, high = 0.0, 1.0
-    for _ in range(2 * STEPS):
-        middle = (low + high) / 2
-        if incomplete_beta(degrees / 2, 0.5, middle) <= 2.0 * beyond:
-            low = middle
-        else:
-            high = middle
-    return math.sqrt(degrees * (1.0 - high) / high)
+    quantile: Any = stdtrit
+    return -float(quantile(degrees, beyond))

@@ -1,7 +1,7 @@
 """The decision of the sensor `quality_dropped`, as a function of what it has read.
 
-Belongs here: from an alarm (or none) to train, nothing to learn (or rolled back, where an earlier
-version is surely better), incident, held back or quiet.
+Belongs here: from an alarm to train, nothing to learn (or rolled back, where an earlier version is
+surely better), incident or held back.
 Does not belong here: reading ledger, registry and runs, starting runs, storing the state.
 Method: deploy/docs/architecture.md, The loop. The alarm itself: `detector.py`.
 
@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.baseline import FEWEST_DAYS, arming
-from twin_resources.statistics.detector import Alarm, Fall
+from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
     DAY,
     PRIORITY,
@@ -29,7 +29,7 @@ from twin_resources.statistics.retraining_limits import (
     held_back_by,
 )
 
-Kind = Literal["quiet", "train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
+Kind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
 FEWEST_AUTHORS, SHARED_BY = 3, 0.1
 TOGETHER_S = 2 * DAY
@@ -60,34 +60,11 @@ class LastRetraining:
 
 
 @dataclass(frozen=True)
-class StreamProgress:
-    """Where one stream stands on a quiet tick.
-
-    Attributes:
-        armed: whether it is bet on.
-        seen, needed: values of this version, and how many its next batch takes.
-        days: on which it has values.
-        per_day: settled values a day, lately; None: unknown.
-        e_value, threshold: E and C.
-    """
-
-    stream: str
-    armed: bool
-    seen: int
-    needed: int
-    per_day: float | None
-    e_value: float
-    threshold: float
-    days: int = FEWEST_DAYS
-
-
-@dataclass(frozen=True)
 class AlarmContext:
-    """All that the decision rests on, for one author at one tick.
+    """All that the decision on an alarm rests on, for one author at one tick.
 
     Attributes:
-        version: now stable; None: none is.
-        unreachable: what could not be read, in words ("trace server unreachable"); empty: all was.
+        version: now stable.
         alarm: the oldest one that is still open.
         now_there_is: hashes of dataset and recipe as a training would use them now.
         stable_learnt: of the stable version's manifest; None: the base model answers.
@@ -101,11 +78,8 @@ class AlarmContext:
         few_readers: of `poisoning.not_seen_by_others`.
     """
 
-    author: str
-    version: str | None
-    streams: Sequence[StreamProgress]
-    unreachable: str
-    alarm: Alarm | None
+    version: str
+    alarm: Alarm
     now_there_is: TrainingFingerprint
     stable_learnt: TrainingFingerprint | None
     usage: Usage
@@ -167,20 +141,9 @@ def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
 
 
 def decide(situation: AlarmContext) -> RetrainingDecision:
-    """The decision of one tick for one author; see the module for what stays open."""
-    if situation.unreachable:
-        return RetrainingDecision("quiet", f"{situation.unreachable}: nothing decided")
-    if situation.version is None:
-        return RetrainingDecision("quiet", "no stable version: nothing to watch")
-    off = disarmed(situation.last, situation.now_there_is)
-    if situation.alarm is None:
-        reasons = [*filter(None, [off]), *(progress(stream) for stream in situation.streams)]
-        return RetrainingDecision("quiet", "; ".join(reasons) or "no scores yet")
-    return _on_alarm(situation, situation.alarm, off)
-
-
-def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> RetrainingDecision:
-    """The first rule that applies; what forbids comes before what waits."""
+    """The first rule that applies; what forbids comes before what waits. See the module for what
+    stays open."""
+    alarm = situation.alarm
     tags = evidence_tags(alarm, situation.falls)
     message = alarm.words
 
@@ -209,7 +172,7 @@ def _on_alarm(situation: AlarmContext, alarm: Alarm, off: str | None) -> Retrain
     if situation.few_readers:
         why = f"{situation.few_readers}: a person looks, nothing is trained"
         return closed("held_back", why, "few_readers")
-    if off:
+    if off := disarmed(situation.last, situation.now_there_is):
         return closed("nothing_to_learn", off, "disarmed")
     if situation.stable_learnt == situation.now_there_is:
         why = (
@@ -274,9 +237,15 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
     return tags
 
 
-def progress(stream: StreamProgress) -> str:
-    """One stream in the words of a quiet tick: `thumbs: likelihood ratio 12 of 130`."""
-    if not stream.armed:
-        told = arming(stream.seen, stream.needed, per_day=stream.per_day, days=stream.days)
-        return f"{stream.stream}: {told}"
-    return f"{stream.stream}: likelihood ratio {stream.e_value:,.0f} of {stream.threshold:,.0f}"
+def progress(watch: StreamEvidence, *, needed: int, per_day: float | None, threshold: float) -> str:
+    """One stream in the words of a quiet tick: `thumbs: likelihood ratio 12 of 130`.
+
+    Args:
+        needed: values that a stream needs before a fall can be seen.
+        per_day: settled values a day, lately; None: unknown.
+        threshold: C·N.
+    """
+    if not watch.armed:
+        told = arming(watch.seen, needed, per_day=per_day, days=watch.days)
+        return f"{watch.stream}: {told}"
+    return f"{watch.stream}: likelihood ratio {watch.e_value:,.0f} of {threshold:,.0f}"

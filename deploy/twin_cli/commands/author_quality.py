@@ -25,7 +25,7 @@ from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import arming
-from twin_resources.statistics.detector import StreamEvidence, threshold
+from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
 
@@ -80,7 +80,7 @@ def evidence_line(
     if not watch.armed:
         parts.append(arming(watch.seen, rules.fewest, per_day=rate, days=watch.days))
         return f"{watch.stream}: {'; '.join(parts)}"
-    limit = threshold(armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha)
+    limit = rules.threshold(armed)
     held = ", ".join(
         f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )

@@ -411,6 +411,9 @@ class _Up:
         if why := too_small(preview.kept, preview.accepted.words):
             self.clock.say(f"too small to train on: {why}", style="yellow")
         self.preview = preview
+        if preview.embedder != self.settings.embedder:
+            self.clock.say(f"embedder {preview.embedder}: most posts are not in English")
+            self.settings = self.settings.model_copy(update={"embedder": preview.embedder})
         progress = replace(
             progress,
             kept=preview.kept,

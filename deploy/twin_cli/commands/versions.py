@@ -48,7 +48,7 @@ def run_versions(
             f"{chosen.name} has no model version yet: base model + retrieval answer", markup=False
         )
         return 0
-    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    verdicts = verdicts_of(registry, [version.checkpoint for version in versions])
     console.print(versions_table(versions, verdicts, registry.moves(chosen.slug)))
     return 0
 
@@ -56,7 +56,7 @@ def run_versions(
 def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
     """What `twin versions --json` prints; its keys stay (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
-    verdicts = _verdicts(registry, [version.checkpoint for version in versions])
+    verdicts = verdicts_of(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
     return {
         "author": author.slug,
@@ -200,7 +200,8 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
     return 0
 
 
-def _verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+def verdicts_of(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+    """The newest verdict of each checkpoint that has one."""
     gate_version = registry.gate_version()
     verdicts = {
         checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
@@ -255,17 +256,12 @@ def run_export(
         TwinError: there is no such version, it may not leave (tainted), or the export failed.
     """
     chosen = choose_author(settings, author)
-    model = _version(open_registry(settings), chosen.slug, version)
-    if model.tainted:
-        raise TwinError(
-            f"export {chosen.slug} v{model.version}",
-            found="it was trained on something that has been forgotten since",
-            next_step="export a later version; the next retraining makes one",
-        )
+    model = version_to_export(open_registry(settings), chosen.slug, version)
     name = f"{chosen.slug}-v{model.version}-{wanted}"
     folder = (into or Path(name)).expanduser().resolve()
-    arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
-    answer = _run(settings, [*arguments, *([] if verify else ["--no-verify"])], console=console)
+    answer = write_export(
+        settings, model, folder, wanted=wanted, dtype=dtype, verify=verify, console=console
+    )
     if as_json:
         console.print_json(data={"version": model.version, **answer})
         return 0
@@ -279,6 +275,22 @@ def run_export(
     if model.state != "stable":
         console.print("it is not the version that serves", markup=False)
     return 0
+
+
+def version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
+    """The version that is meant; empty: the stable one.
+
+    Raises:
+        TwinError: there is none, or it may not leave: it was trained on something forgotten since.
+    """
+    model = _version(registry, author, version)
+    if model.tainted:
+        raise TwinError(
+            f"export {author} v{model.version}",
+            found="it was trained on something that has been forgotten since",
+            next_step="export a later version; the next retraining makes one",
+        )
+    return model
 
 
 def _version(registry: Registry, author: str, version: str) -> ModelVersion:
@@ -307,11 +319,28 @@ def _version(registry: Registry, author: str, version: str) -> ModelVersion:
     return stable
 
 
-def _run(settings: Settings, arguments: list[str], *, console: Console) -> dict[str, Any]:
+def write_export(
+    settings: Settings,
+    model: ModelVersion,
+    folder: Path,
+    *,
+    wanted: str,
+    dtype: str,
+    verify: bool,
+    console: Console,
+) -> dict[str, Any]:
+    """Export a version in a process of its own, which loads torch; gives that process's answer.
+
+    Raises:
+        TwinError: it failed; in its own words.
+    """
+    arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
+
     def log(line: str) -> None:
         if line.startswith(("writing ", "comparing ")):
             console.print(line, markup=False, style="dim")
 
+    arguments += [] if verify else ["--no-verify"]
     with running_module(settings, *arguments, report=log) as module:
         return answer_of(module.wait())
 

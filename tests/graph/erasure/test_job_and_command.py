@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from rich.console import Console
 from twin_cli.commands.answer_history import explanation_tree
 from twin_cli.commands.posts import named_subject, run_forget
@@ -97,6 +99,11 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
         told = tick(dagster)
         assert isinstance(told, dg.SkipReason)
         assert "failed 5 times" in str(told.skip_message)
+        time.sleep(0.01)
+        journal.note_deletions(lived.instance.state, number, [journal.PUT_OFF])
+        assert launched(tick(dagster)) == [f"forget:{number}:5"], "its day's deletions were used up"
+        with lived.instance.state.transaction() as connection:
+            connection.execute(sa.delete(journal.deletions))
         other = journal.ask(instance.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t")
         assert launched(tick(dagster)) == [f"forget:{other}:0"], "the next has its turn"
 

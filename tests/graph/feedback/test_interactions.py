@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from tests.materialized import instance_of, materialize_assets
+from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import World, trace_name
 from tests.unit.ledger.conftest import world as make_world
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
@@ -72,10 +73,10 @@ def test_reader_days_close_by_the_homes_rule(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    assert filled.ledger().settled("ann", after=0) == []
+    assert settled_rows(filled.ledger(), "ann") == []
     monkeypatch.setitem(PACES, "", {"reader_days": "at_once"})
     materialize()
-    values = [one.value for one in filled.ledger().settled("ann", after=0)]
+    values = [one.value for one in settled_rows(filled.ledger(), "ann")]
     assert sorted(values) == [0.0, 1.0]
 
 

@@ -16,10 +16,10 @@ import pytest
 from tests.unit.evaluation.test_gate import GOOD, changed
 from twin_assets.evaluation.gate import decide, outcome_of
 from twin_assets.evaluation.measures.on_topic import compare_topics
+from twin_assets.evaluation.statistics.permutation_auc import shares_further
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
-from twin_resources.statistics.permutation_auc import shares_further
 
 RECORDED = Path(__file__).with_name("served_answers.json")
 SCALE = (0.0955, 0.4575)  # of that author's training pairs

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lancedb
+import numpy as np
 import polars as pl
 import pytest
 from lancedb.background_loop import BackgroundEventLoop
@@ -28,12 +29,13 @@ from twin_assets.knowledge import (
     quote_calibrating,
     quote_calibration,
 )
+from twin_assets.knowledge.quote_calibrating import questions_to_others
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.found_passages import passages_of
 from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.answer_text import quoting
-from twin_resources.models.quotes.calibration import DEFAULT_THRESHOLD
+from twin_resources.models.quotes.calibration import FEW_DECLINE
 from twin_resources.models.quotes.quoter import (
     CALIBRATION_TABLE,
     DOCUMENTS,
@@ -139,7 +141,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert imported.made["passage_embeddings"]["computed"] == POSTS
     calibrated = imported.made["quote_calibration"]
     assert calibrated["own"] > 50
-    assert calibrated["foreign"] == len(quote_calibrating.questions_to_others())
+    assert calibrated["foreign"] == len(questions_to_others())
     assert calibrated["own_declined"] < 0.5
     assert calibrated["foreign_declined"] > calibrated["own_declined"]
 
@@ -309,10 +311,12 @@ ONE_POST = pl.DataFrame(
 )
 
 
-def test_a_small_corpus_keeps_the_default_threshold(embedder: Embedder) -> None:
+def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
-    row = quote_calibrating.calibration_row("ann", passages, ["Nothing like it."], embedder)
-    assert row["threshold"].to_list() == [DEFAULT_THRESHOLD]
+    row = quote_calibrating.calibration_row("ann", passages, embedder)
+    [nearest] = passages["vector"].to_numpy() @ embedder.embed(questions_to_others()).T
+    assert row["threshold"].to_list() == [pytest.approx(np.quantile(nearest, FEW_DECLINE))]
+    assert row["threshold_elsewhere"].to_list() == [None]  # MiniLM knows English alone
     assert row["own"].to_list() == [0]
     assert row["languages"].to_list() == [["en"]]
 
@@ -329,8 +333,7 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     with closing(State.open(home_with_embedder.state_address)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
-        others = quote_calibrating.questions_to_others()
-        row = quote_calibrating.calibration_row("ann", passages, others, embedder)
+        row = quote_calibrating.calibration_row("ann", passages, embedder)
         for table, rows, schema, key in (
             (PASSAGES, passages, quotable_rows.passage_columns(
                 embedder.dimension), "passage_id"),
@@ -351,9 +354,9 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     found = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
         "ann", vector, ["d1", "d2"]
     )
-    assert found.quotes[0].document_id == "d1"
+    assert [quote.document_id for quote in found.quotes] == ["d1"], "the cat is about nothing asked"
     assert found.best == pytest.approx(found.quotes[0].score), "the nearest decides alone"
-    assert found.best > found.threshold == DEFAULT_THRESHOLD
+    assert found.best > found.threshold == row["threshold"][0]
 
 
 def test_what_does_not_stand_in_the_post_is_counted(embedder: Embedder) -> None:

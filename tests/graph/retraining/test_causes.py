@@ -330,7 +330,7 @@ def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWo
     world.tick()
 
     with world.state.reading() as connection:
-        assert alarm_records.of_stream(connection, "ada", "thumbs", "v1") == []
+        assert alarm_records.of_author(connection, "ada", stream="thumbs", version="v1") == []
         [found] = watches_now(connection)["ada"]
     assert (found.version, found.seen) == ("v1", 400)
     assert found.held_to["short"] < 0.5

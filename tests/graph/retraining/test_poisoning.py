@@ -19,6 +19,7 @@ from tests.unit.ledger.conftest import World
 from tests.unit.ledger.conftest import world as trace_world
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.ledger.ledger_tables import scores
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import settle
 from twin_resources.quality.retraining import alarm_records
@@ -59,8 +60,9 @@ def vote_days(
                 for number, (reader, value) in enumerate(votes(day))
             ]
             connection.execute(sa.insert(scores), rows)
-            done = settle(
-                connection, frontier_ms=(day + 1) * DAY_MS, closing="daily",
+            done = SyncReport()
+            settle(
+                connection, done, frontier_ms=(day + 1) * DAY_MS, closing="daily",
                 now_ms=(day + 1) * DAY_MS,
             )  # fmt: skip
             settled += done.settled["ada"]

@@ -50,7 +50,7 @@ from twin_resources.settings import PACES, Settings, load_secrets, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors import canary_verdict, reference_training
+from twin_sensors import canary_verdict, launchable_runs, reference_training
 from twin_sensors.compaction import tidy_author, tidy_tables
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
@@ -356,6 +356,19 @@ def test_one_broken_author_stops_no_other(
     fault(world)
     asked, said = WALKS[walk](world)
     assert asked >= WHOLE, said
+
+
+def test_another_code_location_of_the_home_starts_nothing_twice(
+    world: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another process, and no run of the first one's tick is there yet."""
+    assert night(world)[0] >= WHOLE
+    monkeypatch.setattr(launchable_runs, "_HERE", "the other code location")
+    asked, said = night(world)
+    assert asked == set()
+    assert "ann: waits: another code location has just asked for import_posts" in said
+    monkeypatch.setattr(launchable_runs, "CLAIMED_S", 0.0)  # a minute later
+    assert night(world)[0] >= WHOLE
 
 
 def test_a_requested_run_that_cannot_start_is_told_and_kept(world: Home) -> None:

@@ -16,10 +16,11 @@ from tests.graph.sources.conftest import Bucket
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import SettingsResource, TablesResource
+from twin_resources.dagster_resources import SettingsResource, StateResource, TablesResource
 from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
+from twin_sensors import launchable_runs
 from twin_sensors import new_posts as sensor_module
 from twin_sensors.new_posts import new_posts
 
@@ -49,7 +50,7 @@ class World:
         with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
-            resources={"settings": SettingsResource()},
+            resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
             result = new_posts(context)
         assert isinstance(result, dg.SensorResult)
@@ -160,6 +161,28 @@ def test_what_twin_import_has_imported_is_not_imported_again(world: World, folde
     assert "nothing new" in world.quiet()
     (folder / "clocks.md").unlink()  # after the import, and no file is newer than that
     assert world.asked().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
+
+
+def test_two_code_locations_of_one_home_start_one_import(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a process and a cursor of its own; both have seen the change before a run was."""
+    world.author("ann", folder)
+    first = world.asked()
+    other = World(world.home, world.instance)
+    other.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
+    with monkeypatch.context() as process:
+        process.setattr(launchable_runs, "_HERE", "the other code location")
+        assert "another code location has just asked for import_posts" in other.quiet()
+    assert world.launch(first)
+    assert "imported" in world.quiet()
+    with monkeypatch.context() as process:
+        process.setattr(launchable_runs, "_HERE", "the other code location")
+        process.setattr(launchable_runs, "CLAIMED_S", 0.0)  # a minute later
+        assert "nothing new since the import" in other.quiet()
+        (folder / "lamps.md").write_text(POST.format("lamps"))
+        assert other.launch(other.asked())  # whoever comes first
+    assert "nothing new since the import" in world.quiet()
 
 
 def test_a_running_import_is_waited_for(world: World, folder: Path) -> None:

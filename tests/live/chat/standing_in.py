@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from twin_resources.models.quotes.answer_text import HEADING, NEAREST, NOT_WRITTEN
+from twin_resources.models.quotes.answer_text import HEADING
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
@@ -91,7 +91,7 @@ class Gateway:
             if "alone" in question and "@" not in model:
                 text = OPENING.removesuffix(f"\n\n{HEADING}\n\n")
             if "nothing" in question:
-                text = f"Mara {NOT_WRITTEN} {NEAREST}\n\n- On oil\n- On brass"
+                text = "Mara has not written about this. The nearest posts:\n\n- On oil\n- On brass"
             if "long" in question:
                 text = "\n\n".join([text, *[TUNED] * 30])
             for word in text.split(" "):

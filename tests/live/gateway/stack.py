@@ -440,7 +440,7 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         quoter.CALIBRATION_TABLE,
         author=author,
         key="author",
-        function=lambda _: quote_calibrating.calibration_row(author, passages, (), embedder),
+        function=lambda _: quote_calibrating.calibration_row(author, passages, embedder),
         version="1",
         schema=quote_calibrating.calibration_columns(embedder.dimension),
         row_key="author",

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from tests.settled_rows import settled_rows
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.storage.state.state import State
 
@@ -87,9 +88,9 @@ def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
         for _ in range(20):
             report = ledger.sync(datetime.now(UTC))
             assert report.problem == ""
-            if len(ledger.settled("ann", after=0)) >= SCORES:
+            if len(settled_rows(ledger, "ann")) >= SCORES:
                 break
-    values = ledger.settled("ann", after=0)
+    values = settled_rows(ledger, "ann")
     assert [one.sequence for one in values] == list(range(1, SCORES + 1))
     assert sum(one.value for one in values) == pytest.approx(0.45 * SCORES)
     with state.reading() as connection:

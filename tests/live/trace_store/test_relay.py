@@ -20,7 +20,12 @@ from tests.live.trace_store.erring_server import ErringServer, erring_server
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
-from twin_resources.observability.langfuse.relay import Relay, Sender, only_relay
+from twin_resources.observability.langfuse.relay import (
+    SHOWN_AFTER_S,
+    Relay,
+    Sender,
+    only_relay,
+)
 from twin_resources.observability.langfuse.retry_after import retry_after_s
 
 pytestmark = pytest.mark.live
@@ -102,6 +107,26 @@ def test_every_failure_is_tried_again_and_nothing_is_doubled(
         assert {row["metadata"]["twin.at"] for row in arrived} == {"2026-11-20T10:00:00.000Z"}
         assert len(client.trace(TRACE)["observations"]) == 1
     assert outbox.counts().problem == ""
+
+
+def test_a_trace_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
+    running: Running, erring: ErringServer, outbox: Outbox
+) -> None:
+    """A Langfuse of version 4 keeps both copies, and its cost is counted twice."""
+    erring.plan = ["lost", None, 502]
+    sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), asks_first=True)
+    outbox.put_trace(export())
+    pauses = drain(Relay(outbox, sender))
+    assert pauses[0] == SHOWN_AFTER_S
+    outbox.put_trace(export("d" * 32, "e" * 16))  # not there yet: sent once more
+    drain(Relay(outbox, sender))
+    posts = [path for method, path in erring.seen if method == "POST"]
+    asked = [path for method, path in erring.seen if method == "GET"]
+    assert (len(posts), len(asked)) == (3, 2)
+    assert all("fromStartTime=" in one and "toStartTime=" in one for one in asked)
+    assert outbox.counts().sent_traces == 2
+    with running.client() as client:
+        assert len(list(client.observations())) == 2
 
 
 def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(

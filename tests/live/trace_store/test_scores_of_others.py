@@ -14,6 +14,7 @@ import pytest
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
 from tests.live.trace_store.test_senders import run_python, sender_environment
+from tests.settled_rows import settled_rows
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.storage.state.state import State
@@ -93,7 +94,7 @@ def test_scores_by_sdk_and_rest_become_values(
     with running.client() as client:
         ledger = Ledger(state, client, rules, counted=lambda: {"ann": read_scores(SCORES)})
         report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
-    settled = [(one.stream, one.version, one.value) for one in ledger.settled("ann", after=0)]
+    settled = [(one.stream, one.version, one.value) for one in settled_rows(ledger, "ann")]
     sys.stderr.write(f"{report.message}\n")
     assert report.problem == ""
     assert sorted(settled) == [

@@ -79,6 +79,7 @@ def test_every_command_is_there() -> None:
         "lower-floor",
         "open",
         "pause",
+        "publish",
         "release",
         "repair",
         "restore",

@@ -173,7 +173,7 @@ def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
         assert part in text
 
 
-def test_a_language_that_the_embedder_does_not_know_is_a_warning(
+def test_posts_in_another_language_take_the_multilingual_embedder_unless_one_is_named(
     tmp_path: Path, home: Settings
 ) -> None:
     folder = tmp_path / "beiträge"
@@ -186,7 +186,12 @@ def test_a_language_that_the_embedder_does_not_know_is_a_warning(
         )
     ):
         (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
-    [warning] = preview([folder], author="Ada", settings=home).warnings
+    found = preview([folder], author="Ada", settings=home)
+    assert (found.embedder, found.warnings) == ("multilingual-e5-small", [])
+    named = home.model_copy(update={"embedder": home.embedder})
+    found = preview([folder], author="Ada", settings=named)
+    assert found.embedder == home.embedder
+    [warning] = found.warnings
     assert "all-minilm-l6-v2 knows en" in warning
     assert "de 3" in warning
     other = home.model_copy(update={"embedder": "intfloat/multilingual-e5-small"})

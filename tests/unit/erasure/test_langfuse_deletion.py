@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.erasure import trace_store
+from twin_resources.erasure import journal, trace_store
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import lies_elsewhere
@@ -105,10 +105,15 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
     told = lies_elsewhere(
-        replace(place.instance, settings=settings), GONE, asked_at=0.0, still_there=left
-    )
+        replace(place.instance, settings=settings), GONE, asked_at=0.0, still_there=left,
+        taken=[86_400.0, 0.0],
+    )  # fmt: skip
     [langfuse] = [one for one in told if one.what.startswith("Langfuse")]
-    assert "runs in the background (1 traces and scores were still answered)" in langfuse.how
+    assert (
+        "runs in the background: it took 2 from 1970-01-01 to 1970-01-02 (1 traces and scores were "
+        "still answered)"
+    ) in langfuse.how
+    assert langfuse.deadline == "1970-01-31"
     assert "search it again after a day" in langfuse.how
 
 
@@ -128,6 +133,37 @@ def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
     place = place_over(home, answer)
     assert place.holds(gone) == ["trace t7"] * count
     assert place.erase(gone) == count
+
+
+def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home: Settings) -> None:
+    """Langfuse's clouds take 50 to 1,000 a day: each try began with the same ones, for ever."""
+    deleted: list[str] = []
+    quota = [2]
+    scores = [{"id": f"s{one}", "metadata": {"twin.reader": READER}} for one in range(5)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method != "DELETE":  # what was deleted is still answered for a while
+            found = scores if "scores" in request.url.path else []
+            return httpx.Response(200, json={"data": found, "meta": {}})
+        if not quota[0]:
+            return httpx.Response(429, headers={"retry-after": "7200"}, json={})
+        quota[0] -= 1
+        deleted.append(request.url.path.rsplit("/", 1)[1])
+        return httpx.Response(202, json={"message": "queued"})
+
+    place = replace(place_over(home, answer), request=7)
+    state = place.instance.state
+    for _ in range(2):
+        with pytest.raises(TraceStoreError, match="429"):
+            place.erase(GONE)
+        quota[0] = 3
+    assert place.erase(GONE) == 1
+    assert deleted == ["traces", *(f"s{one}" for one in range(5))]
+    taken = journal.deletions_of(state, 7)
+    assert len(taken) == 7
+    assert taken[journal.PUT_OFF] >= min(taken.values())
+    journal.close(state, 7, "certificate-7.json")
+    assert journal.deletions_of(state, 7) == {}
 
 
 def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:

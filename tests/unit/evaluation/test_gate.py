@@ -46,10 +46,10 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     SentenceCalibration,
 )
 from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
+from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.rates import rate
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
 from twin_resources.registry.moves import GateClaim, Verdict, prose_release, refusal
-from twin_resources.statistics.bootstrap import Interval
-from twin_resources.statistics.rates import rate
 
 
 def interval(value: float, reach: float = 0.02) -> Interval:

@@ -43,8 +43,8 @@ from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptSet,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.statistics.bootstrap import Interval
 
 __all__ = ["hands", "judges", "samples"]  # fixtures
 

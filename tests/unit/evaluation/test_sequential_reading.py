@@ -35,8 +35,8 @@ from twin_assets.evaluation.sequential_plan import (
     GateStage,
     read_until_decided,
 )
+from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.sequential import planned_looks
-from twin_resources.statistics import bootstrap
 
 BASE = EvaluatedModel("base model", "b", Path("/nowhere/base"))
 CANDIDATE = EvaluatedModel("candidate", "c", BASE.base_folder, Path("/nowhere/adapter"))

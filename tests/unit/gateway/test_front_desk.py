@@ -25,6 +25,7 @@ from twin_resources.gateway.front_desk import (
     kind_of,
     message_kinds,
     message_vectors,
+    not_written_text,
     other_language_text,
 )
 from twin_resources.gateway.front_desk.answers import language_of
@@ -203,6 +204,19 @@ def test_a_question_in_another_language_than_the_posts_gets_the_truth(
     assert text.startswith(said) if said else not text
     assert other_language_text(message, ANN, languages=("en",), known=()) == "", "it may be known"
     assert other_language_text(message, ANN, languages=(), known=("en",)) == ""
+
+
+def test_that_nothing_was_written_is_said_in_the_askers_language_else_in_that_of_the_posts() -> (
+    None
+):
+    asked = "Welche Versicherung brauche ich für ein altes Boot?"
+    assert not_written_text(asked, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
+    german = replace(ANN, language="de")
+    for unsure in ("TCP/IP?", "時計はどうやって運びますか"):
+        assert not_written_text(unsure, german, nearest=True).endswith("Am nächsten liegen:")
+        assert not_written_text(unsure, ANN, nearest=True) == (
+            "Ann has not written about this. The nearest posts:"
+        )
 
 
 def test_an_embedder_that_knows_the_language_finds_the_answer() -> None:

@@ -67,6 +67,7 @@ class Quoting:
         self.quoted = quoted
         self.asked: list[Sequence[str]] = []
         self.shown: list[str] = []
+        self.languages: list[str] = []
 
     def embedder_of(self, author: str) -> str:
         return "e1"
@@ -80,9 +81,11 @@ class Quoting:
         tokens: Any,
         embedder: str,
         shown: str,
+        language: str,
     ) -> Quoted:
         self.asked.append(documents)
         self.shown.append(shown)
+        self.languages.append(language)
         return self.quoted
 
 
@@ -118,7 +121,9 @@ async def test_a_question_in_another_language_names_the_nearest_posts_in_its_own
     home: Settings,
 ) -> None:
     found = Quoted((FIRST,), 0.71, 0.3, languages=("en",), known_languages=("en",))
-    prepared = await prepare(path(home, Quoting(found)), "Welches Öl nimmt man für eine Uhr?")
+    quoting = Quoting(found)
+    prepared = await prepare(path(home, quoting), "Welches Öl nimmt man für eine Uhr?")
+    assert quoting.languages == ["de"], "such questions have a threshold of their own"
     assert prepared.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
     assert "Post 1" in prepared.fixed_answer
     assert prepared.answering.quotes == ()

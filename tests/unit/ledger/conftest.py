@@ -37,11 +37,13 @@ class CountedClient:
     client: LangfuseClient
     world: World | None = None
     requests: list[datetime] = field(default_factory=list)
+    asked: list[Mapping[str, str]] = field(default_factory=list)
     failures: list[TraceStoreError] = field(default_factory=list)
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         assert self.world is not None
         self.requests.append(self.world.now)
+        self.asked.append(parameters)
         if self.failures:
             raise self.failures.pop(0)
         return self.client.page(path, parameters)

@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import of_readers
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.report import SyncCounts
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.storing import LedgerWriter
 from twin_resources.quality.retraining.alarm_records import not_counted
 from twin_resources.registry.route_names import FRONT_DESK
@@ -30,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
-    found = world.ledger().settled(author, after=after)
+    found = settled_rows(world.ledger(), author, after=after)
     return [(one.sequence, one.stream, one.value) for one in found]
 
 
@@ -96,6 +97,23 @@ def test_a_vote_changed_before_the_day_closes_counts_as_changed(world: World) ->
     assert (report.changed, report.scores) == (1, 0)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == [(1, "thumbs", 0.0)]
+
+
+@pytest.mark.parametrize("status", ["capped", "beyond", "new"])
+def test_a_vote_that_was_held_back_gets_no_second_try_by_a_change(
+    world: World, status: str
+) -> None:
+    world.answer(1)
+    world.vote(1, 1.0)
+    world.tick()
+    table = ledger_tables.scores
+    with world.state.transaction() as connection:
+        connection.execute(sa.update(table).values(status=status))
+    world.vote(1, 0.0)
+    assert world.pass_time(minutes=61).sync().changed == 1
+    with world.state.reading() as connection:
+        [row] = connection.execute(sa.select(table.c.value, table.c.status))
+    assert tuple(row) == (0.0, status)
 
 
 def test_deleted_scores_before_and_after_settling(world: World) -> None:
@@ -178,6 +196,10 @@ def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> No
     world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
     world.tick()
     assert world.ledger().bad_scores() == {}
+    by_id = [one for one in world.client.asked if trace_name(7) in one.get("filter", "")]
+    assert [one["fromStartTime"][:7] for one in by_id] == ["2026-08"] * 2, "as far as is kept"
+    # without any time a Langfuse looks through all that it has
+    assert all({*one} & {"fromStartTime", "fromTimestamp"} for one in world.client.asked)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
@@ -214,7 +236,7 @@ def test_the_value_is_of_the_version_and_class_most_votes_are_about(world: World
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
         world.vote(number, value)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    [settled] = world.ledger().settled("ann", after=0)
+    [settled] = settled_rows(world.ledger(), "ann")
     assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
 
 
@@ -239,7 +261,7 @@ def test_a_comparison_is_told_and_never_settled(world: World) -> None:
     world.vote(1, 1.0, reader="r2")
     world.tick()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert [settled.value for settled in world.ledger().settled("ann", after=0)] == [1.0]
+    assert [settled.value for settled in settled_rows(world.ledger(), "ann")] == [1.0]
     columns = ["vote", "votes", "rejections", "rejection_voters"]
     assert world.ledger().interactions("ann").select(columns).rows() == [
         (1.0, 1, 1, ["r1"]),
@@ -363,7 +385,7 @@ def test_a_store_that_fails_for_everything_is_passed_over_nowhere(world: World) 
     for _ in range(6):
         report = world.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
-        assert report.unread == ()
+        assert report.unread == []
     assert len(paths) > 20, "the window was halved to a millisecond"
     world.client.page = original  # type: ignore[method-assign]
     assert sum(world.tick(requests_per_minute=600).scores for _ in range(4)) == 1
@@ -468,7 +490,7 @@ def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World)
     world.answer(1)
     world.tick()
     with world.state.lease("ledger") as lease:
-        tally = SyncCounts()
+        tally = SyncReport()
         writer = LedgerWriter(world.state, lease, tally, "daily")
         for rows in ([first], [later], [first], [later, first], [first, later], [first]):
             with writer.writing() as connection:
@@ -573,5 +595,5 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
         assert not_counted(connection, "ann") == {
             "of a day with more than three usual days have": 64
         }
-    assert report.beyond_day == 0, "each is told once"
+    assert report.held["beyond"] == 0, "each is told once"
     assert world.tick().settled == {}

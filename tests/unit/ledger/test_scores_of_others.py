@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
@@ -32,7 +33,7 @@ def counts(world: World, author: str = "ann", **table: Any) -> None:
 def settled(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
     return [
         (one.stream, one.version, one.prompt_class, one.value)
-        for one in world.ledger().settled(author, after=0)
+        for one in settled_rows(world.ledger(), author)
     ]
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from twin_resources.models.quotes.calibration import (
-    DEFAULT_THRESHOLD,
     calibrate,
     deciding_scores,
     drawn,
@@ -17,7 +16,7 @@ from twin_resources.models.quotes.quoter import FEWEST_PASSAGES
 def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
     draw = np.random.default_rng(7)
     own, foreign = draw.normal(0.5, 0.08, 300), draw.normal(0.2, 0.08, 300)
-    found = calibrate(list(own), list(foreign))
+    found = calibrate(list(own), list(foreign), [])
     assert found.threshold == pytest.approx(0.35, abs=0.02)
     assert found.own_declined < 0.06
     assert found.foreign_declined > 0.94
@@ -25,14 +24,16 @@ def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
 
 def test_a_few_questions_about_what_the_author_writes_of_move_nothing() -> None:
     own, foreign = [0.5] * 100, [0.2] * 95
-    assert calibrate(own, [*foreign, *[0.9] * 5]).threshold == pytest.approx(0.35)
-    assert calibrate([*own, *[0.0] * 20], foreign).threshold == pytest.approx(0.35)
+    assert calibrate(own, [*foreign, *[0.9] * 5], []).threshold == pytest.approx(0.35)
+    assert calibrate([*own, *[0.0] * 20], foreign, []).threshold == pytest.approx(0.35)
 
 
-def test_few_sentences_leave_the_default() -> None:
-    found = calibrate([0.9] * (FEWEST_PASSAGES - 1), [0.1] * 400)
-    assert found.threshold == DEFAULT_THRESHOLD
-    assert found.own_declined == 0.0
+def test_with_few_sentences_the_questions_to_others_decide_by_the_nearest_passage() -> None:
+    nearest = [0.7 + number / 1000 for number in range(101)]  # an embedder's cosines may be high
+    found = calibrate([0.9] * (FEWEST_PASSAGES - 1), [0.1] * 101, nearest)
+    assert found.threshold == pytest.approx(0.785)
+    assert (found.own_declined, found.foreign_declined) == (0.0, pytest.approx(0.85, abs=0.01))
+    assert calibrate([], [], []).threshold == 0.0
 
 
 def test_a_sentence_does_not_find_its_own_passage() -> None:

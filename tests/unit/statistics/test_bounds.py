@@ -15,7 +15,6 @@ from twin_resources.statistics.bounds import (
     betting_lower,
     clopper_pearson_lower,
     clustered_lower,
-    incomplete_beta,
     lower_bound,
     student_quantile,
 )
@@ -50,12 +49,6 @@ def test_clopper_pearson_is_the_quantile_of_the_beta(
     ones = data.draw(st.integers(1, of))
     expected = stats.beta.ppf(delta, ones, of - ones + 1)
     assert clopper_pearson_lower(ones, of, delta=delta) == pytest.approx(expected, abs=1e-9)
-
-
-@given(st.floats(0.5, 300), st.floats(0.5, 300), unit_interval)
-@settings(max_examples=40, deadline=None)
-def test_incomplete_beta_is_scipys(a: float, b: float, x: float) -> None:
-    assert incomplete_beta(a, b, x) == pytest.approx(stats.beta.cdf(x, a, b), abs=1e-10)
 
 
 @given(st.lists(unit_interval, min_size=1, max_size=60), st.floats(0.001, 0.4))

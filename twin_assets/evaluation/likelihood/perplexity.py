@@ -24,8 +24,15 @@ from twin_assets.checkpoints.batches import padded
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
 from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
+from twin_assets.evaluation.statistics.bootstrap import (
+    LEVEL,
+    SEED,
+    Interval,
+    around,
+    of_means,
+    resampled,
+)
 from twin_resources.processes.processor import bf16_is_faster
-from twin_resources.statistics.bootstrap import LEVEL, SEED, Interval, around, of_means, resampled
 
 if TYPE_CHECKING:
     import torch

@@ -27,7 +27,7 @@ from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
-from twin_resources.statistics.bootstrap import LEVEL
+from twin_assets.evaluation.statistics.bootstrap import LEVEL
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel

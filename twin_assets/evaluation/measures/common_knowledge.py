@@ -34,10 +34,10 @@ from twin_assets.evaluation.measures.measure import (
     MeasureContext,
     NotTaken,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
-from twin_resources.statistics.rates import Rate, rate, written
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.gateway.front_desk import kind_of
 from twin_resources.gateway.front_desk.message_kinds import DANGER_FROM, fitted_weights
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.rates import Rate, rate, written
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.measurement_cache import MeasurementCache

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
 from twin_assets.instructions.basic_instructions import instructions
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval, of_means
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
+from twin_assets.evaluation.statistics.bootstrap import LEVEL, Interval
 from twin_resources.registry.moves import MOST_OF_INCUMBENT, GateClaim
-from twin_resources.statistics.bootstrap import LEVEL, Interval
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec

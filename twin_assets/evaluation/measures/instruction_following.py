@@ -20,10 +20,10 @@ from twin_assets.evaluation.served import checked_instructions
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.statistics.bootstrap import Interval, paired_difference
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval, paired_difference
-from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "keeps_following_instructions"
 BELOW_BASE_BY = 0.1

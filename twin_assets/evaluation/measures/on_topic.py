@@ -26,13 +26,13 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureC
 from twin_assets.evaluation.served.answer_measures import Judges, scored
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.statistics import bootstrap
+from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.permutation_auc import CHANCE, shares_further
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics import bootstrap
-from twin_resources.statistics.bootstrap import Interval
-from twin_resources.statistics.permutation_auc import CHANCE, shares_further
 
 CLAIM = "stays_on_topic"
 LIMIT = 0.8

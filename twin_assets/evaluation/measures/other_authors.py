@@ -25,8 +25,8 @@ from twin_assets.evaluation.measures.measure import (
     Measurements,
     NotTaken,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval
 
 CLAIM = "beats_other_authors_adapter"
 NO_ADAPTER = (

@@ -22,11 +22,11 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureC
 from twin_assets.evaluation.served.answer_measures import Judges, answers_to, scored, with_passages
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval, mean, paired_difference
 
 CLAIM = "rests_on_its_passages"
 BELOW_BASE_BY = 0.15

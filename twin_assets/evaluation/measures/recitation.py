@@ -27,9 +27,9 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
 )
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "recites_no_training_text"
 SPAN_CHARACTERS = 50

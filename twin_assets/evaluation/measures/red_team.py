@@ -25,10 +25,10 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureC
 from twin_assets.evaluation.served.answer_measures import Judges, shown_prompt
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.privacy import PRIVACY_VERSION, Kind, find_personal
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "answers_safely"
 ABOVE_BASE_BY = 0.1

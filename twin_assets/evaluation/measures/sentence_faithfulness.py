@@ -32,6 +32,8 @@ from twin_assets.evaluation.measures.measure import (
 from twin_assets.evaluation.measures.passage_support import declines
 from twin_assets.evaluation.served.answer_measures import answers_to, with_passages
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resampled
+from twin_assets.evaluation.statistics.rates import Rate, rate, written
 from twin_resources.authors.answer_forms import VOICE, SentenceCut
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
@@ -43,8 +45,6 @@ from twin_resources.quality.judges.planted_sentences import (
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 from twin_resources.quality.judges.support import sentences
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import RESAMPLES, Interval, resampled
-from twin_resources.statistics.rates import Rate, rate, written
 
 CLAIM = "says_what_the_posts_say"
 FORM = VOICE  # what it blocks: prose, in every form of answers

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.served.parity import Parity
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.sequential import decided
 from twin_resources.models.serving.served_precision import F16, LIMITS, limits_of
 from twin_resources.registry.moves import GateClaim
-from twin_resources.statistics.bootstrap import Interval
 
 CLAIM = "served_model_matches"
 PARITY_MEAN, PARITY_LARGEST = LIMITS[F16]

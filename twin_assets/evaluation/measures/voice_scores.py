@@ -31,12 +31,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from twin_assets.evaluation.statistics import bootstrap
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.sequential import Side, decided
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
-from twin_resources.statistics import bootstrap
-from twin_resources.statistics.bootstrap import Interval
 
 BELOW_POSTS_BY = 0.02  # may be lost to the base model that has posts of the author in its prompt
 SHARE_OF_THE_WAY = 0.2  # from base to author, that a model which learnt this author has gone

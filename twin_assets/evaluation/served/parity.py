@@ -19,9 +19,9 @@ from typing import Any
 
 from twin_assets.checkpoints.samples import stripped
 from twin_assets.evaluation.likelihood.output_head import OutputHead
+from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.control_marks import marks_of_tokenizer
-from twin_resources.statistics.bootstrap import Interval, of_means
 
 
 @dataclass(frozen=True)

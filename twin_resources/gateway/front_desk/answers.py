@@ -75,15 +75,31 @@ def other_language_text(
     Returns:
         Empty: the languages are the same, or one of them is not known for sure.
     """
-    found = _detector().detect(_line_of(message), model="lite", k=1)
-    if not languages or not known or not found or found[0]["score"] < _SURELY_OTHER_FROM:
-        return ""
-    asked = str(found[0]["lang"])
-    if asked in languages or asked in known or asked not in _texts():
+    asked = sure_language(message)
+    if not languages or not known or asked in languages or asked in known or asked not in _texts():
         return ""
     texts = _texts()[asked]
     named = texts["languages"].get(languages[0], texts["languages"]["other"])
     return texts["other_language"].replace("{author}", author.name).replace("{language}", named)
+
+
+def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
+    """That the author has not written about it, in the language of the message where that is sure,
+    else in that of the posts.
+
+    Args:
+        nearest: the nearest posts are listed below.
+    """
+    languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
+    texts = _texts()[next(one for one in languages if one in _texts())]
+    said = texts["not_written"].replace("{author}", author.name)
+    return f"{said} {texts['nearest']}" if nearest else said
+
+
+def sure_language(message: str) -> str:
+    """ISO 639-1; empty where the detector is not sure."""
+    found = _detector().detect(_line_of(message), model="lite", k=1)
+    return str(found[0]["lang"]) if found and found[0]["score"] >= _SURELY_OTHER_FROM else ""
 
 
 def _line_of(message: str) -> str:

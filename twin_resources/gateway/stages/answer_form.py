@@ -13,12 +13,12 @@ from dataclasses import replace
 from twin_resources.access.refusals import Refused
 from twin_resources.authors.answer_forms import VOICE, AnswerForm, given_form
 from twin_resources.gateway.exchange import AnswerParts, Exchange
-from twin_resources.gateway.front_desk import other_language_text
+from twin_resources.gateway.front_desk import not_written_text, other_language_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MOST_NEAREST,
     Opening,
-    not_written_about,
+    above_nearest,
     quoting,
 )
 from twin_resources.registry.route_names import DRAFT, QUOTES
@@ -84,7 +84,8 @@ def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts,
     )
     if other or not quotes:
         near = found.nearest[:MOST_NEAREST]
-        nothing = not_written_about(author.name, near, instead=other)
+        said = other or not_written_text(exchange.asked.question, author, nearest=bool(near))
+        nothing = above_nearest(said, near)
         return AnswerParts("not_written_about", nothing, nearest=near, cited=near), ""
     posts = {quote.document_id for quote in quotes}
     cited = tuple(passage for passage in found.nearest if passage.document_id in posts)

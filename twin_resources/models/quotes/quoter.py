@@ -159,6 +159,7 @@ class Quoter:
         limit: int = QUOTES,
         embedder: str = "",
         shown: str = "",
+        language: str = "",
     ) -> Quoted:
         """The best passages of these documents, if any answers.
 
@@ -172,6 +173,7 @@ class Quoter:
                 close to the last one's; they do not overlap.
             embedder: revision of who made the question's vector; empty: the quoter's own.
             shown: text that the reader has read; passages in it come behind the others.
+            language: of the question, ISO 639-1; empty: that of the posts.
         """
         revision = embedder or self._revision
         newest = self._table(author, PASSAGES)
@@ -183,6 +185,8 @@ class Quoter:
         passages = self._made_by(author, PASSAGES, newest, revision)
         if calibrated is None or calibrated.embedder != revision or passages is None:
             return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
+        if language and language not in calibrated.languages and calibrated.elsewhere is not None:
+            calibrated = replace(calibrated, threshold=calibrated.elsewhere)
         looked_at = documents[:DOCUMENTS]
         if not looked_at:
             return Quoted((), threshold=calibrated.threshold)
@@ -358,6 +362,7 @@ class _Calibrated:
     embedder: str
     threshold: float
     mean: np.ndarray
+    elsewhere: float | None = None  # the threshold of questions in another language
     deciding: int = DECIDING
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
@@ -373,6 +378,7 @@ def _calibrated(table: Any) -> _Calibrated | None:
         embedder=rows[0]["embedder"],
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
+        elsewhere=rows[0].get("threshold_elsewhere"),
         deciding=DECIDING if rows[0]["own"] >= FEWEST_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
@@ -443,6 +449,9 @@ def _choose(
             len(chosen) >= MOST_QUOTES or last - scores[place] > CLOSE_SCORES
         ):
             break
+        # In a small corpus the next best is often about something else.
+        if chosen and calibrated.deciding == 1 and plain[nearest[place]] < threshold:
+            continue
         marked = _answering_sentence(fields[place], cosines[place]) if cosines else None
         quote = _quote(fields[place], float(plain[nearest[place]]), marked)
         more = len(chosen) >= limit

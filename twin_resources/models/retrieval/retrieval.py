@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -206,7 +206,7 @@ class Retriever:
 
     def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
         """The questions' vectors, as a search uses them: float32 of shape (n, dimension)."""
-        return self._embedder.embed(questions)
+        return self._embedder.embed(questions, are_questions=True)
 
     def embedder_of(self, revision: str) -> Embedder | None:
         """The embedder of a revision, loaded once; None: it is not there."""
@@ -316,7 +316,9 @@ def _vectors(
 ) -> list[np.ndarray]:
     """Of each query; those that come without one are embedded together."""
     missing = [query.question for query in queries if query.vector is None]
-    embedded = iter(embedder.embed(missing, each_text=keep_tokens) if missing else ())
+    embedded: Iterator[np.ndarray] = iter(())
+    if missing:
+        embedded = iter(embedder.embed(missing, are_questions=True, each_text=keep_tokens))
     return [next(embedded) if query.vector is None else query.vector for query in queries]
 
 

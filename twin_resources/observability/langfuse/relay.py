@@ -9,7 +9,9 @@ A program of its own under the supervisor, without threads: it may wait an hour 
 nothing else waits with it. One process an outbox (a file lock): a second one would send an older
 vote after a newer one. Only an answer that says that this very object was taken removes it;
 silence, 429, 5xx, garbage and a wrong key mean "again later", and 400, 413 or 422 "never", which is
-kept aside. Pauses are measured by the monotonic clock, so a clock that is set back stops nothing.
+kept aside. A Langfuse of version 4 keeps both copies of a trace that is sent twice and counts their
+cost twice: one that may have arrived is looked for half a minute later, before it is sent again.
+Pauses are measured by the monotonic clock, so a clock that is set back stops nothing.
 """
 # pyright: strict
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gzip
 import random
 import signal
 import sys
@@ -41,12 +44,15 @@ from twin_resources.observability.langfuse.outbox import (
     outbox_path,
 )
 from twin_resources.observability.langfuse.retry_after import retry_after_s
+from twin_resources.observability.trace_store.json_values import instant
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 30.0
 NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 are about the configuration
 TIMEOUT_S = 20.0
+SHOWN_AFTER_S = 30.0  # what a Langfuse has taken in it answers some seconds later
+HERE = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -65,31 +71,78 @@ class SendOutcome:
 
 
 class Sender:
-    """Speaks to one trace store."""
+    """Speaks to one trace store.
 
-    def __init__(self, store: TraceStore, *, timeout_s: float = TIMEOUT_S) -> None:
+    Args:
+        asks_first: whether a trace that may have arrived is looked for before it is sent again;
+            None: unless the store is on this machine, where a span is kept once by its id.
+    """
+
+    def __init__(
+        self, store: TraceStore, *, timeout_s: float = TIMEOUT_S, asks_first: bool | None = None
+    ) -> None:
+        is_here = httpx.URL(store.host).host in HERE
+        self._asks_first = not is_here if asks_first is None else asks_first
         self._http = httpx.Client(
             base_url=store.host,
             auth=(store.public_key, store.secret_key),
             timeout=timeout_s,
-            trust_env=httpx.URL(store.host).host not in ("127.0.0.1", "localhost", "::1"),
+            trust_env=not is_here,
         )
 
     def send(self, waiting: QueuedItem) -> SendOutcome:
         """Try once; never raises for what a server or a network does."""
+        is_trace = waiting.kind == "trace" and self._asks_first
+        # Where it may have arrived the next attempt begins by looking for it.
+        unsure_s = SHOWN_AFTER_S if is_trace else None
         try:
+            if is_trace and waiting.attempts and self._has(waiting):
+                return SendOutcome("taken")
             answer = self._post(waiting)
-        except httpx.HTTPError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
+        except httpx.HTTPError as error:
+            return SendOutcome("again", f"no answer ({type(error).__name__}: {error})", unsure_s)
         message = answer.text[:300] if not answer.is_success else ""
         if answer.status_code == 429 or answer.status_code >= 500:
             wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
+            wait_s = unsure_s if wait_s is None and answer.status_code != 429 else wait_s
             return SendOutcome("again", f"HTTP {answer.status_code}: {message}", wait_s)
         if answer.status_code in NEVER:
             return SendOutcome("never", f"HTTP {answer.status_code}: {message}")
         if not answer.is_success:
             return SendOutcome("again", f"HTTP {answer.status_code}: {message}")
         return _read_success(waiting, answer)
+
+    def _has(self, waiting: QueuedItem) -> bool:
+        """Whether the store answers every span of an export; False too where it cannot be asked."""
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+            ExportTraceServiceRequest,
+        )
+
+        export = ExportTraceServiceRequest.FromString(gzip.decompress(waiting.body))
+        spans = [
+            span
+            for resource in export.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+        starts = [span.start_time_unix_nano // 1_000_000 for span in spans]
+        known: set[str] = set()
+        for trace_id in {span.trace_id.hex() for span in spans}:
+            parameters = {
+                "traceId": trace_id,
+                "fromStartTime": instant(min(starts)) or "",
+                "toStartTime": instant(max(starts) + 1) or "",
+                "fields": "core",
+                "limit": "1000",
+            }
+            answer = self._http.get("/api/public/v2/observations", params=parameters)
+            try:
+                known |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
+            except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
+                return False  # a limit of requests, an older server, a captive page
+        return {span.span_id.hex() for span in spans} <= known
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
         if waiting.kind == "score":

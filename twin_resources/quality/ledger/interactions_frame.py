@@ -135,18 +135,10 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
 
 
 def _nothing() -> dict[str, Any]:
-    return {
-        "vote": None,
-        "votes": 0,
-        "voters": [],
-        "judged": None,
-        "judgements": 0,
-        "edit": None,
-        "edit_role": None,
-        "edit_reader": None,
-        "rejections": 0,
-        "rejection_voters": [],
-    }
+    lists: dict[str, Any] = {"voters": [], "rejection_voters": []}
+    counts = dict.fromkeys(("votes", "judgements", "rejections"), 0)
+    unsaid = dict.fromkeys(("vote", "judged", "edit", "edit_role", "edit_reader"))
+    return lists | counts | unsaid
 
 
 def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:

@@ -29,12 +29,11 @@ from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.quality.ledger import ledger_tables, reading
 from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
-from twin_resources.quality.ledger.report import SyncCounts, SyncReport
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS, NOT_MAPPED
 from twin_resources.quality.ledger.settling import Closing, settle
 from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
-from twin_resources.statistics.values import SettledValue
 from twin_resources.storage.state.lease import Lease, LeaseBusy
 from twin_resources.storage.state.state import State
 
@@ -51,18 +50,6 @@ CLOCK_HELD_S = 600.0  # before a clock that has jumped ahead is believed
 _COUNTED = "scores that count"  # in the table of feeds: by which `[scores]` rows were looked at
 
 
-def not_mapped(connection: sa.Connection, author: str) -> dict[str, int]:
-    """Name → number of scores of an author's answers that its `[scores]` does not map."""
-    table = ledger_tables.scores
-    rows = connection.execute(
-        sa.select(table.c.name, sa.func.count())
-        .where(table.c.author == author, table.c.status == "bad", table.c.reason == NOT_MAPPED)
-        .group_by(table.c.name)
-        .order_by(table.c.name)
-    )
-    return {str(name): int(count) for name, count in rows}
-
-
 @dataclass(frozen=True)
 class LedgerRules:
     """How a trace store is read.
@@ -70,7 +57,8 @@ class LedgerRules:
     Attributes:
         requests: of one sync at most.
         seconds: of one sync at most.
-        requests_per_minute: over syncs; Langfuse's free cloud plan allows 30.
+        requests_per_minute: over syncs. Langfuse's free cloud plan allows an organization 30; the
+            rest is for the relay, whose votes would wait behind a long reading.
         lag_s: windows end this long ago, because rows become visible late.
         overlap_s: the first window of a tick reaches back so far.
         closing: see `settling.settle`.
@@ -84,7 +72,7 @@ class LedgerRules:
 
     requests: int = 20
     seconds: float = 25.0
-    requests_per_minute: int = 30
+    requests_per_minute: int = 20
     lag_s: float = 60.0
     overlap_s: float = 30.0
     closing: Closing = "daily"
@@ -163,7 +151,7 @@ class Ledger:
                 written after that.
         """
         began = self._clock()
-        tally = SyncCounts()
+        tally = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
@@ -180,9 +168,10 @@ class Ledger:
                     self._sync(lease, tally, now_ms, began)
         except LeaseBusy as error:
             tally.problem = f"another process reads the ledger: {error.found}"
-        return tally.report(seconds=self._clock() - began)
+        tally.seconds = self._clock() - began
+        return tally
 
-    def _sync(self, lease: Lease, tally: SyncCounts, now_ms: int, began: float) -> None:
+    def _sync(self, lease: Lease, tally: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
         minute = reading.MinuteOfRequests(self.state, rules.requests_per_minute)
         allowed = min(rules.requests, minute.left(now_ms))
@@ -218,14 +207,14 @@ class Ledger:
             minute.add(budget.spent, now_ms)
         tally.frontier_ms = self._frontier_ms()
         with store.writing() as connection:
-            done = settle(
+            settle(
                 connection,
+                tally,
                 frontier_ms=self._closed_ms(now_ms),
                 closing=rules.closing,
                 now_ms=now_ms,
             )
             store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
-        tally.settle(done)
 
     def _count_again(self, store: LedgerWriter, counted: Mapping[str, CountedScores]) -> None:
         """Once, after an author's file has changed what counts."""
@@ -249,10 +238,10 @@ class Ledger:
             state = reading.feed_state(connection, SCORES)
         return state.frontier_ms if state else 0
 
-    def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncCounts) -> None:
+    def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncReport) -> None:
         rules, goal_ms = self.rules, tally.goal_ms
-        traces = reading.TracePages(self.client)
-        scores = reading.ScorePages(self.client, rules.environments)
+        traces = reading.trace_pages(self.client)
+        scores = reading.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
         # Traces first, so that scores meet theirs; half of the budget stays for the scores.
@@ -261,7 +250,7 @@ class Ledger:
                 reading.read_on(
                     pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
                 )
-        reading.look_up_traces(traces, store, budget)
+        reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             tally.reconciling |= reading.reconcile(
                 pages,
@@ -283,25 +272,6 @@ class Ledger:
                 name=reading.OLD,
             )
 
-    def settled(self, author: str, *, after: int, limit: int = 10_000) -> list[SettledValue]:
-        """Settled values of an author with a sequence number above `after`, in order."""
-        table = ledger_tables.settled
-        with self.state.reading() as connection:
-            rows = connection.execute(
-                sa.select(
-                    table.c.sequence,
-                    table.c.author,
-                    table.c.stream,
-                    table.c.version,
-                    table.c.prompt_class,
-                    table.c.value,
-                )
-                .where(table.c.author == author, table.c.sequence > after)
-                .order_by(table.c.sequence)
-                .limit(limit)
-            )
-            return [SettledValue(*row) for row in rows]
-
     def bad_scores(self) -> dict[tuple[str, str], int]:
         """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
         table = ledger_tables.scores
@@ -315,8 +285,12 @@ class Ledger:
 
     def not_mapped(self, author: str) -> dict[str, int]:
         """Name → number of scores of an author's answers that its `[scores]` does not map."""
+        table = ledger_tables.scores
+        mine = (table.c.author == author, table.c.status == "bad", table.c.reason == NOT_MAPPED)
+        query = sa.select(table.c.name, sa.func.count()).where(*mine).group_by(table.c.name)
         with self.state.reading() as connection:
-            return not_mapped(connection, author)
+            rows = connection.execute(query.order_by(table.c.name))
+            return {str(name): int(count) for name, count in rows}
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Traces with what readers and judges said of them; see `interactions.frame`."""

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from twin_resources.storage.state.state import State, StateError
+from twin_resources.storage.state.state import State, StateError, add_missing_columns
 from twin_resources.storage.state.state_tables import schema_number
 
 SCHEMA_NUMBER = 5  # raise it with every change that older code cannot read
@@ -163,21 +163,9 @@ def _upgrade(connection: sa.Connection) -> None:
     a reader's. Number 4 knew two kinds of streams by the scores' names, and would settle every vote
     as a thumb.
     """
-    known = {column["name"] for column in sa.inspect(connection).get_columns(traces.name)}
-    if "server" not in known:
-        added = sa.text(f"ALTER TABLE {traces.name} ADD COLUMN server TEXT NOT NULL DEFAULT ''")
-        connection.execute(added)
-    if "batch" not in known:
-        added = sa.text(
-            f"ALTER TABLE {traces.name} ADD COLUMN batch BOOLEAN NOT NULL DEFAULT false"
-        )
-        connection.execute(added)
-    if "stream" not in {one["name"] for one in sa.inspect(connection).get_columns(scores.name)}:
-        connection.execute(
-            sa.text(f"ALTER TABLE {scores.name} ADD COLUMN stream TEXT NOT NULL DEFAULT ''")
-        )
-        by_name = sa.update(scores).where(scores.c.kind.in_(("vote", "judge")))
-        connection.execute(by_name.values(stream=scores.c.name))
+    add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
+    unnamed = sa.update(scores).where(scores.c.kind.in_(("vote", "judge")), scores.c.stream == "")
+    connection.execute(unnamed.values(stream=scores.c.name))
     row = sa.update(schema_number).where(schema_number.c.store == "ledger")
     connection.execute(row.values(number=SCHEMA_NUMBER))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -47,69 +47,64 @@ class Pages(Protocol):
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
 
 
-class ScorePages:
-    """Pages of scores by arrival."""
+@dataclass(frozen=True)
+class ListPages:
+    """Pages of a list by time.
 
-    kind, rows = SCORES, SCORE_PAGE
+    Attributes:
+        kind: `scores` or `traces`.
+        moment: name of a row's time.
+        since, until: names of the window's bounds.
+        asked: what else is asked for.
+        rows: of a full page.
+    """
 
-    def __init__(self, client: Pages, environments: str = ENVIRONMENT) -> None:
-        self._client = client
-        self._environments = environments
-
-    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        parameters = {
-            "fromTimestamp": instant(since_ms) or "",
-            "toTimestamp": instant(until_ms) or "",
-            "fields": "core,details,subject,annotation",
-            "environment": self._environments,
-            "limit": str(SCORE_PAGE),
-        }
-        return self._client.page(SCORES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
-
-    @staticmethod
-    def time_of(row: Row) -> int:
-        return milliseconds_of(row["timestamp"])
-
-
-class TracePages:
-    """Pages of answers (generation spans) by their start."""
-
-    kind, rows = TRACES, TRACE_PAGE
-
-    def __init__(self, client: Pages) -> None:
-        self._client = client
+    client: Pages
+    kind: str
+    path: str
+    moment: str
+    since: str
+    until: str
+    asked: Mapping[str, str]
+    rows: int
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        parameters = {
-            "fromStartTime": instant(since_ms) or "",
-            "toStartTime": instant(until_ms) or "",
-            "type": "GENERATION",
-            "fields": _TRACE_FIELDS,
-            "expandMetadata": "twin.chunks",
-            "limit": str(TRACE_PAGE),
-        }
-        return self._client.page(TRACES_PATH, parameters | ({"cursor": cursor} if cursor else {}))
+        window = {self.since: instant(since_ms) or "", self.until: instant(until_ms) or ""}
+        return self.page(window | ({"cursor": cursor} if cursor else {}))
 
-    def by_id(self, trace_ids: Sequence[str]) -> list[Row]:
-        """The answers of these traces."""
+    def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
+        """One page with these parameters beside those of every page."""
+        asked = {**self.asked, **parameters, "limit": str(self.rows)}
+        return self.client.page(self.path, asked)
+
+    def by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
+        """The answers of these traces that began at `since_ms` or later: without a time a Langfuse
+        looks through all that it has."""
         among = {
             "type": "stringOptions",
             "column": "traceId",
             "operator": "any of",
             "value": list(trace_ids),
         }
-        parameters = {
-            "filter": json.dumps([among], separators=(",", ":")),
-            "type": "GENERATION",
-            "fields": _TRACE_FIELDS,
-            "expandMetadata": "twin.chunks",
-            "limit": str(TRACE_PAGE),
-        }
-        return self._client.page(TRACES_PATH, parameters)[0]
+        condition = json.dumps([among], separators=(",", ":"))
+        return self.page({self.since: instant(since_ms) or "", "filter": condition})[0]
 
-    @staticmethod
-    def time_of(row: Row) -> int:
-        return milliseconds_of(row["startTime"])
+    def time_of(self, row: Row) -> int:
+        return milliseconds_of(row[self.moment])
+
+
+def score_pages(client: Pages, environments: str = ENVIRONMENT) -> ListPages:
+    """Scores by arrival."""
+    asked = {"fields": "core,details,subject,annotation", "environment": environments}
+    bounds = "fromTimestamp", "toTimestamp"
+    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, asked, SCORE_PAGE)
+
+
+def trace_pages(client: Pages) -> ListPages:
+    """Answers (generation spans) by their start."""
+    asked = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
+    bounds = "fromStartTime", "toStartTime"
+    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, asked, TRACE_PAGE)
 
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
@@ -120,7 +115,7 @@ def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
 
 
 def read_on(
-    pages: ScorePages | TracePages,
+    pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
     *,
@@ -139,17 +134,41 @@ def read_on(
     with store.state.reading() as connection:
         state = feed_state(connection, pages.kind) or start
 
+    _advance(pages, store, budget, state, goal_ms, name=pages.kind, overlap_ms=overlap_ms)
+
+
+def _advance(
+    pages: ListPages,
+    store: LedgerWriter,
+    budget: TickBudget,
+    state: FeedState,
+    goal_ms: int,
+    *,
+    name: str,
+    overlap_ms: int = 0,
+    compares: bool = False,
+) -> FeedState:
+    """Read towards `goal_ms`.
+
+    Args:
+        name: of the feed that is moved on.
+        compares: whether what the ledger holds in a window, and the store no longer, was deleted.
+    """
+
     def commit(window: FeedWindow, after: FeedState) -> None:
-        store.commit(pages.kind, window.rows, feed=pages.kind, after=after)
+        whole = (window.since_ms, window.until_ms) if compares and window.whole else None
+        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     try:
-        feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+        return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
     finally:
         store.tally.unread += feed.skipped
 
 
-def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -> None:
+def look_up_traces(
+    pages: ListPages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
+) -> None:
     """Ask for the traces that new scores name and that no window has brought yet: an answer's
     trace may have waited in an outbox until long after its start."""
     of_others = sorted(store.unknown_of_others - store.unknown)  # after those of our own scores
@@ -157,11 +176,15 @@ def look_up_traces(pages: TracePages, store: LedgerWriter, budget: TickBudget) -
     for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
         if not budget.left():
             return
-        _look_up(pages, chunk, store, budget)
+        _look_up(pages, chunk, store, budget, since_ms)
 
 
 def _look_up(
-    pages: TracePages, trace_ids: Sequence[str], store: LedgerWriter, budget: TickBudget
+    pages: ListPages,
+    trace_ids: Sequence[str],
+    store: LedgerWriter,
+    budget: TickBudget,
+    since_ms: int,
 ) -> None:
     """The traces of these ids; one for which the store fails keeps none of the others back.
 
@@ -172,7 +195,7 @@ def _look_up(
         return
     budget.spend()
     try:
-        rows = pages.by_id(trace_ids)
+        rows = pages.by_id(trace_ids, since_ms)
     except TraceStoreError as error:
         if not error.is_of_the_store:
             raise
@@ -180,15 +203,15 @@ def _look_up(
             store.tally.unread.append(f"{trace_ids[0]}: {error.found}")
             return
         half = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:half], store, budget)
-        _look_up(pages, trace_ids[half:], store, budget)
+        _look_up(pages, trace_ids[:half], store, budget, since_ms)
+        _look_up(pages, trace_ids[half:], store, budget, since_ms)
         return
     with store.writing() as connection:
         store.put_traces(connection, rows)
 
 
 def reconcile(
-    pages: ScorePages | TracePages,
+    pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
     *,
@@ -217,16 +240,7 @@ def reconcile(
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-
-    def commit(window: FeedWindow, after: FeedState) -> None:
-        whole = (window.since_ms, window.until_ms) if window.whole else None
-        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
-
-    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
-    try:
-        state = feed.advance(state, state.began_ms, budget)
-    finally:
-        store.tally.unread += feed.skipped
+    state = _advance(pages, store, budget, state, state.began_ms, name=name, compares=True)
     return state.frontier_ms < state.began_ms
 
 
@@ -257,28 +271,25 @@ def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
     read twice is there once. The pass over the last days begins anew, from `again_from_ms`.
     """
     rewound_ms = 0
-    later = f"{SCORES} {OLD}"
     moments = {
         SCORES: ledger_tables.scores.c.timestamp_ms,
         TRACES: ledger_tables.traces.c.started_ms,
     }
+    old = FeedState(again_from_ms, began_ms=again_from_ms)
+    passes = {f"{kind} again": FeedState(again_from_ms, began_ms=newest_ms) for kind in moments}
     with state.transaction() as connection:
         for kind, moment in moments.items():
-            known, again = feed_state(connection, kind), feed_state(connection, f"{kind} again")
+            known = feed_state(connection, kind)
             if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
                 seen = int(connection.execute(newest).scalar() or again_from_ms)
                 rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
                 after = FeedState(min(seen, known.frontier_ms))
                 ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
-            if again is not None and max(again.frontier_ms, again.began_ms) > newest_ms:
-                after = FeedState(again_from_ms, began_ms=newest_ms)
-                row = _row(f"{kind} again", after)
-                ledger_tables.upsert(connection, ledger_tables.feeds, [row])
-        old = feed_state(connection, later)
-        if old is not None and max(old.frontier_ms, old.began_ms) > newest_ms:
-            row = _row(later, FeedState(again_from_ms, began_ms=again_from_ms))
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+        for name, after in {**passes, f"{SCORES} {OLD}": old}.items():
+            known = feed_state(connection, name)
+            if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
+                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(name, after)])
     return rewound_ms / 1000
 
 

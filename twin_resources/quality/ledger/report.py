@@ -7,15 +7,12 @@ Belongs here: the report's fields and wording. Does not belong here: doing it (`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from twin_resources.quality.ledger.settling import SettlingResult
 
-
-@dataclass(frozen=True)
+@dataclass
 class SyncReport:
-    """What one `Ledger.sync` did.
+    """What one `Ledger.sync` did; counted while it runs.
 
     Attributes:
         problem: why less than everything was done; empty: everything up to `lag_s` ago was read.
@@ -25,11 +22,10 @@ class SyncReport:
         changed, deleted, late: scores that were; a settled value is not touched by it.
         bad: new scores that never count, by reason.
         settled: new values, by author.
-        capped: reader-days held back because of the reader's share, by (author, reader).
-        beyond_day: those of a day with more than three usual days have.
-        new_readers: those of new readers above a tenth of a day.
-        behind_s: how far the frontier of the scores is behind the newest instant that could be
-            read; 0: caught up.
+        held: reader-days that were not settled, by what their scores are now (`capped`: above the
+            reader's share; `beyond`: of a day with more than three usual days have; `new`: of new
+            readers above a tenth of a day).
+        frontier_ms, goal_ms: how far scores were read, and the newest instant that could be.
         reconciling: a pass over the last days is not finished.
         unread: traces and milliseconds that the trace store fails for when asked for them alone,
             and why; their scores wait for the pass over the last days.
@@ -37,23 +33,27 @@ class SyncReport:
             is read now. 0: it was not.
     """
 
-    problem: str
-    requests: int
-    seconds: float
-    traces: int
-    scores: int
-    changed: int
-    deleted: int
-    late: int
-    bad: Mapping[str, int]
-    settled: Mapping[str, int]
-    capped: Mapping[tuple[str, str], int]
-    beyond_day: int
-    new_readers: int
-    behind_s: float
-    reconciling: bool
-    unread: Sequence[str] = ()
+    problem: str = ""
+    requests: int = 0
+    seconds: float = 0.0
+    traces: int = 0
+    scores: int = 0
+    changed: int = 0
+    deleted: int = 0
+    late: int = 0
+    bad: Counter[str] = field(default_factory=Counter[str])
+    settled: Counter[str] = field(default_factory=Counter[str])
+    held: Counter[str] = field(default_factory=Counter[str])
+    frontier_ms: int = 0
+    goal_ms: int = 0
+    reconciling: bool = False
+    unread: list[str] = field(default_factory=list[str])
     rewound_s: float = 0.0
+
+    @property
+    def behind_s(self) -> float:
+        """How far scores are behind the newest instant that could be read; 0: caught up."""
+        return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
     @property
     def caught_up(self) -> bool:
@@ -82,59 +82,7 @@ class SyncReport:
             ("deleted", self.deleted),
             ("late", self.late),
             (f"that never count ({bad})", sum(self.bad.values())),
-            ("reader-days above their share", sum(self.capped.values())),
-            ("above three usual days", self.beyond_day),
-            ("of new readers above a tenth of a day", self.new_readers),
+            ("reader-days above their share", self.held["capped"]),
+            ("above three usual days", self.held["beyond"]),
+            ("of new readers above a tenth of a day", self.held["new"]),
         ]
-
-
-@dataclass
-class SyncCounts:
-    """Counts while a sync runs."""
-
-    problem: str = ""
-    requests: int = 0
-    traces: int = 0
-    scores: int = 0
-    changed: int = 0
-    deleted: int = 0
-    late: int = 0
-    bad: Counter[str] = field(default_factory=Counter[str])
-    settled: Counter[str] = field(default_factory=Counter[str])
-    capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
-    beyond_day: int = 0
-    new_readers: int = 0
-    frontier_ms: int = 0
-    goal_ms: int = 0
-    reconciling: bool = False
-    unread: list[str] = field(default_factory=list[str])
-    rewound_s: float = 0.0
-
-    def settle(self, done: SettlingResult) -> None:
-        """Add what was settled."""
-        self.settled.update(done.settled)
-        self.capped.update(done.capped)
-        self.beyond_day += done.beyond_day.total()
-        self.new_readers += done.new_readers.total()
-
-    def report(self, *, seconds: float) -> SyncReport:
-        """The report of these counts."""
-        return SyncReport(
-            problem=self.problem,
-            requests=self.requests,
-            seconds=seconds,
-            traces=self.traces,
-            scores=self.scores,
-            changed=self.changed,
-            deleted=self.deleted,
-            late=self.late,
-            bad=dict(self.bad),
-            settled={author: count for author, count in self.settled.items() if count},
-            capped=dict(self.capped),
-            beyond_day=self.beyond_day,
-            new_readers=self.new_readers,
-            behind_s=max(self.goal_ms - self.frontier_ms, 0) / 1000,
-            reconciling=self.reconciling,
-            unread=tuple(self.unread),
-            rewound_s=self.rewound_s,
-        )

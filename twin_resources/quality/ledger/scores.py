@@ -28,16 +28,6 @@ UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
 UNKNOWN_READER = "api:unknown"  # a score without one, on a trace without one
 NOT_MAPPED = "not_mapped"  # no name of the twin's own, and not in the author's `[scores]`
 OTHER = "other"  # kind of such a score, until its author's file says what it is
-Reason = Literal[
-    "unknown_trace",
-    "no_trace",
-    "other_author",
-    "out_of_range",
-    "not_a_number",
-    "no_text",
-    "not_mapped",
-    "unknown_category",
-]
 # A text is no number, and of two compared answers one loses however good both are.
 NEVER_BET_ON = ("edit", "compare")
 DAY_MS = 86_400_000

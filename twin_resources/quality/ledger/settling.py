@@ -25,13 +25,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.statistics.poisoning import (
     NEW_READER_DAYS,
@@ -44,23 +45,6 @@ CAP_DAYS = 30
 DAY_SIZES = 28
 STREAM_OF_VOTES = "thumbs"
 Closing = Literal["daily", "at_once"]
-
-
-@dataclass
-class SettlingResult:
-    """What one settling did.
-
-    Attributes:
-        settled: values that got a sequence number, by author.
-        capped: reader-days that were held back, by (author, reader).
-        beyond_day: reader-days above three times a usual day, by author.
-        new_readers: reader-days of new readers above a tenth of a day, by author.
-    """
-
-    settled: Counter[str] = field(default_factory=Counter[str])
-    capped: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
-    beyond_day: Counter[str] = field(default_factory=Counter[str])
-    new_readers: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass(frozen=True)
@@ -114,23 +98,26 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
 
 
 def settle(
-    connection: sa.Connection, *, frontier_ms: int, closing: Closing, now_ms: int
-) -> SettlingResult:
+    connection: sa.Connection,
+    report: SyncReport,
+    *,
+    frontier_ms: int,
+    closing: Closing,
+    now_ms: int,
+) -> None:
     """Settle what can be settled now; run inside the ledger's transaction.
 
     Args:
+        report: what is settled or held back is counted there.
         frontier_ms: scores before it were read.
         closing: `at_once` closes a reader-day at its first vote (demonstration and tests, where
             a reader has one score).
     """
-    done = SettlingResult()
     before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
-    _settle_judgements(connection, done, before_day, now_ms)
-    columns = ("id", "author", "stream", "reader", "day", "version", "prompt_class", "value")
-    columns = (*columns, "timestamp_ms")
+    _settle_judgements(connection, report, before_day, now_ms)
     table = ledger_tables.scores
     votes = connection.execute(
-        sa.select(*(table.c[name] for name in columns))
+        sa.select(table)
         .where(table.c.status == "open", table.c.kind == "vote", table.c.day < before_day)
         .order_by(table.c.day, table.c.author, table.c.reader)
     ).mappings()
@@ -138,13 +125,35 @@ def settle(
     for vote in votes:
         by_stream[vote["author"], vote["stream"]].append(dict(vote))
     for (author, stream), scores in sorted(by_stream.items()):
-        days = reader_days(scores)
-        _settle_days(connection, author, stream, days, done, now_ms, closing=closing)
-    return done
+        by_status = _by_status(connection, author, stream, reader_days(scores), closing=closing)
+        settled = by_status.pop("settled")
+        _number(
+            connection,
+            author,
+            [
+                {
+                    "stream": stream,
+                    "version": one.version,
+                    "prompt_class": one.prompt_class,
+                    "value": one.value,
+                    "unit": one.reader,
+                    "day": one.day,
+                    "settled_ms": now_ms,
+                }
+                for one in settled
+            ],
+            [one.used for one in settled],
+        )
+        _mark(connection, [(score, None) for one in settled for score in one.beside], "beside")
+        report.settled.update({author: len(settled)} if settled else {})
+        for status, held in by_status.items():
+            unused = [(score, None) for one in held for score in (*one.used, *one.beside)]
+            _mark(connection, unused, status)
+            report.held[status] += len(held)
 
 
 def _settle_judgements(
-    connection: sa.Connection, done: SettlingResult, before_day: int, now_ms: int
+    connection: sa.Connection, report: SyncReport, before_day: int, now_ms: int
 ) -> None:
     table = ledger_tables.scores
     end_ms = before_day * DAY_MS
@@ -155,66 +164,12 @@ def _settle_judgements(
     ).mappings()
     by_author: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        by_author[row["author"]].append(
-            {
-                "stream": row["stream"],
-                "version": row["version"],
-                "prompt_class": row["prompt_class"],
-                "value": row["value"],
-                "unit": row["id"],
-                "day": row["timestamp_ms"] // DAY_MS,
-                "settled_ms": now_ms,
-            }
-        )
+        value = {name: row[name] for name in ("stream", "version", "prompt_class", "value")}
+        day = {"day": row["timestamp_ms"] // DAY_MS, "settled_ms": now_ms}
+        by_author[row["author"]].append({**value, **day, "unit": row["id"]})
     for author, values in by_author.items():
-        first = _take_sequences(connection, author, len(values))
-        marks = _number(author, values, first)
-        connection.execute(sa.insert(ledger_tables.settled), values)
-        _mark(connection, [(value["unit"], sequence) for value, sequence in marks], "settled")
-        done.settled[author] += len(values)
-
-
-def _settle_days(
-    connection: sa.Connection,
-    author: str,
-    stream: str,
-    days: Sequence[ReaderDay],
-    done: SettlingResult,
-    now_ms: int,
-    *,
-    closing: Closing,
-) -> None:
-    by_status = _by_status(connection, author, stream, days, closing=closing)
-    settled = by_status.pop("settled")
-    if settled:
-        values = [
-            {
-                "stream": stream,
-                "version": one.version,
-                "prompt_class": one.prompt_class,
-                "value": one.value,
-                "unit": one.reader,
-                "day": one.day,
-                "settled_ms": now_ms,
-            }
-            for one in settled
-        ]
-        marks = _number(author, values, _take_sequences(connection, author, len(values)))
-        connection.execute(sa.insert(ledger_tables.settled), values)
-        used = [
-            (score, sequence)
-            for one, (_, sequence) in zip(settled, marks, strict=True)
-            for score in one.used
-        ]
-        _mark(connection, used, "settled")
-    _mark(connection, [(score, None) for one in settled for score in one.beside], "beside")
-    for status, reader_days in by_status.items():
-        scores = [(score, None) for one in reader_days for score in (*one.used, *one.beside)]
-        _mark(connection, scores, status)
-    done.settled[author] += len(settled)
-    done.capped.update((author, one.reader) for one in by_status["capped"])
-    done.beyond_day[author] += len(by_status["beyond"])
-    done.new_readers[author] += len(by_status["new"])
+        _number(connection, author, values, [(value["unit"],) for value in values])
+        report.settled[author] += len(values)
 
 
 def _by_status(
@@ -226,8 +181,9 @@ def _by_status(
     closing: Closing,
 ) -> dict[str, list[ReaderDay]]:
     """What becomes of each reader-day: `settled`, `capped`, `beyond` or `new`."""
-    sizes = _day_sizes(connection, author, stream, before=days[0].day)
-    counted = _recent(connection, author, stream, since_day=days[0].day - CAP_DAYS)
+    first = days[0].day
+    sizes = _settled_by(connection, author, stream, "day", since_day=first - DAY_SIZES)
+    counted = _settled_by(connection, author, stream, "unit", since_day=first - CAP_DAYS)
     coming: dict[int, list[ReaderDay]] = defaultdict(list)
     for one in days:
         coming[one.day].append(one)
@@ -304,7 +260,7 @@ class _NewReaders:
         return [one for one in of_day if one not in held], held
 
 
-def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: dict[int, int]) -> list[ReaderDay]:
+def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: Counter[int]) -> list[ReaderDay]:
     """What a day has above its most, taken out of what is settled; the earliest stay."""
     mine = [one for one in settling if one.day == day]
     known = sizes.get(day, 0)  # votes that joined a day which has values already
@@ -315,52 +271,39 @@ def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: dict[int, int]) 
     return mine[kept:]
 
 
-def _day_sizes(
-    connection: sa.Connection, author: str, stream: str, *, before: int
-) -> dict[int, int]:
-    """Day → settled values of a stream, of the days up to this one that have any."""
+def _settled_by(
+    connection: sa.Connection, author: str, stream: str, name: str, *, since_day: int
+) -> Counter[Any]:
+    """Settled values of a stream since a day, by its column `day` or `unit` (the reader)."""
     table = ledger_tables.settled
+    mine = (table.c.author == author, table.c.stream == stream, table.c.day >= since_day)
     rows = connection.execute(
-        sa.select(table.c.day, sa.func.count())
-        .where(
-            table.c.author == author,
-            table.c.stream == stream,
-            table.c.day >= before - DAY_SIZES,
-        )
-        .group_by(table.c.day)
+        sa.select(table.c[name], sa.func.count()).where(*mine).group_by(table.c[name])
     )
-    return {int(day): int(count) for day, count in rows}
-
-
-def _recent(connection: sa.Connection, author: str, stream: str, *, since_day: int) -> Counter[str]:
-    """Settled votes of one stream of an author by reader, since a day."""
-    table = ledger_tables.settled
-    rows = connection.execute(
-        sa.select(table.c.unit, sa.func.count())
-        .where(
-            table.c.author == author,
-            table.c.stream == stream,
-            table.c.day >= since_day,
-        )
-        .group_by(table.c.unit)
-    )
-    return Counter({str(reader): int(count) for reader, count in rows})
-
-
-def _take_sequences(connection: sa.Connection, author: str, count: int) -> int:
-    """The first of `count` numbers that were never given out."""
-    table = ledger_tables.sequences
-    last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
-    ledger_tables.upsert(connection, table, [{"author": author, "last": last + count}])
-    return last + 1
+    return Counter({value: int(count) for value, count in rows})
 
 
 def _number(
-    author: str, values: list[dict[str, Any]], first: int
-) -> list[tuple[dict[str, Any], int]]:
-    for sequence, value in enumerate(values, start=first):
-        value |= {"author": author, "sequence": sequence}
-    return [(value, value["sequence"]) for value in values]
+    connection: sa.Connection,
+    author: str,
+    values: list[dict[str, Any]],
+    scores: Sequence[Sequence[str]],
+) -> None:
+    """Store values under numbers that were never given out.
+
+    Args:
+        scores: ids of those that each value is made of.
+    """
+    if not values:
+        return
+    table = ledger_tables.sequences
+    last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
+    ledger_tables.upsert(connection, table, [{"author": author, "last": last + len(values)}])
+    numbered = list(enumerate(values, start=last + 1))
+    rows = [{**value, "author": author, "sequence": number} for number, value in numbered]
+    connection.execute(sa.insert(ledger_tables.settled), rows)
+    marks = zip(numbered, scores, strict=True)
+    _mark(connection, [(one, number) for (number, _), ids in marks for one in ids], "settled")
 
 
 def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str) -> None:

@@ -15,10 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.authors.score_settings import CountedScores
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import FeedState
-from twin_resources.quality.ledger.report import SyncCounts
+from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import (
     DAY_MS,
     OTHER,
@@ -36,7 +35,8 @@ from twin_resources.storage.state.state import State
 TRACES, SCORES = "traces", "scores"
 _CHUNK = 500  # bound parameters of one statement
 _OLD_AT_ONCE = 2000
-_FINAL = ("settled", "beside", "late", "capped", "beyond")  # what a later change does not reopen
+# What a later change does not reopen.
+_FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
 
 
 @dataclass
@@ -53,7 +53,7 @@ class LedgerWriter:
 
     state: State
     lease: Lease
-    tally: SyncCounts
+    tally: SyncReport
     closing: Closing
     closed_ms: int = 0
     counts: CountsOf = no_others
@@ -168,36 +168,27 @@ class LedgerWriter:
         ledger_tables.upsert(connection, ledger_tables.scores, [*fresh, *changed])
         return set(made)
 
-    def count_again(self, mapped: Mapping[str, CountedScores]) -> None:
+    def count_again(self, authors: Iterable[str]) -> None:
         """Look again at scores of other names, after an author's file has come to map one.
 
         They keep the day on which they were given, each reader's days a value each: none of them
         was settled without them, or they are late. What was settled before stays.
 
         Args:
-            mapped: author → `[scores]`.
+            authors: those with `[scores]`.
         """
         table = ledger_tables.scores
-        for author, counts in mapped.items():
-            with self.state.reading() as connection:
-                waiting = list(
-                    connection.execute(
-                        sa.select(table.c.id).where(
-                            table.c.author == author,
-                            table.c.status == "bad",
-                            table.c.kind == OTHER,
-                            table.c.name.in_([one.name for one in counts.scores]),
-                        )
-                    ).scalars()
-                )
-            for ids in ledger_tables.pieces(waiting, _OLD_AT_ONCE):
-                with self.writing() as connection:
-                    rows = _by_id(connection, table, "id", ids).values()
-                    again = [with_trace(row, _told_by(row), self.counts) for row in rows]
-                    counted = [row for row in again if row["kind"] != OTHER]
-                    self._place(connection, counted, own_day=True)
-                    ledger_tables.upsert(connection, table, counted)
-                    self.tally.changed += len(counted)
+        mine = (table.c.author.in_(list(authors)), table.c.status == "bad", table.c.kind == OTHER)
+        with self.state.reading() as connection:
+            waiting = list(connection.execute(sa.select(table.c.id).where(*mine)).scalars())
+        for ids in ledger_tables.pieces(waiting, _OLD_AT_ONCE):
+            with self.writing() as connection:
+                rows = _by_id(connection, table, "id", ids).values()
+                again = [with_trace(row, _told_by(row), self.counts) for row in rows]
+                counted = [row for row in again if row["kind"] != OTHER]
+                self._place(connection, counted, own_day=True)
+                ledger_tables.upsert(connection, table, counted)
+                self.tally.changed += len(counted)
 
     def _place(
         self, connection: sa.Connection, rows: Sequence[dict[str, Any]], *, own_day: bool = False

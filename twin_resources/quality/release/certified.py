@@ -52,7 +52,7 @@ def certified_by(
                 .limit(FIRST_BATCH)
             )
             values = [SettledValue(*row) for row in rows]
-            bounds = class_bounds(values).bounds
+            bounds = class_bounds(values)
             counts = Counter(value.prompt_class for value in values)
             baselines.setdefault(version, {})[stream] = CertifiedBaseline(bounds, counts)
     return baselines

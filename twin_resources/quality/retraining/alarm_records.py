@@ -24,6 +24,7 @@ from twin_resources.statistics.retraining import TOGETHER_S, RetrainingDecision
 from twin_resources.storage.state.state_tables import alarms
 
 DAY_S = 86_400.0
+ALARM_KEY = ("author", "stream", "version", "number")
 NOT_IN_SCORES = "not in [scores]: "  # before the name of a score, as the reason why it is left out
 
 # What became of a score, in words; `ledger_tables.scores` says what each status means.
@@ -76,10 +77,7 @@ def record(connection: sa.Connection, alarm: Alarm, *, at: float) -> None:
     """
     connection.execute(
         sa.insert(alarms).values(
-            author=alarm.author,
-            stream=alarm.stream,
-            version=alarm.version,
-            number=alarm.number,
+            **{name: getattr(alarm, name) for name in ALARM_KEY},
             evidence=asdict(alarm),
             raised_at=at,
             status="open",
@@ -119,32 +117,31 @@ def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     return by_author
 
 
-def of_author(connection: sa.Connection, author: str, *, limit: int = 100) -> list[AlarmRecord]:
-    """An author's alarms, newest first."""
+def of_author(
+    connection: sa.Connection, author: str, *, stream: str = "", version: str = "", limit: int = 100
+) -> list[AlarmRecord]:
+    """An author's alarms, newest first.
+
+    Args:
+        stream, version: of this one alone; empty: of all.
+    """
+    mine = alarms.c.author == author
+    for column, value in ((alarms.c.stream, stream), (alarms.c.version, version)):
+        mine &= column == value if value else sa.true()
     rows = connection.execute(
         sa.select(alarms)
-        .where(alarms.c.author == author)
+        .where(mine)
         .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
         .limit(limit)
     ).mappings()
     return [_record_of(dict(row)) for row in rows]
 
 
-def of_author_stream(connection: sa.Connection, author: str, stream: str) -> list[AlarmRecord]:
-    """Alarms of one stream of an author, whatever version it was of, oldest first."""
-    mine = (alarms.c.author == author) & (alarms.c.stream == stream)
-    rows = connection.execute(sa.select(alarms).where(mine)).mappings()
-    return sorted((_record_of(dict(row)) for row in rows), key=lambda one: one.alarm.sequence)
-
-
-def of_stream(connection: sa.Connection, author: str, stream: str, version: str) -> list[Alarm]:
-    """Alarms of one watch, by number."""
-    rows = connection.execute(
-        sa.select(alarms.c.evidence)
-        .where(alarms.c.author == author, alarms.c.stream == stream, alarms.c.version == version)
-        .order_by(alarms.c.number)
-    )
-    return [Alarm(**row.evidence) for row in rows]
+def next_number(connection: sa.Connection, author: str, stream: str, version: str) -> int:
+    """Of an alarm that is raised now."""
+    mine = (alarms.c.author == author, alarms.c.stream == stream, alarms.c.version == version)
+    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(*mine)).scalar()
+    return int(newest or 0) + 1
 
 
 def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
@@ -161,17 +158,8 @@ def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
 def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
     """Scores of an author that never became a value, by reason: bad ones by theirs, those that its
     file does not map by their name, those above their reader's share, and those that came late."""
-    # A bad score carries no author: its trace does, if it has one.
-    rows = connection.execute(
-        sa.select(_FATE, sa.func.count())
-        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(
-            scores.c.status.in_(("bad", "capped", "late", "beyond", "new")),
-            sa.or_(scores.c.author == author, traces.c.author == author),
-        )
-        .group_by(_FATE)
-    )
-    return {str(name): int(count) for name, count in rows}
+    lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
+    return {str(fate): count for fate, count in _counted(connection, author, lost, _FATE)}
 
 
 def score_fates(
@@ -182,20 +170,28 @@ def score_fates(
     Args:
         since_ms: of the scores' own time, Unix milliseconds.
     """
-    rows = connection.execute(
-        sa.select(scores.c.name, _FATE, sa.func.count())
-        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(
-            sa.or_(scores.c.author == author, traces.c.author == author),
-            scores.c.timestamp_ms >= since_ms,
-        )
-        .group_by(scores.c.name, _FATE)
-        .order_by(scores.c.name, sa.func.count().desc())
-    )
     found: dict[str, dict[str, int]] = {}
-    for name, fate, count in rows:
-        found.setdefault(str(name), {})[str(fate)] = int(count)
+    late = scores.c.timestamp_ms >= since_ms
+    for name, fate, count in _counted(connection, author, late, scores.c.name, _FATE):
+        found.setdefault(str(name), {})[str(fate)] = count
     return found
+
+
+def _counted(
+    connection: sa.Connection, author: str, which: sa.ColumnElement[bool], *columns: Any
+) -> list[Any]:
+    """Values of the columns, and how many scores of an author have them; the most first."""
+    # A bad score carries no author: its trace does, if it has one.
+    theirs = sa.or_(scores.c.author == author, traces.c.author == author)
+    count = sa.func.count()
+    rows = connection.execute(
+        sa.select(*columns, count)
+        .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
+        .where(which, theirs)
+        .group_by(*columns)
+        .order_by(*columns[:-1], count.desc())
+    )
+    return list(rows)
 
 
 def decide(
@@ -205,7 +201,10 @@ def decide(
     stored."""
     done = connection.execute(
         sa.update(alarms)
-        .where(_stream(alarm), alarms.c.number == alarm.number, alarms.c.status == "open")
+        .where(
+            *(alarms.c[name] == getattr(alarm, name) for name in ALARM_KEY),
+            alarms.c.status == "open",
+        )
         .values(
             status="closed" if decision.closes_alarm else "open",
             decision=decision.kind,
@@ -227,10 +226,10 @@ def close_open(
     Args:
         stream: those of this one alone; empty: all.
     """
-    theirs = (alarms.c.author == author) & (alarms.c.status == "open")
     done = connection.execute(
         sa.update(alarms)
-        .where(theirs & (alarms.c.stream == stream) if stream else theirs)
+        .where(alarms.c.author == author, alarms.c.status == "open")
+        .where(alarms.c.stream == stream if stream else sa.true())
         .values(
             status="closed",
             decision="held_back",
@@ -242,23 +241,7 @@ def close_open(
     return done.rowcount
 
 
-def _stream(alarm: Alarm) -> sa.ColumnElement[bool]:
-    return (
-        (alarms.c.author == alarm.author)
-        & (alarms.c.stream == alarm.stream)
-        & (alarms.c.version == alarm.version)
-    )
-
-
-def _record_of(row: Mapping[Any, Any]) -> AlarmRecord:
-    return AlarmRecord(
-        alarm=Alarm(**row["evidence"]),
-        raised_at=row["raised_at"],
-        is_open=row["status"] == "open",
-        decision=row["decision"],
-        decided_by=row["decided_by"],
-        message=row["message"],
-        tags=row["tags"],
-        run_key=row["run_key"],
-        decided_at=row["decided_at"],
-    )
+def _record_of(row: dict[str, Any]) -> AlarmRecord:
+    alarm = Alarm(**row.pop("evidence"))
+    kept = {name: row[name] for name in row if name not in ALARM_KEY}
+    return AlarmRecord(alarm, is_open=kept.pop("status") == "open", **kept)

@@ -7,8 +7,6 @@ Does not belong here: writing them (`ledger/`), what is concluded from them (`st
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import sequences, settled
@@ -47,50 +45,38 @@ def day_sums(
         after: sequence numbers above.
         by_day: False: `TOGETHER` values in a row are a day (`LoopRules.by_day`).
     """
-    mine = (
-        (settled.c.author == author) & (settled.c.stream == stream) & (settled.c.sequence > after)
+    place = sa.func.row_number().over(order_by=settled.c.sequence) - 1
+    value = (
+        sa.select(
+            (settled.c.day if by_day else place // TOGETHER).label("day"),
+            (settled.c.settled_ms if by_day else sa.literal(0)).label("settled_ms"),
+            settled.c.version,
+            settled.c.prompt_class,
+            settled.c.value,
+            settled.c.sequence,
+        )
+        .where(settled.c.author == author, settled.c.stream == stream, settled.c.sequence > after)
+        .subquery()
+        .c
     )
-    if not by_day:
-        return _sums_in_a_row(connection, mine)
-    newest = connection.execute(sa.select(sa.func.max(settled.c.day)).where(mine)).scalar() or 0
-    key = (settled.c.day, settled.c.version, settled.c.prompt_class)
-    value = settled.c.value
+    newest = connection.execute(sa.select(sa.func.max(value.day))).scalar() or 0
+    key = (value.day, value.version, value.prompt_class)
+    first = sa.func.min(value.sequence)
     rows = connection.execute(
         sa.select(
             *key,
             sa.func.count(),
-            sa.func.sum(value),
-            sa.func.sum(value * value),
-            sa.func.min(settled.c.sequence),
-            sa.func.max(settled.c.sequence),
-            settled.c.settled_ms,
+            sa.func.sum(value.value),
+            sa.func.sum(value.value * value.value),
+            first,
+            sa.func.max(value.sequence),
+            value.settled_ms,
         )
-        .where(mine, settled.c.day > newest - SUMMED_DAYS)
-        .group_by(*key, settled.c.settled_ms)
-        .order_by(settled.c.day, sa.func.min(settled.c.sequence))
+        .where(value.day > newest - SUMMED_DAYS)
+        .group_by(*key, value.settled_ms)
+        .order_by(value.day, first)
     )
     return [DaySum(*row) for row in rows]
-
-
-def _sums_in_a_row(connection: sa.Connection, mine: sa.ColumnElement[bool]) -> list[DaySum]:
-    query = sa.select(
-        settled.c.version, settled.c.prompt_class, settled.c.value, settled.c.sequence
-    ).where(mine)
-    found: dict[tuple[int, str, str], DaySum] = {}
-    rows = connection.execute(query.order_by(settled.c.sequence)).tuples()
-    for place, (version, name, value, sequence) in enumerate(rows):
-        key = (place // TOGETHER, str(version), str(name))
-        now = DaySum(*key, 1, float(value), float(value) ** 2, int(sequence), int(sequence))
-        if (known := found.get(key)) is not None:
-            now = replace(
-                known,
-                count=known.count + 1,
-                total=known.total + now.total,
-                squares=known.squares + now.squares,
-                last=now.last,
-            )
-        found[key] = now
-    return list(found.values())
 
 
 def reader_totals(

@@ -15,12 +15,13 @@ import sqlalchemy as sa
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import (
+    ALARMS,
     StreamDays,
     armed_streams,
     stable_versions,
     watches_now,
 )
-from twin_resources.statistics.detector import Alarm, StreamEvidence, threshold
+from twin_resources.statistics.detector import Alarm, StreamEvidence
 
 PLOTTED_DAYS = 90
 
@@ -61,14 +62,13 @@ class StreamHistory:
 
 def histories_of(connection: sa.Connection, author: str, rules: LoopRules) -> list[StreamHistory]:
     """Every stream of the version that is followed, up to the last day that was looked at."""
-    armed = max(1, armed_streams(connection))
-    limit = threshold(armed_streams=armed, horizon=rules.horizon, alpha=rules.alpha)
+    limit = rules.threshold(armed_streams(connection))
     return [
         StreamHistory(
             watch,
             _steps(connection, watch, rules),
             limit,
-            tuple(alarm_records.of_stream(connection, author, watch.stream, watch.version)),
+            tuple(_alarms(connection, watch)),
         )
         for watch in watches_now(connection).get(author, [])
     ]
@@ -80,7 +80,7 @@ def _steps(
     stable = stable_versions(connection).get(watch.author)
     if stable is None:
         return ()
-    alarms = alarm_records.of_stream(connection, watch.author, watch.stream, watch.version)
+    alarms = _alarms(connection, watch)
     # Each stretch between two alarms as it was compared then: an alarm makes what was before it
     # history.
     stretches = [
@@ -101,6 +101,14 @@ def _steps(
         _day(days, days.evidence(until=end), after, end, known.get(end))
         for days, after, end in looked[-PLOTTED_DAYS:]
     )
+
+
+def _alarms(connection: sa.Connection, watch: StreamEvidence) -> list[Alarm]:
+    """Of this stream and version, by number."""
+    records = alarm_records.of_author(
+        connection, watch.author, stream=watch.stream, version=watch.version, limit=ALARMS
+    )
+    return sorted((one.alarm for one in records), key=lambda alarm: alarm.number)
 
 
 def _day(

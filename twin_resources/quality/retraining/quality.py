@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -37,18 +37,18 @@ from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, Ru
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, Fall, StreamEvidence, threshold
+from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, StreamEvidence
 from twin_resources.statistics.poisoning import not_seen_by_others
 from twin_resources.statistics.retraining import (
     AlarmContext,
-    LastRetraining,
     RetrainingDecision,
-    StreamProgress,
     TrainingFingerprint,
     decide,
+    disarmed,
+    progress,
     rolled_back,
 )
-from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits, Usage
+from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -94,14 +94,12 @@ class LoopTick:
         launches: runs to be started now.
         messages: author → the numbers, or what was decided.
         notes: of the fleet: what was read, what ended, what could not be done.
-        sequences: author → last settled value followed; the cursor, which is a cache.
         decisions: author → decision on an alarm.
     """
 
     launches: tuple[RunLaunch, ...]
     messages: Mapping[str, str]
     notes: tuple[str, ...]
-    sequences: Mapping[str, int] = field(default_factory=dict[str, int])
     decisions: Mapping[str, RetrainingDecision] = field(
         default_factory=dict[str, RetrainingDecision]
     )
@@ -125,7 +123,6 @@ def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         tuple(launches),
         decided.messages,
         (*notes, *decided.notes, *held),
-        decided.sequences,
         decided.decisions,
     )
 
@@ -139,7 +136,6 @@ class _Deciding:
     ends: float
     messages: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
-    sequences: dict[str, int] = field(default_factory=dict[str, int])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
     def __post_init__(self) -> None:
@@ -172,7 +168,6 @@ class _Deciding:
             watches = score_watch.watches_now(connection)
             alarms = alarm_records.open_alarms(connection)
             armed = score_watch.armed_streams(connection)
-            self.sequences = daily_aggregates.last_sequences(connection)
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         left = 0
         for author in sorted({*self.stable, *alarms}, key=lambda one: (one not in alarms, one)):
@@ -184,63 +179,71 @@ class _Deciding:
             held, record = watches.get(author, []), alarms.get(author)
             tell = partial(self.messages.__setitem__, author)
             with isolate_failure("nothing decided", tell):
-                alarmed = self._alarmed_with(record)
-                situation = replace(
-                    self._situation(author, held, record, armed),
-                    alarmed_authors=len(alarmed),
-                    armed_authors=max(1, armed_authors),
-                )
-                decision = decide(situation)
-                self.messages[author] = decision.message
-                if record is not None:
-                    self._store(record, decision, situation, alarmed)
+                if (stable := self.stable.get(author)) is None:
+                    self.messages[author] = "no stable version: nothing to watch"
+                elif record is None:
+                    self.messages[author] = self._quiet(author, held, armed)
+                else:
+                    self._decide(stable, held, record, max(1, armed_authors))
         if left:
             self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
-
-    def _alarmed_with(self, record: AlarmRecord | None) -> list[str]:
-        if record is None:
-            return []
-        with self.loop.state.reading() as connection:
-            return alarm_records.alarmed_together(connection, at=record.raised_at)
 
     @property
     def _is_over(self) -> bool:
         return self.loop.clock() >= self.ends
 
-    def _situation(
-        self, author: str, held: list[StreamEvidence], record: AlarmRecord | None, armed: int
-    ) -> AlarmContext:
-        stable = self.stable.get(author)
-        last = self.last.get(author)
-        ask_inputs = record is not None or _may_disarm(last)
-        nothing = TrainingFingerprint("", "")
+    def _quiet(self, author: str, held: list[StreamEvidence], armed: int) -> str:
+        """The numbers of an author without an alarm, and why one would start no run."""
+        rules, last = self.loop.rules, self.last.get(author)
+        limit = rules.threshold(armed)
+        ended_badly = last is not None and last.outcome in ("refused", "failed")
+        off = disarmed(last, self.loop.inputs.now(author)) if ended_badly else None
+        lines = [off] if off else []
+        today = int(self.at * 1000) // DAY_MS
         with self.loop.state.reading() as connection:
-            streams = [self._progress(connection, watch, armed) for watch in held]
-            few_readers = "" if record is None else _few_readers(connection, record.alarm)
-            limits = self.loop.limits(author) if record is not None else RetrainingLimits()
-        inputs_now = self.loop.inputs.now(author) if ask_inputs else nothing
-        return AlarmContext(
-            author=author,
-            version=None if stable is None else score_watch.name_of(stable),
-            streams=streams,
-            unreachable="",
-            alarm=None if record is None else record.alarm,
-            now_there_is=inputs_now,
-            stable_learnt=self._learnt(stable) if record is not None else None,
-            few_readers=few_readers,
-            learnt_before=self._learnt_before(author, inputs_now) if record is not None else "",
-            usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at)
-            if record is not None
-            else Usage(),
-            limits=limits,
-            now=self.at,
-            last=last,
-            falls=() if record is None else _falls_of(record, held),
-            raised_at=0.0 if record is None else record.raised_at,
-        )
+            for watch in held:
+                rate = None
+                if not watch.armed:
+                    rate = daily_aggregates.per_day(
+                        connection, author, stream=watch.stream, today=today
+                    )
+                lines.append(progress(watch, needed=rules.fewest, per_day=rate, threshold=limit))
+        return "; ".join(lines) or "no scores yet"
 
-    def _learnt(self, stable: ModelVersion | None) -> TrainingFingerprint | None:
-        return None if stable is None else self.loop.inputs.of(stable)
+    def _decide(
+        self,
+        stable: ModelVersion,
+        held: list[StreamEvidence],
+        record: AlarmRecord,
+        armed_authors: int,
+    ) -> None:
+        """Decide an open alarm, and store it."""
+        author, alarm = stable.author, record.alarm
+        with self.loop.state.reading() as connection:
+            alarmed = alarm_records.alarmed_together(connection, at=record.raised_at)
+            few_readers = _few_readers(connection, alarm)
+        mine = alarm.stream, alarm.version
+        inputs_now = self.loop.inputs.now(author)
+        situation = AlarmContext(
+            version=score_watch.name_of(stable),
+            alarm=alarm,
+            now_there_is=inputs_now,
+            stable_learnt=self.loop.inputs.of(stable),
+            usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at),
+            limits=self.loop.limits(author),
+            now=self.at,
+            last=self.last.get(author),
+            alarmed_authors=len(alarmed),
+            armed_authors=armed_authors,
+            # as the stream stands while its alarm waits
+            falls=next((one.falls for one in held if (one.stream, one.version) == mine), ()),
+            few_readers=few_readers,
+            learnt_before=self._learnt_before(author, inputs_now),
+            raised_at=record.raised_at,
+        )
+        decision = decide(situation)
+        self.messages[author] = decision.message
+        self._store(record, decision, situation, alarmed)
 
     def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
         """Which version was trained on that, in words, whatever became of it; empty: none was."""
@@ -251,29 +254,6 @@ class _Deciding:
             run_key = retrainings.trained_on(connection, author, learnt)
         return f"a version that is gone, of {run_key}" if run_key else ""
 
-    def _progress(
-        self, connection: sa.Connection, watch: StreamEvidence, armed: int
-    ) -> StreamProgress:
-        rules = self.loop.rules
-        rate = None
-        if not watch.armed:
-            today = int(self.at * 1000) // DAY_MS
-            rate = daily_aggregates.per_day(
-                connection, watch.author, stream=watch.stream, today=today
-            )
-        return StreamProgress(
-            stream=watch.stream,
-            armed=watch.armed,
-            seen=watch.seen,
-            days=watch.days,
-            needed=rules.fewest,
-            per_day=rate,
-            e_value=watch.e_value,
-            threshold=threshold(
-                armed_streams=max(1, armed), horizon=rules.horizon, alpha=rules.alpha
-            ),
-        )
-
     def _store(
         self,
         record: AlarmRecord,
@@ -283,15 +263,14 @@ class _Deciding:
     ) -> None:
         """The decision, its retraining and its notices, in one transaction."""
         alarm, author = record.alarm, record.alarm.author
-        if decision.kind == "quiet" or _says_the_same(record, decision):
-            return
-        falls = situation.falls
+        said = record.decision, record.message
+        if not decision.closes_alarm and said == (decision.kind, decision.message):
+            return  # it goes on waiting, with nothing new to store
         lately = decision.kind == "train" and self._released_lately(author)
-        back = ""
-        if lately or decision.kind == "nothing_to_learn":
-            back = self._went_back(alarm, falls)
-        if back:
-            decision = rolled_back(decision, to=back)
+        # Where runs do not start by themselves, going back is for a person to say.
+        if situation.limits.automatic and (lately or decision.kind == "nothing_to_learn"):
+            back = go_back(self.loop.registry, alarm, situation.falls, self.loop.rules)
+            decision = rolled_back(decision, to=back) if back else decision
         before = self._answered_before(author)
         try:
             with self.loop.state.transaction() as connection:
@@ -327,13 +306,6 @@ class _Deciding:
         ]
         return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
 
-    def _went_back(self, alarm: Alarm, falls: Sequence[Fall]) -> str:
-        """The earlier version that answers again, where runs may start by themselves; empty: it is
-        for a person to say."""
-        if not self.loop.limits(alarm.author).automatic:
-            return ""
-        return go_back(self.loop.registry, alarm, falls, self.loop.rules)
-
     def _answered_before(self, author: str) -> str:
         """The version that a person may roll back to; empty: there is none."""
         versions = self.loop.registry.versions(author)
@@ -360,42 +332,6 @@ def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
     return not_seen_by_others(readers)
 
 
-def _falls_of(record: AlarmRecord, held: Sequence[StreamEvidence]) -> tuple[Fall, ...]:
-    """The classes that fell, as the stream stands while its alarm waits."""
-    alarm = record.alarm
-    return next(
-        (one.falls for one in held if (one.stream, one.version) == (alarm.stream, alarm.version)),
-        (),
-    )
-
-
-def _may_disarm(last: LastRetraining | None) -> bool:
-    return last is not None and last.outcome in ("refused", "failed")
-
-
-def _says_the_same(record: AlarmRecord, decision: RetrainingDecision) -> bool:
-    """Whether an alarm that goes on waiting has nothing new to store."""
-    return (
-        not decision.closes_alarm
-        and record.decision == decision.kind
-        and record.message == decision.message
-    )
-
-
-def _what_helps(before: str) -> tuple[str, str, str]:
-    """What a person can do where a training can do nothing.
-
-    Args:
-        before: see `_notice`.
-    """
-    back = f"{before}, which answered before (`twin rollback`)" if before else ""
-    return (
-        "new posts, or edited answers, to learn from",
-        "another recipe (`recipe` in the author's file) or a larger base model (TWIN_BASE_MODEL)",
-        back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
-    )
-
-
 def _notice(
     author: str,
     record: AlarmRecord,
@@ -411,12 +347,19 @@ def _notice(
         before: the version that a person may roll back to; empty: none.
     """
     if decision.kind == "nothing_to_learn":
+        back = f"{before}, which answered before (`twin rollback`)" if before else ""
+        helps = (
+            "new posts, or edited answers, to learn from",
+            "another recipe (`recipe` in the author's file) or a larger base model "
+            "(TWIN_BASE_MODEL)",
+            back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
+        )
         return Notice(
             f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
             "nothing_to_learn",
             author,
             f"Quality of {author} fell, and there is nothing to learn from",
-            f"{decision.message}. Three things would help: {'; '.join(_what_helps(before))}.",
+            f"{decision.message}. Three things would help: {'; '.join(helps)}.",
         )
     if decision.kind == "incident":
         shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")

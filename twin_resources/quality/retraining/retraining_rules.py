@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from twin_resources.authors import Author
 from twin_resources.settings import Settings
-from twin_resources.statistics.detector import ALPHA, FEWEST_VALUES, HORIZON, TOLERANCE
+from twin_resources.statistics import detector
 from twin_resources.statistics.retraining_limits import RetrainingLimits
 
 
@@ -26,11 +26,16 @@ class LoopRules:
             soon as it is there (`reader_days`, in tests and the demo).
     """
 
-    fewest: int = FEWEST_VALUES
-    horizon: int = HORIZON
-    alpha: float = ALPHA
-    tolerance: float = TOLERANCE
+    fewest: int = detector.FEWEST_VALUES
+    horizon: int = detector.HORIZON
+    alpha: float = detector.ALPHA
+    tolerance: float = detector.TOLERANCE
     by_day: bool = True
+
+    def threshold(self, armed_streams: int) -> float:
+        """C·N with so many streams in which a fall would be seen; one at least."""
+        count = max(1, armed_streams)
+        return detector.threshold(armed_streams=count, horizon=self.horizon, alpha=self.alpha)
 
 
 def rules_of(settings: Settings) -> LoopRules:

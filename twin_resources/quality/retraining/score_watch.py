@@ -35,7 +35,6 @@ from twin_resources.statistics.detector import (
     DaySum,
     StreamEvidence,
     evidence_of,
-    threshold,
 )
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
@@ -46,6 +45,7 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
+ALARMS = 1_000  # of a stream that are looked at: three years of one a day
 DAYS_AT_ONCE = 400  # of an author that one call looks at: a few CPU seconds
 
 
@@ -162,9 +162,9 @@ class StreamDays:
             connection, author, stream=stream, after=after, by_day=rules.by_day
         )
         allowed = {version, *_released(connection, author)}
-        records = alarm_records.of_author_stream(connection, author, stream)
+        records = alarm_records.of_author(connection, author, stream=stream, limit=ALARMS)
         begin, fallen = 0, dict[str, int]()
-        for one in records:
+        for one in sorted(records, key=lambda one: one.alarm.sequence):
             alarm = one.alarm
             if alarm.version not in allowed:
                 continue
@@ -223,21 +223,17 @@ def _threshold(connection: sa.Connection, evidence: StreamEvidence, rules: LoopR
     )
     counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed, sa.not_(mine))
     others = int(connection.execute(counted).scalar_one())
-    return threshold(armed_streams=others + 1, horizon=rules.horizon, alpha=rules.alpha)
+    return rules.threshold(others + 1)
 
 
 def _alarm(
     connection: sa.Connection, evidence: StreamEvidence, limit: float, *, at: float
 ) -> Alarm:
     """The recorded alarm of this evidence."""
-    earlier = alarm_records.of_stream(
-        connection, evidence.author, evidence.stream, evidence.version
-    )
+    key = evidence.author, evidence.stream, evidence.version
     alarm = Alarm(
-        author=evidence.author,
-        stream=evidence.stream,
-        version=evidence.version,
-        number=max((one.number for one in earlier), default=0) + 1,
+        *key,
+        alarm_records.next_number(connection, *key),
         sequence=evidence.last,
         e_value=evidence.e_value,
         threshold=limit,

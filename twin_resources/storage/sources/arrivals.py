@@ -79,7 +79,8 @@ def decide(
     """
     if in_flight:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
-    if is_imported and (known is None or mark != known.mark):
+    # The run may be another code location's: it carries the key of that one's memory.
+    if is_imported and (known is None or mark != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
         imported = KnownSources(number, mark, 0, True, now)
         return ArrivalDecision(imported, False, "nothing new since the import")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +83,7 @@ class State:
             with state.transaction() as connection:
                 _check_schema_number(connection, shown)
                 state_schema.metadata.create_all(connection)
-                _add_missing_columns(connection)
+                add_missing_columns(connection, state_schema.LATER_COLUMNS)
                 _drop_retired_tables(connection)
         except DatabaseError as error:
             engine.dispose()
@@ -192,21 +192,12 @@ def _engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _add_missing_columns(connection: sa.Connection) -> None:
+def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
     """Columns that a later release gave a table, with their default in the rows that there are.
 
     Older code reads such a table as before: it names its columns. So the schema number stays.
     """
-    later = (
-        state_schema.model_versions.c.kind,
-        state_schema.trials.c.paired_at,
-        state_schema.lowered_floors.c.stream,
-        state_schema.leases.c.boot,
-        state_schema.leases.c.expires_monotonic,
-        state_schema.leases.c.ttl_s,
-        state_schema.retrainings.c.made,
-    )
-    for column in later:
+    for column in columns:
         table = column.table.name
         there = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}
         if column.name not in there:

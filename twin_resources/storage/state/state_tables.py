@@ -246,6 +246,15 @@ retrainings = sa.Table(
     sa.Column("made", sa.Integer),  # the version that came of it; null: none, or not known
 )
 
+# Who has asked Dagster last for a run of a job and author (`twin_sensors/launchable_runs.py`).
+launch_claims = sa.Table(
+    "launch_claims",
+    metadata,
+    *_key("job", "author"),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("claimed_at", sa.Double, nullable=False),
+)
+
 # Asked for by a person or by a forget request; done once `run_key` is set.
 retraining_requests = sa.Table(
     "retraining_requests",
@@ -274,4 +283,15 @@ notices = sa.Table(
     sa.Column("sent_to", sa.JSON, nullable=False),
     sa.Column("problem", sa.Text, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False),
+)
+
+# That a later release gave a table.
+LATER_COLUMNS = (
+    model_versions.c.kind,
+    trials.c.paired_at,
+    lowered_floors.c.stream,
+    leases.c.boot,
+    leases.c.expires_monotonic,
+    leases.c.ttl_s,
+    retrainings.c.made,
 )

@@ -30,10 +30,10 @@ from twin_assets.evaluation.report.markdown import (
     side_by_side,
     write_report,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, read_voice_shown
 from twin_resources.registry.moves import Verdict
-from twin_resources.statistics.bootstrap import Interval
 
 EVALUATION = Evaluation(
     checkpoint="c" * 64,

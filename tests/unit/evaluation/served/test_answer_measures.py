@@ -28,6 +28,7 @@ from twin_assets.evaluation.served.served_answers import (
     everything_asked,
     red_team_prompts,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
@@ -36,7 +37,6 @@ from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import WriterSample, bundled_hands
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
-from twin_resources.statistics.bootstrap import Interval
 
 QUESTIONS = 35
 HEDGED = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twin_resources.statistics.bootstrap import Interval, mean, of_means, paired_difference
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean, of_means, paired_difference
 
 
 def drawn(count: int, seed: int, middle: float = 0.0) -> list[float]:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pytest
 
-from twin_resources.statistics.permutation_auc import shares_further
+from twin_assets.evaluation.statistics.permutation_auc import shares_further
 
 
 def test_an_answer_that_is_nearest_to_its_own_question_has_all() -> None:

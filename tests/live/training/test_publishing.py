@@ -1,0 +1,132 @@
+"""`twin publish`: a version goes to a model hub and is loaded from there by the official client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import HfApi
+from twin_cli.commands.outcome import open_registry
+
+from tests.http_server import http_server
+from tests.live.serving.conftest import make_adapter
+from tests.live.training.model_hub import ModelHub
+from tests.live.training.test_exports import published
+from tests.registered import register_version
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.evaluation.gate import GATE_VERSION
+from twin_resources.authors import Author, write_author
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.settings import Settings
+
+pytestmark = pytest.mark.live
+
+REPOSITORY = "ann-bell/clocks"
+CLAIMS = (
+    GateClaim("beats_base_model", True, 0.7, 1.0, "perplexity 23 | base 34"),
+    GateClaim("says_what_the_posts_say", False, 0.9, 0.2, "9 of 10 unsupported", blocks="voice"),
+)
+
+
+@pytest.fixture
+def hub() -> Iterator[ModelHub]:
+    hub = ModelHub(token="hf_test")
+    with http_server(hub) as hub.address:
+        yield hub
+
+
+@pytest.fixture
+def checkpoint(home: Settings, tiny_model: Path, tmp_path: Path) -> Path:
+    """Ann's v1, of a base model in a folder of this machine, judged by the gate."""
+    make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER)
+    folder = published(tmp_path / "c", tiny_model)
+    name = manifests.read_manifest(folder).checkpoint
+    registry = open_registry(home)
+    register_version(registry, "ann", name, folder=str(folder), base=str(tiny_model))
+    registry.record_verdict(Verdict("ann", name, GATE_VERSION, "passed", CLAIMS, "2026-01-01"))
+    agree(home, "2026-01-02: by mail")
+    return folder
+
+
+def agree(home: Settings, line: str) -> None:
+    write_author(home, Author(slug="ann", name="Ann Bell", sources=("/posts",), consent=line))
+
+
+def publish(home: Settings, hub: ModelHub, *more: str, token: str = "hf_test") -> Any:
+    """The command as a process: huggingface_hub reads its environment when it is imported."""
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",  # the stand-in keeps files by the LFS routes
+        "TWIN_HOME": str(home.home),
+    }  # fmt: skip
+    command = ["-m", "twin_cli", "publish", "v1", "--to", REPOSITORY, "--author", "ann", *more]
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_published_version_is_private_has_a_card_and_answers_the_same(
+    home: Settings, hub: ModelHub, checkpoint: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    done = publish(home, hub)
+    assert done.returncode == 0, done.stderr
+    repository = hub.repositories[REPOSITORY]
+    assert repository.private
+    assert repository.tags == {"v1": repository.head}
+    assert f"{hub.address}/{REPOSITORY}/commit/{repository.head} (private)" in done.stdout
+
+    loaded = HfApi(endpoint=hub.address, token=hub.token).snapshot_download(
+        REPOSITORY, revision="v1", local_dir=tmp_path / "loaded"
+    )
+    assert _logits(Path(loaded), tiny_model) == _logits(checkpoint / manifests.ADAPTER, tiny_model)
+
+    card = repository.commits[repository.head]["README.md"].decode()
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["license"], head["library_name"]) == ("other", "peft")
+    [result] = head["model-index"][0]["results"]
+    assert {one["type"]: one["value"] for one in result["metrics"]}["beats_base_model"] == 0.7
+    assert "Ann Bell agreed to this on 2026-01-02." in card
+    assert "Prose without quotations is not released." in card
+    assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card
+    sent = b"".join(repository.commits[repository.head].values())
+    for private in (tmp_path, tiny_model, home.home):
+        assert str(private).encode() not in sent
+
+    again = publish(home, hub, "--json")  # the tag moves, nothing is made twice
+    assert again.returncode == 0, again.stderr
+    assert repository.tags == {"v1": repository.head}
+    lines = (home.home / "published.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("consent", "token", "said"),
+    [("", "hf_test", "no consent"), ("2026-01-02: by mail", "hf_wrong", "the model hub answered")],
+)
+def test_nothing_is_sent_without_consent_or_a_token(
+    home: Settings, hub: ModelHub, checkpoint: Path, consent: str, token: str, said: str
+) -> None:
+    agree(home, consent)
+    done = publish(home, hub, token=token)
+    assert done.returncode == 1
+    assert said in " ".join(done.stderr.split())
+    assert not hub.repositories
+    assert not (home.home / "published.jsonl").exists()
+    assert list(home.home.glob("publish-*")) == []
+
+
+def _logits(adapter: Path, base: Path) -> list[float]:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, str(adapter)).eval()
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1].tolist()

@@ -1,0 +1,139 @@
+"""The card of a published version: what it is of, what the gate found, what it may be used for.
+
+Belongs here: the card's text and its YAML head, pure. Does not belong here: uploading
+(`publishing.py`), weights (`exporting.py`).
+
+The head follows https://huggingface.co/docs/hub/model-cards; `model-index` holds the numbers of the
+gate's claims, none of them verified by anybody else.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from twin_resources.registry.moves import Verdict
+from twin_resources.settings import EMBEDDED_BASE_MODEL
+
+EMBEDDED_BASE_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+LIBRARIES: Mapping[str, str] = {"adapter": "peft", "merged": "transformers"}
+UNKNOWN_LICENCE = "other"
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """What a card is made from.
+
+    Attributes:
+        author: display name; language: ISO 639-1.
+        agreed: the day of the author's consent.
+        base: as `base_on_hub` names it; licence: of the base model, by its own card.
+        export: `export.json`.
+        verdict: of the gate.
+    """
+
+    author: str
+    language: str
+    agreed: date
+    version: int
+    base: str
+    licence: str
+    export: Mapping[str, Any]
+    verdict: Verdict
+
+
+def base_on_hub(name: str) -> str:
+    """A base model's name without a folder of this machine."""
+    if name == EMBEDDED_BASE_MODEL:
+        return EMBEDDED_BASE_ON_HUB
+    is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
+    return name if is_id else PurePosixPath(name).name
+
+
+def licence_of(card: str) -> str:
+    """The licence in the YAML head of a base model's card; `other`: it names none."""
+    parts = card.split("---", 2)
+    head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
+    named = head.get("license") if isinstance(head, dict) else None  # pyright: ignore
+    return str(named or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def model_card(one: PublishedVersion) -> str:
+    """Markdown with its YAML head; holds no post, question or answer."""
+    wanted = str(one.export["format"])
+    numbers = [claim for claim in one.verdict.claims if claim.value is not None]
+    head: dict[str, Any] = {
+        "language": one.language,
+        "license": one.licence,
+        **({"base_model": one.base} if "/" in one.base else {}),
+        "pipeline_tag": "text-generation",
+        **({"library_name": LIBRARIES[wanted]} if wanted in LIBRARIES else {}),
+        "tags": ["llm-twin", *(["gguf"] if wanted.startswith("gguf") else [])],
+        "model-index": [
+            {
+                "name": f"{one.author} v{one.version}",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {
+                            "type": "held-out-posts",
+                            "name": f"held-out posts of {one.author}",
+                        },
+                        "metrics": [
+                            {"type": claim.name, "value": claim.value, "verified": False}
+                            for claim in numbers
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    prose = "released" if "voice" in one.verdict.prose.forms else "not released"
+    rows = [
+        f"| `{claim.name}` | {_held(claim.passed)} | {claim.detail.replace('|', '/')} |"
+        for claim in one.verdict.claims
+    ]
+    agreement = one.export["agreement"]
+    compared = (
+        f"Its log-probabilities differ from the checkpoint's by {agreement['mean']:.2g} nats on "
+        f"average and {agreement['largest']:.2g} at most."
+        if agreement
+        else "It was not compared with its checkpoint."
+    )
+    return "\n".join(
+        [
+            "---",
+            yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(),
+            "---",
+            "",
+            f"# {one.author}, v{one.version}",
+            "",
+            f"A language model that was tuned on the posts of {one.author} to answer in their "
+            "voice. **It is a program, and its sentences are not the author's.**",
+            "",
+            f"- {one.author} agreed to this on {one.agreed.isoformat()}.",
+            f"- Base model: {one.base}. Its licence applies to these weights: {one.licence}.",
+            f"- Format: {wanted}, {one.export['dtype']}. {compared}",
+            f"- Checkpoint `{one.export['checkpoint']}`, prompt template "
+            f"`{one.export['template']}`.",
+            "",
+            f"## What the gate found ({one.verdict.gate_version}: {one.verdict.outcome})",
+            "",
+            f"Prose without quotations is {prose}.",
+            "",
+            "| claim | holds | measured |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _held(passed: bool | None) -> str:
+    return {True: "yes", False: "no", None: "not decided"}[passed]

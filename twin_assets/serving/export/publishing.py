@@ -1,0 +1,89 @@
+"""An export on a model hub: a repository, its card, a tag for the version.
+
+Belongs here: what is sent, what must not be, the upload. Does not belong here: writing the export
+(`exporting.py`), the card's text (`model_card.py`), which version is meant
+(`deploy/twin_cli/commands/publishing_command.py`).
+
+The hub is Hugging Face's, or one that speaks its API at `HF_ENDPOINT`; `HF_TOKEN` opens it. Both
+are huggingface_hub's own: https://huggingface.co/docs/huggingface_hub/guides/upload
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from twin_assets.checkpoints.job import write_json
+from twin_assets.serving.export.exporting import RECORD
+from twin_resources.errors import TwinError
+
+CARD = "README.md"
+_TEXTS = {".json", ".jinja", ".md", ".txt"}
+
+
+def without_folders(export: Path, *, base: str) -> dict[str, Any]:
+    """Name the base model by its hub name wherever an export names its folder; gives the record.
+
+    Args:
+        base: as `model_card.base_on_hub` names it.
+    """
+    record: dict[str, Any] = json.loads((export / RECORD).read_text(encoding="utf-8"))
+    record["base"]["name"] = base
+    write_json(export / RECORD, record)
+    config = export / "adapter_config.json"
+    if config.exists():
+        document: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+        write_json(config, document | {"base_model_name_or_path": base})
+    return record
+
+
+def refuse_folders(export: Path, folders: Iterable[Path]) -> None:
+    """Look through the texts of an export for folders of this machine.
+
+    Raises:
+        TwinError: one is named in a file.
+    """
+    private = sorted({str(folder.resolve()) for folder in folders} - {"/"})
+    for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXTS):
+        text = file.read_text(encoding="utf-8")
+        if named := next((folder for folder in private if folder in text), None):
+            raise TwinError(
+                "publish the version",
+                found=f"{file.name} names {named}, a folder of this machine",
+                next_step="report this with the base model's name; nothing was sent",
+            )
+
+
+def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
+    """Send every file of an export in one commit; gives the commit's address.
+
+    Args:
+        repository: `organization/name`; made where it is missing.
+        tag: points to this commit afterwards, wherever it pointed before.
+
+    Raises:
+        TwinError: the hub refused or cannot be reached.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    hub: Any = import_module("huggingface_hub").HfApi()  # its types are partial
+    tried = f"publish to {repository}"
+    try:
+        hub.create_repo(repository, private=not public, exist_ok=True)
+        sent = hub.upload_folder(
+            repo_id=repository, folder_path=export, commit_message=f"llm-twin {tag}"
+        )
+        if any(ref.name == tag for ref in hub.list_repo_refs(repository).tags):
+            hub.delete_tag(repository, tag=tag)
+        hub.create_tag(repository, tag=tag, revision=sent.oid)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise TwinError(
+            tried,
+            found=f"the model hub answered: {error}",
+            next_step="check the name, HF_TOKEN (it needs to write) and HF_ENDPOINT",
+        ) from error
+    return str(sent.commit_url)

