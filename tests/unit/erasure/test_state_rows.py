@@ -207,7 +207,7 @@ def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
     assert {table.name: known.get_pk_constraint(table.name)["constrained_columns"]
             for table in journal.TABLES} == {
         "forget_requests": ["number"], "forget_steps": ["request", "place"],
-        "forgotten_posts": ["hash"],
+        "forget_deletions": ["request", "hash"], "forgotten_posts": ["hash"],
     }  # fmt: skip
 
 
