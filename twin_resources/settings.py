@@ -135,7 +135,7 @@ class Settings(Constants):
     state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
     store_uri: str = ""  # folder or s3://… of checkpoints and weights that hosts share
     base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
-    embedder: str = EMBEDDED_EMBEDDER  # or the multilingual one, an id, a path
+    embedder: str = EMBEDDED_EMBEDDER  # or multilingual-e5-small, an id, a path
     # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for
     # what is worth loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""

@@ -64,6 +64,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "up": "the first test: two of them start the stack",
     "demo-loop": "a home of its own, half an hour: tests/live/whole/test_demo_loop.py",
     "export": "writes into a folder that it makes; tests/live/training/test_exports.py",
+    "publish": "the hub orders its commits; tests/live/training/test_publishing.py",
     "check": "runs tests, in no home",
     "authors": "needs a state store of several hosts; tests/live/hosts",
     **dict.fromkeys(

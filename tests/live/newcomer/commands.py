@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "lower-floor": Run(("lower-floor", *REASON), says="values so far are history"),
     "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
+    "publish": Run(("publish", "v2", "--to", "a/b"), code=1, says="versions of this author"),
     "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
     "authors": Elsewhere("tests/graph/commands/test_authors_command.py"),
     "keys": Elsewhere("tests/live/newcomer/test_documents.py"),
