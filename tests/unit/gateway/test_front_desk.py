@@ -7,6 +7,8 @@ import json
 import os
 import re
 import statistics
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -343,3 +345,18 @@ def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_hom
     assert front_desk.ordinary_claim(found).passed is True
     assert front_desk.judge_messages(cache) == found
     assert len(asked) == 360
+
+
+def test_a_vector_is_computed_by_one_thread_where_torch_is_loaded_too() -> None:
+    """The gate's process has torch, whose OpenMP knows another number of threads by then."""
+    script = (
+        "import os, torch\n"
+        "from twin_resources.gateway.front_desk.message_vectors import vector_of\n"
+        "threads = torch.get_num_threads()\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "vector_of('How do I oil a clock, and how often?')\n"
+        "assert len(os.listdir('/proc/self/task')) == before\n"
+        "assert torch.get_num_threads() == threads\n"
+    )
+    several = os.environ | {"OMP_NUM_THREADS": "3"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=several)
