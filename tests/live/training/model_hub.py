@@ -55,6 +55,8 @@ class ModelHub:
             return Response({"errors": errors, "warnings": []})
         if found := re.fullmatch(r"/(\S+/\S+)\.git/info/lfs/objects/batch", path):
             return self._places(request.document)
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
+            return self._revision(self.repositories[found[1]], found[1], "main", request)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)(?:/(.+))?", path):
             name, what, rest = found.groups()
             return getattr(self, f"_{what}")(self.repositories[name], name, rest, request)
@@ -99,6 +101,8 @@ class ModelHub:
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.objects[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
         of.head = _hash(request.body)
         of.commits[of.head] = files
         address = f"{self.address}/{name}/commit/{of.head}"
@@ -119,12 +123,13 @@ class ModelHub:
         return Response({})
 
     def _revision(self, of: Repository, name: str, rest: str, _request: Request) -> Response:
-        commit = of.tags.get(rest, rest)
-        files = [{"rfilename": path} for path in of.commits[commit]]
+        commit = of.head if rest == "main" else of.tags.get(rest, rest)
+        files = [{"rfilename": path} for path in of.commits.get(commit, {})]
         return Response({"id": name, "sha": commit, "private": of.private, "siblings": files})
 
     def _tree(self, of: Repository, _name: str, rest: str, _request: Request) -> Response:
-        files = of.commits[of.tags.get(rest, rest)]
+        commit = of.head if rest == "main" else of.tags.get(rest, rest)
+        files = of.commits.get(commit, {})
         return Response(
             [
                 {"type": "file", "path": path, "size": len(content), "oid": _hash(content)}

@@ -16,7 +16,7 @@ from twin_cli.commands.outcome import open_registry
 
 from tests.http_server import http_server
 from tests.live.serving.conftest import make_adapter
-from tests.live.training.model_hub import ModelHub
+from tests.live.training.model_hub import ModelHub, Repository
 from tests.live.training.test_exports import published
 from tests.registered import register_version
 from twin_assets.checkpoints import manifest as manifests
@@ -98,9 +98,11 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
     for private in (tmp_path, tiny_model, home.home):
         assert str(private).encode() not in sent
 
-    again = publish(home, hub, "--json")  # the tag moves, nothing is made twice
+    again = publish(home, hub, "--json", "--format", "gguf-adapter")
     assert again.returncode == 0, again.stderr
-    assert repository.tags == {"v1": repository.head}
+    assert repository.tags == {"v1": repository.head}  # the tag moves
+    left = set(repository.commits[repository.head])
+    assert left == {"adapter.gguf", "export.json", "README.md"}, "of the other format nothing stays"
     lines = (home.home / "published.jsonl").read_text().splitlines()
     assert len(lines) == 2
 
@@ -119,6 +121,17 @@ def test_nothing_is_sent_without_consent_or_a_token(
     assert not hub.repositories
     assert not (home.home / "published.jsonl").exists()
     assert list(home.home.glob("publish-*")) == []
+
+
+def test_a_repository_that_is_public_gets_nothing_unless_that_is_said(
+    home: Settings, hub: ModelHub, checkpoint: Path
+) -> None:
+    hub.repositories[REPOSITORY] = Repository(private=False)
+    done = publish(home, hub)
+    assert done.returncode == 1
+    assert "the repository is public already" in " ".join(done.stderr.split())
+    assert not hub.repositories[REPOSITORY].commits
+    assert not (home.home / "published.jsonl").exists()
 
 
 def _logits(adapter: Path, base: Path) -> list[float]:

@@ -82,8 +82,8 @@ def model_card(one: PublishedVersion) -> str:
                     {
                         "task": {"type": "text-generation"},
                         "dataset": {
-                            "type": "held-out-posts",
-                            "name": f"held-out posts of {one.author}",
+                            "type": "llm-twin-gate",
+                            "name": f"the gate's questions and held-out posts of {one.author}",
                         },
                         "metrics": [
                             {"type": claim.name, "value": claim.value, "verified": False}

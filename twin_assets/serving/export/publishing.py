@@ -62,11 +62,14 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     """Send every file of an export in one commit; gives the commit's address.
 
     Args:
-        repository: `organization/name`; made where it is missing.
+        repository: `organization/name`; made where it is missing. What an earlier version left in
+            it is not part of this commit.
+        public: everybody may read it; an existing repository must be so already, or not.
         tag: points to this commit afterwards, wherever it pointed before.
 
     Raises:
-        TwinError: the hub refused or cannot be reached.
+        TwinError: the hub refused or cannot be reached, or the repository is open to others than
+            `public` says; nothing was sent then.
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -74,8 +77,19 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     tried = f"publish to {repository}"
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
+        # A repository that exists keeps its visibility.
+        if (is_public := not hub.model_info(repository).private) != public:
+            raise TwinError(
+                tried,
+                found=f"the repository is {'public' if is_public else 'private'} already",
+                next_step="name another one, or change it at the hub"
+                + (", or say --public" if is_public else ""),
+            )
         sent = hub.upload_folder(
-            repo_id=repository, folder_path=export, commit_message=f"llm-twin {tag}"
+            repo_id=repository,
+            folder_path=export,
+            commit_message=f"llm-twin {tag}",
+            delete_patterns="*",
         )
         if any(ref.name == tag for ref in hub.list_repo_refs(repository).tags):
             hub.delete_tag(repository, tag=tag)
