@@ -11,7 +11,6 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
-from twin_assets.serving.routing_plot import frontier_plot
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
@@ -180,21 +179,14 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
 def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
     usd = (0.001,) * 9
-    shown = metadata(
-        RoutedAuthor(False, "certified", in_force, in_force.steps, 350, 0, counted, 91, usd)
-    )
+    shown = metadata(RoutedAuthor(False, "certified", in_force, 350, 0, counted, 91, usd))
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
     assert "| easy |" in shown["who_answers_which_class"].value
     assert "| fact | 0 | – | 1 | 0 |" in class_rows(in_force, counted)
-    assert shown["cost_against_quality"].value.startswith("![cost against quality](data:image/png")
     assert metadata(RoutedAuthor(hidden=True)) == {}
     missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
-
-
-def test_the_picture_is_drawn_without_a_policy(in_force: RoutingPolicy) -> None:
-    assert frontier_plot(in_force.steps, margin=MARGIN, in_force=None, title="x").startswith("![x]")
 
 
 def test_what_was_saved_has_an_interval() -> None:
