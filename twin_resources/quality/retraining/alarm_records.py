@@ -52,7 +52,7 @@ class AlarmRecord:
         raised_at, decided_at: seconds since the epoch; None: not decided.
         is_open: whether a tick decides it (again).
         decision: kind of the newest decision; empty: none yet.
-        decided_by: the rule that did (`limits`, `same_data` …).
+        decided_by: the rule that did (`limits`, `learnt_before` …).
         message: in the words of that tick.
         tags: evidence and decision, as on the run.
         run_key: of the retraining that it started; empty: none.
