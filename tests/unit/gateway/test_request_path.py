@@ -341,6 +341,7 @@ async def test_a_site_names_its_readers_and_nobody_else_does(home: Settings) -> 
     assert eve == (site.behind("eve"), ())
     assert eve == await reader(site, safety_identifier="eve")
     assert nobody == (site.reader, ())
+    assert len(eve[0]) == len(site.reader) == 16
     assert len({eve, nobody, await reader(site, user="bob")}) == 3
     assert eve[0] != replace(site, reader="0" * 16).behind("eve")
     assert await reader(KEY, user="eve") == (KEY.reader, ("user",))
