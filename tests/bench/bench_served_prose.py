@@ -28,11 +28,11 @@ from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
 from twin_resources.access.keys import keyring_of
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
 from twin_resources.errors import TwinError
+from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.found_passages import passages_of
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.quality.judges.sentence_support import SentenceSupport

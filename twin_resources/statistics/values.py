@@ -29,7 +29,7 @@ class SettledValue:
         sequence: increasing per author over all streams, in the order of settling.
         stream: `thumbs` or `judge:<name>@<prompt version>`; another judge prompt is another stream.
         version: the model version that answered.
-        prompt_class: of the question (`gateway/prompt_classes.py`).
+        prompt_class: of the question (`gateway/request/prompt_classes.py`).
         value: in [0, 1].
         day: days since the epoch, UTC, on which readers or the judge said it; all values of a
             stream and day are settled together. None: it stands for itself (at once, a home where

@@ -21,7 +21,7 @@ from twin_resources.access.paid_budget import price_of
 from twin_resources.access.spending_limits import dollars
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.cost import (
+from twin_resources.gateway.costs.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )

@@ -21,8 +21,8 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.gateway.other_apis import from_responses
-from twin_resources.gateway.recent_responses import RecentResponses
+from twin_resources.gateway.api.other_apis import from_responses
+from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings

@@ -13,12 +13,12 @@ import pytest
 from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.early_opening import LEFT, READER_LEFT
-from twin_resources.gateway.idempotency import Message, RecordedResponse, Send, StoredAnswer
-from twin_resources.gateway.preparation import Application, PreparationMiddleware
-from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.request_path import PreparedRequest
-from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.api.early_opening import LEFT, READER_LEFT
+from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
+from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.request.request_body import ChatRequest
+from twin_resources.gateway.stages.request_path import PreparedRequest
 from twin_resources.models.quotes.answer_text import HEADING
 
 QUOTED = "> One drop of oil."

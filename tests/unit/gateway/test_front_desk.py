@@ -22,6 +22,7 @@ from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, 
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import (
     answer_of,
     kind_of,
@@ -38,8 +39,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     parts,
 )
 from twin_resources.gateway.front_desk.message_vectors import vector_of
-from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.gateway.tracing import span_attributes
+from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 

@@ -21,7 +21,7 @@ from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, 
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.authors.guard_settings import DEFAULTS, KINDS, Guards, read_guards
 from twin_resources.errors import TwinError
-from twin_resources.gateway.guardrails import (
+from twin_resources.gateway.exchange.guardrails import (
     MOST_GUARDED_BYTES,
     WITHHELD,
     guard_answer,
@@ -30,7 +30,7 @@ from twin_resources.gateway.guardrails import (
 )
 from twin_resources.gateway.guards import HeldBack, Scanner
 from twin_resources.gateway.guards.injection import fitted_weights
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})

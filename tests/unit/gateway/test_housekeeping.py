@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving, path, prepare
-from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
 SAID = "How much oil does a clock want, and where does it go?"

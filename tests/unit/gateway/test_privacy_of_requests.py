@@ -14,11 +14,11 @@ from twin_resources.access.keys import NO_LIMITS
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause, resume
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.stages.outbound_redaction import NO_CONSENT
-from twin_resources.gateway.tracing import span_attributes
 from twin_resources.models.quotes.answer_text import NOTICE, prose_of
 from twin_resources.models.quotes.quoter import Quoted
 from twin_resources.settings import Settings

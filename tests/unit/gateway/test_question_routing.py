@@ -15,12 +15,12 @@ from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
+from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.question_routing import QuestionRouter
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request.request_body import read_question
+from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages.request_path import PreparedRequest, RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import QUOTES

@@ -13,12 +13,12 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION, AnswerSetting, ProseRelease
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.gateway.supported_prose import NOT_JUDGED
+from twin_resources.gateway.stages.request_path import PreparedRequest, RequestPath
 from twin_resources.models.quotes.answer_text import HEADING, marked_text, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage

@@ -14,14 +14,14 @@ from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.errors import TwinError
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.request_record import MAX_SOURCES_BYTES, sources_header
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import admitted, read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
-from twin_resources.gateway.request_record import MAX_SOURCES_BYTES, sources_header
+from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.request.request_body import admitted, read_question
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.prompt import MAX_NOTE_CHARACTERS
-from twin_resources.gateway.tracing import span_attributes
+from twin_resources.gateway.stages.request_path import PreparedRequest, RequestPath
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion

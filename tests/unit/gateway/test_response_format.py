@@ -15,17 +15,16 @@ from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.guard_settings import Guards
+from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.prompt_classes import STRUCTURED
-from twin_resources.gateway.request_body import (
+from twin_resources.gateway.request.prompt_classes import STRUCTURED
+from twin_resources.gateway.request.request_body import (
     ChatRequest,
     admitted,
     decode_object,
     read_question,
 )
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
-from twin_resources.gateway.response_format import (
+from twin_resources.gateway.request.response_format import (
     MAX_PROPERTIES,
     MAX_REPETITIONS,
     MAX_SCHEMA_BYTES,
@@ -36,6 +35,7 @@ from twin_resources.gateway.response_format import (
     takes_response_format,
 )
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages.request_path import PreparedRequest, RequestPath
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings

@@ -201,7 +201,7 @@ def test_the_gateway_sends_a_prompt_to_nobody_else(
 ) -> None:
     import litellm
 
-    from twin_resources.gateway.stream_aggregation import ask_by_stream
+    from twin_resources.gateway.api.stream_aggregation import ask_by_stream
 
     monkeypatch.setattr(litellm, "aclient_session", None)
     ask_by_stream(lambda _address: False)
