@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -102,8 +103,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     _require_llama(model_folder, config)
 
     def build(path: Path) -> None:
-        writer = GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])
-        try:
+        with closing(GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])) as writer:
             writer.add_type("model")
             writer.add_name(model_folder.name)
             writer.add_file_type(LlamaFileType.MOSTLY_F16)
@@ -116,8 +116,6 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
                 _model_layout(model_folder, config, names=names, extra=extra),
                 _model_tensors(model_folder, config, names=names, extra=extra),
             )
-        finally:
-            writer.close()
 
     return _publish(out_path, build)
 
@@ -176,15 +174,12 @@ def write_adapter(
             tensors[f"{target}.lora_b"] = np.ascontiguousarray(rows)
 
     def build(path: Path) -> None:
-        writer = GGUFWriter(path, "llama")
-        try:
+        with closing(GGUFWriter(path, "llama")) as writer:
             writer.add_type("adapter")
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
             layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
             _stream_tensors(writer, layout, tensors.items())
-        finally:
-            writer.close()
 
     return _publish(out_path, build)
 

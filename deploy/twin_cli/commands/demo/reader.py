@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rated
@@ -132,16 +133,13 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         frame = Tables(settings.tables_base, state=state).read(
             "instruction_dataset",
             author,
             columns=["sample_id", "question", "answer"],
             where="split = 'held_out'",
         )
-    finally:
-        state.close()
     rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
     found = questions_with_subjects(rows)[:QUESTIONS]
