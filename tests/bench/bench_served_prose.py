@@ -95,11 +95,15 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
     prepared = await path.prepare(
         read_question({"model": f"twin/{author}", "messages": messages}), key
     )
-    judged = prepared.answering.prose.judged
+    judged = prepared.prose.judged
     if judged is None:
         return  # declined, or nothing is quoted that prose could stand below
     (server,) = path.live.current.servers.values()
-    body: dict[str, Any] = {**prepared.sampling, "messages": list(prepared.messages), "seed": seed}
+    body: dict[str, Any] = {
+        **prepared.exchange.sampling,
+        "messages": list(prepared.exchange.messages),
+        "seed": seed,
+    }
     async with httpx.AsyncClient(trust_env=False, timeout=300) as client:
         answer = await client.post(
             f"{server.url}/chat/completions",

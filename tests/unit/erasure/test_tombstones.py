@@ -134,6 +134,19 @@ def test_an_erasing_that_fails_takes_nothing_out(
     assert place.erase(gone_of("reader")) == 1
 
 
+def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: WaitingInOutbox) -> None:
+    outbox.put_trace(packed(span(1, reader=READER)))
+    path = outbox.path
+    outbox.close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
+    connection.close()
+    assert place.erase(gone_of("reader")) == 1
+    again = Outbox(path)
+    assert again.tombstones() > 0
+    again.close()
+
+
 def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> None:
     outbox.put_trace(packed(span(1, reader=READER), span(2)))
     outbox.put_trace(packed(span(3, reader=READER)))

@@ -179,8 +179,8 @@ async def test_forced_json_is_json_of_the_schema(
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     prepared = await prepare(way, question, response_format=form)
-    assert prepared.answering.fixed.front_desk == HOUSEKEEPING
-    told = json.loads(prepared.fixed_answer)
+    assert prepared.fixed.front_desk == HOUSEKEEPING
+    told = json.loads(prepared.exchange.fixed_answer)
     assert told.keys() == expected.keys()
     assert all(str(told[key]).startswith(str(value)) for key, value in expected.items())
 
@@ -225,11 +225,10 @@ def test_who_names_a_model_for_it_gets_that_model() -> None:
 async def test_no_post_is_looked_for_and_no_reader_is_counted(home: Settings) -> None:
     retrieving = Retrieving(lambda: Found((FOUND,)))
     prepared = await prepare(path(home, retrieving), task("Name it", '{ "title": "x" }'))
-    assert json.loads(prepared.fixed_answer) == {"title": "How much oil does a clock"}
+    assert json.loads(prepared.exchange.fixed_answer) == {"title": "How much oil does a clock"}
     assert retrieving.asked == []
-    answering = prepared.answering
-    assert (answering.chosen.route, answering.fixed.front_desk) == (
+    assert (prepared.chosen.route, prepared.fixed.front_desk) == (
         "front_desk",
         HOUSEKEEPING,
     )
-    assert answering.prefix == "", "the answer is nothing but what the program reads"
+    assert prepared.prefix == "", "the answer is nothing but what the program reads"

@@ -15,20 +15,17 @@ Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 from twin_resources.access.refusals import Refused
 from twin_resources.gateway.api.idempotency import UNFINISHED, Message, Send
 from twin_resources.gateway.api.json_answers import broken_off, refuse
 from twin_resources.gateway.exchange.fixed_answers import chunk, event_bytes, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.stages.request_path import PreparedRequest
 
-Messages = Sequence[Mapping[str, Any]]
-LogOpening = Callable[[RequestRecord, Messages], None]
+LogOpening = Callable[[RequestRecord], None]
 
 READER_LEFT = 499
 """LiteLLM's status of a call that it cancelled because the client was gone."""
@@ -48,18 +45,18 @@ class EarlyOpening:
 
     Attributes:
         send: to the reader.
-        prepared: the request.
+        answering: its record.
     """
 
     send: Send
-    prepared: PreparedRequest
+    answering: RequestRecord
     _text: str = ""
     _failed: int = 0  # LiteLLM's status; 0: it has not failed
     _is_over: bool = False
 
     async def begin(self, text: str) -> None:
         """Write the head of the answer and its first event."""
-        answering, self._text = self.prepared.answering, text
+        answering, self._text = self.answering, text
         answering.is_opened = True
         told = ((name.encode(), value.encode()) for name, value in answering.headers().items())
         headers = [*_HEADERS, *told]
@@ -69,7 +66,7 @@ class EarlyOpening:
 
     async def pass_on(self, message: Message) -> None:
         """LiteLLM's answer, without its head where the reader has one, and without its errors."""
-        answering = self.prepared.answering
+        answering = self.answering
         is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
         if message["type"] == "http.response.start":
             self._failed = 0 if message["status"] == 200 else int(message["status"])
@@ -93,10 +90,10 @@ class EarlyOpening:
 
     def end(self, log: LogOpening) -> None:
         """The request is over, or its reader has left; what LiteLLM tells nobody is told here."""
-        answering = self.prepared.answering
+        answering = self.answering
         if answering.cost.bought is not None and not answering.call_id:
             answering.cost.bought.unsent()  # the reader left before LiteLLM's hook
-        if not answering.is_opened or self.prepared.fixed_answer:
+        if not answering.is_opened or answering.exchange.fixed_answer:
             return
         answering.end(0)  # unless its end has come
         if answering.is_prose_begun or (self._is_over and not self._failed):
@@ -106,7 +103,7 @@ class EarlyOpening:
         answering.shown = self._text
         if self._failed in {0, READER_LEFT}:
             answering.stands_without_prose(LEFT)
-        log(answering, self.prepared.messages)
+        log(answering)
 
     def _ending(self, answering: RequestRecord) -> Message:
         """The end of an answer whose prose does not come."""

@@ -17,7 +17,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,10 @@ from twin_resources.gateway.api.key_terms import heard_again
 from twin_resources.gateway.exchange.fixed_answers import stream_end, whole_answer
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
-from twin_resources.gateway.stages.request_path import PreparedRequest
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-LogAnswer = Callable[[RequestRecord, Sequence[Mapping[str, Any]]], None]
+LogAnswer = Callable[[RequestRecord], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class PreparationMiddleware:
 
     proxy: Application
     keyring: Keyring
-    prepare: Callable[[ChatRequest, Key], Awaitable[PreparedRequest]]
+    prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
     log_fixed: LogAnswer
     log_opening: LogAnswer
 
@@ -66,14 +65,14 @@ class PreparationMiddleware:
             return
         began = time.monotonic()
         first = await receive()  # the allow-list passes the whole body on in one message
-        prepared = await self._prepared(scope, bytes(first.get("body", b"")))
-        opening = EarlyOpening(send, prepared)
+        answering = await self._prepared(scope, bytes(first.get("body", b"")))
+        opening = EarlyOpening(send, answering)
         try:
-            if prepared.fixed_answer:
+            if answering.exchange.fixed_answer:
                 await self._answer(opening, began)
                 return
-            if prepared.answering.asked.stream and prepared.answering.prefix:
-                await opening.begin(prepared.answering.prefix)
+            if answering.asked.stream and answering.prefix:
+                await opening.begin(answering.prefix)
             token = current.set(opening)
             try:
                 await self.proxy(scope, heard_again(first, receive), opening.pass_on)
@@ -82,7 +81,7 @@ class PreparationMiddleware:
         finally:
             opening.end(self.log_opening)
 
-    async def _prepared(self, scope: Scope, body: bytes) -> PreparedRequest:
+    async def _prepared(self, scope: Scope, body: bytes) -> RequestRecord:
         try:
             question = read_question(json.loads(body))
             # the allow-list has looked it up a moment ago, and it is believed for a second
@@ -97,9 +96,8 @@ class PreparationMiddleware:
 
     async def _answer(self, opening: EarlyOpening, began: float) -> None:
         """The whole answer, of which no word is a model's."""
-        prepared = opening.prepared
-        answering = prepared.answering
-        text = answering.prefix + prepared.fixed_answer
+        answering = opening.answering
+        text = answering.prefix + answering.exchange.fixed_answer
         answering.cost.begin(since=began)
         try:
             if answering.asked.stream:
@@ -118,7 +116,7 @@ class PreparationMiddleware:
                 await send_json(opening.send, 200, document, headers=answering.headers())
         finally:
             answering.shown = text
-            self.log_fixed(answering, prepared.messages)
+            self.log_fixed(answering)
 
 
 def _our_mistake(error: Exception) -> Refused:

@@ -138,6 +138,11 @@ class Exchange:
         """No model has to write anything."""
         return bool(self.fixed.text) or self.form.is_fixed
 
+    @property
+    def fixed_answer(self) -> str:
+        """What answers a refused topic, is the program's own, or quotes; empty: a model answers."""
+        return self.fixed.text or self.form.opening.text * self.form.is_fixed
+
     def facts(self) -> dict[str, str]:
         """What a trace tells of it: names and numbers, no text of readers or posts."""
         quoted = self.passages.quoted

@@ -35,6 +35,7 @@ from twin_resources.gateway.exchange.answer_ending import (
     support_answer,
     supported_stream,
 )
+from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.guardrails import guard_answer, guarded_stream
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
@@ -46,7 +47,7 @@ from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
     ChatRequest,
 )
-from twin_resources.gateway.stages.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
 # A paid model's pace, or an older version's, is not what the stable version's window tells.
@@ -88,10 +89,9 @@ class TwinPlugin(CustomLogger):
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
         """Put what was prepared (`preparation.py`) in the place of what the client sent."""
-        prepared = current.get().prepared
-        answering = prepared.answering
+        answering = current.get().answering
         self._remember(data["litellm_call_id"], answering)
-        _rewrite(data, prepared)
+        _rewrite(data, answering)
         if answering.cost.bought is not None:
             data["num_retries"] = 0  # a second attempt would be a second purchase
         if answering.fallback is not None:
@@ -100,10 +100,10 @@ class TwinPlugin(CustomLogger):
                 timeout_s = self.watch.timeout_s(answering.asked.author)
             elif answering.chosen.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow; nobody says how slow
-            _add_fallback(data, prepared, timeout_s)
+            _add_fallback(data, answering.fallback, timeout_s)
         return data
 
-    async def prepare(self, question: ChatRequest, key: Key) -> PreparedRequest:
+    async def prepare(self, question: ChatRequest, key: Key) -> RequestRecord:
         """Choose who answers, look up the posts, render the prompt, and set its price aside.
 
         Raises:
@@ -112,7 +112,7 @@ class TwinPlugin(CustomLogger):
         """
         return await self._with_money(await self.path.prepare(question, key), key)
 
-    async def _with_money(self, prepared: PreparedRequest, key: Key) -> PreparedRequest:
+    async def _with_money(self, answering: RequestRecord, key: Key) -> RequestRecord:
         """The same with the most that it can cost set aside, where the paid model answers.
 
         A question that was not sent there by name is prepared anew without it where that fails.
@@ -120,22 +120,21 @@ class TwinPlugin(CustomLogger):
         Raises:
             Refused: 429 or 503; the client named the paid model.
         """
-        answering = prepared.answering
         if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
-            return prepared
+            return answering
         try:
             answering.cost.bought = await self.budget.reserve(
                 key,
                 answering.asked.author,
-                prepared.messages,
-                max_tokens=int(prepared.sampling["max_tokens"]),
+                answering.exchange.messages,
+                max_tokens=int(answering.exchange.sampling["max_tokens"]),
             )
         except Refused as error:
             if answering.asked.names_version:
                 raise
             unpaid = "budget used up" if error.status == 429 else "budget unreadable"
             return await self.path.prepare(answering.asked, key, unpaid=unpaid)
-        return prepared
+        return answering
 
     def _remember(self, call_id: str, answering: RequestRecord) -> None:
         while len(self._in_flight) >= _MOST_REMEMBERED:
@@ -394,31 +393,28 @@ def _put_twin_field(answering: RequestRecord, response: Any) -> Any:
     return response
 
 
-def _rewrite(data: dict[str, Any], prepared: PreparedRequest) -> None:
+def _rewrite(data: dict[str, Any], answering: RequestRecord) -> None:
     """Replace what the client sent by what the path prepared; `metadata` stays, LiteLLM needs
     it."""
-    request = prepared.answering.asked
+    request = answering.asked
     for name in _READ:
         data.pop(name, None)
-    data |= dict(prepared.sampling)
-    data["model"] = prepared.answering.chosen.server_key
-    data["messages"] = prepared.messages
+    data |= dict(answering.exchange.sampling)
+    data["model"] = answering.chosen.server_key
+    data["messages"] = answering.exchange.messages
     if request.stream:
         data["stream"] = True
         data["stream_options"] = {"include_usage": True}
     if request.response_format is not None:
         data["response_format"] = dict(request.response_format)
     # The trace id is the traceparent's; no other header of the client goes any further.
-    headers = {"traceparent": prepared.answering.traceparent}
+    headers = {"traceparent": answering.traceparent}
     data["proxy_server_request"]["headers"] = headers
     data["metadata"]["headers"] = {}
 
 
-def _add_fallback(data: dict[str, Any], prepared: PreparedRequest, timeout_s: float) -> None:
+def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) -> None:
     """Let the router fall back to the stable version, at once and with its own prompt."""
-    fallback = prepared.answering.fallback
-    if fallback is None:
-        return
     # No second attempt: the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [

@@ -144,9 +144,10 @@ class TraceLogger(LangfuseOtelLogger):
             messages = answering.fallback.messages
         self._log(answering, messages, error=type(original_exception).__name__)
 
-    def log_fixed(self, answering: RequestRecord, messages: Sequence[Mapping[str, Any]]) -> None:
+    def log_fixed(self, answering: RequestRecord) -> None:
         """The span and the scores of an answer that no model was asked for."""
         answering.findings = safety.findings(answering.shown)
+        messages = answering.exchange.messages
         self._log(answering, messages)
         scores = automatic_scores(
             answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
@@ -154,11 +155,11 @@ class TraceLogger(LangfuseOtelLogger):
         self._exporter.add_scores(scores)
         self._plugin.watch.judged_safe(answering)
 
-    def log_opening(self, answering: RequestRecord, messages: Sequence[Mapping[str, Any]]) -> None:
+    def log_opening(self, answering: RequestRecord) -> None:
         """The span of an answer of which nothing but the opening went out: its reader has left, or
         no prose came."""
-        if not answering.is_told:
-            self._log(answering, messages)  # its record stays: LiteLLM may log it after this
+        if not answering.is_told:  # its record stays: LiteLLM may log it after this
+            self._log(answering, answering.exchange.messages)
 
     def _log(
         self,

@@ -7,10 +7,8 @@ here: a stage (`stages/`), reading the request (`request_body.py`), LiteLLM's ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any
 
 from twin_resources.access.keys import Key
 from twin_resources.gateway.costs.answer_cost import AnswerCost
@@ -31,32 +29,14 @@ from twin_resources.gateway.stages.stage import run_stages
 from twin_resources.registry.route_names import DRAFT, FRONT_DESK, QUOTES
 
 
-@dataclass(frozen=True)
-class PreparedRequest:
-    """A request that is ready to be called.
-
-    Attributes:
-        answering: its record.
-        messages: the rendered prompt.
-        sampling: what was sent, over the author's defaults.
-        fixed_answer: what answers a refused topic, is the program's own, or quotes; empty: a model
-            answers.
-    """
-
-    answering: RequestRecord
-    messages: Sequence[Mapping[str, str]]
-    sampling: Mapping[str, Any]
-    fixed_answer: str
-
-
 @dataclass
 class RequestPath(RequestServices):
     """Prepares questions."""
 
     async def prepare(
         self, chat_request: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
-    ) -> PreparedRequest:
-        """Choose, look up and render.
+    ) -> RequestRecord:
+        """Choose, look up and render: the record of a request that is ready to be called.
 
         Args:
             unpaid: why the paid model cannot be asked, where that was found out after it was
@@ -74,13 +54,7 @@ class RequestPath(RequestServices):
             ignored=("user",) if chat_request.user and key.role != "site" else (),
         )
         exchange, told = await run_stages(exchange, self, STAGES)
-        form = exchange.form
-        return PreparedRequest(
-            answering=self._record(exchange, told),
-            messages=exchange.messages,
-            sampling=exchange.sampling,
-            fixed_answer=exchange.fixed.text or form.opening.text * form.is_fixed,
-        )
+        return self._record(exchange, told)
 
     def _record(self, exchange: Exchange, told: str) -> RequestRecord:
         """The record that the answer begins with."""
