@@ -4,10 +4,7 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 
-answer=0
-"$python" -I "$root/deploy/checkout/up_arguments.py" "$@" || answer=$?
-case $answer in 0) ;; 64) exit 0 ;; *) exit "$answer" ;; esac # 64: --help
-
+case " $* " in *" --help "*) exec sed -n '/^### `twin up`/,/^```$/p' "$root/deploy/docs/command.md" ;; esac
 "$python" -I "$root/deploy/twin_cli/preflight.py" "$@"
 bash "$root/deploy/install.sh"
 export TWIN_PREFLIGHT_SHOWN=1 # `twin up` looks again and prints only what would stop it

@@ -190,6 +190,16 @@ def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Find
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 
 
+def look_at_posts(others: Sequence[str]) -> list[Finding]:
+    """Whether there are posts at a path that comes first: behind an option it may be its value."""
+    first = others[0] if others else ""
+    addressed = first.startswith(("-", "s3:/", "http:/", "https:/"))
+    if not first or addressed or Path(first).expanduser().exists():
+        return []
+    step = "name the folder that holds the posts"
+    return [_stop("posts", f"there is no such file or folder: {first}", step)]
+
+
 def look_at_reranker(name: str) -> list[Finding]:
     """Whether a reranker that is named can be there: a folder of a model, or a hub's id."""
     if not name:
@@ -371,7 +381,7 @@ def examine(options: argparse.Namespace, project: Path, *, installed: bool | Non
     findings = look_at_system() + look_at_python() + look_at_compiler()
     findings += look_at_model(options.base_model, machine, recipe=options.recipe)
     findings += look_at_answer_model(options.answer_model, options.base_model, machine)
-    findings += look_at_reranker(options.reranker)
+    findings += look_at_reranker(options.reranker) + look_at_posts(options.others)
     findings += look_at_disk(project, home, kept_gb=on_disk, home_gb=in_home)
     if not options.check:
         findings += look_at_ports(options, home)
@@ -458,8 +468,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     for service in PORTS:
         parser.add_argument(f"--{service}-port")
-    options, others = parser.parse_known_args(argv)
-    options.posts = _posts_among(others)
+    options, options.others = parser.parse_known_args(argv)
+    options.posts = _posts_among(options.others)
     options.recipe = "" if options.recipe == CHOSEN else options.recipe
     return options
 

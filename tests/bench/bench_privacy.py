@@ -9,15 +9,12 @@ on that folder. The texts are shown as they are: the output is for the screen.
 
 Made-up values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one a passage of
 1,000 characters, at a random space. A value counts as found when one span of its own kind covers
-it whole; for a peer, when any finding does. Peer,
-where it is installed: Presidio's analyzer with its pattern recognizers and a blank spaCy pipeline
-(its models of names are downloads).
+it whole.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import random
@@ -26,9 +23,8 @@ import statistics
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,56 +41,19 @@ from twin_resources.privacy import KINDS, find_personal, redact
 ROOT = Path(__file__).resolve().parents[2]
 RECALL, TOUCHED = 0.9, 0.05
 PASSAGE = 1_000  # characters
-PEER_SHARE = 10  # the peer reads every tenth of what we read: it is a hundred times slower
-PRESIDIO = "Presidio, patterns"
 HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # the most numbers of their own
-NOT_PERSONAL = ("URL", "DATE_TIME")
 FRONT_MATTER = re.compile(r"\A\ufeff?(---|\+\+\+)\s*\n.*?\n(?:\1|\.\.\.)\s*\n", re.DOTALL)
 CLEANED = {".md": clean_markdown, ".markdown": clean_markdown, ".mdx": clean_markdown}
 CLEANED |= {".html": clean_html, ".htm": clean_html}
 AS_THEY_ARE = (".txt", ".rst", ".adoc", ".asc", ".org", ".textile", ".dj")
 LARGEST = 2_000_000  # bytes of a file
 BEFORE, AFTER = 50, 30  # characters shown around a replacement
-Finder = Callable[[str, Plant], list[tuple[int, int, str]]]
 
 
 def read_posts(folder: Path) -> list[str]:
     suffixes = (".md", ".markdown", ".html")
     found = sorted(file for file in folder.rglob("*") if file.suffix in suffixes)
     return [file.read_text("utf-8", errors="replace") for file in found]
-
-
-def ours(text: str, plant: Plant) -> list[tuple[int, int, str]]:
-    spans = find_personal(text, region=plant.region)
-    return [(span.start, span.end, span.kind) for span in spans]
-
-
-def presidio() -> Finder | None:
-    """None: not installed. Nothing is downloaded."""
-    if importlib.util.find_spec("presidio_analyzer") is None:
-        return None
-    spacy, tldextract = import_module("spacy"), import_module("tldextract")
-    analyzer, engines = (
-        import_module("presidio_analyzer"),
-        import_module("presidio_analyzer.nlp_engine"),
-    )
-
-    # its recognizer of addresses would fetch the list of domains
-    tldextract.tldextract.TLD_EXTRACTOR = tldextract.TLDExtract(suffix_list_urls=())
-
-    class Blank(engines.SpacyNlpEngine):
-        def load(self) -> None:
-            self.nlp = {"en": spacy.blank("en")}
-
-    engine = analyzer.AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
-
-    def find(text: str, plant: Plant) -> list[tuple[int, int, str]]:
-        found = engine.analyze(text, language="en")
-        return [
-            (one.start, one.end, plant.kind) for one in found if one.entity_type not in NOT_PERSONAL
-        ]
-
-    return find
 
 
 def planted(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, int]]:
@@ -114,21 +73,20 @@ def planted(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, int]]:
     return found
 
 
-def recalls(cases: Sequence[tuple[str, Plant, int]], find: Finder) -> dict[str, float]:
+def recalls(cases: Sequence[tuple[str, Plant, int]]) -> dict[str, float]:
     found: defaultdict[str, list[bool]] = defaultdict(list)
     for text, plant, start in cases:
         end = start + len(plant.value)
-        spans = find(text, plant)
-        hit = any(a <= start and b >= end and kind == plant.kind for a, b, kind in spans)
+        spans = find_personal(text, region=plant.region)
+        hit = any(s.start <= start and s.end >= end and s.kind == plant.kind for s in spans)
         found[plant.group].append(hit)
     return {group: statistics.fmean(hits) for group, hits in found.items()}
 
 
-def recall_rows(posts: Sequence[str], peer: Finder | None, *, each: int) -> list[Row]:
+def recall_rows(posts: Sequence[str], *, each: int) -> list[Row]:
     cases = planted(posts, each=each)
     counts = Counter(plant.group for _, plant, _ in cases)
-    found = recalls(cases, ours)
-    beside = recalls(cases[:: max(1, each // 20)], peer) if peer else {}
+    found = recalls(cases)
     rows = [
         Row(
             f"recall of {group}, {count} planted",
@@ -136,7 +94,6 @@ def recall_rows(posts: Sequence[str], peer: Finder | None, *, each: int) -> list
             "",
             RECALL,
             value >= RECALL,
-            {PRESIDIO: round(beside[group], 3)} if group in beside else {},
         )
         for (group, value), count in zip(found.items(), counts.values(), strict=True)
     ]
@@ -145,7 +102,7 @@ def recall_rows(posts: Sequence[str], peer: Finder | None, *, each: int) -> list
     return [*rows, Row("recall of phone, mean of the four ways", mean, "", RECALL, mean >= RECALL)]
 
 
-def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
+def touched_rows(posts: Sequence[str]) -> list[Row]:
     """The hint is the language, as cleaning gives it."""
     languages = [detect_language(post) for post in posts]
     pairs = zip(posts, languages, strict=True)
@@ -153,11 +110,6 @@ def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
     share = touched / len(posts)
     of = {hint: _share_touched(posts, hint) for hint in HINTS}
     worst = max(of, key=lambda hint: of[hint])
-    peers: dict[str, float] = {}
-    if peer:
-        nobody = Plant("e-mail", "", "")
-        some = posts[::PEER_SHARE]
-        peers[PRESIDIO] = round(sum(bool(peer(post, nobody)) for post in some) / len(some), 3)
     return [
         Row(
             f"share of {len(posts)} clean posts touched",
@@ -165,7 +117,6 @@ def touched_rows(posts: Sequence[str], peer: Finder | None) -> list[Row]:
             "",
             TOUCHED,
             share <= TOUCHED,
-            peers,
         ),
         Row(
             f"the same as if all were written in {worst!r}, the worst of {len(HINTS)}",
@@ -220,8 +171,7 @@ def _share_touched(posts: Sequence[str], hint: str) -> float:
 
 def show(row: Row) -> str:
     better = "" if row.goal is None else f"{'≤' if row.goal < RECALL else '≥'} {row.goal:g}"
-    peers = ", ".join(f"{name} {value:g}" for name, value in row.peers.items())
-    return f"{row.name:76} {row.value:8.4g} {row.unit:9} {better:>7}  {row.holds!s:5} {peers}"
+    return f"{row.name:76} {row.value:8.4g} {row.unit:9} {better:>7}  {row.holds!s:5}"
 
 
 def main() -> int:
@@ -242,12 +192,11 @@ def main() -> int:
         parser.error(
             f"no post in {options.posts}: name a folder of Markdown or HTML files (--posts)"
         )
-    peer = presidio()
     started, cpu = time.monotonic(), time.process_time()
-    print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds peers")
+    print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds")
     rows = [
-        *touched_rows(posts, peer),
-        *recall_rows(posts, peer, each=50 if options.quick else 500),
+        *touched_rows(posts),
+        *recall_rows(posts, each=50 if options.quick else 500),
     ]
     print("\n".join(show(row) for row in rows))
     wall = time.monotonic() - started

@@ -37,7 +37,7 @@ from tests.bench.reader_questions.reading import (
 from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors import SAMPLES
 from twin_resources.gateway.found_passages import FoundPassages, Passages
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.models.quotes.answer_text import quoting
 from twin_resources.models.quotes.quoter import Quote, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever

@@ -32,7 +32,7 @@ import numpy as np
 import polars as pl
 
 from tests.bench.rows import Row, heading, line, save
-from twin_resources.gateway.prompt_classes import classify
+from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.router.features import Floats, rows, scale_of
 from twin_resources.router.fixed_order import STEP, cheapest_certified, steps
 from twin_resources.router.gain import FittedGain, fit, folds_of

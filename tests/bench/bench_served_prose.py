@@ -28,11 +28,11 @@ from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
 from twin_resources.access.keys import keyring_of
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
 from twin_resources.errors import TwinError
+from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.found_passages import passages_of
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import RequestPath
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.quality.judges.sentence_support import SentenceSupport
@@ -95,11 +95,15 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
     prepared = await path.prepare(
         read_question({"model": f"twin/{author}", "messages": messages}), key
     )
-    judged = prepared.answering.prose.judged
+    judged = prepared.prose.judged
     if judged is None:
         return  # declined, or nothing is quoted that prose could stand below
     (server,) = path.live.current.servers.values()
-    body: dict[str, Any] = {**prepared.sampling, "messages": list(prepared.messages), "seed": seed}
+    body: dict[str, Any] = {
+        **prepared.exchange.sampling,
+        "messages": list(prepared.exchange.messages),
+        "seed": seed,
+    }
     async with httpx.AsyncClient(trust_env=False, timeout=300) as client:
         answer = await client.post(
             f"{server.url}/chat/completions",

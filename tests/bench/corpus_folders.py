@@ -115,11 +115,8 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     aside = imported.aside.height / max(1, kept_or_aside)
     by_rule = Counter(imported.aside[RULES].explode().drop_nulls().to_list())
     yield _at_most("put aside for a broken claim", aside, MOST_ASIDE, "share", by_rule)
-    texts: dict[str, str] = dict(imported.documents.select("document_id", "text").iter_rows())
     measured = document_claims.measure(imported.documents, imported.raw)
-    claims = document_claims.all_claims(
-        measured, names, lambda wanted: {name: texts[name] for name in wanted}
-    )
+    claims = document_claims.all_claims(measured, names)
     broken = {name: len(claim.broken) for name, claim in claims.items() if claim.broken}
     yield _at_most("documents that break a claim", sum(broken.values()), 0, "docs", broken)
     if names:

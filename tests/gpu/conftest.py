@@ -39,7 +39,7 @@ LAUNCHES = {
         "offload": "cpu-zero2-offload",
     },
 }
-SAMPLES, HELD_OUT = 48, 8
+SAMPLES = 48
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,8 +111,6 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
     )
     write_job(job)
     write_rows(job.samples, pair_rows(SAMPLES) if start else rows(SAMPLES))
-    if not start:
-        write_rows(job.held_out, rows(SAMPLES + HELD_OUT)[-HELD_OUT:])
     return launched(job, name=name)
 
 

@@ -15,7 +15,7 @@ from twin_resources.settings import Settings
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 
 ZERO = {"plain": 0, "zero2": 2, "zero3": 3}
-HELD_OUT_WITHIN = 0.005  # of the loss in bf16, relative
+BF16_WITHIN = 0.005  # of the loss, relative
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,6 @@ def require_same_curve(ran: TrainingResult, wanted: TrainingResult) -> None:
     assert len(others) >= 5
     assert others[-1] < others[0] - 0.05
     assert losses == pytest.approx(others, abs=2e-3)
-    held_out, other = ([point["loss"] for point in one.held_out] for one in (ran, wanted))
-    assert len(other) >= 2
-    assert held_out == pytest.approx(other, abs=2e-3)
 
 
 @pytest.mark.parametrize("kind", ["plain", "zero2", "zero3", "offload"])
@@ -63,7 +60,7 @@ def test_one_rank_has_the_loss_curve_of_the_processor(
     assert ran.effective["trained_weights"] == on_processor.effective["trained_weights"]
 
 
-def test_in_bf16_the_held_out_loss_is_that_of_the_processor(
+def test_in_bf16_the_loss_is_that_of_the_processor(
     device: str,
     home: Settings,
     make_job: MakeJob,
@@ -72,9 +69,9 @@ def test_in_bf16_the_held_out_loss_is_that_of_the_processor(
 ) -> None:
     ran = run(home, make_job, launch=launch_on(device, "plain", "bf16"))
     assert ran.precision == "bf16"
-    points = zip(ran.held_out, on_processor.held_out, strict=True)
+    points = zip(ran.history, on_processor.history, strict=True)
     for here, there in points:
-        assert here["loss"] == pytest.approx(there["loss"], rel=HELD_OUT_WITHIN)
+        assert here["loss"] == pytest.approx(there["loss"], rel=BF16_WITHIN)
 
 
 @pytest.mark.two_gpus

@@ -62,7 +62,7 @@ def test_definitions_load_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["twin_cli", "twin_resources.gateway.plugin", "twin_assets.corpus.preview"],
+    ["twin_cli", "twin_resources.gateway.hooks.plugin", "twin_assets.corpus.preview"],
 )
 def test_what_runs_outside_dagster_does_not_import_it(module: str) -> None:
     loaded = set(modules_after(module)["modules"])
@@ -133,8 +133,8 @@ WRONG = (
     ("twin_resources.quality.ledger.ledger", "twin_resources.quality.judges.judge"),
     ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
     ("twin_resources.statistics.bounds", "polars"),
-    ("twin_resources.gateway.plugin", "dagster"),
-    ("twin_resources.gateway.plugin", "twin_cli.running"),
+    ("twin_resources.gateway.hooks.plugin", "dagster"),
+    ("twin_resources.gateway.hooks.plugin", "twin_cli.running"),
 )
 
 

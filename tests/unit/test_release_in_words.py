@@ -60,7 +60,7 @@ async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     servers = {**now.servers, "ann/v1": now.servers["base"]}
     policy = read_policy(home.policy_path)
     way.live.current = replace(now, authors={"ann": ANN}, policy=policy, servers=servers)
-    answering = (await prepare(way)).answering
+    answering = await prepare(way)
     return answering.twin_field(), answers_of(way.live.current, "twin/ann")
 
 

@@ -6,7 +6,6 @@ started (`training_launcher/`), what is done with its output (`fine_tuning.py`).
     <folder>/job.json             this
     <folder>/samples.json         sample_id, document_id, messages; dpo: rejected, rejected_ended
     <folder>/posts.json           sample_id, document_id, text; only where raw posts come first
-    <folder>/held_out.json        the same columns; measured now and then, never trained on
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/weight_hashes.json   of the base; only where its weights are shared out (ZeRO-3)
     <folder>/state/step-000010/   the last complete checkpoint; a killed training goes on from it
@@ -79,10 +78,6 @@ class Job:
         return self.folder / "posts.json"
 
     @property
-    def held_out(self) -> Path:
-        return self.folder / "held_out.json"
-
-    @property
     def reference(self) -> Path:
         return self.folder / "reference.json"
 
@@ -148,7 +143,7 @@ def read_job(path: Path) -> Job:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `Job.samples` or `Job.held_out`: a list of rows, complete whenever the file exists."""
+    """Write `Job.samples` or `Job.posts`: a list of rows, complete whenever the file exists."""
     write_json(path, list(rows), indent=None)
 
 
@@ -185,7 +180,6 @@ class TrainingResult:
             mean loss of a pair, with `margin`, `accuracy` and `reward_chosen`
             (`losses.Preference`).
         effective: what really ran, read from model, optimizer and ranks (`resolved_config.py`).
-        held_out: `step, loss` of the held-out curve (`held_out_curve.py`); empty: not measured.
         gpu_peak_mb: most memory of a rank's tensors on its GPU, in MB; None without GPUs.
         raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty: none came first.
     """
@@ -202,7 +196,6 @@ class TrainingResult:
     resumed_at: list[int]
     history: list[dict[str, float]]
     effective: dict[str, Any]
-    held_out: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
     gpu_peak_mb: int | None = None
     raw: dict[str, Any] = field(default_factory=dict[str, Any])
 

@@ -51,8 +51,8 @@ class Manifest:
         code: hash of the training code; `versions`: of the libraries under it.
         tokens, epochs, steps: what was trained; epochs is the share of one pass over all samples
             (or pairs).
-        metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at,
-            held_out (`step, loss` of the held-out curve); on GPUs gpu_peak_mb.
+        metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at;
+            on GPUs gpu_peak_mb.
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by

@@ -7,7 +7,7 @@ a document is measured (`document_claims`), putting it aside (`cleaning_tables`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +60,8 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
     slug = author.slug
     stored = tables.read(CLEANED, slug, columns=list(_STORED))
     measured = _measured(tables, slug).join(stored, on="document_id", how="semi")
-
-    def texts_of(names: Sequence[str]) -> dict[str, str]:
-        wanted = pl.Series("document_id", names, dtype=pl.String)
-        columns = ("document_id", "text")
-        return dict(read_by_id(tables, CLEANED, slug, "document_id", wanted, columns).iter_rows())
-
     claims = document_claims.all_claims(
-        measured, names_of(author), texts_of, bylines=stored.select("document_id", "byline")
+        measured, names_of(author), bylines=stored.select("document_id", "byline")
     )
     dropped = stored.filter(pl.col("dropped_because") == "foreign_byline").height
     aside = tables.read(QUARANTINE, slug, columns=[RULES])[RULES].to_list()

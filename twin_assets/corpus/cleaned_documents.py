@@ -35,9 +35,7 @@ def cleaned_documents(
             "posts_cleaned": run.prepared.computed,
             "posts_compared": run.similar.computed,
             "quarantined": run.quarantined.rows,
-            **cleaned_documents_report.metadata(
-                tables, settings, author, data_version=run.cleaned.data_version
-            ),
+            **cleaned_documents_report.metadata(tables, author),
         },
     )
 

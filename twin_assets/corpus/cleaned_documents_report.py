@@ -1,19 +1,14 @@
-"""What a person sees of `cleaned_documents` in the UI: statistics, and a link to samples.
+"""What a person sees of `cleaned_documents` in the UI: statistics.
 
-Belongs here: metadata and the file behind it (`<home>/reports/<author>`). Does not belong here:
-cleaning.
-
-Metadata holds numbers, never text of a post: the event log forgets nothing. Samples
-are in a file, which the next run with a change writes anew.
+Belongs here: metadata, which hold numbers, never text of a post: the event log forgets nothing.
+Does not belong here: cleaning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import polars as pl
 
 from twin_assets.corpus.cleaning import dropped_by_reason
@@ -21,10 +16,8 @@ from twin_assets.corpus.cleaning_tables import CLEANED
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.settings import Settings
     from twin_resources.storage.tables.tables import Tables
 
-SAMPLES = 5
 _NARROW = (
     "document_id",
     "kind",
@@ -37,23 +30,10 @@ _NARROW = (
 )
 
 
-def reports_dir(settings: Settings, author: str) -> Path:
-    """Where an author's sample files lie; they hold text of posts."""
-    return settings.home / "reports" / author
-
-
-def metadata(
-    tables: Tables, settings: Settings, author: Author, *, data_version: str
-) -> dict[str, Any]:
-    """Statistics of the stored documents, and the path of the samples."""
+def metadata(tables: Tables, author: Author) -> dict[str, Any]:
+    """Statistics of the stored documents."""
     documents = tables.read(CLEANED, author.slug, columns=_NARROW)
     accepted = documents.filter("kept")
-    folder = reports_dir(settings, author.slug)
-    folder.mkdir(parents=True, exist_ok=True)
-    samples = folder / "cleaned_documents.md"
-    mark = f"<!-- data version {data_version[:12]} -->\n"
-    if not samples.exists() or not samples.read_text("utf-8").startswith(mark):
-        samples.write_text(mark + _samples(tables, author, accepted), encoding="utf-8")
     return {
         "kept": accepted.height,
         "words": int(accepted["words"].sum()),
@@ -63,22 +43,7 @@ def metadata(
         "words_a_document": _quantiles(accepted["words"]),
         "replaced": _replaced(documents),
         "collapsed": int(accepted["copies"].list.len().sum()),
-        "samples": dg.MetadataValue.path(str(samples)),
     }
-
-
-def _samples(tables: Tables, author: Author, accepted: pl.DataFrame) -> str:
-    """A few kept documents whole, drawn by their ids, which are hashes: the same few each time."""
-    drawn = accepted["document_id"].sort().head(SAMPLES).to_list()
-    listed = ", ".join(f"'{name}'" for name in drawn)
-    columns = ["document_id", "source_id", "title", "language", "words", "text"]
-    where = f"document_id IN ({listed})" if drawn else "false"
-    parts = [
-        f"<!-- {row['source_id']}: {row['language']}, {row['words']} words -->\n"
-        f"# {row['title']}\n\n{row['text']}\n"
-        for row in tables.read(CLEANED, author.slug, columns=columns, where=where).to_dicts()
-    ]
-    return "\n\n".join(parts)
 
 
 def _counted(values: pl.Series) -> dict[str, int]:

@@ -101,12 +101,8 @@ def parted_posts(
     similar = near_duplicates.similar_bodies(bodies)
     verdicts = decide(prepared, candidates, similar, names=names)
     rows = document_rows(verdicts, prepared)
-    texts: dict[str, str] = dict(rows.select("document_id", "text").iter_rows())
     measured = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    claims = document_claims.all_claims(
-        measured, names, lambda wanted: {name: texts[name] for name in wanted}
-    )
-    broken = claims_broken(prepared, claims)
+    broken = claims_broken(prepared, document_claims.all_claims(measured, names))
     sound = rows.join(broken, on="source_id", how="anti")
     return validated(sound, CleanedDocuments), rows_put_aside(rows, broken)
 

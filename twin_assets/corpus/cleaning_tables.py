@@ -168,14 +168,8 @@ class _Update:
         self, verdicts: pl.DataFrame, narrow: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """The verdicts with the claims that each document breaks (`breaks`)."""
-
-        def texts_of(document_ids: Sequence[str]) -> dict[str, str]:
-            wanted = narrow.filter(pl.col("document_id").is_in(document_ids))
-            rows = self.documents(verdicts.join(wanted, on="source_id", how="semi"))
-            return dict(rows.select("document_id", "text").iter_rows())
-
         measured = self.tables.read(MEASURED, self.slug)
-        claims = document_claims.all_claims(measured, names, texts_of)
+        claims = document_claims.all_claims(measured, names)
         return verdicts.join(
             cleaning.claims_broken(narrow, claims),
             on="source_id",

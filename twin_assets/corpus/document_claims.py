@@ -6,9 +6,8 @@ claim. Does not belong here: putting them aside (`cleaning_tables`), the checks 
 
 No claim asks the function by which cleaning decided: menus are found in running words
 (`share_menus`), signatures by another rule (`signatures`), personal data by a second list
-(`personal_traces`), lost marks and quotations against the source (`lost_marks`,
-`source_quotations`), copies by other candidates. A document is measured once, when it changed
-(table `document_claims`).
+(`personal_traces`), quotations against the source (`source_quotations`). A document is measured
+once, when it changed (table `document_claims`).
 """
 # pyright: strict
 
@@ -17,23 +16,21 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus import formatting_loss, source_quotations
-from twin_assets.corpus.code_blocks import prose_lines, without_code
+from twin_assets.corpus import source_quotations
+from twin_assets.corpus.code_blocks import prose_lines
 from twin_assets.corpus.corpus_tables import columns_of
-from twin_assets.corpus.near_duplicates import SIMILAR, shingles_of
 from twin_assets.corpus.personal_traces import count_personal_traces
 from twin_assets.corpus.share_menus import count_menus
-from twin_assets.corpus.shingles import jaccard
 from twin_assets.corpus.signatures import signed_by, signed_by_others
 
-CLAIMS_VERSION = "5"
+CLAIMS_VERSION = "6"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document holds a platform's menu, button or notice, "
@@ -41,11 +38,8 @@ CLAIMS: Mapping[str, str] = {
     "no_foreign_byline": "No kept document is signed by somebody else.",
     "no_pii_left": "No kept document holds personal data or a secret of a shape that leaves no "
     "doubt.",
-    "punctuation_and_paragraphs_kept": "Documents have the punctuation and the paragraphs that "
-    "their posts had.",
     "quotations_keep_their_mark": "What stands in a quotation in the post stands in one in the "
     "document, or is not in it.",
-    "no_near_duplicates_left": "No two kept documents are copies of one another.",
 }
 """Name of the check → what it claims."""
 
@@ -61,15 +55,6 @@ kept documents."""
 _FEWEST_WORDS = 4
 _AT_THE_BEGINNING, _AT_THE_END = 2, 3
 
-_FEWEST_MARKS = 8
-_FEWEST_BREAKS = 3
-_SMALLEST = 8
-_SHARED = 2
-"""Two documents with two of eight smallest shingles in common are compared exactly; of similar ones
-(.65) 99 % are."""
-_NEIGHBOURS = 8
-_MOST_COMPARED = 2_000
-
 _WORD = re.compile(r"\w+")
 _NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
 
@@ -78,12 +63,10 @@ class DocumentClaims(dy.Schema):
     """Table `document_claims`: one row a row that may go into `cleaned_documents`; zeros where it
     is dropped.
 
-    `words`, `marks` (of punctuation) and `paragraphs` are of the prose, `…_before` of the post as
-    it was imported, and `…_kept` and `…_lost` those of the post around words that stayed.
     `platform_lines` counts menus, buttons and notices; `signed` is who signed the post;
     `quotations` counts the post's quoted paragraphs, `quotations_unmarked` those of them that are
-    prose now; `edges` are the first and last paragraphs, `smallest` the smallest shingles.
-    `text_hash` is of title and text: what was measured.
+    prose now; `edges` are the first and last paragraphs. `text_hash` is of title and text: what was
+    measured.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -94,20 +77,9 @@ class DocumentClaims(dy.Schema):
     platform_lines = dy.Int64(min=0)
     signed = dy.String()
     personal = dy.Int64(min=0)
-    words_before = dy.Int64(min=0)
-    marks_before = dy.Int64(min=0)
-    paragraphs_before = dy.Int64(min=0)
-    words = dy.Int64(min=0)
-    marks = dy.Int64(min=0)
-    paragraphs = dy.Int64(min=0)
-    marks_kept = dy.Int64(min=0)
-    marks_lost = dy.Int64(min=0)
-    breaks_kept = dy.Int64(min=0)
-    breaks_lost = dy.Int64(min=0)
     quotations = dy.Int64(min=0)
     quotations_unmarked = dy.Int64(min=0)
     edges = dy.List(dy.Int64())
-    smallest = dy.List(dy.Int64())
 
 
 def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
@@ -129,9 +101,6 @@ def text_hash_of(title: str, text: str) -> str:
 
 def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
     is_accepted, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
-    prose = without_code(text)
-    source = formatting_loss.source_prose(post) if is_accepted and post else ""
-    before, now = formatting_loss.Prose.of(source), formatting_loss.Prose.of(prose)
     quoted = source_quotations.quotations_of(post) if is_accepted and post else ()
     return {
         "document_id": document["document_id"],
@@ -144,17 +113,9 @@ def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> di
         if is_accepted and post
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
-        "words_before": before.words,
-        "marks_before": before.marks,
-        "paragraphs_before": before.paragraphs,
-        "words": now.words,
-        "marks": now.marks,
-        "paragraphs": now.paragraphs,
-        **vars(formatting_loss.lost(source, prose)),
         "quotations": len(quoted),
         "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
         "edges": _edges(text),
-        "smallest": sorted(shingles_of(text))[:_SMALLEST],
     }
 
 
@@ -184,26 +145,20 @@ class DocumentClaim:
 
 
 def all_claims(
-    measured: pl.DataFrame,
-    names: Sequence[str],
-    texts_of: Callable[[Sequence[str]], Mapping[str, str]],
-    bylines: pl.DataFrame | None = None,
+    measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> dict[str, DocumentClaim]:
     """Each of `CLAIMS`, of all an author's documents.
 
     Args:
         measured: `DocumentClaims`.
         names: the author's name and aliases.
-        texts_of: document ids → text of each.
         bylines: `document_id`, `byline` as cleaning left them, judged beside `signed`.
     """
     return {
         "no_platform_boilerplate_left": platform_boilerplate(measured),
         "no_foreign_byline": foreign_bylines(measured, names, bylines),
         "no_pii_left": personal_data(measured),
-        "punctuation_and_paragraphs_kept": punctuation_and_paragraphs(measured),
         "quotations_keep_their_mark": quotations(measured),
-        "no_near_duplicates_left": near_duplicates(measured, texts_of),
     }
 
 
@@ -231,29 +186,6 @@ def personal_data(measured: pl.DataFrame) -> DocumentClaim:
     return DocumentClaim(
         {"documents": leaking.height, "pieces": int(leaking["personal"].sum())},
         frozenset(leaking["document_id"]),
-    )
-
-
-def punctuation_and_paragraphs(measured: pl.DataFrame) -> DocumentClaim:
-    """Documents have the punctuation and the paragraphs that their posts had.
-
-    Around words that stayed (`lost_marks`): a document is *stripped* that has lost more of the
-    marks than it has kept, *flattened* where most ends of paragraphs are gone.
-    """
-    accepted = measured.filter("kept")
-    marks = pl.col("marks_kept") + pl.col("marks_lost")
-    breaks = pl.col("breaks_kept") + pl.col("breaks_lost")
-    stripped = accepted.filter(marks >= _FEWEST_MARKS, pl.col("marks_lost") > pl.col("marks_kept"))
-    flat = accepted.filter(breaks >= _FEWEST_BREAKS, pl.col("breaks_lost") > pl.col("breaks_kept"))
-    return DocumentClaim(
-        {
-            "documents": accepted.height,
-            "stripped": stripped.height,
-            "flattened": flat.height,
-            "marks_a_word_before": _ratio(accepted["marks_before"], accepted["words_before"]),
-            "marks_a_word": _ratio(accepted["marks"], accepted["words"]),
-        },
-        frozenset([*stripped["document_id"], *flat["document_id"]]),
     )
 
 
@@ -291,87 +223,3 @@ def foreign_bylines(
 
 def _signed(names: Iterable[str]) -> int:
     return sum(bool(name) for name in names)
-
-
-def near_duplicates(
-    measured: pl.DataFrame, texts_of: Callable[[Sequence[str]], Mapping[str, str]]
-) -> DocumentClaim:
-    """No two kept documents are copies of one another.
-
-    Candidates come from smallest shingles, not from the bands that cleaning used.
-
-    Args:
-        measured: `DocumentClaims`.
-        texts_of: document ids → text of each.
-    """
-    candidates = _candidates(measured.filter("kept"))
-    compared = candidates.head(_MOST_COMPARED)
-    names = sorted({*compared["document_id"].to_list(), *compared["other"].to_list()})
-    sets = {name: shingles_of(text) for name, text in texts_of(names).items()}
-    left = [
-        (one, other)
-        for one, other in compared.select("document_id", "other").iter_rows()
-        if jaccard(sets[one], sets[other]) >= SIMILAR
-    ]
-    gone: set[str] = set()
-    for pair in sorted(left):
-        if gone.isdisjoint(pair):  # of two copies the one that says less, else the later name
-            gone.add(max(pair, key=lambda name: (-len(sets[name]), name)))
-    return DocumentClaim(
-        {
-            "pairs": len(left),
-            "compared": compared.height,
-            "not_compared": candidates.height - compared.height,
-        },
-        frozenset(gone),
-    )
-
-
-def _candidates(candidates: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of documents by how many of their smallest shingles they share, most first.
-
-    A shingle that many hold ("one of the") pairs each with the next few of them only, so the pairs
-    grow with the documents and not with their square. Copies share further shingles; those of a
-    large family hold the same ones, so each is paired with others of it.
-    """
-    candidates = candidates.select("document_id", pl.col("smallest").alias("element")).sort(
-        "document_id"
-    )
-    # By places, not names: 100,000 posts that quote one another are millions of pairs.
-    place, element = pl.col("place"), pl.col("element")
-    held = (
-        candidates.select(pl.int_range(pl.len(), dtype=pl.UInt64).alias("place"), "element")
-        .explode("element", empty_as_null=True)
-        .filter(element.is_duplicated() & element.is_not_null())
-        .sort("element", "place")
-        .lazy()
-    )
-    pairs = [
-        held.select(
-            (place * candidates.height + place.shift(-step)).alias("pair"),
-            same=element == element.shift(-step),
-        )
-        .filter("same")
-        .select("pair")
-        for step in range(1, _NEIGHBOURS + 1)
-    ]
-    counted = (
-        pl.concat(pairs)
-        .group_by("pair")
-        .len("shared")
-        .filter(pl.col("shared") >= _SHARED)
-        .sort("shared", "pair", descending=[True, False])
-        .collect()
-    )
-    names = candidates["document_id"]
-    return pl.DataFrame(
-        {
-            "document_id": names.gather(counted["pair"] // max(1, candidates.height)),
-            "other": names.gather(counted["pair"] % max(1, candidates.height)),
-            "shared": counted["shared"],
-        }
-    )
-
-
-def _ratio(part: pl.Series, whole: pl.Series) -> float:
-    return round(float(part.sum()) / max(1, int(whole.sum())), 4)

@@ -8,7 +8,7 @@ datasketch (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajar
 Mining of Massive Datasets, 3.4 (http://infolab.stanford.edu/~ullman/mmds/ch3.pdf).
 
 The choice of bands. Two documents of similarity s share at least one of b bands of r rows with the
-probability 1 - (1 - s^r)^b (`chance_of_a_shared_band`). Wanted: .95 of the pairs at s = .65, the
+probability 1 - (1 - s^r)^b. Wanted: .95 of the pairs at s = .65, the
 least similar that count.
 
     b x r      s = .65    s = .75    s = .3     s = .1
@@ -66,11 +66,6 @@ class KnownBodies(Protocol):
     def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
         """`document_id`, `repeated`, `text` of some of them."""
         ...
-
-
-def chance_of_a_shared_band(similarity: float, *, bands: int = BANDS, rows: int = ROWS) -> float:
-    """Probability that two sets of this Jaccard similarity become a candidate pair."""
-    return 1 - (1 - similarity**rows) ** bands
 
 
 def shingles_of(text: str) -> frozenset[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -259,11 +259,8 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         yield Tables(settings.tables_base, state=state)
-    finally:
-        state.close()
 
 
 def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:

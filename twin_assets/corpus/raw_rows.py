@@ -14,6 +14,11 @@ from twin_assets.corpus.importers.posts import Post, content_hash
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.suffixes import markup_of
 
+_ALIKE = (
+    *("url", "author", "byline", "kind", "title", "text", "markup", "language"),
+    *("visibility", "licence", "created_at", "updated_at"),
+)
+
 
 def row_of_post(post: Post) -> dict[str, Any]:
     """The fields that come from the file itself.
@@ -21,19 +26,8 @@ def row_of_post(post: Post) -> dict[str, Any]:
     Whether a draft is asked for is decided by `importing`, which knows the author's settings.
     """
     return {
-        "url": post.url,
-        "author": post.author,
-        "byline": post.byline,
-        "kind": post.kind,
-        "title": post.title,
-        "text": post.text,
-        "markup": post.markup,
-        "language": post.language,
-        "visibility": post.visibility,
-        "licence": post.licence,
+        **{name: getattr(post, name) for name in _ALIKE},
         "parent_id": "",
-        "created_at": post.created_at,
-        "updated_at": post.updated_at,
         "tags": post.tags,
         "content_hash": content_hash(post.text),
         "encoding": post.encoding,
@@ -42,24 +36,14 @@ def row_of_post(post: Post) -> dict[str, Any]:
 
 def row_of_record(record: ExportRecord) -> dict[str, Any]:
     """The fields of an export's record; its draft is one that was asked for."""
+    draft = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
+    has_text = bool(record.text.strip())
     return {
-        "url": record.url,
-        "author": record.author,
-        "byline": record.byline,
-        "kind": "post" if record.kind == "draft" else record.kind,
-        "title": record.title,
-        "text": record.text,
-        "markup": record.markup,
-        "language": record.language,
-        "visibility": "private" if record.kind == "draft" else record.visibility,
-        "licence": record.licence,
+        **{name: getattr(record, name) for name in _ALIKE},
+        **draft,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
-        "created_at": record.created_at,
-        "updated_at": record.updated_at,
         "tags": list(record.tags),
-        "content_hash": content_hash(record.text)
-        if record.text.strip()
-        else _no_content(record.row_id),
+        "content_hash": content_hash(record.text) if has_text else _no_content(record.row_id),
         "encoding": "",
     }
 
@@ -67,22 +51,14 @@ def row_of_record(record: ExportRecord) -> dict[str, Any]:
 def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
     """A tombstone, or a post that could not be read."""
     return {
-        "url": "",
-        "author": "",
-        "byline": "",
+        **dict.fromkeys((*_ALIKE, "parent_id", "encoding"), ""),
         "kind": "tombstone" if deleted else "note",
-        "title": "",
-        "text": "",
         "markup": markup_of(source_id) or "markdown",
-        "language": "",
         "visibility": "public",
-        "licence": "",
-        "parent_id": "",
         "created_at": None,
         "updated_at": None,
         "tags": [],
         "content_hash": _no_content(source_id),
-        "encoding": "",
     }
 
 

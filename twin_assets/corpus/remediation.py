@@ -50,11 +50,8 @@ CURES: Mapping[str, str] = {
     "breaks_no_foreign_byline": "somebody else seems to have signed it; if that is the author, "
     "name it in `aliases` of authors/<slug>.toml",
     "breaks_no_pii_left": "take the address, number or key out of it",
-    "breaks_punctuation_and_paragraphs_kept": "its text could not be read whole: write it as plain "
-    "Markdown",
     "breaks_quotations_keep_their_mark": "somebody else's words in it would read as the author's: "
     "mark them with `>` at the beginning of their lines, with an empty line before and after",
-    "breaks_no_near_duplicates_left": _SAID_ELSEWHERE,
 }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from twin_assets.corpus.exported import Exports, display_names
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
-from twin_assets.corpus.importers.feed_download import download_feed, shown_address
+from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import Folder, holds_markdown, scan, scan_prefix
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
@@ -36,6 +36,7 @@ from twin_resources.storage.object_store import (
     list_objects,
     opened_object,
 )
+from twin_resources.storage.sources.feed_response import shown_address
 from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"

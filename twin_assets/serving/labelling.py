@@ -23,8 +23,8 @@ import polars as pl
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.gateway.paid_answers import PaidAnswer, PaidAnswers
-from twin_resources.gateway.prompt_classes import classify
+from twin_resources.gateway.costs.paid_answers import PaidAnswer, PaidAnswers
+from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import servers_at_once
 from twin_resources.privacy import redact

@@ -24,7 +24,7 @@ from twin_resources.authors.consent import what_keeps_here
 from twin_resources.dagster_resources import (
     EmbedderResource,
 )
-from twin_resources.gateway.paid_answers import PaidAnswers
+from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.serving.running_server import RunningServer

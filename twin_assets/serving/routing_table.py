@@ -1,8 +1,9 @@
 """What is decided about routing, and the figures it rests on (architecture.md).
 
 Belongs here: the routing table of an author, and the cost report that stands beside it.
-Does not belong here: the formulas (`twin_resources/gateway/cost.py`, the gateway counts with the
-same), choosing for one request (`twin_resources/gateway/routing/`), the policy file.
+Does not belong here: the formulas (`twin_resources/gateway/costs/cost.py`, the gateway
+counts with the same), choosing for one request (`twin_resources/gateway/routing/`), the policy
+file.
 
 The table says who answers by default: the self-hosted model. A paid one, when it is configured, is
 reached by its alias `@paid` and for questions that a policy fitted from labels sends there
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from twin_resources.gateway.cost import (
+from twin_resources.gateway.costs.cost import (
     Throughput,
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,

@@ -5,7 +5,7 @@ checkpoint is made (`fine_tuning.py`) or what is in it (`manifest.py`), whether 
 (`checkpoint_evaluation`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from twin_assets.checkpoints.published_weights import weights_of
 from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.live_progress import SpeakingLauncher
-from twin_assets.training.loss_plot import loss_plot
 from twin_assets.training.preference_tuning import TunedCandidate, tune_on_preferences
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
@@ -191,13 +190,6 @@ def training_metadata(
     No text of a post, because the event log keeps it for ever.
     """
     return {
-        "loss_plot": dg.MetadataValue.md(
-            loss_plot(
-                manifest.history,
-                title=f"{manifest.author}, {manifest.stage}",
-                held_out=_curve(manifest),
-            )
-        ),
         "checkpoint": manifest.checkpoint,
         "manifest": dg.MetadataValue.path(str(folder / "manifest.json")),
         "stage": manifest.stage,
@@ -213,21 +205,8 @@ def training_metadata(
         **{name: manifest.metrics[name] for name in GPU if name in manifest.metrics},
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
-        **_held_out(manifest),
         "loss": _loss_table(manifest),
     }
-
-
-def _curve(manifest: Manifest) -> Sequence[Mapping[str, float]]:
-    """Empty of a manifest that is older than the curve."""
-    return manifest.metrics.get("held_out", [])
-
-
-def _held_out(manifest: Manifest) -> dict[str, float]:
-    curve = _curve(manifest)
-    if not curve:
-        return {}
-    return {"first_held_out_loss": curve[0]["loss"], "last_held_out_loss": curve[-1]["loss"]}
 
 
 def _loss_table(manifest: Manifest) -> dg.MetadataValue:

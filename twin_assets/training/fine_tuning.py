@@ -176,8 +176,6 @@ def _fine_tune(
                 version=inputs.posts.lance_version,
             )
             write_rows(job.posts, posts.iter_rows(named=True))
-        watched = held_out_samples(inputs.author, tables, version=inputs.lance_version)
-        write_rows(job.held_out, watched.select(ROWS).iter_rows(named=True))
         output = launcher.run(
             launched(job, name=author.slug), on_message=on_message, environment=environment
         )
@@ -358,18 +356,6 @@ def training_posts(
     )
     posts = kept.filter(pl.col("document_id").is_in(sorted(documents))).sort("document_id")
     return posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
-
-
-def held_out_samples(author: str, tables: Tables, *, version: int | str) -> pl.DataFrame:
-    """The samples of which the held-out curve is made, one a document, in an order by lot."""
-    import polars as pl
-
-    frame = tables.read(
-        DATASET, author, columns=[*ROWS], where="split = 'held_out'", version=version
-    )
-    lots = [hashlib.sha256(name.encode()).hexdigest() for name in frame["sample_id"].to_list()]
-    drawn = frame.with_columns(pl.Series("lot", lots, dtype=pl.String)).sort("lot").drop("lot")
-    return drawn.unique("document_id", keep="first", maintain_order=True)
 
 
 def _described(inputs: _Inputs, template: str) -> TrainingDescription:

@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -356,8 +357,7 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
     place = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
     for line in differences(manifest):
         _say(f"not as then: {line}")
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         done = repeat(
             folder,
             work=place.resolve(),
@@ -366,8 +366,6 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
             sources=sources,
             on_message=_tell,
         )
-    finally:
-        state.close()
     if done.same:
         _say(f"the same weights bit for bit: checkpoint {done.checkpoint}")
         if work is None:

@@ -129,7 +129,6 @@ def _manifest(
             "rss_mb": result.rss_mb,
             **({} if result.gpu_peak_mb is None else {"gpu_peak_mb": result.gpu_peak_mb}),
             "resumed_at": result.resumed_at,
-            "held_out": result.held_out,
         },
         history=result.history,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -49,7 +49,6 @@ from twin_assets.checkpoints.samples import (
     tokenize_samples,
     without_passages,
 )
-from twin_assets.training import held_out_curve
 from twin_assets.training.adapter import write_adapter
 from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
 from twin_assets.training.model import model_for, write_model
@@ -117,7 +116,6 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         resumed_at=position["resumed_at"],
         history=position["history"],
         effective=attempt.running,
-        held_out=position.get("held_out", []),
         gpu_peak_mb=gpu_peak_mb(accelerator),
         raw=_raw(job, plan, blocks, too_short),
     )
@@ -135,7 +133,6 @@ class _Attempt:
         named: the trained parameters.
         running: what really runs (`resolved_config.effective`).
         position: step, seconds and history; saved with the weights.
-        watched: samples of the held-out curve.
     """
 
     job: Job
@@ -149,7 +146,6 @@ class _Attempt:
     running: Values
     position: dict[str, Any]
     objective: Objective
-    watched: list[TokenizedSample]
 
     @classmethod
     def prepared(
@@ -188,16 +184,14 @@ class _Attempt:
         return cls(
             job, samples, plan, report, accelerator, model, named, optimizer, running, position,
             _objective(job, samples, plan, model, accelerator, report),
-            _watched(job, plan),
         )  # fmt: skip
 
     def run(self) -> None:
         """Do the steps that are left, and save the state on the way."""
         steps, every = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
-        # Of this attempt, from step to step, with what is saved and measured between two: what a
-        # former attempt took tells nothing of this one.
+        # Of this attempt, from step to step, with what is saved between two: what a former attempt
+        # took tells nothing of this one.
         durations: list[float] = []
-        self._measure_held_out()
         stepped = time.perf_counter()
         for step in range(self.position["step"], steps):
             self._advance(step)
@@ -207,22 +201,10 @@ class _Attempt:
             if (on_card := gpu_peak_mb(self.accelerator)) is not None:
                 machine["gpu_peak_mb"] = on_card
             _report_progress(self.report, self.position, steps, machine, durations)
-            self._measure_held_out()
             if (step + 1) % every == 0 and step + 1 < steps:
                 save_state(
                     self.accelerator, self.named, self.optimizer, self.job.state, self.position
                 )
-
-    def _measure_held_out(self) -> None:
-        """Add a point to the held-out curve, unless it is there: a resumed training has it."""
-        step, curve = self.position["step"], self.position.setdefault("held_out", [])
-        due = self.watched and step in held_out_curve.measured_after(len(self.plan.steps))
-        if due and all(point["step"] != step for point in curve):
-            bucket = self.job.recipe.bucket
-            loss = held_out_curve.mean_loss(
-                self.accelerator, self.model, self.watched, bucket, stop_without_owner
-            )
-            curve.append({"step": step, "loss": round(loss, 5)})
 
     def _advance(self, step: int) -> None:
         """One step, and what it took and gave, written into the position."""
@@ -372,19 +354,6 @@ def _raw(
         "tokens": plan.raw_tokens,
         "left_out": dict(left_out),
     }
-
-
-def _watched(job: Job, plan: BatchPlan) -> list[TokenizedSample]:
-    """What the held-out curve is made of; nothing of a preference tuning, whose loss is another."""
-    if job.stage != "sft" or not job.held_out.is_file():
-        return []
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    samples, _ = tokenize_samples(
-        read_rows(job.held_out), tokenizer, max_length=job.recipe.max_length
-    )
-    return held_out_curve.watched(samples, training_tokens=plan.tokens)
 
 
 def _plan(

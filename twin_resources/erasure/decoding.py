@@ -13,6 +13,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,9 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
 
 
 def _of_sqlite(path: Path) -> Iterator[DecodedText]:
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
-    try:
+    with closing(
+        sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
+    ) as connection:
         connection.text_factory = lambda body: body.decode("utf-8", errors="replace")
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in names:
@@ -140,8 +142,6 @@ def _of_sqlite(path: Path) -> Iterator[DecodedText]:
                         yield from (
                             DecodedText(f"{table}.{column}", leaf) for leaf in texts_in(value)
                         )
-    finally:
-        connection.close()
     yield from _raw(path)
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)

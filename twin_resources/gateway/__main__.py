@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.home_counts import COUNTS_VARIABLE, new_counts
+from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, new_counts
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
@@ -88,7 +88,7 @@ def _serve(settings: Settings, processes: int) -> None:
     from granian.log import LogLevels
 
     Granian(
-        "twin_resources.gateway.app:application",
+        "twin_resources.gateway.runtime.app:application",
         factory=True,
         address=settings.host,
         port=settings.gateway_port,

@@ -2,7 +2,7 @@
 the tuned one and the paid one, where the key may ask that.
 
 Belongs here: its widgets, two conversations that know nothing of each other, the blind comparison
-and its vote. Does not belong here: what becomes of a vote (`gateway/feedback.py`,
+and its vote. Does not belong here: what becomes of a vote (`gateway/api/feedback.py`,
 `twin_assets/instructions/preference_pairs.py`).
 
 Blind, the sides are drawn anew for each question, each side is asked that question alone, and

@@ -14,6 +14,7 @@ import hashlib
 import json
 import secrets as random_source
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -61,13 +62,10 @@ def load_pass(settings: Settings) -> PageAccess:
         stored = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
         if _is_known(settings, stored.key):
             return stored
-    state = open_keys(settings)
-    try:
+    with closing(open_keys(settings)) as state:
         label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
         # whoever opens the page opened the home: what its own key may, this one may
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
-    finally:
-        state.close()
     made = PageAccess(key, random_source.token_urlsafe(32))
     replace_file(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
     return made

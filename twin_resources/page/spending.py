@@ -7,6 +7,7 @@ Belongs here: reading the account, the HTML. Does not belong here: where a limit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from twin_resources.access.account import account_of
@@ -27,8 +28,7 @@ class BudgetSpending:
 def spending(settings: Settings) -> list[BudgetSpending]:
     """Today's of the paid model, this month's of teacher, judge and all; only what was configured
     or used."""
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         account = account_of(settings, state)
         lines = (
             ("Paid model, today", settings.paid_budget_per_day, account.spent(purpose="answer")),
@@ -45,8 +45,6 @@ def spending(settings: Settings) -> list[BudgetSpending]:
             ("All, today", settings.budget_per_day, account.spent()),
             ("All, this month", settings.budget_per_month, account.spent(period="month")),
         )
-    finally:
-        state.close()
     # of all: where it has a limit of its own, else it says what the lines above say
     return [
         BudgetSpending(name, spent.usd, budget)

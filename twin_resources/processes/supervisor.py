@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -364,14 +364,11 @@ class Supervisor:
         from supervisor.xmlrpc import SupervisorTransport  # pyright: ignore[reportMissingTypeStubs]
 
         address = f"unix://{socket_path(self.folder)}"
-        transport = SupervisorTransport(None, None, serverurl=address)
-        try:
+        with closing(SupervisorTransport(None, None, serverurl=address)) as transport:
             # supervisor's transport takes the address; the URL only satisfies xmlrpc.client
             yield cast(
                 Any, ServerProxy("http://127.0.0.1", transport=cast(Any, transport))
             ).supervisor
-        finally:
-            transport.close()
 
     @contextmanager
     def _remote_or_error(self, tried: str) -> Generator[Any]:

@@ -65,7 +65,7 @@ class ServedVersion:
     def provider(self) -> str:
         """The address, where it is not on this machine: what it is shown leaves it; else empty."""
         url = address_of(self.base)[0] if self.is_elsewhere else ""
-        return url if url and is_far(url) else ""
+        return url if is_far(url) else ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ QUOTES = "quotes"
 # Version and route of a text of the program's own (`gateway/front_desk/`): outside the loop.
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias of prose that is shown although it is not released
-TASK = "task"  # alias by which a program says that no reader asks (`gateway/housekeeping.py`)
+TASK = "task"  # alias by which a program says that no reader asks (`request/housekeeping.py`)
 DIVERTED = "divert:"  # in traces of before 2026-11-26: a class of questions sent elsewhere
 ROUTED = "routed:"  # and the model that the fitted policy chose (`gateway/routing/learned.py`)
 CASCADED = "cascade:"  # in traces of before 2026-11-25: the model that answered anew

@@ -2,7 +2,7 @@
 
 Belongs here: its dataclass and its format (NumPy's .npz, without pickle).
 Does not belong here: fitting, deciding (`routing_decision.py`), following the file
-(`gateway/live_config.py`).
+(`gateway/config/live_config.py`).
 
 It holds vectors, features and ids of the labels' questions, and no text. The ids stand in it as
 they are, so that forgetting finds a reader's trace in the file and deletes the whole of it: then

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -148,11 +148,8 @@ def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     tried = f"read s3://{bucket}/{stored.key}"
     with _said(tried):
         answer = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
-        body = answer["Body"]
-        try:
+        with closing(answer["Body"]) as body:
             yield cast("IO[bytes]", body)
-        finally:
-            body.close()
 
 
 def read_object(source: object, stored: StoredObject) -> bytes:

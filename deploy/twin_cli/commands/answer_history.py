@@ -1,7 +1,7 @@
 """`twin feedback`, `twin traces` and `twin explain`: what became of answers that were given.
 
 Belongs here: sending an opinion, the table of traces, the tree from an answer to its posts. Does
-not belong here: what feedback may contain (`gateway/feedback.py`), reading traces
+not belong here: what feedback may contain (`gateway/api/feedback.py`), reading traces
 (`langfuse/trace_reading.py`), following the ids (`twin_resources/registry/explanation.py`).
 """
 
@@ -99,7 +99,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
 
     Args:
         gateway: base URL for OpenAI clients; ends in `/v1`.
-        body: see `gateway/feedback.py`.
+        body: see `gateway/api/feedback.py`.
 
     Raises:
         TwinError: nothing answers, or the gateway refused.

@@ -1,13 +1,14 @@
 """`twin keys`: make, list and revoke the gateway's keys, and what each has used.
 
 Belongs here: the tables and the JSON. Does not belong here: keys and limits (`access/keys.py`),
-money (`access/account.py`), requests (`gateway/key_limits.py`).
+money (`access/account.py`), requests (`gateway/api/key_limits.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
@@ -61,11 +62,8 @@ def run_add(
         at_once=at_once,
         usd_per_day=usd_per_day,
     )
-    state = open_keys(settings)
-    try:
+    with closing(open_keys(settings)) as state:
         made = add_key(state, role=role, authors=slugs, label=label, limits=limits)
-    finally:
-        state.close()
     if as_json:
         console.print_json(data={"key": made, "label": label})
     else:
@@ -76,11 +74,8 @@ def run_add(
 
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Print every key that is in use, without the key itself; with JSON the revoked ones too."""
-    state = open_keys(settings)
-    try:
+    with closing(open_keys(settings)) as state:
         rows = list_keys(state)
-    finally:
-        state.close()
     if as_json:
         console.print_json(data={"keys": rows})
         return 0
@@ -113,11 +108,8 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     Raises:
         TwinError: no key in use has that label.
     """
-    state = open_keys(settings)
-    try:
+    with closing(open_keys(settings)) as state:
         revoke_key(state, label)
-    finally:
-        state.close()
     if as_json:
         console.print_json(data={"revoked": label})
     else:
@@ -131,11 +123,8 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     Raises:
         TwinError: the state store cannot be read.
     """
-    state = open_keys(settings)
-    try:
+    with closing(open_keys(settings)) as state:
         document = usage(settings, state)
-    finally:
-        state.close()
     if as_json:
         console.print_json(data=document)
         return 0

@@ -11,6 +11,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 from twin_cli.commands.services import stack_in_use
 from twin_resources.dagster_runs import lineage_link
@@ -124,9 +125,6 @@ def _ready_dagster(stack: Stack) -> str:
     program = "dagster-webserver"
     if not stack.supervisor.states()[program].is_up:
         stack.supervisor.start_program(program)
-    dagster = DagsterHTTP.of_home(stack.settings)
-    try:
+    with closing(DagsterHTTP.of_home(stack.settings)) as dagster:
         wait_until(stack, dagster.is_up, program=program)
-    finally:
-        dagster.close()
     return make_dagster_link(stack.settings, address, path=lineage_link(""))

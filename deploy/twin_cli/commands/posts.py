@@ -15,6 +15,7 @@ import getpass
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -147,11 +148,8 @@ def run_forget(
                 console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
             console.print("nothing was changed", markup=False)
         return 0
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         number = journal.ask(state, subject, asked_by=_asked_by(), key_hash=key_hash)
-    finally:
-        state.close()
     stack = find_stack(settings)
     if stack is None:
         _without_a_stack(settings, number)
@@ -209,11 +207,8 @@ def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubje
 
 def _known_slug(settings: Settings, author: str) -> str:
     """The author's slug; of one whose file has gone already while a request is open, too."""
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         open_for = {one.subject.author for one in journal.unfinished(state) if one.subject}
-    finally:
-        state.close()
     for slug in (author, slug_of(author)):
         if slug in open_for:
             return slug

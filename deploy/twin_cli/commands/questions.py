@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -266,8 +266,7 @@ def run_batch(
             clock.say(f"{one.place} is left out: {one.found}", style="yellow")
         if len(broken) > SHOWN_BROKEN:
             clock.say(f"and {len(broken) - SHOWN_BROKEN} more", style="yellow")
-    journal = Journal(out)
-    try:
+    with closing(Journal(out)) as journal:
         with clock.bar("batch") as bar, clock.never_silent():
 
             def report(done: BatchSum, row: Answered) -> None:
@@ -291,8 +290,6 @@ def run_batch(
                 on_row=report,
             )
         journal.finish(one.fingerprint(model) for one in rows)
-    finally:
-        journal.close()
     if as_json:
         document = {**asdict(total), "broken": [asdict(one) for one in broken], "out": str(out)}
         console.print_json(data=document)

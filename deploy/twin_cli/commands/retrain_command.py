@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from twin_cli.commands.author_progress import read_progress, write_progress
@@ -56,16 +57,13 @@ def run_retrain(
     stack = stack_in_use(settings)
     chosen = choose_author(settings, author)
     dagster = DagsterHTTP.of_home(stack.settings)
-    state = State.open(stack.settings.state_address)
-    try:
+    with closing(State.open(stack.settings.state_address)) as state:
         ensure_none_in_flight(chosen, dagster=dagster, state=state)
         number = ask_for_retraining(
             state, chosen.slug, asked_by=actor(), reason=reason, at=time.time()
         )
         clock.say(f"request {number}: retrain {chosen.name}, because {reason}")
         run = _started(stack, chosen.slug, number, dagster=dagster, state=state)
-    finally:
-        state.close()
     progress = read_progress(stack.settings, chosen.slug)
     progress = replace(progress, training="launched", run_id=run.run_id, after=())
     write_progress(stack.settings, chosen.slug, progress)

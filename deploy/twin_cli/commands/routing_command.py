@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ from twin_resources.access.paid_budget import price_of
 from twin_resources.access.spending_limits import dollars
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.cost import (
+from twin_resources.gateway.costs.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
@@ -295,8 +296,7 @@ def _answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
     """Of this month, of its part in which the policy has been in force, and whether labels pay."""
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
         with state.reading() as connection:
@@ -311,8 +311,6 @@ def _answers(
             written = datetime.fromisoformat(policy.written_at)
             in_force = routed_answers(connection, author, since=max(month, written))
             return answers, in_force, payback
-    finally:
-        state.close()
 
 
 def _classes(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ Does not belong here: what an outcome means (`outcome.py`), how an author's answ
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -228,11 +228,8 @@ def _outbox(settings: Settings) -> dict[str, Any]:
     path = outbox_path(settings)
     if not path.exists():
         return {}
-    outbox = Outbox(path)
-    try:
+    with closing(Outbox(path)) as outbox:
         return asdict(outbox.counts())
-    finally:
-        outbox.close()
 
 
 def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:

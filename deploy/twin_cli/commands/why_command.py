@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from datetime import date as Date
 from typing import Any
@@ -45,12 +46,8 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
         TwinError: there is no such author, or the state store does not open.
     """
     chosen = choose_author(settings, author)
-    state = State.open(settings.state_address)
-    try:
-        with state.reading() as connection:
-            summary = summary_of(connection, chosen, rules_of(settings), now=time.time())
-    finally:
-        state.close()
+    with closing(State.open(settings.state_address)) as state, state.reading() as connection:
+        summary = summary_of(connection, chosen, rules_of(settings), now=time.time())
     if as_json:
         console.print_json(data=summary)
     else:

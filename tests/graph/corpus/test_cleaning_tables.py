@@ -329,20 +329,6 @@ def test_a_redaction_that_finds_nothing_is_seen(
     assert (aside["source_id"], aside["failed_rules"]) == ("boat.md", ["no_pii_left"])
 
 
-def test_a_source_under_anothers_full_name_is_nobody_of_ours(clean: Clean, tables: Tables) -> None:
-    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
-    for name in ("boat.md", "lamp.md", "kite.md"):
-        posts[name]["author"] = "Bo Ek"
-    clean(posts)
-    assert {name for name, why in reasons(tables).items() if not why} == {"clock.md", "tram.md"}
-    assert all(one.holds for one in examined(tables).values())
-    for name in ("boat.md", "lamp.md", "kite.md"):
-        posts[name]["author"] = "clocksmith"
-    clean(posts)
-    assert set(reasons(tables).values()) == {""}
-    assert all(one.holds for one in examined(tables).values())
-
-
 def test_the_claims_are_measured_once_a_document(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,59 +350,11 @@ def test_the_claims_are_measured_once_a_document(
     assert measured == [1]
 
 
-@pytest.mark.parametrize(
-    ("name", "spoiled"),
-    [
-        ("no_platform_boilerplate_left", {"text": "It's here, and good.\n\nSubscribe now"}),
-        ("no_pii_left", {"text": "Write to ann.lee@clockmail.ch, she's there."}),
-        ("no_foreign_byline", {"byline": "Bo Ek"}),
-    ],
-)
-def test_a_table_that_breaks_a_claim(
-    clean: Clean, tables: Tables, name: str, spoiled: dict[str, str]
-) -> None:
-    posts = posts_about("clock", "boat", "lamp")
-    for one in posts.values():
-        one["author"] = "Ann Lee"
-    clean(posts)
-    break_row(tables, "boat.md", spoiled)
-    claims = examined(tables)
-    assert [broken for broken, claim in claims.items() if not claim.holds] == [name]
-
-
-def test_copies_in_the_table_break_the_claim(clean: Clean, tables: Tables) -> None:
+def test_a_table_that_breaks_a_claim(clean: Clean, tables: Tables) -> None:
     clean(posts_about("clock", "boat", "lamp"))
-    text = documents(tables)["clock.md"]["text"]
-    break_row(tables, "boat.md", {"text": text + " And more."})
+    break_row(tables, "boat.md", {"text": "Write to ann.lee@clockmail.ch, she's there."})
     claims = examined(tables)
-    assert [name for name, claim in claims.items() if not claim.holds] == [
-        "no_near_duplicates_left"
-    ]
-
-
-def test_lost_punctuation_in_the_table_breaks_the_claim(clean: Clean, tables: Tables) -> None:
-    clean(posts_about("clock", "boat", "lamp"))
-    text = documents(tables)["clock.md"]["text"]
-    break_row(tables, "clock.md", {"text": text.replace(",", "").replace("'", "").replace(".", "")})
-    claims = examined(tables)
-    assert [name for name, claim in claims.items() if not claim.holds] == [
-        "punctuation_and_paragraphs_kept"
-    ]
-
-
-def test_a_quotation_without_its_mark_in_the_table_breaks_the_claim(
-    clean: Clean, tables: Tables
-) -> None:
-    posts = posts_about("clock", "boat", "lamp")
-    posts["clock.md"]["text"] += "\n\n> Somebody else said this about a clock that he had sold."
-    clean(posts)
-    assert all(claim.holds for claim in examined(tables).values())
-    text = documents(tables)["clock.md"]["text"]
-    break_row(tables, "clock.md", {"text": text.replace("> ", "")})
-    claims = examined(tables)
-    assert [name for name, claim in claims.items() if not claim.holds] == [
-        "quotations_keep_their_mark"
-    ]
+    assert [broken for broken, claim in claims.items() if not claim.holds] == ["no_pii_left"]
 
 
 def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:

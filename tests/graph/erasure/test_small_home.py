@@ -240,6 +240,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     done = forget(instance, number, dagster=DagsterRecords(instance, None))
 
     assert done.places["outbox"] == 2
+    assert not list((home.home / "forgetting").glob("marks-*")), "they are for the way alone"
     assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
     assert (outbox.counts().traces, outbox.counts().scores) == (0, 0)
     outbox.put_trace(packed(span(2, now - timedelta(minutes=1))))

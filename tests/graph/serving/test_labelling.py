@@ -26,7 +26,7 @@ from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.paid_answers import PaidAnswers
+from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity

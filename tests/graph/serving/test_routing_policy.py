@@ -14,8 +14,8 @@ from tests.unit.gateway.routing.labelled import drawn
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.config_watcher import write_throughput
-from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import LabelPurchase
 from twin_resources.registry.policy import read_policy

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,10 +12,7 @@ import pytest
 
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource
-from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.sources import polling
-from twin_resources.storage.sources.polling import PollResponse
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
@@ -33,7 +28,6 @@ class FeedServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), FeedHandler)
         self.body, self.etag, self.status = b"<rss>one</rss>", '"one"', 200
         self.full = self.unchanged = 0
-        self.drips = False
 
     @property
     def url(self) -> str:
@@ -61,12 +55,7 @@ class FeedHandler(BaseHTTPRequestHandler):
             self.send_header("ETag", self.server.etag)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the reader had enough
-            for byte in self.server.body if self.server.drips else ():
-                self.wfile.write(bytes([byte]))
-                time.sleep(0.1)
-            if not self.server.drips:
-                self.wfile.write(self.server.body)
+        self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
         """Nothing: the test's output is not the server's."""
@@ -221,7 +210,7 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     world.launch(request)
     server.status = 503
     said = world.quiet()
-    assert "ann: Tried to ask for the feed" in said
+    assert "ann: Tried to read the feed" in said
     assert "HTTP 503" in said
     assert "torn: Tried to read the settings" in said
     assert "cleo" not in said
@@ -233,13 +222,13 @@ def test_a_feed_that_is_down_keeps_no_other_feed_waiting(world: World, server: F
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.launch(world.asked())
     said = world.quiet()
-    assert "bob: Tried to ask for the feed http://127.0.0.1/feed.xml" in said
+    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in said
     assert "bob: imported" in said
     server.publish("two")
     world.launch(world.asked())
     world.quiet()
     server.status = 503
-    assert "bob: Tried to ask" in world.quiet()  # none answers: nothing is decided
+    assert "bob: Tried to read" in world.quiet()  # none answers: nothing is decided
     server.status = 200
     assert "bob: nothing new" in world.quiet()
 
@@ -266,24 +255,6 @@ def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedS
     assert "ann: waits: Dagster has no partition 'ann'" in world.quiet()
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.asked().partition_key == "ann"
-
-
-def test_what_is_said_of_a_feed_holds_no_password(server: FeedServer) -> None:
-    server.status = 404
-    secret = server.url.replace("http://", "http://ann:hunter2@") + "?token=hunter3"
-    with pytest.raises(TwinError, match="HTTP 404") as caught:
-        polling.ask(secret, PollResponse())
-    assert "hunter" not in str(caught.value)
-
-
-def test_bounds_of_an_answer(server: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "MAX_BYTES", 5)
-    with pytest.raises(TwinError, match="more than 5 bytes"):
-        polling.ask(server.url, PollResponse())
-    monkeypatch.undo()
-    server.drips, server.body = True, b"<rss>" * 100
-    with pytest.raises(TwinError, match="takes too long"):  # no single read is slow
-        polling.ask(server.url, PollResponse(), timeout_s=3.0)
 
 
 def test_every_night_everybody_with_sources_is_imported(world: World) -> None:

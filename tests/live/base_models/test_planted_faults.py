@@ -27,7 +27,7 @@ def rows_as_they_are(patch: Patch) -> None:
 
 
 def cut_as_gpt2(patch: Patch) -> None:
-    patch.setattr(gguf, "_pre_tokenizer_name", lambda *_: "gpt-2")
+    patch.setattr(gguf, "cut_of", lambda *_: "gpt-2")
 
 
 def head_of_its_own(patch: Patch) -> None:

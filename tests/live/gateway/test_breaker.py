@@ -19,9 +19,9 @@ import pytest
 from tests.live.gateway.stack import Stack, dragged
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_keys
-from twin_resources.gateway.breaker import LIMITS
-from twin_resources.gateway.config import REQUEST_TIMEOUT_S
-from twin_resources.gateway.live_config import POLL_SECONDS
+from twin_resources.gateway.config.live_config import POLL_SECONDS
+from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
+from twin_resources.gateway.hooks.breaker import LIMITS
 from twin_resources.registry.moves import VersionState
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict

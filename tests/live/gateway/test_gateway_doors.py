@@ -16,7 +16,7 @@ import pytest
 
 from tests.live.gateway.stack import Stack, requests_of
 from twin_resources.access import keys
-from twin_resources.gateway.routes import ROUTES
+from twin_resources.gateway.api.routes import ROUTES
 
 pytestmark = pytest.mark.live
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]

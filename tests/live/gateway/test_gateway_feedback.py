@@ -22,7 +22,7 @@ from tests.documented import documented, shape
 from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
 from tests.live.gateway.stack import Stack, end
 from twin_resources.errors import TwinError
-from twin_resources.gateway.automatic_scores import (
+from twin_resources.gateway.hooks.automatic_scores import (
     COST,
     LATENCY,
     QUOTATIONS,

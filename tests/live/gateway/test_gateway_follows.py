@@ -20,7 +20,7 @@ from tests.live.gateway.stack import Stack, dragged
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
 from twin_resources.authors.pausing import pause, resume
-from twin_resources.gateway.config import SPAN_DELAY_MS
+from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE

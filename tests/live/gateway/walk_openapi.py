@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
-from twin_resources.gateway.app import application
-from twin_resources.gateway.routes import ROUTES, RouteAllowlist
+from twin_resources.gateway.api.routes import ROUTES, RouteAllowlist
+from twin_resources.gateway.runtime.app import application
 from twin_resources.settings import load_secrets, load_settings
 
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}

@@ -38,9 +38,9 @@ class Typed:
 
 # A line of a `bash` block, or a command in the text that is none of `twin`'s. What is long is run
 # in its shortest form; what starts from a clone is tested before anything is installed
-# (tests/unit/installation/test_up_arguments.py), and here from the wheel.
+# (tests/unit/installation/test_up_sh.py), and here from the wheel.
 LINES: Mapping[str, Typed | Elsewhere] = {
-    "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="deploy/up.sh [PATH]"),
+    "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="`--author`"),
     "git clone REPOSITORY_URL llm-twin && cd llm-twin": Typed(
         'git clone --quiet --depth 1 "file://$ROOT" llm-twin && cd llm-twin && ls deploy/up.sh',
         says="deploy/up.sh",

@@ -1,6 +1,6 @@
-"""Who writes to the trace store in earnest: the langfuse SDK and LiteLLM's exporter, as processes.
+"""Who writes to the trace store in earnest beside us: the langfuse SDK, as a process.
 
-Each runs in a fresh interpreter with only the three LANGFUSE_ variables, as a user would have it.
+It runs in a fresh interpreter with only the three LANGFUSE_ variables, as a user would have it.
 """
 
 from __future__ import annotations
@@ -43,24 +43,6 @@ assert {score.name for score in scores} == {"thumbs", "style"}, scores
 client.shutdown()
 """
 
-LITELLM = """
-import time
-import litellm
-
-litellm.callbacks = ["langfuse_otel"]
-answer = litellm.completion(
-    model="openai/smollm2", api_key="none", mock_response="Small and old.",
-    messages=[{"role": "user", "content": "Why C?"}],
-    metadata={
-        "trace_name": "twin/ada", "trace_user_id": "reader-9", "session_id": "s-2",
-        "tags": ["twin"], "trace_version": "v3", "trace_release": "r1",
-        "trace_metadata": {"twin.author": "ada", "twin.version": "v3"},
-    },
-)
-assert answer.choices[0].message.content == "Small and old."
-time.sleep(1)  # the callback runs in a thread; the exporter sends the rest when Python ends
-"""
-
 
 def sender_environment(host: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -68,7 +50,6 @@ def sender_environment(host: str) -> dict[str, str]:
         "LANGFUSE_HOST": host,
         "LANGFUSE_PUBLIC_KEY": PUBLIC_KEY,
         "LANGFUSE_SECRET_KEY": SECRET_KEY,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
 
@@ -112,30 +93,12 @@ def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> 
     assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
 
 
-def test_litellm_exports_a_generation(running: Running, process_logs: Path) -> None:
-    environment = sender_environment(running.host)
-    run_python(LITELLM, environment=environment, log=process_logs / "litellm.log")
-    with running.client() as client:
-        found = list(client.observations(type="GENERATION"))
-        assert len(found) == 1, running.log.read_text()
-        trace = client.trace(found[0]["traceId"])
-    answer = found[0]
-    assert (answer["name"], answer["traceName"]) == ("litellm_request", "twin/ada")
-    assert "Small and old." in answer["output"]
-    assert "Why C?" in answer["input"]
-    assert (answer["userId"], answer["sessionId"], answer["tags"]) == ("reader-9", "s-2", ["twin"])
-    assert (answer["version"], answer["release"]) == ("v3", "r1")
-    assert answer["usageDetails"]["output"] > 0
-    assert trace["metadata"] == {"twin.author": "ada", "twin.version": "v3"}
-
-
-# what both send is the tests above; the demand on the store is tests/live/whole too
+# what it sends is the test above; the demand on the store is tests/live/whole too
 @pytest.mark.long
-def test_store_and_senders_want_nothing_from_outside(tmp_path: Path, process_logs: Path) -> None:
-    """The store, the SDK and LiteLLM in a network that has only the loopback."""
+def test_store_and_sender_want_nothing_from_outside(tmp_path: Path, process_logs: Path) -> None:
+    """The store and the SDK in a network that has only the loopback."""
     script = tmp_path / "together.sh"
     (tmp_path / "sdk.py").write_text(SDK)
-    (tmp_path / "litellm_call.py").write_text(LITELLM)
     script.write_text(
         f"""set -eu
 "{sys.executable}" -m twin_resources.observability.trace_store.local_store \\
@@ -146,7 +109,6 @@ trap 'kill $store' EXIT
 until [ -e "{tmp_path}/port" ]; do sleep 0.1; done
 export LANGFUSE_HOST="http://127.0.0.1:$(cat "{tmp_path}/port")"
 "{sys.executable}" "{tmp_path}/sdk.py"
-"{sys.executable}" "{tmp_path}/litellm_call.py"
 """
     )
     keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}

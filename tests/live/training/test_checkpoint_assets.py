@@ -127,12 +127,6 @@ def test_train_register_reuse_and_train_again_when_the_data_changed(
         event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
     ]
     assert len(progress) == manifest.steps  # through Dagster Pipes, from rank 0 alone
-    assert str(metadata["loss_plot"]).startswith("![ann, sft](data:image/png;base64,")
-    # a curve of samples that were not trained on, from before the first step to after the last
-    curve = manifest.metrics["held_out"]
-    assert [point["step"] for point in curve][:: len(curve) - 1] == [0, manifest.steps]
-    assert metadata["first_held_out_loss"] == curve[0]["loss"]
-    assert metadata["last_held_out_loss"] < metadata["first_held_out_loss"]  # type: ignore[operator]
     observed = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
     seen = [record.asset_observation for record in observed]
     steps = [each.metadata["step"].value for each in seen if each is not None]

@@ -12,8 +12,8 @@ from twin_cli.running import run
 from tests.documented import documented, shape
 from tests.unit.gateway.routing.labelled import EASY_USD, drawn, fitted_policy
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.config_watcher import write_throughput
-from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import month_start, routed_answers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy

@@ -16,7 +16,7 @@ from rich.console import Console
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
-from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, MALFORMED, as_zip
+from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, as_zip
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, columns_of
 from twin_assets.corpus.document_claims import CLAIMS
@@ -335,12 +335,3 @@ def test_an_export_is_counted_with_dates_and_every_reason(
     assert found.dropped.items() >= FOUND[name].items()
     assert found.accepted.dates
     assert found.accepted.words > 0
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-def test_a_malformed_export_is_counted_too(name: str, tmp_path: Path, home: Settings) -> None:
-    path = as_zip(MALFORMED[name], tmp_path / "export.zip")
-    found = preview([path], author="", settings=home, include=("drafts", "paid"))
-    assert found.found == found.kept + sum(found.dropped.values())
-    assert "paid" not in found.dropped
-    assert list(home.home.iterdir()) == []

@@ -40,6 +40,9 @@ def instance(home: Settings) -> Iterator[Installation]:
             {"source_id": one, "url": "", "title": one, "text": text} for one, text in texts.items()
         ]
         store_rows(made.tables, "raw_posts", author, rows, key="source_id")
+    made_of = [("a-1", "a.md"), ("b-1", "b.md")]
+    rows = [{"chunk_id": one, "document_id": post, "text": OWN} for one, post in made_of]
+    store_rows(made.tables, "document_chunks", "ann", rows, key="chunk_id")
     ledger.open_tables(made.state)
     asked = {
         "t1": ("ann", "r1", ASKED, "c-1"), "t2": ("ann", "r1", BOTH_ASKED, ""),
@@ -93,4 +96,5 @@ def test_only_what_nobody_else_says_is_marked(
         again = _planned(instance, journal.find(instance.state, number), subject)
         assert (again.ids, again.key_hash) == (gone.ids, "h")
         assert (again.marks.runs == gone.marks.runs).all()
+    assert gone.chunks == ({"a-1"} if subject.kind == "post" else set())
     assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())

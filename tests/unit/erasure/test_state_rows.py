@@ -82,12 +82,13 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     note(state, "said", said=f"She said: {TEXT}", reader=OTHER)
     note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
     note(state, TEXT[:40] + "s", said="kept")
-    assert store.holds(gone_post()) == ["notes_of_a_test"] * 3
+    note(state, "again", said=TEXT)
+    assert store.holds(gone_post()) == ["notes_of_a_test"] * 3, "three places of a table are told"
 
-    assert store.erase(gone_post()) == 3
+    assert store.erase(gone_post()) == 4
 
     left = notes(state)
-    assert set(left) == {"kept", "said", "more"}
+    assert set(left) == {"kept", "said", "more", "again"}
     assert left["kept"] == ("ada", "", "something else", {"a": [1]})
     assert left["said"] == ("ada", OTHER, "", {})
     assert left["more"] == ("ada", "", "kept", {})

@@ -21,8 +21,8 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.outbox_rows import WaitingInOutbox
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.gateway.other_apis import from_responses
-from twin_resources.gateway.recent_responses import RecentResponses
+from twin_resources.gateway.api.other_apis import from_responses
+from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
 from twin_resources.observability.langfuse.tombstones import spans_of
 from twin_resources.settings import Settings
@@ -132,6 +132,19 @@ def test_an_erasing_that_fails_takes_nothing_out(
             place.erase(gone_of("reader"))
     assert (traces_in(outbox.path), outbox.tombstones()) == ([1], 0)
     assert place.erase(gone_of("reader")) == 1
+
+
+def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: WaitingInOutbox) -> None:
+    outbox.put_trace(packed(span(1, reader=READER)))
+    path = outbox.path
+    outbox.close()
+    with sqlite3.connect(path) as connection:
+        connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
+    connection.close()
+    assert place.erase(gone_of("reader")) == 1
+    again = Outbox(path)
+    assert again.tombstones() > 0
+    again.close()
 
 
 def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> None:

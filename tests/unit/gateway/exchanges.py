@@ -7,8 +7,8 @@ from typing import Any
 
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange import Exchange
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.exchange.exchange import Exchange
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Snapshot
 
 ANN = Author("ann", "Ann")

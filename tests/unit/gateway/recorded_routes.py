@@ -29,13 +29,14 @@ from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.gateway import request_path
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.question_routing import QuestionRouter
-from twin_resources.gateway.request_body import ChatRequest, read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request.request_body import ChatRequest, read_question
+from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages import request_path
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.router.pacing import BudgetLeft
@@ -209,9 +210,9 @@ async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
         return {"refused": [refused.status, refused.code]}
 
 
-def _told(prepared: PreparedRequest) -> dict[str, Any]:
+def _told(answering: RequestRecord) -> dict[str, Any]:
     """What is empty is left out, and so is a propensity of 1."""
-    answering, chosen = prepared.answering, prepared.answering.chosen
+    chosen = answering.chosen
     routing, fallback = answering.exchange.chosen.why, answering.fallback
     told = {
         "route": chosen.route,
@@ -224,7 +225,7 @@ def _told(prepared: PreparedRequest) -> dict[str, Any]:
         "template": answering.template.removeprefix(DEFAULT_TEMPLATE.hash),
         "meter": answering.cost.meter is not None,
         "provider": answering.provider,
-        "fixed": bool(prepared.fixed_answer),
+        "fixed": bool(answering.exchange.fixed_answer),
         "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback
         else [],

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.home_counts import HomeCounts, new_counts
+from twin_resources.gateway.api.admission import Admission
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.costs.home_counts import HomeCounts, new_counts
 
 
 def test_beyond_the_bound_of_a_key_it_is_429_and_other_keys_go_on() -> None:

@@ -10,11 +10,11 @@ from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, Strea
 
 from tests.unit.gateway.exchanges import ANN, exchange_of
 from twin_resources.authors import Author
-from twin_resources.gateway.answer_cost import AnswerCost
-from twin_resources.gateway.answer_ending import end_prose, prose_ended
-from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.exchange import AnswerParts, Fallback, FixedText
-from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.costs.answer_cost import AnswerCost
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.exchange.answer_ending import end_prose, prose_ended
+from twin_resources.gateway.exchange.exchange import AnswerParts, Fallback, FixedText
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import Opening
 

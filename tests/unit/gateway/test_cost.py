@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.gateway.cost import (
+from twin_resources.gateway.costs.cost import (
     Throughput,
     answer_usd,
     break_even_utilisation,

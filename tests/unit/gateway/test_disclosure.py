@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.gateway.disclosure import AnswerKind, WrittenBy, disclosure
+from twin_resources.gateway.exchange.disclosure import AnswerKind, WrittenBy, disclosure
 
 ANN = Author("ann", "Ann Bell")
 

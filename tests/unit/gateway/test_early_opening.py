@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,12 @@ import pytest
 from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.early_opening import LEFT, READER_LEFT
-from twin_resources.gateway.idempotency import Message, RecordedResponse, Send, StoredAnswer
-from twin_resources.gateway.preparation import Application, PreparationMiddleware
-from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.request_path import PreparedRequest
-from twin_resources.gateway.request_record import RequestRecord
+from twin_resources.gateway.api.early_opening import LEFT, READER_LEFT
+from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
+from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
+from twin_resources.gateway.exchange.exchange import FixedText
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.models.quotes.answer_text import HEADING
 
 QUOTED = "> One drop of oil."
@@ -42,17 +43,18 @@ class Keys:
 def middleware(
     record: RequestRecord, proxy: Application, logged: list[str], *, fixed: str = ""
 ) -> Application:
-    async def prepare(question: ChatRequest, key: Key) -> PreparedRequest:
+    async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         assert (question.author, key.label) == ("ann", "Bearer k")
-        return PreparedRequest(record, [], {}, fixed)
+        record.exchange = replace(record.exchange, fixed=FixedText(fixed))
+        return record
 
     keys: Any = Keys()
     return PreparationMiddleware(
         proxy,
         keys,
         prepare,
-        lambda told, _: logged.append(f"fixed: {told.shown}"),
-        lambda told, _: logged.append(told.shown),
+        lambda told: logged.append(f"fixed: {told.shown}"),
+        lambda told: logged.append(told.shown),
     )
 
 
@@ -233,7 +235,7 @@ async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
 
 
 async def test_an_error_of_ours_is_refused_as_ours() -> None:
-    async def prepare(question: ChatRequest, key: Key) -> PreparedRequest:
+    async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         raise KeyError("ann")
 
     keys: Any = Keys()
@@ -247,7 +249,7 @@ async def _never_entered(scope: Any, receive: Any, send: Send) -> None:
     raise AssertionError("LiteLLM was entered")
 
 
-def _not_logged(record: RequestRecord, messages: Any) -> None:
+def _not_logged(record: RequestRecord) -> None:
     raise AssertionError("nothing was answered")
 
 

@@ -16,7 +16,7 @@ from litellm.exceptions import (
 )
 
 from tests.unit.gateway.test_answer_ending import answering
-from twin_resources.gateway.failed_calls import failed_call
+from twin_resources.gateway.hooks.failed_calls import failed_call
 from twin_resources.registry.route_names import PAID
 
 TEXT = "a text of the provider with an address in it"

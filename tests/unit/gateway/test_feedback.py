@@ -11,14 +11,14 @@ import pytest
 
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.automatic_scores import passages_of_prompt, support
-from twin_resources.gateway.feedback import (
+from twin_resources.gateway.api.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
     FeedbackService,
     read_feedback,
     scores_of,
 )
+from twin_resources.gateway.hooks.automatic_scores import passages_of_prompt, support
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 

@@ -10,8 +10,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.unit.gateway.test_other_apis import WHOLE, chunk
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.forced_tools import from_forced_tool
-from twin_resources.gateway.request_body import admitted, read_question
+from twin_resources.gateway.api.forced_tools import from_forced_tool
+from twin_resources.gateway.request.request_body import admitted, read_question
 
 SCHEMA = {"type": "object", "properties": {"drops": {"type": "integer"}}}
 OIL = {"type": "function", "function": {"name": "oil", "parameters": SCHEMA, "strict": True}}

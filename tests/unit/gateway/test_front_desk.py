@@ -22,6 +22,7 @@ from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, 
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import (
     answer_of,
     kind_of,
@@ -38,8 +39,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     parts,
 )
 from twin_resources.gateway.front_desk.message_vectors import vector_of
-from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.gateway.tracing import span_attributes
+from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 
@@ -270,7 +270,7 @@ def test_a_table_that_cannot_be_meant(table: dict[str, Any]) -> None:
 async def record_of(home: Settings, message: str, **fields: Any) -> tuple[RequestRecord, str, int]:
     retrieving = Retrieving(lambda: Found((FOUND,), nearest=(FOUND,)))
     prepared = await prepare(path(home, retrieving), message, **fields)
-    return prepared.answering, prepared.fixed_answer, len(retrieving.asked)
+    return prepared, prepared.exchange.fixed_answer, len(retrieving.asked)
 
 
 async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
@@ -328,7 +328,7 @@ async def test_an_author_turns_a_kind_off(home: Settings) -> None:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
     way.live.current = replace(way.live.current, authors={"ann": author})
-    assert (await prepare(way, "Who are you?")).answering.fixed.front_desk == ""
+    assert (await prepare(way, "Who are you?")).fixed.front_desk == ""
 
 
 def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(

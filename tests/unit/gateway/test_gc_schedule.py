@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from twin_resources.gateway.gc_schedule import FULL_EVERY, GcScheduler, uncollected
+from twin_resources.gateway.runtime.gc_schedule import FULL_EVERY, GcScheduler, uncollected
 
 
 class Knot:

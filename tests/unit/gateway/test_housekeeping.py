@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving, path, prepare
-from twin_resources.gateway.housekeeping import HOUSEKEEPING, housekeeping_answer
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
 SAID = "How much oil does a clock want, and where does it go?"
@@ -179,8 +179,8 @@ async def test_forced_json_is_json_of_the_schema(
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     prepared = await prepare(way, question, response_format=form)
-    assert prepared.answering.fixed.front_desk == HOUSEKEEPING
-    told = json.loads(prepared.fixed_answer)
+    assert prepared.fixed.front_desk == HOUSEKEEPING
+    told = json.loads(prepared.exchange.fixed_answer)
     assert told.keys() == expected.keys()
     assert all(str(told[key]).startswith(str(value)) for key, value in expected.items())
 
@@ -225,11 +225,10 @@ def test_who_names_a_model_for_it_gets_that_model() -> None:
 async def test_no_post_is_looked_for_and_no_reader_is_counted(home: Settings) -> None:
     retrieving = Retrieving(lambda: Found((FOUND,)))
     prepared = await prepare(path(home, retrieving), task("Name it", '{ "title": "x" }'))
-    assert json.loads(prepared.fixed_answer) == {"title": "How much oil does a clock"}
+    assert json.loads(prepared.exchange.fixed_answer) == {"title": "How much oil does a clock"}
     assert retrieving.asked == []
-    answering = prepared.answering
-    assert (answering.chosen.route, answering.fixed.front_desk) == (
+    assert (prepared.chosen.route, prepared.fixed.front_desk) == (
         "front_desk",
         HOUSEKEEPING,
     )
-    assert answering.prefix == "", "the answer is nothing but what the program reads"
+    assert prepared.prefix == "", "the answer is nothing but what the program reads"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from twin_resources.access.keys import Key, KeyLimits, add_key, keyring_of, open_keys
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.idempotency import (
+from twin_resources.gateway.api.idempotency import (
     HEADER,
     KEPT_S,
     STUCK_S,
@@ -24,8 +24,8 @@ from twin_resources.gateway.idempotency import (
     Send,
     StoredAnswer,
 )
-from twin_resources.gateway.key_limits import KeyRequests
-from twin_resources.gateway.key_terms import KeyTerms, Scope, UnderKeyTerms
+from twin_resources.gateway.api.key_limits import KeyRequests
+from twin_resources.gateway.api.key_terms import KeyTerms, Scope, UnderKeyTerms
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 

@@ -11,7 +11,7 @@ import pytest
 
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.live_config import LiveConfig, read_servers
+from twin_resources.gateway.config.live_config import LiveConfig, read_servers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 

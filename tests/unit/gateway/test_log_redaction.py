@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from twin_resources.gateway.log_redaction import LOGGERS, keep_words_out
+from twin_resources.gateway.runtime.log_redaction import LOGGERS, keep_words_out
 
 PROMPT = "How much oil does a clock need?"
 

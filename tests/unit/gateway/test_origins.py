@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.origins import Origins
+from twin_resources.gateway.api.origins import Origins
 
 
 def test_exact_origins_are_read() -> None:

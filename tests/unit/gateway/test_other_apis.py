@@ -13,10 +13,10 @@ from openai.types import Completion
 from openai.types.responses import Response
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway import recent_responses
-from twin_resources.gateway.other_apis import CarriedRequest, from_completions, from_responses
-from twin_resources.gateway.recent_responses import RecentResponses
-from twin_resources.gateway.request_body import admitted, read_question
+from twin_resources.gateway.api import recent_responses
+from twin_resources.gateway.api.other_apis import CarriedRequest, from_completions, from_responses
+from twin_resources.gateway.api.recent_responses import RecentResponses
+from twin_resources.gateway.request.request_body import admitted, read_question
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State

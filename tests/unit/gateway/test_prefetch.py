@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.gateway.prefetch import ReadAhead
+from twin_resources.gateway.hooks.prefetch import ReadAhead
 
 
 async def provider(

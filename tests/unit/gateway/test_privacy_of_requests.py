@@ -14,11 +14,11 @@ from twin_resources.access.keys import NO_LIMITS
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause, resume
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.stages.outbound_redaction import NO_CONSENT
-from twin_resources.gateway.tracing import span_attributes
 from twin_resources.models.quotes.answer_text import NOTICE, prose_of
 from twin_resources.models.quotes.quoter import Quoted
 from twin_resources.settings import Settings
@@ -49,27 +49,27 @@ async def ask_paid(way: Any, **fields: Any) -> Any:
 async def test_a_provider_sees_posts_with_consent_and_no_readers_data(home: Settings) -> None:
     way = paid_path(home, replace(ANN, consent="2020-01-02: by mail"))
     prepared = await ask_paid(way, messages=TURNS)
-    told = "\n".join(message["content"] for message in prepared.messages)
+    told = "\n".join(message["content"] for message in prepared.exchange.messages)
     assert MAIL not in told
     assert told.count("[e-mail]") == 2
     assert "Oil sparingly." in told
-    traced = prepared.answering.trace_metadata()
+    traced = prepared.trace_metadata()
     assert traced["twin.provider"] == "openai/gpt-4o-mini"
     assert traced["twin.provider_saw"] == "question, 2 earlier turns, 1 passages"
 
 
 async def test_without_consent_it_sees_no_post_and_the_answer_says_so(home: Settings) -> None:
     prepared = await ask_paid(paid_path(home, ANN))
-    assert "Oil sparingly." not in str(prepared.messages)
-    assert prepared.answering.degraded == (NO_CONSENT,)
-    assert prepared.answering.twin_field()["sources"] == []
-    assert prepared.answering.trace_metadata()["twin.provider_saw"] == "question"
+    assert "Oil sparingly." not in str(prepared.exchange.messages)
+    assert prepared.degraded == (NO_CONSENT,)
+    assert prepared.twin_field()["sources"] == []
+    assert prepared.trace_metadata()["twin.provider_saw"] == "question"
 
 
 async def test_what_stays_on_the_machine_is_asked_as_it_was(home: Settings) -> None:
     prepared = await prepare(paid_path(home, ANN), messages=TURNS)
-    assert MAIL in prepared.messages[-1]["content"]
-    assert prepared.answering.trace_metadata()["twin.provider_saw"] == ""
+    assert MAIL in prepared.exchange.messages[-1]["content"]
+    assert prepared.trace_metadata()["twin.provider_saw"] == ""
 
 
 def test_a_pause_is_followed_and_outlives_the_authors_file(home: Settings) -> None:
@@ -128,7 +128,7 @@ async def test_places_of_quotations_count_the_disclosure_above_them(home: Settin
     way = quotations.path(home, quotations.Quoting(Quoted((quotations.FIRST,))))
     author = replace(quotations.ANN, disclosure="each")
     way.live.current = replace(way.live.current, authors={"ann": author})
-    record = (await prepare(way)).answering
+    record = await prepare(way)
     text = record.prefix
     [quote] = record.twin_field()["quotes"]
     begin, end = quote["at"]
@@ -142,13 +142,13 @@ async def test_a_span_holds_no_readers_data_though_the_model_was_asked_as_it_was
 ) -> None:
     prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))), messages=TURNS)
     attributes = span_attributes(
-        prepared.answering,
-        messages=prepared.messages,
+        prepared,
+        messages=prepared.exchange.messages,
         answer=f"I shall write to {MAIL}.",
         usage={},
         model_parameters={},
     )
-    assert MAIL in str(prepared.messages)
+    assert MAIL in str(prepared.exchange.messages)
     assert MAIL not in str(attributes)
     assert "Which oil? Write to [e-mail]." in str(attributes["langfuse.observation.input"])
     assert "I shall write to [e-mail]." in str(attributes["langfuse.observation.output"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.gateway.prompt_length import TOKENS_OF_TURN, counter_of, fitting_history
+from twin_resources.gateway.request.prompt_length import TOKENS_OF_TURN, counter_of, fitting_history
 
 PROMPT = [{"role": "user", "content": "one two three"}]
 

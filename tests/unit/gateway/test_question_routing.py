@@ -15,12 +15,13 @@ from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.question_routing import QuestionRouter
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request.request_body import read_question
+from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import QUOTES
@@ -83,7 +84,7 @@ def way(
     )
 
 
-async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) -> PreparedRequest:
+async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) -> RequestRecord:
     turns = [{"role": "user", "content": "Which oil do I take for a clock?"}]
     asked = read_question({"model": model, "messages": turns} | fields)
     return await path.prepare(asked, KEY, today=DAY)
@@ -92,7 +93,7 @@ async def prepare(path: RequestPath, model: str = "twin/mara", **fields: Any) ->
 async def test_a_hard_question_is_paid_for_and_says_why(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD))).answering
+    answering = await prepare(way(home, policy, HARD))
     assert (answering.chosen.server_key, answering.chosen.route) == ("paid", "routed:paid")
     assert answering.degraded == ()
     answering.cost.begin()
@@ -107,7 +108,7 @@ async def test_a_hard_question_is_paid_for_and_says_why(
 async def test_an_easy_question_stays_and_tells_what_the_other_would_have_cost(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, EASY))).answering
+    answering = await prepare(way(home, policy, EASY))
     assert answering.chosen.route == "stable"
     answering.cost.begin()
     answering.end(1000)
@@ -119,7 +120,7 @@ async def test_an_easy_question_stays_and_tells_what_the_other_would_have_cost(
 async def test_if_the_paid_model_fails_the_stable_version_stands_by(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD))).answering
+    answering = await prepare(way(home, policy, HARD))
     assert answering.fallback is not None
     assert answering.fallback.chosen.version == "v3"
 
@@ -128,10 +129,10 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     for share in (0.01, 0.99):
-        hard = (await prepare(way(home, policy, HARD, canary=share))).answering
+        hard = await prepare(way(home, policy, HARD, canary=share))
         assert hard.chosen.route == "routed:paid"
         assert hard.chosen.propensity == 1.0
-    easy = (await prepare(way(home, policy, EASY, canary=0.99))).answering
+    easy = await prepare(way(home, policy, EASY, canary=0.99))
     assert (easy.chosen.route, easy.chosen.propensity) == ("canary", pytest.approx(0.99))
 
 
@@ -147,7 +148,7 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
 async def test_where_the_policy_does_not_hold_nothing_is_routed_and_the_trace_says_so(
     home: Settings, policy: RoutingPolicy, change: dict[str, Any], fields: dict[str, Any], why: str
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD, **change), **fields)).answering
+    answering = await prepare(way(home, policy, HARD, **change), **fields)
     assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
     assert answering.trace_metadata()["twin.routing"].startswith("not routed")
     assert why in answering.trace_metadata()["twin.routing"]
@@ -160,7 +161,7 @@ async def test_labels_of_another_embedder_or_paid_model_route_nothing(
         replace(policy, embedder="older"),
         replace(policy, models=(policy.models[0], replace(policy.models[1], model="other"))),
     ):
-        answering = (await prepare(way(home, lapsed, HARD))).answering
+        answering = await prepare(way(home, lapsed, HARD))
         assert answering.chosen.route == "stable"
         assert "not routed" in answering.trace_metadata()["twin.routing"]
 
@@ -168,9 +169,9 @@ async def test_labels_of_another_embedder_or_paid_model_route_nothing(
 async def test_without_a_policy_and_for_an_alias_all_is_as_before(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    before = (await prepare(way(home, None, HARD))).answering
+    before = await prepare(way(home, None, HARD))
     assert (before.chosen.route, before.exchange.chosen.why) == ("stable", None)
-    named = (await prepare(way(home, policy, HARD), "twin/mara@stable")).answering
+    named = await prepare(way(home, policy, HARD), "twin/mara@stable")
     assert (named.chosen.route, named.exchange.chosen.why) == ("alias:stable", None)
 
 
@@ -178,7 +179,7 @@ async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     path = way(home, policy, HARD, paid_problem="budget used up")
-    answering = (await prepare(path)).answering
+    answering = await prepare(path)
     assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
     assert "routed:paid, budget used up: answered by own model" in answering.degraded
 
@@ -186,28 +187,28 @@ async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
 async def test_where_money_forces_a_cheaper_step_the_answer_says_margin_not_held(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD, money=BudgetLeft(0.0, 3600.0)))).answering
+    answering = await prepare(way(home, policy, HARD, money=BudgetLeft(0.0, 3600.0)))
     assert answering.chosen.route == "stable"
     assert any("margin not held" in clause for clause in answering.degraded)
-    rich = (await prepare(way(home, policy, HARD, money=BudgetLeft(10.0, 3600.0)))).answering
+    rich = await prepare(way(home, policy, HARD, money=BudgetLeft(10.0, 3600.0)))
     assert rich.chosen.route == "routed:paid"
 
 
 async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = (await prepare(way(home, policy, HARD, ready=("base",)))).answering
+    answering = await prepare(way(home, policy, HARD, ready=("base",)))
     assert answering.chosen.route == "down:paid"
     assert "stable not ready: answered by paid" in answering.degraded
     forbidden = way(home, policy, HARD, ready=("base",), author=replace(MARA, paid=False))
-    forbidden_too = (await prepare(forbidden)).answering.chosen
+    forbidden_too = (await prepare(forbidden)).chosen
     assert (forbidden_too.server_key, forbidden_too.version) == ("base", "quotes")
     poor = way(home, policy, HARD, ready=("base",), paid_problem="budget used up")
-    answering = (await prepare(poor)).answering
+    answering = await prepare(poor)
     assert answering.chosen.server_key == "base"
     assert any("budget used up" in clause for clause in answering.degraded)
     nobody = way(home, policy, HARD, ready=(), paid_problem="budget used up")
-    assert (await prepare(nobody)).answering.chosen.route == QUOTES
+    assert (await prepare(nobody)).chosen.route == QUOTES
 
 
 def test_a_policy_cut_in_half_leaves_the_last_good_one(
@@ -241,6 +242,6 @@ async def test_a_policy_of_three_models_of_an_earlier_release_lapses(
 ) -> None:
     larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
     three = replace(policy, models=(policy.models[0], larger, policy.models[1]))
-    answering = (await prepare(way(home, three, HARD))).answering
+    answering = await prepare(way(home, three, HARD))
     assert answering.chosen.route == "stable"
     assert "of three models" in answering.trace_metadata()["twin.routing"]

@@ -13,12 +13,13 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION, AnswerSetting, ProseRelease
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_body import read_question
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.gateway.supported_prose import NOT_JUDGED
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.quotes.answer_text import HEADING, marked_text, prose_of
 from twin_resources.models.quotes.quoter import Quote, Quoted
 from twin_resources.models.retrieval.retrieval import Passage
@@ -108,7 +109,7 @@ def path(
 
 async def prepare(
     way: RequestPath, *turns: str, model: str = "twin/ann", **more: Any
-) -> PreparedRequest:
+) -> RequestRecord:
     messages = [
         {"role": ("user", "assistant")[place % 2], "content": turn}
         for place, turn in enumerate(turns or ("Which oil?",))
@@ -124,9 +125,9 @@ async def test_a_question_in_another_language_names_the_nearest_posts_in_its_own
     quoting = Quoting(found)
     prepared = await prepare(path(home, quoting), "Welches Öl nimmt man für eine Uhr?")
     assert quoting.languages == ["de"], "such questions have a threshold of their own"
-    assert prepared.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
-    assert "Post 1" in prepared.fixed_answer
-    assert prepared.answering.quotes == ()
+    assert prepared.exchange.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
+    assert "Post 1" in prepared.exchange.fixed_answer
+    assert prepared.quotes == ()
 
 
 async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_is(
@@ -135,8 +136,8 @@ async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_i
     place = (0, len("Oil dries in eight years."))
     one_line = replace(FIRST, text=SAID.replace("\n", " "), marked=place)
     prepared = await prepare(path(home, Quoting(Quoted((one_line,), 0.71, 0.3))))
-    assert prepared.answering.prefix.startswith("> **Oil dries in eight years.** Then it stops.\n")
-    (quote,) = prepared.answering.twin_field()["quotes"]
+    assert prepared.prefix.startswith("> **Oil dries in eight years.** Then it stops.\n")
+    (quote,) = prepared.twin_field()["quotes"]
     assert (quote["text"], quote["marked"]) == (one_line.text, list(place))
 
 
@@ -159,16 +160,15 @@ def test_no_sentence_is_bold_that_would_be_read_wrongly(text: str, sentence: str
 async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
     quoting = Quoting(Quoted((FIRST, SECOND), 0.71, 0.3))
     prepared = await prepare(path(home, quoting))
-    answering = prepared.answering
     assert quoting.asked == [["d1", "d2", "d3", "d4"]]
-    assert prepared.fixed_answer == ""
-    assert answering.prefix == (
+    assert prepared.exchange.fixed_answer == ""
+    assert prepared.prefix == (
         "> Oil dries in eight years.\n> Then it stops.\n>\n"
         "> — [Post 2](https://x/2), 2024-05-01\n\n"
         "> Not *much* oil.\n>\n> — An \\[odd\\] one\n\n"
         f"{HEADING}\n\n"
     )
-    told = answering.twin_field()
+    told = prepared.twin_field()
     assert told["answer"] == "quote_and_voice"
     assert told["version"] == "v3"
     first, second = told["quotes"]
@@ -178,9 +178,9 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
         "at": [0, 44],
     }  # fmt: skip
     begin, end = second["at"]
-    assert answering.prefix[begin:end] == "> Not *much* oil."
+    assert prepared.prefix[begin:end] == "> Not *much* oil."
     # A post without an address is quoted and cannot be cited by one.
-    assert answering.citations == [
+    assert prepared.citations == [
         {
             "type": "url_citation",
             "url_citation": {
@@ -189,27 +189,26 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
         }
     ]  # fmt: skip
     # By these forgetting finds the trace: what the prompt showed, then what was quoted beside it.
-    metadata = answering.trace_metadata()
+    metadata = prepared.trace_metadata()
     assert metadata["twin.chunks"] == "c1,c2"
     assert metadata["twin.quotes"] == f"d2:10-{10 + len(SAID)},d9:0-15"
-    assert "Text 1." in prepared.messages[-1]["content"]
+    assert "Text 1." in prepared.exchange.messages[-1]["content"]
 
 
 async def test_quotations_alone_ask_no_model(home: Settings) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote"))
-    answering = prepared.answering
-    assert prepared.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
-    assert HEADING not in prepared.fixed_answer
-    assert answering.prefix == ""
-    assert answering.is_fixed
+    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert HEADING not in prepared.exchange.fixed_answer
+    assert prepared.prefix == ""
+    assert prepared.is_fixed
     # A vote on it is a vote on no model.
-    assert (answering.chosen.version, answering.chosen.checkpoint) == ("quotes", "")
-    assert [source.chunk_id for source in answering.sources] == ["c2"]
-    assert answering.cost.meter is None
-    assert answering.fallback is None
-    answering.cost.begin()
-    answering.end(100)
-    assert answering.cost.usd == 0.0
+    assert (prepared.chosen.version, prepared.chosen.checkpoint) == ("quotes", "")
+    assert [source.chunk_id for source in prepared.sources] == ["c2"]
+    assert prepared.cost.meter is None
+    assert prepared.fallback is None
+    prepared.cost.begin()
+    prepared.end(100)
+    assert prepared.cost.usd == 0.0
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote_and_voice", "voice"])
@@ -218,8 +217,8 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
 ) -> None:
     way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=FAILED)
     prepared = await prepare(way)
-    assert prepared.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
-    told = prepared.answering.twin_field()
+    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    told = prepared.twin_field()
     assert (told["answer"], told["version"], told["draft"]) == ("quote", "quotes", None)
     assert told["prose"] == {
         "shown": False, "why": FAILED.why_not, "model": "twin/ann@voice", "judged": False,
@@ -233,7 +232,7 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
         )
         forced = replace(FAILED, forced=True)
         way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=forced)
-        assert (await prepare(way)).answering.answer == "voice"
+        assert (await prepare(way)).answer == "voice"
     else:
         assert told["degraded"] == ""
 
@@ -244,9 +243,9 @@ async def test_a_draft_is_prose_below_the_quotations_and_says_what_it_is(
 ) -> None:
     way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote", prose=prose)
     prepared = await prepare(way, model="twin/ann@voice")
-    assert prepared.fixed_answer == ""
-    assert prepared.answering.prefix.endswith(f"\n\n{HEADING}\n\n")
-    told = prepared.answering.twin_field()
+    assert prepared.exchange.fixed_answer == ""
+    assert prepared.prefix.endswith(f"\n\n{HEADING}\n\n")
+    told = prepared.twin_field()
     assert (told["answer"], told["version"], told["route"]) == (
         "quote_and_voice", "v3", "alias:voice",
     )  # fmt: skip
@@ -258,9 +257,9 @@ async def test_a_draft_is_prose_below_the_quotations_and_says_what_it_is(
 async def test_the_base_models_prose_is_shown_to_who_asks_for_it_alone(home: Settings) -> None:
     way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
     way.live.current = replace(way.live.current, policy=None)
-    told = (await prepare(way)).answering.twin_field()
+    told = (await prepare(way)).twin_field()
     assert (told["answer"], told["prose"]["why"]) == ("quote", NO_VERSION)
-    draft = (await prepare(way, model="twin/ann@voice")).answering.twin_field()
+    draft = (await prepare(way, model="twin/ann@voice")).twin_field()
     assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
 
 
@@ -269,22 +268,22 @@ async def test_below_the_threshold_the_nearest_posts_are_named(
     home: Settings, answer: AnswerSetting
 ) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((), 0.2, 0.3)), answer=answer))
-    told = prepared.answering.twin_field()
-    assert " has not written about this." in prepared.fixed_answer
-    assert "[Post 1](https://x/1)" in prepared.fixed_answer
-    assert "Post 4" not in prepared.fixed_answer
+    told = prepared.twin_field()
+    assert " has not written about this." in prepared.exchange.fixed_answer
+    assert "[Post 1](https://x/1)" in prepared.exchange.fixed_answer
+    assert "Post 4" not in prepared.exchange.fixed_answer
     assert told["answer"] == "not_written_about"
     assert [post["title"] for post in told["nearest"]] == ["Post 1", "Post 2", "Post 3"]
     assert told["sources"] == told["quotes"] == []
-    assert prepared.answering.trace_metadata()["twin.chunks"] == "c1,c2,c3"
+    assert prepared.trace_metadata()["twin.chunks"] == "c1,c2,c3"
 
 
 async def test_prose_alone_looks_for_nothing_to_quote(home: Settings) -> None:
     quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
     prepared = await prepare(path(home, quoting, answer="voice"))
     assert quoting.asked == []
-    assert prepared.answering.answer == "voice"
-    assert prepared.answering.prefix == prepared.fixed_answer == ""
+    assert prepared.answer == "voice"
+    assert prepared.prefix == prepared.exchange.fixed_answer == ""
 
 
 @pytest.mark.parametrize(
@@ -297,14 +296,14 @@ async def test_a_named_version_and_json_stay_as_they_are(
     quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
     prepared = await prepare(path(home, quoting), **named)
     assert quoting.asked == []
-    assert prepared.answering.answer == "voice"
-    assert prepared.answering.degraded == ()
+    assert prepared.answer == "voice"
+    assert prepared.degraded == ()
 
 
 async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:
     prepared = await prepare(path(home, Quoting(Quoted((), reason="no table yet"))))
-    assert prepared.fixed_answer == "No post of Ann can be quoted now."
-    told = prepared.answering.twin_field()
+    assert prepared.exchange.fixed_answer == "No post of Ann can be quoted now."
+    told = prepared.twin_field()
     assert (told["answer"], told["version"]) == ("quote", "quotes")
     assert told["degraded"] == "nothing quoted: no table yet"
     assert told["prose"]["why"] == "there is no quotation above it"
@@ -313,11 +312,11 @@ async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -
 
 async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> None:
     way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
-    earlier = (await prepare(way)).answering.prefix + "I oil it myself."
+    earlier = (await prepare(way)).prefix + "I oil it myself."
     assert prose_of(earlier) == "I oil it myself."
     assert prose_of("I oil it myself.") == "I oil it myself."
     assert prose_of("> A reader's own quotation") == ""
-    messages = (await prepare(way, "Which oil?", earlier, "And when?")).messages
+    messages = (await prepare(way, "Which oil?", earlier, "And when?")).exchange.messages
     assert messages[1:3] == [
         {"role": "user", "content": "Which oil?"},
         {"role": "assistant", "content": "I oil it myself."},
@@ -340,7 +339,7 @@ async def test_nobody_is_spoken_for_when_the_posts_cannot_be_read(
         assert (caught.value.status, caught.value.code) == (503, "posts_unreadable")
     else:
         prepared = await prepare(way)
-        assert prepared.answering.degraded == ("retrieval failed (OSError)",)
+        assert prepared.degraded == ("retrieval failed (OSError)",)
 
 
 @pytest.mark.parametrize("stands_by", [True, False])
@@ -357,7 +356,7 @@ async def test_a_version_stands_by_only_where_its_prose_is_released_too(
     servers = {**now.servers, "ann/v4": now.servers["base"]}
     policy = Policy(authors={"ann": entry})
     way.live.current = replace(now, policy=policy, servers=servers)
-    answering = (await prepare(way)).answering
+    answering = await prepare(way)
     assert (answering.answer, answering.chosen.version) == ("quote_and_voice", "v4")
     assert (answering.fallback is not None) is stands_by
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.access.refusals import Refused
-from twin_resources.gateway.ignored_parameters import IDLE_KEYS
-from twin_resources.gateway.request_body import (
+from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS
+from twin_resources.gateway.request.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
     ANSWER_BEGUN,

@@ -15,17 +15,17 @@ from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.guard_settings import Guards
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.prompt_classes import STRUCTURED
-from twin_resources.gateway.request_body import (
+from twin_resources.gateway.request.prompt_classes import STRUCTURED
+from twin_resources.gateway.request.request_body import (
     ChatRequest,
     admitted,
     decode_object,
     read_question,
 )
-from twin_resources.gateway.request_path import PreparedRequest, RequestPath
-from twin_resources.gateway.response_format import (
+from twin_resources.gateway.request.response_format import (
     MAX_PROPERTIES,
     MAX_REPETITIONS,
     MAX_SCHEMA_BYTES,
@@ -36,6 +36,7 @@ from twin_resources.gateway.response_format import (
     takes_response_format,
 )
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
@@ -239,7 +240,8 @@ async def test_a_blocked_question_is_declined_in_the_form_that_was_forced(home: 
     async def declined(form: object) -> str:
         turns = [{"role": "user", "content": "What of politics?"}]
         body = {"model": "twin/ann", "messages": turns, "response_format": form}
-        return (await prepare(home, read_question(admitted(body)), takes_json=True)).fixed_answer
+        prepared = await prepare(home, read_question(admitted(body)), takes_json=True)
+        return prepared.exchange.fixed_answer
 
     assert json.loads(await declined(by_schema(of(["a"], a=FREE)))) == {"a": TEXT}
     assert json.loads(await declined({"type": "json_object"})) == {"answer": TEXT}
@@ -266,7 +268,7 @@ class NothingFound:
         return self
 
 
-async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> PreparedRequest:
+async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> RequestRecord:
     """While the stable version has no server, so that the paid model answers where it can."""
     live = LiveConfig(home)
     stable = ServedVersion(3, "hash3", "", "", None, "", "")
@@ -286,7 +288,7 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Pr
 
 async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> None:
     form = by_schema(RATING)
-    answering = (await prepare(home, ask(form), takes_json=True)).answering
+    answering = await prepare(home, ask(form), takes_json=True)
     assert (answering.chosen.route, answering.degraded) == (
         "down:paid",
         ("stable not ready: answered by paid",),
@@ -296,13 +298,11 @@ async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> N
 
 async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:
     form = by_schema(RATING)
-    answering = (await prepare(home, ask(form), takes_json=False)).answering
+    answering = await prepare(home, ask(form), takes_json=False)
     assert answering.chosen.version == "base"
     assert answering.degraded[0] == "paid, no JSON from the paid model: answered by base"
     named = "twin/ann@paid"
     with pytest.raises(Refused, match="cannot be asked for JSON") as caught:
         await prepare(home, ask(form, named), takes_json=False)
     assert (caught.value.status, caught.value.param) == (400, "response_format")
-    assert (
-        await prepare(home, ask(None, named), takes_json=False)
-    ).answering.chosen.version == PAID
+    assert (await prepare(home, ask(None, named), takes_json=False)).chosen.version == PAID

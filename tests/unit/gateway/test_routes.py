@@ -17,15 +17,12 @@ import pytest
 
 from twin_resources.access.keys import add_key, keyring_of, open_keys, revoke_key
 from twin_resources.authors import Author
-from twin_resources.gateway import routes
-from twin_resources.gateway.admission import Admission
-from twin_resources.gateway.cost import Throughput, TokenPrices
-from twin_resources.gateway.feedback import FeedbackService
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.origins import Origins
-from twin_resources.gateway.recent_responses import RecentResponses
-from twin_resources.gateway.request_body import ADMITTED_KEY, MAX_BODY_BYTES
-from twin_resources.gateway.routes import (
+from twin_resources.gateway.api import routes
+from twin_resources.gateway.api.admission import Admission
+from twin_resources.gateway.api.feedback import FeedbackService
+from twin_resources.gateway.api.origins import Origins
+from twin_resources.gateway.api.recent_responses import RecentResponses
+from twin_resources.gateway.api.routes import (
     OPEN_ROUTES,
     ROUTES,
     Message,
@@ -34,6 +31,9 @@ from twin_resources.gateway.routes import (
     Scope,
     Send,
 )
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.cost import Throughput, TokenPrices
+from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets

@@ -18,7 +18,7 @@ from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_MODEL, NO_VERSION, ProseRelease
-from twin_resources.gateway.request_body import ChatRequest, read_question
+from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import aliases_of, answers_of, models_for

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.prompt_classes import classify
-from twin_resources.gateway.safety import FINDINGS, findings
+from twin_resources.gateway.hooks.safety import FINDINGS, findings
+from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.privacy import KINDS
 
 

@@ -11,7 +11,7 @@ from twin_resources.settings import Settings
 
 async def test_each_stage_has_a_line_with_what_it_has_changed(home: Settings) -> None:
     prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))), "Which oil is it?")
-    told = prepared.answering.trace_metadata()["twin.stages"]
+    told = prepared.trace_metadata()["twin.stages"]
     lines = told.splitlines()
     assert [re.split(" ", line)[0] for line in lines] == [stage.__name__ for stage in STAGES]
     assert "model v3 (stable)" in lines[0]
@@ -27,7 +27,7 @@ async def test_each_stage_has_a_line_with_what_it_has_changed(home: Settings) ->
 async def test_a_question_for_the_front_desk_is_looked_for_in_no_post(home: Settings) -> None:
     retrieving = Retrieving(lambda: Found((FOUND,)))
     prepared = await prepare(path(home, retrieving), "Are you a real person?")
-    lines = prepared.answering.stages.splitlines()
+    lines = prepared.stages.splitlines()
     assert "fixed identity" in lines[1]
     assert re.fullmatch(r"retrieve \d+\.\d ms", lines[2])
     assert retrieving.asked == []

@@ -14,7 +14,11 @@ import yaml
 
 from twin_resources.errors import TwinError
 from twin_resources.gateway.__main__ import check_port, gateway_environment
-from twin_resources.gateway.config import proxy_config, proxy_environment, write_proxy_config
+from twin_resources.gateway.config.proxy_config import (
+    proxy_config,
+    proxy_environment,
+    write_proxy_config,
+)
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import Settings, load_secrets
@@ -122,8 +126,8 @@ def test_a_start_that_fails_says_why_in_one_line(home: Settings) -> None:
 
 def test_the_parent_process_imports_nothing_heavy() -> None:
     program = (
-        "import json, sys, twin_resources.gateway.__main__, twin_resources.gateway.routes, "
-        "twin_resources.gateway.request_path, twin_resources.gateway.config_watcher;"
+        "import json, sys, twin_resources.gateway.__main__, twin_resources.gateway.api.routes, "
+        "twin_resources.gateway.stages.request_path, twin_resources.gateway.runtime.config_watcher;"
         "print(json.dumps(sorted(sys.modules)))"
     )
     loaded = subprocess.run(

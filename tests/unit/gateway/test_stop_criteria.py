@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_resources.gateway.stop_criteria import (
+from twin_resources.gateway.exchange.stop_criteria import (
     MARK,
     ProseEnd,
     last_sentence_end,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from twin_resources.gateway.stream_aggregation import WholeAnswers, put_together
+from twin_resources.gateway.api.stream_aggregation import WholeAnswers, put_together
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 PIECES = [

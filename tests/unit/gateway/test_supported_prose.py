@@ -11,13 +11,17 @@ import pytest
 from tests.unit.gateway.test_answer_ending import answering, chunk, chunks, whole
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
-from twin_resources.gateway.answer_ending import headed_stream, support_answer, supported_stream
-from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.request_record import RequestRecord
-from twin_resources.gateway.supported_prose import (
+from twin_resources.gateway.exchange.answer_ending import (
+    headed_stream,
+    support_answer,
+    supported_stream,
+)
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.exchange.supported_prose import (
     ProseNote,
     SupportedSentences,
 )
+from twin_resources.gateway.found_passages import Passages
 from twin_resources.models.quotes.answer_text import HEADING, prose_of
 from twin_resources.quality.judges.judge import embed_each_once
 from twin_resources.quality.judges.sentence_support import SentenceSupport

@@ -59,7 +59,6 @@ def test_this_machine(tmp_path: Path) -> None:
 
 def test_only_the_standard_library_and_syntax_of_3_9() -> None:
     before = (
-        "deploy/checkout/up_arguments.py",
         *("deploy/twin_cli/preflight.py", "deploy/twin_cli/forecast.py"),
         *("twin_resources/errors.py", "twin_resources/slugs.py"),
         *("twin_resources/models/model_fit.py", "twin_resources/processes/processor.py"),

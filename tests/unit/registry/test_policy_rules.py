@@ -9,7 +9,8 @@ import pytest
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import version
 from twin_resources.errors import TwinError
-from twin_resources.registry.policy import read_policy
+from twin_resources.registry.moves import VersionKind
+from twin_resources.registry.policy import ServedVersion, read_policy
 
 OLD, STABLE = version(1, "retired"), version(3, "stable")
 
@@ -44,3 +45,19 @@ def test_what_is_no_policy_is_said_with_what_writes_it_anew(tmp_path: Path, text
     (tmp_path / "policy.json").write_text(text)
     with pytest.raises(TwinError, match="materialize `released_model`"):
         read_policy(tmp_path / "policy.json")
+
+
+@pytest.mark.parametrize(
+    ("base", "kind", "elsewhere", "provider"),
+    [
+        ("https://models.example/v1#large", "answer_model", True, "https://models.example/v1"),
+        ("http://127.0.0.1:8080/v1#large", "answer_model", True, ""),
+        ("a-folder", "answer_model", False, ""),
+        ("https://models.example/v1#large", "tuned", False, ""),
+    ],
+)
+def test_what_an_address_is_shown_leaves_this_machine_where_it_is_far(
+    base: str, kind: VersionKind, elsewhere: bool, provider: str
+) -> None:
+    served = ServedVersion(1, "c", "t", "", None, base, "", kind=kind)
+    assert (served.is_elsewhere, served.provider) == (elsewhere, provider)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.gateway.breaker import (
+from twin_resources.gateway.hooks.breaker import (
     CAUSES,
     LIMITS,
     Breaker,

@@ -10,12 +10,12 @@ import pytest
 
 from tests.unit.gateway.exchanges import exchange_of
 from twin_resources.errors import TwinError
-from twin_resources.gateway.answer_cost import AnswerCost
-from twin_resources.gateway.breaker import Breaker
-from twin_resources.gateway.canary_watch import CanaryWatch
-from twin_resources.gateway.cost import Throughput
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.request_record import Fallback, RequestRecord
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.answer_cost import AnswerCost
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.exchange.request_record import Fallback, RequestRecord
+from twin_resources.gateway.hooks.breaker import Breaker
+from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
@@ -107,7 +107,7 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConf
 def test_it_stays_away_while_the_registry_cannot_be_told(
     live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("twin_resources.gateway.canary_watch.AGAIN_S", 0.01)
+    monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.AGAIN_S", 0.01)
     registry = Registry(failures=3)
     watch = CanaryWatch(live, registry)
 

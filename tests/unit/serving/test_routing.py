@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.serving.routing_table import cost_report, read_throughput, routing_table
-from twin_resources.gateway.config_watcher import write_throughput
-from twin_resources.gateway.cost import Throughput
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.runtime.config_watcher import write_throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])

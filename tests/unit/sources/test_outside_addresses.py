@@ -17,7 +17,7 @@ from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import AppriseChannel, Notice
 from twin_resources.outside_addresses import addresses_of
-from twin_resources.storage.sources.polling import PollResponse, ask
+from twin_resources.storage.sources.polling import ask_each
 from twin_resources.storage.weights.answer_model import offered_ids
 
 FEED = (
@@ -85,7 +85,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def by_poll(url: str, _folder: Path) -> object:
-    return ask(url, PollResponse()).sha256
+    return ask_each([url], {})[0][url].sha256
 
 
 def by_download(url: str, folder: Path) -> object:
@@ -201,7 +201,7 @@ def test_the_gateway_sends_a_prompt_to_nobody_else(
 ) -> None:
     import litellm
 
-    from twin_resources.gateway.stream_aggregation import ask_by_stream
+    from twin_resources.gateway.api.stream_aggregation import ask_by_stream
 
     monkeypatch.setattr(litellm, "aclient_session", None)
     ask_by_stream(lambda _address: False)

@@ -263,6 +263,7 @@ def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
 def test_the_threshold_grows_with_the_fleet_and_says_what_is_no_fleet() -> None:
     assert threshold(armed_streams=40) == 40 * C
     assert threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
+    assert threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
     for wrong in ({"armed_streams": 0}, {"horizon": 0}, {"alpha": 0.0}, {"alpha": 1.0}):
         with pytest.raises(ImpossibleValue):
             threshold(**{"armed_streams": 1, **wrong})  # type: ignore[arg-type]

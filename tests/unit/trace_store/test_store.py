@@ -36,10 +36,9 @@ GENERATION = {
         "langfuse.trace.tags": ["a", "b"],
         "langfuse.environment": "Production",
         "user.id": "reader-1",
-        "llm.model_name": "smollm2",
-        "llm.token_count.prompt": 100,
-        "llm.token_count.completion": 20,
-        "llm.cost.total": 1.25e-05,
+        "langfuse.observation.model.name": "smollm2",
+        "langfuse.observation.usage_details": '{"input": 100, "output": 20}',
+        "langfuse.observation.cost_details": '{"total": 1.25e-05}',
     },
 }
 

@@ -14,12 +14,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.front_matter import moment
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import member, objects, string, strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
@@ -137,8 +138,8 @@ def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
         byline="actor.json" if actor.name else "",
         markup="html",
         language=_language(note),
-        created_at=_moment(string(note, "published") or string(row, "published")),
-        updated_at=_moment(string(note, "updated")),
+        created_at=moment(string(note, "published") or string(row, "published")),
+        updated_at=moment(string(note, "updated")),
         visibility=_visibility(note if "to" in note else row),
         tags=tuple(
             string(tag, "name").lstrip("#")
@@ -164,14 +165,6 @@ def _language(note: Mapping[str, Any]) -> str:
     content = member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        when = datetime.fromisoformat(text)
-        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _records(

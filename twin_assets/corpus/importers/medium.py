@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
+from twin_assets.corpus.importers.front_matter import moment
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
@@ -78,7 +78,7 @@ def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | S
     if response and "replies" not in include:
         return Skipped(name, "reply")
     for element in list(body.iter()):
-        if isinstance(element.tag, str) and _DROPPED & _classes(element):
+        if isinstance(element.tag, str) and _DROPPED & set(element.classes):
             element.drop_tree()
     text = without_foreign_parts(inner_html(body))
     if not _text_of(body):
@@ -94,7 +94,7 @@ def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | S
         title="" if response else title,
         text=text,
         markup="html",
-        created_at=None if published is None else _moment(str(published.get("datetime") or "")),
+        created_at=None if published is None else moment(str(published.get("datetime") or "")),
         visibility="private" if draft else "public",
     )
 
@@ -119,27 +119,11 @@ def _identifier(name: str, url: str) -> str:
 
 def _first(tree: Any, name: str) -> Any:
     """The first element with this class; None without one."""
-    return next(
-        (one for one in tree.iter() if isinstance(one.tag, str) and name in _classes(one)), None
-    )
-
-
-def _classes(element: Any) -> set[str]:
-    return set(str(element.get("class") or "").split())
+    return next(iter(tree.find_class(name)), None)
 
 
 def _text_of(element: Any) -> str:
     return "" if element is None else " ".join(str(element.text_content()).split())
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment_read = datetime.fromisoformat(text)
-        return (moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)).astimezone(
-            UTC
-        )
-    except (ValueError, OverflowError):
-        return None
 
 
 _IN_PART = RefusedExport(

@@ -16,11 +16,11 @@ import html
 import io
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
+from twin_assets.corpus.importers.front_matter import moment
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
@@ -150,7 +150,7 @@ def _post(
         title=" ".join((row.get("title") or "").split()),
         text=f"<p>{html.escape(subtitle, quote=False)}</p>\n{own}" if subtitle else own,
         markup="html",
-        created_at=_moment(row.get("post_date") or ""),
+        created_at=moment(row.get("post_date") or ""),
         visibility="private" if draft else visibility,
     )
 
@@ -160,7 +160,7 @@ def _own_text(page: str, *, paid: bool) -> str:
     tree = parse_html(f"<div>{page}</div>")
     if tree is None:
         return ""
-    jump = next((one for one in tree.iter("div") if "paywall-jump" in _classes(one)), None)
+    jump = next((one for one in tree.find_class("paywall-jump") if one.tag == "div"), None)
     if jump is not None and not paid:
         _drop_what_follows(jump)
     for element in list(tree.iter()):
@@ -168,7 +168,7 @@ def _own_text(page: str, *, paid: bool) -> str:
             continue
         component = str(element.get("data-component-name") or "")
         embedded = component.endswith("ToDOM") and component not in _OWN_COMPONENTS
-        if embedded or _classes(element) & _WIDGETS or (not paid and _for_paying_only(element)):
+        if embedded or set(element.classes) & _WIDGETS or (not paid and _for_paying_only(element)):
             element.drop_tree()
     if jump is not None and jump.getparent() is not None:
         jump.drop_tree()
@@ -189,20 +189,6 @@ def _for_paying_only(element: Any) -> bool:
     """A block that the editor shows to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
     return all(one.startswith(("paid", "founding")) for one in audiences)
-
-
-def _classes(element: Any) -> set[str]:
-    return set(str(element.get("class") or "").split())
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment_read = datetime.fromisoformat(text.strip())
-        return (moment_read if moment_read.tzinfo else moment_read.replace(tzinfo=UTC)).astimezone(
-            UTC
-        )
-    except (ValueError, OverflowError):
-        return None
 
 
 _FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import PLACE, QUOTED, Answered, Journal
 from twin_resources.gateway.batches.questions import BatchQuestion
-from twin_resources.gateway.ignored_parameters import BATCH_MARK
+from twin_resources.gateway.request.ignored_parameters import BATCH_MARK
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from twin_resources.access.keys import Key
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from twin_resources.registry.route_names import PAID, ROUTED
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
-    from twin_resources.gateway.request_body import ChatRequest
+    from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.router.policy_file import RoutingPolicy
     from twin_resources.router.routing_decision import RoutingDecision
 

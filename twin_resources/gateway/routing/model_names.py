@@ -12,7 +12,7 @@ from typing import Any
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import Refused
 from twin_resources.authors.answer_forms import VOICE, given_form
-from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.variants import arm_of, paid, served_by

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twin_resources.access.refusals import Refused
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
-from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.registry.policy import AuthorPolicy, ServedVersion

@@ -16,17 +16,17 @@ from typing import Any, Literal
 from twin_resources.access.refusals import Refused
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
-from twin_resources.gateway.exchange import Exchange, FixedText
+from twin_resources.gateway.exchange.exchange import Exchange, FixedText
+from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
 from twin_resources.gateway.front_desk import answer_of, kind_of
-from twin_resources.gateway.guard_record import records
-from twin_resources.gateway.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.housekeeping import (
+from twin_resources.gateway.guards.guard_record import records
+from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
     ProgramAnswer,
     housekeeping_answer,
 )
-from twin_resources.gateway.request_body import ChatRequest
-from twin_resources.gateway.response_format import JSON_OBJECT, document_of
+from twin_resources.gateway.request.request_body import ChatRequest
+from twin_resources.gateway.request.response_format import JSON_OBJECT, document_of
 from twin_resources.gateway.stages.services import RequestServices
 
 

@@ -12,8 +12,8 @@ import asyncio
 from dataclasses import replace
 
 from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
-from twin_resources.gateway.exchange import Exchange
-from twin_resources.gateway.response_format import not_taken
+from twin_resources.gateway.exchange.exchange import Exchange
+from twin_resources.gateway.request.response_format import not_taken
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, ScoredQuestion
 from twin_resources.gateway.routing.rules import choose
 from twin_resources.gateway.routing.snapshot import Snapshot

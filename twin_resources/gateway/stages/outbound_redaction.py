@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from twin_resources.authors.consent import consented_on
-from twin_resources.gateway.exchange import Exchange
+from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.privacy import redact
 from twin_resources.registry.route_names import PAID

@@ -12,14 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from twin_resources.authors import FREQUENCY_PENALTY, Author
-from twin_resources.gateway.exchange import Exchange, Fallback
-from twin_resources.gateway.prompt_length import (
+from twin_resources.gateway.exchange.exchange import Exchange, Fallback
+from twin_resources.gateway.request.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
     counter_of,
     fitting_history,
 )
-from twin_resources.gateway.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.rules import fallback_of
 from twin_resources.gateway.stages.model_choice import with_template

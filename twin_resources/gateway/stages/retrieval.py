@@ -11,9 +11,9 @@ import asyncio
 from dataclasses import replace
 
 from twin_resources.authors.answer_forms import VOICE
-from twin_resources.gateway.exchange import Exchange
-from twin_resources.gateway.guard_record import records
-from twin_resources.gateway.guardrails import guard_passages
+from twin_resources.gateway.exchange.exchange import Exchange
+from twin_resources.gateway.exchange.guardrails import guard_passages
+from twin_resources.gateway.guards.guard_record import records
 from twin_resources.gateway.stages.answer_form import wanted_form
 from twin_resources.gateway.stages.services import RequestServices
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 from twin_resources.access.keys import Key
 from twin_resources.errors import TwinError
-from twin_resources.gateway.cost import Throughput, measured_servers
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.cost import Throughput, measured_servers
+from twin_resources.gateway.costs.home_counts import HomeCounts
 from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.home_counts import HomeCounts
-from twin_resources.gateway.live_config import LiveConfig
-from twin_resources.gateway.prompt_length import context_of, counter_of
-from twin_resources.gateway.question_routing import QuestionRouter
+from twin_resources.gateway.request.prompt_length import context_of, counter_of
 from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
 from twin_resources.registry.route_names import PAID
 from twin_resources.storage.weights.weights import load_base_model

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from twin_resources.gateway.exchange import Exchange
+from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 
 Stage = Callable[[Exchange, RequestServices], Awaitable[Exchange]]

@@ -2,7 +2,7 @@
 
 Belongs here: Markdown of quotations, of "not written about", and taking both off an earlier turn
 again. Does not belong here: choosing quotations (`quoter.py`), the fields of an answer
-(`gateway/request_record.py`).
+(`gateway/exchange/request_record.py`).
 
 Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
 """

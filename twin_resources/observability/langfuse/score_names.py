@@ -1,7 +1,7 @@
 """The names of scores that a reader's feedback becomes, in every trace store.
 
 Belongs here: names that are stored, so that they never change. Does not belong here: reading a
-reader's feedback (`gateway/feedback.py`), what counts of it (`quality/ledger/scores.py`).
+reader's feedback (`gateway/api/feedback.py`), what counts of it (`quality/ledger/scores.py`).
 """
 # pyright: strict
 

@@ -1,6 +1,7 @@
 """What a span means: the mapping of span attributes to one observation.
 
-Belongs here: which attribute (`langfuse.*`, `gen_ai.*`, `llm.*`) gives which field.
+Belongs here: which attribute (`langfuse.*`, `user.id`, `session.id`) gives which field; those of
+other conventions stay metadata.
 Does not belong here: decoding OTLP (`otlp.py`), how an observation is answered
 (`observation_answers.py`), filters and paging (`queries.py`), storage.
 Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
@@ -28,56 +29,15 @@ _TYPES = (
     *("span", "generation", "event", "embedding", "agent"),
     *("tool", "chain", "retriever", "guardrail", "evaluator"),
 )
-_OPENINFERENCE = {"LLM": "GENERATION"} | {
-    kind: kind
-    for kind in ("CHAIN", "RETRIEVER", "EMBEDDING", "AGENT", "TOOL", "GUARDRAIL", "EVALUATOR")
-}
-_OPERATIONS = {
-    "chat": "GENERATION",
-    "completion": "GENERATION",
-    "text_completion": "GENERATION",
-    "generate_content": "GENERATION",
-    "generate": "GENERATION",
-    "embeddings": "EMBEDDING",
-    "invoke_agent": "AGENT",
-    "create_agent": "AGENT",
-    "execute_tool": "TOOL",
-}
-_LEVELS = {
-    **dict.fromkeys(("DEBUG", "TRACE", "VERBOSE"), "DEBUG"),
-    **dict.fromkeys(("DEFAULT", "INFO", "LOG", "NOTICE", "OK", "SUCCESS"), "DEFAULT"),
-    **dict.fromkeys(("WARNING", "WARN"), "WARNING"),
-    **dict.fromkeys(("ERROR", "FATAL", "CRITICAL"), "ERROR"),
-}
-_MODEL_KEYS = (
-    "langfuse.observation.model.name",
-    "gen_ai.response.model",
-    "gen_ai.request.model",
-    "llm.response.model",
-    "llm.model_name",
-    "model",
-)
+_LEVELS = ("DEBUG", "DEFAULT", "WARNING", "ERROR")
 _USER_KEYS = ("langfuse.user.id", "user.id")
-_SESSION_KEYS = ("langfuse.session.id", "session.id", "gen_ai.conversation.id")
-_ENVIRONMENT_KEYS = (
-    "langfuse.environment",
-    "deployment.environment.name",
-    "deployment.environment",
-)
-# answered as input, output or metadata: not repeated under `attributes.`
+_SESSION_KEYS = ("langfuse.session.id", "session.id")
 _TAKEN_KEYS = frozenset(
     f"{owner}.{side}"
     for owner in ("langfuse.trace", "langfuse.observation")
     for side in ("input", "output")
-) | {"gen_ai.input.messages", "gen_ai.output.messages", "input.value", "output.value"}
-_TAKEN_PREFIXES = (
-    "gen_ai.prompt",
-    "gen_ai.completion",
-    "llm.input_messages",
-    "llm.output_messages",
-    "langfuse.trace.metadata",
-    "langfuse.observation.metadata",
 )
+_TAKEN_PREFIXES = ("langfuse.trace.metadata", "langfuse.observation.metadata")
 
 
 @dataclass(frozen=True)
@@ -141,6 +101,7 @@ def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
     start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
     kind = _type_of(attributes)
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
+    level = str(attributes.get("langfuse.observation.level"))
     source, output = _input_and_output(attributes)
     return Observation(
         trace_id=span.trace_id,
@@ -149,14 +110,19 @@ def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
         start_ms=start_ms,
         end_ms=end_ms,
         type=kind,
-        name=str(attributes.get("gen_ai.tool.name") or span.name),
-        level=_LEVELS.get(str(attributes.get("langfuse.observation.level")).strip().upper())
-        or ("ERROR" if span.status == 2 else "DEFAULT"),
+        name=span.name,
+        level=level if level in _LEVELS else "ERROR" if span.status == 2 else "DEFAULT",
         status_message=str(
             attributes.get("langfuse.observation.status_message") or span.status_message
         ),
         version=str(version),
-        environment=_environment_of(attributes, span.resource),
+        environment=environment_name(
+            str(
+                attributes.get("langfuse.environment")
+                or span.resource.get("langfuse.environment")
+                or ""
+            )
+        ),
         completion_ms=_completion_of(attributes),
         created_ms=now_ms,
         updated_ms=now_ms,
@@ -176,7 +142,7 @@ def _trace_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> Tra
         session_id=_first_text(attributes, _SESSION_KEYS),
         trace_name=str(attributes.get("langfuse.trace.name") or ""),
         release=str(release),
-        tags=_tags_of(attributes.get("langfuse.trace.tags") or attributes.get("langfuse.tags")),
+        tags=_tags_of(attributes.get("langfuse.trace.tags")),
         public=str(attributes.get("langfuse.trace.public")).lower() == "true",
     )
 
@@ -185,10 +151,10 @@ def _generation_of(attributes: Mapping[str, Any], kind: str) -> GenerationFields
     prompt = kind == "GENERATION"  # only a generation is linked to a prompt
     prompt_version = attributes.get("langfuse.observation.prompt.version")
     return GenerationFields(
-        model=_first_text(attributes, _MODEL_KEYS),
+        model=str(attributes.get("langfuse.observation.model.name") or ""),
         model_parameters=_object(attributes.get("langfuse.observation.model.parameters")) or {},
-        usage=_usage_of(attributes),
-        cost=_cost_of(attributes),
+        usage=_numbers(attributes.get("langfuse.observation.usage_details")),
+        cost=_numbers(attributes.get("langfuse.observation.cost_details")),
         prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "") if prompt else "",
         prompt_version=int(prompt_version) if prompt and prompt_version else None,
     )
@@ -196,30 +162,11 @@ def _generation_of(attributes: Mapping[str, Any], kind: str) -> GenerationFields
 
 def _type_of(attributes: Mapping[str, Any]) -> str:
     named = str(attributes.get("langfuse.observation.type") or "")
-    if named in _TYPES:
-        return named.upper()
-    return (
-        _OPENINFERENCE.get(str(attributes.get("openinference.span.kind")))
-        or _OPERATIONS.get(str(attributes.get("gen_ai.operation.name")))
-        or ("TOOL" if attributes.get("gen_ai.tool.name") else "SPAN")
-    )
+    return named.upper() if named in _TYPES else "SPAN"
 
 
 def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((text_of(attributes[key]) for key in keys if attributes.get(key)), "")
-
-
-def _environment_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> str:
-    named = next(
-        (
-            str(place[key])
-            for key in _ENVIRONMENT_KEYS
-            for place in (attributes, resource)
-            if place.get(key)
-        ),
-        "",
-    )
-    return environment_name(named)
 
 
 def environment_name(named: str) -> str:
@@ -258,70 +205,21 @@ def _object(stated: Any) -> dict[str, Any] | None:
     return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
 
 
-def _numbers(stated: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(stated: Any) -> dict[str, float]:
+    """The numbers of an object, and their total."""
     counts: dict[str, float] = {}
-    for name, value in stated.items():
+    for name, value in (_object(stated) or {}).items():
         try:
             counts[name] = float(value)
         except (TypeError, ValueError):
             continue  # a label among the counts is no count
-    return counts
-
-
-def _with_total(counts: dict[str, float]) -> dict[str, float]:
     return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
-
-
-def _usage_of(attributes: Mapping[str, Any]) -> dict[str, float]:
-    stated = _object(attributes.get("langfuse.observation.usage_details"))
-    if stated is not None:
-        return _with_total(_numbers(stated))
-    raw = _numbers(
-        {
-            key.removeprefix("gen_ai.usage.").removeprefix("llm.token_count."): value
-            for key, value in attributes.items()
-            if key.startswith(("gen_ai.usage.", "llm.token_count.")) and key != "gen_ai.usage.cost"
-        }
-    )
-    counts: dict[str, float] = {}
-    for name, synonyms in {
-        "input": ("prompt_tokens", "input_tokens", "prompt"),
-        "output": ("completion_tokens", "output_tokens", "completion"),
-        "total": ("total_tokens", "total"),
-        "input_cached_tokens": ("cache_read_input_tokens", "prompt_details.cache_read"),
-        "input_cache_creation": ("cache_creation_input_tokens", "prompt_details.cache_write"),
-        "output_reasoning_tokens": ("reasoning.output_tokens", "completion_details.reasoning"),
-        "output_audio_tokens": ("completion_details.audio",),
-    }.items():
-        synonyms_given = [raw.pop(synonym) for synonym in synonyms if synonym in raw]
-        if synonyms_given:
-            counts[name] = synonyms_given[0]
-    # cached, reasoning and audio tokens are part of the sums that senders state: count them once
-    for side, parts in {
-        "input": ("input_cached_tokens", "input_cache_creation"),
-        "output": ("output_reasoning_tokens", "output_audio_tokens"),
-    }.items():
-        if side in counts:
-            counts[side] = max(counts[side] - sum(counts.get(part, 0.0) for part in parts), 0.0)
-    return _with_total(raw | counts)
-
-
-def _cost_of(attributes: Mapping[str, Any]) -> dict[str, float]:
-    stated = _object(attributes.get("langfuse.observation.cost_details"))
-    if stated is not None:
-        return _with_total(_numbers(stated))
-    for key in ("gen_ai.usage.cost", "llm.cost.total"):
-        if attributes.get(key) not in (None, ""):
-            return _numbers({"total": attributes[key]})
-    return {}
 
 
 def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:
     for source, output in (
         ("langfuse.observation.input", "langfuse.observation.output"),
         ("langfuse.trace.input", "langfuse.trace.output"),
-        ("gen_ai.input.messages", "gen_ai.output.messages"),
-        ("input.value", "output.value"),
     ):
         pair = (attributes.get(source), attributes.get(output))
         if pair != (None, None):

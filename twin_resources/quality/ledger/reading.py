@@ -31,7 +31,7 @@ from twin_resources.storage.state.state import State
 SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
-# What the gateway measured itself is in an environment of its own (`gateway/automatic_scores.py`).
+# What the gateway measured itself has its own environment (`gateway/hooks/automatic_scores.py`).
 ENVIRONMENT = "default"  # where a score is whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # 3.4 KB of address; servers take 8

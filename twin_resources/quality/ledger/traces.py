@@ -2,7 +2,7 @@
 
 Belongs here: observation → row; what of it is text, without personal data.
 Does not belong here: reading observations (`paged_feed.py`), what a span says
-(`gateway/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
+(`gateway/hooks/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
 API: `data` of `GET /v2/observations`, https://api.reference.langfuse.com
 """
 # pyright: strict

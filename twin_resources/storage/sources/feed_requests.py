@@ -1,7 +1,10 @@
-"""The HTTP client by which feeds are asked: each address looked up once, none inside this network.
+"""A conditional request for a feed, bounded: each address looked up once, none inside this network.
 
-Belongs here: connecting to what was looked up. Does not belong here: which addresses may be fetched
-(`outside_addresses.py`), conditional requests (`polling.py`, the importer `feed_download.py`).
+Belongs here: the request, its bounds, connecting to what was looked up. Does not belong here: which
+addresses may be fetched (`outside_addresses.py`), what is remembered of the last answer
+(`polling.py`) and the kept copy (the importer `feed_download.py`).
+
+Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#section-13 (ETag, Last-Modified).
 
 A name is looked up by the check and by nobody after it: the request goes to the number, with the
 name as its `Host` and as the name that the certificate is checked for.
@@ -11,23 +14,94 @@ https://www.python-httpx.org/advanced/extensions/#sni_hostname
 
 from __future__ import annotations
 
+import hashlib
+import time
 import urllib.request
-from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from twin_resources.errors import TwinError
 from twin_resources.outside_addresses import addresses_of
+from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, failed
+
+_REDIRECTS = 5
+_REDIRECTING = frozenset({301, 302, 303, 307, 308})
+_READ_TIMEOUT_S = 20.0
+_ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.1"
 
 
-def feed_client(named: str, **options: Any) -> httpx.Client:
-    """A client for one feed.
+def fetch(
+    url: str, before: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
+) -> tuple[PollResponse, bytes]:
+    """The feed and what the server said; `before` itself and no bytes where it has not changed.
 
     Args:
-        named: the feed's address as it was named; where it redirects to is not.
-        options: of `httpx.Client`.
+        url: `http` or `https`.
+        timeout_s: for everything, redirects included.
+        max_bytes: of the unpacked answer.
+
+    Raises:
+        TwinError: the address is none, does not answer in time, answers with an error, with more
+            than `max_bytes`, or with a redirect to another scheme or into this network.
     """
-    return httpx.Client(transport=ResolvedTransport(named), **options)
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise failed(url, "no http or https address", "name the feed's address")
+    deadline, at = time.monotonic() + timeout_s, url
+    headers = {"User-Agent": "llm-twin (feed reader)", "Accept": _ACCEPT}
+    if before.etag:
+        headers["If-None-Match"] = before.etag
+    if before.last_modified:
+        headers["If-Modified-Since"] = before.last_modified
+    wait_s = min(timeout_s, _READ_TIMEOUT_S)
+    try:
+        with httpx.Client(transport=ResolvedTransport(url), timeout=wait_s) as client:
+            for _ in range(_REDIRECTS + 1):
+                with client.stream("GET", at, headers=headers) as response:
+                    if response.status_code in _REDIRECTING:
+                        at = _next(url, at, response.headers.get("location", ""))
+                        continue
+                    if response.status_code == 304 and before.sha256:
+                        return before, b""
+                    if response.status_code != 200:
+                        found = f"HTTP {response.status_code}"
+                        raise failed(url, found, "check the address in a browser")
+                    body = _body(url, response, max_bytes=max_bytes, deadline=deadline)
+                    return (
+                        PollResponse(
+                            etag=response.headers.get("etag", ""),
+                            last_modified=response.headers.get("last-modified", ""),
+                            sha256=hashlib.sha256(body).hexdigest(),
+                        ),
+                        body,
+                    )
+    except httpx.TimeoutException as error:
+        raise failed(url, "no answer in time", "try again later") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise failed(url, str(error) or type(error).__name__, "check the address") from error
+    raise failed(url, f"more than {_REDIRECTS} redirects", "name the last address")
+
+
+def _body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
+    body = bytearray()
+    # As it arrives: with a chunk size a server that drips would be waited for.
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > max_bytes:
+            raise failed(url, f"more than {max_bytes:,} bytes", "name a feed of fewer posts")
+        if time.monotonic() >= deadline:
+            raise failed(url, "an answer that takes too long", "try again later")
+    return bytes(body)
+
+
+def _next(url: str, at: str, location: str) -> str:
+    """The address that a redirect names; one to another scheme (also https → http) is refused."""
+    to = urljoin(at, location)
+    if not location or urlsplit(to).scheme != urlsplit(at).scheme:
+        where = to[:200] if location else "nowhere"
+        raise failed(url, f"a redirect to {where}", "name that address if you trust it")
+    return to
 
 
 class ResolvedTransport(httpx.BaseTransport):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from twin_resources.longest_waits import MOST_IDLE_S
@@ -58,14 +58,14 @@ def copy_database(path: Path, into: Path) -> None:
         StorageFault: it is damaged or cannot be read, or there is no room for the copy.
     """
     tried = f"copy the database {path}"
-    with _opened(path, tried) as connection, faults_told(tried, into):
-        copy = sqlite3.connect(into)
-        try:
-            connection.backup(copy)
-            said = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
-        finally:
-            copy.close()
+    with (
+        _opened(path, tried) as connection,
+        faults_told(tried, into),
+        closing(sqlite3.connect(into)) as copy,
+    ):
+        connection.backup(copy)
+        said = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
     if said != "ok":
         raise Damaged.at(path, tried, said)
 
@@ -74,8 +74,7 @@ def copy_database(path: Path, into: Path) -> None:
 def _opened(path: Path, tried: str) -> Generator[sqlite3.Connection]:
     with faults_told(tried, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never makes a file
-        connection = sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
-        try:
+        with closing(
+            sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+        ) as connection:
             yield connection
-        finally:
-            connection.close()

@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,7 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
         tensors = dict(_adapter_tensors(adapter, model))
-    writer = GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])
-    try:
+    with closing(GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])) as writer:
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
         writer.add_float32("adapter.lora.alpha", scale)
@@ -122,8 +122,6 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-    finally:
-        writer.close()
 
 
 def _model_class(folder: Path) -> Any:

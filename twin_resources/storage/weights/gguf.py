@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import numpy as np
 from safetensors import safe_open
 
 from twin_resources.errors import TwinError
+from twin_resources.storage.weights.gguf_vocabulary import cut_of
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -36,17 +38,6 @@ _ELSEWHERE = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
 
-# llama.cpp's names of pre-tokenizers, by what tokenizer.json says. The name decides how text is
-# cut before the merges; a wrong one costs no error, only wrong tokens. So: known ones or none.
-_BYTE_LEVEL = ("ByteLevel", True)
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_PRE_TOKENIZERS: dict[tuple[Any, ...], str] = {
-    (("Digits", True), _BYTE_LEVEL): "smollm",
-    (_BYTE_LEVEL,): "gpt-2",
-    (("Split", _CONTRACTIONS + r"\p{N}{1,3}" + _REST), ("ByteLevel", False)): "llama-bpe",
-    (("Split", _CONTRACTIONS + r"\p{N}" + _REST), ("ByteLevel", False)): "qwen2",
-}
 _ROPE_TYPES = ("default", "linear", "llama3")
 _SHAPE = (
     "vocab_size",
@@ -102,8 +93,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     _require_llama(model_folder, config)
 
     def build(path: Path) -> None:
-        writer = GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])
-        try:
+        with closing(GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])) as writer:
             writer.add_type("model")
             writer.add_name(model_folder.name)
             writer.add_file_type(LlamaFileType.MOSTLY_F16)
@@ -116,8 +106,6 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
                 _model_layout(model_folder, config, names=names, extra=extra),
                 _model_tensors(model_folder, config, names=names, extra=extra),
             )
-        finally:
-            writer.close()
 
     return _publish(out_path, build)
 
@@ -176,15 +164,12 @@ def write_adapter(
             tensors[f"{target}.lora_b"] = np.ascontiguousarray(rows)
 
     def build(path: Path) -> None:
-        writer = GGUFWriter(path, "llama")
-        try:
+        with closing(GGUFWriter(path, "llama")) as writer:
             writer.add_type("adapter")
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", alpha)
             layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
             _stream_tensors(writer, layout, tensors.items())
-        finally:
-            writer.close()
 
     return _publish(out_path, build)
 
@@ -325,8 +310,6 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if tokenizer["model"].get("type") != "BPE":
         raise _refusal(folder, f"a tokenizer of the type {tokenizer['model'].get('type')!r}")
-    if tokenizer.get("normalizer") not in (None, {"type": "NFC"}):
-        raise _refusal(folder, f"the normalizer {tokenizer['normalizer'].get('type')!r}")
     size = int(config["vocab_size"])
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [TokenType.UNUSED] * size
@@ -336,32 +319,13 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
         tokens[added["id"]] = added["content"]
         types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_pre_tokenizer_name(folder, tokenizer.get("pre_tokenizer") or {}))
+    writer.add_tokenizer_pre(cut_of(tokenizer))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_add_space_prefix(False)
     special = SpecialVocab(folder, load_merges=True, n_vocab=size)
     special.add_special_token.setdefault("bos", False)
     special.add_to_gguf(writer, quiet=True)
-
-
-def _pre_tokenizer_name(folder: Path, pre_tokenizer: Mapping[str, Any]) -> str:
-    steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
-    seen: list[tuple[Any, ...]] = []
-    for step in steps:
-        match step.get("type"):
-            case "ByteLevel" if not step.get("add_prefix_space"):
-                seen.append(("ByteLevel", step.get("use_regex", True)))
-            case "Digits":
-                seen.append(("Digits", step.get("individual_digits")))
-            case "Split" if step.get("behavior") == "Isolated" and not step.get("invert"):
-                seen.append(("Split", step.get("pattern", {}).get("Regex")))
-            case kind:
-                seen.append((kind, "unknown"))
-    name = _PRE_TOKENIZERS.get(tuple(seen))
-    if name is None:
-        raise _refusal(folder, f"the pre-tokenizer {[step[0] for step in seen]} is not a known one")
-    return name
 
 
 def _model_layout(

@@ -147,7 +147,7 @@ def vocabulary_of(
         roles.setdefault("eos", end_of_turn)  # llama.cpp's own default is token 11, a comma
     return GgufVocabulary(
         model="llama" if pieces else "gpt2",
-        pre="default" if pieces else _cut(document, known),
+        pre="default" if pieces else cut_of(document, known),
         tokens=tuple(tokens),
         types=tuple(types),
         scores=_scores(tokens, merges) if pieces else (),
@@ -210,7 +210,12 @@ def _puts_space_before(document: Mapping[str, Any]) -> bool:
     )
 
 
-def _cut(document: Mapping[str, Any], known: NameOfSplit | None) -> str:
+def cut_of(document: Mapping[str, Any], known: NameOfSplit | None = None) -> str:
+    """llama.cpp's name of the cut that a tokenizer.json describes.
+
+    Raises:
+        TwinError: it has none that is known here.
+    """
     normalizers = {step.get("type") for step in _flat(document.get("normalizer"), "normalizers")}
     seen: list[tuple[Any, ...]] = []
     split = ""

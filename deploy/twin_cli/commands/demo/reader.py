@@ -15,8 +15,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
+from twin_cli.commands.answer_history import send_feedback
 from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rated
 from twin_cli.commands.questions import ask, make_client
 from twin_resources.authors import Author
@@ -93,33 +95,18 @@ class SimulatedReader:
         return rated
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
-        import httpx
-
         asked = self._questions[number % len(self._questions)]
         admin = load_secrets(self._settings).gateway_master_key  # may name readers
         client = make_client(self._endpoints.gateway, admin)
         answer = ask(client, asked.question, model=f"twin/{self._author.slug}")
         score = rated(asked, prose_of(answer.text))
-        address = f"{self._endpoints.gateway.removesuffix('/v1')}/twin/feedback"
-        body = {
+        opinion = {
             "trace_id": answer.trace_id,
             "score": score,
             "reader": f"simulated reader {number}",
             "simulated": True,
         }
-        posted = httpx.post(
-            address,
-            json=body,
-            headers={"Authorization": f"Bearer {admin}"},
-            timeout=30.0,
-            trust_env=False,
-        )
-        if not posted.is_success:
-            raise TwinError(
-                "give the simulated reader's score",
-                found=f"{posted.status_code}: {posted.text[:300]}",
-                next_step="see gateway.log",
-            )
+        send_feedback(self._endpoints.gateway, admin, opinion)
         return RatedAnswer(asked.question, answer.version, answer.trace_id, score)
 
 
@@ -132,16 +119,13 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    state = State.open(settings.state_address)
-    try:
+    with closing(State.open(settings.state_address)) as state:
         frame = Tables(settings.tables_base, state=state).read(
             "instruction_dataset",
             author,
             columns=["sample_id", "question", "answer"],
             where="split = 'held_out'",
         )
-    finally:
-        state.close()
     rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
     found = questions_with_subjects(rows)[:QUESTIONS]

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import psutil
@@ -107,16 +107,13 @@ def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)
-    try:
+    with closing(DagsterHTTP.of_home(stack.settings, timeout_s=MOST_IDLE_S)) as dagster:
         if not dagster.is_up(within_s=MOST_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.location_is_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
         else:
             yield ok("Dagster", f"{address}, code loaded")
-    finally:
-        dagster.close()
 
 
 def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:

@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -261,11 +262,8 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
     if not path.exists():
         yield ok("outbox", "nothing was sent yet")
         return
-    outbox = Outbox(path)
-    try:
+    with closing(Outbox(path)) as outbox:
         counts = outbox.counts()
-    finally:
-        outbox.close()
     waiting = f"{counts.scores:,} scores and {counts.traces:,} traces"
     waited = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
     why = f" ({counts.problem})" if counts.problem else ""

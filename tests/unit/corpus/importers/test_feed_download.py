@@ -15,9 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.unit.corpus.importers.reading import found_in
-from twin_assets.corpus.importers import feed, feed_download
+from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
+from twin_resources.storage.sources import feed_requests
 
 ENTRY = (
     "<item><guid>https://b.example/{0}</guid>"
@@ -171,9 +172,9 @@ def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
 def test_a_whole_download_may_take_a_minute(
     seconds: float, waits: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 0.0])  # when it begins and when it asks; then at the first piece
+    clock = iter([0.0])  # when it begins; then at the first piece
     monkeypatch.setattr(
-        feed_download, "time", SimpleNamespace(monotonic=lambda: next(clock, seconds))
+        feed_requests, "time", SimpleNamespace(monotonic=lambda: next(clock, seconds))
     )
     site.body = rss(1)
     if waits:
@@ -188,7 +189,7 @@ def test_a_server_that_says_nothing_is_left_after_the_shorter_time(tmp_path: Pat
         url, began = f"http://127.0.0.1:{silent.getsockname()[1]}/feed", time.monotonic()
         with pytest.raises(TwinError, match="no answer in time"):
             download_feed(url, tmp_path, timeout_s=0.2)
-        assert time.monotonic() - began < feed_download._READ_TIMEOUT_S
+        assert time.monotonic() - began < feed_requests._READ_TIMEOUT_S
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Routes, keys, limits, and the forms of other APIs."""

@@ -1,0 +1,51 @@
+"""A JSON document as the whole answer to a request, and a refusal as one.
+
+Belongs here: the two ASGI messages. Does not belong here: what a refusal says
+(`access/refusals.py`), who refuses.
+
+Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from twin_resources.access.refusals import Refused
+from twin_resources.gateway.api.response_middleware import Headers, Send
+
+
+async def send_json(
+    send: Send,
+    status: int,
+    document: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Send a document with its length, and further headers."""
+    body = json.dumps(document, ensure_ascii=False).encode()
+    sent: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def refuse(send: Send, error: Refused) -> None:
+    """Send a refusal with the headers that its status asks for."""
+    headers = error.headers()
+    if error.status in {408, 413}:
+        # What is left of the body is not read: without this the connection waits for it.
+        headers |= {"connection": "close"}
+    if error.status == 401:
+        headers |= {"www-authenticate": "Bearer"}
+    await send_json(send, error.status, error.body(), headers=headers)
+
+
+def broken_off(error: Refused) -> bytes:
+    """The last events of a stream that cannot go on: what failed, and the mark of the end."""
+    return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

@@ -1,0 +1,504 @@
+"""OpenAI's other two APIs, `/v1/responses` and `/v1/completions`, carried over the chat API.
+
+Belongs here: their requests as chat requests, a chat answer as theirs, whole and on a stream.
+Does not belong here: the chat request (`request_body.py`), the bytes of a connection (`routes.py`).
+
+LiteLLM has both routes too, but on a path of its own past parts of the plugin: its answers have no
+`choices`, so quotations, the ending at a sentence and the field `twin` would need a second form
+each. Carried over the chat API they run the same plugin, because there is no other. A conversation
+that names what was answered before is put together from `recent_responses.py`; what is not there
+any more is named in `twin.ignored`.
+
+Shapes: https://platform.openai.com/docs/api-reference/responses and …/completions
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, cast
+
+from twin_resources.access.refusals import Refused
+from twin_resources.gateway.api.recent_responses import (
+    ANSWER_OF,
+    MESSAGE,
+    RESPONSE,
+    ReaderOf,
+    RecentResponses,
+)
+from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS
+from twin_resources.gateway.request.request_body import (
+    ALLOWED_KEYS,
+    MAX_KIND_CHARACTERS,
+    refuse_unknown,
+)
+
+_SAMPLING = frozenset(
+    {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
+)
+# Taken with these values only; null always is. Others would change the answer.
+_OF_COMPLETIONS: Mapping[str, tuple[object, ...]] = MappingProxyType(
+    {"suffix": ("",), "echo": (False,), "best_of": (1,)}
+)
+_OF_RESPONSES: Mapping[str, tuple[object, ...]] = MappingProxyType(
+    {"conversation": (), "prompt": (), "background": (False,)}
+)
+# Taken with any value and named in `twin.ignored`, beside those of the chat API.
+_NAMED_OF_RESPONSES = ("truncation", "include", "max_tool_calls")
+_COMPLETIONS_KEYS = (
+    _SAMPLING
+    | IDLE_KEYS
+    | _OF_COMPLETIONS.keys()
+    | {"model", "prompt", "max_tokens", "stream", "stream_options"}
+)
+_RESPONSES_KEYS = (
+    _SAMPLING
+    | IDLE_KEYS
+    | _OF_RESPONSES.keys()
+    | set(_NAMED_OF_RESPONSES)
+    | {"previous_response_id"}
+    | {"model", "input", "instructions", "max_output_tokens", "text", "stream", "stream_options"}
+)
+
+
+_BEGUN: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
+
+
+class AnswerConverter(Protocol):
+    """Turns the answer to one chat request into that of another API."""
+
+    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer in one piece."""
+        ...
+
+    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+        """The server-sent events of one chunk of a stream, each with its empty line."""
+        ...
+
+    def end(self) -> Iterator[str]:
+        """The events after the last chunk."""
+        ...
+
+    def remember(self) -> None:
+        """Keep the answer that has ended, where a later request may name it. Writes."""
+        ...
+
+
+@dataclass(frozen=True)
+class CarriedRequest:
+    """A request of another API.
+
+    Attributes:
+        chat: the chat request that says the same, as a client would send it.
+        ignored: what it holds beside that has no effect, by name.
+        back: for its answer.
+    """
+
+    chat: dict[str, Any]
+    ignored: tuple[str, ...]
+    back: AnswerConverter
+
+
+def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
+    """Carry a request to `/v1/completions` over: its prompt is the question.
+
+    Raises:
+        Refused: 400 a key or a value that cannot be followed.
+    """
+    refuse_unknown(body, frozenset(_COMPLETIONS_KEYS))
+    _refuse_others(body, _OF_COMPLETIONS)
+    prompt: object = body.get("prompt")
+    if isinstance(prompt, list):
+        prompts = cast("list[object]", prompt)
+        prompt = prompts[0] if len(prompts) == 1 else None
+    if not isinstance(prompt, str):
+        raise _bad(
+            "prompt",
+            found="no text, several, or token ids",
+            next_step="send one prompt as text; a twin answers one question at a time",
+        )
+    chat = _same(body)
+    chat["messages"] = [{"role": "user", "content": prompt}]
+    return CarriedRequest(chat, (), CompletionConverter())
+
+
+def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str) -> CarriedRequest:
+    """Carry a request to `/v1/responses` over.
+
+    Args:
+        recent: what was answered before.
+        reader: whose answers it may name.
+
+    Reads the state store where the request names an answer: not for the event loop.
+
+    Raises:
+        Refused: 400 a key, an input item or a value that cannot be followed; 503 the store cannot
+            be read.
+    """
+    refuse_unknown(body, frozenset(_RESPONSES_KEYS))
+    _refuse_others(body, _OF_RESPONSES)
+    if "message.output_text.logprobs" in str(body.get("include")):
+        raise _bad(
+            "include", found="log probabilities", next_step="leave them out: a twin has none"
+        )
+    ignored = [name for name in _NAMED_OF_RESPONSES if body.get(name) not in (None, [], "disabled")]
+    chat = _same(body)
+    messages: list[object] = []
+    if body.get("instructions") is not None:
+        messages.append({"role": "system", "content": body["instructions"]})
+    conversation = _Conversation(recent, reader)
+    conversation.read_previous(body.get("previous_response_id"))
+    conversation.read(body.get("input"))
+    chat["messages"] = [*messages, *conversation.messages]
+    ignored += conversation.ignored
+    if body.get("max_output_tokens") is not None:
+        chat["max_tokens"] = body["max_output_tokens"]
+    text = _object("text", body.get("text"))
+    if text.get("verbosity") is not None:
+        ignored.append("text.verbosity")
+    chat |= _response_format(_object("text.format", text.get("format")))
+    if chat.get("stream"):
+        chat["stream_options"] = {"include_usage": True}
+    else:
+        chat.pop("stream_options", None)
+
+    author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
+    asked = ReaderOf(reader, author, time.time())
+
+    def keep(trace_id: str, text: str) -> None:
+        recent.remember(asked, trace_id, conversation.own, text, previous=conversation.previous)
+
+    back = ResponseConverter(dict(body), None if body.get("store") is False else keep)
+    return CarriedRequest(chat, tuple(ignored), back)
+
+
+@dataclass
+class CompletionConverter:
+    """Chat answers as those of `/v1/completions`."""
+
+    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _choice(chat)
+        return _completion(chat, _text(choice.get("message")), choice.get("finish_reason"))
+
+    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+        if "error" in chunk:
+            yield _data(chunk)
+        elif chunk.get("choices"):
+            choice = _choice(chunk)
+            yield _data(_completion(chunk, _text(choice.get("delta")), choice.get("finish_reason")))
+        else:  # the chunk of the usage
+            yield _data(dict(chunk) | {"object": "text_completion", "id": _id("cmpl-", chunk)})
+
+    def end(self) -> Iterator[str]:
+        yield "data: [DONE]\n\n"
+
+    def remember(self) -> None:
+        """No request of this API names an answer."""
+
+
+@dataclass
+class ResponseConverter:
+    """Chat answers as those of `/v1/responses`.
+
+    Attributes:
+        asked: the request, of which an answer repeats some fields.
+        keep: keeps trace id and text of an answer; None: the client asked for it by `store: false`.
+    """
+
+    asked: Mapping[str, Any]
+    keep: Callable[[str, str], None] | None
+    _number: int = 0
+    _text: str = ""
+    _reason: str = ""
+    _first: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _usage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _twin: Mapping[str, Any] | None = None
+    _annotations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    _failed: bool = False
+
+    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _choice(chat)
+        message = cast("dict[str, Any]", choice.get("message") or {})
+        self._first, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
+        self._text, self._reason = _text(message), str(choice.get("finish_reason") or "stop")
+        self._annotations = _flat(message.get("annotations"))
+        return self._document()
+
+    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+        if "error" in chunk:
+            self._failed = True
+            error = cast("dict[str, Any]", chunk["error"])
+            error_fields = {name: error.get(name) for name in ("code", "message", "param")}
+            yield self._event("error", **error_fields)
+            return
+        if not self._first:
+            self._first = chunk
+            yield from self._opening()
+        self._usage = chunk.get("usage") or self._usage
+        self._twin = chunk.get("twin") or self._twin
+        choice = _choice(chunk)
+        delta = cast("dict[str, Any]", choice.get("delta") or {})
+        self._annotations += _flat(delta.get("annotations"))
+        self._reason = str(choice.get("finish_reason") or self._reason)
+        if text := _text(delta):
+            self._text += text
+            yield self._event(
+                "response.output_text.delta", delta=text, logprobs=[], **self._place()
+            )
+
+    def end(self) -> Iterator[str]:
+        if self._failed or not self._first:
+            return
+        place = self._place()
+        for number, annotation in enumerate(self._annotations):
+            yield self._event(
+                "response.output_text.annotation.added",
+                annotation_index=number,
+                annotation=annotation,
+                **place,
+            )
+        yield self._event("response.output_text.done", text=self._text, logprobs=[], **place)
+        yield self._event("response.content_part.done", part=self._part(), **place)
+        yield self._event("response.output_item.done", output_index=0, item=self._message())
+        document = self._document()
+        yield self._event(f"response.{document['status']}", response=document)
+
+    def remember(self) -> None:
+        """See `AnswerConverter.remember`."""
+        if self.keep is not None and self._first and not self._failed:
+            self.keep(_id("", self._first), self._text)
+
+    def _opening(self) -> Iterator[str]:
+        begun = self._document() | _BEGUN
+        yield self._event("response.created", response=begun)
+        yield self._event("response.in_progress", response=begun)
+        item = self._message() | {"status": "in_progress", "content": list[object]()}
+        yield self._event("response.output_item.added", output_index=0, item=item)
+        yield self._event("response.content_part.added", part=self._part(), **self._place())
+
+    def _event(self, kind: str, **fields: Any) -> str:
+        document = {"type": kind, "sequence_number": self._number} | fields
+        self._number += 1
+        return f"event: {kind}\n{_data(document)}"
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": _id(MESSAGE, self._first), "output_index": 0, "content_index": 0}
+
+    def _part(self) -> dict[str, Any]:
+        return {
+            "type": "output_text",
+            "text": self._text,
+            "annotations": list(self._annotations),
+            "logprobs": [],
+        }
+
+    def _message(self) -> dict[str, Any]:
+        return {
+            "id": _id(MESSAGE, self._first),
+            "type": "message",
+            "role": "assistant",
+            "status": "incomplete" if self._reason == "length" else "completed",
+            "content": [self._part()],
+        }
+
+    def _document(self) -> dict[str, Any]:
+        cut_off = self._reason == "length"
+        request = self.asked
+        document: dict[str, Any] = {
+            "id": _id(RESPONSE, self._first),
+            "object": "response",
+            "created_at": self._first.get("created"),
+            "status": "incomplete" if cut_off else "completed",
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if cut_off else None,
+            "instructions": request.get("instructions"),
+            "max_output_tokens": request.get("max_output_tokens"),
+            "metadata": {},
+            "model": self._first.get("model"),
+            "output": [self._message()],
+            "parallel_tool_calls": False,
+            "previous_response_id": request.get("previous_response_id"),
+            "reasoning": {"effort": None, "summary": None},
+            "store": request.get("store") is not False,
+            "temperature": request.get("temperature"),
+            "text": {"format": {"type": "text"}} | (request.get("text") or {}),
+            "tool_choice": "none",
+            "tools": [],
+            "top_p": request.get("top_p"),
+            "truncation": "disabled",
+            "usage": _usage(self._usage) if self._usage else None,
+        }
+        return document | ({"twin": self._twin} if self._twin is not None else {})
+
+
+def _same(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that the chat API has too, with the same meaning."""
+    shared = (ALLOWED_KEYS | IDLE_KEYS) - {"messages", "response_format"}
+    return {name: value for name, value in body.items() if name in shared}
+
+
+def _refuse_others(body: Mapping[str, Any], taken: Mapping[str, tuple[object, ...]]) -> None:
+    for name, values in taken.items():
+        value = body.get(name)
+        if value is not None and not any(
+            value == one and type(value) is type(one) for one in values
+        ):
+            raise _bad(
+                name,
+                found=f"{name} = {value!r}"[:80],
+                next_step="leave it out: a twin keeps nothing between requests, and gives one "
+                "answer to one question",
+            )
+
+
+class _Conversation:
+    """The messages of a Responses request, in the chat API's shape, and what no twin can read.
+
+    Attributes:
+        own: those of this request, as they are kept: an answer that is named stays a name.
+        previous: trace id of the answer that they follow; empty: none, or it is gone.
+    """
+
+    def __init__(self, recent: RecentResponses, reader: str) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.own: list[dict[str, Any]] = []
+        self.previous = ""
+        self.ignored: list[str] = []
+        self._recent, self._reader = recent, reader
+
+    def read_previous(self, response_id: object) -> None:
+        """Put the turns up to a previous response in front."""
+        if response_id is None:
+            return
+        trace_id = str(response_id).removeprefix(RESPONSE)
+        turns = self._recent.turns(self._reader, trace_id)
+        if turns is None:
+            self._ignore("previous_response_id")
+            return
+        self.messages += turns
+        self.previous = trace_id
+
+    def read(self, given: object) -> None:
+        """Read `input`.
+
+        Raises:
+            Refused: 400 no text, and no list of items.
+        """
+        if isinstance(given, str):
+            self._add({"role": "user", "content": given})
+            return
+        if not isinstance(given, list):
+            raise _bad("input", found="no input", next_step="send a text or a list of messages")
+        for position, item in enumerate(cast("list[object]", given)):
+            self._read_item(position, item)
+
+    def _read_item(self, position: int, item: object) -> None:
+        fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+        kind = fields.get("type", "message")
+        if not fields or not isinstance(kind, str):
+            raise _bad("input", found=f"item {position} without a type", next_step="send messages")
+        if kind == "message":
+            content = _content(fields.get("content"))
+            self._add({"role": fields.get("role"), "content": content})
+        elif kind == "item_reference":
+            trace_id = str(fields.get("id")).removeprefix(MESSAGE)
+            text = self._recent.answer(self._reader, trace_id)
+            if text is None:
+                self._ignore("item_reference")
+            else:
+                answer = {"role": "assistant", "content": text}
+                self._add(answer, kept={"role": "assistant", ANSWER_OF: trace_id})
+        elif kind != "reasoning":  # a client sends back what it got, and a twin's have none
+            self._ignore(kind[:MAX_KIND_CHARACTERS])
+
+    def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
+        self.messages.append(message)
+        self.own.append(kept or message)
+
+    def _ignore(self, name: str) -> None:
+        if name not in self.ignored:
+            self.ignored.append(name)
+
+
+def _content(content: object) -> object:
+    """The parts of a message by the chat API's names; what is no text stays, and is refused
+    there."""
+    if not isinstance(content, list):
+        return content
+    parts: list[object] = []
+    for part in cast("list[object]", content):
+        fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+        if fields.get("type") in {"input_text", "output_text"}:
+            parts.append({"type": "text", "text": fields.get("text")})
+        else:
+            parts.append(cast("object", part))
+    return parts
+
+
+def _response_format(form: Mapping[str, Any]) -> dict[str, Any]:
+    if not form:
+        return {}
+    if form.get("type") != "json_schema":
+        return {"response_format": dict(form)}
+    schema = {name: value for name, value in form.items() if name != "type"}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _object(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _bad(name, found=f"a {type(value).__name__}", next_step="send an object")
+    return cast("dict[str, Any]", value)
+
+
+def _completion(chat: Mapping[str, Any], text: str, reason: object) -> dict[str, Any]:
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+    fields = {
+        name: value for name, value in chat.items() if name not in {"id", "object", "choices"}
+    }
+    return {"id": _id("cmpl-", chat), "object": "text_completion", **fields, "choices": [choice]}
+
+
+def _choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = cast("list[dict[str, Any]]", chat.get("choices") or [])
+    return choices[0] if choices else {}
+
+
+def _text(message: object) -> str:
+    fields = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
+    return str(fields.get("content") or "")
+
+
+def _id(prefix: str, chat: Mapping[str, Any]) -> str:
+    return prefix + str(chat.get("id", "")).removeprefix("chatcmpl-")
+
+
+def _flat(annotations: object) -> list[dict[str, Any]]:
+    """The citations of a message; the Responses API has their fields beside the type."""
+    given = cast("list[dict[str, Any]]", annotations or [])
+    return [{"type": "url_citation", **one["url_citation"]} for one in given]
+
+
+def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.get("prompt_tokens", 0),
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": usage.get("completion_tokens", 0),
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.get("total_tokens", 0),
+    }
+
+
+def _data(document: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
+
+
+def _bad(param: str, *, found: str, next_step: str) -> Refused:
+    return Refused(
+        400, "bad_request", tried="read the request", found=found, next_step=next_step, param=param
+    )

@@ -1,0 +1,1 @@
+"""LiteLLM's configuration and the snapshot of the home that requests read."""

@@ -1,0 +1,1 @@
+"""What answers cost, and counts that hold for the home instead of one process."""

@@ -1,0 +1,96 @@
+"""What one answer takes: seconds, tokens a second and dollars.
+
+Belongs here: the clock and the bill of an answer, from its begin to its end. Does not belong here:
+the formulas and the meters (`cost.py`), the paid account (`access/paid_budget.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from twin_resources.access.paid_budget import PaidCall
+from twin_resources.gateway.costs.cost import Throughput, answer_usd
+from twin_resources.gateway.routing.decision import RoutingNote
+
+
+@dataclass
+class AnswerCost:
+    """The clock and the bill of an answer.
+
+    Attributes:
+        usd_per_hour: price of the machine that answers.
+        meter: measures that machine's tokens per second; None: nothing of ours answers.
+        bought: the paid call that was made for it; None: none was.
+        usd, other_usd, tokens_per_second: known at the end; `other_usd` is what the model that was
+            not chosen would have cost.
+        seconds: from begin to end.
+    """
+
+    usd_per_hour: float
+    meter: Throughput | None
+    bought: PaidCall | None = None
+    usd: float | None = None
+    other_usd: float | None = None
+    tokens_per_second: float = 0.0
+    seconds: float = 0.0
+    is_over: bool = False
+    _began: float = 0.0
+
+    def begin(self, *, since: float | None = None) -> None:
+        """The request goes to its server.
+
+        Args:
+            since: seconds by `time.monotonic`, where no model is asked: when the request came.
+        """
+        self._began = time.monotonic() if since is None else since
+        if self.meter is not None:
+            self.meter.begin()
+
+    def move_to(self, meter: Throughput) -> None:
+        """Another machine answers in the place of the one that failed."""
+        if not self.is_over:
+            if self.meter is not None:  # one elsewhere has none
+                self.meter.end(0)
+            # LiteLLM tells of a fallback when that has answered
+            meter.begin(since=self._began)
+        self.meter = meter
+
+    def end(
+        self,
+        tokens: int,
+        *,
+        paid_usd: float | None,
+        is_fixed: bool,
+        is_paid: bool,
+        routing: RoutingNote | None,
+    ) -> None:
+        """The answer is over, or failed with 0 tokens; only the first call counts.
+
+        Args:
+            tokens: prompt and answer tokens together.
+            paid_usd: what a paid model asked for it; None: its own machine answered.
+            is_fixed: no model was asked. is_paid: the paid model has answered.
+            routing: why this model answered, where a fitted policy has decided.
+        """
+        if self.is_over:
+            return
+        self.is_over = True
+        self.seconds = time.monotonic() - self._began
+        if self.meter is not None:
+            self.meter.end(tokens)
+            self.tokens_per_second = self.meter.tokens_per_second
+        if tokens and routing is not None and routing.other:
+            self.other_usd = routing.other_usd(tokens)
+        if paid_usd is not None:
+            self.usd = paid_usd
+        elif is_fixed:
+            self.usd = 0.0
+        elif tokens and self.tokens_per_second > 0:
+            self.usd = answer_usd(
+                self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
+            )
+        if not is_paid and self.bought is not None and self.bought.usd:
+            # what broke off was paid for as well
+            self.usd = (self.usd or 0.0) + self.bought.usd

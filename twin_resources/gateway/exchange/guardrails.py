@@ -1,0 +1,215 @@
+"""The guards on one request: its question, its passages, its answer.
+
+Belongs here: applying them where an author's file says, and what goes out in the place of what is
+withheld. Does not belong here: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
+hooks (`plugin.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from twin_resources.authors.guard_settings import GuardPlace
+from twin_resources.gateway.exchange.answer_ending import chunk_before
+from twin_resources.gateway.found_passages import FoundPassages
+from twin_resources.gateway.guards import GuardFinding, HeldBack, Scanned, Scanner
+from twin_resources.gateway.guards.guard_record import records
+
+if TYPE_CHECKING:
+    from twin_resources.authors import Author
+    from twin_resources.gateway.exchange.request_record import RequestRecord
+    from twin_resources.gateway.request.request_body import ChatRequest
+    from twin_resources.models.retrieval.retrieval import Passage
+
+# The largest prompt, of the paid model, holds 8,192 tokens. Each 8 KB of new text take .2 to .7 s
+# of CPU, most of it for vectors of sentences; a turn that was read before takes none.
+MOST_GUARDED_BYTES = 32 * 1024
+WITHHELD = "[The rest of this answer is withheld.]"
+_WORDS = {
+    "personal": "personal data",
+    "secrets": "a secret",
+    "injection": "instructions to the model",
+    "words": "words that its author does not speak about here",
+}
+
+
+@dataclass(frozen=True)
+class GuardedInput:
+    """A question as it may go on.
+
+    Attributes:
+        withheld: the fixed sentence that answers it; empty: it may be asked.
+    """
+
+    asked: ChatRequest
+    findings: tuple[GuardFinding, ...] = ()
+    withheld: str = ""
+
+
+def scanner_of(author: Author, place: GuardPlace) -> Scanner:
+    return Scanner(author.guards, place, author.language)
+
+
+def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
+    """The question, the conversation and the client's system message without what is masked.
+
+    Only the question is refused: an earlier turn was answered before, or is the client's own. Of a
+    long conversation the newest turns are read, `MOST_GUARDED_BYTES` of them with the system
+    message: more than any prompt holds. The older ones go no further, and are named.
+    """
+    scanner = scanner_of(author, "input")
+    if scanner.is_off:
+        return GuardedInput(chat_request)
+    chat_request = _within(chat_request, MOST_GUARDED_BYTES)
+    question = scanner.scan(chat_request.question)
+    history = [scanner.scan(turn["content"]) for turn in chat_request.history]
+    system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)
+    turns = tuple(
+        {"role": turn["role"], "content": scanned.text}
+        for turn, scanned in zip(chat_request.history, history, strict=True)
+    )
+    findings = tuple(one for scanned in (question, system, *history) for one in scanned.findings)
+    blocked = question.blocked
+    withheld = ""
+    if blocked is not None:
+        withheld = f"This twin does not answer a question that holds {_WORDS[blocked.kind]}."
+    cleaned = replace(
+        chat_request,
+        question=question.text,
+        history=turns,
+        system=system.text,
+        search_text=search.text,
+    )
+    return GuardedInput(cleaned, findings, withheld)
+
+
+def _within(chat_request: ChatRequest, most_bytes: int) -> ChatRequest:
+    """The request with as much of its system message and newest turns as a guard reads."""
+    system = chat_request.system.encode()[:most_bytes].decode(errors="ignore")
+    left = most_bytes - len(system.encode())
+    kept = len(chat_request.history)
+    while kept and (left := left - len(chat_request.history[kept - 1]["content"].encode())) >= 0:
+        kept -= 1
+    if not kept and system == chat_request.system:
+        return chat_request
+    names = [f"the {kept} oldest turns"] * bool(kept)
+    names += ["the end of the system messages"] * (system != chat_request.system)
+    ignored = (*chat_request.ignored, *names)
+    return replace(
+        chat_request, system=system, history=chat_request.history[kept:], ignored=ignored
+    )
+
+
+def guard_passages(
+    found_passages: FoundPassages, author: Author
+) -> tuple[FoundPassages, tuple[GuardFinding, ...]]:
+    """What was found in the posts without what is masked or blocked; a quotation is shown word for
+    word or not at all."""
+    scanner = scanner_of(author, "passages")
+    if scanner.is_off:
+        return found_passages, ()
+    findings: list[GuardFinding] = []
+    passages: list[Passage] = []
+    for passage in found_passages.passages:
+        title, text = scanner.scan(passage.title), scanner.scan(passage.text)
+        findings += (*title.findings, *text.findings)
+        if title.blocked is None and text.blocked is None:
+            passages.append(replace(passage, title=title.text, text=text.text))
+    nearest = tuple(one for one in found_passages.nearest if _as_it_is(scanner.scan(one.title)))
+    quoted = found_passages.quoted
+    if quoted is not None and quoted.quotes:
+        scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
+        findings += [one for _, text in scanned for one in text.findings]
+        quotes = tuple(quote for quote, text in scanned if _as_it_is(text))
+        # Not "has not written about it": the author has, and the file says not to show it.
+        reason = "" if quotes else "the quotation is withheld"
+        quoted = replace(quoted, quotes=quotes, reason=reason)
+    cleaned = replace(found_passages, passages=tuple(passages), nearest=nearest, quoted=quoted)
+    return cleaned, tuple(findings)
+
+
+def _as_it_is(scanned: Scanned) -> bool:
+    return all(one.action == "record" for one in scanned.findings)
+
+
+def guard_answer(answering: RequestRecord, response: Any) -> None:
+    """An answer in one piece, masked or withheld."""
+    scanner = scanner_of(answering.author, "answer")
+    if scanner.is_off or not response.choices:
+        return
+    choice = response.choices[0]
+    written = choice.message.content or ""
+    as_json = answering.asked.response_format is not None
+    scanned = scanner.scan(written, as_json=as_json)
+    answering.guarded += records("answer", scanned.findings)
+    if (blocked := scanned.blocked) is not None:
+        before = [one for one in scanned.findings if one.end <= blocked.begin]
+        shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
+        choice.message.content = answering.shown = _withheld_after(shown, as_json=as_json)
+        choice.finish_reason = "content_filter"
+    elif scanned.text is not written:
+        choice.message.content = answering.shown = scanned.text
+
+
+def _withheld_after(shown: str, *, as_json: bool) -> str:
+    """Half of a JSON document is none: the client is told by the finish reason."""
+    return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD}".lstrip()
+
+
+async def guarded_stream(
+    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
+) -> AsyncGenerator[Any, None]:
+    """A stream's chunks, shown only as far as nothing that is masked can begin in them.
+
+    Behind a blocked place the rest is read and not shown, as behind a loop (`answer_ending.py`).
+    """
+    scanner = scanner_of(answering.author, "answer")
+    if scanner.is_off:
+        async for chunk in chunks:
+            yield chunk
+        return
+    if not scanner.holds_back:
+        written = ""
+        async for chunk in chunks:
+            written += "".join(
+                choice.delta.content or "" for choice in chunk.choices if choice.delta
+            )
+            if any(choice.finish_reason for choice in chunk.choices):
+                answering.guarded += records("answer", scanner.scan(written).findings)
+            yield chunk
+        return
+    as_json = answering.asked.response_format is not None
+    held = HeldBack(scanner, as_json=as_json)
+    shown = ""
+    over = False
+    try:
+        async for chunk in chunks:
+            for choice in chunk.choices:
+                if choice.delta is None:
+                    continue
+                text = held.feed(choice.delta.content or "")
+                if choice.finish_reason and not over:
+                    text += held.finish()
+                if held.blocked is not None and not over:
+                    over = True
+                    text = text if as_json else f"{text}\n\n{WITHHELD}"
+                if held.blocked is not None and choice.finish_reason:
+                    choice.finish_reason = "content_filter"
+                shown += text
+                if choice.finish_reason:
+                    answering.guarded += records("answer", held.findings)
+                    held.findings.clear()
+                    acted = held.blocked is not None or shown != answering.shown
+                    if acted and (answering.shown or shown):
+                        answering.shown = shown
+                if choice.finish_reason and text:
+                    # Ahead of the chunk with the reason, in which some clients read no text.
+                    yield chunk_before(chunk, text)
+                    text = ""
+                choice.delta.content = text or (None if choice.finish_reason else "")
+            yield chunk
+    finally:
+        # A reader who left: what was found until then is told.
+        answering.guarded += records("answer", held.findings)

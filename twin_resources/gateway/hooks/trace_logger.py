@@ -1,0 +1,215 @@
+"""The logger that queues the span of each answer, with our attributes and no others.
+
+Belongs here: LiteLLM's hooks for traces, and what must be known about LiteLLM to use them.
+Does not belong here: what a span says (`tracing.py`), sending it (`trace_outbox.py`).
+
+Hooks: litellm/integrations/opentelemetry.py (1.106)
+"""
+# ruff: noqa: ARG002 - LiteLLM calls its hooks with these keywords
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import HTTPException
+from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
+from litellm.integrations.opentelemetry import OpenTelemetryConfig
+from litellm.proxy._types import ProxyException
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.hooks import safety
+from twin_resources.gateway.hooks.automatic_scores import automatic_scores
+from twin_resources.gateway.hooks.plugin import TwinPlugin, usage_of
+from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
+from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.gateway.request.request_body import ALLOWED_KEYS
+
+
+class TraceLogger(LangfuseOtelLogger):
+    """Queues one generation span an answer, with the attributes of `tracing.span_attributes` and
+    no others, and the scores that the gateway gives it."""
+
+    def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
+        self._plugin = plugin
+        self._exporter = exporter
+        config = OpenTelemetryConfig(exporter=exporter)
+        super().__init__(config=config, callback_name="langfuse_otel")
+
+    def _get_span_processor(self, *args: Any, **kwargs: Any) -> BatchSpanProcessor:
+        # LiteLLM would give an exporter object a processor that writes on the event loop.
+        return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
+
+    def flush(self) -> None:
+        """Put what waits into the outbox; called before the process ends."""
+        self._tracer_provider.force_flush(timeout_millis=3000)
+
+    def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
+        """Write the attributes of the answer that `kwargs` belongs to."""
+        call_id = kwargs.get("litellm_call_id")
+        answering = self._plugin.record(call_id)
+        if answering is None:
+            return
+        answering.is_told = True
+        answer = answering.shown or _answer_text(response_obj)
+        self._plugin.note_server(answering, kwargs)
+        answering.findings = safety.findings(answer)
+        error = kwargs.get("exception")
+        span.set_attributes(
+            span_attributes(
+                answering,
+                messages=kwargs.get("messages") or [],
+                answer=answer,
+                usage=usage_of(response_obj),
+                model_parameters=_model_parameters(kwargs),
+                first_token_at=_first_token_at(kwargs),
+                error=type(error).__name__ if error and not answer else "",
+            )
+        )
+        if answer:
+            scores = automatic_scores(
+                answering,
+                answer=answer,
+                messages=kwargs.get("messages") or [],
+                latency_s=_seconds(kwargs),
+            )
+            self._exporter.add_scores(scores)
+            self._plugin.watch.judged_safe(answering)
+            self._plugin.forget(call_id)
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        answering = self._plugin.record(kwargs.get("litellm_call_id"))
+        if answering is not None and answering.is_opened and answering.is_told:
+            return  # its reader has left, and `log_opening` has told it
+        await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
+
+    async def async_log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        if self._is_answers_failure(kwargs):
+            await super().async_log_failure_event(kwargs, response_obj, start_time, end_time)
+
+    def log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        if self._is_answers_failure(kwargs):
+            super().log_failure_event(kwargs, response_obj, start_time, end_time)
+
+    def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
+        """Not of a refused request: it has no record, its span would carry a random trace id and
+        say nothing. Not of an attempt: LiteLLM tries again, or the fallback answers, and the trace
+        is that answer's; 17 of 600 traces had a failed one beside it. What has failed for good
+        `async_post_call_failure_hook` tells. So it is of a reader who has left, which the proxy
+        itself raises."""
+        answering = self._plugin.record(kwargs.get("litellm_call_id"))
+        if answering is None:
+            return False
+        by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
+        # of one that was begun, `log_opening` tells it
+        opened = answering.is_opened and not answering.is_prose_begun
+        return (answering.cost.is_over or by_proxy) and not answering.is_told and not opened
+
+    def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
+        return self.tracer  # LiteLLM lets a request name another Langfuse; ours does not
+
+    def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
+        """No second span with the raw request and answer."""
+
+    def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
+        """The name of the exception is an attribute; its text holds addresses of model servers."""
+
+    async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
+        """No attributes of the HTTP request."""
+        return kwargs.get("response")
+
+    async def async_post_call_failure_hook(
+        self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
+    ) -> None:
+        """The span of a request that nobody could answer; none of a refused one."""
+        answering = self._plugin.record(request_data.get("litellm_call_id"))
+        refused = isinstance(original_exception, ProxyException | HTTPException)
+        if answering is None or refused or answering.is_told or answering.is_opened:
+            return
+        answering.end(0)
+        messages = request_data.get("messages") or []
+        if answering.fallback is not None:
+            by = answering.fallback.chosen.route
+            answering.answered_by_fallback(f"{answering.chosen.route} failed, {by} as well")
+            messages = answering.fallback.messages
+        self._log(answering, messages, error=type(original_exception).__name__)
+
+    def log_fixed(self, answering: RequestRecord) -> None:
+        """The span and the scores of an answer that no model was asked for."""
+        answering.findings = safety.findings(answering.shown)
+        messages = answering.exchange.messages
+        self._log(answering, messages)
+        scores = automatic_scores(
+            answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
+        )
+        self._exporter.add_scores(scores)
+        self._plugin.watch.judged_safe(answering)
+
+    def log_opening(self, answering: RequestRecord) -> None:
+        """The span of an answer of which nothing but the opening went out: its reader has left, or
+        no prose came."""
+        if not answering.is_told:  # its record stays: LiteLLM may log it after this
+            self._log(answering, answering.exchange.messages)
+
+    def _log(
+        self,
+        answering: RequestRecord,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        error: str = "",
+    ) -> None:
+        answering.is_told = True
+        ended = time.time_ns()
+        span = self.tracer.start_span(
+            "answer",
+            context=self.get_traceparent_from_header({"traceparent": answering.traceparent}),
+            start_time=ended - round(answering.cost.seconds * 1e9),
+        )
+        span.set_attributes(
+            span_attributes(
+                answering,
+                messages=messages,
+                answer="" if error else answering.shown,
+                usage={},
+                model_parameters=answering.exchange.sampling,
+                error=error,
+            )
+        )
+        span.end(ended)
+
+
+def _answer_text(response: Any) -> str:
+    choices = getattr(response, "choices", None) or []
+    message = getattr(choices[0], "message", None) if choices else None
+    return str(getattr(message, "content", None) or "")
+
+
+def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
+    streamed = (kwargs.get("optional_params") or {}).get("stream")
+    moment = kwargs.get("completion_start_time")
+    return moment.astimezone(UTC) if streamed and isinstance(moment, datetime) else None
+
+
+def _seconds(kwargs: dict[str, Any]) -> float | None:
+    began, ended = kwargs.get("start_time"), kwargs.get("end_time")
+    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+        return None
+    return (ended - began).total_seconds()
+
+
+def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
+    sent = kwargs.get("optional_params") or {}
+    names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
+    parameters = {name: sent[name] for name in sorted(names) if name in sent}
+    form = sent.get("response_format")  # a schema may be longer than question and answer
+    return parameters | ({"response_format": form["type"]} if isinstance(form, dict) else {})

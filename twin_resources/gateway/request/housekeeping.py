@@ -1,0 +1,230 @@
+"""What chat programs ask a model for themselves: titles, tags, follow-up questions, search queries.
+
+Belongs here: recognising such a request, and the answer that the program gives. Does not belong
+here: what readers ask (`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
+
+Open WebUI sends three of them beside a reader's first question, to the model that the reader has
+chosen. Nobody reads them as an answer, so no post is looked for, no model writes, and no reader is
+counted. The templates are recognised by what the defaults of a dozen programs have in common, in
+the languages into which these programs translate them. Who has written another template names the
+model `twin/<author>@task` or sends the header `x-twin-task`, or has a model of a version write
+(`@base`, `@paid`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twin_resources.gateway.request.request_body import ChatRequest
+
+HOUSEKEEPING = "housekeeping"
+MOST_TITLE_WORDS = 6
+MOST_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions of a summary, and of each
+INSTRUCTION_CHARACTERS = 2000  # an instruction stands at the beginning
+ROLE_CHARACTERS = 300  # a title's instruction opens a system message; a persona's may hold one
+LIMIT_CHARACTERS = 400  # between an instruction to name and its limit
+TITLE = "Conversation"  # where nothing of the reader is found in the request
+
+_HISTORY = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL | re.IGNORECASE)
+_DOCUMENT = re.compile(r"<context>.*?(?:</context>|\Z)", re.DOTALL | re.IGNORECASE)
+_KEY = re.compile(r"[{]\s*\"(title|tags|follow_ups|queries|text|prompt|emoji)\"\s*:")
+_EMPTY = {
+    "tags": ["General"],
+    "follow_ups": [],
+    "queries": [],
+    "text": "",
+    "prompt": "",
+    "emoji": "",
+}
+# With the tag of the default template its heading may be in any language.
+_TASK = re.compile(
+    r"\s*#{2,3} (?:Task:|[^\n]{1,40}?[:：]\s(?=.*<chat_history>))", re.DOTALL | re.IGNORECASE
+)
+_TOOL_CHOICE = re.compile(r"\s*Available tools:.{0,40000}\"tool_calls\"", re.DOTALL | re.IGNORECASE)
+# An instruction names this conversation and limits the output. A reader may ask for a title too,
+# but not for "only the title" of "the conversation".
+_THIS = (
+    r"(?:the|this|our|your) (?:[\w'’]+ ){0,3}?(?:conversation|chat|thread|discussion|dialogue?)s?\b"
+)
+_THIS_ONE = rf"{_THIS}(?! (?:between|about|partner))"
+_NAMING = re.compile(
+    rf"\btitle\b[^.\n]{{0,80}}(?:{_THIS_ONE}|first message|user'?s message)"
+    r"|summari[sz]e.{0,40}\b(?:conversation|chat|discussion|messages?)\b.{0,40}"
+    r"\b(?:in|into|as|by|with) an? (?:[\w-]+ ){0,3}title\b"
+    r"|summari[sz]e in a \d+-word title"
+    rf"|{_THIS_ONE}.{{0,40}}\b(?:in|into|as|by|with) an? (?:[\w-]+ ){{0,3}}title\b"
+    rf"|\bname {_THIS_ONE}"
+    r"|\b(?:conversation|chat|thread) title\b|\btitle generator\b",
+    re.DOTALL | re.IGNORECASE,
+)
+_LIMITED = re.compile(
+    r"\b(?:only|just|nothing but)\b[^.\n]{0,40}\b(?:title|name)\b"
+    r"|\b(?:title|name) only\b|\bnothing else\b|\bno other text\b"
+    r"|\b(?:without|omit(?:ting)?|no|(?:do not|don't) use)\b[^.\n]{0,40}"
+    r"\b(?:quotes?|quotation marks?|punctuation|colons?|preamble|lead-in|explanations?)\b"
+    r"|\bas JSON\b|[{]\s*\"title\"",
+    re.IGNORECASE,
+)
+_SUMMARY = re.compile(
+    r"summari[sz]e (?:the|this|our) (?:conversation|chat|discussion)\b.{0,120}"
+    r"\b(?:prompt|context|memory|tokens)\b",
+    re.DOTALL | re.IGNORECASE,
+)
+# The same in other languages, by the words that the translations of the templates have in common:
+# Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
+# Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
+_CALLED = re.compile(
+    r"标题|標題|主题|主題|タイトル|テーマ|제목|주제|عنوان|موضوع|ملخص|заголов|назван|\bтем[ауы]\b"
+    r"|\b(?:titel|thema|überschrift|titre|sujet|título|titolo|tema|temaet|názov|název|titul|téma"
+    r"|overskrift|tittel|judul|topik|tytuł|temat|onderwerp|tiêu đề|chủ đề)\b|başlı[kğ]",
+    re.IGNORECASE,
+)
+_TALK = re.compile(
+    r"会话|會話|对话|對話|聊天|会話|対話|チャット|대화|채팅|محادثة|دردشة|бесед|разговор|диалог|\bчат"
+    r"|gespräch|unterhaltung|konversation|\bchat|conversa|discussion|discusión|discussão|charla"
+    r"|bate-papo|conversazione|sohbet|konuşma|konver[sz]ác|konverzac|diskusi|samtale|percakapan"
+    r"|obrolan|rozmow|gesprek|trò chuyện|这句话|這句話|この文|이 문장|cette phrase|esta frase"
+    r"|questa frase|сообщени|bu cümle|هذه الجملة|câu này|této věty|kalimat ini",
+    re.IGNORECASE,
+)
+_SHORT = re.compile(
+    r"(?:\d|[四五十]|네|다섯|fünf|cinq|cinco|cinque|пяти|beş|خمس|năm|pět|päť|lima|fem\b|vijf|pięci)"
+    r"[\s个個]*(?:\w+ )?"
+    r"(?:字|文字|語|단어|글자|자\b|wört|zeichen|mots|mot\b|caract|palabra|parole|palavr|слов|симв"
+    r"|kelime|كلمات|từ\b|slov|ord\b|tegn|kata\b|słów|woord)",
+    re.IGNORECASE,
+)
+_UNMARKED = re.compile(
+    r"标点|標點|句読点|문장 부호|구두점|ترقيم|знак\w* препинания|пунктуац|satzzeichen|ponctuation"
+    r"|puntuación|punteggiatura|pontuação|noktalama|dấu câu|interpunk|tegns[eæ]|tanda baca"
+    r"|leesteken|引号|引號|引用符|따옴표|anführungszeichen|guillemet|comillas|virgolette|aspas|кавыч|úvodzov",
+    re.IGNORECASE,
+)
+_SUMMED_UP = re.compile(
+    r"总结|總結|要約|요약|ت?لخ[يّ]?ص|итог|резюм|суммир|\bfass\w*|résum|\bresum|riassu|özet|tóm tắt"
+    r"|shrň|zhrň|zhŕň|resumé|oppsummer|opsummer|ringkas|streszcz|podsumuj|vat\b.{0,60}samen",
+    re.IGNORECASE,
+)
+_FOR_LATER = re.compile(
+    r"prompt|上下文|コンテキスト|컨텍스트|سياق|контекст|\bkonte[xk]|contexte|contexto|contesto|bağlam"
+    r"|ngữ cảnh|senere brug|výzv",
+    re.IGNORECASE,
+)
+_FIRST_SAID = re.compile(
+    r"\"role\"\s*:\s*\"user\",?\s*\"(?:content|mainText)\"\s*:\s*\"((?:[^\"\\]|\\.)*)"
+    r"|(?:^|\n|\. )\s*(?:user|human|here is the message)\s*:\s*(.+?)"
+    r"(?=\n\s*(?:assistant|ai|user|human)\s*:|$)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class ProgramAnswer:
+    """The answer to a program's own request.
+
+    Attributes:
+        key, value: under which name the program's JSON has what. text: as the program asked for
+            it, in JSON or plain.
+    """
+
+    key: str
+    value: str | list[str]
+    text: str
+
+    @property
+    def document(self) -> str:
+        """The answer as a JSON object."""
+        return json.dumps({self.key: self.value}, ensure_ascii=False)
+
+
+def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
+    """The answer to a program's own request, in the form that it asks for.
+
+    Returns:
+        JSON, a title or a summary; None: a reader asks.
+    """
+    if chat_request.names_version:
+        return None  # who names a model has chosen it for this
+    asked = chat_request.question
+    if chat_request.is_task or _TASK.match(asked):
+        # a document of the reader holds JSON of its own
+        said = f"{chat_request.system}\n{asked}" if chat_request.is_task else asked
+        key = _KEY.search(_DOCUMENT.sub("", said))
+        if key is not None:
+            name = key[1]
+            return _json(name, _title(chat_request) if name == "title" else _EMPTY[name])
+        if not chat_request.is_task:
+            return None
+    if _TOOL_CHOICE.match(chat_request.system):
+        return _json("tool_calls", [])
+    instruction = asked[:INSTRUCTION_CHARACTERS]
+    if _SUMMARY.search(instruction) or _sums_up_in_other_words(instruction):
+        summary = "The reader asked: " + " ".join(_questions(chat_request)[-MOST_SUMMED_UP:])
+        return ProgramAnswer("summary", summary, summary)
+    if chat_request.is_task or _wants_title(chat_request):
+        title = _title(chat_request)
+        wants_json = _KEY.search(f"{chat_request.system}\n{instruction}") is not None
+        return _json("title", title) if wants_json else ProgramAnswer("title", title, title)
+    return None
+
+
+def _wants_title(chat_request: ChatRequest) -> bool:
+    system = chat_request.system[:INSTRUCTION_CHARACTERS]
+    asked = chat_request.question
+    instruction = asked[:INSTRUCTION_CHARACTERS]
+    end = asked[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # below a long conversation
+    for text, begins_within in (
+        (system, ROLE_CHARACTERS),
+        (instruction, len(instruction)),
+        (end, len(end)),
+    ):
+        naming = _NAMING.search(text)
+        if naming is not None and naming.start() <= begins_within:
+            around = _around(text, naming)
+            if chat_request.response_format is not None or _LIMITED.search(around):
+                return True
+        called = _CALLED.search(text)
+        if called is not None and called.start() <= begins_within:
+            around = _around(text, called)  # no reader forbids punctuation
+            if _UNMARKED.search(around) and (_TALK.search(around) or _SHORT.search(around)):
+                return True
+    return False
+
+
+def _around(text: str, found: re.Match[str]) -> str:
+    return text[max(0, found.start() - LIMIT_CHARACTERS) : found.end() + LIMIT_CHARACTERS]
+
+
+def _sums_up_in_other_words(text: str) -> bool:
+    summed = _SUMMED_UP.search(text)
+    forms = (_TALK, _FOR_LATER)
+    return summed is not None and all(form.search(_around(text, summed)) for form in forms)
+
+
+def _json(key: str, value: str | list[str]) -> ProgramAnswer:
+    return ProgramAnswer(key, value, json.dumps({key: value}, ensure_ascii=False))
+
+
+def _questions(chat_request: ChatRequest) -> list[str]:
+    """What the reader has asked, each cut off as a title is not."""
+    turns = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    return [turn[:SUMMED_UP_CHARACTERS] for turn in turns]
+
+
+def _title(chat_request: ChatRequest) -> str:
+    """The first words that the reader wrote."""
+    before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    inside = _HISTORY.search(chat_request.question)
+    text = inside[1] if inside else chat_request.question
+    said = _FIRST_SAID.search(text)
+    first = before[0] if before else (said[1] or said[2]) if said else ""
+    if not first and chat_request.system and not inside:
+        first = chat_request.question  # the instruction is the system message
+    words = first.split()
+    title = " ".join(words[:MOST_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
+    return title or TITLE

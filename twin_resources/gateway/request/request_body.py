@@ -1,0 +1,439 @@
+"""Reading the body of a chat request: an allow-list of keys, and what the reader asked.
+
+Belongs here: which keys a client may send, their types and bounds, and the split of a conversation
+into question, history and search text.
+Does not belong here: what is taken although nothing comes of it (`ignored_parameters.py`), whether
+the author exists or may be asked by this key (`routing/model_names.py`, `keys.py`).
+
+The list is an allow-list because LiteLLM hands every unknown key on to the model server: a
+client-sent `lora` or `extra_body` would choose another author's adapter, an `api_base` another
+machine. Keys: https://platform.openai.com/docs/api-reference/chat/create
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
+
+from twin_resources.access.refusals import Refused
+from twin_resources.gateway.request.attached_text import question_in
+from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS, read_idle
+from twin_resources.gateway.request.prompt_classes import classify
+from twin_resources.gateway.request.response_format import read_response_format
+from twin_resources.registry.route_names import DRAFT, TASK
+
+ALLOWED_KEYS = frozenset(
+    {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "response_format",
+    }
+)
+# What the allow-list has read of the ignored parameters, for the plugin. No client can send it: it
+# is on no list.
+ADMITTED_KEY = "twin_admitted"
+SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "temperature": (0.0, 2.0),
+        "top_p": (0.0, 1.0),
+        "presence_penalty": (-2.0, 2.0),
+        "frequency_penalty": (-2.0, 2.0),
+    }
+)
+MAX_BODY_BYTES = 256 * 1024
+# The question and the turn before: with two turns before it fewer follow-ups found their answer.
+SEARCH_TURNS = 2
+# What may name a subject: a question, three words, or a script that parts no words by spaces.
+_MAY_NAME = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
+MAX_SEARCH_CHARACTERS = 1000
+MAX_QUESTION_CHARACTERS = 6000
+_LEFT_OUT = "\n…\n"
+MAX_KIND_CHARACTERS = 40  # of a client's word that is repeated to it
+ANSWER_BEGUN = "the answer begun"
+"""In `twin.ignored`: a last message of the assistant, which a client wants continued. The question
+is answered anew."""
+MAX_ANSWER_TOKENS = 4096
+# llama.cpp's is 32 bits wide; a larger number reached LiteLLM as a float.
+MAX_SEED = 2**32 - 1
+ANY_SEED = -1  # llama.cpp's word for none, which programs send
+
+MODEL_NAME = re.compile(
+    r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
+)
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One question to one author's twin.
+
+    Attributes:
+        model: the name as it was sent, `twin/<author>` or `twin/<author>@<alias>`.
+        author: slug.
+        alias: `stable`, `canary`, `base`, `paid`, `voice` (a draft), or empty.
+        question: the last message, stripped.
+        history: earlier turns, oldest first, as `{"role", "content"}`; how many of them a model
+            can read is found out later (`prompt_length.py`).
+        search_text: the question, then the reader's turns before it.
+        stream: answer as server-sent events.
+        include_usage: the client asked for the usage chunk of a stream.
+        sampling: the sampling parameters that were sent.
+        response_format: JSON, or JSON by a schema, as it was sent; None: text.
+        system: the system and developer messages, in their order, parted by an empty line.
+        user: whom the client names as its reader, or empty.
+        ignored: what was sent and has no effect whoever is asked, by name.
+        batch: no reader asks, a batch does (`idle_keys.BATCH_MARK`).
+        is_task: no reader asks, a program does, and says so (`twin/<author>@task`).
+    """
+
+    model: str
+    author: str
+    alias: str
+    question: str
+    history: tuple[Mapping[str, str], ...]
+    search_text: str
+    stream: bool
+    include_usage: bool
+    sampling: Mapping[str, Any]
+    response_format: Mapping[str, Any] | None = None
+    system: str = ""
+    user: str = ""
+    ignored: tuple[str, ...] = ()
+    batch: bool = False
+    is_task: bool = False
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """What retrieval looks for: the question by itself, and in a talk with the turns before.
+
+        A talk can change its subject, and a follow-up may name none.
+        """
+        return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
+
+    @property
+    def shown(self) -> str:
+        """The earlier answers of the conversation, as the client sends them back."""
+        return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
+
+    @property
+    def names_version(self) -> bool:
+        """Whether the client says who answers; else the policy chooses."""
+        return self.alias not in {"", DRAFT}
+
+    @property
+    def prompt_class(self) -> str:
+        """See `prompt_classes.py`."""
+        return classify(self.question, structured=self.response_format is not None)
+
+
+def decode_object(raw: bytes) -> dict[str, Any]:
+    """Decode the JSON object of a body.
+
+    Raises:
+        Refused: 413 too large, 400 no JSON object.
+    """
+    if len(raw) > MAX_BODY_BYTES:
+        raise too_large(len(raw))
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+        raise _bad(
+            "", found=f"no JSON ({error})", next_step="send a JSON object in UTF-8"
+        ) from error
+    if not isinstance(document, dict):
+        raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
+    return cast("dict[str, Any]", document)
+
+
+def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
+    """Hold a decoded body against the allow-list.
+
+    Args:
+        also_ignored: of the API it came by.
+
+    Returns:
+        What LiteLLM may see of it: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` what was
+        read of the others.
+
+    Raises:
+        Refused: 400 a key that is not on the list, or one that asks for what a twin does not give.
+    """
+    refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
+    idle = read_idle(body)
+    passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
+    admitted_fields: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
+    if idle.batch:
+        admitted_fields["batch"] = True
+    return passed | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
+
+
+def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
+    """Refuse a body with a key that is not on the list; null asks for nothing.
+
+    Raises:
+        Refused: 400.
+    """
+    refused = sorted(name for name in set(body) - allowed if body[name] is not None)
+    if refused:
+        raise _bad(
+            refused[0],
+            found=f"the key{'s' if len(refused) > 1 else ''} {', '.join(map(repr, refused))}",
+            next_step=f"send only {', '.join(sorted(allowed))}",
+            code="key_not_allowed",
+        )
+
+
+def read_question(body: Mapping[str, Any]) -> ChatRequest:
+    """Read an allowed body, as `admitted` returns it.
+
+    Raises:
+        Refused: 404 a model name that is no twin, 400 messages or parameters of a wrong shape.
+    """
+    model = body.get("model")
+    match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
+    if match is None:
+        raise Refused(
+            404,
+            "model_not_found",
+            tried="find the model",
+            found=f"{model!r}, which names no twin",
+            next_step="ask for twin/<author>; GET /v1/models lists them",
+            param="model",
+        )
+    conversation = _read_messages(body.get("messages"))
+    turns = conversation.turns
+    sampling, limited = _read_sampling(body)
+    admitted_fields = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
+    question = turns[-1]["content"]
+    stream = _read_flag(body, "stream")
+    return ChatRequest(
+        model=match.string.removesuffix(f"@{TASK}"),
+        author=match["author"],
+        alias="" if match["alias"] == TASK else match["alias"] or "",
+        question=question,
+        history=tuple(turn for turn in turns[:-1] if turn["content"]),
+        search_text=_search_text(turns),
+        stream=stream,
+        include_usage=_read_include_usage(body.get("stream_options")),
+        sampling=sampling,
+        response_format=read_response_format(body.get("response_format")),
+        system=conversation.system,
+        user=str(admitted_fields.get("user", "")),
+        ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limited),
+        batch=bool(admitted_fields.get("batch")),
+        is_task=match["alias"] == TASK,
+    )
+
+
+def too_large(size: int) -> Refused:
+    """The refusal of a body of `size` bytes (or of its first bytes beyond the limit)."""
+    return Refused(
+        413,
+        "body_too_large",
+        tried="read the request",
+        found=f"{size:,} bytes or more",
+        next_step=f"send at most {MAX_BODY_BYTES:,} bytes; shorten the conversation",
+    )
+
+
+def _bad(param: str, *, found: str, next_step: str, code: str = "bad_request") -> Refused:
+    return Refused(
+        400, code, tried="read the request", found=found, next_step=next_step, param=param
+    )
+
+
+def _read_flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise _bad(name, found=f"{name} = {value!r}", next_step="send true or false")
+
+
+def _read_include_usage(options: object) -> bool:
+    if options is None:
+        return False
+    if isinstance(options, dict):
+        fields = cast("dict[str, Any]", options)
+        # Obfuscation pads a stream against eavesdroppers; none is sent here, asked for or not.
+        if not set(fields) - {"include_usage", "include_obfuscation"}:
+            return _read_flag(fields, "include_usage")
+    raise _bad(
+        "stream_options",
+        found="other options than include_usage",
+        next_step="send {'include_usage': true}",
+    )
+
+
+@dataclass(frozen=True)
+class _Conversation:
+    """The turns of reader and twin, what the client's program said (system messages), and what no
+    twin can read, by name."""
+
+    turns: list[dict[str, str]]
+    system: str
+    ignored: tuple[str, ...]
+
+
+def _read_messages(value: object) -> _Conversation:
+    """Read a conversation. A client cannot take back what stands in it already: of earlier turns
+    the text is taken, and the rest named."""
+    if not isinstance(value, list) or not value:
+        raise _bad("messages", found="no messages", next_step="send at least one user message")
+    turns: list[dict[str, str]] = []
+    system: list[str] = []
+    ignored: dict[str, None] = {}
+    messages = cast("list[object]", value)
+    asked_at = max((at for at, one in enumerate(messages) if _role(one) == "user"), default=-1)
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise _bad(
+                "messages", found=f"message {position} is no object", next_step="see the API"
+            )
+        fields = cast("dict[str, Any]", message)
+        role = _role(fields)
+        if role in {"tool", "function"}:
+            ignored[f"{role} messages"] = None
+            continue
+        if role not in {"user", "assistant", "system", "developer"}:
+            raise _bad(
+                "messages",
+                found=f"message {position} has the role {role!r}",
+                next_step="send user, assistant, system and developer messages",
+            )
+        content, others = _read_content(fields.get("content"), position)
+        if others and position == asked_at:
+            raise _bad(
+                "messages",
+                found=f"message {position} holds something else than text ({', '.join(others)})",
+                next_step="send text; a twin reads no images, audio or files",
+            )
+        ignored |= dict.fromkeys(others)
+        if any("\ud800" <= character <= "\udfff" for character in content):
+            raise _bad(
+                "messages",
+                found=f"half of a surrogate pair in message {position}",
+                next_step="send text that can be written as UTF-8",
+            )
+        if role in {"system", "developer"}:
+            system.append(content)
+        elif role == "assistant" and position > asked_at:
+            ignored |= {ANSWER_BEGUN: None} if content else {}
+        else:
+            turns.append({"role": str(role), "content": content})
+    if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
+        raise _bad("messages", found="no question", next_step="send a user message with text")
+    cut = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
+    if cut > 0:
+        ignored[f"{cut:,} characters of the question"] = None
+        turns[-1]["content"] = _ends_of(turns[-1]["content"])
+    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored))
+
+
+def _role(message: object) -> object:
+    return cast("dict[str, Any]", message).get("role") if isinstance(message, dict) else None
+
+
+def _read_content(content: object, position: int) -> tuple[str, list[str]]:
+    """The text of a message, and the types of the parts that are none."""
+    if content is None:
+        return "", []
+    if isinstance(content, str):
+        return content.strip(), []
+    texts: list[str] = []
+    others: list[str] = []
+    for part in cast("list[object]", content) if isinstance(content, list) else [content]:
+        fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
+        kind = fields.get("type")
+        # a refusal is what another model has said: a turn like any other
+        text = fields.get("refusal") if kind == "refusal" else fields.get("text")
+        if kind in {"text", "refusal"} and isinstance(text, str):
+            texts.append(text)
+        elif isinstance(kind, str) and kind not in {"text", "refusal"}:
+            others.append(kind[:MAX_KIND_CHARACTERS])
+        else:
+            raise _bad(
+                "messages",
+                found=f"message {position} has content of an unknown shape",
+                next_step="send text, or a list of parts with their types",
+            )
+    return "\n".join(texts).strip(), others
+
+
+def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """The newest turn first: an embedder cuts off at the end, and the question must survive."""
+    *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
+    # "Go on." after "Go on." is about the question before both.
+    named = [turn for turn in before if _MAY_NAME.search(turn)]
+    newest = [question, *(named or before)[:-SEARCH_TURNS:-1]]
+    return "\n".join(map(_searched, newest))[:MAX_SEARCH_CHARACTERS]
+
+
+def _searched(message: str) -> str:
+    asked = question_in(_ends_of(message), most=MAX_SEARCH_CHARACTERS)
+    return asked[:MAX_SEARCH_CHARACTERS]
+
+
+def _ends_of(message: str) -> str:
+    """A message up to its limit: of a longer one beginning and end, where people ask."""
+    half = MAX_QUESTION_CHARACTERS // 2
+    fits = len(message) <= 2 * half + len(_LEFT_OUT)
+    return message if fits else f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
+
+
+def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The sampling parameters, and what of them is above a limit."""
+    sampling: dict[str, Any] = {}
+    limited: list[str] = []
+    for name, (low, high) in SAMPLING_BOUNDS.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise _bad(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
+        sampling[name] = value
+    for name in ("max_tokens", "max_completion_tokens"):
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise _bad(
+                name, found=f"{name} = {value!r}"[:80], next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
+            )
+        if value > MAX_ANSWER_TOKENS:
+            limited.append(f"{name} above {MAX_ANSWER_TOKENS:,}")
+        sampling["max_tokens"] = min(value, MAX_ANSWER_TOKENS)
+    seed: object = body.get("seed")
+    if seed is not None and (isinstance(seed, bool) or seed != ANY_SEED):
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise _bad(
+                "seed",
+                found=f"seed = {seed!r}"[:80],
+                next_step=f"send a whole number to {MAX_SEED}",
+            )
+        sampling["seed"] = seed
+    if body.get("stop") is not None:
+        stop: object = body["stop"]
+        stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
+        if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
+            raise _bad("stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings")
+        if stops:  # lm_eval sends an empty list
+            sampling["stop"] = stops
+    return sampling, tuple(limited)

@@ -1,0 +1,95 @@
+"""What an author's fitted policy says of one question, at the pace that the money left allows.
+
+Belongs here: embedding's numbers to a word of the policy, the pace of the money by author. Does not
+belong here: who answers by that word and whether the policy holds (`routing/learned.py`), the
+mathematics (`router/`), reading the file (`live_config.py`).
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
+from twin_resources.gateway.routing.learned import why_lapsed
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.router.pacing import BudgetLeft, SpendingPace
+from twin_resources.router.routing_decision import decide, features_of
+
+if TYPE_CHECKING:
+    from twin_resources.gateway.found_passages import FoundPassages
+    from twin_resources.gateway.request.request_body import ChatRequest
+    from twin_resources.router.policy_file import RoutingPolicy
+
+
+@dataclass
+class QuestionRouter:
+    """Asks the fitted policies about questions to `twin/<author>`.
+
+    Attributes:
+        paid_model: LiteLLM name; empty: there is none, and nothing is routed.
+        money: what an author's questions may still cost; may block. None: no limit is known.
+        clock: seconds, monotonic.
+    """
+
+    paid_model: str = ""
+    money: Callable[[str], BudgetLeft | None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    _paces: dict[str, SpendingPace] = field(default_factory=dict[str, SpendingPace])
+
+    async def score(
+        self,
+        snapshot: Snapshot,
+        chat_request: ChatRequest,
+        chosen: RouteDecision,
+        *,
+        found_passages: FoundPassages,
+    ) -> ScoredQuestion | None:
+        """The policy's word on a question.
+
+        Args:
+            chosen: before the passages were looked for; nothing is scored where none of the
+                author's own versions was drawn.
+            found_passages: with the question's vector.
+
+        Returns:
+            None where the author has no policy, or nothing is scored.
+        """
+        policy = snapshot.routing.get(chat_request.author)
+        if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
+            return None
+        lapsed = why_lapsed(
+            policy, snapshot, chat_request, found_passages, paid_model=self.paid_model
+        )
+        if lapsed:
+            return ScoredQuestion(policy, lapsed)
+        row = features_of(
+            policy,
+            np.asarray(found_passages.vector, np.float64),
+            length=len(chat_request.question),
+            closeness=found_passages.closeness,
+        )
+        step = await self._step(policy)
+        routed = decide(policy, row, step=step)
+        # about as many tokens as an answer of the labels had: the real ones are known afterwards
+        self._pace(policy).see(self.clock(), np.asarray(routed.gains), policy.prices)
+        return ScoredQuestion(policy, routed=routed, step=step)
+
+    async def _step(self, policy: RoutingPolicy) -> int:
+        pace, now = self._pace(policy), self.clock()
+        if not pace.is_due(now):
+            return pace.step
+        money = await asyncio.to_thread(self.money, policy.author)
+        if money is None:
+            return policy.in_force
+        return pace.look(now, money, policy.steps, policy.prices, certified=policy.in_force)
+
+    def _pace(self, policy: RoutingPolicy) -> SpendingPace:
+        """Of an author; another policy begins anew, its steps are others."""
+        return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -1,0 +1,1 @@
+"""The process: application, its parts, and what follows the files of the home."""

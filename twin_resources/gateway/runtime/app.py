@@ -1,0 +1,58 @@
+"""The ASGI application that granian serves: the allow-list around the LiteLLM proxy.
+
+Belongs here: the order in which environment, configuration and LiteLLM come together.
+Does not belong here: starting a server (`__main__.py`), the settings of LiteLLM (`config.py`).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from typing import cast
+
+from twin_resources.gateway.api.routes import Application, RouteAllowlist
+from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
+from twin_resources.gateway.runtime.gc_schedule import uncollected
+from twin_resources.gateway.runtime.log_redaction import keep_words_out
+from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.settings import load_secrets, load_settings
+
+
+def application() -> RouteAllowlist:
+    """Build the application of the home that `TWIN_HOME` names.
+
+    Changes `os.environ`: LiteLLM reads its switches when it is imported.
+    """
+    faulthandler.enable()  # a crash in native code says where, in the gateway's log
+    settings = load_settings()
+    secrets = load_secrets(settings)
+    config = write_proxy_config(settings)
+    os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
+
+    with uncollected():
+        from litellm.proxy.proxy_server import app
+
+        from twin_resources.gateway.api.key_terms import under_key_terms
+        from twin_resources.gateway.api.preparation import PreparationMiddleware
+        from twin_resources.gateway.runtime import process
+
+    keep_words_out()
+    prepared_first = PreparationMiddleware(
+        cast(Application, app),
+        process.keyring,
+        process.plugin.prepare,
+        process.trace_logger.log_fixed,
+        process.trace_logger.log_opening,
+    )
+    return RouteAllowlist(
+        proxy=under_key_terms(prepared_first, settings, process.keyring),
+        keyring=process.keyring,
+        live=process.live,
+        background=process.following,
+        feedback=process.feedback,
+        prices=process.prices,
+        origins=process.origins,
+        admission=process.admission,
+        responses=process.responses,
+        follows=process.follows,
+    )

@@ -1,0 +1,217 @@
+"""The background of the gateway: it follows the files, the router's servers and the outbox.
+
+Belongs here: the tasks beside the requests, started and ended with the server.
+Does not belong here: anything a request waits for.
+
+Servers are added to LiteLLM's router as deployments and taken from it here, never by a request: the
+request that changes the list still sees the old one. A server that has left the list stays in the
+router for two minutes, for the requests that had chosen it.
+"""
+# pyright: strict, reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from twin_resources.atomic_writes import replace_file
+from twin_resources.gateway.config.live_config import POLL_SECONDS
+from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.front_desk.message_vectors import vector_of
+from twin_resources.gateway.routing.snapshot import Server
+from twin_resources.gateway.runtime.gc_schedule import YOUNG_SECONDS, GcScheduler
+from twin_resources.gateway.stages.request_path import RequestPath
+from twin_resources.registry.route_names import PAID
+
+LEAVING_S = 120.0
+THROUGHPUT_SECONDS = 10.0
+TOKENIZERS_SECONDS = 10.0  # another base model was prepared
+WARM_UP_S = 60.0
+
+
+class Router(Protocol):
+    """The two methods of LiteLLM's router that are used."""
+
+    def upsert_deployment(self, deployment: Any) -> object: ...
+    def delete_deployment(self, id: str) -> object: ...
+
+
+@dataclass
+class RouterServers:
+    """Keeps the router's deployments equal to the servers that are published.
+
+    Attributes:
+        router: LiteLLM's router.
+        clock: seconds, monotonic.
+    """
+
+    router: Router
+    clock: Callable[[], float] = time.monotonic
+    _known: dict[str, Server] = field(default_factory=dict[str, Server])
+    _leaving: dict[str, float] = field(default_factory=dict[str, float])
+
+    def follow(self, servers: Mapping[str, Server]) -> None:
+        """Add and replace first, then take away what left long enough ago."""
+        for name, server in servers.items():
+            self._leaving.pop(name, None)
+            if self._known.get(name) != server:
+                self.router.upsert_deployment(deployment_of(name, server))
+                self._known[name] = server
+        now = self.clock()
+        for name in set(self._known) - set(servers):
+            if now - self._leaving.setdefault(name, now) >= LEAVING_S:
+                self.router.delete_deployment(name)
+                del self._known[name], self._leaving[name]
+
+
+def deployment_of(name: str, server: Server) -> Any:
+    """The deployment of one model server; its prices are 0 because `cost.py` knows what it costs.
+
+    They stand with the model: beside the address LiteLLM enters them into its price map of
+    thousands of models with every request, and builds its index of it anew, 1 to 2 CPU-ms each.
+    """
+    from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
+
+    parameters = LiteLLM_Params(
+        model=f"openai/{server.alias}",
+        api_base=server.url,
+        api_key=server.key or "none",
+        max_retries=0,  # the router tries again; the client under it would multiply that
+    )
+    info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
+    return Deployment(model_name=name, litellm_params=parameters, model_info=info)
+
+
+def paid_deployment(model: str) -> Any:
+    """The deployment of the paid model; its key comes from the environment, as LiteLLM reads it."""
+    from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
+
+    # the client under the router would send it again by itself, and each time is paid for
+    parameters = LiteLLM_Params(model=model, max_retries=0)
+    return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
+
+
+@dataclass
+class Following:
+    """The background tasks of one gateway process.
+
+    Attributes:
+        path: whose snapshot and trace problem are kept fresh.
+        trace_problem: says why answers leave no trace now, or nothing.
+        find_router: gives LiteLLM's router once the proxy has started.
+        paid_model: LiteLLM name of the paid model, or empty.
+        throughput_path: where measured tokens per second are written for `routing_policy`.
+        garbage: when this process collects it.
+        flush: writes what waits (spans, settlements) at the end.
+        drop_forgotten: deletes kept answers that were forgotten or are too old.
+        follow_stores: brings the home up to the stores that hosts share; None: none are shared.
+    """
+
+    path: RequestPath
+    trace_problem: Callable[[], str]
+    find_router: Callable[[], Router]
+    paid_model: str
+    throughput_path: Path
+    flush: Callable[[], None]
+    drop_forgotten: Callable[[], Coroutine[Any, Any, None]]
+    follow_stores: Callable[[], None] | None = None
+    garbage: GcScheduler = field(default_factory=GcScheduler)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+
+    async def start(self) -> None:
+        """Called when the proxy has started and before it takes requests."""
+        router = self.find_router()
+        if self.paid_model:
+            router.upsert_deployment(paid_deployment(self.paid_model))
+        servers = RouterServers(router)
+        if self.follow_stores is not None:
+            follow = self.follow_stores
+            self._every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
+        self._follow_files(servers)
+        self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
+        self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
+        self._every(POLL_SECONDS, self.drop_forgotten)
+        self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
+        await asyncio.to_thread(self.path.follow_tokenizers)
+        self._every(TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.path.follow_tokenizers))
+        await self._warm_up()
+        self.garbage.begin()
+        self._every(YOUNG_SECONDS, lambda: _now(self.garbage.collect))
+
+    async def stop(self) -> None:
+        """Called when the server ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.garbage.end()
+        self._write_throughput()
+        await asyncio.to_thread(self.flush)
+
+    def _follow_files(self, servers: RouterServers) -> None:
+        # Without an await between the two: no request sees a snapshot that the router does not
+        # know.
+        changed = self.path.live.refresh()
+        current = self.path.live.current
+        servers.follow(current.servers)
+        if changed:
+            ready = sorted(name for name, server in current.servers.items() if server.ready)
+            notes = [*current.problems, *current.author_problems.values()]
+            sys.stderr.write(
+                f"follows: authors {sorted(current.authors)}, ready {ready}"
+                + (f", problems {notes}" if notes else "")
+                + "\n"
+            )
+
+    def _watch_traces(self) -> None:
+        self.path.trace_problem = self.trace_problem()
+
+    def _write_throughput(self) -> None:
+        self.path.read_meters()  # whichever process writes last, it is what all have measured
+        if self.path.meters:
+            write_throughput(self.throughput_path, self.path.meters)
+
+    async def _warm_up(self) -> None:
+        """Imports and embedders cost a second: no question shall pay for them."""
+        await asyncio.to_thread(vector_of, "warm up")
+        author = min(self.path.live.current.authors, default="nobody")
+        work = asyncio.to_thread(self.path.passages.warm_up, author)
+        try:
+            await asyncio.wait_for(work, WARM_UP_S)
+        except Exception as error:  # noqa: BLE001 - the first question meets it again and tells it
+            sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
+
+    def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            while True:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - the next round tries again; the log says so
+                    sys.stderr.write(f"background task failed: {type(error).__name__}: {error}\n")
+                await asyncio.sleep(seconds)
+
+        self._tasks.append(asyncio.create_task(run()))
+
+
+async def _now(work: Callable[..., object], *arguments: Any) -> None:
+    work(*arguments)
+
+
+def write_throughput(path: Path, meters: Mapping[str, Throughput]) -> None:
+    """Write what was measured: `{server key: {tokens, requests, busy_seconds,
+    tokens_per_second}}`."""
+    document = {
+        name: {
+            "tokens": meter.tokens,
+            "requests": meter.requests,
+            "busy_seconds": round(meter.busy_seconds, 3),
+            "tokens_per_second": round(meter.tokens_per_second, 1),
+        }
+        for name, meter in meters.items()
+    }
+    replace_file(path, json.dumps({"schema": 1, "servers": document}))

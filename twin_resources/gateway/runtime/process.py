@@ -1,0 +1,135 @@
+"""The objects of this one gateway process; LiteLLM's configuration names three of them.
+
+Belongs here: building path, plugin, trace logger, keyring and background from the settings of
+`TWIN_HOME`.
+Does not belong here: what they do. Importing this module reads the settings and imports LiteLLM, so
+only the server process does it (`app.py`), once: a module beside config.yaml would be executed once
+per reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from twin_resources.access.account import account_of
+from twin_resources.access.keys import keyring_of
+from twin_resources.access.paid_budget import PaidBudget, price_of
+from twin_resources.gateway.api.admission import Admission
+from twin_resources.gateway.api.authentication import authenticator
+from twin_resources.gateway.api.feedback import FeedbackService
+from twin_resources.gateway.api.origins import Origins
+from twin_resources.gateway.api.recent_responses import RecentResponses
+from twin_resources.gateway.api.stream_aggregation import ask_by_stream
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.cost import TokenPrices
+from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
+from twin_resources.gateway.found_passages import passages_of
+from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
+from twin_resources.gateway.hooks.plugin import TwinPlugin
+from twin_resources.gateway.hooks.trace_logger import TraceLogger
+from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
+from twin_resources.gateway.request.response_format import takes_response_format
+from twin_resources.gateway.routing.question_routing import QuestionRouter
+from twin_resources.gateway.runtime.config_watcher import Following
+from twin_resources.gateway.stages.request_path import RequestPath
+from twin_resources.observability.langfuse.outbox import (
+    GATEWAY_CHECKPOINT_PAGES,
+    Outbox,
+    outbox_path,
+)
+from twin_resources.registry.following import follower_of
+from twin_resources.settings import load_settings
+from twin_resources.storage.state.state import State
+
+
+def _is_ours(address: str) -> bool:
+    return any(address.startswith(server.url) for server in live.current.servers.values())
+
+
+def _find_router() -> Any:
+    from litellm.proxy import proxy_server
+
+    return proxy_server.llm_router
+
+
+def _roll_back(author: str, version: int, reason: str) -> None:
+    """Tell the registry that a canary was stopped; one that is none any more is left as it is."""
+    from twin_resources.registry.registry import Registry
+
+    with contextlib.closing(State.open(settings.state_address)) as state:
+        registry = Registry(state, policy_path=settings.policy_path)
+        if registry.get(author, version).state == "canary":
+            registry.move(author, version, "rolled_back", actor=ACTOR, reason=reason)
+
+
+def _paid_budget() -> PaidBudget | None:
+    if not settings.has_paid_route:
+        return None
+    account = account_of(settings, State.open(settings.state_address))
+    return PaidBudget(account, model=settings.paid_model)
+
+
+def _language_of(author: str) -> str:
+    known = live.current.authors.get(author)
+    return known.language if known else ""
+
+
+def _flush() -> None:
+    """What waits to be written, before the process ends."""
+    if budget is not None:
+        budget.flush()
+    trace_logger.flush()
+
+
+def _paid_prices() -> tuple[float, float] | None:
+    """Of a million prompt tokens and of a million answer tokens, US dollars."""
+    if budget is None:
+        return None
+    model, million = settings.paid_model, 1_000_000
+    prompt_usd = price_of(model, prompt_tokens=million, answer_tokens=0)
+    return prompt_usd, price_of(model, prompt_tokens=0, answer_tokens=million)
+
+
+def follows() -> tuple[str, str]:
+    """Why this home is behind the state store, and what a person should see to."""
+    return (follower.behind, follower.note) if follower else ("", "")
+
+
+settings = load_settings()
+follower = follower_of(settings)
+outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
+exporter = OutboxExporter(outbox)
+feedback = FeedbackService(outbox)
+keyring = keyring_of(settings)
+live = LiveConfig(settings)
+ask_by_stream(_is_ours)
+budget = _paid_budget()
+counts_path = os.environ.get(COUNTS_VARIABLE)
+counts = HomeCounts(Path(counts_path) if counts_path else None)
+path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour, counts=counts)
+if budget is not None:
+    path.paid_problem = budget.problem
+    path.paid_model = settings.paid_model
+    path.paid_takes_json = takes_response_format(settings.paid_model)
+    path.router = QuestionRouter(settings.paid_model, budget.money)
+prices = TokenPrices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
+origins = Origins.read(settings.allowed_origins)
+admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
+watch = CanaryWatch(live, _roll_back)
+plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
+trace_logger = TraceLogger(plugin, exporter)
+authenticate = authenticator(keyring)
+responses = RecentResponses(lambda: State.open(settings.state_address), _language_of)
+following = Following(
+    path=path,
+    trace_problem=lambda: exporter.problem,
+    find_router=_find_router,
+    paid_model=settings.paid_model if settings.has_paid_route else "",
+    throughput_path=settings.home / "gateway" / "throughput.json",
+    flush=_flush,
+    drop_forgotten=lambda: responses.drop_forgotten(outbox),
+    follow_stores=follower.step if follower else None,
+)
