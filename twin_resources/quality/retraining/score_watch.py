@@ -30,7 +30,6 @@ from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import (
     FEWEST_DAYS,
-    Alarm,
     DaySum,
     StreamEvidence,
     evidence_of,
@@ -96,18 +95,7 @@ def follow(
                 evidence = days.evidence(until=end)
                 limit_now = rules.threshold(armed_streams(connection, beside=evidence) + 1)
                 if evidence.e_value >= limit_now and not days.waits:
-                    alarm = Alarm(
-                        author,
-                        stream,
-                        version,
-                        alarm_records.next_number(connection, author, stream, version),
-                        sequence=evidence.last,
-                        e_value=evidence.e_value,
-                        threshold=limit_now,
-                        bets=evidence.values,
-                        since=evidence.since,
-                    )
-                    alarm_records.record(connection, alarm, at=now)
+                    alarm_records.record(connection, evidence, threshold=limit_now, at=now)
                     reached = min(reached, end)
                     break
             _store(connection, evidence)
