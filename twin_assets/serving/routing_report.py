@@ -20,7 +20,8 @@ from twin_assets.serving import routing_fit, routing_table
 from twin_assets.serving.labelling import stored_labels
 from twin_resources.access.paid_budget import price_of
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.label_rows import LabelArrays, arrays_of, plant_gains
+from twin_resources.quality.judges.label_rows import OF_MODELS, LabelArrays, arrays_of
+from twin_resources.quality.judges.pairs import lost_claims, plants_of
 from twin_resources.quality.judges.panel import deciding
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
@@ -35,7 +36,6 @@ from twin_resources.router.policy_file import (
     read_routing_policy,
     write_routing_policy,
 )
-from twin_resources.statistics import judges as certification
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -196,12 +196,8 @@ def _claims(
     mine = rows.filter(pl.col("purchase") == purchase)
     scored = {str(one["claim"]) for scores in mine["scores"].to_list() for one in scores}
     claims = deciding(sorted(scored))
-    lost = tuple(
-        claim
-        for claim in claims
-        if certification.withdrawn(plant_gains(rows, purchase, claim), margin=margin)
-    )
-    return claims, lost
+    plants = plants_of(mine, purchase=purchase)
+    return claims, lost_claims(plants, claims, margin=margin, of=OF_MODELS)
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:

@@ -14,11 +14,12 @@ from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, 
 from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
+    OF_MODELS,
     LabelArrays,
     LabelPurchase,
     arrays_of,
-    plant_gains,
 )
+from twin_resources.quality.judges.pairs import differences, plants_of
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
@@ -170,8 +171,8 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
     assert found.groups == ("s1", "r")
     assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
     assert found.vectors.shape == (2, 2)
-    assert plant_gains(rows, purchase.id, "topic") == pytest.approx([0.4])
-    assert label_rows.planted_in(rows, purchase.id) == {("s1", "off_topic")}
+    [plant] = plants_of(rows, purchase=purchase.id).to_dicts()
+    assert differences(plant, ["topic"], OF_MODELS) == pytest.approx({"topic": 0.4})
     assert len(arrays_of(rows, "another", ("topic",))) == 0
     assert len(arrays_of(rows, purchase.id, ())) == 0
 
