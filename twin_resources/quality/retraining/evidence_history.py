@@ -1,6 +1,6 @@
 """A stream's past as its detector saw it, for a plot: means, what they are held to, alarms.
 
-Belongs here: looking at each day again. Does not belong here: drawing (`twin_assets/feedback`), the
+Scope: looking at each day again. Out of scope: drawing (`twin_assets/feedback`), the
 evidence that decides (`score_watch.py`).
 """
 # pyright: strict
