@@ -1,7 +1,7 @@
 """What the project declares, and which distributions that brings: by the metadata installed here.
 
-Belongs here: reading pyproject's dependencies and walking requirements with their markers and
-extras. Does not belong here: imports of our modules (`imported.py`), an environment made of it.
+Scope: reading pyproject's dependencies and walking requirements with their markers and
+extras. Out of scope: imports of our modules (`imported.py`), an environment made of it.
 Source: https://packaging.python.org/en/latest/specifications/dependency-specifiers/
 """
 

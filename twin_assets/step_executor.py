@@ -1,7 +1,7 @@
 """Steps in processes or tasks of their own, each in its size, as `TWIN_STEPS_APART` says.
 
-Belongs here: reading the setting and its file, the executor that they name, the sizes as tags of
-the steps. Does not belong here: which assets run together (`twin_sensors/jobs.py`), how a training
+Scope: reading the setting and its file, the executor that they name, the sizes as tags of
+the steps. Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training
 starts its ranks (`training_launcher/`).
 Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).

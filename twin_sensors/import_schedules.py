@@ -1,7 +1,7 @@
 """Imports by the clock: feeds are asked for every hour, everything is looked at every night.
 
-Belongs here: the shells between Dagster, `sources.polling` and `sources.arrivals`.
-Does not belong here: asking, deciding (`twin_resources/storage/sources`), folders and S3
+Scope: the shells between Dagster, `sources.polling` and `sources.arrivals`.
+Out of scope: asking, deciding (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
 

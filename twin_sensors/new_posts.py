@@ -1,7 +1,7 @@
 """The sensor `new_posts`: what comes, changes or goes at an author's sources is imported by itself.
 
-Belongs here: the shell between Dagster and `sources.arrivals`, one look a tick.
-Does not belong here: listing, deciding (`twin_resources/storage/sources`), reading posts
+Scope: the shell between Dagster and `sources.arrivals`, one look a tick.
+Out of scope: listing, deciding (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`). Whether new posts are worth a retraining:
 `new_data_trigger.py`.
 

@@ -1,9 +1,9 @@
 """The weights of the front desk, fitted to the examples of its package.
 
-Belongs here: reading the examples, the variants that are made of them, the two classifiers.
-Does not belong here: using the weights (`gateway/front_desk/message_kinds.py`).
+Scope: reading the examples, the variants that are made of them, the two classifiers.
+Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
 
-    python deploy/checkout/front_desk_weights.py     # writes weights.npz anew, in 8 CPU minutes
+    python deploy/checkout/front_desk_weights.py     # writes weights.npz again, in 8 CPU minutes
 """
 
 from __future__ import annotations

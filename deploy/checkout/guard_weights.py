@@ -1,9 +1,9 @@
 """The weights of the guard against injections, fitted to the examples of its package.
 
-Belongs here: which texts are examples of what. Does not belong here: the classifiers
+Scope: which texts are examples of what. Out of scope: the classifiers
 (`front_desk_weights.py`), using the weights (`gateway/guards/injection.py`).
 
-    cd deploy && python -m checkout.guard_weights     # writes weights.npz anew, in 3 CPU minutes
+    cd deploy && python -m checkout.guard_weights     # writes weights.npz again, in 3 CPU minutes
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What commands share: arguments that many take, their settings, where they print.
 
-Belongs here: what two groups of commands use, and the panels of the help. Does not belong here: a
+Scope: what two groups of commands use, and the panels of the help. Out of scope: a
 command.
 """
 

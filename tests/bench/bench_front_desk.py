@@ -27,8 +27,8 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
 
 FOLDER = Path(__file__).with_name("front_desk")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-LEAST_DANGER, MOST_TAKEN_FOR_DANGER, MOST_TAKEN, MOST_MS = 0.95, 0.01, 0.03, 25.0
-LEAST_BESIDE, LEAST_PRIVATE = 0.9, 0.8
+MIN_DANGER, MAX_FALSE_DANGER, MAX_TAKEN, MAX_MS = 0.95, 0.01, 0.03, 25.0
+MIN_BESIDE, MIN_PRIVATE = 0.9, 0.8
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,19 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         holds = value >= wanted if at_least else value <= wanted
         rows.append(Row(name, value, unit, wanted, holds))
 
-    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), LEAST_DANGER,
+    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), MIN_DANGER,
          at_least=True)  # fmt: skip
     goal(f"ordinary taken for danger, {half} ({len(ordinary)})", share(ordinary, ("danger",)),
-         MOST_TAKEN_FOR_DANGER, at_least=False)  # fmt: skip
-    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MOST_TAKEN,
+         MAX_FALSE_DANGER, at_least=False)  # fmt: skip
+    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MAX_TAKEN,
          at_least=False)  # fmt: skip
-    goal("a message", spent, MOST_MS, at_least=False, unit="CPU-ms")
+    goal("a message", spent, MAX_MS, at_least=False, unit="CPU-ms")
     for kind in ("danger", "ordinary"):
         for place, texts in beside(read, kind):
             found = statistics.fmean(kind_of(text) == "danger" for text in texts)
             beside_it = f"a question {place} it ({len(texts)})"
             if kind == "danger":
-                goal(f"danger recognised, {beside_it}", found, LEAST_BESIDE, at_least=True)
+                goal(f"danger recognised, {beside_it}", found, MIN_BESIDE, at_least=True)
             else:
                 rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
     for language in LANGUAGES:
@@ -124,7 +124,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
-        wanted = LEAST_PRIVATE if kind == "private" else None
+        wanted = MIN_PRIVATE if kind == "private" else None
         found = share(some, (kind,))
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
         holds = wanted is None or found >= wanted

@@ -37,11 +37,11 @@ HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
 POSTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "posts"
 _NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
-LEAST_GOALS = {"injection": 0.75}
+MIN_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # that the goals are for
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
-MOST_WRONGLY = 0.01
+MAX_FALSE_POSITIVES = 0.01
 _FEWEST = 6  # characters in a row of a value: fewer stand in any text by chance
 ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
 
@@ -101,7 +101,7 @@ def figures(*, every: int = 1) -> list[Row]:
         others = [one for one in benign() if one[1] == half][::every]
         wrongly = [text for language, _, text in others if _touched(text, language)]
         share = len(wrongly) / len(others)
-        goal = MOST_WRONGLY if half == "held_out" else None
+        goal = MAX_FALSE_POSITIVES if half == "held_out" else None
         name = f"benign questions touched, {half} ({len(others)})"
         rows.append(Row(name, share, "share", goal, goal is None or share <= goal))
         for text in wrongly if half == "tuned" else ():
@@ -140,7 +140,7 @@ def strangers(file: Path, what: str, *, every: int = 1) -> list[Row]:
         least = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, wanted in (
             (f"stranger's {kind}, {what}", share, STRANGERS_GOALS[kind]),
-            (f"stranger's {kind}, {what}, worst language", least, LEAST_GOALS.get(kind)),
+            (f"stranger's {kind}, {what}, worst language", least, MIN_GOALS.get(kind)),
         ):
             goal = wanted if what == "held out" else None
             holds = goal is None or (value <= goal if kind == "benign" else value >= goal)

@@ -1,5 +1,5 @@
 """A home of the commit before the packages moved into wings (ad6f105) opens, and nothing in it is
-made anew. Its author file has a setting that is gone, and says so first.
+rebuilt. Its author file has a setting that is gone, and says so first.
 
 `former_home.tar.xz` was made by that commit's code: the beginnings of twelve posts of
 `tests/graph/instructions/made_up_posts.py` and one that is too short, imported into

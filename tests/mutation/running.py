@@ -1,6 +1,6 @@
 """A process that runs tests in a copy of the checkout, forked from one that has the libraries.
 
-Belongs here: what such a process does. Does not belong here: who waits for it (`__main__.py`).
+Scope: what such a process does. Out of scope: who waits for it (`__main__.py`).
 """
 
 from __future__ import annotations

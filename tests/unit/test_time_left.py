@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, read_s
-from twin_resources.processes.time_left import FEWEST_STEPS, TimeLeft, seconds_each
+from twin_resources.processes.time_left import MIN_STEPS, TimeLeft, seconds_each
 
 Times = Callable[[random.Random], list[float]]
 
@@ -67,7 +67,7 @@ def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
 
 
 def test_before_three_steps_nothing_is_told() -> None:
-    assert FEWEST_STEPS == 3
+    assert MIN_STEPS == 3
     assert seconds_each([5.0, 5.0]) is None
     left = TimeLeft()
     left.expect("answers", 10, each_s=1.0)

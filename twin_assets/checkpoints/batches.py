@@ -1,7 +1,7 @@
 """Which samples are trained on, in which order, by which rank.
 
-Belongs here: the plan of a whole training, made before its first step from lengths alone, so that a
-resumed training continues the same plan. Does not belong here: tokens and tensors (`train.py`).
+Scope: the plan of a whole training, made before its first step from lengths alone, so that a
+resumed training continues the same plan. Out of scope: tokens and tensors (`train.py`).
 """
 # pyright: strict
 

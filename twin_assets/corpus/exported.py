@@ -1,7 +1,7 @@
 """The exports of one importer, read: every record on disk by its key, and what was left out.
 
-Belongs here: several exports of one platform as one, the opt-ins, when an export is read again.
-Does not belong here: reading a format (`importers`), rows of `raw_posts` (`importing`).
+Scope: several exports of one platform as one, the opt-ins, when an export is read again.
+Out of scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
 
 An export is read as a stream into SQLite's private temporary file (unlinked while it is open, see
 https://www.sqlite.org/inmemorydb.html#temp_db), so memory does not grow with it.

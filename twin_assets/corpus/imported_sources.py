@@ -1,7 +1,7 @@
 """Sources → `raw_posts` and `import_sources` in tables, at the cost of what changed.
 
-Belongs here: one import, the rows of `import_sources`, what it needs to know of the one before.
-Does not belong here: what changed (`importing`), reading exports (`exported`).
+Scope: one import, the rows of `import_sources`, what it needs to know of the one before.
+Out of scope: what changed (`importing`), reading exports (`exported`).
 """
 # pyright: strict
 

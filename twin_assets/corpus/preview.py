@@ -1,6 +1,6 @@
 """What a folder of posts holds, before anything is prepared, trained or stored.
 
-Belongs here: the import and the cleaning of the assets, run in memory. Does not belong here:
+Scope: the import and the cleaning of the assets, run in memory. Out of scope:
 Dagster, writing anything, showing it (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict

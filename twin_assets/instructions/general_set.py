@@ -1,7 +1,7 @@
 """A general instruction set, mixed into the training samples so that a twin keeps the basics.
 
-Belongs here: reading a set from a file, a folder or the model hub, and choosing its share. Does not
-belong here: the author's own samples, storing (`building.py`).
+Scope: reading a set from a file, a folder or the model hub, and choosing its share. Out of
+scope: the author's own samples, storing (`building.py`).
 
 A set is rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
 (`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON

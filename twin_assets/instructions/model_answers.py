@@ -1,8 +1,8 @@
 """What a model version answers to the training prompts: the text that the author's own is set
 against.
 
-Belongs here: which prompts are asked, of which version, and the table that keeps the answers. Does
-not belong here: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
+Scope: which prompts are asked, of which version, and the table that keeps the answers. Out
+of scope: pairs (`preference_pairs.py`), the request (`served_model.py`), finding the
 version (`answering.py`).
 
 Answers of the model that is to be improved make the better rejected ones: Tajwar et al. 2024,

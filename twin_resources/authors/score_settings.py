@@ -1,7 +1,7 @@
 """Which scores of the trace store count, and as what: `[scores]` of an author.
 
-Belongs here: the table of the author's file, one entry a score name, and what a score's value is
-from 0 to 1. Does not belong here: reading scores, whose they are and when they count
+Scope: the table of the author's file, one entry a score name, and what a score's value is
+from 0 to 1. Out of scope: reading scores, whose they are and when they count
 (`quality/ledger/`).
 
     [scores]

@@ -1,7 +1,7 @@
 """The place `checkpoints`: what was trained on it is tainted, and its weights go.
 
-Belongs here: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
-Does not belong here: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
+Scope: telling which checkpoints saw a post, the flag, the files, and asking for a rebuild.
+Out of scope: what a tainted version may do (`registry/moves.py`, `registry/policy.py`:
 base model + retrieval answer), starting the training (the sensor `retraining_requested`).
 
 Weights cannot be searched for a text, and a tainted version is never served again: the adapters are

@@ -1,7 +1,7 @@
 """The journal of forgetting: what was asked, how far it came, and what must not come back.
 
-Belongs here: four tables of the state store, and reading and writing them.
-Does not belong here: doing it (`erasing.py`), what a step is (`data_stores.py`).
+Scope: four tables of the state store, and reading and writing them.
+Out of scope: doing it (`erasing.py`), what a step is (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9: the plan is written
 before the first step, each step may be done again, so a crash anywhere is a step done twice.
 

@@ -1,6 +1,6 @@
 """The place `outbox`: traces and scores that the trace store has not taken yet, or refused.
 
-Belongs here: taking spans out of exports that wait, and scores. Does not belong here: the outbox
+Scope: taking spans out of exports that wait, and scores. Out of scope: the outbox
 itself (`langfuse/outbox.py`), what it already sent (`trace_store.py`).
 
 An export holds the spans of half a second, of any authors and readers: those that stay are packed

@@ -1,7 +1,7 @@
 """The place `traces`: the embedded trace store's file, or a Langfuse over its API.
 
-Belongs here: finding traces and scores of what is gone, deleting them, and looking again.
-Does not belong here: the store's tables (`trace_store/trace_tables.py`), the API
+Scope: finding traces and scores of what is gone, deleting them, and looking again.
+Out of scope: the store's tables (`trace_store/trace_tables.py`), the API
 (`langfuse/client.py`), the ledger's copy (`state_store.py`).
 
 The file is worked on directly, whether the store runs or not: SQLite lets a second process write.
@@ -30,7 +30,7 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.decoding import held_in
 from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
 from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
-from twin_resources.longest_waits import MOST_IDLE_S
+from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 
@@ -67,7 +67,7 @@ class EmbeddedTraces:
         """Every observation, one at a time."""
         if not self.path.is_file():
             return
-        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MOST_IDLE_S)
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=MAX_IDLE_S)
         connection.row_factory = sqlite3.Row
         try:
             for row in connection.execute("SELECT * FROM observations"):

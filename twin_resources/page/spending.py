@@ -1,6 +1,6 @@
 """What was spent of this home's budgets, as bars.
 
-Belongs here: reading the account, the HTML. Does not belong here: where a limit applies
+Scope: reading the account, the HTML. Out of scope: where a limit applies
 (`access/paid_budget.py`).
 """
 

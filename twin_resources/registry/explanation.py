@@ -1,7 +1,7 @@
 """From an answer back to the posts it rests on: model, checkpoint, dataset, chunks, posts.
 
-Belongs here: following the ids of a trace through registry, manifest and tables. Does not belong
-here: how each store is read (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
+Scope: following the ids of a trace through registry, manifest and tables. Out of
+scope: how each store is read (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
 showing it (`commands/answer_history.py`, `page/trace_pages.py`).
 """
 

@@ -1,7 +1,7 @@
 """How far down from "the dearest model answers all" the questions may go, at no more than a margin.
 
-Belongs here: the steps, which model each step gives a question, the bets, where the order stops.
-Does not belong here: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
+Scope: the steps, which model each step gives a question, the bets, where the order stops.
+Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
 
 Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
 https://arxiv.org/abs/2110.01052, section 2.1; the bet is `statistics/promotion.py`'s U.

@@ -1,6 +1,6 @@
 """`twin why`: what became of an author's votes, and what the loop decided because of them.
 
-Belongs here: the summary, its plot in characters and its tables. Does not belong here: settling
+Scope: the summary, its plot in characters and its tables. Out of scope: settling
 votes (`quality/ledger`), deciding (`statistics/retraining.py`), a status' lines
 (`author_quality.py`).
 """

@@ -1,7 +1,7 @@
 """Personal data and secrets in sentences, in three languages and two halves; with the injections,
 200 planted texts.
 
-Belongs here: the sentences and which value goes into which. Does not belong here: the values
+Scope: the sentences and which value goes into which. Out of scope: the values
 (`tests/unit/privacy/plants.py`, seeded), looking for them.
 """
 

@@ -1,6 +1,6 @@
 """Other stores of vectors, each asked for the ten nearest the way its manual says.
 
-Belongs here: building and asking them. Does not belong here: measuring.
+Scope: building and asking them. Out of scope: measuring.
 
 What each lacks of what this project needs of the table beside its vectors: full text search,
 transactions (rows and index change together or not at all), S3, a filter in the search.

@@ -1,8 +1,8 @@
 """Questions that a person or a language model wrote for a reader's need: is the right post found?
 
-Belongs here: the posts of five authors as retrieval searches them, the three rankings (both
+Scope: the posts of five authors as retrieval searches them, the three rankings (both
 searches fused, vectors alone, words alone), and the figures of each half of the questions.
-Does not belong here: the questions (`tests/bench/questions`), searching
+Out of scope: the questions (`tests/bench/questions`), searching
 (`twin_resources.models.retrieval`).
 
 A ranking of passages is read as one of posts, each at the place of its first passage: what a

@@ -1,6 +1,6 @@
 """What Dagster, Pipes and the launcher cost beside the bare launcher, for the same training.
 
-Belongs here: the asset `fine_tuned_checkpoint` as `dagster asset materialize` runs it (definitions,
+Scope: the asset `fine_tuned_checkpoint` as `dagster asset materialize` runs it (definitions,
 tables, processes, progress, manifest, GGUF adapter) against the command alone, in turns. The model
 is tiny, so that the difference is not lost in the training; the number of steps, each of which is
 reported, is that of a longer one.

@@ -2,7 +2,7 @@
 
     python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
 
-Belongs here: what a user of these libraries writes. Does not belong here: starting it (`speed.py`).
+Scope: what a user of these libraries writes. Out of scope: starting it (`speed.py`).
 Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
 loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
 our dtype, batch, packing and padding; `trainer` is one process with as many samples a step. On the

@@ -1,6 +1,6 @@
 """The corpus chain in a process of its own, which may be killed at any moment.
 
-Belongs here: what that process runs, and what it says at its end. Does not belong here: when it is
+Scope: what that process runs, and what it says at its end. Out of scope: when it is
 killed, and what must be true afterwards (`test_killed.py`).
 
 What the chain imports late is imported here: the fork server does it once, not each process (four

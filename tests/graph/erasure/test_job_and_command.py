@@ -89,7 +89,7 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
     number = journal.ask(instance.state, POST, asked_by="test")
     instance.state.close()
     with lived.dagster() as dagster:
-        for _ in range(erasure_runs.MOST_RUNS):
+        for _ in range(erasure_runs.MAX_RUNS):
             dagster.create_run_for_job(
                 erasure_runs.forget,
                 run_config=dict(erasure_runs.launch_of(number, attempt=0).config),

@@ -290,7 +290,7 @@ def test_another_tolerance_is_in_force_with_the_next_values(world: LoopWorld) ->
 
 
 def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
-    """Harsher readers: an open alarm is closed, and the stable version is certified anew."""
+    """Harsher readers: an open alarm is closed, and the stable version is certified again."""
     world.limits = replace(world.limits, automatic=False)
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 47)

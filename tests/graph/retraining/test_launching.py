@@ -140,7 +140,7 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
 
 
 def falls_again(world: LoopWorld) -> None:
-    """After an alarm it is compared anew, and with 1,000 values at most."""
+    """After an alarm it is compared again, and with 1,000 values at most."""
     world.good("ada", 1_000)
     world.bad("ada", 40)
 

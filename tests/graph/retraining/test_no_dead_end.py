@@ -1,5 +1,5 @@
 """From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MOST_VALUES` values,
+fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MAX_VALUES` values,
 also while an incident holds retrainings back; and no alarm ever trains on what was trained
 on before.
 
@@ -41,7 +41,7 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 
 A_DAY = 60  # values
-MOST_VALUES = 1_200
+MAX_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
 CERTIFIES = 17  # nights: 14 days before a fall and two since
 FOLLOWS = 62  # nights, after which a bad week is forgotten
@@ -200,13 +200,13 @@ class LoopInRealLife(RuleBasedStateMachine):
         if self.stable != stable or self.told() > told:
             return  # one of those nights rolled it back, or it was told before
         fallen = thumbs(self.level - FALL, A_DAY)
-        for _ in range(MOST_VALUES // A_DAY):
+        for _ in range(MAX_VALUES // A_DAY):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", fallen, version=stable)
             ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
             if ended or self.stable != stable:
                 return
-        raise AssertionError(f"{MOST_VALUES} values of a fall of .3, and nothing came of it")
+        raise AssertionError(f"{MAX_VALUES} values of a fall of .3, and nothing came of it")
 
     def told(self) -> int:
         """Notices about a fall."""

@@ -69,7 +69,7 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 60)
     [run_id] = world.queue(world.tick().launches)
-    world.good("ada", 400)  # what it is compared with is said anew
+    world.good("ada", 400)  # what it is compared with is said again
     world.bad("ada", 80)
 
     later = [world.tick() for _ in range(4)]

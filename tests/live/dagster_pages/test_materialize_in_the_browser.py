@@ -2,7 +2,7 @@
 
 The product's own code server, webserver, daemon and trace store; only the model is small. With
 TWIN_SCREENSHOTS=FOLDER the pictures of the documentation are written there (`asset-graph.png`,
-`dagster-training.png`, `dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them anew.
+`dagster-training.png`, `dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them again.
 """
 
 from __future__ import annotations

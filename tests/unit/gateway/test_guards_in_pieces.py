@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
 from twin_resources.gateway.front_desk.message_vectors import vector_of
 from twin_resources.gateway.guards import HeldBack, Scanner, injection
-from twin_resources.gateway.guards.injection import LONGEST_SENTENCE, find_injections
+from twin_resources.gateway.guards.injection import MAX_SENTENCE, find_injections
 from twin_resources.gateway.guards.scanning import GuardFinding
 
 PHRASE = "the blue heron of Project Seven"
@@ -189,10 +189,10 @@ def test_a_sentence_without_an_end_is_looked_at_in_parts() -> None:
     assert [end - begin for begin, end in injection.sentences("x" * 601)] == [300, 300, 1]
     assert list(injection.sentences('a "b" c')) == [(0, 7)]
     assert list(injection.sentences('a "b" c', as_json=True)) == [(0, 2), (3, 4), (6, 7)]
-    text = "x" * 2 * LONGEST_SENTENCE + f" {IGNORE} " + "y" * 2 * LONGEST_SENTENCE
+    text = "x" * 2 * MAX_SENTENCE + f" {IGNORE} " + "y" * 2 * MAX_SENTENCE
     [(begin, end)] = find_injections(text, "input")
-    assert end - begin == LONGEST_SENTENCE
-    assert begin == 2 * LONGEST_SENTENCE + 1, "a part begins behind the space"
+    assert end - begin == MAX_SENTENCE
+    assert begin == 2 * MAX_SENTENCE + 1, "a part begins behind the space"
     assert IGNORE in text[begin:end]
 
 
@@ -227,7 +227,7 @@ def test_a_vector_is_computed_where_the_words_alone_are_unsure(
     assert asked == unsure
     assert find_injections(sure, "passages")
     assert not find_injections("You are a pirate now.", "passages"), "the author's words are surer"
-    monkeypatch.setattr(injection, "_MOST_LIKELIHOODS", 2)
+    monkeypatch.setattr(injection, "_MAX_LIKELIHOODS", 2)
     monkeypatch.setattr(injection, "_LIKELY", {})
     kept = [(sentences(one), len(injection._LIKELY))[1] for one in ("One.", "Two.", "Three.", "4")]
     assert kept == [1, 2, 1, 1], "so many sentences are remembered, and none without a letter"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.bench.retraining.releases import promoted_by
 from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
 from twin_resources.statistics.promotion import (
-    MOST_ERROR,
+    MAX_ERROR,
     PairedDifference,
     PairEvidence,
     at_the_end,
@@ -87,11 +87,11 @@ def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> Non
     noisy = [0.4, -0.4] * 150
     even, better = after_pairs(noisy), after_pairs([one + 0.03 for one in noisy])
     mean, error = mean_difference(even)
-    assert error > MOST_ERROR
+    assert error > MAX_ERROR
     assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
     assert least_mean(even) == pytest.approx(-1.6449 * error, rel=1e-4)
     assert at_the_end(even) == "undecided"
-    assert mean_difference(better)[0] > MOST_ERROR
+    assert mean_difference(better)[0] > MAX_ERROR
     assert least_mean(better) < 0
     assert (better.verdict, at_the_end(better)) == ("undecided", "undecided")
 

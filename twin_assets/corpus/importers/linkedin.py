@@ -1,6 +1,6 @@
 """LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and articles (`Articles/`).
 
-Belongs here: what a share and an article are. Does not belong here: taking the CSV apart
+Scope: what a share and an article are. Out of scope: taking the CSV apart
 (`linkedin_shares`). Never read: messages, connections, comments, what others wrote.
 
 Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. The identifier of a

@@ -1,6 +1,6 @@
 """The importers there are, which of them reads a source, and what is refused by its name.
 
-Belongs here: one line an importer, the order of the questions. Does not belong here: what an export
+Scope: one line an importer, the order of the questions. Out of scope: what an export
 is known by and how it is read (one importer a platform).
 
 What an archive holds is looked at, never its suffix: a renamed zip is still recognised.

@@ -1,7 +1,7 @@
 """Whether a tuned model still knows what its base knew: 100 questions with two options each.
 
-Belongs here: reading the questions, what a model holds each option for, comparing two models, the
-claim. Does not belong here: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general
+Scope: reading the questions, what a model holds each option for, comparing two models, the
+claim. Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general
 answers (`general_instructions.py`). That loss improves for nearly every tuned model: human prose
 makes human answers likelier, the wrong ones as well.
 

@@ -1,7 +1,7 @@
 """What a twin says when a reader tries to make it say something harmful.
 
-Belongs here: what counts as harmful in an answer, rates of candidate and base, the claim.
-Does not belong here: the prompts and asking (`served/`), the shapes of personal data and secrets
+Scope: what counts as harmful in an answer, rates of candidate and base, the claim.
+Out of scope: the prompts and asking (`served/`), the shapes of personal data and secrets
 (`twin_resources/privacy`), words of abuse (`harm/toxicity.py`).
 
 Three kinds of prompts, a third each: for abuse, for somebody's personal data, for secrets. Any

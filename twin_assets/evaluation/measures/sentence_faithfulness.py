@@ -1,8 +1,8 @@
 """Whether generated prose says what its passages say, sentence by sentence.
 
-Belongs here: calibrating a judge of sentences on the author's own, the share of unsupported
+Scope: calibrating a judge of sentences on the author's own, the share of unsupported
 sentences with its interval, the claim, its lines in the report.
-Does not belong here: the judges (`twin_resources/quality/judges/sentence_support.py`,
+Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
 `entailment.py`), the planted sentences (`planted_sentences.py` there), how whole answers rest on
 their passages (`passage_support.py`).
 
@@ -54,7 +54,7 @@ LIMIT = 0.2
 APART = 0.5  # that wrong sentences must be flagged more often than right ones, at the least
 OWN_SENTENCES = 160  # planted; half of their documents give the threshold, half the error rates
 FEWEST = 20  # sentences to judge, and right ones in either half
-FEWEST_OF_A_KIND = 10
+MIN_PER_KIND = 10
 TAIL = 0.025  # on either side of a 95 % interval
 _KINDS = {
     "negated": "negations",
@@ -88,7 +88,7 @@ class SentenceCalibration:
         judge: its name; `revision`.
         threshold: a sentence that scores below it counts as unsupported.
         false_alarms: right sentences that it flags.
-        kinds: those of which there were at least `FEWEST_OF_A_KIND`.
+        kinds: those of which there were at least `MIN_PER_KIND`.
         caught: mean share flagged of these kinds.
         apart: caught − false alarms.
     """
@@ -170,7 +170,7 @@ def calibrated(
 
     alarms = rate(flags(None)[0])
     of_own = _draws(*flags(None), seed=1)
-    tried = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= FEWEST_OF_A_KIND]
+    tried = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND]
     if not tried:
         return None
     drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tried)}

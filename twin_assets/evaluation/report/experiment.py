@@ -1,7 +1,7 @@
 """An evaluation as an experiment of a real Langfuse: its questions a dataset, its answers a run.
 
-Belongs here: the dataset's items, the runs of candidate and base, the claims as scores of a run.
-Does not belong here: the verdict, which stands with or without it; the embedded trace store, which
+Scope: the dataset's items, the runs of candidate and base, the claims as scores of a run.
+Out of scope: the verdict, which stands with or without it; the embedded trace store, which
 has no datasets.
 
     dataset     twin-held-out-<author>: held-out questions with the author's own answers

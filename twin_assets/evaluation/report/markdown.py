@@ -1,6 +1,6 @@
 """What people read of an evaluation: Markdown with plots and answers side by side.
 
-Belongs here: the three kinds of files, their wording. Does not belong here: the figures (each
+Scope: the three kinds of files, their wording. Out of scope: the figures (each
 measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
 
     <checkpoint folder>/evaluation/<gate version>.md

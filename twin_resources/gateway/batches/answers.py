@@ -1,7 +1,7 @@
 """The file of a batch's answers: a journal while it runs, JSON Lines or Parquet at its end.
 
-Belongs here: a row's columns, what is kept of an earlier run, and one atomic file at the end.
-Does not belong here: asking (`completing.py`), reading questions (`questions.py`).
+Scope: a row's columns, what is kept of an earlier run, and one atomic file at the end.
+Out of scope: asking (`completing.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` as it comes, so that a batch that was killed has
 lost only what was on its way. The last line of a journal may be torn; any other must be whole. One

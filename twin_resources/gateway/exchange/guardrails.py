@@ -1,7 +1,7 @@
 """The guards on one request: its question, its passages, its answer.
 
-Belongs here: applying them where an author's file says, and what goes out in the place of what is
-withheld. Does not belong here: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
+Scope: applying them where an author's file says, and what goes out in the place of what is
+withheld. Out of scope: finding (`guards/`), the settings (`guard_settings.py`), LiteLLM's
 hooks (`plugin.py`).
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # The largest prompt, of the paid model, holds 8,192 tokens. Each 8 KB of new text take .2 to .7 s
 # of CPU, most of it for vectors of sentences; a turn that was read before takes none.
-MOST_GUARDED_BYTES = 32 * 1024
+MAX_GUARDED_BYTES = 32 * 1024
 WITHHELD = "[The rest of this answer is withheld.]"
 _WORDS = {
     "personal": "personal data",
@@ -56,13 +56,13 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     """The question, the conversation and the client's system message without what is masked.
 
     Only the question is refused: an earlier turn was answered before, or is the client's own. Of a
-    long conversation the newest turns are read, `MOST_GUARDED_BYTES` of them with the system
+    long conversation the newest turns are read, `MAX_GUARDED_BYTES` of them with the system
     message: more than any prompt holds. The older ones go no further, and are named.
     """
     scanner = scanner_of(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
-    chat_request = _within(chat_request, MOST_GUARDED_BYTES)
+    chat_request = _within(chat_request, MAX_GUARDED_BYTES)
     question = scanner.scan(chat_request.question)
     history = [scanner.scan(turn["content"]) for turn in chat_request.history]
     system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)

@@ -1,6 +1,6 @@
 """What the guards found for one answer, as its trace and its scores tell it.
 
-Belongs here: counting findings. Does not belong here: finding (`guards/`), acting
+Scope: counting findings. Out of scope: finding (`guards/`), acting
 (`guardrails.py`).
 """
 

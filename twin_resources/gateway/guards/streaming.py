@@ -1,6 +1,6 @@
 """An answer that comes in pieces, shown only as far as nothing to be masked can begin in it.
 
-Belongs here: how much of a growing text is held back. Does not belong here: what is found in it
+Scope: how much of a growing text is held back. Out of scope: what is found in it
 (`scanning.py`), LiteLLM's chunks (`guardrails.py` beside this folder).
 
 What was shown cannot be taken back. So the last words wait always, and the whole of `WINDOW`
@@ -21,9 +21,9 @@ from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
 # The longest thing written in groups is an IBAN (34 characters, 8 spaces) or a phone number with an
 # extension (about 60); the words that announce one stand up to 48 characters before it.
 WINDOW = 120
-_LONGEST_RUN = 4096  # of a web token; beyond it a run is no secret that could be told apart
-_LONGEST_KEY = 16_000
-_FEWEST_WORDS = 3  # the last one unfinished
+_MAX_RUN = 4096  # of a web token; beyond it a run is no secret that could be told apart
+_MAX_KEY = 16_000
+_MIN_WORDS = 3  # the last one unfinished
 _LOOK_BEHIND = 200  # already shown; says what a number after it is
 _BEGINS = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
@@ -80,7 +80,7 @@ class HeldBack:
     def _safe_end(self) -> int:
         text, waits = self._text, self._waits
         words = [match.start() for match in _WORD.finditer(text, waits)]
-        fewest = max(_FEWEST_WORDS, self._scanner.longest_phrase + 1)
+        fewest = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
         end = words[-fewest] if len(words) >= fewest else waits
         if self._scanner.acts_on_injection:
             *_, (last, _) = (0, 0), *sentences(text, as_json=self._as_json)
@@ -92,9 +92,9 @@ class HeldBack:
             before = [place for place in words if place <= begins.start()]
             end = min(end, before[-min(len(before), 3)] if before else waits)
         key = text.find(_KEY_BEGINS, waits)
-        if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _LONGEST_KEY:
+        if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _MAX_KEY:
             end = min(end, key)
-        if end <= waits and len(text) - waits > _LONGEST_RUN + _LONGEST_KEY:
+        if end <= waits and len(text) - waits > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > waits and text[end - 1] == "\\":
             end -= 1  # it belongs to the next letter, which may be a quote

@@ -1,7 +1,7 @@
 """The breaker: is a canary broken, slow or unsafe compared with the stable version?
 
-Belongs here: the pure test on the outcomes of requests, its numbers, its stated error.
-Does not belong here: observing requests and stopping a canary (`canary_watch.py`), whether its
+Scope: the pure test on the outcomes of requests, its numbers, its stated error.
+Out of scope: observing requests and stopping a canary (`canary_watch.py`), whether its
 answers are good (`statistics/promotion.py` decides that, from scores).
 Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532, with the bets of
 `statistics/bets.py`.

@@ -1,6 +1,6 @@
 """What LiteLLM writes into the gateway's log when a call fails: where and what kind, no words.
 
-Belongs here: a filter on its loggers. Does not belong here: our own lines, which hold no text of a
+Scope: a filter on its loggers. Out of scope: our own lines, which hold no text of a
 reader to begin with.
 
 The text of an exception may hold the whole prompt: a fallback that failed as well is told with the
@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator
 
 LOGGERS = ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router")
-_MOST_CAUSES = 8
+_MAX_CAUSES = 8
 
 
 def keep_words_out(names: tuple[str, ...] = LOGGERS) -> None:
@@ -40,7 +40,7 @@ def _reduce(record: logging.LogRecord) -> bool:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, and what it was raised from or met while handling."""
     cause: BaseException | None = error
-    for _ in range(_MOST_CAUSES):
+    for _ in range(_MAX_CAUSES):
         if cause is None:
             return
         yield cause

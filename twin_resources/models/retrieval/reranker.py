@@ -1,7 +1,7 @@
 """A cross-encoder that a person names, which ranks the found passages again.
 
-Belongs here: where it lies, fetching it once, loading it, its scores and the order by them.
-Does not belong here: finding the passages (`search.py`), how many are shown (`selection.py`).
+Scope: where it lies, fetching it once, loading it, its scores and the order by them.
+Out of scope: finding the passages (`search.py`), how many are shown (`selection.py`).
 
 A cross-encoder reads question and passage together and gives one score, which an embedder, that
 reads each alone, cannot (Nogueira and Cho 2019, https://arxiv.org/abs/1901.04085). Off by default:

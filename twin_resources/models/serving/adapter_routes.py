@@ -1,6 +1,6 @@
 """vLLM's routes for LoRA adapters: what a server offers, load one, unload one.
 
-Belongs here: the three requests and what their answers mean. Does not belong here: which adapters
+Scope: the three requests and what their answers mean. Out of scope: which adapters
 shall be loaded (`loaded_adapters.py`), asking a model (`served_model.py`).
 Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
 

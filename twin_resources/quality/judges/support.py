@@ -1,6 +1,6 @@
 """Whether an answer rests on the passages that it was given.
 
-Belongs here: the measure. Does not belong here: finding passages (`retrieval/retrieval.py`).
+Scope: the measure. Out of scope: finding passages (`retrieval/retrieval.py`).
 
 Sentence by sentence: the share of its telling words (four letters or more, and every number) that
 one passage sentence or its neighbours hold, or, for a paraphrase, how close the nearest passage

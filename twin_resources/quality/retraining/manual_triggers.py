@@ -1,7 +1,7 @@
 """Retrainings that no alarm asks for: requests of a person or a forgetting, and growth.
 
-Belongs here: one pass over all authors for each of the two, and their decisions' rows.
-Does not belong here: what may start and when (`statistics/retraining_limits.py`), dagster.
+Scope: one pass over all authors for each of the two, and their decisions' rows.
+Out of scope: what may start and when (`statistics/retraining_limits.py`), dagster.
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """One tick of the sensor `quality_dropped`: read, follow, decide, offer; for all authors.
 
-Belongs here: the order of these steps, and storing each decision with what follows from it.
-Does not belong here: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
+Scope: the order of these steps, and storing each decision with what follows from it.
+Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
 Method: deploy/docs/architecture.md, The loop.
 
 Every step can be repeated: a process that dies between any two leaves what the next tick goes on

@@ -1,7 +1,7 @@
 """Following an author's settled values: day sums, evidence, alarm and notice, in one transaction.
 
-Belongs here: which days are compared, storing the evidence and the alarm; lowering the floor.
-Does not belong here: the evidence itself (`statistics/detector.py`), what an alarm leads to
+Scope: which days are compared, storing the evidence and the alarm; lowering the floor.
+Out of scope: the evidence itself (`statistics/detector.py`), what an alarm leads to
 (`statistics/retraining.py`).
 
 Everything follows from the settled values and from the alarms that stand in the store: whatever the
@@ -29,7 +29,7 @@ from twin_resources.quality.retraining import alarm_records, daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import (
-    FEWEST_DAYS,
+    MIN_DAYS,
     DaySum,
     StreamEvidence,
     evidence_of,
@@ -191,7 +191,7 @@ class StreamDays:
 def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
     """Whether these days are enough to be compared with."""
     days = {one.day for one in sums}
-    return len(days) >= FEWEST_DAYS and sum(one.count for one in sums) >= rules.fewest
+    return len(days) >= MIN_DAYS and sum(one.count for one in sums) >= rules.fewest
 
 
 def _released(connection: sa.Connection, author: str) -> set[str]:
@@ -258,7 +258,7 @@ def lower_floor(
     at: float,
     stream: str = "",
 ) -> tuple[int, int]:
-    """What was settled for an author until now is history: every stream is certified anew, from
+    """What was settled for an author until now is history: every stream is certified again, from
     the next value on, and held to no earlier version; what alarms were open is closed.
 
     Args:

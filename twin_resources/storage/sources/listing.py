@@ -1,7 +1,7 @@
 """What lies at a source now, by name and stamp: enough to see that something came, changed or went.
 
-Belongs here: listing folders, files and S3 prefixes without reading a byte of them.
-Does not belong here: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
+Scope: listing folders, files and S3 prefixes without reading a byte of them.
+Out of scope: which files are posts (`twin_assets`), feeds (`polling`), deciding anything
 (`arrivals`).
 
 A stamp is size and modification time, or S3's ETag. A file that changes without either is seen by

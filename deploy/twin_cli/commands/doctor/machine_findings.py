@@ -1,7 +1,7 @@
 """What `twin doctor` finds of the machine and the installation: nothing here needs a stack.
 
-Belongs here: system, packages, graphics card, disk, the home's files and keys.
-Does not belong here: what a model needs (`preflight.py` says it before anything is installed).
+Scope: system, packages, graphics card, disk, the home's files and keys.
+Out of scope: what a model needs (`preflight.py` says it before anything is installed).
 """
 # pyright: strict
 

@@ -1,6 +1,6 @@
 """Read a small export that a test writes down.
 
-Belongs here: files to an archive, outcomes by kind. Does not belong here: exports of platforms.
+Scope: files to an archive, outcomes by kind. Out of scope: exports of platforms.
 """
 
 from __future__ import annotations
