@@ -3,8 +3,8 @@
 Scope: the candidates, from title, headings and the author's own questions;
 which of them is taken; and what a passage without a good one becomes.
 Out of scope: choosing passages (`answer_passages.py`), a language's wordings
-(`question_wordings.py`), whether retrieval finds the passage's post by the question (`round_trip.py`), a teacher's questions
-(`teacher.py`), leaks between splits (`leakage.py`).
+(`question_wordings.py`), whether retrieval finds the passage's post by the question
+(`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is made up. A passage that no good question is found for is

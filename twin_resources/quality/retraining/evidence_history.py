@@ -108,7 +108,7 @@ def _alarms(connection: sa.Connection, watch: StreamEvidence) -> list[Alarm]:
     records = alarm_records.of_author(
         connection, watch.author, stream=watch.stream, version=watch.version, limit=ALARMS
     )
-    return sorted((one.alarm for one in records), key=lambda alarm: alarm.number)
+    return sorted((record.alarm for record in records), key=lambda alarm: alarm.number)
 
 
 def _day(

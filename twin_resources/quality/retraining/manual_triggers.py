@@ -130,4 +130,4 @@ def _begin(loop: RetrainingLoop, wanted: _Wanted, at: float) -> str:
 
 
 def _causes(requests: Sequence[RetrainingRequest]) -> list[Cause]:
-    return [cause for cause in REQUESTED if any(one.cause == cause for one in requests)]
+    return [cause for cause in REQUESTED if any(request.cause == cause for request in requests)]
