@@ -8,5 +8,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 case " $* " in *" --help "*) exec "$python" -I "$root/deploy/checkout/check.py" --help ;; esac
 "$python" -I "$root/deploy/twin_cli/preflight.py" --check
 bash "$root/deploy/browser.sh" "$@"
-bash "$root/deploy/install.sh" dev,aws,ray,bench,clients,formats
+case " $* " in *" --long "*) long=,clickhouse ;; *) long= ;; esac
+bash "$root/deploy/install.sh" "dev,aws,ray,bench,clients,formats$long"
 exec "$root/.venv/bin/twin" check "$@"

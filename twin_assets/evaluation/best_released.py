@@ -1,8 +1,7 @@
 """The best version that ever answered, against which small losses would add up.
 
 Belongs here: which released version it is. Does not belong here: comparing a candidate with it
-(`measures/held_out_perplexity.py`), the anchor of a trial, which readers' values decide
-(`twin_resources/quality/release/anchor.py`).
+(`measures/held_out_perplexity.py`).
 
 Ten successors that are each 4.9 % worse than the one before are together 61 % worse than the first,
 and each of them passes beside its incumbent. Which version was best follows from the stored
@@ -35,7 +34,7 @@ def best_released(
     Returns:
         None where none was released, or none of them has a stored evaluation and its weights.
         A forced version is none (nothing certified it), nor is a tainted one, one that was rolled
-        back or taken back, or one that a person named (`anchor_of` has the same rule).
+        back or taken back, or one that a person named.
     """
     found = [
         (ratio, version.version, version)

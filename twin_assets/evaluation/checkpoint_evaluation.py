@@ -23,7 +23,7 @@ from twin_assets.evaluation.judgement import (
     JudgingSetup,
     judge_candidate,
 )
-from twin_assets.evaluation.measures import other_authors
+from twin_assets.evaluation.measures import held_out_perplexity, other_authors
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report.experiment import sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
@@ -200,10 +200,13 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     }
     if (answers := answers_path(judged.report)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
+    held_out = evaluation.measured.of(held_out_perplexity.MEASURE)
+    if held_out is not None and held_out.perplexity is not None:
+        entries["perplexity"] = round(held_out.perplexity, 3)
     beside = evaluation.measured.of(other_authors.MEASURE)
     if beside is not None:
         entries["other_authors_adapter"] = beside.adapter
     if judged.experiment:
         at = judged.experiment
         entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
-    return entries | gate.figures(evaluation.measured)
+    return entries | {one.name: one.value for one in verdict.claims if one.value is not None}

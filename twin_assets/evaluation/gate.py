@@ -60,15 +60,6 @@ def stated(measured: Measurements) -> tuple[GateClaim, ...]:
     return tuple(one for one in _every(measured) if one.name in _only_stated(measured))
 
 
-def figures(measured: Measurements) -> dict[str, float | int]:
-    """What the measures put into the asset's metadata."""
-    numbers: dict[str, float | int] = {}
-    for measure in MEASURES:
-        if (value := measured.of(measure)) is not None:
-            numbers |= measure.metadata(value)
-    return numbers
-
-
 def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
     """`passed` when every claim is met, `failed` when one is not met, else `not_decided`; one that
     blocks a form of answers alone does not count."""

@@ -230,12 +230,13 @@ def _stored(
     """
     if known is None:
         return None
-    for path, evaluation in evaluation_record.evaluations(Path(version.folder), GATE_VERSION):
-        same = rests_on is None or evaluation.rests_on == rests_on
-        if same and is_whole(known.claims) is not evaluation.first:
-            report = path.with_suffix(".md")
-            return JudgedEvaluation(evaluation, known, report, measured_now=False)
-    return None
+    path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
+    evaluation = evaluation_record.read_evaluation(path)
+    if evaluation is None or is_whole(known.claims) is evaluation.first:
+        return None
+    if rests_on is not None and evaluation.rests_on != rests_on:
+        return None
+    return JudgedEvaluation(evaluation, known, path.with_suffix(".md"), measured_now=False)
 
 
 def _judged_now(

@@ -198,9 +198,7 @@ def _carried_out(
                 progress=progress,
                 refused=refused,
             )
-    return replace(
-        context, asked=asked.prompts, said=asked.answers, scores=asked.scores, values={}
-    ), refused
+    return replace(context, asked=asked.prompts, said=asked.answers, scores=asked.scores), refused
 
 
 def _reading(

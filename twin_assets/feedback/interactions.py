@@ -14,6 +14,7 @@ from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
 from twin_assets.table_assets import materialized, table_asset
 from twin_resources.quality.ledger.ledger import Ledger
+from twin_resources.quality.retraining import alarm_records
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -45,15 +46,15 @@ def interactions(
 
 
 def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any]:
-    bad = {reason: n for (of, reason), n in ledger.bad_scores().items() if of in (author, "")}
+    with ledger.state.reading() as connection:
+        not_counted = alarm_records.not_counted(connection, author)
     return {
         "with_votes": int((frame["votes"] > 0).sum()),
         "with_edits": int(frame["edit"].is_not_null().sum()),
         "simulated": int(frame["simulated"].sum()),
         "unknown_propensity": frame["propensity"].null_count(),
         "readers": frame["voters"].explode().drop_nulls().n_unique(),
-        "scores_that_never_count": bad,
-        "scores_not_mapped": ledger.not_mapped(author),
+        "scores_not_counted": not_counted,
     }
 
 

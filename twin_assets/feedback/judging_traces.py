@@ -23,8 +23,8 @@ import polars as pl
 from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions_frame import of_readers
-from twin_resources.statistics.baseline import FIRST_BATCH
 
+FIRST_BATCH = 500  # answers of a version that are all judged
 SHARE = 0.1  # of a version's answers once its first batch is complete
 _LOTS = 16**12
 

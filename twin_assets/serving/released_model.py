@@ -90,7 +90,7 @@ def _metadata(
     last = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
     moved = release_summary.untold(models.moves(author.slug), last)
     entries = release_summary.release_metadata(models.stable(author.slug), moved, last=last)
-    trial = release_summary.trial_metadata(done.trial, spread=done.spread)
+    trial = release_summary.trial_metadata(done.trial)
     return {
         **entries,
         **release_summary.mode_metadata(done.choice),

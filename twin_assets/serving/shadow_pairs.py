@@ -192,7 +192,6 @@ def _stand(versions: ComparedVersions, replayed: shadowing.ReplayResult) -> dict
     return {
         "candidate": f"v{versions.candidate.version}",
         "incumbent": f"v{versions.incumbent.version}",
-        "anchor": f"v{versions.anchor.version}" if versions.anchor else "the incumbent, or none",
         "trial": replayed.trial,
         "verdict": evidence.verdict,
         "pairs": evidence.pairs,

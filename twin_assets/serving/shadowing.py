@@ -1,4 +1,4 @@
-"""Replaying prompts: candidate, incumbent and anchor answer each, the judges score blind.
+"""Replaying prompts: candidate and incumbent answer each, the judges score blind.
 
 Belongs here: the loop over batches, what a batch asks and stores, when it ends.
 Does not belong here: which prompts (`shadow_prompts.py`), the judges, the test
@@ -47,12 +47,6 @@ BATCH = 10  # pairs: with the embedded model a minute of two cores
 MOST_TOKENS = 80  # of an answer: what is on topic and how it sounds shows in 60 words
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
-
-
-def everyone(compared: ComparedVersions) -> list[ModelVersion]:
-    """Candidate and incumbent, and the anchor when it is a third one."""
-    compared_versions = [compared.candidate, compared.incumbent]
-    return [*compared_versions, compared.anchor] if compared.anchor else compared_versions
 
 
 @dataclass(frozen=True)
@@ -109,10 +103,7 @@ def replay(
     trial_margin = margin_against(versions.incumbent, margin)
 
     def evidence_now() -> PairEvidence:
-        anchored = bool(trial.anchor)
-        return evidence_of(
-            stored, trial.id, panel, anchored=anchored, forced=forced, margin=trial_margin
-        )
+        return evidence_of(stored, trial.id, panel, forced=forced, margin=trial_margin)
 
     evidence = evidence_now()
     known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
@@ -152,7 +143,6 @@ def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedCo
     return JudgedComparison(
         candidate=versions.candidate.checkpoint,
         incumbent=versions.incumbent.checkpoint,
-        anchor=versions.anchor.checkpoint if versions.anchor else "",
         judges=tuple(identity(member.judge) for member in panel.members),
         answers=digest(SHADOW_VERSION, sampling, author.name, "", ()),
     )
@@ -163,15 +153,12 @@ def evidence_of(
     trial: str,
     panel: Panel,
     *,
-    anchored: bool,
     margin: float,
     forced: bool = False,
 ) -> PairEvidence:
     """The test over every stored pair of a trial, from the start: a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
-    evidence = promotion.begin(
-        claims=claims, vetoes=vetoes, anchored=anchored, forced=forced, margin=margin
-    )
+    evidence = promotion.begin(claims=claims, vetoes=vetoes, forced=forced, margin=margin)
     for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
         evidence = promotion.fold(evidence, pair)
     return evidence
@@ -270,7 +257,7 @@ class _Work:
         """Answers and scores of new rows; every judge sees all texts of the batch in one call."""
         readers_rows = rows.filter(pl.col("source") != PLANT)
         prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
-        versions = everyone(self._versions)
+        versions = (self._versions.candidate, self._versions.incumbent)
         answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
         shown: list[tuple[JudgedAnswer, ...]] = []
         index = 0
@@ -291,13 +278,13 @@ class _Work:
         flat = [one for group in shown for one in group]
         for member in self._panel.members:
             scores_in_order = iter(member.judge.score_all(flat))
-            for number, group in enumerate(shown):
+            for row in scores:
                 score: dict[str, object] = {
                     "claim": member.judge.claim,
                     "judge": identity(member.judge),
                 }
-                of_whom = ("candidate", "incumbent", "anchor")[: len(group)]
-                scores[number].append(score | {who: next(scores_in_order) for who in of_whom})
+                of_whom = ("candidate", "incumbent")
+                row.append(score | {who: next(scores_in_order) for who in of_whom})
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORED)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:

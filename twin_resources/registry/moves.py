@@ -115,7 +115,7 @@ class ModelVersion:
     Attributes:
         checkpoint: hash of weights, base revision and template.
         tainted: trained on something since forgotten; never served.
-        forced: a person released it against the gate; never an anchor.
+        forced: a person released it against the gate.
         folder: checkpoint folder; `adapter_gguf`: the adapter as llama.cpp loads it, if it is one.
         base, base_gguf: folder of the prepared base model, and its GGUF file.
         template: hash of the prompt template that it was trained with.

@@ -1,17 +1,16 @@
 """Lower confidence bounds for the mean of values in [0, 1], from a number fixed beforehand.
 
-Belongs here: Clopper–Pearson for binary values, the betting bound for all others, a bound for
-values that come in clusters (days, readers).
-Does not belong here: which values they are taken of (`baseline.py`, `judges.py`).
+Belongs here: Clopper–Pearson for binary values, the betting bound for all others.
+Does not belong here: which values they are taken of (`judges.py`).
 Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
-https://arxiv.org/abs/2010.09686; Liang and Zeger, Biometrika 73 (1986).
+https://arxiv.org/abs/2010.09686.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twin_resources.statistics.values import ImpossibleValue
@@ -84,48 +83,3 @@ def _wealth_reaches(
         if wealth >= enough:
             return True
     return False
-
-
-def lower_bound(values: Sequence[float], *, delta: float) -> float:
-    """Clopper–Pearson when every value is 0 or 1, the betting bound otherwise.
-
-    Both hold at delta. Which one is used depends on the values; for a stream that is binary, or
-    never is, that costs nothing; where 1 value in n is neither 0 nor 1 the two could add up to
-    2·delta at the very worst.
-    """
-    if values and all(value in {0.0, 1.0} for value in values):
-        return clopper_pearson_lower(round(sum(values)), len(values), delta=delta)
-    return betting_lower(values, delta=delta)
-
-
-def clustered_lower(
-    values: Sequence[float], clusters: Sequence[Hashable], *, delta: float
-) -> float:
-    """Lower bound of the mean at confidence 1 − delta where values of a cluster go together.
-
-    x̄ − t·√(G/(G−1)·Σ_g(Σ_{i∈g}(x_i − x̄))²)/n with t of G − 1 degrees of freedom, at least 0. It
-    holds as the number G of clusters grows; with few of them t makes it wide. 0 for one cluster:
-    of a single day, or a single reader, nothing is known of others.
-
-    Args:
-        clusters: of each value; the same for values that may depend on each other.
-    """
-    count = len(values)
-    mean = math.fsum(values) / count if count else 0.0
-    sums: dict[Hashable, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + (value - mean)
-    groups = len(sums)
-    if groups < 2:
-        return 0.0
-    squares = math.fsum(one * one for one in sums.values())
-    spread = math.sqrt(groups / (groups - 1) * squares)
-    return max(0.0, mean - student_quantile(groups - 1, delta) * spread / count)
-
-
-def student_quantile(degrees: int, beyond: float) -> float:
-    """The t that Student's distribution exceeds with probability `beyond` in (0, ½)."""
-    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
-
-    quantile: Any = stdtrit
-    return -float(quantile(degrees, beyond))

@@ -15,11 +15,11 @@ with λ_k = .9·r_k/m and λ'_k = .9·r_k/½: under its null each is a test supe
 with probability at most α, and may be looked at after every pair. Several claims (topic, voice)
 are judged together: what reached U ≥ 1/α for *each* claim is not worse by ε, each at level α on its
 own (a candidate that fails one must win that very bet by luck); rolled back is what reached D ≥ k/α
-for any of k (union bound). U is also bet against the *anchor*, the best version ever certified,
-with the same ε, so that small losses do not add up over releases.
+for any of k (union bound).
 
 U alone promotes candidates that are worse by less than ε: of such as a retraining gives, N(−.02,
-.05), nearly half. So it is necessary, and one of two is asked besides:
+.05), nearly half, and small losses would add up over releases. So it is necessary, and one of two
+is asked besides:
 
 - B ≥ 1/α, at any pair: of worse candidates at most α are promoted by it;
 - once all prompts of the trial are used, at a moment that no difference has chosen: mean d̄ ≥ 0
@@ -31,8 +31,8 @@ claims a quarter would pass. With ε = 0 (against an answer model) U asks for mo
 
 **An incumbent that passed no gate** (`forced`: a person released it all the same) may be better in
 one claim because it is broken in another: answers to other questions, in a voice more like the
-author's. Nobody has to be as good as that in each. U is then bet against the anchor alone, and D,
-like B, is of d̄: worse than a version that no gate passed means worse on the whole.
+author's. Nobody has to be as good as that in each. There is no U then, and D, like B, is of d̄:
+worse than a version that no gate passed means worse on the whole.
 """
 # pyright: strict
 
@@ -41,7 +41,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -53,6 +53,7 @@ ALPHA = 0.05
 ON_THE_WHOLE = "mean of the claims"
 """The one bet D beside an incumbent that passed no gate."""
 MOST_ERROR = 0.0125
+SPREAD = 0.57  # standard deviation of d of two independent thumbs of .80
 """Of the mean difference at a trial's end, beyond which its lower bound counts. At this error 4 %
 of candidates N(−.02, .05) are worse and promoted, and .95 is gained of what an oracle gains."""
 Verdict = Literal["promote", "roll_back", "undecided"]
@@ -66,12 +67,10 @@ class PairedDifference:
     Attributes:
         sequence: increasing; each pair is used once.
         incumbent: claim → candidate − incumbent, in [−1, 1].
-        anchor: claim → candidate − anchor; empty when incumbent and anchor are the same version.
     """
 
     sequence: int
     incumbent: Mapping[str, float]
-    anchor: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -81,25 +80,23 @@ class PairEvidence:
     Attributes:
         claims: each must be won for a promotion; any may roll back.
         vetoes: claims that may only roll back.
-        anchored: whether anchor and incumbent are different versions.
         margin, alpha: ε and α.
-        up, up_anchor, down: log wealth of each bet, a claim. better: that of B. Beside an incumbent
-            that passed no gate `up` is empty, and `down` is of the mean (`ON_THE_WHOLE`).
+        up, down: log wealth of each bet, a claim. Beside an incumbent that passed no gate `up` is
+            empty, and `down` is of the mean (`ON_THE_WHOLE`).
+        better: log wealth of B.
         sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
-        highest: largest log U so far, by `claim` and `claim/anchor`: a bet once won stays won.
+        highest: largest log U so far, by claim: a bet once won stays won.
         verdict: final once it is not `undecided`; later pairs change nothing.
     """
 
     claims: tuple[str, ...]
     vetoes: tuple[str, ...]
-    anchored: bool
     margin: float
     alpha: float
     pairs: int
     last_sequence: int
     up: Mapping[str, tuple[float, ...]]
     better: tuple[float, ...]
-    up_anchor: Mapping[str, tuple[float, ...]]
     down: Mapping[str, tuple[float, ...]]
     sums: tuple[float, float, float]
     highest: Mapping[str, float]
@@ -107,10 +104,9 @@ class PairEvidence:
 
     @property
     def is_not_worse(self) -> bool:
-        """Whether each U is won: not worse than incumbent and anchor by ε.
+        """Whether each U is won: not worse than the incumbent by ε.
 
-        Without a U (the incumbent passed no gate, and no other version stands beside it) the gate
-        has said what there is to say.
+        Without a U (the incumbent passed no gate) the gate has said what there is to say.
         """
         return all(log >= self.log_needed_up for log in self.highest.values())
 
@@ -135,22 +131,23 @@ class PairEvidence:
 
     @classmethod
     def from_json(cls, text: str) -> PairEvidence:
-        """The state that `to_json` wrote; in one of before B and the sums, they begin now."""
+        """The state that `to_json` wrote; in one of before B and the sums, they begin now, and bets
+        against a third version are over."""
         stored: dict[str, Any] = json.loads(text)
         stored["better"] = tuple(stored.get("better", NO_WEALTH))
         stored["sums"] = tuple(stored.get("sums", _NO_SUMS))
-        for name in ("up", "up_anchor", "down"):
+        for name in ("up", "down"):
             stored[name] = {claim: tuple(logs) for claim, logs in stored[name].items()}
         for name in ("claims", "vetoes"):
             stored[name] = tuple(stored[name])
-        return cls(**stored)
+        stored["highest"] = {name: stored["highest"][name] for name in stored["up"]}
+        return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
 
 
 def begin(
     *,
     claims: tuple[str, ...],
     vetoes: tuple[str, ...] = (),
-    anchored: bool = False,
     forced: bool = False,
     margin: float = MARGIN,
     alpha: float = ALPHA,
@@ -160,7 +157,6 @@ def begin(
     Args:
         claims: measures with a certificate for their own claim.
         vetoes: reported measures that may only roll back.
-        anchored: whether pairs also bring differences from the anchor.
         forced: whether the incumbent passed no gate.
 
     Raises:
@@ -174,23 +170,19 @@ def begin(
             found=f"claims {names}, margin {margin}, alpha {alpha}",
             next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
         )
-    bets = dict.fromkeys(claims, NO_WEALTH)
-    up = {} if forced else bets
-    up_anchor = bets if anchored else {}
+    up = {} if forced else dict.fromkeys(claims, NO_WEALTH)
     return PairEvidence(
         claims=claims,
         vetoes=vetoes,
-        anchored=anchored,
         margin=margin,
         alpha=alpha,
         pairs=0,
         last_sequence=0,
         up=up,
         better=NO_WEALTH,
-        up_anchor=up_anchor,
         down=dict.fromkeys((ON_THE_WHOLE,) if forced else names, NO_WEALTH),
         sums=_NO_SUMS,
-        highest=dict.fromkeys((*up, *(f"{name}/anchor" for name in up_anchor)), 0.0),
+        highest=dict.fromkeys(up, 0.0),
         verdict="undecided",
     )
 
@@ -198,9 +190,9 @@ def begin(
 def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """The state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
-    It promotes what is better (B) and not worse than the anchor; what else may be promoted is known
-    when the prompts are used up (`at_the_end`). If the same pair wins every promotion bet and a
-    roll-back bet, it rolls back.
+    It promotes what is better (B) and not worse (U); what else may be promoted is known when the
+    prompts are used up (`at_the_end`). If the same pair wins every promotion bet and a roll-back
+    bet, it rolls back.
 
     Raises:
         ImpossibleValue: a claim without a difference, or a difference outside [−1, 1].
@@ -212,10 +204,6 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         name: log_stake(evidence.up[name], _z(pair, pair.incumbent, name), null_up)
         for name in evidence.up
     }
-    up_anchor = {
-        name: log_stake(evidence.up_anchor[name], _z(pair, pair.anchor, name), null_up)
-        for name in evidence.up_anchor
-    }
     of_claims = [_difference(pair, pair.incumbent, name) for name in evidence.claims]
     mean = math.fsum(of_claims) / len(of_claims)
     differences = {**pair.incumbent, ON_THE_WHOLE: mean}
@@ -223,8 +211,6 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         name: log_stake(logs, 1.0 - _z(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
-    now = {name: log_mean(logs) for name, logs in up.items()}
-    now |= {f"{name}/anchor": log_mean(logs) for name, logs in up_anchor.items()}
     number, total, squares = evidence.sums
     after = replace(
         evidence,
@@ -232,10 +218,9 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         last_sequence=pair.sequence,
         up=up,
         better=log_stake(evidence.better, (1.0 + mean) / 2.0, 0.5),
-        up_anchor=up_anchor,
         down=down,
         sums=(number + 1.0, total + mean, squares + mean * mean),
-        highest={name: max(log, evidence.highest[name]) for name, log in now.items()},
+        highest={name: max(log_mean(logs), evidence.highest[name]) for name, logs in up.items()},
     )
     if any(log_mean(logs) >= after.log_needed_down for logs in down.values()):
         return replace(after, verdict="roll_back")
@@ -269,6 +254,14 @@ def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
         return 0.0, math.inf
     mean = total / number
     return mean, math.sqrt(max(0.0, squares - total * mean) / (number - 1.0) / number)
+
+
+def pairs_expected(evidence: PairEvidence) -> float:
+    """About how many pairs the trial takes in all for an equal candidate, by the spread of d̄ so
+    far (`SPREAD` before the tenth pair); at least those that there are."""
+    number = evidence.sums[0]
+    spread = SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
+    return max(evidence.pairs, expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha))
 
 
 def expected_pairs(
@@ -322,6 +315,6 @@ def _difference(pair: PairedDifference, differences: Mapping[str, float], claim:
         raise ImpossibleValue(
             f"bet on pair {pair.sequence}",
             found=f"the difference {difference} for {claim}",
-            next_step="pass one difference in [−1, 1] for each claim (and the anchor, if anchored)",
+            next_step="pass one difference in [−1, 1] for each claim",
         )
     return difference

@@ -171,10 +171,9 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
         made.append(row(name, read, "passages", peers={"of": passages}))
     own = measured.of(author_control.MEASURE)
     if own is not None:
-        interval = {"low": own.own_low, "high": own.own_high}
         others = {"another author's": own.other, "own / another's": own.ratio}
         name = f"the same, questions alone, {own.passages} passages"
-        made.append(row(name, own.own, "ratio", peers=interval | others))
+        made.append(row(name, own.own, "ratio", peers=others))
     return made
 
 

@@ -98,10 +98,9 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
     ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
     ends = {"low": ratio.low, "high": ratio.high, "base": theirs.perplexity}
     name = f"held-out perplexity, tuned / base, {len(chosen)} passages in their prompts"
-    own = {"low": found.own_low, "high": found.own_high}
     alone = {"low": found.low, "high": found.high, "others'": found.other}
     return [
         row(name, ratio.value, "ratio", peers=ends | {"tuned": mine.perplexity}),
-        row(f"the same, questions alone, {found.passages} passages", found.own, "ratio", peers=own),
+        row(f"the same, questions alone, {found.passages} passages", found.own, "ratio"),
         row("the author's alone", found.ratio, "ratio", peers=alone),
     ]

@@ -30,7 +30,7 @@ def run(differences: Differences) -> PairEvidence:
     """The production test over pairs, until its verdict or the last one."""
     evidence = begin(claims=("topic",))
     for number, difference in enumerate(differences.tolist(), start=1):
-        evidence = fold(evidence, PairedDifference(number, {"topic": difference}, {}))
+        evidence = fold(evidence, PairedDifference(number, {"topic": difference}))
         if evidence.verdict != "undecided":
             break
     return evidence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -115,6 +116,16 @@ def test_a_folder_without_a_table_hides_no_old_index(place: LanceTables) -> None
     (folder_of(place).parent / "a.lance").mkdir()
     (folder_of(place) / "_indices" / "old").mkdir(parents=True)
     assert place.holds(gone_post()) == ["ada/interactions: an old index"]
+
+
+def test_a_row_goes_that_names_a_post_without_being_made_from_it(place: LanceTables) -> None:
+    frame = pl.DataFrame(
+        {"pair": ["p1", "p2"], "passage_of": ["2019/the-walk.md", "2019/other.md"]}
+    )
+    store_rows(place.instance.tables, "shadow_pairs", "ada", frame, key="pair")
+    gone = replace(gone_post(), ids=frozenset({"2019/the-walk.md"}))
+    found = place.hits("shadow_pairs", "ada", gone)
+    assert (found.keys, found.made) == ({"p1"}, set())
 
 
 def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:

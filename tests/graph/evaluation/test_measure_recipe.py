@@ -25,9 +25,9 @@ def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Pat
     claim = "answers_in_sentences"
     assert (good["claims"][claim], bad["claims"][claim]) == (True, False)
     assert (good["checks"][claim], bad["checks"][claim]) == (True, False)
-    assert "- Whole sentences: 4 of 4" in good["report"]
+    assert f"| `{claim}` | yes | 4 of 4" in good["report"]
     assert f"| `{claim}` | no | 0 of 4" in bad["report"]
-    assert (good["metadata"]["whole_sentences"], bad["metadata"]["whole_sentences"]) == (1.0, 0.0)
+    assert (good["metadata"][claim], bad["metadata"][claim]) == (1.0, 0.0)
     assert "whole_sentences" in good["fields"]
     assert "not decided: too few of the prompts show passages" in good["report"]
 

@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
-from twin_assets.evaluation.judgement import _told
 from twin_assets.evaluation.report.evaluation_record import SideBySide
 from twin_assets.evaluation.report.experiment import SentExperiment, send, sender
 from twin_resources.errors import TwinError
@@ -212,26 +210,3 @@ def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> 
 def test_without_a_langfuse_nothing_is_sent(home: Settings, langfuse: Langfuse) -> None:
     assert sender(home) is None
     assert sender(langfuse.settings(home)) is not None
-
-
-def test_the_verdict_stands_and_the_failure_is_said() -> None:
-    said: list[str] = []
-
-    def away(*_: object, **__: object) -> SentExperiment:
-        raise TwinError("write it", found="nobody there", next_step="see whether it answers")
-
-    told = _told(away, VERDICT, EVALUATION, ANSWERS, said.append)
-
-    assert told == "not sent: nobody there; see whether it answers"
-    assert "nobody there" in said[0]
-
-
-def test_where_it_is_shown_is_said() -> None:
-    asked: dict[str, Any] = {}
-
-    def sent(verdict: Verdict, answers: object, **given: Any) -> SentExperiment:
-        asked.update(given)
-        return SentExperiment("d", 5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
-
-    assert _told(sent, VERDICT, EVALUATION, ANSWERS, lambda _line: None).endswith("/e1")
-    assert asked == {"rests_on": EVALUATION.rests_on, "stated": stated(GOOD)}

@@ -15,10 +15,9 @@ import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, changed
 from twin_assets.evaluation.gate import decide, outcome_of
-from twin_assets.evaluation.measures.on_topic import compare_topics
+from twin_assets.evaluation.measures.on_topic import compare
 from twin_assets.evaluation.statistics.permutation_auc import shares_further
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 
 RECORDED = Path(__file__).with_name("served_answers.json")
@@ -34,24 +33,14 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
     questions = [row["question"] for row in recorded]
     each = [str(number) for number in range(len(questions))]
 
-    def scores(name: str) -> list[float]:
-        return judge.score_all([JudgedAnswer(row["question"], row[name]) for row in recorded])
-
     def shares(name: str) -> list[float]:
         nearness = judge.nearness(questions, [row[name] for row in recorded])
         return shares_further(nearness, range(len(questions)), groups=each)
 
-    found = compare_topics(
-        scores(model),
-        scores("base"),
-        shares=shares(model),
-        shares_of_base=shares("base"),
-        scale=SCALE,
-    )
+    found = compare(shares(model), shares("base"), documents=each)
     claims = {claim.name: claim for claim in decide(changed(GOOD, on_topic=found))}
 
     assert outcome_of(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
-    assert found.own is not None
     assert found.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
     assert found.own.low > 0.9 if model == "good" else found.own.high < 0.9

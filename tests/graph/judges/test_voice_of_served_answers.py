@@ -75,7 +75,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
         like = voice_scores.as_long_as([text for _, text in held], answers)
         found = measure_voice(
             [str(number) for number in range(len(base))],
-            against_all=(judges[0], Scores(scores(like), scores(answers), scores(base))),
+            against_all=Scores(scores(like), scores(answers), scores(base)),
             against_people=None,
         )
         assert found.against_all is not None

@@ -77,7 +77,6 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
     asked = table.JudgedComparison(
         who.candidate.checkpoint,
         who.incumbent.checkpoint,
-        who.anchor.checkpoint if who.anchor else "",
         tuple(JUDGES.values()),
         "a test",
     )
@@ -90,7 +89,6 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
                     "judge": judge,
                     "candidate": 0.5 + difference / 2,
                     "incumbent": 0.5 - difference / 2,
-                    "anchor": 0.5 - difference / 2,
                 }
                 for claim, judge in JUDGES.items()
             ]

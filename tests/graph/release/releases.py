@@ -63,12 +63,10 @@ def replays(
     return Replays(
         on.version,
         on.incumbent,
-        on.anchor,
         terms or TrialTerms(BOTH, judges="topic@1, voice@1"),
         tuple(pairs),
         len(pairs) >= prompts,
         certified,
-        spread=0.2,
     )
 
 
@@ -93,14 +91,7 @@ def pairs_of(
         mean = quality(on.version) - quality(other)
         return {claim: max(-1.0, min(1.0, mean + draw.uniform(-noise, noise))) for claim in BOTH}
 
-    return [
-        PairedDifference(
-            number,
-            difference(on.incumbent),
-            {} if on.anchor is None else difference(on.anchor),
-        )
-        for number in range(1, count + 1)
-    ]
+    return [PairedDifference(number, difference(on.incumbent)) for number in range(1, count + 1)]
 
 
 def settle(

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
-from twin_resources.quality.release import canary_days, trial
+from twin_resources.quality.release import canary_days
 from twin_resources.registry.registry import Registry
 
 DAY_S = 86_400.0
@@ -85,29 +85,6 @@ def test_each_score_is_used_once_however_often_it_is_read(started: Registry) -> 
     assert first is not None
     assert again == first
     assert first.evidence.pairs == 10
-
-
-def test_the_anchors_record_stands_in_for_it(registry: Registry) -> None:
-    """v1 was much better than v2, which was forced in its place by a gate without a trial."""
-    settle(registry, "v1", [1.0] * 300)
-    pass_the_gate(registry, "h2")
-    round_of(registry, CANARY)
-    assert registry.get("mara", 2).state == "canary"
-    registry.move("mara", 2, "stable", actor="me", reason="now", gate_version="gate-1")
-    pass_the_gate(registry, "h3")
-    round_of(registry, CANARY)
-    on = trial.on_trial(registry.state, "mara")
-    assert on is not None
-    assert (on.incumbent, on.anchor) == (2, 1)
-    draw = random.Random(3)
-    for _ in range(300):
-        settle(registry, "v2", [float(draw.random() < 0.5)])
-        settle(registry, "v3", [float(draw.random() < 0.7)])
-    done = round_of(registry, CANARY, now=1.0)
-    assert registry.get("mara", 3).state == "canary", "better than v2, but not near v1"
-    assert done.trial is not None
-    found = canary_days.days_of(registry.state, done.trial)
-    assert min(pair.anchor["thumbs"] for pair in found.pairs) < -0.98
 
 
 def test_the_score_rate_is_measured(registry: Registry) -> None:

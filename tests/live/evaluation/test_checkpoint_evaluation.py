@@ -5,7 +5,9 @@ Two authors, one failing; a candidate after its predecessor's pass; nothing meas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -18,7 +20,8 @@ from twin_assets.evaluation.gate import (
     GATE_VERSION,
     STATED_FOR_SMALL_BASES,
 )
-from twin_assets.evaluation.measures import sentence_faithfulness
+from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
+from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 
 pytestmark = pytest.mark.live
@@ -48,13 +51,12 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES | blocking_prose
     assert [c.check_name for c in passed.checks("evaluation_report") if not c.passed] == []
     first = passed.metadata("checkpoint_evaluation")
-    assert (first["part"], first["ratio_to_base_model"] < 0.9) == ("first", True)
+    assert (first["part"], first["beats_base_model"] < 0.9) == ("first", True)
     told = passed.metadata("evaluation_report")
     assert (told["part"], told["taken_back"]) == ("whole", "")
-    assert told["ratio_to_base_model"] < 0.9
-    assert told["passages"] == 40
+    assert told["beats_base_model"] < 0.9
     assert told["parity"]["mean"] < 0.01
-    assert told["topic"] >= told["topic_of_base_model"] - 0.25
+    assert told["stays_on_topic"] > 0.6
 
     assert not refused.result.success
     assert "beats_base_model" in refused.failed_checks()
@@ -99,8 +101,12 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert "before any question; what it was asked is for this report" in report.read_text("utf-8")
     # of as many passages as told it from its base then, and from this one now
     before = first.metadata("evaluation_report")
-    assert told["perplexity_of_incumbent"] == pytest.approx(before["perplexity"], rel=0.02)
-    assert (before["passages"], before["passages_read"]) == (40, 30)
+    beside = held_out_of(told).incumbent
+    assert beside is not None
+    assert beside.perplexity == pytest.approx(before["perplexity"], rel=0.02)
+    whole = held_out_of(before)
+    assert whole.base is not None
+    assert (whole.passages, whole.base.passages) == (40, 30)
     assert told["part"] == "whole", "beside a stable version everything is decided first"
 
 
@@ -118,10 +124,21 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
     ran = Ran(instance, "ada")
 
     assert "not_worse_than_incumbent" in ran.failed_checks()
-    told = ran.metadata("checkpoint_evaluation")
-    assert told["perplexity_of_best_released"] == pytest.approx(first["perplexity"], rel=0.02)
-    assert told["ratio_to_best_released"] > 1.05
-    assert told["ratio_to_incumbent"] < told["ratio_to_best_released"]
+    found = held_out_of(ran.metadata("checkpoint_evaluation"))
+    assert found.best is not None
+    assert found.incumbent is not None
+    assert found.best.perplexity == pytest.approx(first["perplexity"], rel=0.02)
+    assert found.best.ratio > 1.05
+    assert found.incumbent.ratio < found.best.ratio
+
+
+def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
+    """The stored perplexities of the evaluation that some metadata are of."""
+    evaluation = read_evaluation(Path(told["report_file"]).with_suffix(".json"))
+    assert evaluation is not None
+    found = evaluation.measured.of(held_out_perplexity.MEASURE)
+    assert found is not None
+    return found
 
 
 # the next test comes to the same verdict

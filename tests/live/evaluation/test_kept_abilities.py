@@ -38,7 +38,7 @@ def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them()
     spoilt = perplexity.answer_likelihood(model, samples)
 
     found = compared(spoilt, base, samples)
-    sys.stdout.write(f"{common_knowledge.lines(found)[0]}\n")
+    sys.stdout.write(f"{common_knowledge.claim(found).detail}\n")
     assert found.base.of == ASKED
     assert found.base.found >= 0.8 * ASKED
     assert common_knowledge.claim(found).passed is False, common_knowledge.claim(found).detail

@@ -108,10 +108,8 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     assert made["checkpoint"][:12] in claim_of(better).detail
     told = ran.metadata("checkpoint_evaluation")
     assert told["other_authors_adapter"] == made["checkpoint"]
-    assert told["ratio_to_other_authors_adapter"] < 0.9
+    assert told[CLAIM] < 0.9
     reading = told["seconds"]["likelihoods of other authors' adapter"]
-    report = Path(told["report_file"]).read_text(encoding="utf-8")
-    assert "floor, what posts teach: the adapter of mara-lindqvist" in report
 
     [hand] = [one for one in bundled_hands(without=[]) if one.name == "oona-petrie"]
     rows = passages_as_samples(hand.passages[:40], name="Ada").to_dicts()

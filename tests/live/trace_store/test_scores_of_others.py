@@ -17,6 +17,7 @@ from tests.live.trace_store.test_senders import run_python, sender_environment
 from tests.settled_rows import settled_rows
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
+from twin_resources.quality.retraining.alarm_records import not_counted
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
@@ -103,7 +104,7 @@ def test_scores_by_sdk_and_rest_become_values(
         *[("thumbs", "v2", 0.0)] * 2,
         *[("thumbs", "v2", 1.0)] * 3,
     ]
-    assert ledger.not_mapped("ann") == {"tone": 1}
-    assert ledger.bad_scores() == {("ann", "not_mapped"): 1, ("ann", "out_of_range"): 1}
+    with state.reading() as connection:
+        assert not_counted(connection, "ann") == {"not in [scores]: tone": 1, "out_of_range": 1}
     assert ledger.interactions("ann")["votes"].to_list() == [1] * 5
     state.close()

@@ -70,6 +70,13 @@ def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
     assert held_in(path, gone()) is not None
 
 
+def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "g.sqlite"
+    to_sqlite(path, TEXT)
+    assert held_in(path, gone()) == "t.body"
+    assert [one.value for one in decoding.of_bytes(b'["caf\\u00e9"]')] == ["café"]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_another_text_is_not(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -150,7 +157,7 @@ def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     assert decoding._MOST_UNPACKED == 1 << 30
     assert next(decoding.of_bytes(b"x")).value == "x"
     monkeypatch.setattr(decoding, "_MOST_UNPACKED", 1000)
-    packed = gzip.compress(TEXT.encode() + b" " * (1000 - len(TEXT)))
+    packed = gzip.compress(TEXT.encode().ljust(1000))
     assert any(TEXT in one.value for one in decoding.of_bytes(packed))
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
         list(decoding.of_bytes(gzip.compress(b" " * 1001)))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
+from twin_resources.authors import Author, write_author
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import lies_elsewhere
 from twin_resources.erasure.text_fingerprints import empty_marks
@@ -36,6 +39,24 @@ def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) ->
         "the provider of x/judge",
     ]
     assert not [what for what in told(home) if "provider" in what]
+
+
+@pytest.mark.parametrize(
+    ("subject", "named"),
+    [
+        (ErasureSubject("post", "ann", "d1"), True),
+        (ErasureSubject("post", "bob", "d1"), False),  # came without a source
+        (ErasureSubject("reader", "", "0123456789abcdef"), False),
+    ],
+)
+def test_the_authors_own_copy_is_named_where_posts_come_from(
+    home: Settings, subject: ErasureSubject, named: bool
+) -> None:
+    write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
+    write_author(home, Author("bob", "Bob Bell"))
+    here: Any = Here(home)
+    steps = [one.what for one in lies_elsewhere(here, ErasureTarget(subject), asked_at=0.0)]
+    assert any("own copy" in what for what in steps) == named
 
 
 def test_a_plan_of_an_earlier_release_names_nobody() -> None:

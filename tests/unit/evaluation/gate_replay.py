@@ -1,12 +1,10 @@
 """Stored evaluations, and what the gate said of them when its measures were 27 fields of one class.
 
-Belongs here: reading the fixture, seeded variations of its documents, everything that the gate and
-the report say of one. Does not belong here: comparing (`test_gate_replay.py`).
+Belongs here: reading the fixture, seeded variations of its documents, everything that the gate says
+of one. Does not belong here: comparing (`test_gate_replay.py`).
 
 `gate_7_evaluations.json.xz` holds the documents of twelve models on real servers: good ones, broken
-ones, refused ones, those of a first part. They hold numbers and ids, no text of a post. The reports
-were recorded anew when measures and figures that decide nothing left them; every claim stayed as
-it was.
+ones, refused ones, those of a first part. They hold numbers and ids, no text of a post.
 """
 
 from __future__ import annotations
@@ -17,34 +15,25 @@ import json
 import lzma
 import math
 import random
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from twin_assets.evaluation.gate import decide, decide_first, is_whole, outcome_of, stated
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
-from twin_assets.evaluation.report.markdown import report
-from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.moves import GateClaim
 
 FIXTURE = Path(__file__).with_name("gate_7_evaluations.json.xz")
 VARIATIONS = 40  # of each document
-# Claims of `gate-9`, `gate-11` and `gate-13`: no document holds what they are decided on.
+# Claims of `gate-8` and later: no document holds what they are decided on.
 SINCE = (
+    "stays_on_topic",
     "keeps_common_knowledge",
     "keeps_following_instructions",
     "beats_other_authors_adapter",
     "recognises_danger",
     "answers_ordinary_questions",
 )
-SINCE_LINES = tuple(f"| `{name}` |" for name in SINCE)
-# What a report said of its release before it said why prose is not shown.
-RELEASED_FOR = {
-    r"quotations alone: [^\n]*": "quote, quote_and_voice",
-    r"quotations and prose\.": "quote, quote_and_voice, voice",
-}
-# A head that names the level of a first part's look, which all of them called 95 % until `gate-10`.
-LEVEL_OF_LOOK = re.compile(r"^(\| held-out perplexity \|.*)", re.MULTILINE)
 
 
 def fixture() -> dict[str, Any]:
@@ -55,30 +44,19 @@ def fixture() -> dict[str, Any]:
 def said_of(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Claims, outcomes and report of a stored document, as JSON holds them."""
     path = folder / "evaluation.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
+    measured = document["measured"] | {"on_topic": None}
+    path.write_text(json.dumps(document | {"measured": measured}), encoding="utf-8")
     evaluation = read_evaluation(path)
     assert evaluation is not None
     claims = tuple(one for one in decide(evaluation.measured) if one.name not in SINCE)
-    first = decide_first(evaluation.measured)
+    first = tuple(one for one in decide_first(evaluation.measured) if one.name not in SINCE)
     advisory = [one for one in stated(evaluation.measured) if one.name not in SINCE]
-    said: dict[str, Any] = {
+    return {
         "claims": [_as_recorded(one) for one in claims],
         "stated": [_as_recorded(one) for one in advisory],
         "first": [_as_recorded(one) for one in first],
         "outcomes": [outcome_of(claims), outcome_of(first), is_whole(claims), is_whole(first)],
     }
-    for name, decided in (("report", claims), ("report_of_first", first)):
-        verdict = Verdict("mara", document["checkpoint"], "g", outcome_of(decided), decided, "now")
-        told = report(evaluation, verdict).splitlines(keepends=True)
-        text = "".join(line for line in told if not line.startswith(SINCE_LINES))
-        for pattern, of_then in RELEASED_FOR.items():
-            text = re.sub(pattern, f"answers of the form {of_then}.", text)
-        said[name] = LEVEL_OF_LOOK.sub(lambda line: _at_95(line[0]), text)
-    return said
-
-
-def _at_95(head: str) -> str:
-    return re.sub(r"\([^)]*%\)", "(95 %)", head)
 
 
 def _as_recorded(claim: GateClaim) -> dict[str, Any]:

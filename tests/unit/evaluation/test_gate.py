@@ -15,12 +15,11 @@ from twin_assets.evaluation.gate import (
     STATED_FOR_SMALL_BASES,
     decide,
     decide_first,
-    figures,
     is_whole,
     outcome_of,
     stated,
 )
-from twin_assets.evaluation.measures import other_authors, sentence_faithfulness
+from twin_assets.evaluation.measures import on_topic, other_authors, sentence_faithfulness
 from twin_assets.evaluation.measures.author_control import Control
 from twin_assets.evaluation.measures.common_knowledge import CommonKnowledge
 from twin_assets.evaluation.measures.front_desk import FrontDesk
@@ -28,7 +27,7 @@ from twin_assets.evaluation.measures.general_instructions import Basics
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.instruction_following import FollowedInstructions
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.on_topic import OnTopic, compare_topics
+from twin_assets.evaluation.measures.on_topic import OnTopic
 from twin_assets.evaluation.measures.passage_support import Grounding
 from twin_assets.evaluation.measures.recitation import Recitation
 from twin_assets.evaluation.measures.red_team import (
@@ -57,9 +56,6 @@ def interval(value: float, reach: float = 0.02) -> Interval:
 
 
 VOICE = VoiceCompared(
-    judge="j",
-    negatives=("base model", "tomas-okafor"),
-    auc=0.98,
     own=interval(0.88),
     candidate=interval(0.6),
     base=interval(0.2),
@@ -69,8 +65,8 @@ VOICE = VoiceCompared(
     gap_closed=interval(0.59),
 )
 CONTROL = Control(
-    passages=24, other_passages=24, others=("tomas-okafor",), own=0.72, own_low=0.7,
-    own_high=0.74, other=0.86, other_low=0.84, other_high=0.88, ratio=0.84, low=0.81, high=0.87,
+    passages=24, other_passages=24, others=("tomas-okafor",), own=0.72,
+    other=0.86, ratio=0.84, low=0.81, high=0.87,
 )  # fmt: skip
 ALARMS = rate([True] * 3 + [False] * 77)
 SENTENCES = SentenceCalibration(
@@ -96,11 +92,7 @@ GOOD = measurements_of(
         "parity_prompts": 20,
         "on_topic": OnTopic(
             30,
-            0.88,
-            0.85,
-            -0.05,
-            0.11,
-            (0.1, 0.46),
+            30,
             own=interval(0.93),
             own_of_base=interval(0.95),
             own_apart=interval(-0.02),
@@ -109,7 +101,7 @@ GOOD = measurements_of(
         "control": CONTROL,
         "others": 1,
         "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
-        "basics": Basics(200, 4000, 2.02, 2.0, interval(1.01), ()),
+        "basics": Basics(200, 2.02, 2.0, interval(1.01)),
         "common_knowledge": CommonKnowledge(
             rate([True] * 86 + [False] * 14),
             rate([True] * 87 + [False] * 13),
@@ -120,8 +112,8 @@ GOOD = measurements_of(
         "instruction_following": FollowedInstructions(
             rate([True] * 13 + [False] * 37), rate([True] * 14 + [False] * 36), interval(-0.02)
         ),
-        "voice": Voice(30, 9, VOICE, VOICE),
-        "recitation": Recitation(rate([False] * 98), rate([False] * 98), 31, 300),
+        "voice": Voice(30, VOICE, VOICE),
+        "recitation": Recitation(rate([False] * 98), 31),
         "safety": Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
         "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
@@ -193,19 +185,19 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
             "keeps_common_knowledge",
         ),
         (
-            {"voice": Voice(30, 9, replace(VOICE, over_base=interval(0.01)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_base=interval(0.01)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"voice": Voice(30, 9, replace(VOICE, over_posts=interval(-0.03)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_posts=interval(-0.03)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"voice": Voice(30, 9, replace(VOICE, last_over_way=-0.01), VOICE)},
+            {"voice": Voice(30, replace(VOICE, last_over_way=-0.01), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"recitation": Recitation(rate([True] * 11 + [False] * 89), rate([]), 80, 300)},
+            {"recitation": Recitation(rate([True] * 11 + [False] * 89), 80)},
             "recites_no_training_text",
         ),
         (
@@ -294,8 +286,6 @@ def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
     without = changed(GOOD, **{field: None})
 
     assert outcome_of(decide(without)) == "not_decided"
-    lost = figures(GOOD).keys() - figures(without).keys()
-    assert bool(lost) is (field not in {"recitation", "safety"}), "which have no figures"
 
 
 FIRST = changed(
@@ -303,12 +293,7 @@ FIRST = changed(
     base=replace(GOOD.values["held_out_perplexity"].base, level=0.99, passages=15),
     on_topic=OnTopic(
         12,
-        0.88,
-        None,
-        None,
-        None,
-        (0.1, 0.46),
-        of_questions=33,
+        33,
         own=interval(0.93),
         stopped="above",
     ),
@@ -346,7 +331,7 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
         ({"parity_largest": 0.051}, "served_model_matches"),
         ({"on_topic": replace(FIRST.values["on_topic"], stopped="below")}, "stays_on_topic"),
         (
-            {"recitation": Recitation(rate([True] * 6 + [False] * 44), rate([]), 80, 300)},
+            {"recitation": Recitation(rate([True] * 6 + [False] * 44), 80)},
             "recites_no_training_text",
         ),
         ({"safety": Safety(36, rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
@@ -501,18 +486,6 @@ def test_what_its_base_cannot_do_either_refuses_no_model(
     assert claim(changed(GOOD, on_topic=topic), "stays_on_topic").passed is passed
 
 
-@pytest.mark.parametrize(("candidate", "passed"), [(0.88, True), (0.61, True), (0.59, False)])
-def test_an_evaluation_of_before_gate_8_is_decided_by_its_topic_scores(
-    candidate: float, passed: bool
-) -> None:
-    former = OnTopic(30, candidate, 0.85, -0.05, 0.11, (0.1, 0.46))
-
-    found = claim(changed(GOOD, on_topic=former), "stays_on_topic")
-
-    assert found.passed is passed
-    assert found.value == pytest.approx(candidate - 0.85)
-
-
 def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
     why = {"stays_on_topic": "questions do not fit: read some rows"}
     measured = changed(GOOD, on_topic=None, why_not=why)
@@ -525,29 +498,20 @@ def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
 
 def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
     def compared(one: list[float], other: list[float], documents: str = "") -> OnTopic:
-        return compare_topics(
-            one,
-            other,
-            shares=one,
-            shares_of_base=other,
-            scale=(0, 1),
-            documents=list(documents) or None,
-        )
+        alone = [str(number) for number in range(len(one))]
+        return on_topic.compare(one, other, documents=list(documents) or alone)
 
     same = compared([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1])
 
-    assert (same.candidate, same.base) == (pytest.approx(0.5), pytest.approx(0.4))
+    assert same.own_of_base is not None
+    assert (same.own.value, same.own_of_base.value) == (pytest.approx(0.5), pytest.approx(0.4))
     # every pair differs by the same: the spread over questions does not blur it
-    assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
     assert same.own_apart is not None
-    assert (same.own_apart.low, same.own_apart.high) == (same.low, same.high)
-    apart = compared([1.0, 0.0] * 8, [0.0, 1.0] * 8)
-    assert apart.low is not None
-    assert apart.high is not None
+    assert (same.own_apart.low, same.own_apart.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    apart = compared([1.0, 0.0] * 8, [0.0, 1.0] * 8).own_apart
+    assert apart is not None
     assert apart.low < -0.4 < 0.4 < apart.high
     # questions of two documents are two observations, not sixteen
     grouped = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16, "a" * 8 + "b" * 8).own
     alone = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16).own
-    assert grouped is not None
-    assert alone is not None
     assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)

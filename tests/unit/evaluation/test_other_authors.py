@@ -122,19 +122,6 @@ def test_without_an_adapter_nothing_is_left_open_and_too_few_passages_leave_it_o
     assert outcome_of(decide(beaten)) == "failed"
 
 
-def test_the_report_shows_floor_and_candidate_and_says_why_there_is_none() -> None:
-    [*table] = other_authors.MEASURE.lines(beside(0.22, 0.12))
-    assert [line.split("|")[1].strip() for line in table[2:]] == [
-        "candidate / base model",
-        "floor, what posts teach: the adapter of oona-petrie, tomas-okafor (aaaaaaaaaaaa) / "
-        "base model",
-        "candidate / that adapter",
-    ]
-    without = other_authors.MEASURE.lines_without
-    assert without is not None
-    assert without(NO_ADAPTER) == [f"- Adapter of other authors: not measured, {NO_ADAPTER}."]
-
-
 def test_another_adapter_asks_for_another_evaluation() -> None:
     one = replace(QUESTION, reference=REFERENCE)
     other = replace(

@@ -298,7 +298,7 @@ def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int
     documents = [f"d{number // each}" for number in range(count)]
     stopped = stopped_at(documents, scores, base_alone=False)
     compared = replace(GOOD_VOICE, stopped=stopped)
-    return Voice(count, len(set(documents)), compared, replace(GOOD_VOICE, stopped=None))
+    return Voice(count, compared, replace(GOOD_VOICE, stopped=None))
 
 
 @pytest.mark.parametrize(("apart", "beside_posts", "side"), [
@@ -353,7 +353,7 @@ def test_a_bet_that_is_won_on_the_first_prompts_stays_won() -> None:
     )
     assert shorter.is_less_like_the_base
     assert not replace(shorter, posts_stopped=None).is_less_like_the_base
-    told = author_voice.sounds_less_like_the_base(Voice(40, 40, shorter, None)).detail
+    told = author_voice.sounds_less_like_the_base(Voice(40, shorter, None)).detail
     assert "on the first 30 of them, where a bet on above was won" in told
 
 

@@ -31,7 +31,7 @@ from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     SideBySide,
     evaluation_path,
-    evaluations,
+    read_evaluation,
     write_evaluation,
 )
 from twin_assets.evaluation.report.experiment import SentExperiment
@@ -69,15 +69,12 @@ class JudgedTwin:
         write_pointer(self.folder.parent, "candidate", {"checkpoint": CHECKPOINT})
         register_version(self.registry, "ada", CHECKPOINT, folder=str(self.folder))
 
-    def judged(self, measured: Measurements, *, first: bool, former: bool = False) -> Verdict:
-        """Store a verdict and its record; `former`: the record is that of a former release."""
+    def judged(self, measured: Measurements, *, first: bool) -> Verdict:
+        """Store a verdict and its record."""
         claims: tuple[GateClaim, ...] = decide_first(measured) if first else decide(measured)
         verdict = Verdict("ada", CHECKPOINT, GATE_VERSION, outcome_of(claims), claims, "2026-01-01")
-        evaluation = replace(
-            EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first and not former
-        )
-        path = evaluation_path(self.folder, GATE_VERSION)
-        write_evaluation(path.with_stem(f"{GATE_VERSION}-first") if former else path, evaluation)
+        evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
+        write_evaluation(evaluation_path(self.folder, GATE_VERSION), evaluation)
         self.registry.record_verdict(verdict)
         return verdict
 
@@ -96,11 +93,10 @@ def twin(home: Settings) -> JudgedTwin:
     return JudgedTwin(home)
 
 
-@pytest.mark.parametrize("former", [False, True])
 def test_a_version_with_a_first_verdict_alone_is_taken_back_by_the_whole(
-    twin: JudgedTwin, former: bool
+    twin: JudgedTwin,
 ) -> None:
-    assert twin.judged(FIRST, first=True, former=former).outcome == "passed"
+    assert twin.judged(FIRST, first=True).outcome == "passed"
     twin.released()
     assert twin.judged(BAD, first=False).outcome == "failed"
 
@@ -148,13 +144,10 @@ def test_without_a_verdict_there_is_nothing_to_complete(twin: JudgedTwin) -> Non
         complete_evaluation(twin.judging)
 
 
-@pytest.mark.parametrize("former", [False, True])
 @pytest.mark.parametrize("crashed", [False, True])
-def test_a_first_verdict_never_counts_as_the_whole_gate(
-    twin: JudgedTwin, former: bool, crashed: bool
-) -> None:
+def test_a_first_verdict_never_counts_as_the_whole_gate(twin: JudgedTwin, crashed: bool) -> None:
     """Nor does its record count for a verdict of the whole gate, whose own was never written."""
-    twin.judged(FIRST, first=True, former=former)
+    twin.judged(FIRST, first=True)
     twin.released()
     if crashed:
         claims = decide(GOOD)
@@ -163,15 +156,6 @@ def test_a_first_verdict_never_counts_as_the_whole_gate(
         )
     with pytest.raises(AttributeError, match="precision"):
         complete_evaluation(twin.judging)  # it measures, and there is no server
-
-
-def test_the_record_of_a_former_first_verdict_is_read_as_one(twin: JudgedTwin) -> None:
-    twin.judged(FIRST, first=True, former=True)
-    [(path, stored)] = evaluations(twin.folder, GATE_VERSION)
-    assert (path.name, stored.first) == (f"{GATE_VERSION}-first.json", True)
-    twin.judged(GOOD, first=False)
-    found = [one.first for _, one in evaluations(twin.folder, GATE_VERSION)]
-    assert found == [False, True]
 
 
 SHOWN = SideBySide("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None)
@@ -219,8 +203,7 @@ def test_what_is_measured_is_decided_reported_stored_and_sent(
 
     assert (judged.verdict.outcome, judged.measured_now, judged.whole) == (outcome, True, not first)
     assert twin.registry.verdict(CHECKPOINT, GATE_VERSION) == judged.verdict
-    [(path, stored)] = evaluations(twin.folder, GATE_VERSION)
-    assert (path, stored) == (judged.report.with_suffix(".json"), judged.evaluation)
+    assert read_evaluation(judged.report.with_suffix(".json")) == judged.evaluation
     assert "Which oil?" in judged.report.with_name(f"{GATE_VERSION}-answers.md").read_text()
     # a first verdict is a part of the whole, which is sent when it is known
     assert sent == ([] if first else [outcome])
@@ -238,6 +221,11 @@ def test_a_verdict_stands_whether_or_not_langfuse_takes_its_experiment(
     assert "no experiment in Langfuse" in twin.lines[-1]
     assert judged_now(twin, monkeypatch, GOOD, shown=(), send=refusing).experiment == ""
     assert judged_now(twin, monkeypatch, GOOD).experiment == ""
+
+    def shown(*_: object, **__: object) -> SentExperiment:
+        return SentExperiment("d", 5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
+
+    assert judged_now(twin, monkeypatch, GOOD, send=shown).experiment.endswith("/e1")
 
 
 class Candidates:

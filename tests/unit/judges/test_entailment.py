@@ -76,18 +76,15 @@ def test_the_best_passage_counts_and_none_entails_nothing(folder: Path) -> None:
     assert len({round(score, 4) for score in single}) == 3
 
 
-def test_a_score_does_not_hang_on_its_batch_and_what_is_cut_is_counted(folder: Path) -> None:
+def test_a_score_does_not_hang_on_its_batch_and_a_long_passage_is_cut(folder: Path) -> None:
     judge = EntailmentModel(folder)
     long = " ".join(WORDS * 20)  # 280 words of which it reads 128 with the sentence
     held = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
     alone = [judge.score([one])[0] for one in held]
-    before = judge.pairs
 
     together = judge.score([*held, ("a spring broke", (long,))])
 
     assert together[:-1] == pytest.approx(alone, abs=1e-6)
-    assert judge.pairs - before == len(held) + 1
-    assert judge.cut == 1
     assert LENGTHS[0] < 128 < LENGTHS[-1]
 
 

@@ -14,7 +14,7 @@ from twin_resources.quality.judges.pairs import (
     plant_differences,
 )
 
-TRIAL = JudgedComparison("c" * 8, "i" * 8, "", ("topic@1", "voice@1"), "sampling")
+TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")
 
 
 def row(
@@ -49,19 +49,17 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
-    assert found[0].anchor == {}
     assert plant_differences(rows, TRIAL.id, "topic") == [0.75]
     assert plant_differences(rows, other.id, "topic") == []
 
 
-def test_another_judge_anchor_or_sampling_is_another_trial() -> None:
+def test_another_judge_or_sampling_is_another_trial() -> None:
     changed = [
         replace(TRIAL, judges=("topic@2", "voice@1")),
-        replace(TRIAL, anchor="a"),
         replace(TRIAL, answers="other sampling"),
         replace(TRIAL, incumbent="j"),
     ]
 
-    assert len({TRIAL.id, *(trial.id for trial in changed)}) == 5
+    assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
     first, again = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
     assert first["pair_id"] == again["pair_id"]

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.unit.statistics.settled_values import thumbs, unit_interval
 from twin_resources.statistics.bounds import (
     betting_lower,
     clopper_pearson_lower,
-    clustered_lower,
-    lower_bound,
-    student_quantile,
 )
 from twin_resources.statistics.values import ImpossibleValue
+
+unit_interval = st.floats(0.0, 1.0, allow_nan=False)
 
 
 def test_all_ones_have_the_closed_form() -> None:
@@ -56,9 +53,9 @@ def test_clopper_pearson_is_the_quantile_of_the_beta(
 def test_a_lower_bound_is_below_the_mean_and_falls_with_confidence(
     values: list[float], delta: float
 ) -> None:
-    bound = lower_bound(values, delta=delta)
+    bound = betting_lower(values, delta=delta)
     assert 0.0 <= bound <= sum(values) / len(values) + 1e-12
-    assert lower_bound(values, delta=delta / 10) <= bound + 1e-9
+    assert betting_lower(values, delta=delta / 10) <= bound + 1e-9
 
 
 @given(st.lists(unit_interval, min_size=5, max_size=40), st.integers(0, 39))
@@ -71,7 +68,7 @@ def test_a_larger_last_value_never_lowers_the_betting_bound(
 
 
 def test_no_values_bound_nothing() -> None:
-    assert lower_bound([], delta=0.05) == betting_lower([], delta=0.05) == 0.0
+    assert betting_lower([], delta=0.05) == 0.0
 
 
 def test_constant_values_are_bounded_closely() -> None:
@@ -84,43 +81,8 @@ def test_bounds_cover() -> None:
     beta = [[rng.betavariate(4, 1) for _ in range(60)] for _ in range(300)]
     above = sum(betting_lower(sample, delta=0.2) > 0.8 for sample in beta)
     assert above <= 60
-    binary = [thumbs(60, 0.8, seed=seed) for seed in range(300)]
-    above = sum(lower_bound(sample, delta=0.2) > 0.8 for sample in binary)
+    ones = [sum(rng.random() < 0.8 for _ in range(60)) for _ in range(300)]
+    above = sum(clopper_pearson_lower(count, 60, delta=0.2) > 0.8 for count in ones)
     assert above <= 87
     # The exact error of Clopper–Pearson at n = 60, p = .8: the bound does not waste δ either.
     assert above >= 15
-
-
-def test_students_quantiles_are_those_of_the_tables() -> None:
-    for degrees, beyond, told in (
-        (1, 0.025, 12.706),
-        (16, 0.01, 2.583),
-        (33, 1e-5, 4.973),
-        (499, 0.007, 2.466),
-    ):
-        assert student_quantile(degrees, beyond) == pytest.approx(told, abs=5e-4)
-
-
-def test_the_clustered_bound_by_hand() -> None:
-    # Two days of two values, means 1 and ½: x̄ = .75, sums of differences ½ and −½, so
-    # √(2/1·½)/4 = .25; t of one degree of freedom at 5 % is 6.3138.
-    assert clustered_lower([1.0, 1.0, 1.0, 0.0], [1, 1, 2, 2], delta=0.3) == pytest.approx(
-        0.75 - 0.25 * student_quantile(1, 0.3)
-    )
-    assert clustered_lower([1.0] * 50, [1] * 50, delta=0.05) == 0.0
-    assert clustered_lower([], [], delta=0.05) == 0.0
-
-
-def test_it_covers_where_days_have_levels_of_their_own() -> None:
-    """In 400 streams of 17 days at most 5 % plus three standard deviations lie above the mean;
-    Clopper and Pearson's bound of the same values does in more than twice as many."""
-    rng = np.random.default_rng(11)
-    days = np.repeat(np.arange(17), 30)
-    wrong, without = 0, 0
-    for _ in range(400):
-        levels = np.clip(rng.normal(0.8, 0.08, 17), 0.0, 1.0)
-        values = (rng.random(510) < levels[days]).astype(float).tolist()
-        wrong += clustered_lower(values, days.tolist(), delta=0.05) > 0.8
-        without += lower_bound(values, delta=0.05) > 0.8
-    assert wrong <= 20 + 3 * 4.4
-    assert without > 2 * wrong

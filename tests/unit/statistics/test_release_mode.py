@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
 
 import pytest
 
-from tests.unit.statistics.settled_values import stream_of
 from twin_resources.quality.release.release_mode import (
     TrialFeasibility,
     canary_pairs,
     choose,
     finding,
 )
-from twin_resources.statistics.promotion import PairedDifference, PairEvidence, begin, fold
-from twin_resources.statistics.values import SettledValue
+from twin_resources.statistics.promotion import (
+    SPREAD,
+    PairedDifference,
+    PairEvidence,
+    begin,
+    expected_pairs,
+    fold,
+)
 
 TRIAL = TrialFeasibility(
     certified=("topic", "voice"), prompts=300, canary_values_per_day=40.0, canary_readers=50
@@ -51,22 +57,19 @@ def test_gate_otherwise_and_why() -> None:
 
 
 def test_canary_values_are_paired_within_their_class_each_used_once() -> None:
-    def at(number: int, version: str, kind: str, value: float) -> SettledValue:
-        return SettledValue(number, "mara", "thumbs", version, kind, value)
-
     values = [
-        at(1, "v2", "fact", 1.0),  # nothing waits for it
-        at(2, "v1", "fact", 0.5),
-        at(3, "v1", "fact", 1.0),
-        at(4, "v1", "how_to", 0.0),
-        at(5, "v2", "fact", 1.0),  # 1 − .75
-        at(6, "v2", "fact", 0.0),  # the fact values are used up
-        at(7, "v3", "fact", 0.0),  # neither of the two
-        at(8, "v2", "how_to", 0.0),
+        (1, "v2", "fact", 1.0),  # nothing waits for it
+        (2, "v1", "fact", 0.5),
+        (3, "v1", "fact", 1.0),
+        (4, "v1", "how_to", 0.0),
+        (5, "v2", "fact", 1.0),  # 1 − .75
+        (6, "v2", "fact", 0.0),  # the fact values are used up
+        (7, "v3", "fact", 0.0),  # neither of the two
+        (8, "v2", "how_to", 0.0),
     ]
     pairs = canary_pairs(values, candidate="v2", incumbent="v1", claim="thumbs")
     assert pairs == [PairedDifference(5, {"thumbs": 0.25}), PairedDifference(8, {"thumbs": 0.0})]
-    assert canary_pairs(stream_of([]), candidate="v2", incumbent="v1", claim="thumbs") == []
+    assert canary_pairs([], candidate="v2", incumbent="v1", claim="thumbs") == []
 
 
 def after(values: list[float]) -> PairEvidence:
@@ -80,7 +83,10 @@ def test_findings() -> None:
     some = after([0.0, 0.3, -0.2] * 10)
     running = finding(some, mode="shadow", exhausted=False)
     assert running.finding == "undecided"
-    assert running.reason.startswith("shadow: 30 of about ")
+    needed = expected_pairs(statistics.stdev([0.0, 0.3, -0.2] * 10))
+    assert running.reason.startswith(f"shadow: 30 of about {needed:.0f} pairs; ")
+    few = finding(after([0.0, 0.3, -0.2] * 3), mode="shadow", exhausted=False)
+    assert few.reason.startswith(f"shadow: 9 of about {expected_pairs(SPREAD):.0f} pairs; ")
     parked = finding(some, mode="shadow", exhausted=True)
     assert parked.finding == "exhausted"
     assert "parked, 30 of about " in parked.reason
@@ -118,16 +124,15 @@ def test_a_finding_without_a_margin_says_better() -> None:
 
 
 def test_not_worse_without_a_margin_is_told_as_better() -> None:
-    evidence = begin(claims=("topic",), margin=0.0, anchored=True)
-    for number in range(1, 19):
-        incumbent, anchor = (0.8, 0.0) if number < 10 else (-0.2, 0.9)
-        pair = PairedDifference(number, {"topic": incumbent}, {"topic": anchor})
-        evidence = fold(evidence, pair)
+    evidence = begin(claims=("topic", "voice"), margin=0.0)
+    for number in range(1, 25):
+        topic, voice = (0.7, -0.2) if number < 11 else (-0.2, 0.7)
+        evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     assert evidence.is_not_worse
-    assert not evidence.is_better  # its bet was won before that against the anchor, and fell
+    assert not evidence.is_better  # its bet was won before voice's, and fell
     said = finding(evidence, mode="shadow", exhausted=True)
     assert said.finding == "promote"
-    assert said.reason.startswith("shadow: better, after 18 pairs")
+    assert said.reason.startswith("shadow: better, after 24 pairs")
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:

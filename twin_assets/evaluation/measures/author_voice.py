@@ -7,9 +7,9 @@ the scores and their limits (`voice_scores.py`), which claim may refuse (`gate.p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from twin_assets.evaluation.measures import held_out_perplexity, voice_scores
+from twin_assets.evaluation.measures import voice_scores
 from twin_assets.evaluation.measures.held_out_perplexity import FEWEST_PASSAGES
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.measures.voice_scores import (
@@ -98,41 +98,6 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     return GateClaim(LIKE_AUTHOR, met, compared.over_base.value, 0.0, detail)
 
 
-def lines(voice: Voice) -> list[str]:
-    """For the report."""
-    if voice.why_not:
-        return [f"Voice: not measured, {voice.why_not}."]
-    table = [
-        "| voice score against | author | candidate | base | base with posts in the prompt "
-        "| candidate − base | candidate − base with posts | way from base to author |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for compared in (voice.against_all, voice.against_people):
-        if compared is not None:
-            cells = [
-                compared.own,
-                compared.candidate,
-                compared.base,
-                compared.base_with_posts,
-                compared.over_base,
-                compared.over_posts,
-                compared.gap_closed,
-            ]
-            table.append(
-                f"| {', '.join(compared.negatives)} (AUC {compared.auc:.3f}) | "
-                + " | ".join("not asked" if cell is None else cell.told() for cell in cells)
-                + " |"
-            )
-    table += ["", f"{voice.prompts} held-out questions of {voice.documents} documents."]
-    compared = (voice.against_all, voice.against_people)
-    floors = [one.floor for one in compared if one is not None and one.floor is not None]
-    if floors:
-        told = " and ".join(floor.told() for floor in floors)
-        table[-1] += f" Floor, other people's texts that no judge was trained on: {told}; ceiling"
-        table[-1] += ", the author's unseen posts: the column author."
-    return table
-
-
 def _undecided(name: str, voice: Voice, compared: VoiceCompared | None) -> GateClaim | None:
     why = voice.why_not
     if not why and voice.prompts < FEWEST_PROMPTS:
@@ -161,14 +126,14 @@ def compare_voices(
     own = voice_scores.as_long_as(prompts.own[: len(mine)], mine)
     foreign = voice_scores.unseen_texts(unseen, mine)
 
-    def scored(name: str, judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
+    def scored(name: str, judge: VoiceJudge) -> Scores:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
             return voice_scores.scores_of(judge, answers)
 
         with_posts = None
         if prompts.with_posts:
             with_posts = scores.scores(name + WITH_POSTS, prompt_answers.base, score)
-        return judge, Scores(
+        return Scores(
             own=voice_scores.scores_of(judge, own),
             candidate=voice_scores.scores_of(judge, mine),
             base=scores.scores(name, prompt_answers.base, score),
@@ -193,32 +158,17 @@ def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 
 
 def _take(context: MeasureContext) -> Voice:
-    known, held_out = context.known, context.of(held_out_perplexity.MEASURE)
-    if context.too_few and held_out is not None:
-        why = f"{held_out.passages} held-out passages, {FEWEST_PASSAGES} are needed"
+    known = context.known
+    if context.too_few:
+        why = f"{context.read.reading.found} held-out passages, {FEWEST_PASSAGES} are needed"
         return voice_scores.not_measured(0, f"{why}; import more posts")
     return compare_voices(context.asked, context.said, context.scores, known.judges, known.unseen)
-
-
-def _metadata(voice: Voice) -> Mapping[str, float]:
-    compared = voice.against_all
-    if compared is None:
-        return {}
-    figures = {
-        "voice": round(compared.candidate.value, 3),
-        "voice_of_base_model": round(compared.base.value, 3),
-        "voice_of_author": round(compared.own.value, 3),
-    }
-    if compared.floor is not None:
-        figures["voice_of_other_people"] = round(compared.floor.value, 3)
-    return figures
 
 
 MEASURE = Measure(
     name="voice",
     value=Voice,
     take=_take,
-    needs=(held_out_perplexity.MEASURE,),
     announce=_announce,
     claims=(
         ClaimRule(
@@ -237,6 +187,4 @@ MEASURE = Measure(
             stated_for_small_bases=True,
         ),
     ),
-    lines=lines,
-    metadata=_metadata,
 )

@@ -35,7 +35,7 @@ from twin_assets.evaluation.measures.measure import (
     NotTaken,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
+from twin_assets.evaluation.statistics.rates import Rate, rate
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
@@ -81,7 +81,6 @@ class CommonKnowledge:
         candidate, base: how many right options are the likelier.
         held, base_held: mean probability of the right option.
         difference: held − base_held; the interval draws questions.
-        lost: ids of those that the base chose right and the candidate does not.
     """
 
     candidate: Rate
@@ -89,7 +88,6 @@ class CommonKnowledge:
     held: Interval
     base_held: Interval
     difference: Interval
-    lost: tuple[str, ...] = ()
 
 
 @cache
@@ -139,14 +137,12 @@ def compare(
     mine, theirs = ([_shares(model, at) for at in asked.values()] for model in (candidate, base))
     chosen, chosen_by_base = ([max(one) == one[0] for one in shares] for shares in (mine, theirs))
     held, base_held = ([one[0] for one in shares] for shares in (mine, theirs))
-    pairs = zip(asked, chosen, chosen_by_base, strict=True)
     return CommonKnowledge(
         candidate=rate(chosen),
         base=rate(chosen_by_base),
         held=mean(held),
         base_held=mean(base_held),
         difference=paired_difference(held, base_held),
-        lost=tuple(one for one, ours, of_base in pairs if of_base and not ours),
     )
 
 
@@ -186,17 +182,6 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
     return GateClaim(CLAIM, met, difference.value, -BELOW_BASE_BY, detail)
 
 
-def lines(knowledge: CommonKnowledge) -> list[str]:
-    """For the report."""
-    lost = f"; chosen by the base alone: {', '.join(knowledge.lost)}" if knowledge.lost else ""
-    return [
-        f"- Common knowledge: the right option is chosen {written(knowledge.candidate)}, by the "
-        f"base model {written(knowledge.base)}; held {knowledge.held.value:.3f} likely, by the "
-        f"base model {knowledge.base_held.value:.3f}, difference "
-        f"{knowledge.difference.told(3)}{lost}."
-    ]
-
-
 def _take(context: MeasureContext) -> CommonKnowledge | NotTaken:
     question, read = context.question, context.read
     if not read.reading.choices:
@@ -221,9 +206,4 @@ MEASURE = Measure(
             claim,
         ),
     ),
-    lines=lines,
-    metadata=lambda found: {
-        "common_knowledge": found.candidate.found,
-        "common_knowledge_of_base_model": found.base.found,
-    },
 )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -82,14 +81,6 @@ def ordinary_claim(found: FrontDesk) -> GateClaim:
     return GateClaim(ORDINARY_CLAIM, met, ordinary.share, MOST_ORDINARY, detail)
 
 
-def lines(found: FrontDesk) -> Sequence[str]:
-    """For the report."""
-    return [
-        f"- Front desk of this home: recognised {written(found.danger)} messages of "
-        f"danger, took {written(found.ordinary)} ordinary ones for it."
-    ]
-
-
 MEASURE = Measure(
     name="front_desk",
     value=FrontDesk,
@@ -106,9 +97,4 @@ MEASURE = Measure(
             ordinary_claim,
         ),
     ),
-    lines=lines,
-    metadata=lambda found: {
-        "danger_recognised": found.danger.found,
-        "ordinary_taken_for_danger": found.ordinary.found,
-    },
 )

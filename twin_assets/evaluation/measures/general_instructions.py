@@ -34,33 +34,19 @@ FEWEST = 30
 
 
 @dataclass(frozen=True)
-class KindLoss:
-    """One kind of instructions; `ratio` is the candidate's loss divided by the base's."""
-
-    kind: str
-    instructions: int
-    loss: float
-    base_loss: float
-    ratio: Interval
-
-
-@dataclass(frozen=True)
 class Basics:
     """Losses on the general instructions.
 
     Attributes:
-        instructions, tokens: how many, and of their answers.
+        instructions: how many.
         loss, base_loss: nats an answer token.
         ratio: loss / base_loss; the interval draws instructions.
-        kinds: the same by kind, the worst first.
     """
 
     instructions: int
-    tokens: int
     loss: float
     base_loss: float
     ratio: Interval
-    kinds: tuple[KindLoss, ...]
 
 
 def rows() -> list[Mapping[str, Any]]:
@@ -99,34 +85,12 @@ def compare(
         )
     mine = np.array(candidate.negative_log_likelihoods)
     theirs = np.array(base.negative_log_likelihoods)
-    tokens = np.array(candidate.tokens)
-    by_id = {one.id: one.kind for one in instructions()}
-    kinds = np.array([by_id[sample_id] for sample_id in sample_ids])
-
-    def of_kind(kind: str) -> KindLoss:
-        inside = kinds == kind
-        count = float(tokens[inside].sum())
-        return KindLoss(
-            kind=kind,
-            instructions=int(inside.sum()),
-            loss=float(mine[inside].sum()) / count,
-            base_loss=float(theirs[inside].sum()) / count,
-            ratio=ratio(mine[inside], theirs[inside]),
-        )
-
-    def ratio(one: Any, other: Any) -> Interval:
-        return of_means([one.tolist(), other.tolist()], lambda means: means[0] / means[1])
-
-    total = float(tokens.sum())
+    total = float(np.sum(candidate.tokens))
     return Basics(
         instructions=len(sample_ids),
-        tokens=int(total),
         loss=float(mine.sum()) / total,
         base_loss=float(theirs.sum()) / total,
-        ratio=ratio(mine, theirs),
-        kinds=tuple(
-            sorted(map(of_kind, sorted(set(kinds.tolist()))), key=lambda one: -one.ratio.value)
-        ),
+        ratio=of_means([mine.tolist(), theirs.tolist()], lambda means: means[0] / means[1]),
     )
 
 
@@ -140,19 +104,6 @@ def claim(basics: Basics) -> GateClaim:
         f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
     )
     return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
-
-
-def lines(basics: Basics) -> list[str]:
-    """For the report: a table by kind."""
-    return [
-        "| general instructions | number | loss | base's | ratio (95 %) |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {name} | {one.instructions} | {one.loss:.3f} | {one.base_loss:.3f} "
-            f"| {one.ratio.value:.3f} ({one.ratio.low:.3f} to {one.ratio.high:.3f}) |"
-            for name, one in (("all", basics), *((kind.kind, kind) for kind in basics.kinds))
-        ),
-    ]
 
 
 def _take(context: MeasureContext) -> Basics:
@@ -176,6 +127,4 @@ MEASURE = Measure(
             claim,
         ),
     ),
-    lines=lines,
-    metadata=lambda found: {"loss_on_basics_to_base_model": round(found.ratio.value, 4)},
 )

@@ -7,13 +7,12 @@ Belongs here: the comparison, its two claims, its table. Does not belong here: p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.statistics.bootstrap import LEVEL, Interval
+from twin_assets.evaluation.statistics.bootstrap import LEVEL
 from twin_resources.registry.moves import MOST_OF_INCUMBENT, GateClaim
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ class PerplexityRatio:
         name: of the other model.
         perplexity: of the other model.
         ratio, low, high: below 1 the candidate is better; an interval at `level`.
-        interval: of the other model's perplexity, at `level`.
         level: .95; more where the passages were looked at before all of them were read.
         passages: read; None: all that there are.
     """
@@ -44,7 +42,6 @@ class PerplexityRatio:
     ratio: float
     low: float
     high: float
-    interval: Interval | None = None
     level: float = LEVEL
     passages: int | None = None
 
@@ -55,7 +52,7 @@ class HeldOutPerplexity:
 
     Attributes:
         passages: held-out ones in no compared training set.
-        perplexity, perplexity_interval: of the candidate; None with too few passages.
+        perplexity: of the candidate; None with too few passages.
         base: None with too few passages.
         incumbent: None also when no version is stable.
         incumbent_name: `v3`, or empty when no version is stable.
@@ -69,7 +66,6 @@ class HeldOutPerplexity:
     base: PerplexityRatio | None
     incumbent: PerplexityRatio | None
     incumbent_name: str
-    perplexity_interval: Interval | None = None
     best: PerplexityRatio | None = None
     best_name: str | None = None
 
@@ -98,7 +94,6 @@ def compared(question: EvaluationSpec, read: LikelihoodsByModel) -> HeldOutPerpl
         base=_ratio(question.base, read, mine),
         incumbent=_ratio(question.incumbent, read, mine),
         incumbent_name=question.incumbent.name if question.incumbent else "",
-        perplexity_interval=_interval(read, mine),
         best=_ratio(question.best, read, mine),
         best_name=question.best.name if question.best else "",
     )
@@ -141,17 +136,9 @@ def _ratio(
         ratio.value,
         ratio.low,
         ratio.high,
-        _interval(read, theirs),
         level=read.level,
         passages=len(documents),
     )
-
-
-def _interval(read: LikelihoodsByModel, likelihood: AnswerLikelihood | None) -> Interval | None:
-    if likelihood is None:
-        return None
-    documents = sample_likelihoods.documents_of(read.reading.held_out)
-    return perplexity.perplexity_of(likelihood, documents=documents, level=read.level)
 
 
 def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
@@ -207,48 +194,6 @@ def _change(ratio: PerplexityRatio) -> str:
     return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
 
 
-def _lines(measured: HeldOutPerplexity) -> list[str]:
-    ratios = [one for one in (measured.base, measured.incumbent, measured.best) if one is not None]
-    level = f"{100 * (ratios[0].level if ratios else LEVEL):.0f} %"
-    lines = [
-        f"| held-out perplexity | value ({level}) | candidate's / this ({level}) |",
-        "|---|---|---|",
-    ]
-    if measured.perplexity is not None:
-        own = told_around(measured.perplexity, measured.perplexity_interval)
-        lines.append(f"| candidate | {own} | |")
-    return lines + [
-        f"| {ratio.name} | {told_around(ratio.perplexity, ratio.interval)} "
-        f"| {ratio.ratio:.4f} ({ratio.low:.4f} to {ratio.high:.4f}) |"
-        for ratio in ratios
-    ]
-
-
-def told_around(value: float, interval: Interval | None) -> str:
-    """`23.500 (21.204 to 26.017)`."""
-    return f"{value:.3f}" + (
-        "" if interval is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    )
-
-
-def _metadata(perplexity: HeldOutPerplexity) -> Mapping[str, float | int]:
-    figures: dict[str, float | int] = {"passages": perplexity.passages}
-    if perplexity.perplexity is not None:
-        figures["perplexity"] = round(perplexity.perplexity, 3)
-    if perplexity.base is not None and perplexity.base.passages is not None:
-        figures["passages_read"] = perplexity.base.passages
-    compared = (
-        ("base_model", perplexity.base),
-        ("incumbent", perplexity.incumbent),
-        ("best_released", perplexity.best),
-    )
-    for name, other in compared:
-        if other is not None:
-            figures[f"perplexity_of_{name}"] = round(other.perplexity, 3)
-            figures[f"ratio_to_{name}"] = round(other.ratio, 4)
-    return figures
-
-
 MEASURE = Measure(
     name="held_out_perplexity",
     value=HeldOutPerplexity,
@@ -269,7 +214,5 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=_lines,
-    metadata=_metadata,
     flat=True,
 )

@@ -38,13 +38,11 @@ class FollowedInstructions:
     Attributes:
         candidate, base: of all.
         difference: candidate − base; the interval draws instructions.
-        lost: ids of those that the base followed and the candidate did not.
     """
 
     candidate: Rate
     base: Rate
     difference: Interval
-    lost: tuple[str, ...] = ()
 
 
 def compare_followed(
@@ -74,12 +72,10 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
             found=f"{len(candidate)} and {len(base)} answers to {len(asked)}",
             next_step="ask both all of them",
         )
-    pairs = zip(asked, candidate, base, strict=True)
     return FollowedInstructions(
         candidate=rate(candidate),
         base=rate(base),
         difference=paired_difference(list(map(float, candidate)), list(map(float, base))),
-        lost=tuple(one.id for one, mine, theirs in pairs if theirs and not mine),
     )
 
 
@@ -97,15 +93,6 @@ def claim(followed: FollowedInstructions) -> GateClaim:
     fewer = followed.base.found - followed.candidate.found
     met = fewer <= BELOW_BASE_BY * followed.base.of
     return GateClaim(CLAIM, met, value, -BELOW_BASE_BY, told)
-
-
-def lines(followed: FollowedInstructions) -> list[str]:
-    """For the report."""
-    lost = f"; followed by the base alone: {', '.join(followed.lost)}" if followed.lost else ""
-    return [
-        f"- Instructions whose answers a function checks: followed {written(followed.candidate)}, "
-        f"base model {written(followed.base)}, difference {followed.difference.told()}{lost}."
-    ]
 
 
 def _followed(prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]) -> list[bool]:
@@ -141,9 +128,4 @@ MEASURE = Measure(
             stated_for_small_bases=True,
         ),
     ),
-    lines=lines,
-    metadata=lambda found: {
-        "instructions_followed": found.candidate.found,
-        "instructions_followed_by_base_model": found.base.found,
-    },
 )

@@ -9,7 +9,7 @@ A recipe for a new one: deploy/docs/contributing.md, "A measure of the gate".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -74,11 +74,6 @@ class ClaimRule(Generic[T]):
     blocks: AnswerForm | Literal[""] = ""
 
 
-def no_figures(_found: Any) -> Mapping[str, float | int]:
-    """Of a measure that the metadata do not name."""
-    return {}
-
-
 def needs_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
     """Of a measure without scores of the base's answers."""
 
@@ -91,13 +86,8 @@ class Measure(Generic[T]):
         name: by which it is stored, a field of the record's `measured`.
         value: what it finds, a frozen dataclass of numbers and ids, no text of a post.
         take: from what all measures share; None: there were too few held-out passages.
-        lines: for the report: a table, or bullets (`- …`), which join its closing list.
         claims: that it decides; none: it is told and decides nothing.
-        needs: measures that are taken before it; `MeasureContext.of` has their values.
         announce: says which scores of the base's answers it will ask for (`BaseScores.want`).
-        metadata: figures of the asset by name, rounded.
-        lines_without: for the report where it was not taken, from the reason.
-        reason_under: names the reason where no claim does.
         flat: the fields of its value stand in the record themselves, without its name.
         early: taken from likelihoods, parity and template alone, before any question is asked.
     """
@@ -105,20 +95,10 @@ class Measure(Generic[T]):
     name: str
     value: type[T]
     take: Callable[[MeasureContext], T | NotTaken | None]
-    lines: Callable[[T], Sequence[str]]
     claims: tuple[ClaimRule[T], ...] = ()
-    needs: tuple[Measure[Any], ...] = ()
     announce: Callable[[BaseScores, PromptSet, Judges], None] = needs_nothing
-    metadata: Callable[[T], Mapping[str, float | int]] = no_figures
-    lines_without: Callable[[str], Sequence[str]] | None = None
-    reason_under: str = ""
     flat: bool = False
     early: bool = False
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """What a reason for not taking it is known by."""
-        return tuple(rule.name for rule in self.claims) or (self.reason_under or self.name,)
 
 
 @dataclass(frozen=True)
@@ -152,7 +132,6 @@ class MeasureContext:
         asked, said: prompts and answers; `scores`: those of the base's answers.
         first: answers of the candidate to the parity set, `parity` what they showed.
         training: samples that candidates are trained on, in drawn order.
-        values: of the measures taken so far.
     """
 
     question: EvaluationSpec
@@ -164,11 +143,6 @@ class MeasureContext:
     first: CandidateAnswers
     parity: Parity | None
     training: pl.DataFrame = field(repr=False)
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def of(self, measure: Measure[T]) -> T | None:
-        """What a measure found that stands in `needs`."""
-        return self.values.get(measure.name)
 
     @property
     def too_few(self) -> bool:

@@ -1,6 +1,6 @@
 """Whether served answers are about their questions: each beside the candidate's other questions.
 
-Belongs here: scoring the answers, when enough of them were given, the claim, its line.
+Belongs here: scoring the answers, when enough of them were given, the claim.
 Does not belong here: the score (`twin_resources/quality/judges/topic.py`), the share of questions
 that are further (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
@@ -11,19 +11,17 @@ two authors), good ones .88 and 1.00. The limit of .8 is two standard errors of 
 either (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base is not needed for
 that. Only where the candidate does not reach it is the base looked at: what the base does not do
 either, a candidate is not refused for, if it is not shown to be below the base.
-
-Topic scores of both are told; they decided up to `gate-7`, by their point value at ±.3.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from twin_assets.evaluation.measures.held_out_perplexity import told_around
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
-from twin_assets.evaluation.served.answer_measures import Judges, scored
+from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics import bootstrap
@@ -37,9 +35,7 @@ from twin_resources.registry.moves import GateClaim
 CLAIM = "stays_on_topic"
 LIMIT = 0.8
 WRONGLY_MET, WRONGLY_UNMET = 0.05, 0.01
-# What decided up to gate-7: topic score of the candidate − of the base.
-BELOW_BASE_BY = 0.25
-SCORE, OWN = "topic", "own question"
+OWN = "own question"  # a score of the base's answers
 
 
 @dataclass(frozen=True)
@@ -48,27 +44,16 @@ class OnTopic:
 
     Attributes:
         questions: how many.
-        candidate, base: mean topic scores (`judges/topic.py`) in [0, 1]; base None: not asked.
-        low, high: 95 % interval of candidate − base.
-        scale: cosines that score 0 and 1 for this author.
-        of_candidate, of_base: the means with their intervals.
-        of_questions: how many would have been asked, had fewer not decided; None: no more.
-        own: the candidate's permutation AUC; None: measured by a gate before `gate-8`.
+        of_questions: how many would have been asked, had fewer not decided.
+        own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's, and candidate − base; None: not asked.
         stopped: on which side of `LIMIT` a bet says that all questions would be; None: all were
             asked, and the mean says it.
     """
 
     questions: int
-    candidate: float
-    base: float | None
-    low: float | None
-    high: float | None
-    scale: tuple[float, float]
-    of_candidate: Interval | None = None
-    of_base: Interval | None = None
-    of_questions: int | None = None
-    own: Interval | None = None
+    of_questions: int
+    own: Interval
     own_of_base: Interval | None = None
     own_apart: Interval | None = None
     stopped: Side | None = None
@@ -76,10 +61,7 @@ class OnTopic:
     @property
     def reaches_the_limit(self) -> bool:
         """Whether the candidate knows its questions, whatever the base does."""
-        own = self.own
-        if own is None:
-            return False
-        return own.value >= LIMIT if self.stopped is None else self.stopped == "above"
+        return self.own.value >= LIMIT if self.stopped is None else self.stopped == "above"
 
 
 def shares_of_answers(
@@ -127,72 +109,39 @@ def topic_of(
     Args:
         scores: of the base's answers; without those of `announce_base` the base was not asked.
     """
-    positions = prompts.held_out
-
-    def score(places: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return scored(judge, prompts, places, answers)
-
-    def share(places: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return shares_of_answers(judge, prompts, places, answers)
-
-    base, shares_of_base = None, None
-    if scores.are_wanted(SCORE):
-        base = scores.scores(SCORE, prompt_answers.base, score)
-        shares_of_base = scores.scores(OWN, prompt_answers.base, share)
+    of_base = None
+    if scores.are_wanted(OWN):
+        of_base = scores.scores(
+            OWN, prompt_answers.base, partial(shares_of_answers, judge, prompts)
+        )
     shares = shares_of_candidate(prompts, prompt_answers, judge)
-    more = len(positions) < len(prompts.questions)
-    return compare_topics(
-        score(positions, [prompt_answers.candidate[at].text for at in positions]),
-        base,
-        shares=shares,
-        shares_of_base=shares_of_base,
-        scale=(judge.calibration.unrelated, judge.calibration.own),
-        documents=posts_of(prompts.documents)[: len(positions)],
-        of_questions=len(prompts.questions),
-        stopped=stopped_at(shares, of=len(prompts.questions)) if more else None,
-    )
+    return compare(shares, of_base, documents=posts_of(prompts.documents))
 
 
-def compare_topics(
-    candidate: Sequence[float],
-    base: Sequence[float] | None,
-    *,
-    shares: Sequence[float],
-    shares_of_base: Sequence[float] | None,
-    scale: tuple[float, float],
-    documents: Sequence[str] | None = None,
-    of_questions: int | None = None,
-    stopped: Side | None = None,
+def compare(
+    shares: Sequence[float], of_base: Sequence[float] | None, *, documents: Sequence[str]
 ) -> OnTopic:
-    """Means, their differences, and the intervals of all of them.
+    """The candidate's AUC beside the base's, with their intervals.
 
     Args:
-        candidate, base: topic scores; base None: not asked.
-        shares, shares_of_base: as `shares_of_answers` gives them.
-        documents: what each question is about; questions of one document are drawn together.
+        shares, of_base: as `shares_of_answers` gives them; None: the base was not asked.
+        documents: what each question is about, also of those that were not asked; questions of one
+            document are drawn together.
     """
-
-    def apart(one: Sequence[float], other: Sequence[float] | None) -> Interval | None:
-        return None if other is None else bootstrap.paired_difference(one, other, groups=documents)
-
-    def mean(values: Sequence[float] | None) -> Interval | None:
-        return None if values is None else bootstrap.mean(values, groups=documents)
-
-    of_base, difference = mean(base), apart(candidate, base)
-    return OnTopic(
-        questions=len(candidate),
-        candidate=sum(candidate) / len(candidate),
-        base=of_base.value if of_base else None,
-        low=difference.low if difference else None,
-        high=difference.high if difference else None,
-        scale=scale,
-        of_candidate=mean(candidate),
-        of_base=of_base,
-        of_questions=of_questions,
-        own=mean(shares),
-        own_of_base=mean(shares_of_base),
-        own_apart=apart(shares, shares_of_base),
-        stopped=stopped,
+    asked, of = len(shares), len(documents)
+    groups = documents[:asked]
+    found = OnTopic(
+        questions=asked,
+        of_questions=of,
+        own=bootstrap.mean(shares, groups=groups),
+        stopped=stopped_at(shares, of=of) if asked < of else None,
+    )
+    if of_base is None:
+        return found
+    return replace(
+        found,
+        own_of_base=bootstrap.mean(of_base, groups=groups),
+        own_apart=bootstrap.paired_difference(shares, of_base, groups=groups),
     )
 
 
@@ -201,7 +150,6 @@ def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> Non
     judge = judges.topic
     if judge is None:
         return
-    scores.want(SCORE, judge.revision, prompts.held_out)
     # a share depends on all the questions that there are
     revision = digest(judge.revision, prompts.questions, list(posts_of(prompts.documents)))
     scores.want(OWN, revision, prompts.held_out)
@@ -222,11 +170,8 @@ def refuses(on_topic: OnTopic) -> bool:
 
 
 def _claim(on_topic: OnTopic) -> GateClaim:
-    own = on_topic.own
-    if own is None:
-        return _by_scores(on_topic)
-    count = str(on_topic.questions)
-    if on_topic.of_questions is not None and on_topic.of_questions > on_topic.questions:
+    own, count = on_topic.own, str(on_topic.questions)
+    if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
     detail = (
         f"nearer to its own question than to another post's {_written(own)} of the time; "
@@ -250,57 +195,6 @@ def _written(share: Interval) -> str:
     return f"{share.value:.2f} (95 %: {share.low:.2f} to {share.high:.2f})"
 
 
-def _by_scores(on_topic: OnTopic) -> GateClaim:
-    """The claim of an evaluation of before gate-8, as it was decided then."""
-    base, low, high = on_topic.base, on_topic.low, on_topic.high
-    if base is None or low is None or high is None:
-        return GateClaim(CLAIM, None, None, None, "not decided: the base was not asked")
-    difference = on_topic.candidate - base
-    count = str(on_topic.questions)
-    if on_topic.of_questions is not None and on_topic.of_questions > on_topic.questions:
-        count += f" of {on_topic.of_questions}"
-    detail = (
-        f"topic score {on_topic.candidate:.2f} against {base:.2f} of the base model: "
-        f"{difference:+.2f} (95 %: {low:+.2f} to {high:+.2f}; limit "
-        f"-{BELOW_BASE_BY}) on {count} held-out questions, both served"
-    )
-    return GateClaim(CLAIM, difference >= -BELOW_BASE_BY, difference, -BELOW_BASE_BY, detail)
-
-
-def _lines(on_topic: OnTopic) -> list[str]:
-    lines: list[str] = []
-    if on_topic.own is not None:
-        of_base = on_topic.own_of_base
-        beside = "" if of_base is None else f", the base model's {_written(of_base)}"
-        lines.append(
-            f"- Nearer to its own question than to another post's: {_written(on_topic.own)}"
-            f"{beside}; chance {CHANCE:.2f}, limit {LIMIT}, {on_topic.questions} held-out "
-            "questions."
-        )
-    score = told_around(on_topic.candidate, on_topic.of_candidate)
-    base, low, high = on_topic.base, on_topic.low, on_topic.high
-    if base is None or low is None or high is None:
-        return [*lines, f"- Topic score {score}; the base model was not asked for it."]
-    difference = Interval(on_topic.candidate - base, low, high)
-    return [
-        *lines,
-        f"- Topic score {score}, of the base model {told_around(base, on_topic.of_base)}; "
-        f"candidate − base {difference.told(3)}, {on_topic.questions} held-out questions.",
-    ]
-
-
-def _metadata(on_topic: OnTopic) -> Mapping[str, float | int]:
-    figures: dict[str, float | int] = {"topic": round(on_topic.candidate, 3)}
-    if on_topic.base is not None:
-        figures["topic_of_base_model"] = round(on_topic.base, 3)
-    if on_topic.own is not None:
-        figures["nearer_to_its_own_question"] = round(on_topic.own.value, 3)
-        figures["questions_for_topic"] = on_topic.questions
-    if on_topic.own_of_base is not None:
-        figures["nearer_to_its_own_question_of_base_model"] = round(on_topic.own_of_base.value, 3)
-    return figures
-
-
 MEASURE = Measure(
     name="on_topic",
     value=OnTopic,
@@ -315,6 +209,4 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=_lines,
-    metadata=_metadata,
 )

@@ -120,19 +120,6 @@ def _without(measured: Measurements) -> GateClaim | None:
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
 
 
-def _lines(found: BesideOtherAuthors) -> list[str]:
-    rows = (
-        ("candidate / base model", found.candidate_to_base),
-        (f"floor, what posts teach: {found.told_adapter} / base model", found.adapter_to_base),
-        ("candidate / that adapter", found.ratio),
-    )
-    return [
-        "| perplexity on the author's passages, asked for without context | ratio | 95 % |",
-        "|---|---|---|",
-        *(f"| {name} | {one.value:.3f} | {one.low:.3f} to {one.high:.3f} |" for name, one in rows),
-    ]
-
-
 def _told(ratio: Interval) -> str:
     return f"{_percent(ratio.value)} (95 %: {_percent(ratio.low)} to {_percent(ratio.high)})"
 
@@ -155,10 +142,4 @@ MEASURE = Measure(
             without=_without,
         ),
     ),
-    lines=_lines,
-    lines_without=lambda why: [f"- Adapter of other authors: not measured, {why}."],
-    metadata=lambda found: {
-        "ratio_to_other_authors_adapter": round(found.ratio.value, 4),
-        "ratio_to_base_of_other_authors_adapter": round(found.adapter_to_base.value, 4),
-    },
 )

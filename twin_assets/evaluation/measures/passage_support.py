@@ -150,16 +150,6 @@ def claim(grounding: Grounding) -> GateClaim:
     return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
 
 
-def lines(grounding: Grounding) -> list[str]:
-    """For the report."""
-    return [
-        f"- Support by the passages given {grounding.support.told(3)}, by another question's "
-        f"passages {grounding.elsewhere.told(3)}, of the base model "
-        f"{grounding.base_support.told(3)}; "
-        f"candidate − base {grounding.difference.told(3)}, {grounding.answers} answers."
-    ]
-
-
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
@@ -209,5 +199,4 @@ MEASURE = Measure(
             stated_for_small_bases=True,
         ),
     ),
-    lines=lines,
 )

@@ -52,6 +52,5 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=lambda _found: [],
     flat=True,
 )

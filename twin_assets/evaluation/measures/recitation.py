@@ -52,15 +52,11 @@ class Recitation:
     Attributes:
         reciting: answers with a span of `SPAN_CHARACTERS` or more characters of a training text
             that stands neither in the prompt nor in quotation marks.
-        quoting: answers whose every such span does.
         longest: characters of the longest recited span.
-        training_texts: that were searched.
     """
 
     reciting: Rate
-    quoting: Rate
     longest: int
-    training_texts: int
 
 
 class TrainingSpans:
@@ -72,9 +68,6 @@ class TrainingSpans:
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [_folded(text) for text in dict.fromkeys(texts)]
         self._blocks: Mapping[str, list[tuple[int, int]]] = _blocks(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)
 
     def shared(self, folded: str) -> list[tuple[int, int]]:
         """Longest spans (start, end) of a folded text that stand in a training text, in order;
@@ -102,16 +95,13 @@ def recitation(
         training: made of the answers that it was trained on.
     """
     reciting: list[bool] = []
-    quoting: list[bool] = []
     longest = 0
     for answer, prompt in zip(answers, prompts, strict=True):
-        whole, bare = _folded(answer), _folded(_QUOTED.sub("\x00", answer))
-        shared = training.shared(whole)
-        recited = recited_spans(bare, _folded(prompt), training) if shared else []
+        bare = _folded(_QUOTED.sub("\x00", answer))
+        recited = recited_spans(bare, _folded(prompt), training)
         longest = max([longest, *(end - start for start, end in recited)])
         reciting.append(bool(recited))
-        quoting.append(bool(shared) and not recited)
-    return Recitation(rate(reciting), rate(quoting), longest, len(training))
+    return Recitation(rate(reciting), longest)
 
 
 def reciting(answers: Sequence[str], prompts: Sequence[str], training: TrainingSpans) -> list[bool]:
@@ -148,16 +138,6 @@ def claim(recitation: Recitation) -> GateClaim:
         return GateClaim(CLAIM, None, None, MOST_RECITING, "not decided: the model gave no answer")
     share = recitation.reciting.share
     return GateClaim(CLAIM, share <= MOST_RECITING, share, MOST_RECITING, detail)
-
-
-def lines(recitation: Recitation) -> list[str]:
-    """For the report."""
-    return [
-        f"- Reciting {SPAN_CHARACTERS} characters or more of {recitation.training_texts} training "
-        f"texts: {written(recitation.reciting)} answers, the longest span "
-        f"{recitation.longest} characters; "
-        f"quoting only: {written(recitation.quoting)}."
-    ]
 
 
 def _folded(text: str) -> str:
@@ -239,5 +219,4 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=lines,
 )

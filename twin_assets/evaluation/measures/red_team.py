@@ -183,25 +183,6 @@ def claim(safety: Safety) -> GateClaim:
     return GateClaim(CLAIM, met, worst, ABOVE_BASE_BY, detail)
 
 
-def lines(safety: Safety) -> list[str]:
-    """For the report: a table of rates."""
-    mine, base = safety.candidate, safety.base
-    named = (
-        ("toxic", mine.toxic, base and base.toxic),
-        ("personal data", mine.personal, base and base.personal),
-        ("secrets", mine.secret, base and base.secret),
-        ("of the training texts", mine.leaked, base and base.leaked),
-    )
-    return [
-        f"| {safety.prompts} red-team prompts | candidate | base model |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {written(one)} | {written(other) if other else 'not asked'} |"
-            for name, one, other in named
-        ),
-    ]
-
-
 def _folded(text: str) -> str:
     return "".join(text.casefold().split())
 
@@ -279,5 +260,4 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=lines,
 )

@@ -37,25 +37,14 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def take(context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES) -> Measurements:
     """Take measures, each once; one that cannot be taken says why, and the gate repeats it."""
     why_not: dict[str, str] = {}
-    done: set[str] = set()
-
-    def take_one(measure: Measure[Any]) -> None:
-        if measure.name in done:
-            return
-        done.add(measure.name)
-        for needed in measure.needs:
-            take_one(needed)
+    values: dict[str, Any] = {}
+    for measure in measures:
         value = measure.take(context)
         if isinstance(value, NotTaken):
-            why_not.update(dict.fromkeys(measure.reasons, value.why))
+            why_not |= {rule.name: value.why for rule in measure.claims}
         elif value is not None:
-            context.values[measure.name] = value
-
-    for measure in measures:
-        take_one(measure)
-    return Measurements(
-        dict(context.values), context.known.base_parameters, len(context.known.hands), why_not
-    )
+            values[measure.name] = value
+    return Measurements(values, context.known.base_parameters, len(context.known.hands), why_not)
 
 
 def fields_of(measured: Measurements) -> dict[str, Any]:

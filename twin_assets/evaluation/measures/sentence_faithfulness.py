@@ -115,12 +115,6 @@ class SentenceCalibration:
         """By what single sentences are told apart; None: it cannot tell."""
         return SentenceCut(self.revision, self.threshold) if self.can_tell else None
 
-    @property
-    def not_tried(self) -> tuple[str, ...]:
-        """Kinds of wrong of which the author's posts give too few."""
-        tried = {one.kind for one in self.kinds}
-        return tuple(_KINDS[kind] for kind in WRONG_KINDS if kind not in tried)
-
 
 @dataclass(frozen=True)
 class Faithfulness:
@@ -130,16 +124,12 @@ class Faithfulness:
         flagged: sentences that score below the threshold.
         unsupported: the share corrected by the judge's error rates; the flagged one, and 0 to 1,
             where the judge cannot tell.
-        cut: sentence pairs that an entailment model could not read to their end.
-        pairs: that it read; 0 of a judge that reads no pairs.
         served_by: by what a gateway judges each sentence again; None: it cannot tell.
     """
 
     flagged: Rate
     unsupported: Interval
     calibration: SentenceCalibration
-    cut: int = 0
-    pairs: int = 0
     served_by: SentenceCut | None = None
 
 
@@ -241,8 +231,6 @@ def measure_faithfulness(
         flagged=rate(flagged),
         unsupported=corrected(flagged, [documents[at] for at, _ in claims], calibration),
         calibration=calibration,
-        cut=getattr(judge, "cut", 0),
-        pairs=getattr(judge, "pairs", 0),
     )
 
 
@@ -297,33 +285,6 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
         return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=FORM)
     served_by = faithfulness.served_by
     return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM, cut=served_by)
-
-
-def lines(faithfulness: Faithfulness) -> list[str]:
-    """For the report."""
-    calibration, share = faithfulness.calibration, faithfulness.unsupported
-    report = [
-        f"- Sentences that their passages do not support, by {calibration.judge} (revision "
-        f"`{calibration.revision}`): flagged {written(faithfulness.flagged)}; corrected by "
-        "its errors "
-        + (
-            f"{share.value:.3f} (95 %: {share.low:.3f} to {share.high:.3f})."
-            if calibration.can_tell
-            else "not at all, since it cannot tell right from wrong."
-        ),
-        f"- Its calibration, on this author's own sentences: of right ones it flags "
-        f"{written(calibration.false_alarms)} (threshold {calibration.threshold:.2f}); of wrong "
-        + "; ".join(f"{_KINDS[one.kind]} {written(one.flagged)}" for one in calibration.kinds)
-        + ".",
-    ]
-    if calibration.not_tried:
-        kinds = ", ".join(calibration.not_tried)
-        report.append(f"- Not tried, since the posts give too few: {kinds}.")
-    if faithfulness.pairs:
-        report.append(
-            f"- {faithfulness.cut} of {faithfulness.pairs} pairs were too long for it and cut."
-        )
-    return report
 
 
 def _threshold(
@@ -440,5 +401,4 @@ MEASURE = Measure(
             blocks=FORM,
         ),
     ),
-    lines=lines,
 )

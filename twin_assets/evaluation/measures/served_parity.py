@@ -96,6 +96,5 @@ MEASURE = Measure(
             first=True,
         ),
     ),
-    lines=lambda _found: [],  # the record's `parity` is told beneath all measures
     flat=True,
 )

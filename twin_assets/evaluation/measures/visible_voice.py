@@ -90,22 +90,6 @@ def measure_voice_shown(
     )
 
 
-def lines(shown: VoiceShown) -> list[str]:
-    """For the report: a table of all habits."""
-    table = ["| the voice, seen | author | base | tuned |", "|---|---|---|---|"]
-    for habit in shown.habits:
-        table.append(f"| **{habit.name}**, {habit.unit} | | | |")
-        table += [
-            f"| `{one.name}` | {one.author:.1f} | {one.base:.1f} | {one.tuned:.1f} |"
-            for one in habit.traits
-        ]
-    counted = (
-        f"{shown.author_texts} texts of the author, {shown.base_texts} answers of the base model, "
-        f"{shown.tuned_texts} of the tuned one, which is {shown.verdict}."
-    )
-    return [*table, "", f"{counted} It decides nothing."]
-
-
 def _habit(
     name: str,
     unit: str,
@@ -229,19 +213,8 @@ def _take(context: MeasureContext) -> VoiceShown | None:
     )
 
 
-def _metadata(shown: VoiceShown) -> Mapping[str, float]:
-    figures: dict[str, float] = {}
-    for habit in shown.habits:
-        name = habit.name.replace(" ", "_")
-        figures[f"{name}_apart_from_author"] = habit.tuned_apart
-        figures[f"{name}_apart_from_author_of_base_model"] = habit.base_apart
-    return figures
-
-
 MEASURE = Measure(
     name="shown",
     value=VoiceShown,
     take=_take,
-    lines=lines,
-    metadata=_metadata,
 )

@@ -95,9 +95,6 @@ class VoiceCompared:
     """Mean scores under one judge, each with its interval.
 
     Attributes:
-        judge: revision.
-        negatives: whom the author was told apart from.
-        auc: of the judge, on documents that it was not trained on.
         over_base: candidate − base; `over_posts`: candidate − base with posts in the prompt;
             `over_way`: candidate − `Scores.on_the_way`, None: measured before `gate-12`.
         gap_closed: share of the way from base to author that the candidate has gone; None when
@@ -112,9 +109,6 @@ class VoiceCompared:
         posts_stopped: as `stopped`, of the base with posts alone.
     """
 
-    judge: str
-    negatives: tuple[str, ...]
-    auc: float
     own: Interval
     candidate: Interval
     base: Interval
@@ -161,7 +155,6 @@ class Voice:
 
     Attributes:
         prompts: held-out prompts that candidate and base answered with the same context.
-        documents: of which they are.
         against_all: told apart from other people and the base model.
         against_people: told apart from other people alone; None: there is nobody else's text.
         why_not: why there is no score; empty when there is one.
@@ -169,7 +162,6 @@ class Voice:
     """
 
     prompts: int
-    documents: int = 0
     against_all: VoiceCompared | None = None
     against_people: VoiceCompared | None = None
     why_not: str = field(default="")
@@ -215,8 +207,8 @@ def unseen_texts(hands: Sequence[WriterSample], answers: Sequence[str]) -> list[
 def measure_voice(
     documents: Sequence[str],
     *,
-    against_all: tuple[VoiceJudge, Scores],
-    against_people: tuple[VoiceJudge, Scores] | None,
+    against_all: Scores,
+    against_people: Scores | None,
     of_prompts: int | None = None,
 ) -> Voice:
     """Compare scores prompt by prompt.
@@ -224,14 +216,13 @@ def measure_voice(
     Args:
         documents: id of the document that each prompt is about, in an order drawn by lot.
         of_prompts: how many there are, of which these were asked.
-        against_all, against_people: a judge with its scores of the same answers.
+        against_all, against_people: two judges' scores of the same answers.
     """
     return Voice(
         prompts=len(documents),
-        documents=len(set(documents)),
-        against_all=_compared(documents, *against_all),
+        against_all=_compared(documents, against_all),
         against_people=(
-            _compared(documents, *against_people, base_alone=True) if against_people else None
+            _compared(documents, against_people, base_alone=True) if against_people else None
         ),
         of_prompts=of_prompts,
     )
@@ -297,10 +288,10 @@ def not_measured(prompts: int, why: str) -> Voice:
 
 
 def _compared(
-    documents: Sequence[str], judge: VoiceJudge, scores: Scores, *, base_alone: bool = False
+    documents: Sequence[str], scores: Scores, *, base_alone: bool = False
 ) -> VoiceCompared:
     own, candidate, base = scores.own, scores.candidate, scores.base
-    with_posts, known = scores.base_with_posts, judge.calibration
+    with_posts = scores.base_with_posts
     of_posts = len(with_posts) if with_posts else 0
 
     def last(other: Sequence[float]) -> float:
@@ -321,9 +312,6 @@ def _compared(
             groups=documents,
         )
     return VoiceCompared(
-        judge=judge.revision,
-        negatives=tuple(sorted(name for name, count in known.negatives.items() if count)),
-        auc=known.auc,
         own=bootstrap.mean(own, groups=documents),
         candidate=bootstrap.mean(candidate, groups=documents),
         base=bootstrap.mean(base, groups=documents),

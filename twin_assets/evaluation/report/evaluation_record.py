@@ -5,7 +5,6 @@ Does not belong here: measuring (`measurement.py`), deciding (`gate.py`), what p
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
-    <checkpoint folder>/evaluation/<gate version>-first.json    a first verdict of a former release
 
 The whole gate's record replaces that of a first verdict. It holds no text of a post: numbers and
 ids alone.
@@ -27,7 +26,6 @@ from twin_assets.evaluation.measures.runner import fields_of, measurements_of
 from twin_resources.errors import TwinError
 
 SCHEMA = 4
-FORMER_FIRST = "-first"  # how a first verdict's file ended
 
 
 @dataclass(frozen=True)
@@ -84,19 +82,6 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
     return checkpoint_folder / "evaluation" / f"{gate_version}.json"
 
 
-def evaluations(checkpoint_folder: Path, gate_version: str) -> list[tuple[Path, Evaluation]]:
-    """What is stored of one gate version, each with its file.
-
-    Releases before this one kept a first verdict's record in a file of its own.
-
-    Raises:
-        TwinError: as `read_evaluation`.
-    """
-    path = evaluation_path(checkpoint_folder, gate_version)
-    files = (path, path.with_name(f"{path.stem}{FORMER_FIRST}.json"))
-    return [(one, found) for one in files if (found := read_evaluation(one)) is not None]
-
-
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     measured = {"measured": fields_of(evaluation.measured)}
@@ -124,8 +109,6 @@ def read_evaluation(path: Path) -> Evaluation | None:
     try:
         measured = measurements_of(document["measured"])
         document |= {"measured": measured}
-        if path.stem.endswith(FORMER_FIRST):
-            document["first"] = True
         return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:
         raise TwinError(

@@ -17,11 +17,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, visible_voice
-from twin_assets.evaluation.measures.measure import Measure, Measurements
+from twin_assets.evaluation.measures import held_out_perplexity, visible_voice
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import TITLE, voice_plot
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
@@ -29,22 +27,6 @@ from twin_resources.registry.moves import GateClaim, Verdict
 
 SHOWN = 6  # answers beside the base model's and the author's
 WORDS = {True: "yes", False: "no", None: "not decided"}
-# Of the measures; one that is not named here follows.
-ORDER = (
-    "held_out_perplexity",
-    "control",
-    "beside_other_authors",
-    "voice",
-    "shown",
-    "basics",
-    "common_knowledge",
-    "instruction_following",
-    "safety",
-    "recitation",
-    "on_topic",
-    "grounding",
-    "faithfulness",
-)
 STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
 
@@ -125,8 +107,6 @@ def report(
         lines += ["", *_claims("stated only, for a small base model", advisory, words=STATED)]
     if plot:
         lines += ["", f"![{TITLE}]({plot})"]
-    for part in _parts(measured):
-        lines += ["", *part]
     if answers:
         lines += ["", f"[Answers side by side]({answers}), the author's own among them."]
     return "\n".join([*lines, "", *_details(evaluation), ""])
@@ -162,25 +142,6 @@ def _claims(
         "|---|---|---|",
         *(f"| `{one.name}` | {words[one.passed]} | {one.detail} |" for one in claims),
     ]
-
-
-def _parts(measured: Measurements) -> list[list[str]]:
-    """A part for each measure that was taken; what is told in one line stands together, last."""
-    parts: list[list[str]] = []
-    for measure in sorted(MEASURES, key=_place):
-        value, why = measured.of(measure), measured.why_not.get(measure.reasons[0])
-        if value is not None:
-            parts.append(list(measure.lines(value)))
-        elif measure.lines_without is not None and why is not None:
-            parts.append(list(measure.lines_without(why)))
-    parts = [part for part in parts if part]
-    bullets = [line for part in parts if part[0].startswith("- ") for line in part]
-    tables = [part for part in parts if not part[0].startswith("- ")]
-    return [*tables, bullets] if bullets else tables
-
-
-def _place(measure: Measure[Any]) -> int:
-    return ORDER.index(measure.name) if measure.name in ORDER else len(ORDER)
 
 
 def _details(evaluation: Evaluation) -> list[str]:

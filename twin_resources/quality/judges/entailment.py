@@ -35,8 +35,6 @@ class EntailmentModel:
     Attributes:
         name: `entailment by <name>`.
         revision: follows from the files of the model.
-        pairs: (passage, sentence) read so far.
-        cut: of these, how many passages were cut because the model reads no more tokens.
 
     Raises:
         TwinError: the folder holds no such model, or none of its labels is named entailment.
@@ -47,8 +45,6 @@ class EntailmentModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         self.name = f"entailment by {name or model}"
-        self.pairs = 0
-        self.cut = 0
         tried = f"load the entailment model {name or model}"
         try:
             loaded: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -90,8 +86,6 @@ class EntailmentModel:
             return []
         whole: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
         lengths = [len(ids) for ids in whole]
-        self.pairs += len(pairs)
-        self.cut += sum(length > self._most for length in lengths)
         buckets: dict[int, list[int]] = {}
         for at, length in enumerate(lengths):
             fits = next((bound for bound in LENGTHS if length <= bound), LENGTHS[-1])

@@ -1,4 +1,4 @@
-"""The table `shadow_pairs`: what judges said of the answers of two or three versions to one prompt.
+"""The table `shadow_pairs`: what judges said of two versions' answers to one prompt.
 
 Belongs here: its columns, ids, and reading it as evidence (`statistics/promotion.py`), which the
 asset and whoever decides a release share.
@@ -27,7 +27,7 @@ SCORED = pl.Struct(
         "judge": pl.String(),
         "candidate": pl.Float64(),
         "incumbent": pl.Float64(),
-        "anchor": pl.Float64(),
+        "anchor": pl.Float64(),  # of a third version, in rows of former releases
     }
 )
 # What decides a row: it is computed once for these.
@@ -50,21 +50,19 @@ class JudgedComparison:
     """Which checkpoints are compared, by which judges.
 
     Attributes:
-        anchor: checkpoint of the anchor; empty: it is the incumbent, or there is none.
         judges: `name@revision` of every judge, in order; another revision is another trial.
         answers: hash of what else decides an answer (sampling, the author's settings).
     """
 
     candidate: str
     incumbent: str
-    anchor: str
     judges: tuple[str, ...]
     answers: str
 
     @property
     def id(self) -> str:
         """12 hexadecimal digits."""
-        return digest(self.candidate, self.incumbent, self.anchor, self.judges, self.answers)
+        return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
     def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
         """The columns of `ASKED` for one pair."""
@@ -74,7 +72,7 @@ class JudgedComparison:
             "trial": self.id,
             "candidate": self.candidate,
             "incumbent": self.incumbent,
-            "anchor": self.anchor,
+            "anchor": "",
             "source": source,
             "prompt_id": prompt_id,
             "plant": plant,
@@ -92,8 +90,7 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
     return [
         PairedDifference(
             sequence=row["sequence"],
-            incumbent=_differences(row, claims, "incumbent"),
-            anchor=_differences(row, claims, "anchor") if row["anchor"] else {},
+            incumbent=_differences(row, claims),
         )
         for row in chosen.iter_rows(named=True)
     ]
@@ -102,9 +99,7 @@ def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[Pair
 def plant_differences(rows: pl.DataFrame, trial: str, claim: str) -> list[float]:
     """Own − planted, for the plants among one trial's batches, in order (`judges.withdrawn`)."""
     chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") == PLANT)).sort("sequence")
-    differences_by_row = (
-        _differences(row, [claim], "incumbent") for row in chosen.iter_rows(named=True)
-    )
+    differences_by_row = (_differences(row, [claim]) for row in chosen.iter_rows(named=True))
     return [differences[claim] for differences in differences_by_row if claim in differences]
 
 
@@ -114,10 +109,10 @@ def planted_before(rows: pl.DataFrame, trial: str) -> set[tuple[str, str]]:
     return set(chosen.select("prompt_id", "plant").iter_rows())
 
 
-def _differences(row: Mapping[str, object], claims: Sequence[str], other: str) -> dict[str, float]:
+def _differences(row: Mapping[str, object], claims: Sequence[str]) -> dict[str, float]:
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {
-        str(score["claim"]): float(score["candidate"]) - float(score[other])  # pyright: ignore[reportArgumentType]
+        str(score["claim"]): float(score["candidate"]) - float(score["incumbent"])  # pyright: ignore[reportArgumentType]
         for score in scores
         if score["claim"] in claims
     }

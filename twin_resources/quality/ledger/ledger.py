@@ -22,15 +22,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from twin_resources.authors import counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.quality.ledger import ledger_tables, reading
 from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
-from twin_resources.quality.ledger.scores import DAY_MS, NOT_MAPPED
+from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import Closing, settle
 from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
@@ -271,26 +269,6 @@ class Ledger:
                 length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
                 name=reading.OLD,
             )
-
-    def bad_scores(self) -> dict[tuple[str, str], int]:
-        """(author, reason) → number of scores that never count; "" is an unknown trace's author."""
-        table = ledger_tables.scores
-        with self.state.reading() as connection:
-            rows = connection.execute(
-                sa.select(table.c.author, table.c.reason, sa.func.count())
-                .where(table.c.status == "bad")
-                .group_by(table.c.author, table.c.reason)
-            )
-            return {(str(author), str(reason)): int(count) for author, reason, count in rows}
-
-    def not_mapped(self, author: str) -> dict[str, int]:
-        """Name → number of scores of an author's answers that its `[scores]` does not map."""
-        table = ledger_tables.scores
-        mine = (table.c.author == author, table.c.status == "bad", table.c.reason == NOT_MAPPED)
-        query = sa.select(table.c.name, sa.func.count()).where(*mine).group_by(table.c.name)
-        with self.state.reading() as connection:
-            rows = connection.execute(query.order_by(table.c.name))
-            return {str(name): int(count) for name, count in rows}
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Traces with what readers and judges said of them; see `interactions.frame`."""

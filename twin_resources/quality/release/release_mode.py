@@ -19,14 +19,15 @@ from twin_resources.statistics.baseline import MARGIN, duration
 from twin_resources.statistics.bets import log_mean
 from twin_resources.statistics.promotion import (
     ALPHA,
+    SPREAD,
     PairedDifference,
     PairEvidence,
     at_the_end,
     expected_pairs,
     least_mean,
     mean_difference,
+    pairs_expected,
 )
-from twin_resources.statistics.values import SettledValue
 
 FEWEST_PROMPTS = 300
 LONGEST_CANARY_DAYS = 14.0
@@ -47,7 +48,6 @@ class TrialFeasibility:
         canary_values_per_day: settled values a day that a canary would get: measured score rate
             × share of traffic.
         canary_readers: distinct readers expected in it.
-        spread: standard deviation of d, from earlier pairs; .57 for two independent thumbs of .80.
         margin, alpha: ε and α.
         fewest_prompts: 300; the demo uses 60, and prints that.
     """
@@ -56,7 +56,6 @@ class TrialFeasibility:
     prompts: int
     canary_values_per_day: float
     canary_readers: int
-    spread: float = 0.57
     margin: float = MARGIN
     alpha: float = ALPHA
     fewest_prompts: int = FEWEST_PROMPTS
@@ -80,7 +79,7 @@ class Choice:
 def choose(trial: TrialFeasibility) -> Choice:
     """Shadow if a certified judge has enough prompts, else canary if short enough, else gate, which
     then asks more of a version than before a trial (`moves.shown_no_worse`)."""
-    pairs = expected_pairs(trial.spread, margin=trial.margin, alpha=trial.alpha)
+    pairs = expected_pairs(SPREAD, margin=trial.margin, alpha=trial.alpha)
     if trial.certified and trial.prompts >= trial.fewest_prompts:
         claims = " and ".join(trial.certified)
         reason = (
@@ -108,7 +107,7 @@ def choose(trial: TrialFeasibility) -> Choice:
 
 
 def canary_pairs(
-    values: Sequence[SettledValue], *, candidate: str, incumbent: str, claim: str
+    values: Sequence[tuple[int, str, str, float]], *, candidate: str, incumbent: str, claim: str
 ) -> list[PairedDifference]:
     """Each canary value minus the mean of the incumbent's values of the same class since the last.
 
@@ -121,12 +120,12 @@ def canary_pairs(
     """
     waiting: dict[str, list[float]] = {}
     pairs: list[PairedDifference] = []
-    for value in values:
-        if value.version == incumbent:
-            waiting.setdefault(value.prompt_class, []).append(value.value)
-        elif value.version == candidate and (others := waiting.pop(value.prompt_class, [])):
-            difference = value.value - math.fsum(others) / len(others)
-            pairs.append(PairedDifference(value.sequence, {claim: max(-1.0, min(1.0, difference))}))
+    for sequence, version, prompt_class, value in values:
+        if version == incumbent:
+            waiting.setdefault(prompt_class, []).append(value)
+        elif version == candidate and (others := waiting.pop(prompt_class, [])):
+            difference = value - math.fsum(others) / len(others)
+            pairs.append(PairedDifference(sequence, {claim: max(-1.0, min(1.0, difference))}))
     return pairs
 
 
@@ -137,7 +136,6 @@ def finding(
     exhausted: bool,
     readers: int | None = None,
     certified: bool = True,
-    spread: float = 0.57,
 ) -> Evidence:
     """What `moves.legal_moves` is told about a version on trial.
 
@@ -146,10 +144,8 @@ def finding(
             whose prompts are used up ends.
         readers: distinct readers in the canary, if thumbs decide; under 30 they may only veto.
         certified: whether every measure still has its certificate; without it nothing is decided.
-        spread: of d, for the expected number of pairs.
     """
-    needed = expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha)
-    progress = f"{evidence.pairs} of about {max(needed, evidence.pairs):.0f} pairs"
+    progress = f"{evidence.pairs} of about {pairs_expected(evidence):.0f} pairs"
     strength = _strength(evidence)
     if not certified:
         reason = (
@@ -188,7 +184,7 @@ def _on_average(evidence: PairEvidence) -> str:
 
 def _strength(evidence: PairEvidence) -> str:
     """U of the weakest claim and D of the worst, against what they need."""
-    # Beside an incumbent that passed no gate, without an anchor, "better" is the only bet.
+    # Beside an incumbent that passed no gate "better" is the only bet.
     logs = evidence.highest or {"better": log_mean(evidence.better)}
     weakest = min(logs, key=lambda name: logs[name])
     worst = max(evidence.down, key=lambda name: log_mean(evidence.down[name]))

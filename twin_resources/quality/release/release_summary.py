@@ -1,6 +1,6 @@
 """What a round of release says of itself, as plain values for metadata.
 
-Belongs here: mode, evidence and anchor in words and numbers, for asset, sensor and job alike.
+Belongs here: mode and evidence in words and numbers, for asset, sensor and job alike.
 Does not belong here: finding them out (`releasing.py`), any text of an author or reader.
 """
 # pyright: strict
@@ -15,7 +15,7 @@ from twin_resources.quality.release.release_mode import Choice
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move
 from twin_resources.statistics.bets import log_mean
-from twin_resources.statistics.promotion import expected_pairs, mean_difference
+from twin_resources.statistics.promotion import mean_difference, pairs_expected
 
 NO_STABLE = "none: base model + retrieval answer"
 
@@ -60,22 +60,16 @@ def mode_metadata(choice: Choice) -> dict[str, Any]:
     return entries
 
 
-def trial_metadata(trial: StoredTrial | None, *, spread: float = 0.57) -> dict[str, Any]:
-    """Evidence of the trial against what it needs.
-
-    Args:
-        spread: standard deviation of d, for the expected number of pairs.
-    """
+def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
+    """Evidence of the trial against what it needs."""
     if trial is None:
         return {"trial": "none"}
     evidence, on = trial.evidence, trial.on
-    expected = expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha)
     return {
         "trial": f"v{on.version} against v{on.incumbent}, {on.mode}",
-        "anchor": f"v{on.anchor}" if on.anchor is not None else f"v{on.incumbent}: the incumbent",
         "finding": trial.finding.reason,
         "pairs": evidence.pairs,
-        "expected_pairs": round(max(expected, evidence.pairs)),
+        "expected_pairs": round(pairs_expected(evidence)),
         "margin": evidence.margin,
         "mean_difference": "{:+.3f} ± {:.3f}".format(*mean_difference(evidence)),
         "evidence": evidence_table(trial),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,7 @@ from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTr
 from twin_resources.registry.moves import Evidence, Mode, ModelVersion, Move
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.promotion import expected_pairs
+from twin_resources.statistics.promotion import SPREAD, expected_pairs
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -49,13 +49,11 @@ class ReleaseRound:
         choice: release mode with its reason.
         moves: made now, in order.
         trial: of the version that is, or was until this round, on trial; None: there is none.
-        spread: standard deviation of d, for the expected number of pairs.
     """
 
     choice: Choice
     moves: tuple[Move, ...]
     trial: StoredTrial | None
-    spread: float = 0.57
 
 
 def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
@@ -75,7 +73,7 @@ def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
             found=f"{wanted!r} in the author's settings",
             next_step=f"write one of {', '.join(MODES)}",
         )
-    pairs = expected_pairs(known.spread, margin=known.margin, alpha=known.alpha)
+    pairs = expected_pairs(SPREAD, margin=known.margin, alpha=known.alpha)
     reason = f"{wanted}: the author's settings say so"
     mode = cast("Mode", wanted)
     if mode == "gate":
@@ -93,7 +91,7 @@ def with_answer_model(
         choice: what it would be otherwise.
     """
     mode: Mode = "shadow" if choice.mode == "gate" else choice.mode
-    pairs = expected_pairs(known.spread, margin=0.0, alpha=known.alpha)
+    pairs = expected_pairs(SPREAD, margin=0.0, alpha=known.alpha)
     reason = (
         f"{mode}: v{stable.version} answers by the author's word ({stable.base}), and only a won "
         f"trial replaces it; one that is better by {MARGIN:g} takes about {pairs:.0f} pairs"
@@ -172,12 +170,10 @@ def release_measured(
     evidence = measured(
         registry, tables, author, now=now, margin=margin, fewest_prompts=fewest_prompts
     )
-    if replays is not None:
-        evidence = replace(evidence, spread=replays.spread)
     choice, stable = chosen_mode(wanted, evidence), registry.stable(author)
     if stable is not None and stable.is_answer_model:
         choice = with_answer_model(choice, evidence, stable)
-    done = release(
+    return release(
         registry,
         author,
         choice=choice,
@@ -188,7 +184,6 @@ def release_measured(
         margin=margin,
         withheld=withheld,
     )
-    return replace(done, spread=evidence.spread)
 
 
 def take_on_measured(

@@ -9,8 +9,7 @@ the table's columns (`judges/pairs.py`).
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,40 +33,33 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import Registry
     from twin_resources.storage.tables.tables import Tables
 
-_FEW = 10  # pairs under which a spread of their own says little
-_SPREAD = 0.57
-
 
 @dataclass(frozen=True)
 class Replays:
     """What was replayed for one candidate.
 
     Attributes:
-        candidate, incumbent: versions. anchor: None when it is the incumbent, or there is none.
+        candidate, incumbent: versions.
         terms: claims, vetoes and judges; without a certified judge there are no claims.
         pairs: in order.
         exhausted: every prompt has been replayed.
         certified: whether every judge still tells plants from the author's own answers.
-        spread: standard deviation of d over the pairs.
     """
 
     candidate: int
     incumbent: int
-    anchor: int | None
     terms: TrialTerms
     pairs: tuple[PairedDifference, ...]
     exhausted: bool
     certified: bool
-    spread: float = _SPREAD
 
     def about(self, on: CandidateOnTrial) -> bool:
         """Whether these are pairs of that trial."""
-        versions = (self.candidate, self.incumbent, self.anchor)
-        return versions == (on.version, on.incumbent, on.anchor)
+        return (self.candidate, self.incumbent) == (on.version, on.incumbent)
 
     def standing(self) -> TrialState:
         """What a fold of them is told."""
-        return TrialState(exhausted=self.exhausted, certified=self.certified, spread=self.spread)
+        return TrialState(exhausted=self.exhausted, certified=self.certified)
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
@@ -105,9 +97,8 @@ def read_replays(
     newest = rows.sort("sequence").row(-1, named=True)
     known = {item.checkpoint: item for item in registry.versions(author)}
     versions = {checkpoint: item.version for checkpoint, item in known.items()}
-    trial, anchor = str(newest["trial"]), str(newest["anchor"])
-    compared = [newest["candidate"], newest["incumbent"], *([anchor] if anchor else [])]
-    if any(checkpoint not in versions for checkpoint in compared):
+    trial = str(newest["trial"])
+    if not {newest["candidate"], newest["incumbent"]} <= versions.keys():
         return None  # of a registry that was emptied since
     scored_by = _judges(rows.filter(pl.col("trial") == trial))
     # A certificate of another revision says nothing about these scores.
@@ -127,7 +118,6 @@ def read_replays(
     return Replays(
         candidate=versions[newest["candidate"]],
         incumbent=versions[newest["incumbent"]],
-        anchor=versions[anchor] if anchor else None,
         terms=TrialTerms(
             claims,
             vetoes,
@@ -138,7 +128,6 @@ def read_replays(
         pairs=tuple(pairs),
         exhausted=used_up == trial,
         certified=bool(claims) and not lost,
-        spread=_spread(pairs),
     )
 
 
@@ -146,14 +135,3 @@ def _judges(rows: pl.DataFrame) -> dict[str, str]:
     """Claim → measure that scored the newest row."""
     newest = rows.sort("sequence").row(-1, named=True)
     return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}
-
-
-def _spread(pairs: Sequence[PairedDifference]) -> float:
-    """Standard deviation of d, of the claim where it is largest."""
-    if len(pairs) < _FEW:
-        return _SPREAD
-    claims = pairs[0].incumbent
-    return max(
-        (statistics.stdev(pair.incumbent[claim] for pair in pairs) for claim in claims),
-        default=_SPREAD,
-    )

@@ -60,13 +60,11 @@ class TrialState:
         exhausted: prompts are used up, or 14 days of canary are over.
         readers: distinct readers of a canary; None: thumbs do not decide here.
         certified: whether every judge still has its certificate.
-        spread: standard deviation of d, for the expected number of pairs.
     """
 
     exhausted: bool
     readers: int | None = None
     certified: bool = True
-    spread: float = 0.57
 
 
 def margin_against(incumbent: ModelVersion, margin: float) -> float:
@@ -88,7 +86,7 @@ def passed_no_gate(registry: Registry, incumbent: ModelVersion) -> bool:
 
 
 def on_trial(state: State, author: str) -> CandidateOnTrial | None:
-    """The version that is tried out now, with incumbent and anchor; None: none is."""
+    """The version that is tried out now, with its incumbent; None: none is."""
     with state.reading() as connection:
         return trial_rows.on_trial(connection, author)
 
@@ -126,11 +124,9 @@ def begin(
         ImpossibleValue: see `promotion.begin`.
     """
     key = trial_rows.key_of(on, judges=terms.judges, margin=terms.margin, claims=terms.claims)
-    anchored = on.anchor is not None
     evidence = promotion.begin(
         claims=terms.claims,
         vetoes=terms.vetoes,
-        anchored=anchored,
         forced=terms.forced,
         margin=terms.margin,
         alpha=terms.alpha,
@@ -167,8 +163,7 @@ def fold(
 
     Args:
         trial: as it was read; what is stored by now counts.
-        pairs: in order, with a difference for each claim and veto, and from the anchor when the
-            trial has one.
+        pairs: in order, with a difference for each claim and veto.
         now: seconds since the epoch, kept as the time of the newest pair if one is new.
 
     Raises:
@@ -194,7 +189,6 @@ def fold(
             exhausted=standing.exhausted,
             readers=standing.readers,
             certified=standing.certified,
-            spread=standing.spread,
         )
         finding = replace(finding_now, incumbent=stored.on.incumbent)
         newer = evidence.pairs > stored.evidence.pairs

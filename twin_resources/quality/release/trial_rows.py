@@ -10,14 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.ledger_tables import settled
-from twin_resources.quality.release.anchor import CertifiedBaseline, anchor_of
-from twin_resources.quality.release.certified import certified_by
 from twin_resources.registry import rows as registry_rows
 from twin_resources.registry.moves import Evidence, Finding, ModelVersion
 from twin_resources.statistics.promotion import PairEvidence
@@ -32,7 +28,7 @@ class CandidateOnTrial:
 
     Attributes:
         entered: number of the move by which it came on trial; a version may come again.
-        incumbent: the stable version. anchor: None when it is the incumbent, or there is none.
+        incumbent: the stable version.
     """
 
     author: str
@@ -40,12 +36,11 @@ class CandidateOnTrial:
     mode: TrialMode
     entered: int
     incumbent: int
-    anchor: int | None
 
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A trial as it is stored; another incumbent, anchor or judge makes another trial.
+    """A trial as it is stored; another incumbent or judge makes another trial.
 
     Attributes:
         number: orders the trials of a state store.
@@ -69,11 +64,10 @@ class StoredTrial:
 
 @dataclass(frozen=True)
 class ComparedVersions:
-    """Whom shadow pairs are about; `anchor` is None when it is the incumbent, or there is none."""
+    """Whom shadow pairs are about."""
 
     candidate: ModelVersion
     incumbent: ModelVersion
-    anchor: ModelVersion | None
 
 
 def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
@@ -81,8 +75,7 @@ def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
     by_number = {item.version: item for item in registry_rows.versions(connection, author)}
     on = on_trial(connection, author)
     if on is not None and on.mode == "shadow":
-        anchor = by_number[on.anchor] if on.anchor is not None else None
-        return ComparedVersions(by_number[on.version], by_number[on.incumbent], anchor)
+        return ComparedVersions(by_number[on.version], by_number[on.incumbent])
     stable = next((item for item in by_number.values() if item.state == "stable"), None)
     waiting = [
         item
@@ -91,9 +84,7 @@ def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
     ]
     if stable is None or not waiting:
         return None
-    number = _anchor(connection, author, before=registry_rows.now())
-    anchor = None if number is None or number == stable.version else by_number[number]
-    return ComparedVersions(waiting[-1], stable, anchor)
+    return ComparedVersions(waiting[-1], stable)
 
 
 def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
@@ -109,17 +100,13 @@ def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
         move for move in history if move.version == item.version and move.to_state == item.state
     ][-1]
     mode: TrialMode = "shadow" if item.state == "shadow" else "canary"
-    known = _begun(connection, author, entered.number, stable.version)
-    if known is not None:
-        return known
-    anchor = _anchor(connection, author, before=entered.moved_at)
-    apart = None if anchor == stable.version else anchor
-    return CandidateOnTrial(author, item.version, mode, entered.number, stable.version, apart)
+    return CandidateOnTrial(author, item.version, mode, entered.number, stable.version)
 
 
 def key_of(on: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
     """The same for the same trial: asking for it twice begins it once."""
-    return json.dumps([*vars(on).values(), judges, margin, list(claims)])
+    # former releases named a third version here
+    return json.dumps([*vars(on).values(), None, judges, margin, list(claims)])
 
 
 def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | None:
@@ -131,7 +118,7 @@ def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | Non
             trials.c.version == on.version,
             trials.c.entered == on.entered,
             trials.c.incumbent == on.incumbent,
-            trials.c.anchor.is_(None) if on.anchor is None else trials.c.anchor == on.anchor,
+            trials.c.anchor.is_(None),
         )
         .order_by(trials.c.number.desc())
     ).first()
@@ -165,33 +152,6 @@ def update(connection: sa.Connection, trial: StoredTrial) -> None:
     connection.execute(statement.values(**_moving(trial)))
 
 
-def _anchor(connection: sa.Connection, author: str, *, before: str) -> int | None:
-    """The anchor by what was settled before that moment (ISO 8601)."""
-    versions = registry_rows.versions(connection, author)
-    certified: dict[int, dict[str, CertifiedBaseline]] = {}
-    if sa.inspect(connection).has_table(settled.name):
-        released = {item.version for item in versions if item.state in {"stable", "retired"}}
-        before_ms = int(datetime.fromisoformat(before).timestamp() * 1000)
-        certified = certified_by(connection, author, released, before_ms=before_ms)
-    return anchor_of(versions, registry_rows.history(connection, author), certified)
-
-
-def _begun(
-    connection: sa.Connection, author: str, entered: int, incumbent: int
-) -> CandidateOnTrial | None:
-    """The terms of a trial that has begun: its anchor stays, whatever is certified meanwhile."""
-    row = connection.execute(
-        sa.select(trials)
-        .where(
-            trials.c.author == author,
-            trials.c.entered == entered,
-            trials.c.incumbent == incumbent,
-        )
-        .order_by(trials.c.number.desc())
-    ).first()
-    return None if row is None else _trial(row).on
-
-
 def _fixed(trial: StoredTrial) -> dict[str, Any]:
     return {
         **vars(trial.on),
@@ -211,7 +171,7 @@ def _moving(trial: StoredTrial) -> dict[str, Any]:
 
 
 def _trial(row: sa.Row[Any]) -> StoredTrial:
-    on = CandidateOnTrial(row.author, row.version, row.mode, row.entered, row.incumbent, row.anchor)
+    on = CandidateOnTrial(row.author, row.version, row.mode, row.entered, row.incumbent)
     finding: Finding = row.finding
     return StoredTrial(
         number=row.number,

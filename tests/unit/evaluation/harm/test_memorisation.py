@@ -11,7 +11,6 @@ from twin_assets.evaluation.measures.recitation import (
     Recitation,
     TrainingSpans,
     claim,
-    lines,
     recitation,
 )
 
@@ -54,13 +53,13 @@ def test_case_line_breaks_and_apostrophes_do_not_hide_a_recital() -> None:
 def test_a_marked_quotation_is_none(marks: str) -> None:
     found = recited("I once wrote: " + marks.format(POST[:120]) + " And so it was.")
 
-    assert (found.reciting.found, found.quoting.found) == (0, 1)
+    assert found.reciting.found == 0
 
 
 def test_what_the_prompt_shows_is_a_quotation_and_what_goes_beyond_it_is_not() -> None:
     shown = f"From my posts: {POST[:80]}\n\nQuestion: what broke?"
 
-    assert recited(POST[:80], shown).quoting.found == 1
+    assert recited(POST[:80], shown).reciting.found == 0
     assert recited(POST[:95], shown).reciting.found == 1  # 50 characters end beyond the passage
     far = recited(POST[:160], shown)
     assert far.reciting.found == 1
@@ -77,7 +76,7 @@ def test_rules_and_tables_are_no_prose() -> None:
 def test_own_words_recite_nothing() -> None:
     found = recited("My grandfather had a cabin, and its lock was broken when the snow came down.")
 
-    assert (found.reciting.found, found.quoting.found, found.longest) == (0, 0, 0)
+    assert (found.reciting.found, found.longest) == (0, 0)
 
 
 def test_the_claim_counts_answers_and_refuses_above_a_tenth() -> None:
@@ -89,7 +88,6 @@ def test_the_claim_counts_answers_and_refuses_above_a_tenth() -> None:
     assert claim(found(3, 20)).passed is False
     assert claim(found(0, 0)).passed is None
     assert "3 of 20" in claim(found(3, 20)).detail
-    assert "3 of 20" in lines(found(3, 20))[0]
 
 
 def test_a_large_corpus_is_searched_in_a_moment() -> None:

@@ -13,7 +13,6 @@ from twin_assets.evaluation.measures.red_team import (
     claim,
     compare,
     flags,
-    lines,
 )
 from twin_assets.evaluation.served.served_answers import red_team_prompts
 from twin_resources.privacy import find_personal
@@ -92,4 +91,3 @@ def test_the_claim_compares_with_the_base_and_allows_no_leak(
     found = compare(mine, base)
 
     assert claim(found).passed is passed
-    assert len(lines(found)) == 6

@@ -15,7 +15,6 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     calibrated,
     claim,
     claims_of,
-    lines,
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -126,7 +125,6 @@ def test_a_judge_that_cannot_tell_right_from_wrong_decides_nothing_and_says_so()
         assert (found.unsupported.low, found.unsupported.high) == (0.0, 1.0)
         assert claim(found).passed is None
         assert "cannot tell this author's own sentences from wrong ones" in claim(found).detail
-        assert "not at all" in lines(found)[0]
 
 
 def test_a_judge_blind_to_negations_lets_nothing_pass_and_still_refuses() -> None:

@@ -9,7 +9,6 @@ from twin_assets.evaluation.measures.passage_support import (
     claim,
     compare,
     declines,
-    lines,
     with_other_passages,
 )
 from twin_resources.errors import TwinError
@@ -47,7 +46,7 @@ def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None
     found = compare(scores(good), scores(good), elsewhere=scores(answered(grounded=False)))
     assert found.own.low > 0.3
     assert claim(found).passed is True
-    assert f"{found.answers} answers" in lines(found)[0]
+    assert f"{found.answers} answers" in claim(found).detail
 
 
 def test_answers_that_ignore_their_passages_are_refused() -> None:

@@ -12,7 +12,6 @@ from twin_assets.evaluation.measures.general_instructions import (
     ABOVE_BASE_BY,
     claim,
     compare,
-    lines,
     rows,
 )
 from twin_assets.instructions.basic_instructions import instructions
@@ -68,25 +67,6 @@ def test_the_interval_holds_the_ratio_and_is_narrow_where_all_instructions_agree
     assert alike.low == pytest.approx(alike.high)
     assert noisy.low < noisy.value < noisy.high
     assert 0.02 < noisy.high - noisy.low < 0.1
-
-
-def test_a_forgotten_kind_is_named_first() -> None:
-    base = losses(1.0)
-    forgot = {one.id for one in instructions() if one.kind == "code"}
-    mine = AnswerLikelihood(
-        tuple(
-            value * (4 if name in forgot else 1)
-            for name, value in zip(IDS, base.negative_log_likelihoods, strict=True)
-        ),
-        base.tokens,
-    )
-    found = compare(mine, base, sample_ids=IDS)
-
-    assert (found.kinds[0].kind, found.kinds[0].ratio.value) == ("code", pytest.approx(4))
-    assert all(one.ratio.value == pytest.approx(1) for one in found.kinds[1:])
-    assert all(one.ratio.low <= one.ratio.value <= one.ratio.high for one in found.kinds)
-    assert sum(one.instructions for one in found.kinds) == 200
-    assert "| code |" in lines(found)[3]
 
 
 def test_losses_on_different_instructions_are_not_compared() -> None:

@@ -145,8 +145,8 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
 
     assert judges.topic is not None
     topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
-    assert topic.base is not None
-    assert topic.candidate > topic.base
+    assert topic.own_of_base is not None
+    assert topic.own.value > topic.own_of_base.value
     assert topic.reaches_the_limit, topic
     found = author_voice.compare_voices(asked, said, scores, judges)
     assert author_voice.sounds_less_like_the_base(found).passed, found
@@ -197,11 +197,10 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
     shuffled = on_topic.topic_of(asked, turned, judges.topic, scores=alone)
     looped = on_topic.topic_of(asked, loops, judges.topic, scores=alone)
 
-    assert shuffled.own is not None
     assert shuffled.own.low < 0.5 < shuffled.own.high
     assert not shuffled.reaches_the_limit
     assert looped.own == Interval(0.5, 0.5, 0.5), "what is no text is as near to all"
-    assert (shuffled.base, shuffled.own_apart) == (None, None)
+    assert (shuffled.own_of_base, shuffled.own_apart) == (None, None)
 
 
 def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judges) -> None:

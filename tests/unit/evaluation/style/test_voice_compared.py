@@ -73,8 +73,8 @@ def measured(
     base = base or said_by(assistant, 5)
     with_posts = with_posts if with_posts is not None else said_by(assistant, 6)
 
-    def scored(judge: VoiceJudge) -> tuple[VoiceJudge, Scores]:
-        return judge, Scores(
+    def scored(judge: VoiceJudge) -> Scores:
+        return Scores(
             own=scores_of(judge, said_by(author, 7)),
             candidate=scores_of(judge, candidate),
             base=scores_of(judge, base),
@@ -103,10 +103,6 @@ def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, Voice
     assert found.against_people is not None
     assert found.against_people.gap_closed is not None
     assert found.against_people.gap_closed.value == pytest.approx(1.0, abs=0.05)
-    assert found.against_all is not None
-    assert found.against_all.negatives == ("base model", "neighbour")
-    assert found.against_people.negatives == ("neighbour",)
-    assert found.documents == PROMPTS // 2
 
 
 def test_a_model_that_talks_as_the_base_does_is_refused(
@@ -213,19 +209,18 @@ def test_too_few_questions_and_no_others_decide_nothing(
     few = [[0.9] * 29, [0.8] * 29, [0.1] * 29]
     found = measure_voice(
         [str(n) for n in range(29)],
-        against_all=(judge, Scores(few[0], few[1], few[2], few[2])),
+        against_all=Scores(few[0], few[1], few[2], few[2]),
         against_people=None,
     )
 
     assert author_voice.sounds_less_like_the_base(found).passed is None
     assert "30 are needed" in author_voice.sounds_less_like_the_base(found).detail
     alone = measured((judge, judge), said_by(author, 8))
-    nobody = Voice(alone.prompts, alone.documents, alone.against_all, None)
+    nobody = Voice(alone.prompts, alone.against_all, None)
     assert author_voice.sounds_like_this_author(nobody).passed is None
     assert "nobody else's text" in author_voice.sounds_like_this_author(nobody).detail
     why = not_measured(40, "no calibration")
     assert author_voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
-    assert author_voice.lines(why) == ["Voice: not measured, no calibration."]
 
 
 def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
@@ -235,17 +230,6 @@ def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJud
     assert found.against_people is not None
     assert found.against_people.gap_closed is None
     assert "score alike" in author_voice.sounds_like_this_author(found).detail
-
-
-def test_the_report_tells_every_figure_with_its_interval(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
-    [_, _, of_all, of_people, *rest] = author_voice.lines(measured(judges, said_by(author, 8)))
-
-    assert of_all.startswith("| base model, neighbour (AUC 1.000) |")
-    assert of_people.startswith("| neighbour (AUC 1.000) |")
-    assert of_all.count("95 %") == of_people.count("95 %") == 7
-    assert rest[-1] == "36 held-out questions of 18 documents."
 
 
 def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
@@ -268,9 +252,7 @@ def test_a_score_is_told_between_other_people_and_the_authors_unseen_posts(
         others_documents=[str(number // 3) for number in range(len(foreign))],
     )
 
-    found = measure_voice(
-        DOCUMENTS, against_all=(judges[1], scores), against_people=(judges[1], scores)
-    )
+    found = measure_voice(DOCUMENTS, against_all=scores, against_people=scores)
 
     compared = found.against_people
     assert compared is not None
@@ -282,12 +264,10 @@ def test_a_score_is_told_between_other_people_and_the_authors_unseen_posts(
         author_voice.sounds_like_this_author(found),
     ):
         assert between in claimed.detail
-    assert "Floor, other people's texts" in author_voice.lines(found)[-1]
     without = measure_voice(
-        DOCUMENTS, against_all=(judges[1], replace(scores, others=None)), against_people=None
+        DOCUMENTS, against_all=replace(scores, others=None), against_people=None
     )
     assert "other people" not in author_voice.sounds_less_like_the_base(without).detail
-    assert "Floor" not in author_voice.lines(without)[-1]
 
 
 def test_other_peoples_texts_are_dealt_in_turn_and_cut_like_the_answers() -> None:

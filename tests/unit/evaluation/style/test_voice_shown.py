@@ -7,7 +7,6 @@ import pytest
 from twin_assets.evaluation.measures.measure import DocumentText
 from twin_assets.evaluation.measures.visible_voice import (
     OTHER,
-    lines,
     measure_voice_shown,
 )
 from twin_resources.quality.judges.voice_shown import ShownHabit, VoiceShown
@@ -60,7 +59,7 @@ def test_a_word_of_a_few_posts_is_never_named() -> None:
         own(rare="Quibblestone sweated."), base=["Quibblestone is wet."] * 20, tuned=[OWN] * 20
     )
     assert shown is not None
-    assert "quibblestone" not in "\n".join(lines(shown)).casefold()
+    assert "quibblestone" not in str(shown).casefold()
     openings = {one.name: one for one in habit(shown, "openings").traits}
     assert openings[OTHER].base == 100
 

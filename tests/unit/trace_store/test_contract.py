@@ -1,0 +1,126 @@
+"""What we ask and what the trace store answers, against the API that Langfuse publishes.
+
+Langfuse generates the SDK's inner client from its API definition: paths, parameters, models.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import langfuse.api
+import pytest
+from langfuse.api import LangfuseAPI
+from langfuse.api.core.serialization import convert_and_respect_annotation_metadata
+from langfuse.api.scores.types import CreateScoreRequest
+
+from tests.unit.trace_store.conftest import KEYS, Store
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import QueuedScore
+from twin_resources.quality.ledger.reading import score_pages, trace_pages
+
+TRACE = f"{7:032x}"
+# Not in the definition: a Langfuse answers it with whole metadata where they were cut.
+UNPUBLISHED = {"expandMetadata"}
+
+
+def published() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
+    """Method, path and parameters of each request that the generated client can make."""
+    for path in Path(langfuse.api.__file__).parent.rglob("raw_client.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                said = {word.arg: word.value for word in node.keywords}
+                method = said.get("method")
+                if node.func.attr == "request" and node.args and isinstance(method, ast.Constant):
+                    asked = said.get("params")
+                    keys = asked.keys if isinstance(asked, ast.Dict) else []
+                    names = {key.value for key in keys if isinstance(key, ast.Constant)}
+                    yield str(method.value), _pattern(node.args[0]), names
+
+
+def _pattern(path: ast.expr) -> re.Pattern[str]:
+    if isinstance(path, ast.Constant):
+        return re.compile(re.escape(f"/{path.value}"))
+    assert isinstance(path, ast.JoinedStr)
+    parts = [
+        re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[^/]+"
+        for part in path.values
+    ]
+    return re.compile("/" + "".join(parts))
+
+
+def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        body: dict[str, Any] = {"data": [], "meta": {}, "id": "a", "status": "OK"}
+        return httpx.Response(200, json=body)
+
+    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
+    client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
+    client.health()
+    client.projects()
+    list(client.observations(type="GENERATION"))
+    list(client.scores(trace_id=[TRACE]))
+    client.delete_score("a")
+    client.delete_trace(TRACE)
+    client.delete_traces([TRACE])
+    client.delete_dataset_item("a")
+    for pages in (score_pages(client), trace_pages(client)):
+        pages(0, 1_790_000_000_000, "next")
+    trace_pages(client).by_id([TRACE], 0)
+
+    known = list(published())
+    assert len(known) > 50
+    for request in sent:
+        asked = set(request.url.params) - UNPUBLISHED
+        fits = [
+            names
+            for method, pattern, names in known
+            if method == request.method and pattern.fullmatch(request.url.path)
+        ]
+        assert fits, f"{request.method} {request.url.path}"
+        assert any(asked <= names for names in fits), (request.url.path, asked)
+
+
+@pytest.mark.parametrize(("value", "data_type"), [(1.0, "NUMERIC"), ("Better so.", "CORRECTION")])
+def test_a_score_is_one_that_langfuse_takes(value: float | str, data_type: str) -> None:
+    score = QueuedScore("s", TRACE, "thumbs", value, data_type, metadata={"twin.reader": "r"})
+    body = convert_and_respect_annotation_metadata(
+        object_=score.body(), annotation=CreateScoreRequest, direction="read"
+    )
+    posted = CreateScoreRequest.model_validate(body, extra="forbid")
+    assert (posted.id, posted.trace_id, posted.value) == ("s", TRACE, value)
+
+
+def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None:
+    start = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000001000000000"}
+    kind = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
+    store.post_spans({"traceId": TRACE, "spanId": f"{1:016x}", "name": "answer", **start,
+                      "attributes": kind})  # fmt: skip
+    for name, value, data_type in (
+        ("thumbs", 1, "BOOLEAN"), ("stars", 4.5, "NUMERIC"), ("mood", "happy", "CATEGORICAL"),
+        ("said", "dry", "TEXT"), ("output", "Better so.", "CORRECTION"),
+    ):  # fmt: skip
+        posted = {"traceId": TRACE, "name": name, "value": value, "dataType": data_type}
+        assert store.http.post("/api/public/scores", json=posted).status_code == 200
+    api = LangfuseAPI(
+        base_url=str(store.http.base_url),
+        username=KEYS.public,
+        password=KEYS.secret,
+        httpx_client=store.http,
+    )
+    everything = "core,details,subject,annotation"
+    scores = {one.name: one for one in api.scores.get_many(fields=everything).data}
+    assert {name: one.value for name, one in scores.items()} == {
+        "thumbs": True, "stars": 4.5, "mood": "happy", "said": "dry", "output": "Better so."
+    }  # fmt: skip
+    (seen,) = api.observations.get_many(fields="core,basic,time,io,metadata,metrics").data
+    assert (seen.trace_id, seen.type, seen.name) == (TRACE, "GENERATION", "answer")
+    assert api.health.health().status == "OK"
+    assert [one.id for one in api.projects.get().data] == ["twin"]
